@@ -1,0 +1,80 @@
+# `make` lists the targets. Everything but .venv is kept outside the clone, in CACHE.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/checkpoint-ready
+BIN := .venv/bin
+# What is there of these; the checks take all of it.
+CODE := $(wildcard consumer schemas tests dev bench)
+ARGS ?=
+
+export RUFF_CACHE_DIR := $(CACHE)/ruff
+export MYPY_CACHE_DIR := $(CACHE)/mypy
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: venv java ## Run the whole service on a local Kafka and show that nothing is lost or doubled
+	@$(BIN)/python -m dev.demo $(ARGS)
+
+.PHONY: test
+test: venv java ## Run all tests (ARGS="-k name" for some, KAFKA_VERSION=3.9.1 for another broker)
+	@$(BIN)/python -m pytest -o cache_dir='$(CACHE)/pytest' $(ARGS)
+
+.PHONY: check
+check: venv ## Lint, check formatting, types and the import rules
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/ruff format --check $(CODE)
+	@$(BIN)/mypy $(CODE)
+	@$(BIN)/lint-imports --cache-dir '$(CACHE)/import-linter'
+
+.PHONY: format
+format: venv ## Format the code and mend what the linter can mend
+	@$(BIN)/ruff check --fix --exit-zero --quiet $(CODE)
+	@$(BIN)/ruff format $(CODE)
+
+.PHONY: kafka
+kafka: venv java ## Start a Kafka on localhost:9092 in the background (ARGS="--nodes 3 --data DIR")
+	@$(BIN)/python dev/kafka.py start $(ARGS)
+
+.PHONY: kafka-stop
+kafka-stop: venv ## Stop it
+	@$(BIN)/python dev/kafka.py stop
+
+.PHONY: bench
+bench: venv java ## Measure latency and throughput on a local Kafka
+	@$(BIN)/python -m bench $(ARGS)
+
+.PHONY: venv
+venv: .venv/complete ## Make the virtual environment in .venv
+
+.venv/complete: requirements/dev.txt pyproject.toml dev/make-venv
+	@dev/make-venv
+
+# The jars come first and by themselves, so that a download is seen and not counted as a slow test.
+.PHONY: java
+java: venv
+	@dev/ensure-java
+	@[ -n "$(KAFKA_BOOTSTRAP_SERVERS)" ] || $(BIN)/python dev/kafka.py jars
+
+PIP_TOOLS := pip-tools==7.6.2
+PIP_COMPILE := $(CACHE)/pip-tools/bin/pip-compile --quiet --upgrade --allow-unsafe --generate-hashes \
+	--strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+
+.PHONY: requirements
+requirements: venv ## Pin the newest allowed versions with their hashes
+	@[ -x '$(CACHE)/pip-tools/bin/pip-compile' ] || $(BIN)/python -m venv '$(CACHE)/pip-tools'
+	@'$(CACHE)/pip-tools/bin/pip' install --quiet --disable-pip-version-check $(PIP_TOOLS)
+	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
+		$(PIP_COMPILE) --output-file requirements/runtime.txt requirements/runtime.in
+	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
+		$(PIP_COMPILE) --output-file requirements/dev.txt requirements/dev.in
+
+.PHONY: clean
+clean: ## Remove the virtual environment and what was built (the cache stays)
+	@rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

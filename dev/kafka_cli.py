@@ -1,0 +1,186 @@
+"""The local Kafka as a program: in the foreground (`run`), in the background (`start`, `stop`).
+
+One cluster runs in the background for a user. The process that keeps it holds a lock on its state
+file: whoever cannot take the lock knows that it lives, without trusting a process id that may since
+belong to somebody else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from dev import kafka_jars
+from dev.kafka import LocalKafka
+from dev.kafka_jars import LocalKafkaError
+from dev.kafka_node import POLL_SECONDS, READY_SECONDS, STOP_SECONDS
+
+DEFAULT_PORT = 9092
+STOP_HINT = "stop it with: make kafka-stop"
+
+
+class Background:
+    """The state file of the cluster in the background."""
+
+    def __init__(self) -> None:
+        """Find the files in the cache folder."""
+        self.path = kafka_jars.cache_dir() / "kafka.json"
+        self.log = kafka_jars.cache_dir() / "kafka.log"
+
+    def read(self) -> dict[str, object] | None:
+        """Return the state while the cluster lives, also while it starts (empty then)."""
+        try:
+            with self.path.open("r+") as file:
+                if _lock(file.fileno()):
+                    return None
+                content = file.read()
+        except FileNotFoundError:
+            return None
+        state: dict[str, object] = json.loads(content) if content else {}
+        return state
+
+    def hold(self) -> int:
+        """Take the lock for the life of this process; the descriptor keeps it.
+
+        A reader holds the lock for an instant as well, so one refusal proves nothing.
+        """
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        deadline = time.monotonic() + 1.0
+        while not _lock(descriptor):
+            if time.monotonic() > deadline:
+                message = "a local Kafka runs in the background already"
+                raise LocalKafkaError(message)
+            time.sleep(POLL_SECONDS)
+        os.ftruncate(descriptor, 0)
+        return descriptor
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Keep a cluster until SIGINT or SIGTERM."""
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    held = Background().hold() if arguments.background else None
+    kafka = LocalKafka(
+        arguments.nodes,
+        version=arguments.version,
+        data_dir=arguments.data,
+        port=arguments.port or None,
+    )
+    with kafka:
+        state = {
+            "pid": os.getpid(),
+            "bootstrap_servers": kafka.bootstrap_servers,
+            "nodes": arguments.nodes,
+            "version": kafka.version,
+        }
+        if held is None:
+            _say(f"{_describe(state)}; stop it with Ctrl-C")
+        else:
+            os.pwrite(held, json.dumps(state).encode(), 0)
+        ended.wait()
+
+
+def start(arguments: argparse.Namespace) -> None:
+    """Start a cluster in the background and return when it serves."""
+    background = Background()
+    if state := background.read():
+        _say(f"{_describe(state)} already; {STOP_HINT}")
+        return
+    kafka_jars.kafka_jars(arguments.version)  # here, where the person sees that it downloads
+    command = [sys.executable, str(Path(__file__).with_name("kafka.py")), "run", "--background"]
+    command += ["--nodes", str(arguments.nodes), "--port", str(arguments.port)]
+    command += ["--version", arguments.version]
+    if arguments.data is not None:
+        command += ["--data", str(arguments.data)]
+    with background.log.open("wb") as log:
+        keeper = subprocess.Popen(  # noqa: S603 - our own arguments
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+    deadline = time.monotonic() + 2 * READY_SECONDS
+    while not (state := background.read()):
+        if keeper.poll() is not None or time.monotonic() > deadline:
+            keeper.terminate()
+            message = f"the local Kafka did not start:\n{background.log.read_text()[-3000:]}"
+            raise LocalKafkaError(message)
+        time.sleep(POLL_SECONDS)
+    _say(f"{_describe(state)}; {STOP_HINT}")
+
+
+def stop(_: argparse.Namespace) -> None:
+    """Stop the cluster in the background."""
+    background = Background()
+    state = background.read()
+    if state is None:
+        _say("no local Kafka runs in the background")
+        return
+    pid = state.get("pid")
+    if not isinstance(pid, int):
+        message = "the local Kafka is still starting: try again in a few seconds"
+        raise LocalKafkaError(message)
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + 2 * STOP_SECONDS
+    while background.read() is not None:
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)  # the brokers end with it
+            break
+        time.sleep(POLL_SECONDS)
+    _say("the local Kafka has stopped")
+
+
+def status(_: argparse.Namespace) -> None:
+    """Say whether a cluster runs in the background, and where."""
+    state = Background().read()
+    _say(f"{_describe(state)}; {STOP_HINT}" if state else "no local Kafka runs in the background")
+
+
+def jars(arguments: argparse.Namespace) -> None:
+    """Download the jars, so that nothing that follows has to wait for them."""
+    kafka_jars.kafka_jars(arguments.version)
+
+
+def main() -> int:
+    """Run one command; say in one line what went wrong."""
+    parser = argparse.ArgumentParser(prog="python dev/kafka.py", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="run | start | stop | status | jars")
+    for command in (run, start, stop, status, jars):
+        sub = commands.add_parser(command.__name__, description=command.__doc__)
+        sub.set_defaults(command=command)
+        sub.add_argument("--version", default=kafka_jars.kafka_version(), help="of Apache Kafka")
+        if command in {run, start}:
+            sub.add_argument("--nodes", type=int, choices=(1, 3), default=1)
+            sub.add_argument("--port", type=int, default=DEFAULT_PORT, help="0: any free port")
+            sub.add_argument("--data", type=Path, help="folder to keep; default: a temporary one")
+            sub.add_argument("--background", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    try:
+        arguments.command(arguments)
+    except LocalKafkaError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _describe(state: dict[str, object]) -> str:
+    servers = str(state["bootstrap_servers"]).replace("127.0.0.1", "localhost")
+    return f"Apache Kafka {state['version']} ({state['nodes']} node(s)) listens on {servers}"
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

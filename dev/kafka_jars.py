@@ -1,0 +1,108 @@
+"""The jars of a Kafka broker: resolved once by Maven and kept in a cache outside the repository."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEFAULT_VERSION = "4.3.1"
+POM = Path(__file__).with_name("pom.xml")
+DOWNLOAD_TIMEOUT_SECONDS = 900
+ADVICE = (
+    "`dev/ensure-java` installs them where it may; or run `docker compose up -d` and set"
+    " KAFKA_BOOTSTRAP_SERVERS=localhost:9092"
+)
+
+
+class LocalKafkaError(Exception):
+    """The local Kafka cannot do what was asked; the message says why and what helps."""
+
+
+def kafka_version() -> str:
+    """Return the version asked for by KAFKA_VERSION, else the default."""
+    return os.environ.get("KAFKA_VERSION") or DEFAULT_VERSION
+
+
+def cache_dir() -> Path:
+    """Return the folder that holds what is worth keeping between runs, and create it."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    folder = (Path(root) if root else Path.home() / ".cache") / "checkpoint-ready"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def java_command() -> str:
+    """Return the path of `java`, or say in one line how to get it."""
+    java = shutil.which("java")
+    if java is None:
+        message = f"Java 17 or newer is missing: {ADVICE}"
+        raise LocalKafkaError(message)
+    return java
+
+
+def kafka_jars(version: str) -> Path:
+    """Return the folder with the jars of this version; download them the first time.
+
+    The folder appears by a rename when it is whole, under a lock: two test runs that start
+    together, or one that is killed in the middle, never leave half a class path behind.
+    """
+    fingerprint = hashlib.sha256(POM.read_bytes()).hexdigest()[:8]
+    folder = cache_dir() / f"kafka-{version}-{fingerprint}"
+    if folder.is_dir():
+        return folder
+    with _locked(cache_dir() / f"{folder.name}.lock"):
+        if not folder.is_dir():
+            _download(version, folder)
+    return folder
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _download(version: str, folder: Path) -> None:
+    maven = shutil.which("mvn")
+    if maven is None:
+        message = f"Maven (mvn), which downloads Kafka, is missing: {ADVICE}"
+        raise LocalKafkaError(message)
+    print(f"Downloading Apache Kafka {version} with Maven (once) …", file=sys.stderr, flush=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
+    try:
+        result = subprocess.run(  # noqa: S603 - our own arguments
+            [
+                maven,
+                "-q",
+                "-B",
+                "-f",
+                str(POM),
+                "dependency:copy-dependencies",
+                f"-Dkafka.version={version}",
+                f"-DoutputDirectory={unfinished}",
+            ],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=DOWNLOAD_TIMEOUT_SECONDS,
+            check=False,
+        )
+        if result.returncode != 0 or not any(unfinished.glob("kafka_2.13-*.jar")):
+            message = f"Maven could not download Kafka {version}:\n{result.stdout[-2000:]}"
+            raise LocalKafkaError(message)
+        unfinished.chmod(0o755)
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)

@@ -1,0 +1,208 @@
+"""One broker process: formatted, started, watched until it is ready, stopped, killed, paused.
+
+No broker outlives the process that started it, however that one ends. A clean end stops it; against
+SIGKILL each broker has a watcher, a shell that waits for the other end of a pipe to close. (The
+kernel's parent-death signal would fire as soon as the *thread* ends that started the broker.)
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dev.kafka_jars import LocalKafkaError, java_command
+from dev.kafka_settings import CLIENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dev.kafka_settings import NodeAddress
+
+JAVA_FLAGS = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
+STARTED = b"Kafka Server started"
+PORT_TAKEN = "Address already in use"
+READY_SECONDS = 90.0
+STOP_SECONDS = 15.0
+POLL_SECONDS = 0.05
+LOG_TAIL_BYTES = 3000
+WATCHER = """
+read -r _
+kill -KILL "$0"
+[ -n "$1" ] || exit 0
+sleep 1
+rm -rf -- "$1"
+rmdir -- "${1%/*}" 2>/dev/null # the last node's watcher succeeds
+"""
+
+
+class PortTakenError(LocalKafkaError):
+    """Another process took one of the ports between choosing it and listening on it."""
+
+
+class KafkaNode:
+    """One node of a local cluster, with its folder: settings, log and data."""
+
+    def __init__(self, address: NodeAddress, folder: Path, jars: Path, *, temporary: bool) -> None:
+        """Describe a node; nothing is started. A temporary folder goes with the process."""
+        self.address = address
+        self.folder = folder
+        self.data = folder / "data"
+        self.log = folder / "broker.log"
+        self._settings = folder / "server.properties"
+        self._jars = jars
+        self._temporary = temporary
+        self._process: subprocess.Popen[bytes] | None = None
+        self._watcher: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while the broker runs."""
+        if self._process is None or self._process.poll() is not None:
+            return None
+        return self._process.pid
+
+    def configure(self, properties: str) -> None:
+        """Write the settings file, which the next start reads."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._settings.write_text(properties)
+
+    def format(self, cluster_id: str) -> subprocess.Popen[bytes] | None:
+        """Begin to format the data folder for this cluster, unless it is formatted already."""
+        if (self.data / "meta.properties").exists():
+            return None
+        arguments = ["format", "--cluster-id", cluster_id, "--config", str(self._settings)]
+        return self._java(["kafka.tools.StorageTool", *arguments])
+
+    def start(self) -> None:
+        """Start the broker; `wait_until_ready` says when it serves."""
+        if self.pid is not None:
+            message = f"node {self.address.node} runs already"
+            raise LocalKafkaError(message)
+        self._reap()
+        self._log_start = self.log.stat().st_size if self.log.exists() else 0
+        self._process = self._java(["kafka.Kafka", str(self._settings)])
+        doomed = str(self.folder) if self._temporary else ""
+        self._watcher = subprocess.Popen(  # noqa: S603 - our own arguments
+            ["/bin/sh", "-c", WATCHER, str(self._process.pid), doomed],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def wait_until_ready(self, deadline: float) -> None:
+        """Return when the broker serves; raise with the end of its log when it does not in time.
+
+        The broker writes the line only when the controllers have elected a leader and the cluster
+        takes this node as alive: connecting to the port would succeed earlier.
+        """
+        while STARTED not in self._new_log():
+            if self.pid is None:
+                tail = self._log_tail()
+                failure = PortTakenError if PORT_TAKEN in tail else LocalKafkaError
+                message = f"node {self.address.node} ended while it started; its log:\n{tail}"
+                raise failure(message)
+            if time.monotonic() > deadline:
+                message = f"node {self.address.node} was not ready in time:\n{self._log_tail()}"
+                raise LocalKafkaError(message)
+            time.sleep(POLL_SECONDS)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the broker, which must run."""
+        if self._process is None or self._process.poll() is not None:
+            message = f"node {self.address.node} does not run"
+            raise LocalKafkaError(message)
+        self._process.send_signal(number)
+
+    def terminate(self) -> None:
+        """Ask for a clean stop (a paused broker too); `wait_until_stopped` waits for it."""
+        if self.pid is not None:
+            self.signal(signal.SIGTERM)
+            self.signal(signal.SIGCONT)
+
+    def wait_until_stopped(self, deadline: float) -> None:
+        """Wait for the end of the process, and kill it at the deadline."""
+        if self._process is not None:
+            try:
+                self._process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        self._reap()
+
+    def kill(self) -> None:
+        """End the broker as a power cut would: SIGKILL."""
+        if self._process is not None:
+            self._process.kill()
+        self._reap()
+
+    def listener(self, name: str = CLIENTS) -> int:
+        """Return the port of a listener."""
+        return self.address.ports[name]
+
+    def _reap(self) -> None:
+        if self._process is not None:
+            self._process.wait()
+        if self._watcher is not None:
+            self._watcher.kill()
+            self._watcher.wait()
+            if self._watcher.stdin is not None:
+                self._watcher.stdin.close()
+        self._process = self._watcher = None
+
+    def _java(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(  # noqa: S603 - our own arguments
+                [
+                    java_command(),
+                    *JAVA_FLAGS,
+                    f"-Dlog4j2.configurationFile={LOG_SETTINGS}",
+                    "-cp",
+                    f"{self._jars}/*",
+                    *command,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C in a terminal goes to the whole process group: the broker stops after the
+                # clients, when whoever started it says so.
+                start_new_session=True,
+            )
+
+    def _new_log(self) -> bytes:
+        if not self.log.exists():
+            return b""
+        with self.log.open("rb") as log:
+            log.seek(self._log_start)
+            return log.read()
+
+    def _log_tail(self) -> str:
+        return self._new_log()[-LOG_TAIL_BYTES:].decode(errors="replace")
+
+
+def wait_for_formats(formats: Sequence[tuple[KafkaNode, subprocess.Popen[bytes]]]) -> None:
+    """Wait until every data folder is formatted."""
+    for node, process in formats:
+        try:
+            failed = process.wait(READY_SECONDS) != 0
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            failed = True
+        if failed:
+            tail = node.log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace")
+            message = f"node {node.address.node}: the data folder could not be formatted:\n{tail}"
+            raise LocalKafkaError(message)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a temporary folder, also when a broker's last writes are still going on."""
+    for _ in range(20):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.lexists(folder):
+            return
+        time.sleep(POLL_SECONDS)

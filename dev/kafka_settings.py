@@ -1,0 +1,86 @@
+"""The settings of a local broker: `server.properties` for one node of a KRaft cluster, as text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+HOST = "127.0.0.1"
+CLIENTS = "PLAINTEXT"
+CONTROLLER = "CONTROLLER"
+
+
+class NodeAddress(NamedTuple):
+    """Where one node listens: a port for each listener, the controller's among them."""
+
+    node: int
+    ports: dict[str, int]
+
+
+def cluster_properties(nodes: int) -> dict[str, str]:
+    """Return what all nodes share: replication scaled to the cluster, tests made quick."""
+    replicas = str(nodes)
+    min_in_sync = str(2 if nodes > 1 else 1)
+    return {
+        "process.roles": "broker,controller",
+        "controller.listener.names": CONTROLLER,
+        "inter.broker.listener.name": CLIENTS,
+        "auto.create.topics.enable": "false",
+        "default.replication.factor": replicas,
+        "min.insync.replicas": min_in_sync,
+        "offsets.topic.replication.factor": replicas,
+        "offsets.topic.num.partitions": "4",
+        "transaction.state.log.replication.factor": replicas,
+        "transaction.state.log.min.isr": min_in_sync,
+        "transaction.state.log.num.partitions": "4",
+        # Without these a test waits: 3 s for a group's first member, up to 10 s for the abort of a
+        # transaction that timed out, 9 s until a dead broker's partitions get another leader.
+        "group.initial.rebalance.delay.ms": "0",
+        "group.min.session.timeout.ms": "1000",
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+        "broker.heartbeat.interval.ms": "500",
+        "broker.session.timeout.ms": "4000",
+        # A broker of a laptop, not of a data centre: less memory, fewer threads.
+        "log.cleaner.dedupe.buffer.size": "16777216",
+        "num.network.threads": "2",
+        "num.io.threads": "4",
+    }
+
+
+def server_properties(
+    address: NodeAddress,
+    cluster: list[NodeAddress],
+    data: Path,
+    protocols: Mapping[str, str],
+    properties: Mapping[str, str],
+) -> str:
+    """Return the whole `server.properties` of one node; `properties` overrides any default.
+
+    The voters are named in the file (`controller.quorum.voters`), not in the formatted data, so
+    that the same data can start again on other ports; Kafka 3.9 and 4.x both take it.
+    """
+    listeners = {name: f"{name}://{HOST}:{port}" for name, port in address.ports.items()}
+    merged = {
+        "node.id": str(address.node),
+        "log.dirs": str(data),
+        "listeners": ",".join(listeners.values()),
+        "advertised.listeners": ",".join(
+            listener for name, listener in listeners.items() if name != CONTROLLER
+        ),
+        "listener.security.protocol.map": ",".join(
+            f"{name}:{protocols.get(name, 'PLAINTEXT')}" for name in address.ports
+        ),
+        "controller.quorum.voters": ",".join(
+            f"{voter.node}@{HOST}:{voter.ports[CONTROLLER]}" for voter in cluster
+        ),
+        **cluster_properties(len(cluster)),
+        **properties,
+    }
+    return "".join(f"{key}={_escape(value)}\n" for key, value in merged.items())
+
+
+def _escape(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("\n", "\\n")
