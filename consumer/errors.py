@@ -1,0 +1,44 @@
+"""The errors of the service; the class says which recovery is asked for.
+
+::
+
+    CheckpointReadyError
+    ├── ConfigError       bad settings: exit 2, before anything is connected
+    ├── ClusterError      the cluster needs a person (topic, ACL, address): one line, exit 1
+    ├── TransientError    try again after a bounded, jittered backoff
+    ├── TaskFailed        drop the shard's task and start a new one: the only recovery of a task
+    │   └── Fenced        the same, if the shard is still wanted after the next heartbeat
+    ├── StateCorrupted    refuse to run this shard, loudly; the other shards go on
+    └── PoisonRecord      one record that cannot be published: a dead letter, then go on
+                          (defined in ``consumer.pipeline.records``, next to its reasons)
+
+Anything else is a bug: it ends the process, and the supervisor (Kubernetes) starts a new one.
+"""
+
+
+class CheckpointReadyError(Exception):
+    """Base of every error that this service raises on purpose."""
+
+
+class ConfigError(CheckpointReadyError):
+    """The settings are wrong, nothing was connected; the message names variable and mend."""
+
+
+class ClusterError(CheckpointReadyError):
+    """The cluster refuses or lacks what only a person can give it (topic, ACL, address)."""
+
+
+class TransientError(CheckpointReadyError):
+    """A call failed in a way that time may heal."""
+
+
+class TaskFailed(CheckpointReadyError):
+    """A shard's transaction or reads are in doubt: throw its task away, start a new one."""
+
+
+class Fenced(TaskFailed):
+    """Another producer with the same transactional id has taken the shard over."""
+
+
+class StateCorrupted(CheckpointReadyError):
+    """A shard's stored state contradicts the cluster; running on could publish twice or lose."""

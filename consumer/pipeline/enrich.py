@@ -1,0 +1,150 @@
+"""Turns a checkpoint into a ready event. The same source record always gives the same bytes."""
+
+import math
+from datetime import date
+from functools import lru_cache
+from typing import Any, Final, cast
+from urllib.parse import quote
+
+from msgspec import Raw
+from msgspec.json import Encoder
+
+from consumer.pipeline.codec import Decoded
+from consumer.pipeline.model_name import parse_model_name
+from consumer.pipeline.records import Header, Headers, ReadyRecord, ShardSettings
+from schemas.checkpoint import Metrics
+from schemas.ready_event import (
+    DATA_CONTENT_TYPE,
+    DATASCHEMA,
+    EVENT_CONTENT_TYPE,
+    READY_TYPE,
+    SPEC_VERSION,
+    Evaluation,
+    Metric,
+    Origin,
+    ReadyData,
+    ReadyEvent,
+)
+
+SHARD_HEADER: Final = "checkpoint-ready.shard"
+"""On every ready event: group, shard and number of shards of whoever published it."""
+
+_TRACE_HEADERS: Final = ("traceparent", "tracestate")
+_SAFE_IN_SEGMENT: Final = "-._~!$&'()*+,;=:@"
+_EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
+_SECONDS_PER_DAY: Final = 86_400
+_MINUTES: Final = tuple(f"T{hour:02}:{minute:02}:" for hour in range(24) for minute in range(60))
+_SECONDS: Final = tuple(f"{second:02}Z" for second in range(60))
+_NOTHING_EVALUATED: Final = Evaluation()
+
+_encode = Encoder().encode
+
+
+def ready_headers(settings: ShardSettings) -> list[Header]:
+    """Return the headers that every ready event of a shard begins with."""
+    content_type = DATA_CONTENT_TYPE if settings.binary_mode else EVENT_CONTENT_TYPE
+    return [
+        ("content-type", content_type.encode()),
+        (
+            SHARD_HEADER,
+            f"{settings.group_id}/{settings.shard}/{settings.shards}".encode(),
+        ),
+    ]
+
+
+def enrich(
+    decoded: Decoded, origin: Origin, headers: list[Header], *, binary_mode: bool = False
+) -> ReadyRecord:
+    """Return the ready event of a checkpoint. `headers`: those it begins with."""
+    checkpoint = decoded.checkpoint
+    checkpoint_id = decoded.id
+    job_id = decoded.job_id
+    source, key = _address(job_id)
+    event = ReadyEvent(
+        SPEC_VERSION,
+        checkpoint_id,
+        source,
+        READY_TYPE,
+        checkpoint_id,
+        rfc3339(checkpoint.created_at),
+        DATA_CONTENT_TYPE,
+        DATASCHEMA,
+        job_id,
+        ReadyData(
+            # Encoded already: msgspec writes a Raw as it stands, whatever the field's type says.
+            cast("dict[str, Any]", Raw(decoded.canonical)),
+            parse_model_name(checkpoint.fine_tuned_model_checkpoint),
+            evaluate(checkpoint.metrics),
+            origin,
+        ),
+    )
+    if binary_mode:
+        value = _encode(event.data)
+        headers = headers + _attributes(event)
+    else:
+        value = _encode(event)
+    return ReadyRecord(checkpoint_id, job_id, key, value, headers, checkpoint.created_at, origin)
+
+
+def trace_headers(headers: Headers) -> list[Header]:
+    """Return the W3C trace context among a source record's headers."""
+    return [header for header in headers if header[0] in _TRACE_HEADERS and header[1] is not None]
+
+
+def evaluate(metrics: Metrics) -> Evaluation:
+    """Return the figures that `metrics` allow."""
+    metric: Metric
+    train_loss = metrics.train_loss
+    valid_loss = metrics.full_valid_loss
+    if valid_loss is not None:
+        metric = "full_valid_loss"
+    else:
+        valid_loss = metrics.valid_loss
+        if valid_loss is not None:
+            metric = "valid_loss"
+        elif train_loss is not None:
+            return Evaluation(train_loss, "train_loss", _perplexity(train_loss))
+        else:
+            return _NOTHING_EVALUATED
+    gap = None if train_loss is None else valid_loss - train_loss
+    if gap is not None and not math.isfinite(gap):
+        gap = None
+    return Evaluation(valid_loss, metric, _perplexity(valid_loss), gap)
+
+
+def rfc3339(unix_seconds: int) -> str:
+    """Return a time of the years 1 to 9999 in UTC."""
+    days, second = divmod(unix_seconds, _SECONDS_PER_DAY)
+    minute, second = divmod(second, 60)
+    return _day(days) + _MINUTES[minute] + _SECONDS[second]
+
+
+@lru_cache(maxsize=1024)
+def _day(days: int) -> str:
+    return date.fromordinal(days + _EPOCH_ORDINAL).isoformat()
+
+
+@lru_cache(maxsize=1024)
+def _address(job_id: str) -> tuple[str, bytes]:
+    """Return the event's `source`, which must be a URI reference, and the record's key."""
+    return f"/fine_tuning/jobs/{quote(job_id, safe=_SAFE_IN_SEGMENT)}", job_id.encode()
+
+
+def _perplexity(loss: float) -> float | None:
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return None
+
+
+def _attributes(event: ReadyEvent) -> list[Header]:
+    return [
+        ("ce_specversion", event.specversion.encode()),
+        ("ce_id", event.id.encode()),
+        ("ce_source", event.source.encode()),
+        ("ce_type", event.type.encode()),
+        ("ce_subject", event.subject.encode()),
+        ("ce_time", event.time.encode()),
+        ("ce_dataschema", event.dataschema.encode()),
+        ("ce_partitionkey", event.partitionkey.encode()),
+    ]

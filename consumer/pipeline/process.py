@@ -1,0 +1,252 @@
+"""Decides about records: what one transaction of a shard will hold.
+
+`process` reads the shard's memory and extends a `Decision`; it changes nothing else and raises
+nothing. The memory follows by `apply`, after the commit, so that it never holds what the cluster
+does not. A decision sees its own entries, therefore any cutting of the records into batches gives
+the same result.
+"""
+
+from typing import Final
+
+from msgspec import Struct, field
+
+from consumer.pipeline.codec import Decoded, decode
+from consumer.pipeline.dead_letter import dead_letter
+from consumer.pipeline.dedup import SeenIds, SeenKey, Variant
+from consumer.pipeline.enrich import enrich, ready_headers, trace_headers
+from consumer.pipeline.forward import forward, misdirected, strip_origin
+from consumer.pipeline.home import home
+from consumer.pipeline.records import (
+    Counts,
+    DeadLetter,
+    ForwardRecord,
+    Header,
+    Headers,
+    IdEntry,
+    PoisonRecord,
+    ReadyRecord,
+    Reason,
+    ShardSettings,
+    SourceBatch,
+    SourceRecord,
+    Stage,
+)
+from consumer.pipeline.size import batch_bytes, room_beside
+from schemas.ready_event import Origin
+
+_QUOTED_CHARS: Final = 80
+MAX_ID_CHARS: Final = 32_768
+"""An id is a key of the changelog too, whose records must fit whatever the other topics take."""
+
+
+class Decision(Struct):
+    """What one transaction will hold, and the counts behind it."""
+
+    ready: list[ReadyRecord] = field(default_factory=list)
+    forwards: list[ForwardRecord] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    entries: dict[str, IdEntry] = field(default_factory=dict)
+    variants: dict[Variant, int] = field(default_factory=dict)
+    """Stream time by refused variant."""
+    expired: dict[SeenKey, None] = field(default_factory=dict)
+    """Tombstones, oldest first; never of a key that the decision itself enters."""
+    stream_time_ms: int = 0
+    counts: Counts = field(default_factory=Counts)
+
+    @property
+    def needs_commit(self) -> bool:
+        """Whether there is any output; after mere duplicates there is none."""
+        return bool(
+            self.ready
+            or self.forwards
+            or self.dead_letters
+            or self.entries
+            or self.variants
+            or self.expired
+        )
+
+
+class _Bench(Struct, frozen=True):
+    """What stays the same from one record of a batch to the next."""
+
+    settings: ShardSettings
+    seen: SeenIds
+    decision: Decision
+    first_headers: list[Header]
+    sure_room_bytes: int
+    """Key and value that need no more than this fit the ready topic beside `first_headers`."""
+
+
+def process(
+    settings: ShardSettings,
+    seen: SeenIds,
+    batch: SourceBatch,
+    decision: Decision,
+    ceiling_ms: int,
+) -> None:
+    """Decide about every record of `batch`. No time later than `ceiling_ms` is believed."""
+    topic, partition, records, forwarded = batch
+    shard, shards = settings.shard, settings.shards
+    bench = _bench(settings, seen, decision)
+    stream_time_ms = max(decision.stream_time_ms, seen.stream_time_ms)
+    ready_before, forwards_before = len(decision.ready), len(decision.forwards)
+
+    for record in records:
+        headers = record.headers
+        origin = Origin(topic, partition, record.offset, record.timestamp)
+        try:
+            if forwarded:
+                headers, origin = strip_origin(headers)
+            if origin.timestamp_ms > stream_time_ms:
+                stream_time_ms = max(stream_time_ms, min(origin.timestamp_ms, ceiling_ms))
+            decoded = decode(record.value, headers)
+            home_shard = home(decoded.id, shards)
+            if home_shard == shard:
+                _settle(bench, decoded, origin, headers, stream_time_ms)
+            elif forwarded:
+                headers = record.headers
+                origin = Origin(topic, partition, record.offset, record.timestamp)
+                raise misdirected(home_shard, shard)  # noqa: TRY301 - buried like any other poison
+            else:
+                decision.forwards.append(_forward(settings, record, origin, home_shard))
+        except PoisonRecord as poison:
+            _bury(bench, poison, origin, record, headers)
+        except Exception as error:  # noqa: BLE001 - no record may ever stop a shard
+            _bury(bench, _unexpected(error), origin, record, headers)
+
+    decision.stream_time_ms = stream_time_ms
+    counts = decision.counts
+    counts.consumed += len(records)
+    counts.published += len(decision.ready) - ready_before
+    counts.forwarded += len(decision.forwards) - forwards_before
+
+
+def expire(seen: SeenIds, decision: Decision, limit: int) -> None:
+    """Add at most `limit` tombstones for what has left the window."""
+    stream_time_ms = max(decision.stream_time_ms, seen.stream_time_ms)
+    for key in seen.expired(stream_time_ms, limit):
+        if key not in decision.entries and key not in decision.variants:
+            decision.expired[key] = None
+
+
+def apply(seen: SeenIds, decision: Decision) -> None:
+    """Make the memory follow a decision that was committed."""
+    for key in decision.expired:
+        if isinstance(key, str):
+            seen.forget(key)
+        else:
+            seen.forget_variant(*key)
+    for checkpoint_id, entry in decision.entries.items():
+        seen.remember(checkpoint_id, entry.digest, entry.stream_time_ms)
+    for (checkpoint_id, digest), stream_time_ms in decision.variants.items():
+        seen.remember_variant(checkpoint_id, digest, stream_time_ms)
+    seen.stream_time_ms = max(seen.stream_time_ms, decision.stream_time_ms)
+
+
+def _bench(settings: ShardSettings, seen: SeenIds, decision: Decision) -> _Bench:
+    first_headers = ready_headers(settings)
+    # In binary mode each event has headers of its own, so each one is measured.
+    room = room_beside(first_headers, settings.limits.ready_max_bytes)
+    return _Bench(settings, seen, decision, first_headers, 0 if settings.binary_mode else room)
+
+
+def _settle(
+    bench: _Bench, decoded: Decoded, origin: Origin, headers: Headers, stream_time_ms: int
+) -> None:
+    """Publish a checkpoint whose home is here, unless its id is seen."""
+    checkpoint_id = decoded.id
+    decision = bench.decision
+    entries = decision.entries
+    entry = entries.get(checkpoint_id)
+    if entry is None:
+        published = bench.seen.lookup(checkpoint_id, stream_time_ms)
+    elif bench.seen.is_expired(entry.stream_time_ms, stream_time_ms):
+        published = None
+    else:
+        published = entry.digest
+    if published is not None:
+        _repeat(bench, decoded, published, stream_time_ms)
+        return
+    if len(checkpoint_id) > MAX_ID_CHARS:
+        message = f"the id has {len(checkpoint_id)} characters, at most {MAX_ID_CHARS} are taken"
+        raise PoisonRecord(Reason.TOO_LARGE, message, Stage.TASK_PUT, "RecordTooLarge")
+    settings = bench.settings
+    event_headers = bench.first_headers
+    if headers:
+        event_headers = event_headers + trace_headers(headers)
+    event = enrich(decoded, origin, event_headers, binary_mode=settings.binary_mode)
+    if headers or len(event.key) + len(event.value) > bench.sure_room_bytes:
+        _require_room(
+            "ready event",
+            batch_bytes(event.key, event.value, event.headers),
+            settings.limits.ready_max_bytes,
+        )
+    decision.ready.append(event)
+    if entry is not None:  # published again after its window: entries stay in the order of time
+        del entries[checkpoint_id]
+    entries[checkpoint_id] = IdEntry(decoded.digest, origin, stream_time_ms)
+    if decision.expired:
+        decision.expired.pop(checkpoint_id, None)
+
+
+def _repeat(bench: _Bench, decoded: Decoded, published: bytes, stream_time_ms: int) -> None:
+    """Drop a duplicate; refuse other content under a published id, each content once."""
+    decision = bench.decision
+    if decoded.digest == published or _is_refused(bench, decoded, stream_time_ms):
+        decision.counts.duplicates += 1
+        return
+    variant = (decoded.id, decoded.digest)
+    decision.variants.pop(variant, None)
+    decision.variants[variant] = stream_time_ms
+    decision.expired.pop(variant, None)
+    message = (
+        f"id {decoded.id[:_QUOTED_CHARS]!r} was published with other content: "
+        f"digest {published.hex()}, this record has {decoded.digest.hex()}"
+    )
+    raise PoisonRecord(
+        Reason.CONFLICTING_DUPLICATE, message, Stage.TRANSFORMATION, "ConflictingDuplicate"
+    )
+
+
+def _is_refused(bench: _Bench, decoded: Decoded, stream_time_ms: int) -> bool:
+    seen = bench.seen
+    refused_ms = bench.decision.variants.get((decoded.id, decoded.digest))
+    if refused_ms is None:
+        return seen.has_variant(decoded.id, decoded.digest, stream_time_ms)
+    return not seen.is_expired(refused_ms, stream_time_ms)
+
+
+def _forward(
+    settings: ShardSettings, record: SourceRecord, origin: Origin, home_shard: int
+) -> ForwardRecord:
+    sent = forward(record, origin, home_shard)
+    _require_room(
+        "record with its origin",
+        batch_bytes(sent.key, sent.value, sent.headers),
+        settings.limits.forward_max_bytes,
+    )
+    return sent
+
+
+def _require_room(what: str, size_bytes: int, max_bytes: int) -> None:
+    if size_bytes > max_bytes:
+        message = f"the {what} needs {size_bytes} bytes, its topic takes {max_bytes}"
+        raise PoisonRecord(Reason.TOO_LARGE, message, Stage.TASK_PUT, "RecordTooLarge")
+
+
+def _unexpected(error: Exception) -> PoisonRecord:
+    cause = type(error).__name__
+    return PoisonRecord(Reason.INTERNAL_ERROR, f"{cause}: {error}", Stage.TRANSFORMATION, cause)
+
+
+def _bury(
+    bench: _Bench, poison: PoisonRecord, origin: Origin, record: SourceRecord, headers: Headers
+) -> None:
+    max_bytes = bench.settings.limits.dead_letter_max_bytes
+    letter = dead_letter(poison, origin, record, headers, max_bytes)
+    bench.decision.dead_letters.append(letter)
+    counts = bench.decision.counts
+    reason = poison.reason
+    counts.dead_letters[reason] = counts.dead_letters.get(reason, 0) + 1
+    if reason is Reason.CONFLICTING_DUPLICATE:
+        counts.conflicting += 1

@@ -1,0 +1,48 @@
+"""The size of a record as a broker counts it: the batch that holds that one record.
+
+`max.message.bytes` bounds a batch, not a record; what does not fit must be known before it is
+sent, because a refused batch would take the whole transaction with it.
+"""
+
+from typing import Final
+
+from consumer.pipeline.records import Header, Headers
+
+BATCH_OVERHEAD_BYTES: Final = 61
+_FIXED_RECORD_BYTES: Final = 3  # attributes, timestamp delta and offset delta of the first record
+_LONGEST_VARINT_BYTES: Final = 5
+
+
+def varint_bytes(number: int) -> int:
+    """Return the length of a zigzag varint of a number that is not negative."""
+    return ((2 * number).bit_length() + 6) // 7 or 1
+
+
+def header_bytes(header: Header) -> int:
+    """Return the encoded length of one header."""
+    name_bytes = len(header[0].encode())
+    value = header[1]
+    value_bytes = 1 if value is None else varint_bytes(len(value)) + len(value)
+    return varint_bytes(name_bytes) + name_bytes + value_bytes
+
+
+def field_bytes(content: bytes | None) -> int:
+    """Return the encoded length of a key or a value."""
+    return 1 if content is None else varint_bytes(len(content)) + len(content)
+
+
+def batch_bytes(key: bytes | None, value: bytes | None, headers: Headers) -> int:
+    """Return the exact length of an uncompressed batch of that one record."""
+    record_bytes = (
+        _FIXED_RECORD_BYTES
+        + field_bytes(key)
+        + field_bytes(value)
+        + varint_bytes(len(headers))
+        + sum(map(header_bytes, headers))
+    )
+    return BATCH_OVERHEAD_BYTES + varint_bytes(record_bytes) + record_bytes
+
+
+def room_beside(headers: Headers, max_bytes: int) -> int:
+    """Return how many bytes key and value may surely have together (a little low)."""
+    return max_bytes - batch_bytes(b"", b"", headers) - 3 * _LONGEST_VARINT_BYTES

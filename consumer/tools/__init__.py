@@ -1,0 +1,1 @@
+"""What people run beside the service: each tool is one module."""

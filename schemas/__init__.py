@@ -1,0 +1,1 @@
+"""The wire contract: what comes in (checkpoints) and what goes out (ready events)."""

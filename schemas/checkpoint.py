@@ -1,0 +1,69 @@
+"""The checkpoint object as producers send it, in the wire's and in the SDKs' spelling.
+
+The fields stand in alphabetical order on purpose: an encoded `Checkpoint` is then the same bytes
+as an encoder with sorted keys gives, and that is the canonical form that is digested and published.
+Unknown fields are accepted when decoding; whoever must keep them decodes to a dict instead.
+"""
+
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, Struct
+
+CHECKPOINT_OBJECT: Final = "fine_tuning.job.checkpoint"
+
+FIRST_UNIX_SECOND: Final = -62_135_596_800
+"""0001-01-01T00:00:00Z: RFC 3339 has no year before it."""
+LAST_UNIX_SECOND: Final = 253_402_300_799
+"""9999-12-31T23:59:59Z: RFC 3339 has no year after it."""
+
+Name = Annotated[str, Meta(min_length=1)]
+UnixSeconds = Annotated[int, Meta(ge=FIRST_UNIX_SECOND, le=LAST_UNIX_SECOND)]
+Step = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class Metrics(Struct, frozen=True, omit_defaults=True, gc=False):
+    """What was measured at the step; each number may be missing."""
+
+    full_valid_loss: float | None = None
+    full_valid_mean_token_accuracy: float | None = None
+    step: int | float | None = None
+    train_loss: float | None = None
+    train_mean_token_accuracy: float | None = None
+    valid_loss: float | None = None
+    valid_mean_token_accuracy: float | None = None
+
+
+class Checkpoint(Struct, frozen=True, gc=False):
+    """A model checkpoint of a fine-tuning job, ready to use."""
+
+    created_at: UnixSeconds
+    fine_tuned_model_checkpoint: str
+    fine_tuning_job_id: Name
+    id: Name
+    metrics: Metrics
+    object: Literal["fine_tuning.job.checkpoint"]
+    step_number: Step
+
+
+class SdkMetrics(Struct, frozen=True, omit_defaults=True, gc=False, rename="camel"):
+    """`Metrics` as SDKs spell them."""
+
+    full_valid_loss: float | None = None
+    full_valid_mean_token_accuracy: float | None = None
+    step: int | float | None = None
+    train_loss: float | None = None
+    train_mean_token_accuracy: float | None = None
+    valid_loss: float | None = None
+    valid_mean_token_accuracy: float | None = None
+
+
+class SdkCheckpoint(Struct, frozen=True, gc=False, rename="camel"):
+    """`Checkpoint` as SDKs spell it."""
+
+    created_at: UnixSeconds
+    fine_tuned_model_checkpoint: str
+    fine_tuning_job_id: Name
+    id: Name
+    metrics: SdkMetrics
+    object: Literal["fine_tuning.job.checkpoint"]
+    step_number: Step

@@ -1,0 +1,1 @@
+"""Property tests: what must hold for any records, in any order and cutting."""

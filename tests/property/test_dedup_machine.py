@@ -1,0 +1,186 @@
+"""The dedup state machine against a plain set: any cutting, any crash, any restore."""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from consumer.pipeline.dedup import SeenIds, SeenKey
+from consumer.pipeline.process import Decision, apply, expire, process
+from consumer.pipeline.records import Reason
+from tests.builders import NO_CEILING_MS, Record, batch, checkpoint, record, shard_settings
+
+IDS = ("a", "b", "c")
+CONTENTS = (0, 1, 2)
+WINDOW_MS = 100
+Fate = str
+Logged = tuple[str, SeenKey, bytes | None, int]
+
+
+class PlainShard:
+    """What a shard must do, told by sets and times alone."""
+
+    def __init__(self, window_ms: int) -> None:
+        self.window_ms = window_ms
+        self.now_ms = 0
+        self.published: dict[str, tuple[int, int]] = {}
+        self.refused: dict[tuple[str, int], int] = {}
+
+    def copy(self) -> "PlainShard":
+        """Return an independent copy, kept for the case of a crash."""
+        other = PlainShard(self.window_ms)
+        other.now_ms = self.now_ms
+        other.published, other.refused = dict(self.published), dict(self.refused)
+        return other
+
+    def is_live(self, since_ms: int) -> bool:
+        """Tell whether what happened then is still within the window."""
+        return not self.window_ms or self.now_ms - since_ms < self.window_ms
+
+    def take(self, name: str, content: int, time_ms: int) -> Fate:
+        """Return the fate of a record."""
+        self.now_ms = max(self.now_ms, time_ms)
+        known = self.published.get(name)
+        if known is None or not self.is_live(known[1]):
+            self.published[name] = (content, self.now_ms)
+            return "published"
+        refused_ms = self.refused.get((name, content))
+        if content == known[0] or (refused_ms is not None and self.is_live(refused_ms)):
+            return "duplicate"
+        self.refused[name, content] = self.now_ms
+        return "conflicting"
+
+
+class DedupMachine(RuleBasedStateMachine):
+    """Feeds records in transactions that commit or crash, and restores from their log."""
+
+    window_ms = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.settings = shard_settings()
+        self.seen = SeenIds(self.window_ms)
+        self.plain = PlainShard(self.window_ms)
+        self.log: list[Logged] = []
+        self.stream_time_ms = 0
+        self.begin()
+
+    @initialize()
+    def begin(self) -> None:
+        """Open a transaction: nothing decided yet."""
+        self.decision = Decision()
+        self.planned = self.plain.copy()
+        self.fates: list[Fate] = []
+
+    @rule(
+        chunks=st.lists(
+            st.lists(
+                st.tuples(st.sampled_from(IDS), st.sampled_from(CONTENTS), st.integers(-60, 60)),
+                max_size=6,
+            ),
+            max_size=3,
+        )
+    )
+    def decide(self, chunks: list[list[tuple[str, int, int]]]) -> None:
+        """Decide about more records, cut into batches anyhow."""
+        for chunk in chunks:
+            records: list[Record] = []
+            for name, content, step_ms in chunk:
+                time_ms = max(0, self.planned.now_ms + step_ms)
+                self.fates.append(self.planned.take(name, content, time_ms))
+                records.append(
+                    record(checkpoint(id=name, step_number=content), timestamp_ms=time_ms)
+                )
+            process(self.settings, self.seen, batch(*records), self.decision, NO_CEILING_MS)
+
+    @rule(limit=st.integers(0, 4))
+    def expire(self, limit: int) -> None:
+        """Add tombstones at any moment."""
+        before = len(self.decision.expired)
+        expire(self.seen, self.decision, limit)
+        assert len(self.decision.expired) <= before + limit
+
+    @rule()
+    def commit(self) -> None:
+        """Make the transaction visible; the log gets what the changelog would."""
+        decision = self.decision
+        for name, entry in decision.entries.items():
+            self.log.append(("id", name, entry.digest, entry.stream_time_ms))
+        for variant, time_ms in decision.variants.items():
+            self.log.append(("variant", variant, b"", time_ms))
+        for key in decision.expired:
+            self.log.append(("id" if isinstance(key, str) else "variant", key, None, 0))
+        self.stream_time_ms = max(self.stream_time_ms, decision.stream_time_ms)
+        apply(self.seen, decision)
+        self.plain = self.planned
+        self.begin()
+
+    @rule()
+    def crash(self) -> None:
+        """Lose the transaction: memory is rebuilt from the log, the records come again."""
+        self.seen = self.restored()
+        self.begin()
+
+    @rule()
+    def compact(self) -> None:
+        """Keep only the last entry of each key in the log, in its place."""
+        last = {(kind, key): index for index, (kind, key, _, _) in enumerate(self.log)}
+        self.log = [self.log[index] for index in sorted(last.values())]
+
+    @invariant()
+    def fates_are_the_plain_ones(self) -> None:
+        """Each record had the fate that plain sets give it."""
+        counts = self.decision.counts
+        assert counts.published == self.fates.count("published")
+        assert counts.duplicates == self.fates.count("duplicate")
+        assert counts.conflicting == self.fates.count("conflicting")
+        assert counts.dead_letters.get(Reason.CONFLICTING_DUPLICATE, 0) == counts.conflicting
+        assert counts.consumed == len(self.fates)
+
+    @invariant()
+    def restored_memory_equals_live_memory(self) -> None:
+        """Rebuilt from the log, the memory answers every question as the live one does."""
+        restored = self.restored()
+        assert restored.stream_time_ms == self.seen.stream_time_ms
+        assert len(restored) == len(self.seen)
+        digests = {digest for kind, _, digest, _ in self.log if kind == "id" and digest}
+        digests |= {key[1] for _, key, _, _ in self.log if not isinstance(key, str)}
+        for now_ms in (self.stream_time_ms + ahead for ahead in (0, 30, WINDOW_MS, 10**6)):
+            assert restored.expired(now_ms, 100) == self.seen.expired(now_ms, 100)
+            for name in IDS:
+                assert restored.lookup(name, now_ms) == self.seen.lookup(name, now_ms)
+                for digest in digests:
+                    live = self.seen.has_variant(name, digest, now_ms)
+                    assert restored.has_variant(name, digest, now_ms) == live
+
+    @invariant()
+    def nothing_is_both_entered_and_deleted(self) -> None:
+        """Give a key one entry in a transaction: the order of its records cannot matter."""
+        assert not set(self.decision.expired) & set(self.decision.entries)
+        assert not set(self.decision.expired) & set(self.decision.variants)
+
+    def restored(self) -> SeenIds:
+        """Return a memory rebuilt from the log."""
+        seen = SeenIds(self.window_ms)
+        for _, key, digest, time_ms in self.log:
+            if isinstance(key, str):
+                if digest is None:
+                    seen.forget(key)
+                else:
+                    seen.remember(key, digest, time_ms)
+            elif digest is None:
+                seen.forget_variant(*key)
+            else:
+                seen.remember_variant(*key, time_ms)
+        seen.stream_time_ms = self.stream_time_ms
+        return seen
+
+
+class WindowedDedupMachine(DedupMachine):
+    """The same with a window, in which ids and variants expire."""
+
+    window_ms = WINDOW_MS
+
+
+TestDedup = DedupMachine.TestCase
+TestWindowedDedup = WindowedDedupMachine.TestCase
+TestDedup.settings = TestWindowedDedup.settings = settings(deadline=None, stateful_step_count=30)

@@ -1,0 +1,60 @@
+"""Arbitrary JSON text: what is parsed, and how each refusal is classified."""
+
+import time
+
+import pytest
+
+from consumer.pipeline.json_document import MAX_DEPTH, parse
+from consumer.pipeline.records import PoisonRecord, Reason
+
+
+def nested(depth: int) -> bytes:
+    """Return arrays in arrays, `depth` levels deep."""
+    return b"[" * depth + b"]" * depth
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"{", Reason.MALFORMED_JSON),
+        (b"\xef\xbb\xbf{}", Reason.MALFORMED_JSON),
+        (b'{"a":"\xff"}', Reason.MALFORMED_JSON),
+        (b'{"a":"\\ud800"}', Reason.MALFORMED_JSON),
+        (b'{"a":"\xed\xa0\x80"}', Reason.MALFORMED_JSON),
+        (b'{"a":NaN}', Reason.MALFORMED_JSON),
+        (b'{"a":-Infinity}', Reason.MALFORMED_JSON),
+        ("{}".encode("utf-16"), Reason.MALFORMED_JSON),
+        (b'{"a":1e999}', Reason.INVALID_SCHEMA),
+        (b'{"a":' + b"9" * 5000 + b"}", Reason.INVALID_SCHEMA),
+        (nested(MAX_DEPTH + 1), Reason.TOO_DEEP),
+        (nested(2000), Reason.TOO_DEEP),
+        (nested(200_000), Reason.TOO_DEEP),
+        (b'{"a":' * 2000, Reason.TOO_DEEP),
+    ],
+)
+def test_refusals(payload: bytes, reason: Reason) -> None:
+    """What is no JSON is malformed; a number beyond any machine and too many levels are not."""
+    with pytest.raises(PoisonRecord) as caught:
+        parse(payload)
+    assert caught.value.reason is reason
+
+
+def test_byte_order_mark_is_named() -> None:
+    """The message tells the producer what the invisible first character is."""
+    with pytest.raises(PoisonRecord, match="byte order mark"):
+        parse(b"\xef\xbb\xbf{}")
+
+
+def test_brackets_in_strings_have_no_depth() -> None:
+    """Only real nesting counts, whatever strings contain."""
+    assert parse(b'["' + b"[" * 500 + b'\\"' + b"{" * 500 + b'"]') is not None
+    assert parse(nested(MAX_DEPTH)) is not None
+    assert parse(b"[" + b",".join([b"[]"] * 500) + b"]") is not None
+
+
+def test_counting_depth_is_linear() -> None:
+    """A megabyte of escaped quotes in a string without end is scanned once, not once a quote."""
+    began = time.perf_counter()
+    with pytest.raises(PoisonRecord):
+        parse(b"[" * 64 + b'"[' + b'\\"' * 500_000)
+    assert time.perf_counter() - began < 5

@@ -1,0 +1,309 @@
+"""Decisions about records: each fate, its counts, and that no record is lost on the way."""
+
+import json
+import struct
+
+import pytest
+
+from consumer.pipeline import process as process_module
+from consumer.pipeline.dedup import SeenIds
+from consumer.pipeline.forward import ORIGIN_HEADER
+from consumer.pipeline.home import home
+from consumer.pipeline.process import MAX_ID_CHARS, Decision, apply, expire, process
+from consumer.pipeline.records import Header, Reason
+from schemas.ready_event import Origin
+from tests.builders import (
+    NO_CEILING_MS,
+    SDK_EXAMPLE,
+    TIMESTAMP_MS,
+    TOPIC,
+    Record,
+    batch,
+    camel,
+    checkpoint,
+    decide,
+    record,
+    shard_settings,
+)
+
+SHARDS = 3
+
+
+def id_at(shard: int) -> str:
+    """Return an id whose home is `shard` of three."""
+    return next(f"id-{n}" for n in range(100) if home(f"id-{n}", SHARDS) == shard)
+
+
+def reasons(decision: Decision) -> list[Reason]:
+    """Return the reasons of the dead letters."""
+    return [letter.reason for letter in decision.dead_letters]
+
+
+def at(second: int, **changes: object) -> Record:
+    """Return a record of a checkpoint with a timestamp some seconds into the test."""
+    return record(checkpoint(**changes), timestamp_ms=TIMESTAMP_MS + second * 1000)
+
+
+def test_a_new_id_is_published_and_entered() -> None:
+    """A first record gives one event, one entry with its origin, and a commit."""
+    decision = decide(batch(record(checkpoint(), offset=7), partition=4))
+    origin = Origin(TOPIC, 4, 7, TIMESTAMP_MS)
+    [event] = decision.ready
+    assert event.origin == origin
+    assert decision.entries[event.id].origin == origin
+    assert decision.entries[event.id].stream_time_ms == decision.stream_time_ms == TIMESTAMP_MS
+    assert decision.needs_commit
+
+
+def test_the_sdk_documents_own_example_is_published() -> None:
+    """The example of the SDK's document is published, not refused."""
+    assert len(decide(batch(record(raw=SDK_EXAMPLE))).ready) == 1
+
+
+def test_repeats_are_dropped_within_and_after_a_decision() -> None:
+    """Any spelling of a published content is a duplicate, and needs no commit."""
+    seen = SeenIds(0)
+    first = decide(batch(record(checkpoint()), record(camel(checkpoint()))), seen=seen)
+    assert (first.counts.published, first.counts.duplicates) == (1, 1)
+    assert len(seen) == 0, "memory changes only after the commit"
+    apply(seen, first)
+    again = decide(batch(record(checkpoint())), seen=seen)
+    assert again.counts.duplicates == 1
+    assert not again.needs_commit
+
+
+def test_each_conflicting_content_is_a_dead_letter_once() -> None:
+    """Other content is never published; its first record is kept, its repeats are duplicates."""
+    seen = SeenIds(0)
+    one, two = record(checkpoint(step_number=1)), record(checkpoint(step_number=2))
+    first = decide(batch(record(checkpoint()), one, one, two), seen=seen)
+    assert reasons(first) == [Reason.CONFLICTING_DUPLICATE] * 2
+    assert (first.counts.conflicting, first.counts.duplicates) == (2, 1)
+    apply(seen, first)
+    again = decide(batch(one, two, record(checkpoint(step_number=3))), seen=seen)
+    assert (again.counts.conflicting, again.counts.duplicates) == (1, 2)
+
+
+def test_every_reason() -> None:
+    """Each reason of the closed list occurs, is counted, and keeps the record's bytes."""
+    poisons = {
+        Reason.MALFORMED_JSON: record(raw=b"{"),
+        Reason.INVALID_SCHEMA: record({}),
+        Reason.WRONG_OBJECT_TYPE: record({"object": "list"}),
+        Reason.TOO_DEEP: record(raw=b"[" * 2000),
+        Reason.TOO_LARGE: record(checkpoint(id="large", extra="x" * 5000)),
+        Reason.CONFLICTING_DUPLICATE: record(checkpoint(step_number=1)),
+    }
+    decision = decide(
+        batch(record(checkpoint()), *poisons.values()),
+        batch(record(checkpoint()), forwarded=True),
+        settings=shard_settings(max_bytes=4000),
+    )
+    assert reasons(decision) == [*poisons, Reason.INTERNAL_ERROR]
+    assert set(reasons(decision)) == set(Reason)
+    assert decision.counts.dead_letters == dict.fromkeys(Reason, 1)
+    kept = [letter.value for letter in decision.dead_letters[:-1]]
+    assert kept == [source.value for source in poisons.values()]
+
+
+def test_too_large_ids_are_not_remembered() -> None:
+    """An id that did not fit can be published later, when the topic takes it."""
+    source = batch(record(checkpoint(extra="x" * 5000)))
+    refused = decide(source, settings=shard_settings(max_bytes=4000))
+    assert reasons(refused) == [Reason.TOO_LARGE]
+    assert not refused.entries
+    seen = SeenIds(0)
+    apply(seen, refused)
+    assert decide(source, seen=seen).counts.published == 1
+
+
+@pytest.mark.parametrize("binary_mode", [False, True])
+def test_size_is_decided_to_the_byte(*, binary_mode: bool) -> None:
+    """The smallest limit that takes the event is found by the event's own batch."""
+    sizes = []
+    for max_bytes in range(1000, 2500):
+        settings = shard_settings(max_bytes=max_bytes, binary_mode=binary_mode)
+        sizes.append(bool(decide(batch(record(checkpoint())), settings=settings).ready))
+    assert sizes == sorted(sizes), "one threshold"
+    smallest = 1000 + sizes.index(True)
+    needed = decide(
+        batch(record(checkpoint())),
+        settings=shard_settings(max_bytes=smallest - 1, binary_mode=binary_mode),
+    )
+    assert f"needs {smallest} bytes" in needed.dead_letters[0].message
+
+
+def test_any_other_exception_is_an_internal_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug about one record makes one dead letter; the records around it are published."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("boom " * 1000)
+
+    good = batch(record(checkpoint()))
+    decision = decide(good)
+    with monkeypatch.context() as patched:
+        patched.setattr(process_module, "enrich", fail)
+        process(shard_settings(), SeenIds(0), batch(record(checkpoint(id="b"))), decision, 0)
+    process(shard_settings(), SeenIds(0), batch(record(checkpoint(id="c"))), decision, 0)
+    assert list(decision.entries) == ["ftckpt_qtZ5Gyk4BLq1SfLFWp3RtO3P", "c"]
+    assert reasons(decision) == [Reason.INTERNAL_ERROR]
+    assert decision.dead_letters[0].message.startswith("ZeroDivisionError: boom")
+    assert len(decision.dead_letters[0].message) == 500
+
+
+def test_away_from_home_a_record_is_forwarded_byte_for_byte() -> None:
+    """The reading shard adds one header; the home shard publishes with the true origin."""
+    source = record(
+        checkpoint(id=id_at(1)), offset=9, headers=[("traceparent", b"t"), (ORIGIN_HEADER, b"?")]
+    )
+    sent = decide(batch(source, partition=6), settings=shard_settings(shard=0, shards=SHARDS))
+    [forwarded] = sent.forwards
+    assert sent.counts.forwarded == 1
+    assert (forwarded.shard, forwarded.key, forwarded.value) == (1, source.key, source.value)
+    place = struct.pack(">iqq", 6, 9, TIMESTAMP_MS) + TOPIC.encode()
+    assert forwarded.headers == [*source.headers, (ORIGIN_HEADER, place)]
+
+    arrived = Record(0, 1, forwarded.key, forwarded.value, forwarded.headers)
+    home_shard = shard_settings(shard=1, shards=SHARDS)
+    decision = decide(batch(arrived, topic="repartition", forwarded=True), settings=home_shard)
+    assert decision.ready[0].origin == Origin(TOPIC, 6, 9, TIMESTAMP_MS)
+    assert decision.ready[0].headers[-1] == ("traceparent", b"t")
+    assert decision.stream_time_ms == TIMESTAMP_MS
+
+
+def test_forwarding_does_not_change_the_event() -> None:
+    """The value of a ready event is the same, whichever way its record took."""
+    source = record(checkpoint(id=id_at(1)))
+    direct = decide(batch(source), settings=shard_settings(shard=1, shards=SHARDS))
+    [sent] = decide(batch(source), settings=shard_settings(shards=SHARDS)).forwards
+    arrived = Record(5, 6, sent.key, sent.value, sent.headers)
+    round_about = decide(
+        batch(arrived, forwarded=True), settings=shard_settings(shard=1, shards=SHARDS)
+    )
+    assert direct.ready == round_about.ready
+
+
+def test_a_forwarded_record_at_the_wrong_shard() -> None:
+    """It is a dead letter of the repartition topic with all its headers, never forwarded again."""
+    source = record(checkpoint(id=id_at(1)))
+    [sent] = decide(batch(source), settings=shard_settings(shards=SHARDS)).forwards
+    arrived = Record(5, 6, sent.key, sent.value, sent.headers)
+    decision = decide(
+        batch(arrived, topic="repartition", partition=2, forwarded=True),
+        settings=shard_settings(shard=2, shards=SHARDS),
+    )
+    [letter] = decision.dead_letters
+    assert letter.reason is Reason.INTERNAL_ERROR
+    assert letter.origin == Origin("repartition", 2, 5, 6)
+    assert letter.headers[: len(sent.headers)] == sent.headers
+    assert not decision.forwards
+
+
+def test_a_dead_letter_of_a_forwarded_record_tells_its_origin() -> None:
+    """The conflict of a forwarded record names the input's offset and keeps its own headers."""
+    settings = shard_settings(shard=1, shards=SHARDS)
+    headers: list[Header] = [("own", b"1")]
+    conflict = record(checkpoint(id=id_at(1), step_number=1), offset=77, headers=headers)
+    [sent] = decide(batch(conflict), settings=shard_settings(shards=SHARDS)).forwards
+    decision = decide(
+        batch(record(checkpoint(id=id_at(1)))),
+        batch(Record(5, 6, sent.key, sent.value, sent.headers), forwarded=True),
+        settings=settings,
+    )
+    [letter] = decision.dead_letters
+    assert letter.origin == Origin(TOPIC, 0, 77, TIMESTAMP_MS)
+    assert letter.headers[0] == ("own", b"1")
+    assert letter.headers[1][0] == "__connect.errors.topic"
+
+
+def test_a_forward_that_does_not_fit_is_a_dead_letter() -> None:
+    """The added header may make a record too large for the repartition topic."""
+    source = record(checkpoint(id=id_at(1), extra="x" * 5000))
+    decision = decide(
+        batch(source), settings=shard_settings(shard=0, shards=SHARDS, max_bytes=5000)
+    )
+    assert reasons(decision) == [Reason.TOO_LARGE]
+    assert decision.counts.forwarded == 0
+
+
+def test_an_id_expires_by_stream_time() -> None:
+    """After the window the id is published again, even within one decision."""
+    seen = SeenIds(10_000)
+    decision = decide(batch(at(0), at(9), at(10)), seen=seen)
+    assert (decision.counts.published, decision.counts.duplicates) == (2, 1)
+    assert [entry.stream_time_ms for entry in decision.entries.values()] == [TIMESTAMP_MS + 10_000]
+
+
+def test_entries_stay_in_the_order_of_time() -> None:
+    """What enters again in one decision moves to the end: memory takes entries by age."""
+    again = decide(
+        batch(
+            *(at(0, id="a"), at(1, id="a", step_number=1)),
+            *(at(2, id="b"), at(3, id="b", step_number=1)),
+            *(at(10, id="a"), at(12, id="a", step_number=1)),
+        ),
+        seen=SeenIds(10_000),
+    )
+    assert list(again.entries) == ["b", "a"]
+    assert [name for name, _ in again.variants] == ["b", "a"]
+
+
+def test_stream_time_never_goes_back_and_is_clamped() -> None:
+    """Old timestamps do not turn time back; future ones are not believed."""
+    ceiling_ms = TIMESTAMP_MS + 5000
+    decision = decide(batch(at(4), at(0, id="b")), ceiling_ms=ceiling_ms)
+    assert [entry.stream_time_ms - TIMESTAMP_MS for entry in decision.entries.values()] == [
+        4000
+    ] * 2
+    decision = decide(batch(at(10**6)), ceiling_ms=ceiling_ms)
+    assert decision.stream_time_ms == ceiling_ms
+    without = decide(batch(record(checkpoint(), timestamp_ms=-1)))
+    assert without.stream_time_ms == 0
+
+
+def test_tombstones_are_bounded_and_spare_the_decisions_own_entries() -> None:
+    """No more than asked for, the oldest first, and none for an id published again just now."""
+    seen = SeenIds(10_000)
+    apply(seen, decide(batch(*(at(n, id=f"id-{n}") for n in range(5))), seen=seen))
+    decision = decide(batch(at(100, id="id-0")), seen=seen)
+    expire(seen, decision, 3)
+    assert list(decision.expired) == ["id-1", "id-2"]
+    apply(seen, decision)
+    assert len(seen) == 3
+    later = Decision()
+    expire(seen, later, 10)
+    assert list(later.expired) == ["id-3", "id-4"]
+
+
+def test_what_is_published_after_its_tombstone_loses_the_tombstone() -> None:
+    """Deciding on after `expire` never leaves a key both entered and deleted."""
+    seen = SeenIds(10_000)
+    apply(seen, decide(batch(at(0), at(1, step_number=1)), seen=seen))
+    decision = decide(batch(at(100, id="other")), seen=seen)
+    expire(seen, decision, 10)
+    assert len(decision.expired) == 2
+    process(shard_settings(), seen, batch(at(101), at(102, step_number=1)), decision, NO_CEILING_MS)
+    assert not decision.expired
+    assert (len(decision.entries), len(decision.variants)) == (2, 1)
+
+
+def test_batches_may_be_cut_anywhere() -> None:
+    """One call with all records and one call for each give the same decision."""
+    seen = SeenIds(5000)
+    records = [at(n, id=f"id-{n % 3}", step_number=n % 2) for n in range(20)]
+    whole = decide(batch(*records), seen=seen)
+    assert decide(*(batch(one) for one in records), seen=seen) == whole
+
+
+def test_values_are_deterministic() -> None:
+    """The same source record always gives the same bytes, key and headers."""
+    source = batch(record(json.loads(SDK_EXAMPLE), headers=[("tracestate", b"s")]))
+    assert decide(source).ready == decide(source).ready
+
+
+def test_an_id_too_long_for_the_changelog_is_too_large() -> None:
+    """An id is also a key of the changelog, so its length is bounded apart from the event's."""
+    fits, too_long = "x" * MAX_ID_CHARS, "x" * (MAX_ID_CHARS + 1)
+    decision = decide(batch(record(checkpoint(id=fits)), record(checkpoint(id=too_long), offset=1)))
+    assert [ready.id for ready in decision.ready] == [fits]
+    assert [letter.reason for letter in decision.dead_letters] == [Reason.TOO_LARGE]
