@@ -1,0 +1,54 @@
+"""Latency at rest and throughput of one process, on a local Kafka: ``make bench``.
+
+Prints one JSON object per measurement. Machines are noisy: compare within one run, and look at
+``events_per_cpu_second`` where wall time depends on what else the machine does.
+"""
+
+import argparse
+import os
+import sys
+
+import msgspec
+
+from bench.latency import measure_latency
+from bench.service import BenchService
+from bench.throughput import measure_throughput
+from dev.kafka import LocalKafka
+
+
+def main() -> None:
+    """Run the measurements that were asked for."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--only", choices=["latency", "throughput"], help="just this one")
+    parser.add_argument("--events", type=int, default=300_000, help="backlog for throughput")
+    parser.add_argument("--samples", type=int, default=100, help="single events for latency")
+    options = parser.parse_args()
+    external = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+    if external:
+        run(external, options)
+    else:
+        with LocalKafka() as kafka:
+            run(kafka.bootstrap_servers, options)
+
+
+def run(bootstrap_servers: str, options: argparse.Namespace) -> None:
+    """Measure on this broker."""
+    if options.only != "throughput":
+        with BenchService(bootstrap_servers, "latency") as service:
+            for spread in (False, True):
+                show(measure_latency(service, samples=options.samples, spread=spread))
+    if options.only != "latency":
+        for spread in (False, True):
+            name = "throughput-spread" if spread else "throughput-home"
+            with BenchService(bootstrap_servers, name, start=False) as service:
+                show(measure_throughput(service, events=options.events, spread=spread))
+
+
+def show(figures: dict[str, object]) -> None:
+    """Print one measurement."""
+    sys.stdout.buffer.write(msgspec.json.encode(figures) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()

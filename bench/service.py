@@ -1,0 +1,75 @@
+"""One service process under measurement, with topics of its own."""
+
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import Self
+
+from murmurhash2 import murmurhash2
+
+from tests.integration.cluster import Cluster
+
+PARTITIONS = 6
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class BenchService:
+    """Topics and one process; a context manager that leaves neither running."""
+
+    def __init__(self, bootstrap_servers: str, name: str, *, start: bool = True) -> None:
+        self.cluster = Cluster(bootstrap_servers)
+        prefix = f"bench-{name}-{uuid.uuid4().hex[:6]}"
+        self.input, self.output = f"{prefix}.input", f"{prefix}.ready"
+        self._environment = {
+            **os.environ,
+            "CHECKPOINT_READY_BOOTSTRAP_SERVERS": bootstrap_servers,
+            "CHECKPOINT_READY_GROUP_ID": prefix,
+            "CHECKPOINT_READY_INPUT_TOPICS": self.input,
+            "CHECKPOINT_READY_OUTPUT_TOPIC": self.output,
+            "CHECKPOINT_READY_DEAD_LETTER_TOPIC": f"{prefix}.dead",
+            "CHECKPOINT_READY_LOG_FORMAT": "json",
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+        self._start_now = start
+
+    def __enter__(self) -> Self:
+        self._run("topics", "create", "--input-partitions", str(PARTITIONS))
+        if self._start_now:
+            self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(20)
+
+    def start(self) -> None:
+        """Start the process."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "consumer", "run"],
+            env=self._environment,
+            stdout=subprocess.DEVNULL,
+        )
+
+    @property
+    def cpu_seconds(self) -> float:
+        """User and system time that the process has used so far."""
+        if self._process is None:
+            return 0.0
+        stat = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8")
+        fields = stat.rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
+
+    def home_partition(self, checkpoint_id: str) -> int:
+        """Return the input partition that the id's home shard reads."""
+        return int(murmurhash2(checkpoint_id.encode(), 0x9747B28C) & 0x7FFFFFFF) % PARTITIONS
+
+    def _run(self, *arguments: str) -> None:
+        subprocess.run(
+            [sys.executable, "-m", "consumer", *arguments],
+            env=self._environment,
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )

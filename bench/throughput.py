@@ -1,0 +1,67 @@
+"""A backlog worked off by one process, which is one thread and so at most one core."""
+
+import random
+import time
+
+from confluent_kafka import Producer
+
+from bench.events import checkpoint
+from bench.service import PARTITIONS, BenchService
+
+DUPLICATES = 0.3
+DEADLINE_SECONDS = 600.0
+
+
+def measure_throughput(service: BenchService, *, events: int, spread: bool) -> dict[str, object]:
+    """Return source events per second; ``spread``: on random partitions, 5 of 6 not their home.
+
+    The rate counts from the first to the last ready event's broker timestamp; the process start
+    and the restore are not in it, except for ``events_per_cpu_second``, which has all of it.
+    """
+    distinct = fill(service, events, spread=spread)
+    service.start()
+    with service.cluster.subscriber(service.output) as subscriber:
+        subscriber.wait_for(distinct, DEADLINE_SECONDS)
+        records = subscriber.records
+    # The rest of the backlog is duplicates; what is visible now is what the rate is about.
+    stamps = [record.timestamp_ms for record in records]
+    seconds = (max(stamps) - min(stamps)) / 1000
+    return {
+        "measure": "throughput",
+        "path": "random partitions, 5 of 6 forwarded" if spread else "keyed by id",
+        "source_events": events,
+        "distinct_ids": distinct,
+        "seconds": round(seconds, 2),
+        "events_per_second": round(events / seconds),
+        "events_per_cpu_second": round(events / service.cpu_seconds),
+    }
+
+
+def fill(service: BenchService, events: int, *, spread: bool) -> int:
+    """Produce the backlog, 30% of it duplicates; return the number of distinct ids."""
+    chance = random.Random(7)
+    producer = Producer(
+        {**service.cluster.settings, "linger.ms": 20, "queue.buffering.max.messages": 1_000_000}
+    )
+    distinct = 0
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    for _ in range(events):
+        is_repeat = distinct > 0 and chance.random() < DUPLICATES
+        number = chance.randrange(distinct) if is_repeat else distinct
+        distinct += not is_repeat
+        checkpoint_id = f"ftckpt_{number:024d}"
+        home = service.home_partition(checkpoint_id)
+        partition = chance.randrange(PARTITIONS) if spread else home
+        value = checkpoint(checkpoint_id, number)
+        while True:
+            try:
+                producer.produce(service.input, value, partition=partition)
+            except BufferError:
+                producer.poll(0.2)
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                break
+        producer.poll(0)
+    producer.flush()
+    return distinct

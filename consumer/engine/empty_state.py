@@ -1,0 +1,78 @@
+"""The guard against an empty changelog beside a past: running on would publish everything again."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from consumer.engine.context import ShardContext
+from consumer.engine.kafka import ClusterAdmin, ShardReader, TopicPartition
+from consumer.errors import StateCorrupted, TaskFailed
+from consumer.pipeline.enrich import SHARD_HEADER
+
+# Enough of the ready topic's end to meet every shard of a group that has published before.
+TAIL_RECORDS: Final = 500
+READ_SECONDS: Final = 20.0
+FETCH_MS: Final = 100
+
+
+async def refuse_lost_state(
+    context: ShardContext, reader: ShardReader, admin: ClusterAdmin
+) -> None:
+    """Check that a shard without any state has no past.
+
+    Raises:
+        StateCorrupted: the group has committed offsets or published events for this shard.
+    """
+    settings = context.settings
+    mend = (
+        f"but the changelog {settings.changelog_topic} is empty for it; running on would publish "
+        "everything again. Restore the changelog, or use a new GROUP_ID and OUTPUT_TOPIC, or run "
+        "once with --accept-empty-state if that is what you want"
+    )
+    committed = await admin.group_offsets(settings.group_id)
+    read_before = [
+        f"{source.topic}/{source.partition}"
+        for source in context.sources()
+        if committed.get(source, 0) > 0
+    ]
+    if read_before:
+        raise StateCorrupted(
+            f"shard {context.shard}: group {settings.group_id} has committed offsets of "
+            f"{', '.join(read_before)}, {mend}"
+        )
+    if await _has_published(context, reader):
+        raise StateCorrupted(
+            f"shard {context.shard}: topic {settings.output_topic} holds ready events of group "
+            f"{settings.group_id}, {mend}"
+        )
+
+
+async def _has_published(context: ShardContext, reader: ShardReader) -> bool:
+    partitions = [
+        TopicPartition(context.settings.output_topic, partition)
+        for partition in range(context.topology.output_partitions)
+    ]
+    starts = await reader.beginning_offsets(partitions)
+    ends = await reader.end_offsets(partitions)
+    tails = {p: max(starts[p], ends[p] - TAIL_RECORDS) for p in partitions if ends[p] > starts[p]}
+    if not tails:
+        return False
+    reader.assign(tails)
+    deadline = context.clock() + READ_SECONDS
+    while any(reader.position(partition) < ends[partition] for partition in tails):
+        if context.clock() > deadline:
+            raise TaskFailed("the end of the ready topic could not be read in time")
+        for records in (await reader.fetch(FETCH_MS, TAIL_RECORDS)).values():
+            for record in records:
+                if is_of_shard(context, dict(record.headers)):
+                    return True
+    return False
+
+
+def is_of_shard(context: ShardContext, headers: Mapping[str, bytes | None]) -> bool:
+    """Tell whether this shard published an event, or its group with another number of shards."""
+    writer = (headers.get(SHARD_HEADER) or b"").decode("utf-8", "replace")
+    group, _, place = writer.partition("/")
+    shard, _, shards = place.partition("/")
+    if group != context.settings.group_id:
+        return False
+    return shard == str(context.shard) or shards != str(context.topology.shards)

@@ -1,0 +1,207 @@
+"""The engine of one process: membership decides which shards, the roster runs their tasks."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from consumer.config import Settings
+from consumer.engine.kafka import ClusterAdmin, Connection, GroupMember, TopicPartition
+from consumer.engine.lifecycle import Observer
+from consumer.engine.roster import Roster
+from consumer.engine.task import ShardTask
+from consumer.engine.topics import Topology, check_topics, create_topics
+from consumer.errors import ClusterError, StateCorrupted, TaskFailed, TransientError
+
+# A task that gives no sign for this long hangs; then the group is no longer told that we live,
+# and gives our shards to others. Above every bounded wait of a task.
+STUCK_SECONDS: Final = 60.0
+OFFSETS_INTERVAL_SECONDS: Final = 1.0
+# Group offsets expire (offsets.retention.minutes, 7 days): repeat also what did not change.
+OFFSETS_REPEAT_SECONDS: Final = 3600.0
+STOP_TASKS_SECONDS: Final = 4.0
+RETRY_SECONDS: Final = 1.0
+log = structlog.get_logger(__name__)
+
+
+class Engine:
+    """Runs until ``stop`` is called or something fails that only a new process may mend."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        observer: Observer,
+        *,
+        accept_empty_state: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._observer = observer
+        self._accept_empty_state = accept_empty_state
+        self._clock = clock
+        self._connection = Connection.of(settings)
+        self._changed = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._admin = ClusterAdmin(self._connection, f"{settings.group_id}-admin")
+        self._member = GroupMember(self._connection, settings, self._changed.set)
+        self._roster = Roster(
+            self._make_task,
+            fenced_pause_seconds=settings.heartbeat_interval_ms / 1000,
+            on_change=self._changed.set,
+            clock=clock,
+        )
+        self._topology: Topology | None = None
+        self._committed_offsets: dict[TopicPartition, int] = {}
+
+    def stop(self) -> None:
+        """Ask for an orderly end; ``run`` then returns within seconds."""
+        self._stopping.set()
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Run the shards that the group wants here.
+
+        Raises:
+            ClusterError: a person must mend the cluster.
+            StateCorrupted: every shard that is wanted here must not run.
+        """
+        try:
+            await self._admin.start()
+            if self._settings.create_topics:
+                created = await create_topics(self._admin, self._settings)
+                log.info("topics_created", topics=created)
+            self._topology = await check_topics(self._admin, self._settings)
+            await self._member.join()
+            await self._run_side_by_side()
+        finally:
+            await self._end()
+
+    async def _run_side_by_side(self) -> None:
+        """Run the loops; the first that ends, by order or by an error, ends all."""
+        loops = [
+            asyncio.create_task(loop(), name=loop.__name__)
+            for loop in (
+                self._keep_roster,
+                self._poll_membership,
+                self._commit_group_offsets,
+                self._discover_partitions,
+                self._trim_repartition,
+            )
+        ]
+        done, pending = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+        # The poll of the membership is not cancelled in its middle but left to its time limit.
+        for loop in pending:
+            loop.cancel()
+        await asyncio.wait(pending)
+        for loop in done:
+            loop.result()
+
+    async def _keep_roster(self) -> None:
+        while not self._stopping.is_set():
+            self._changed.clear()
+            wait_seconds = None
+            # During a rebalance shards stay as they are: nothing is decided yet.
+            if self._member.wanted is not None:
+                wait_seconds = self._roster.reconcile(self._member.wanted)
+                self._refuse_if_nothing_runs(self._member.wanted)
+            try:
+                await asyncio.wait_for(self._changed.wait(), wait_seconds)
+            except TimeoutError:
+                continue
+
+    def _refuse_if_nothing_runs(self, wanted: frozenset[int]) -> None:
+        refusals = self._roster.refusals
+        if wanted and wanted <= refusals.keys():
+            raise StateCorrupted("\n".join(sorted(set(refusals.values()))))
+
+    async def _poll_membership(self) -> None:
+        while not self._stopping.is_set():
+            if self._is_stuck():
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            try:
+                await self._member.poll()
+            except TransientError as error:
+                log.warning("membership_error", error=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+
+    def _is_stuck(self) -> bool:
+        oldest = min((t.last_sign_of_life for t in self._roster.tasks), default=self._clock())
+        stuck = self._clock() - oldest > STUCK_SECONDS
+        if stuck:
+            log.error("no_progress", seconds=round(self._clock() - oldest, 1))
+        return stuck
+
+    async def _commit_group_offsets(self) -> None:
+        last_repeat = self._clock()
+        while True:
+            await asyncio.sleep(OFFSETS_INTERVAL_SECONDS)
+            if self._clock() - last_repeat > OFFSETS_REPEAT_SECONDS:
+                last_repeat = self._clock()
+                self._committed_offsets.clear()
+            await self._commit_changed_offsets()
+
+    async def _commit_changed_offsets(self) -> None:
+        positions = {k: v for task in self._roster.tasks for k, v in task.positions.items()}
+        changed = {k: v for k, v in positions.items() if self._committed_offsets.get(k) != v}
+        if not changed or self._member.wanted is None:
+            return
+        try:
+            await self._member.commit_offsets(changed)
+        except TransientError as error:
+            log.info("group_offsets_not_committed", error=str(error))
+        else:
+            self._committed_offsets = positions
+
+    async def _discover_partitions(self) -> None:
+        """Look for new input partitions; their shard reads them from their beginning."""
+        while True:
+            await asyncio.sleep(self._settings.discovery_interval_ms / 1000)
+            try:
+                topology = await check_topics(self._admin, self._settings)
+            except (TaskFailed, TransientError) as error:
+                log.warning("discovery_failed", error=str(error))
+                continue
+            if topology != self._topology:
+                self._topology = topology
+                for task in self._roster.tasks:
+                    task.expect_topology(topology)
+
+    async def _trim_repartition(self) -> None:
+        """Delete forwards that are handled and committed; nothing else ever deletes them."""
+        while True:
+            await asyncio.sleep(self._settings.trim_interval_ms / 1000)
+            before = {
+                TopicPartition(self._settings.repartition_topic, task.shard): offset
+                for task in self._roster.tasks
+                if (offset := task.trimmable_offset) is not None
+            }
+            if not before:
+                continue
+            try:
+                await self._admin.delete_records(before)
+            except TransientError as error:
+                log.warning("trim_failed", error=str(error))
+
+    def _make_task(self, shard: int) -> ShardTask:
+        return ShardTask(
+            shard,
+            settings=self._settings,
+            connection=self._connection,
+            admin=self._admin,
+            observer=self._observer,
+            clock=self._clock,
+            accept_empty_state=self._accept_empty_state,
+        )
+
+    async def _end(self) -> None:
+        """Finish open transactions, tell the group, leave it."""
+        log.info("stopping")
+        await self._roster.stop_all(STOP_TASKS_SECONDS)
+        with contextlib.suppress(ClusterError):
+            await self._commit_changed_offsets()
+        await self._member.leave()
+        await self._admin.close()

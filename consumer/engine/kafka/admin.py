@@ -1,0 +1,167 @@
+"""Topics and their settings, as the cluster tells them."""
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+from aiokafka import errors as kafka_errors
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.protocol.metadata import MetadataRequest
+
+from consumer.engine.kafka.connection import Connection, bounded, translate
+from consumer.engine.kafka.partition import TopicPartition
+from consumer.errors import ClusterError, TaskFailed, TransientError
+
+CALL_SECONDS: Final = 15.0
+CLOSE_SECONDS: Final = 2.0
+
+
+class TopicDescription(msgspec.Struct, frozen=True):
+    """One topic: how many partitions, how often replicated, which settings."""
+
+    name: str
+    partitions: int
+    replication: int
+    configs: dict[str, str]
+
+    @property
+    def max_message_bytes(self) -> int:
+        """The largest record batch that the topic takes."""
+        return int(self.configs["max.message.bytes"])
+
+
+class ClusterAdmin:
+    """Describes and creates topics, trims records, reads group offsets."""
+
+    def __init__(self, connection: Connection, client_id: str) -> None:
+        self._servers = connection.bootstrap_servers
+        self._client = AIOKafkaAdminClient(**connection.options(client_id))
+
+    async def start(self) -> None:
+        """Connect.
+
+        Raises:
+            ClusterError: no broker answers there, or it refuses us.
+        """
+        try:
+            await bounded(self._client.start(), CALL_SECONDS, "the broker")
+        except Exception as error:
+            ours = translate(error, "connect")
+            if isinstance(ours, ClusterError):
+                raise ours from error
+            raise ClusterError(
+                f"no broker can be used at {self._servers} ({error}); check "
+                "CHECKPOINT_READY_BOOTSTRAP_SERVERS, the network and the SECURITY_PROTOCOL"
+            ) from error
+
+    async def close(self) -> None:
+        """Close the connection."""
+        with contextlib.suppress(TaskFailed):
+            await bounded(self._client.close(), CLOSE_SECONDS, "closing")
+
+    async def cluster(self) -> tuple[str, int]:
+        """Return the cluster's id and its number of brokers."""
+        # No topics asked for: listing all of a large cluster's would be a heavy answer.
+        metadata = await self._call(self._metadata([]), "describe the cluster")
+        return str(metadata.cluster_id), len(metadata.brokers)
+
+    async def partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
+        """Return the partition count of each topic that exists; never creates one.
+
+        Raises:
+            ClusterError: we may not describe a topic.
+        """
+        return {name: len(parts) for name, parts in (await self._partitions(topics)).items()}
+
+    async def describe(self, topics: Iterable[str]) -> dict[str, TopicDescription]:
+        """Describe each topic that exists, with its settings.
+
+        Raises:
+            ClusterError: we may not describe a topic or its settings.
+        """
+        partitions = await self._partitions(topics)
+        if not partitions:
+            return {}
+        resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in partitions]
+        responses = await self._call(
+            self._client.describe_configs(resources), "describe topic settings"
+        )
+        descriptions = {}
+        for response in responses:
+            for error_code, _, _, name, entries in response.resources:
+                error = kafka_errors.for_code(error_code)
+                if error is not kafka_errors.NoError:
+                    raise translate(error(name), "describe topic settings")
+                configs = {str(entry[0]): str(entry[1]) for entry in entries}
+                replication = min(len(partition[3]) for partition in partitions[name])
+                descriptions[str(name)] = TopicDescription(
+                    str(name), len(partitions[name]), replication, configs
+                )
+        return descriptions
+
+    async def create(
+        self, name: str, partitions: int, replication: int, configs: Mapping[str, str]
+    ) -> bool:
+        """Create a topic; return whether this call made it (False: it exists already).
+
+        Raises:
+            ClusterError: the cluster refuses.
+        """
+        topic = NewTopic(name, partitions, replication, topic_configs=dict(configs))
+        response = await self._call(self._client.create_topics([topic]), f"create {name}")
+        for _, error_code, *message in response.topic_errors:
+            error = kafka_errors.for_code(error_code)
+            if error is kafka_errors.TopicAlreadyExistsError:
+                return False
+            if error is kafka_errors.TopicAuthorizationFailedError:
+                raise ClusterError(f"create {name}: missing ACL: grant Create on topic {name}")
+            if error is not kafka_errors.NoError:
+                raise ClusterError(f"create {name}: {error.__name__} {' '.join(map(str, message))}")
+        return True
+
+    async def delete_records(self, before: Mapping[TopicPartition, int]) -> None:
+        """Delete the records before these offsets.
+
+        Raises:
+            TransientError: not now; what was not deleted stays, and a later call does it.
+        """
+        offsets = {partition: RecordsToDelete(offset) for partition, offset in before.items()}
+        try:
+            await self._call(self._client.delete_records(offsets), "trim the repartition topic")
+        except TaskFailed as error:
+            raise TransientError(str(error)) from error
+
+    async def group_offsets(self, group_id: str) -> dict[TopicPartition, int]:
+        """Return what the group committed once; only to notice that it has run before."""
+        offsets = await self._call(
+            self._client.list_consumer_group_offsets(group_id), "read group offsets"
+        )
+        return {
+            partition: entry.offset for partition, entry in offsets.items() if entry.offset >= 0
+        }
+
+    async def _partitions(self, topics: Iterable[str]) -> dict[str, list[Any]]:
+        metadata = await self._call(self._metadata(list(topics)), "describe topics")
+        found = {}
+        for error_code, name, _, partitions in metadata.topics:
+            error = kafka_errors.for_code(error_code)
+            if error is kafka_errors.TopicAuthorizationFailedError:
+                raise translate(error(name), "describe topics")
+            if error is kafka_errors.NoError:
+                found[str(name)] = partitions
+            elif error is not kafka_errors.UnknownTopicOrPartitionError:
+                raise TransientError(f"describe topic {name}: {error.__name__}")
+        return found
+
+    async def _metadata(self, topics: list[str]) -> Any:  # noqa: ANN401 - a response of the untyped library
+        # The library's own call would allow the broker to create what we only ask about.
+        request = MetadataRequest(topics, allow_auto_topic_creation=False)
+        return await self._client._send_request(request)  # noqa: SLF001
+
+    async def _call(self, call: Any, what: str) -> Any:  # noqa: ANN401 - the library is untyped
+        try:
+            return await bounded(call, CALL_SECONDS, what)
+        except Exception as error:
+            raise translate(error, what) from error

@@ -1,0 +1,153 @@
+"""How to reach the cluster, and what its refusals mean to us."""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable
+from typing import Any, Final, Self, TypeVar
+
+import msgspec
+from aiokafka import errors as kafka_errors
+
+from consumer.config import Settings
+from consumer.errors import (
+    CheckpointReadyError,
+    ClusterError,
+    ConfigError,
+    Fenced,
+    TaskFailed,
+    TransientError,
+)
+
+T = TypeVar("T")
+
+REQUEST_TIMEOUT_MS: Final = 10_000
+RETRY_BACKOFF_MS: Final = 50
+FENCING_ERRORS: Final = (kafka_errors.ProducerFenced, kafka_errors.InvalidProducerEpoch)
+AUTHENTICATION_ERRORS: Final = (
+    kafka_errors.SaslAuthenticationFailed,
+    kafka_errors.AuthenticationFailedError,
+    kafka_errors.UnsupportedSaslMechanismError,
+    kafka_errors.IllegalSaslStateError,
+)
+
+
+class Connection(msgspec.Struct, frozen=True):
+    """The arguments that every aiokafka client of this process shares."""
+
+    bootstrap_servers: str
+    security: dict[str, Any]
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Make the connection of these settings.
+
+        Raises:
+            ConfigError: a certificate or key file cannot be used.
+        """
+        security: dict[str, Any] = {"security_protocol": settings.security_protocol}
+        if settings.security_protocol.startswith("SASL"):
+            security["sasl_mechanism"] = settings.sasl_mechanism
+            security["sasl_plain_username"] = settings.sasl_username
+            security["sasl_plain_password"] = settings.sasl_password.reveal()
+        if settings.security_protocol.endswith("SSL"):
+            security["ssl_context"] = _ssl_context(settings)
+        return cls(settings.bootstrap_servers, security)
+
+    def options(self, client_id: str) -> dict[str, Any]:
+        """Return the keyword arguments for one client; the broker's logs show ``client_id``."""
+        return {
+            "bootstrap_servers": self.bootstrap_servers.split(","),
+            "client_id": client_id,
+            "request_timeout_ms": REQUEST_TIMEOUT_MS,
+            "retry_backoff_ms": RETRY_BACKOFF_MS,
+            **self.security,
+        }
+
+
+def _ssl_context(settings: Settings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=settings.ssl_cafile or None)
+        if settings.ssl_certfile:
+            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"CHECKPOINT_READY_SSL_*: a certificate or key cannot be used: {error}"
+        ) from None
+    return context
+
+
+async def bounded(call: Awaitable[T], seconds: float, what: str) -> T:
+    """Await ``call`` for at most ``seconds``.
+
+    aiokafka waits without end where a broker does not answer, so nothing of it is awaited bare.
+
+    Raises:
+        TaskFailed: it did not answer in time; its outcome is unknown.
+    """
+    task = asyncio.ensure_future(call)
+    try:
+        done, _ = await asyncio.wait([task], timeout=seconds)
+    except asyncio.CancelledError:
+        task.cancel()
+        raise
+    if not done:
+        task.cancel()
+        raise TaskFailed(f"{what} did not answer within {seconds:g} s")
+    return task.result()
+
+
+def translate(error: BaseException, what: str) -> CheckpointReadyError:
+    """Return our error for one of aiokafka's; the class says the recovery."""
+    if isinstance(error, CheckpointReadyError):
+        return error
+    causes = [error, *_causes(error)]
+    for cause in causes:
+        if isinstance(cause, FENCING_ERRORS):
+            return Fenced(f"{what}: another producer with this transactional id took over")
+        refusal = _refusal(cause)
+        if refusal is not None:
+            return ClusterError(f"{what}: {refusal}")
+    if isinstance(error, kafka_errors.KafkaConnectionError):
+        return TransientError(f"{what}: {_brief(error)}")
+    return TaskFailed(f"{what}: {_brief(error)}")
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    causes = []
+    cause = error.__cause__
+    while cause is not None:
+        causes.append(cause)
+        cause = cause.__cause__
+    return causes
+
+
+def _refusal(error: BaseException) -> str | None:
+    """Return what an operator must grant, or None if this is no refusal."""
+    name = _subject(error)
+    if isinstance(error, AUTHENTICATION_ERRORS):
+        return (
+            "the broker refused the credentials; "
+            "check SECURITY_PROTOCOL, SASL_MECHANISM, SASL_USERNAME and SASL_PASSWORD"
+        )
+    if isinstance(error, kafka_errors.TopicAuthorizationFailedError):
+        return f"missing ACL: grant Describe, DescribeConfigs, Read and Write on topic {name}"
+    if isinstance(error, kafka_errors.GroupAuthorizationFailedError):
+        return f"missing ACL: grant Read and Describe on group {name}"
+    if isinstance(error, kafka_errors.TransactionalIdAuthorizationFailed):
+        return f"missing ACL: grant Write and Describe on transactional id {name}"
+    if isinstance(error, kafka_errors.ClusterAuthorizationFailedError):
+        return "missing ACL: grant the operation on the cluster (Create, for CREATE_TOPICS)"
+    return None
+
+
+def _subject(error: BaseException) -> str:
+    subject = error.args[0] if error.args else "(not named by the broker)"
+    if isinstance(subject, set | frozenset | list | tuple):
+        return ", ".join(sorted(map(str, subject)))
+    return str(subject)
+
+
+def _brief(error: BaseException) -> str:
+    text = str(error)
+    name = type(error).__name__
+    return text if text.startswith(name) else f"{name}: {text}" if text else name

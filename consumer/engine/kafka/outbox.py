@@ -1,0 +1,82 @@
+"""The record batches of one transaction, finished before the transaction is opened."""
+
+import time
+from collections.abc import Mapping
+from typing import Final
+
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+from consumer.engine.kafka import internals
+from consumer.engine.kafka.partition import TopicPartition
+
+# A transaction sends one batch per partition at a time; bigger batches mean fewer round trips.
+BATCH_BYTES: Final = 512 * 1024
+Header = tuple[str, bytes | None]
+
+
+class PartitionBatches:
+    """The batches for one partition: the last one is open, those before are full.
+
+    A batch never exceeds its limit, except by a record that alone is larger, which the pipeline
+    rules out by its size check.
+    """
+
+    __slots__ = ("_append", "_batch_bytes", "_batches", "_count", "_counts", "_timestamp_ms")
+
+    def __init__(self, batch_bytes: int, timestamp_ms: int) -> None:
+        self._batch_bytes = batch_bytes
+        self._timestamp_ms = timestamp_ms
+        self._batches: list[BatchBuilder] = []
+        self._counts: list[int] = []
+        self._count = 0
+        self._open()
+
+    def append(
+        self, key: bytes | None, value: bytes | None, headers: list[Header] | None = None
+    ) -> None:
+        """Add one record. Called once per event: it goes straight to the compiled builder."""
+        count = self._count
+        if self._append(count, self._timestamp_ms, key, value, headers or []) is None:
+            self._counts.append(count)
+            self._open()
+            self._append(0, self._timestamp_ms, key, value, headers or [])
+            count = 0
+        self._count = count + 1
+
+    def finish(self) -> list[BatchBuilder]:
+        """Return the batches; nothing can be added any more."""
+        for batch, count in zip(self._batches, [*self._counts, self._count], strict=True):
+            internals.close_batch(batch, count)
+        return self._batches
+
+    def _open(self) -> None:
+        batch = BatchBuilder(self._batch_bytes, 0, is_transactional=1)
+        self._batches.append(batch)
+        self._append = internals.compiled_append(batch)
+        self._count = 0
+
+
+class Outbox:
+    """What one transaction sends, by partition."""
+
+    def __init__(self, max_message_bytes: Mapping[str, int]) -> None:
+        self._batch_bytes = {
+            topic: min(BATCH_BYTES, limit) for topic, limit in max_message_bytes.items()
+        }
+        self._timestamp_ms = time.time_ns() // 1_000_000
+        self._partitions: dict[tuple[str, int], PartitionBatches] = {}
+
+    def to(self, topic: str, partition: int) -> PartitionBatches:
+        """Return the batches for one partition."""
+        batches = self._partitions.get((topic, partition))
+        if batches is None:
+            batches = PartitionBatches(self._batch_bytes[topic], self._timestamp_ms)
+            self._partitions[topic, partition] = batches
+        return batches
+
+    def finish(self) -> dict[TopicPartition, list[BatchBuilder]]:
+        """Return the finished batches of each partition."""
+        return {
+            TopicPartition(*target): batches.finish()
+            for target, batches in self._partitions.items()
+        }

@@ -1,0 +1,141 @@
+"""One shard's consumer: manually assigned, read_committed, positions set by us alone.
+
+Committed group offsets are never read: aiokafka 0.14 can answer None where an offset exists and
+then jumps to its reset policy. ``auto_offset_reset="none"`` makes any such path an error.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer
+
+from consumer.engine.kafka import internals
+from consumer.engine.kafka.connection import Connection, bounded, translate
+from consumer.engine.kafka.partition import TopicPartition
+from consumer.errors import TaskFailed
+from consumer.pipeline.records import SourceRecord
+
+START_SECONDS: Final = 15.0
+OFFSETS_SECONDS: Final = 15.0
+CLOSE_SECONDS: Final = 2.0
+FETCH_MAX_WAIT_MS: Final = 200
+MIN_PARTITION_FETCH_BYTES: Final = 1024 * 1024
+# aiokafka fetches a partition only up to this; a record that is larger would be skipped, so it
+# must lie above the broker's largest batch, headers of the batch included.
+FETCH_MARGIN_BYTES: Final = 64 * 1024
+
+internals.install()
+
+
+class ShardReader:
+    """Reads records of assigned partitions from offsets that the caller sets."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        client_id: str,
+        *,
+        topics: Iterable[str],
+        max_message_bytes: int,
+    ) -> None:
+        self._topics = frozenset(topics)
+        self._consumer = AIOKafkaConsumer(
+            **connection.options(client_id),
+            group_id=None,
+            isolation_level="read_committed",
+            auto_offset_reset="none",
+            enable_auto_commit=False,
+            fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
+            max_partition_fetch_bytes=max(
+                MIN_PARTITION_FETCH_BYTES, max_message_bytes + FETCH_MARGIN_BYTES
+            ),
+        )
+
+    async def start(self) -> None:
+        """Connect.
+
+        Raises:
+            TaskFailed, TransientError, ClusterError: as ``translate`` says.
+        """
+        try:
+            await bounded(self._start(), START_SECONDS, "the consumer's start")
+        except Exception as error:
+            raise translate(error, "start of the consumer") from error
+
+    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Read these partitions, each from the given offset, and no others."""
+        self._consumer.assign(list(positions))
+        internals.track_topics(self._consumer, self._topics)
+        # In the same turn of the event loop, so that nothing is fetched from elsewhere before.
+        for partition, offset in positions.items():
+            self._consumer.seek(partition, offset)
+
+    def pause(self, partitions: Iterable[TopicPartition]) -> None:
+        """Deliver no more records of these partitions."""
+        self._consumer.pause(*partitions)
+
+    async def fetch(
+        self, timeout_ms: int, max_records: int
+    ) -> dict[TopicPartition, Sequence[SourceRecord]]:
+        """Return the records at hand, or wait up to ``timeout_ms`` for some.
+
+        Raises:
+            TaskFailed: positions are in doubt (records may be drained and lost to the caller).
+        """
+        try:
+            fetched: dict[TopicPartition, Any] = await self._consumer.getmany(
+                timeout_ms=timeout_ms, max_records=max_records
+            )
+        except Exception as error:
+            raise translate(error, "fetch") from error
+        return fetched
+
+    def position(self, partition: TopicPartition) -> int:
+        """Return the offset of the next record to be delivered; markers count as delivered."""
+        return internals.position(self._consumer, partition)
+
+    def lag(self, partition: TopicPartition) -> int | None:
+        """Return last stable offset minus position, or None before the first fetch."""
+        stable = self._consumer.last_stable_offset(partition)
+        return None if stable is None else max(0, stable - self.position(partition))
+
+    def backlog(self, partition: TopicPartition) -> int | None:
+        """Return high watermark minus position: above ``lag`` while a transaction is open."""
+        highwater = self._consumer.highwater(partition)
+        return None if highwater is None else max(0, highwater - self.position(partition))
+
+    async def beginning_offsets(
+        self, partitions: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        """Return each partition's log start offset."""
+        return await self._offsets(self._consumer.beginning_offsets(list(partitions)))
+
+    async def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return each partition's last *stable* offset (read_committed): no end of what exists."""
+        return await self._offsets(self._consumer.end_offsets(list(partitions)))
+
+    async def close(self) -> None:
+        """Close; a consumer without a group has nothing to settle."""
+        # stop() may raise CancelledError and leak its client, so the client is closed by hand.
+        stop = asyncio.ensure_future(self._consumer.stop())
+        await asyncio.wait([stop], timeout=CLOSE_SECONDS)
+        if not stop.done():
+            stop.cancel()
+        elif not stop.cancelled():
+            stop.exception()
+        with contextlib.suppress(TaskFailed):
+            await bounded(internals.client(self._consumer).close(), CLOSE_SECONDS, "closing")
+
+    async def _start(self) -> None:
+        await self._consumer.start()
+        internals.track_topics(self._consumer, self._topics)
+        await internals.client(self._consumer).force_metadata_update()
+
+    async def _offsets(self, call: Any) -> dict[TopicPartition, int]:  # noqa: ANN401 - a coroutine of the untyped library
+        try:
+            offsets: dict[TopicPartition, int] = await bounded(call, OFFSETS_SECONDS, "ListOffsets")
+        except Exception as error:
+            raise translate(error, "list offsets") from error
+        return offsets

@@ -1,0 +1,132 @@
+"""One shard's transactional producer: fence, write one transaction, close.
+
+Never reused after an error. aiokafka commits a transaction although a batch of it failed, and may
+skip the EndTxn of an abort, so the only safe reaction to any failure is a new InitProducerId:
+the broker then settles what was left open. That is what a new task does first.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from typing import Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.producer import sender
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+from consumer.engine.kafka.connection import Connection, bounded, translate
+from consumer.engine.kafka.outbox import Outbox
+from consumer.engine.kafka.partition import TopicPartition
+from consumer.errors import TaskFailed
+
+# InitProducerId waits for the markers of the fenced owner's transaction: seconds, at the most.
+FENCE_SECONDS: Final = 30.0
+CLOSE_SECONDS: Final = 2.0
+# aiokafka wraps sequence numbers wrongly after 2^31 records of a partition: renew long before.
+MAX_RECORDS_PER_PRODUCER: Final = 2**30
+
+# Right after a commit the coordinator answers CONCURRENT_TRANSACTIONS until its markers are
+# written, about 2 ms on a quiet broker; the library's pause of 20 ms would triple our latency.
+sender.BACKOFF_OVERRIDE = 0.003
+
+
+class ShardWriter:
+    """Writes transactions under one transactional id; at most one producer at a time can."""
+
+    def __init__(
+        self, connection: Connection, transactional_id: str, transaction_timeout_ms: int
+    ) -> None:
+        self.transactional_id = transactional_id
+        # Every step must end before the broker would abort the transaction by itself.
+        self._step_seconds = transaction_timeout_ms / 1000 / 2
+        self._records_written = 0
+        self._producer = AIOKafkaProducer(
+            **connection.options(transactional_id),
+            transactional_id=transactional_id,
+            transaction_timeout_ms=transaction_timeout_ms,
+        )
+
+    async def fence(self) -> None:
+        """Take the transactional id over: InitProducerId (KIP-98).
+
+        When it returns, no earlier owner can write anything visible any more and the outcome of
+        its last transaction is settled.
+
+        Raises:
+            TaskFailed, ClusterError, TransientError: as ``translate`` says.
+        """
+        try:
+            await bounded(self._producer.start(), FENCE_SECONDS, "InitProducerId")
+        except Exception as error:
+            raise translate(error, "fence") from error
+
+    async def send(self, outbox: Outbox) -> dict[TopicPartition, int]:
+        """Open a transaction and deliver every batch; return the first offset per partition.
+
+        Every batch's own future is checked: a commit would succeed without a failed batch.
+
+        Raises:
+            Fenced: another producer took the transactional id over.
+            TaskFailed: a batch failed or did not answer; nothing of it may be committed.
+        """
+        finished = outbox.finish()
+        self._records_written += sum(b.record_count() for bs in finished.values() for b in bs)
+        if self._records_written > MAX_RECORDS_PER_PRODUCER:
+            raise TaskFailed("the producer's sequence numbers are used up; a new one is due")
+        try:
+            return await bounded(self._send(finished), self._step_seconds, "the send")
+        except Exception as error:
+            raise translate(error, "send") from error
+
+    async def commit(self) -> None:
+        """Commit what ``send`` delivered.
+
+        Raises:
+            TaskFailed: the outcome is unknown; only a new fence can settle it.
+            Fenced: another producer took the transactional id over; nothing was committed.
+        """
+        try:
+            await bounded(
+                self._producer.commit_transaction(), self._step_seconds, "the commit (EndTxn)"
+            )
+        except Exception as error:
+            raise translate(error, "commit") from error
+
+    async def close(self) -> None:
+        """Close without waiting for deliveries; an open transaction is left to the next fence."""
+        producer = self._producer
+        producer._closed = True  # noqa: SLF001 - stop() would wait for a broker that may be gone
+        task = producer._sender.sender_task  # noqa: SLF001 - the same
+        if task is not None:
+            # The first cancel makes it wait for its requests, the second ends those as well.
+            for _ in range(2):
+                task.cancel()
+                await asyncio.wait([task], timeout=CLOSE_SECONDS / 4)
+            if task.done() and not task.cancelled():
+                task.exception()
+        with contextlib.suppress(TaskFailed):
+            await bounded(producer.client.close(), CLOSE_SECONDS, "closing the producer")
+
+    async def _send(
+        self, finished: Mapping[TopicPartition, list[BatchBuilder]]
+    ) -> dict[TopicPartition, int]:
+        await self._producer.begin_transaction()
+        futures: list[tuple[TopicPartition, asyncio.Future[object]]] = []
+        # Round by round, so that the first batches of all partitions go out in one request and
+        # one AddPartitionsToTxn; a second batch of a partition waits until the first is taken.
+        rounds = max(len(batches) for batches in finished.values())
+        for turn in range(rounds):
+            for target, batches in finished.items():
+                if turn < len(batches):
+                    future = await self._producer.send_batch(
+                        batches[turn], target.topic, partition=target.partition
+                    )
+                    futures.append((target, future))
+        await asyncio.wait([future for _, future in futures])
+        first_offsets: dict[TopicPartition, int] = {}
+        failures = [error for _, future in futures if (error := future.exception()) is not None]
+        if failures:
+            raise failures[0]
+        for target, future in futures:
+            first_offsets.setdefault(target, future.result().offset)  # type: ignore[attr-defined]
+        return first_offsets

@@ -1,0 +1,130 @@
+"""Which shards run here: starts, stops and restarts their tasks until they match what is wanted."""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import msgspec
+import structlog
+
+from consumer.engine.lifecycle import TaskState
+from consumer.engine.task import ShardTask
+from consumer.errors import Fenced, StateCorrupted, TaskFailed, TransientError
+
+FIRST_BACKOFF_SECONDS: Final = 0.2
+MAX_BACKOFF_SECONDS: Final = 10.0
+STARTED_STATES: Final = (TaskState.RUNNING, TaskState.STOPPING)
+log = structlog.get_logger(__name__)
+
+
+class Place(msgspec.Struct):
+    """One shard's place on this process."""
+
+    task: ShardTask | None = None
+    running: asyncio.Task[None] | None = None
+    failures: int = 0
+    not_before: float = 0.0
+    refused: str | None = None  # why this shard must not run
+
+
+class Roster:
+    """Keeps one task per wanted shard. A task that ends in doubt is replaced, never revived."""
+
+    def __init__(
+        self,
+        make_task: Callable[[int], ShardTask],
+        *,
+        fenced_pause_seconds: float,
+        on_change: Callable[[], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._make_task = make_task
+        self._fenced_pause_seconds = fenced_pause_seconds
+        self._on_change = on_change
+        self._clock = clock
+        self._places: dict[int, Place] = {}
+        self._random = random.Random()  # noqa: S311 - jitter
+
+    @property
+    def tasks(self) -> list[ShardTask]:
+        """The tasks that exist now."""
+        return [place.task for place in self._places.values() if place.task is not None]
+
+    @property
+    def refusals(self) -> dict[int, str]:
+        """The shards that must not run, and why."""
+        return {s: place.refused for s, place in self._places.items() if place.refused is not None}
+
+    def reconcile(self, wanted: Iterable[int]) -> float | None:
+        """Start and stop tasks; return the seconds until it should be called again, if any.
+
+        Raises:
+            BaseException: what ended a task and is not a task's own affair (ClusterError, a bug).
+        """
+        wanted = set(wanted)
+        for shard, place in list(self._places.items()):
+            self._collect(shard, place)
+            if shard not in wanted:
+                self._let_go(shard, place)
+        now = self._clock()
+        waits = []
+        for shard in wanted:
+            place = self._places.setdefault(shard, Place())
+            if place.running is not None or place.refused is not None:
+                continue
+            if place.not_before > now:
+                waits.append(place.not_before - now)
+                continue
+            place.task = self._make_task(shard)
+            place.running = asyncio.create_task(place.task.run(), name=f"shard-{shard}")
+            place.running.add_done_callback(lambda _: self._on_change())
+        return min(waits, default=None)
+
+    async def stop_all(self, seconds: float) -> None:
+        """Stop every task after its current transaction; cancel what does not end in time."""
+        for shard, place in list(self._places.items()):
+            self._let_go(shard, place)
+        running = [place.running for place in self._places.values() if place.running is not None]
+        if running:
+            _, late = await asyncio.wait(running, timeout=seconds)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=seconds)
+
+    def _let_go(self, shard: int, place: Place) -> None:
+        if place.running is None or place.task is None:
+            del self._places[shard]
+        elif place.task.state in STARTED_STATES:
+            place.task.stop()
+        else:
+            place.running.cancel()  # nothing was written yet but the mark
+
+    def _collect(self, shard: int, place: Place) -> None:
+        """Take note of a task that has ended, by the recovery that its error asks for."""
+        if place.running is None or not place.running.done() or place.task is None:
+            return
+        task, ended = place.task, place.running
+        place.task = place.running = None
+        if task.has_committed:
+            place.failures = 0
+        error = None if ended.cancelled() else ended.exception()
+        if error is None:
+            return
+        if isinstance(error, Fenced):
+            # Whoever fenced us may be the rightful owner: the next heartbeat tells.
+            pause = self._fenced_pause_seconds * self._random.uniform(1, 2)
+            place.not_before = self._clock() + pause
+            log.warning("task_fenced", shard=shard, error=str(error), pause_seconds=round(pause, 3))
+        elif isinstance(error, TaskFailed | TransientError):
+            ceiling = min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**place.failures)
+            pause = ceiling * self._random.uniform(0.5, 1)
+            place.failures = min(place.failures + 1, 10)
+            place.not_before = self._clock() + pause
+            log.warning("task_failed", shard=shard, error=str(error), pause_seconds=round(pause, 3))
+        elif isinstance(error, StateCorrupted):
+            place.refused = str(error)
+            log.error("shard_refused", shard=shard, error=str(error))
+        else:
+            raise error

@@ -1,0 +1,197 @@
+"""A running shard: gather records, decide, write one transaction, only then change memory."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import structlog
+
+from consumer.engine.changelog import ShardState
+from consumer.engine.context import ShardContext
+from consumer.engine.kafka import ShardReader, ShardWriter, TopicPartition
+from consumer.engine.lifecycle import Observer, Step
+from consumer.engine.pacing import Pacing
+from consumer.engine.progress import Progress, Witness
+from consumer.engine.transaction import apply_to_memory, fill_outbox, report
+from consumer.pipeline.process import Decision, expire, process
+from consumer.pipeline.records import Counts, SourceBatch, SourceRecord
+
+# Between chunks the event loop runs, so that heartbeats and the other shards go on.
+DECIDE_CHUNK: Final = 500
+EXPIRE_PER_TRANSACTION: Final = 1000
+log = structlog.get_logger(__name__)
+
+
+def wall_clock_ms() -> int:
+    """Return the time of day in milliseconds since the epoch, as Kafka stamps records."""
+    return time.time_ns() // 1_000_000
+
+
+class ShardLoop:
+    """The part of a task that repeats. Any error it raises is in doubt: drop the task.
+
+    A decision is made against the memory, written in one transaction, and applied to the memory
+    after the commit returned. The next batch is decided only then: one decided ahead would not
+    know the ids of the one before.
+    """
+
+    def __init__(  # noqa: PLR0913 - what a task has prepared for it
+        self,
+        context: ShardContext,
+        *,
+        memory: ShardState,
+        reader: ShardReader,
+        writer: ShardWriter,
+        observer: Observer,
+        positions: Mapping[TopicPartition, int],
+    ) -> None:
+        self.transactions = 0
+        self._context = context
+        self._memory = memory
+        self._reader = reader
+        self._writer = writer
+        self._observer = observer
+        self._clock = context.clock
+        self._pipeline = context.pipeline()
+        self._max_records = context.settings.max_transaction_records
+        self._pacing = Pacing(context.settings.commit_interval_ms / 1000, self._max_records)
+        self._sources = list(positions)
+        self._reader.assign(positions)
+        self._buffer: list[tuple[TopicPartition, Sequence[SourceRecord]]] = []
+        self._buffered_records = self._buffered_bytes = 0
+        self._unsaved: dict[TopicPartition, Progress] = {}
+        self._uncounted = Counts()
+
+    async def turn(self) -> None:
+        """Gather; when due, decide and make the decision true.
+
+        Raises:
+            TaskFailed, ClusterError: the transaction's outcome is in doubt.
+        """
+        await self._gather()
+        now = self._clock()
+        if self._pacing.is_decision_due(
+            now,
+            records=self._buffered_records,
+            size_bytes=self._buffered_bytes,
+            caught_up=self._is_caught_up(),
+        ):
+            decision = await self._decide()
+            progress = {**self._unsaved, **self._progress_behind_buffer(decision)}
+            if decision.needs_commit:
+                await self._write(decision, progress, began=now)
+            else:
+                self._keep_unsaved(decision, progress)
+            self._buffer = []
+            self._buffered_records = self._buffered_bytes = 0
+        elif self._pacing.is_progress_due(now):
+            await self.save_progress()
+
+    async def save_progress(self) -> None:
+        """Commit progress over records that were all duplicates."""
+        if self._unsaved:
+            await self._write(self._new_decision(), self._unsaved, began=self._clock())
+
+    async def take_over(self, context: ShardContext) -> None:
+        """Go by changed topics: their limits, and new input partitions from their beginning.
+
+        The other sources go on where they are.
+        """
+        self._context, self._pipeline = context, context.pipeline()
+        fresh = [source for source in context.sources() if source not in self._sources]
+        if not fresh:
+            return
+        starts = await self._reader.beginning_offsets(fresh)
+        # What is gathered but not decided yet lies before the reader's position and stays.
+        positions = {source: self._reader.position(source) for source in self._sources}
+        positions.update(starts)
+        self._sources = list(positions)
+        self._reader.assign(positions)
+        names = [f"{source.topic}/{source.partition}" for source in fresh]
+        log.info("sources_added", shard=context.shard, sources=names)
+
+    @property
+    def positions(self) -> dict[TopicPartition, int]:
+        """The next offset of each source that is handled; for lag tools.
+
+        With nothing in hand it is the reader's position, which also lies behind the markers of
+        transactions; else what is committed.
+        """
+        if not self._buffer:
+            return {source: self._reader.position(source) for source in self._sources}
+        known = {**self._memory.progress, **self._unsaved}
+        return {s: known[s].next_offset for s in self._sources if s in known}
+
+    async def _gather(self) -> None:
+        room = max(1, self._max_records - self._buffered_records)
+        timeout_ms = self._pacing.fetch_timeout_ms(self._clock(), caught_up=self._is_caught_up())
+        fetched = await self._reader.fetch(timeout_ms, room)
+        for source, records in fetched.items():
+            self._buffer.append((source, records))
+            self._buffered_records += len(records)
+            self._buffered_bytes += sum(len(record.value or b"") for record in records)
+        if fetched:
+            self._pacing.note_buffered(self._clock())
+
+    def _is_caught_up(self) -> bool:
+        return not any(self._reader.lag(source) for source in self._sources)
+
+    async def _decide(self) -> Decision:
+        decision = self._new_decision()
+        ceiling_ms = wall_clock_ms()
+        for source, records in self._buffer:
+            forwarded = self._context.is_forwards(source)
+            for begin in range(0, len(records), DECIDE_CHUNK):
+                chunk = records[begin : begin + DECIDE_CHUNK]
+                batch = SourceBatch(source.topic, source.partition, chunk, forwarded)
+                process(self._pipeline, self._memory.seen, batch, decision, ceiling_ms)
+                await asyncio.sleep(0)
+        expire(self._memory.seen, decision, EXPIRE_PER_TRANSACTION)
+        return decision
+
+    def _new_decision(self) -> Decision:
+        decision = Decision(stream_time_ms=self._memory.seen.stream_time_ms)
+        decision.counts, self._uncounted = self._uncounted, Counts()
+        return decision
+
+    def _progress_behind_buffer(self, decision: Decision) -> dict[TopicPartition, Progress]:
+        progress: dict[TopicPartition, Progress] = {}
+        for source, records in self._buffer:
+            last = records[-1]
+            progress[source] = Progress(last.offset + 1, decision.stream_time_ms, Witness.of(last))
+        return progress
+
+    async def _write(
+        self, decision: Decision, progress: Mapping[TopicPartition, Progress], began: float
+    ) -> None:
+        """Make a decision true.
+
+        1. Build every batch, before a transaction is open.
+        2. Send them and check each one's own outcome.
+        3. Commit; until it returns, its outcome is unknown.
+        4. Change memory, and only now.
+        """
+        shard = self._context.shard
+        outbox = fill_outbox(self._context, decision, progress)  # 1.
+        self._observer.on_step(shard, Step.DECIDED)
+        await self._writer.send(outbox)  # 2.
+        self._observer.on_step(shard, Step.SENT)
+        self._observer.on_step(shard, Step.COMMITTING)
+        await self._writer.commit()  # 3.
+        self._observer.on_step(shard, Step.COMMITTED)
+        apply_to_memory(self._memory, decision, progress)  # 4.
+        self._unsaved = {}
+        self.transactions += 1
+        now = self._clock()
+        self._pacing.note_commit(now)
+        self._observer.on_transaction(report(shard, decision, progress, (now - began) * 1000))
+
+    def _keep_unsaved(
+        self, decision: Decision, progress: Mapping[TopicPartition, Progress]
+    ) -> None:
+        """Remember progress and counts over mere duplicates; the next commit saves them."""
+        self._unsaved = dict(progress)
+        self._uncounted = decision.counts
+        self._memory.seen.stream_time_ms = decision.stream_time_ms
+        self._pacing.note_unsaved(self._clock())

@@ -1,0 +1,198 @@
+"""One shard's task: fence, mark, restore, verify, run. It owns all it needs and dies as a whole."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+
+import structlog
+
+from consumer.config import Settings
+from consumer.engine.changelog import ShardState, fence_record, meta_record, progress_record
+from consumer.engine.context import ShardContext
+from consumer.engine.empty_state import refuse_lost_state
+from consumer.engine.kafka import (
+    ClusterAdmin,
+    Connection,
+    ShardReader,
+    ShardWriter,
+    TopicPartition,
+)
+from consumer.engine.lifecycle import Observer, Step, TaskState, advance
+from consumer.engine.meta import verify_meta
+from consumer.engine.restore import restore
+from consumer.engine.shard_loop import ShardLoop
+from consumer.engine.sources import locate_sources
+from consumer.engine.topics import Topology, check_topics
+from consumer.errors import ClusterError, TaskFailed
+
+log = structlog.get_logger(__name__)
+
+
+class ShardTask:
+    """Runs one shard until it is stopped or in doubt; see ``lifecycle`` for its states."""
+
+    def __init__(  # noqa: PLR0913 - all that a task needs; it shares nothing else
+        self,
+        shard: int,
+        *,
+        settings: Settings,
+        connection: Connection,
+        admin: ClusterAdmin,
+        observer: Observer,
+        clock: Callable[[], float],
+        accept_empty_state: bool = False,
+    ) -> None:
+        self.shard = shard
+        self.state = TaskState.CREATED
+        self.last_sign_of_life = clock()
+        self._settings = settings
+        self._connection = connection
+        self._admin = admin
+        self._observer = observer
+        self._clock = clock
+        self._accept_empty_state = accept_empty_state
+        self._memory = ShardState(settings.dedup_window_seconds * 1000)
+        self._loop: ShardLoop | None = None
+        self._next_topology: Topology | None = None
+        self._stopping = False
+
+    async def run(self) -> None:
+        """Run the shard.
+
+        1. Fence whoever held it.
+        2. Mark the end of what must be restored.
+        3. Restore up to the mark.
+        4. Verify that this state belongs here; find where to read on.
+        5. Run until stopped, one transaction after the other.
+
+        Raises:
+            TaskFailed, Fenced, TransientError: make a new task.
+            StateCorrupted: do not run this shard.
+            ClusterError: a person must mend the cluster.
+        """
+        context = self._context(await self._check_topics())
+        settings, shard = self._settings, self.shard
+        writer = ShardWriter(
+            self._connection, settings.transactional_id(shard), settings.transaction_timeout_ms
+        )
+        reader = ShardReader(
+            self._connection,
+            f"{settings.group_id}-{shard}",
+            topics=context.topology.max_message_bytes,
+            max_message_bytes=context.topology.largest_source_bytes,
+        )
+        try:
+            self._enter(TaskState.FENCING)
+            await writer.fence()  # 1.
+            self._observer.on_step(shard, Step.FENCED)
+            self._enter(TaskState.MARKING)
+            mark_offset = await self._mark(context, writer)  # 2.
+            self._observer.on_step(shard, Step.MARKED)
+            self._enter(TaskState.RESTORING)
+            await reader.start()
+            await restore(context, reader, mark_offset, self._memory)  # 3.
+            self._observer.on_step(shard, Step.RESTORED)
+            self._enter(TaskState.VERIFYING)
+            positions = await self._verify(context, reader, writer)  # 4.
+            self._enter(TaskState.RUNNING)
+            self._loop = loop = ShardLoop(  # 5.
+                context,
+                memory=self._memory,
+                reader=reader,
+                writer=writer,
+                observer=self._observer,
+                positions=positions,
+            )
+            while not self._stopping:
+                if self._next_topology is not None:
+                    context, self._next_topology = self._context(self._next_topology), None
+                    await loop.take_over(context)
+                await loop.turn()
+            self._enter(TaskState.STOPPING)
+            await loop.save_progress()
+        finally:
+            self._enter(TaskState.CLOSED)
+            await asyncio.gather(reader.close(), writer.close())
+
+    def stop(self) -> None:
+        """Let the task end after its current transaction; undecided records are left unread."""
+        self._stopping = True
+
+    def expect_topology(self, topology: Topology) -> None:
+        """Let the task take over new input partitions before its next fetch."""
+        self._next_topology = topology
+
+    @property
+    def positions(self) -> dict[TopicPartition, int]:
+        """The next offset of each source that is handled and committed; for lag tools."""
+        if self._loop is None:
+            return {}
+        if self.state is TaskState.RUNNING:
+            return self._loop.positions
+        return {source: p.next_offset for source, p in self._memory.progress.items()}
+
+    @property
+    def has_committed(self) -> bool:
+        """Whether a transaction of its run succeeded."""
+        return self._loop is not None and self._loop.transactions > 0
+
+    @property
+    def trimmable_offset(self) -> int | None:
+        """The repartition offset before which nothing is needed; the witness itself is kept."""
+        source = TopicPartition(self._settings.repartition_topic, self.shard)
+        progress = self._memory.progress.get(source)
+        if self.state is not TaskState.RUNNING or progress is None or progress.witness is None:
+            return None
+        return progress.witness.offset
+
+    def _enter(self, state: TaskState) -> None:
+        self.state = advance(self.state, state)
+        self._tick()
+        log.info("task_state", shard=self.shard, state=state.value)
+
+    def _tick(self) -> float:
+        """Return the time; a task that asks for it is alive."""
+        self.last_sign_of_life = now = self._clock()
+        return now
+
+    async def _check_topics(self) -> Topology:
+        try:
+            return await check_topics(self._admin, self._settings)
+        except ClusterError as error:
+            # They were right when the process started: try again, loudly, rather than end it.
+            raise TaskFailed(str(error)) from error
+
+    def _context(self, topology: Topology) -> ShardContext:
+        return ShardContext(self.shard, self._settings, topology, self._tick)
+
+    async def _mark(self, context: ShardContext, writer: ShardWriter) -> int:
+        """Commit a fence record; everything committed before it is to be restored."""
+        outbox = context.outbox()
+        key, value = fence_record(f"{socket.gethostname()}/{os.getpid()}")
+        outbox.to(*context.changelog).append(key, value)
+        offsets = await writer.send(outbox)
+        await writer.commit()
+        return offsets[context.changelog]
+
+    async def _verify(
+        self, context: ShardContext, reader: ShardReader, writer: ShardWriter
+    ) -> dict[TopicPartition, int]:
+        """Check meta and witnesses, commit what is new of both; return where to read on."""
+        memory, expected = self._memory, context.meta()
+        if memory.meta is not None:
+            verify_meta(memory.meta, expected)
+        elif not self._accept_empty_state:
+            await refuse_lost_state(context, reader, self._admin)
+        start = await locate_sources(context, reader, memory)
+        if memory.meta != expected or start.baseline:
+            outbox = context.outbox()
+            changelog = outbox.to(*context.changelog)
+            changelog.append(*meta_record(expected))
+            for source, progress in start.baseline.items():
+                changelog.append(*progress_record(*source, progress))
+            await writer.send(outbox)
+            await writer.commit()
+            memory.meta = expected
+            memory.progress.update(start.baseline)
+        return start.positions

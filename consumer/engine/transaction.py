@@ -1,0 +1,95 @@
+"""What one transaction holds: a decision's outcome and the progress behind it."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from consumer.engine.changelog import (
+    ShardState,
+    id_key,
+    id_record,
+    progress_record,
+    variant_key,
+    variant_record,
+)
+from consumer.engine.context import ShardContext
+from consumer.engine.kafka import Outbox, TopicPartition
+from consumer.engine.lifecycle import TransactionReport
+from consumer.engine.progress import Progress
+from consumer.pipeline.home import partition_for_key
+from consumer.pipeline.process import Decision, apply
+
+# One log line per published event, but a backfill must not drown in them.
+MAX_EVENT_LINES: Final = 10
+Positions = Mapping[TopicPartition, Progress]
+
+
+def fill_outbox(context: ShardContext, decision: Decision, progress: Positions) -> Outbox:
+    """Return everything that must become visible together, as finished record batches."""
+    settings, topology = context.settings, context.topology
+    outbox = context.outbox()
+    partitions = topology.output_partitions
+    for ready in decision.ready:
+        batches = outbox.to(settings.output_topic, partition_for_key(ready.key, partitions))
+        batches.append(ready.key, ready.value, ready.headers)
+    for forward in decision.forwards:
+        batches = outbox.to(settings.repartition_topic, forward.shard)
+        batches.append(forward.key, forward.value, forward.headers)
+    for letter in decision.dead_letters:
+        partition = letter.origin.partition % topology.dead_letter_partitions
+        batches = outbox.to(settings.dead_letter_topic, partition)
+        batches.append(letter.key, letter.value, letter.headers)
+    changelog = outbox.to(*context.changelog)
+    for key, value in changelog_records(decision, progress):
+        changelog.append(key, value)
+    return outbox
+
+
+def changelog_records(
+    decision: Decision, progress: Positions
+) -> Iterator[tuple[bytes, bytes | None]]:
+    """Yield what a restore must read to know what this transaction made true."""
+    for checkpoint_id, entry in decision.entries.items():
+        yield id_record(checkpoint_id, entry)
+    for (checkpoint_id, digest), stream_time_ms in decision.variants.items():
+        yield variant_record(checkpoint_id, digest, stream_time_ms)
+    for expired in decision.expired:
+        yield id_key(expired) if isinstance(expired, str) else variant_key(*expired), None
+    for source, position in progress.items():
+        yield progress_record(*source, position)
+
+
+def apply_to_memory(memory: ShardState, decision: Decision, progress: Positions) -> None:
+    """Change the shard's memory to what a transaction made true; only after its commit."""
+    apply(memory.seen, decision)
+    memory.progress.update(progress)
+
+
+def report(
+    shard: int, decision: Decision, progress: Positions, duration_ms: float
+) -> TransactionReport:
+    """Describe a committed transaction for logs and metrics."""
+    counts = decision.counts
+    events: list[dict[str, object]] = [
+        {
+            "id": ready.id,
+            "job_id": ready.job_id,
+            "topic": ready.origin.topic,
+            "partition": ready.origin.partition,
+            "offset": ready.origin.offset,
+        }
+        for ready in decision.ready[:MAX_EVENT_LINES]
+    ]
+    return TransactionReport(
+        shard=shard,
+        consumed=counts.consumed,
+        published=counts.published,
+        duplicates=counts.duplicates,
+        conflicting=counts.conflicting,
+        dead_letters={str(reason): count for reason, count in counts.dead_letters.items()},
+        forwarded=counts.forwarded,
+        expired=len(decision.expired),
+        next_offsets={f"{s.topic}/{s.partition}": p.next_offset for s, p in progress.items()},
+        duration_ms=duration_ms,
+        events=events,
+        suppressed_events=max(0, len(decision.ready) - MAX_EVENT_LINES),
+    )

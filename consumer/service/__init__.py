@@ -1,0 +1,1 @@
+"""Where the engine lives: process, signals, logs."""

@@ -1,0 +1,97 @@
+"""Structured logs on standard output: JSON lines, or console text on a terminal.
+
+Event names are constant snake_case words with bound context. Never a payload, never a secret.
+"""
+
+import logging
+import sys
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from consumer.config import Settings
+from consumer.engine.lifecycle import Step, TransactionReport
+
+# The client library retries these by itself and says so; its errors concern the operator.
+LIBRARY_LEVEL: Final = logging.WARNING
+log = structlog.get_logger("checkpoint_ready")
+
+
+def configure_logs(settings: Settings) -> None:
+    """Set up structlog for this process and take in the client library's own log lines."""
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    wanted = settings.log_format or ("console" if sys.stdout.isatty() else "json")
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if wanted == "json":
+        structlog.configure(
+            processors=[
+                *shared,
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer(serializer=_encode),
+            ],
+            wrapper_class=structlog.make_filtering_bound_logger(level),
+            logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
+            cache_logger_on_first_use=True,
+        )
+    else:
+        structlog.configure(
+            processors=[*shared, structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())],
+            wrapper_class=structlog.make_filtering_bound_logger(level),
+            logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+            cache_logger_on_first_use=True,
+        )
+    root = logging.getLogger()
+    root.handlers = [_LibraryHandler()]
+    root.setLevel(max(LIBRARY_LEVEL, level))
+
+
+def _encode(event: dict[str, Any], **_: object) -> bytes:
+    return msgspec.json.encode(event, enc_hook=repr)
+
+
+class _LibraryHandler(logging.Handler):
+    """Turns a log line of a library into one of ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        facts = {"logger": record.name, "message": record.getMessage()}
+        if record.exc_info and record.exc_info[1] is not None:
+            facts["error"] = repr(record.exc_info[1])
+        log.log(record.levelno, "library_message", **facts)
+
+
+class LogObserver:
+    """Writes one line per transaction and one per published event, the latter bounded."""
+
+    def on_step(self, shard: int, step: Step) -> None:
+        """Say nothing: a task's states are logged where they change."""
+
+    def on_transaction(self, report: TransactionReport) -> None:
+        """Log what a transaction made visible."""
+        for event in report.events:
+            log.info("checkpoint_ready", shard=report.shard, **event)
+        log.info(
+            "transaction_committed",
+            shard=report.shard,
+            consumed=report.consumed,
+            published=report.published,
+            duplicates=report.duplicates,
+            conflicting=report.conflicting,
+            dead_letters=report.dead_letters,
+            forwarded=report.forwarded,
+            expired=report.expired,
+            next_offsets=report.next_offsets,
+            duration_ms=round(report.duration_ms, 3),
+            suppressed_events=report.suppressed_events,
+        )
+        if "internal_error" in report.dead_letters:
+            log.error(
+                "internal_errors",
+                shard=report.shard,
+                records=report.dead_letters["internal_error"],
+                hint="a bug met these records; they are in the dead-letter topic with the reason",
+            )

@@ -1,0 +1,143 @@
+"""Ready events as they appear: a live table for people, JSON lines for programs."""
+
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any, Final
+
+import msgspec
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from consumer.config import Settings
+from consumer.engine.kafka import ClusterAdmin, Connection, ShardReader, TopicPartition
+from consumer.errors import ClusterError
+from consumer.pipeline.records import SourceRecord
+from schemas.ready_event import READY_TYPE, ReadyEvent
+
+FETCH_MS: Final = 200
+FETCH_RECORDS: Final = 500
+MAX_ROWS: Final = 20
+ATTRIBUTE: Final = "ce_"
+_decode_event = msgspec.json.Decoder(ReadyEvent).decode
+
+
+async def tail(
+    settings: Settings,
+    write: Callable[[bytes], None],
+    *,
+    from_beginning: bool,
+    max_events: int | None,
+    live_table: bool,
+) -> None:
+    """Show ready events until interrupted or ``max_events`` were shown.
+
+    Raises:
+        ClusterError: the ready topic cannot be read.
+    """
+    show = _show_table if live_table else _show_lines
+    async with aclosing(_events(settings, from_beginning=from_beginning)) as events:
+        await show(events, write, max_events)
+
+
+async def _show_lines(
+    events: AsyncIterator[bytes], write: Callable[[bytes], None], max_events: int | None
+) -> None:
+    shown = 0
+    async for event in events:
+        write(event)
+        shown += 1
+        if shown == max_events:
+            return
+
+
+async def _show_table(
+    events: AsyncIterator[bytes], _: Callable[[bytes], None], max_events: int | None
+) -> None:
+    rows: deque[ReadyEvent] = deque(maxlen=MAX_ROWS)
+    shown = 0
+    with Live(_table(rows, 0), console=Console(), refresh_per_second=8) as live:
+        async for event in events:
+            rows.append(_decode_event(event))
+            shown += 1
+            live.update(_table(rows, shown))
+            if shown == max_events:
+                return
+
+
+async def _events(settings: Settings, *, from_beginning: bool) -> AsyncGenerator[bytes, None]:
+    """Yield committed ready events as structured JSON, in the order of each partition."""
+    connection = Connection.of(settings)
+    admin = ClusterAdmin(connection, f"{settings.group_id}-tail")
+    try:
+        await admin.start()
+        topics = await admin.describe([settings.output_topic])
+    finally:
+        await admin.close()
+    if settings.output_topic not in topics:
+        raise ClusterError(
+            f"topic {settings.output_topic} does not exist: correct CHECKPOINT_READY_OUTPUT_TOPIC "
+            "or run `checkpoint-ready topics create`"
+        )
+    topic = topics[settings.output_topic]
+    partitions = [TopicPartition(topic.name, number) for number in range(topic.partitions)]
+    reader = ShardReader(
+        connection,
+        f"{settings.group_id}-tail",
+        topics=[topic.name],
+        max_message_bytes=topic.max_message_bytes,
+    )
+    try:
+        await reader.start()
+        if from_beginning:
+            reader.assign(await reader.beginning_offsets(partitions))
+        else:
+            reader.assign(await reader.end_offsets(partitions))
+        while True:
+            for records in (await reader.fetch(FETCH_MS, FETCH_RECORDS)).values():
+                for record in records:
+                    event = structured(record)
+                    if event is not None:
+                        yield event
+    finally:
+        await reader.close()
+
+
+def structured(record: SourceRecord) -> bytes | None:
+    """Return a record of either content mode as one JSON object; None if it is no ready event."""
+    if record.value is None:
+        return None
+    attributes: dict[str, Any] = {
+        name.removeprefix(ATTRIBUTE): (value or b"").decode(errors="replace")
+        for name, value in record.headers
+        if name.startswith(ATTRIBUTE)
+    }
+    event = record.value
+    try:
+        if attributes.get("type") == READY_TYPE:
+            content_type = dict(record.headers).get("content-type") or b""
+            attributes["datacontenttype"] = content_type.decode(errors="replace")
+            event = msgspec.json.encode({**attributes, "data": msgspec.Raw(event)})
+        return event if _decode_event(event).type == READY_TYPE else None
+    except msgspec.DecodeError:
+        return None  # somebody else writes to this topic too
+
+
+def _table(rows: deque[ReadyEvent], shown: int) -> Table:
+    table = Table(title=f"{shown} checkpoints ready", expand=True)
+    for column in ("created", "job", "step", "model", "loss", "id"):
+        table.add_column(column, overflow="ellipsis", no_wrap=True)
+    for event in rows:
+        checkpoint, loss = event.data.checkpoint, event.data.evaluation.loss
+        cells = (
+            event.time,
+            event.partitionkey,
+            str(checkpoint.get("step_number", "")),
+            str(checkpoint.get("fine_tuned_model_checkpoint", "")),
+            "" if loss is None else f"{loss:.4f}",
+            event.id,
+        )
+        table.add_row(*map(Text, cells))  # Text: what a producer sent is not to be taken as markup
+    return table

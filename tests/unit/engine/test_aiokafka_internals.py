@@ -1,0 +1,87 @@
+"""The private parts of aiokafka that we use: a new release that changes one fails here."""
+
+import importlib.metadata
+import inspect
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
+from aiokafka.consumer import fetcher, group_coordinator
+from aiokafka.producer import message_accumulator, sender
+from aiokafka.record.default_records import DefaultRecordBatch
+from aiokafka.record.memory_records import MemoryRecords
+
+from consumer.engine.kafka import Outbox, TopicPartition, internals, writer
+
+COMPILED = "aiokafka.record._crecords"
+
+
+def test_the_release_is_the_one_that_was_read() -> None:
+    """Everything below was read in this release; read it again before changing the pin."""
+    assert importlib.metadata.version("aiokafka") == "0.14.0"
+
+
+def test_records_are_compiled_and_handed_through() -> None:
+    """The compiled record has all that the pipeline asks of one."""
+    assert DefaultRecordBatch.__module__.startswith(COMPILED)
+    assert fetcher.PartitionRecords is internals.RawPartitionRecords
+    outbox = Outbox({"t": 1000})
+    outbox.to("t", 0).append(b"k", b"v", [("h", b"x")])
+    (batch,) = outbox.finish()[TopicPartition("t", 0)]
+    records = MemoryRecords(bytes(batch._build()))  # noqa: SLF001
+    record = next(iter(records.next_batch()))
+    handed = internals.RawPartitionRecords._consumer_record(None, None, record)  # type: ignore[arg-type]  # noqa: SLF001
+    assert handed is record
+    assert (handed.offset, handed.key, handed.value) == (0, b"k", b"v")
+    assert list(handed.headers) == [("h", b"x")]
+    assert handed.timestamp > 0
+
+
+def test_an_emptied_control_batch_is_survived() -> None:
+    """Compaction may leave a control batch without records; the library would fail for ever."""
+    assert not internals.RawPartitionRecords._contains_abort_marker(None, iter(()))  # type: ignore[arg-type]  # noqa: SLF001
+    library = internals.RawPartitionRecords.__base__
+    assert "Control batch did not contain" in inspect.getsource(library)
+
+
+def test_the_pause_between_transactions_is_ours() -> None:
+    """The constant exists and is used where CONCURRENT_TRANSACTIONS is answered."""
+    assert sender.BACKOFF_OVERRIDE == 0.003
+    assert "return BACKOFF_OVERRIDE" in inspect.getsource(sender.AddPartitionsToTxnHandler)
+    assert writer.MAX_RECORDS_PER_PRODUCER < 2**31
+
+
+def test_a_consumer_has_the_parts_we_touch() -> None:
+    """The names used in ``internals`` are still set where they were."""
+    source = inspect.getsource(AIOKafkaConsumer.__init__)
+    for name in ("_client", "_subscription", "_coordinator"):
+        assert f"self.{name} = " in source
+    assert "self._topics = set(topics)" in inspect.getsource(AIOKafkaClient.set_topics)
+
+
+def test_a_producer_has_the_parts_we_touch() -> None:
+    """``ShardWriter.close`` ends the sender's task and the client by hand."""
+    source = inspect.getsource(AIOKafkaProducer.__init__)
+    for name in ("_sender", "client", "_closed"):
+        assert f"self.{name} = " in source
+    assert isinstance(sender.Sender.sender_task, property)
+
+
+def test_group_offsets_can_be_committed_for_foreign_partitions() -> None:
+    """``_do_commit_offsets`` takes (assignment, offsets) and uses only the offsets."""
+    method = group_coordinator.GroupCoordinator._do_commit_offsets  # noqa: SLF001
+    assert list(inspect.signature(method).parameters) == ["self", "assignment", "offsets"]
+    body = inspect.getsource(method).split("\n", 1)[1]
+    assert "assignment" not in body
+
+
+def test_a_static_member_would_not_leave_by_itself() -> None:
+    """The library still skips LeaveGroup for a static member; else ``leave_on_stop`` can go."""
+    method = group_coordinator.GroupCoordinator._maybe_leave_group  # noqa: SLF001
+    assert "self._group_instance_id is None" in inspect.getsource(method)
+
+
+def test_a_batch_takes_its_first_record_whatever_its_size() -> None:
+    """Only then can the outbox rely on a new batch to take what did not fit the last."""
+    batch = message_accumulator.BatchBuilder(100, 0, is_transactional=1)
+    assert batch.append(timestamp=None, key=None, value=b"x" * 1000) is not None
+    assert batch.append(timestamp=None, key=None, value=b"x") is None
