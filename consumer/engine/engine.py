@@ -162,7 +162,8 @@ class Engine:
             await asyncio.sleep(self._settings.discovery_interval_ms / 1000)
             try:
                 topology = await check_topics(self._admin, self._settings)
-            except (TaskFailed, TransientError) as error:
+            except (ClusterError, TaskFailed, TransientError) as error:
+                # A broker that just came back may not know a topic for a moment.
                 log.warning("discovery_failed", error=str(error))
                 continue
             if topology != self._topology:

@@ -13,8 +13,10 @@ import structlog
 from consumer.config import Settings
 from consumer.engine.lifecycle import Step, TransactionReport
 
-# The client library retries these by itself and says so; its errors concern the operator.
 LIBRARY_LEVEL: Final = logging.WARNING
+# The client library calls an error what it then heals by itself. What concerns the operator is
+# said by us, at the level that it deserves.
+LOUDEST_LIBRARY_LEVEL: Final = logging.WARNING
 log = structlog.get_logger("checkpoint_ready")
 
 
@@ -61,7 +63,7 @@ class _LibraryHandler(logging.Handler):
         facts = {"logger": record.name, "message": record.getMessage()}
         if record.exc_info and record.exc_info[1] is not None:
             facts["error"] = repr(record.exc_info[1])
-        log.log(record.levelno, "library_message", **facts)
+        log.log(min(record.levelno, LOUDEST_LIBRARY_LEVEL), "library_message", **facts)
 
 
 class LogObserver:

@@ -19,6 +19,14 @@ from schemas.ready_event import READY_TYPE, ReadyEvent
 
 FETCH_MS: Final = 200
 FETCH_RECORDS: Final = 500
+COLUMNS: Final = (  # name, least width, share of what is left
+    ("created", 20, 0),
+    ("job", 10, 2),
+    ("step", 6, 0),
+    ("model", 16, 4),
+    ("loss", 7, 0),
+    ("id", 10, 2),
+)
 MAX_ROWS: Final = 20
 ATTRIBUTE: Final = "ce_"
 _decode_event = msgspec.json.Decoder(ReadyEvent).decode
@@ -127,8 +135,11 @@ def structured(record: SourceRecord) -> bytes | None:
 
 def _table(rows: deque[ReadyEvent], shown: int) -> Table:
     table = Table(title=f"{shown} checkpoints ready", expand=True)
-    for column in ("created", "job", "step", "model", "loss", "id"):
-        table.add_column(column, overflow="ellipsis", no_wrap=True)
+    for name, least_width, share in COLUMNS:
+        # A share of 0 would make rich shrink the column to nothing: None leaves it as it is.
+        table.add_column(
+            name, min_width=least_width, ratio=share or None, overflow="ellipsis", no_wrap=True
+        )
     for event in rows:
         checkpoint, loss = event.data.checkpoint, event.data.evaluation.loss
         cells = (

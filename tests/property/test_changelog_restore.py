@@ -46,8 +46,8 @@ def test_restored_state_equals_live_state(
         if sources:
             witness = Witness.of(sources[-1])
             progress = {SOURCE: Progress(offset, decision.stream_time_ms, witness)}
-        for key, value in changelog_records(decision, progress):
-            written.append(Record(len(written), 0, key, value, []))
+        for key, content_or_null in changelog_records(decision, progress):
+            written.append(Record(len(written), 0, key, content_or_null, []))
         apply_to_memory(live, decision, progress)
     for changelog in (written, compacted(written)):
         restored = ShardState(window_ms)

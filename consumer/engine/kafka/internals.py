@@ -11,22 +11,62 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer import fetcher
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
+from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import OffsetAndMetadata
 
 from consumer.engine.kafka.partition import TopicPartition
+from consumer.engine.kafka.raw_headers import LenientRecords
+
+
+class FetchedRecords:
+    """The compiled reader of a partition's batches, which also keeps their bytes."""
+
+    __slots__ = ("_records", "bytes_data", "has_next", "next_batch")
+
+    def __init__(self, bytes_data: bytes) -> None:
+        self.bytes_data = bytes_data
+        self._records = MemoryRecords(bytes_data)
+        self.has_next = self._records.has_next
+        self.next_batch = self._records.next_batch
+
+    def size_in_bytes(self) -> int:
+        """Return the size of all batches, the cut one at the end included."""
+        return len(self.bytes_data)
 
 
 class RawPartitionRecords(fetcher.PartitionRecords):
-    """Hands the compiled records through and survives an emptied control batch."""
+    """Hands the compiled records through and survives what the library does not."""
 
-    def _consumer_record(self, _tp: TopicPartition, record: Any) -> Any:  # noqa: ANN401 - a compiled record
+    _records: FetchedRecords | LenientRecords
+    _aborted_transactions: list[tuple[int, int]]
+    _aborted_producers: set[int]
+
+    def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - the library's own
+        super().__init__(*arguments)
+        self._all_aborted_transactions = list(self._aborted_transactions)
+
+    def __next__(self) -> Any:  # noqa: ANN401 - a record
+        try:
+            return super().__next__()
+        except UnicodeDecodeError:
+            # A header name that is no UTF-8. Read the same bytes again, leniently, from where the
+            # last record was handed out; what was aborted must be found out anew on the way.
+            if isinstance(self._records, LenientRecords):
+                raise
+            self._records = LenientRecords(self._records.bytes_data)
+            self._aborted_transactions = list(self._all_aborted_transactions)
+            self._aborted_producers = set()
+            self._records_iterator = self._unpack_records()
+            return super().__next__()
+
+    def _consumer_record(self, _tp: TopicPartition, record: Any) -> Any:  # noqa: ANN401 - a record
         # A ConsumerRecord costs 1 µs to build and holds nothing that the compiled record lacks.
         return record
 
     def _contains_abort_marker(self, next_batch: Any) -> bool:  # noqa: ANN401 - a compiled batch
         # Compaction may leave a control batch without its record. aiokafka would fail on it for
         # ever; the Java client goes on, since the batch then aborts nothing that is still there.
-        control_record = next(next_batch, None)
+        control_record = next(iter(next_batch), None)
         if control_record is None:
             return False
         return bool(ControlRecord.parse(control_record.key) == ABORT_MARKER)
@@ -48,8 +88,9 @@ def close_batch(batch: BatchBuilder, record_count: int) -> None:
 
 
 def install() -> None:
-    """Let every consumer of this process read through ``RawPartitionRecords``."""
+    """Let every consumer of this process read through the two classes above."""
     fetcher.PartitionRecords = RawPartitionRecords
+    fetcher.MemoryRecords = FetchedRecords
 
 
 def position(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int:

@@ -8,6 +8,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from consumer.engine.kafka import internals
 from consumer.engine.kafka.partition import TopicPartition
+from consumer.engine.kafka.raw_headers import RawBatchBuilder
 
 # A transaction sends one batch per partition at a time; bigger batches mean fewer round trips.
 BATCH_BYTES: Final = 512 * 1024
@@ -29,28 +30,41 @@ class PartitionBatches:
         self._batches: list[BatchBuilder] = []
         self._counts: list[int] = []
         self._count = 0
-        self._open()
+        self._open(BatchBuilder(batch_bytes, 0, is_transactional=1))
 
     def append(
         self, key: bytes | None, value: bytes | None, headers: list[Header] | None = None
     ) -> None:
         """Add one record. Called once per event: it goes straight to the compiled builder."""
         count = self._count
-        if self._append(count, self._timestamp_ms, key, value, headers or []) is None:
-            self._counts.append(count)
-            self._open()
+        try:
+            taken = self._append(count, self._timestamp_ms, key, value, headers or [])
+        except TypeError:  # a RawHeaderName: the compiled builder takes plain strings only
+            self._append_raw(key, value, headers or [])
+            return
+        if taken is None:
+            self._open(BatchBuilder(self._batch_bytes, 0, is_transactional=1))
             self._append(0, self._timestamp_ms, key, value, headers or [])
             count = 0
         self._count = count + 1
 
+    def _append_raw(self, key: bytes | None, value: bytes | None, headers: list[Header]) -> None:
+        """Add a record whose header names only the Python builder can write, in its own batch."""
+        self._open(RawBatchBuilder(self._batch_bytes))
+        self._append(0, self._timestamp_ms, key, value, headers)
+        self._count = 1
+        self._open(BatchBuilder(self._batch_bytes, 0, is_transactional=1))
+
     def finish(self) -> list[BatchBuilder]:
         """Return the batches; nothing can be added any more."""
-        for batch, count in zip(self._batches, [*self._counts, self._count], strict=True):
+        counts = [*self._counts, self._count]
+        for batch, count in zip(self._batches, counts, strict=True):
             internals.close_batch(batch, count)
-        return self._batches
+        return [batch for batch, count in zip(self._batches, counts, strict=True) if count]
 
-    def _open(self) -> None:
-        batch = BatchBuilder(self._batch_bytes, 0, is_transactional=1)
+    def _open(self, batch: BatchBuilder) -> None:
+        if self._batches:
+            self._counts.append(self._count)
         self._batches.append(batch)
         self._append = internals.compiled_append(batch)
         self._count = 0
