@@ -77,7 +77,8 @@ class KafkaNode:
         """Begin to format the data folder for this cluster, unless it is formatted already."""
         if (self.data / "meta.properties").exists():
             return None
-        arguments = ["format", "--cluster-id", cluster_id, "--config", str(self._settings)]
+        # In one word: a random id may begin with a dash.
+        arguments = ["format", f"--cluster-id={cluster_id}", "--config", str(self._settings)]
         return self._java(["kafka.tools.StorageTool", *arguments])
 
     def start(self) -> None:
