@@ -75,9 +75,7 @@ class ShardState:
             elif prefix != FENCE:
                 raise StateCorrupted(f"key {key[:40]!r} is not one of this service")
         except (msgspec.DecodeError, struct.error, UnicodeDecodeError, ValueError) as error:
-            raise StateCorrupted(
-                f"changelog record at offset {record.offset} cannot be read: {error}"
-            ) from error
+            raise StateCorrupted(f"key {key[:40]!r} cannot be read: {error}") from error
 
     def _load_id(self, checkpoint_id: str, value: bytes | None) -> None:
         if value is None:

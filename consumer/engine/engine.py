@@ -186,6 +186,9 @@ class Engine:
                 await self._admin.delete_records(before)
             except TransientError as error:
                 log.warning("trim_failed", error=str(error))
+            except ClusterError as error:
+                # Nothing is wrong but the disk space: no reason to end what else goes well.
+                log.error("trim_refused", error=str(error))  # noqa: TRY400 - no traceback
 
     def _make_task(self, shard: int) -> ShardTask:
         return ShardTask(

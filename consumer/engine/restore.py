@@ -11,6 +11,7 @@ import structlog
 from consumer.engine.changelog import ShardState
 from consumer.engine.context import ShardContext
 from consumer.engine.kafka import ShardReader
+from consumer.errors import StateCorrupted
 
 FETCH_MS: Final = 200
 FETCH_RECORDS: Final = 20_000
@@ -38,7 +39,11 @@ async def restore(
     while position <= mark_offset:
         for records in (await reader.fetch(FETCH_MS, FETCH_RECORDS)).values():
             for record in records:
-                memory.load(record)
+                try:
+                    memory.load(record)
+                except StateCorrupted as error:
+                    place = f"{changelog.topic}/{changelog.partition} at offset {record.offset}"
+                    raise StateCorrupted(f"changelog {place}: {error}") from error
         now = clock()
         if reader.position(changelog) > position:
             position, last_progress = reader.position(changelog), now

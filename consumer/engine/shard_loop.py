@@ -58,6 +58,7 @@ class ShardLoop:
         self._pacing = Pacing(context.settings.commit_interval_ms / 1000, self._max_records)
         self._sources = list(positions)
         self._reader.assign(positions)
+        self._reader.settle()
         self._buffer: list[tuple[TopicPartition, Sequence[SourceRecord]]] = []
         self._buffered_records = self._buffered_bytes = 0
         self._unsaved: dict[TopicPartition, Progress] = {}

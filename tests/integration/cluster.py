@@ -168,7 +168,12 @@ class Cluster:
         return end_offsets(self.admin, topic)
 
     def group_offsets(self, group: str) -> dict[tuple[str, int], int]:
-        """Return what a group has committed."""
+        """Return what a group has committed.
+
+        The group is described first, which finds its coordinator: librdkafka's call for the
+        offsets ends the process when the broker does not yet know one (librdkafka issue 5040).
+        """
+        self.group_members(group)
         asked = [ConsumerGroupTopicPartitions(group)]
         answer = _results(self.admin.list_consumer_group_offsets(asked))[0]
         return {(at.topic, at.partition): at.offset for at in answer.topic_partitions}

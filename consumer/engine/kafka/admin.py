@@ -10,7 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.protocol.metadata import MetadataRequest
 
-from consumer.engine.kafka.connection import Connection, bounded, translate
+from consumer.engine.kafka.connection import Connection, bounded, translate, why_unreachable
 from consumer.engine.kafka.partition import TopicPartition
 from consumer.errors import ClusterError, TaskFailed, TransientError
 
@@ -36,7 +36,7 @@ class ClusterAdmin:
     """Describes and creates topics, trims records, reads group offsets."""
 
     def __init__(self, connection: Connection, client_id: str) -> None:
-        self._servers = connection.bootstrap_servers
+        self._connection = connection
         self._client = AIOKafkaAdminClient(**connection.options(client_id))
 
     async def start(self) -> None:
@@ -48,12 +48,13 @@ class ClusterAdmin:
         try:
             await bounded(self._client.start(), CALL_SECONDS, "the broker")
         except Exception as error:
-            ours = translate(error, "connect")
+            cause = await why_unreachable(self._connection) or error
+            ours = translate(cause, "connect")
             if isinstance(ours, ClusterError):
                 raise ours from error
             raise ClusterError(
-                f"no broker can be used at {self._servers} ({error}); check "
-                "CHECKPOINT_READY_BOOTSTRAP_SERVERS, the network and the SECURITY_PROTOCOL"
+                f"no broker can be used at {self._connection.bootstrap_servers} ({cause}); check "
+                "CHECKPOINT_READY_BOOTSTRAP_SERVERS, the network and SECURITY_PROTOCOL"
             ) from error
 
     async def close(self) -> None:
@@ -126,12 +127,16 @@ class ClusterAdmin:
 
         Raises:
             TransientError: not now; what was not deleted stays, and a later call does it.
+            ClusterError: we may not.
         """
         offsets = {partition: RecordsToDelete(offset) for partition, offset in before.items()}
         try:
-            await self._call(self._client.delete_records(offsets), "trim the repartition topic")
-        except TaskFailed as error:
-            raise TransientError(str(error)) from error
+            await bounded(self._client.delete_records(offsets), CALL_SECONDS, "DeleteRecords")
+        except kafka_errors.TopicAuthorizationFailedError as error:  # raised without the name
+            topics = {partition.topic for partition in before}
+            raise translate(type(error)(topics), "trim") from error
+        except Exception as error:
+            raise TransientError(str(translate(error, "trim"))) from error
 
     async def group_offsets(self, group_id: str) -> dict[TopicPartition, int]:
         """Return what the group committed once; only to notice that it has run before."""

@@ -7,6 +7,7 @@ from typing import Any, Final, Self, TypeVar
 
 import msgspec
 from aiokafka import errors as kafka_errors
+from aiokafka.conn import create_conn
 
 from consumer.config import Settings
 from consumer.errors import (
@@ -22,6 +23,7 @@ T = TypeVar("T")
 
 REQUEST_TIMEOUT_MS: Final = 10_000
 RETRY_BACKOFF_MS: Final = 50
+DIAGNOSIS_SECONDS: Final = 5.0
 FENCING_ERRORS: Final = (kafka_errors.ProducerFenced, kafka_errors.InvalidProducerEpoch)
 AUTHENTICATION_ERRORS: Final = (
     kafka_errors.SaslAuthenticationFailed,
@@ -29,6 +31,17 @@ AUTHENTICATION_ERRORS: Final = (
     kafka_errors.UnsupportedSaslMechanismError,
     kafka_errors.IllegalSaslStateError,
 )
+
+# What a refused call needed, by the words that ``translate`` is given.
+TOPIC_OPERATIONS: Final = {
+    "describe topics": "Read or Write (docs/operations.md), which imply Describe,",
+    "describe topic settings": "DescribeConfigs",
+    "fetch": "Read",
+    "list offsets": "Read",
+    "send": "Write",
+    "commit": "Write",
+    "trim": "Delete",
+}
 
 
 class Connection(msgspec.Struct, frozen=True):
@@ -62,6 +75,22 @@ class Connection(msgspec.Struct, frozen=True):
             "retry_backoff_ms": RETRY_BACKOFF_MS,
             **self.security,
         }
+
+
+async def why_unreachable(connection: Connection) -> BaseException | None:
+    """Connect once to the first address; the library's own bootstrap only logs why it failed."""
+    host, _, port = connection.bootstrap_servers.split(",")[0].rpartition(":")
+    options = connection.options("diagnosis")
+    for name in ("bootstrap_servers", "retry_backoff_ms"):
+        options.pop(name)
+    try:
+        conn = await bounded(
+            create_conn(host.strip("[]"), int(port), **options), DIAGNOSIS_SECONDS, "the broker"
+        )
+    except Exception as error:  # noqa: BLE001 - to be told to the operator, whatever it is
+        return error
+    conn.close()
+    return None
 
 
 def _ssl_context(settings: Settings) -> ssl.SSLContext:
@@ -104,7 +133,7 @@ def translate(error: BaseException, what: str) -> CheckpointReadyError:
     for cause in causes:
         if isinstance(cause, FENCING_ERRORS):
             return Fenced(f"{what}: another producer with this transactional id took over")
-        refusal = _refusal(cause)
+        refusal = _refusal(cause, what)
         if refusal is not None:
             return ClusterError(f"{what}: {refusal}")
     if isinstance(error, kafka_errors.KafkaConnectionError):
@@ -121,27 +150,39 @@ def _causes(error: BaseException) -> list[BaseException]:
     return causes
 
 
-def _refusal(error: BaseException) -> str | None:
-    """Return what an operator must grant, or None if this is no refusal."""
-    name = _subject(error)
+def _refusal(error: BaseException, what: str) -> str | None:
+    """Return what an operator must mend, or None if this is no refusal."""
     if isinstance(error, AUTHENTICATION_ERRORS):
         return (
-            "the broker refused the credentials; "
-            "check SECURITY_PROTOCOL, SASL_MECHANISM, SASL_USERNAME and SASL_PASSWORD"
+            "the broker refused the credentials; check CHECKPOINT_READY_SECURITY_PROTOCOL, "
+            "SASL_MECHANISM, SASL_USERNAME and SASL_PASSWORD"
         )
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"the broker's certificate is not trusted ({error.verify_message}); "
+            "name its authority in CHECKPOINT_READY_SSL_CAFILE"
+        )
+    grant = _missing_acl(error, what)
+    return None if grant is None else f"missing ACL: grant {grant}"
+
+
+def _missing_acl(error: BaseException, what: str) -> str | None:
+    subject = _subject(error)
     if isinstance(error, kafka_errors.TopicAuthorizationFailedError):
-        return f"missing ACL: grant Describe, DescribeConfigs, Read and Write on topic {name}"
+        return f"{TOPIC_OPERATIONS.get(what, 'Read, Write and Describe')} on topic {subject}"
     if isinstance(error, kafka_errors.GroupAuthorizationFailedError):
-        return f"missing ACL: grant Read and Describe on group {name}"
+        return f"Read on group {subject}"
     if isinstance(error, kafka_errors.TransactionalIdAuthorizationFailed):
-        return f"missing ACL: grant Write and Describe on transactional id {name}"
+        return f"Write on transactional id {subject}"
     if isinstance(error, kafka_errors.ClusterAuthorizationFailedError):
-        return "missing ACL: grant the operation on the cluster (Create, for CREATE_TOPICS)"
+        return "the operation on the cluster (Create, for CREATE_TOPICS)"
     return None
 
 
 def _subject(error: BaseException) -> str:
     subject = error.args[0] if error.args else "(not named by the broker)"
+    if hasattr(subject, "topic"):
+        return str(subject.topic)
     if isinstance(subject, set | frozenset | list | tuple):
         return ", ".join(sorted(map(str, subject)))
     return str(subject)

@@ -3,10 +3,11 @@
 A test fails when one of them changes its name or its meaning.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer import fetcher
 from aiokafka.producer.message_accumulator import BatchBuilder
@@ -93,6 +94,21 @@ def install() -> None:
     fetcher.MemoryRecords = FetchedRecords
 
 
+def transaction_end(producer: AIOKafkaProducer) -> asyncio.Future[None]:
+    """Return the future that an open transaction ends with: it holds the first error."""
+    ended: asyncio.Future[None] = producer._txn_manager.wait_for_transaction_end()  # noqa: SLF001
+    return ended
+
+
+def set_fetch_wait(consumer: AIOKafkaConsumer, milliseconds: int) -> None:
+    """Change how long a fetch may wait at the broker for new records (``fetch.max.wait.ms``).
+
+    A broker answers the requests of a connection one by one: behind a waiting fetch every other
+    request waits too, which would add up at a shard's start.
+    """
+    consumer._fetcher._fetch_max_wait_ms = milliseconds  # noqa: SLF001
+
+
 def position(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int:
     """Return the position without the await of ``consumer.position``, which can wait 10 s."""
     state = consumer._subscription.subscription.assignment.state_value(partition)  # noqa: SLF001
@@ -110,6 +126,11 @@ def track_topics(consumer: AIOKafkaConsumer, topics: Iterable[str]) -> None:
 def client(consumer: AIOKafkaConsumer) -> AIOKafkaClient:
     """Return the client, to close it where ``consumer.stop`` did not."""
     return consumer._client  # noqa: SLF001
+
+
+def member_id(consumer: AIOKafkaConsumer) -> str:
+    """Return the id that the group knows this member by."""
+    return str(consumer._coordinator.member_id)  # noqa: SLF001
 
 
 def has_membership_ended(consumer: AIOKafkaConsumer) -> bool:

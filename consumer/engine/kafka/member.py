@@ -6,6 +6,8 @@ Its callbacks only record what is wanted now; the engine does the rest.
 
 import asyncio
 import contextlib
+import time
+from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
@@ -23,6 +25,10 @@ START_SECONDS: Final = 15.0
 CLOSE_SECONDS: Final = 2.0
 POLL_MS: Final = 200
 MAX_POLL_INTERVAL_MS: Final = 60_000
+# A static member keeps its id for life. One that must take its name back again and again has a
+# twin: both would fence each other for ever, and no shard would run for long.
+MAX_IDS_LOST: Final = 3
+TWIN_WINDOW_SECONDS: Final = 60.0
 COMMIT_SECONDS: Final = 1.0
 
 
@@ -43,7 +49,9 @@ class GroupMember(ConsumerRebalanceListener):
         self.rebalances = 0
         self._topic = settings.repartition_topic
         self._on_change = on_change
-        instance = settings.group_instance_id
+        self._member_id = ""
+        self._id_changes: deque[float] = deque(maxlen=MAX_IDS_LOST + 1)  # the first join is one
+        self._instance = instance = settings.group_instance_id
         self._consumer = AIOKafkaConsumer(
             **connection.options(f"{settings.group_id}-{instance or 'member'}"),
             group_id=settings.group_id,
@@ -75,10 +83,15 @@ class GroupMember(ConsumerRebalanceListener):
         """Show the group a sign of life; returns after at most a poll interval or a rebalance.
 
         Raises:
-            ClusterError: missing ACL; a person must mend it.
+            ClusterError: missing ACL, or a twin; a person must mend it.
             MembershipEnded: the library has given up; only a new process joins again.
             TransientError: anything else; poll again.
         """
+        if self._has_twin():
+            raise ClusterError(
+                "another live process has the same CHECKPOINT_READY_GROUP_INSTANCE_ID "
+                f"({self._instance}): give each process its own, or none"
+            )
         # Never in wait_for: a cancelled getmany turns aiokafka's max_poll_interval off for good.
         try:
             await self._consumer.getmany(timeout_ms=POLL_MS)
@@ -101,9 +114,21 @@ class GroupMember(ConsumerRebalanceListener):
         for partition in assigned:
             # A position, so that aiokafka does not look for a committed one.
             self._consumer.seek(partition, 0)
+        member_id = internals.member_id(self._consumer)
+        if member_id != self._member_id:
+            self._member_id = member_id
+            self._id_changes.append(time.monotonic())
         self.wanted = frozenset(partition.partition for partition in assigned)
         self.rebalances += 1
         self._on_change()
+
+    def _has_twin(self) -> bool:
+        changes = self._id_changes
+        return (
+            bool(self._instance)
+            and len(changes) == changes.maxlen
+            and changes[-1] - changes[0] < TWIN_WINDOW_SECONDS
+        )
 
     async def commit_offsets(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit positions for lag tools and autoscalers; nothing here ever reads them back.

@@ -20,7 +20,8 @@ from consumer.pipeline.records import SourceRecord
 START_SECONDS: Final = 15.0
 OFFSETS_SECONDS: Final = 15.0
 CLOSE_SECONDS: Final = 2.0
-FETCH_MAX_WAIT_MS: Final = 200
+STARTING_FETCH_WAIT_MS: Final = 10
+RUNNING_FETCH_WAIT_MS: Final = 200
 MIN_PARTITION_FETCH_BYTES: Final = 1024 * 1024
 # aiokafka fetches a partition only up to this; a record that is larger would be skipped, so it
 # must lie above the broker's largest batch, headers of the batch included.
@@ -47,7 +48,7 @@ class ShardReader:
             isolation_level="read_committed",
             auto_offset_reset="none",
             enable_auto_commit=False,
-            fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
+            fetch_max_wait_ms=STARTING_FETCH_WAIT_MS,
             max_partition_fetch_bytes=max(
                 MIN_PARTITION_FETCH_BYTES, max_message_bytes + FETCH_MARGIN_BYTES
             ),
@@ -71,6 +72,10 @@ class ShardReader:
         # In the same turn of the event loop, so that nothing is fetched from elsewhere before.
         for partition, offset in positions.items():
             self._consumer.seek(partition, offset)
+
+    def settle(self) -> None:
+        """From now on let a fetch wait longer for records: the start is over."""
+        internals.set_fetch_wait(self._consumer, RUNNING_FETCH_WAIT_MS)
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
         """Deliver no more records of these partitions."""

@@ -8,12 +8,13 @@ the broker then settles what was left open. That is what a new task does first.
 import asyncio
 import contextlib
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.producer import sender
 from aiokafka.producer.message_accumulator import BatchBuilder
 
+from consumer.engine.kafka import internals
 from consumer.engine.kafka.connection import Connection, bounded, translate
 from consumer.engine.kafka.outbox import Outbox
 from consumer.engine.kafka.partition import TopicPartition
@@ -111,22 +112,28 @@ class ShardWriter:
         self, finished: Mapping[TopicPartition, list[BatchBuilder]]
     ) -> dict[TopicPartition, int]:
         await self._producer.begin_transaction()
-        futures: list[tuple[TopicPartition, asyncio.Future[object]]] = []
+        ended = internals.transaction_end(self._producer)
+        deliveries: list[tuple[TopicPartition, asyncio.Future[Any]]] = []
         # Round by round, so that the first batches of all partitions go out in one request and
         # one AddPartitionsToTxn; a second batch of a partition waits until the first is taken.
         rounds = max(len(batches) for batches in finished.values())
-        for turn in range(rounds):
-            for target, batches in finished.items():
-                if turn < len(batches):
-                    future = await self._producer.send_batch(
-                        batches[turn], target.topic, partition=target.partition
-                    )
-                    futures.append((target, future))
-        await asyncio.wait([future for _, future in futures])
+        try:
+            for turn in range(rounds):
+                for target, batches in finished.items():
+                    if turn < len(batches):
+                        delivery = await self._producer.send_batch(
+                            batches[turn], target.topic, partition=target.partition
+                        )
+                        deliveries.append((target, delivery))
+            delivered = asyncio.gather(*(d for _, d in deliveries), return_exceptions=True)
+            # The transaction may end by itself (a missing ACL); then no batch ever answers.
+            either: set[asyncio.Future[Any]] = {delivered, ended}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            # The reason why the transaction ended explains every later refusal: it comes first.
+            if ended.done() and (reason := ended.exception()) is not None:
+                raise reason
         first_offsets: dict[TopicPartition, int] = {}
-        failures = [error for _, future in futures if (error := future.exception()) is not None]
-        if failures:
-            raise failures[0]
-        for target, future in futures:
-            first_offsets.setdefault(target, future.result().offset)  # type: ignore[attr-defined]
+        for target, delivery in deliveries:
+            first_offsets.setdefault(target, delivery.result().offset)
         return first_offsets

@@ -1,0 +1,165 @@
+"""`make demo`: the whole service on a real Kafka, and the proof that nothing is lost or doubled.
+
+1. Start a local Kafka (or use KAFKA_BOOTSTRAP_SERVERS, plaintext) and create the topics.
+2. Plan some thousand records from a seed, with what must come of each.
+3. Start two service processes; produce; kill one midway with SIGKILL, and start it again.
+4. Show ready events as they appear, until everything is handled; stop the services.
+5. Read the output topics from their start by an independent client, and compare with the plan.
+
+The last line of standard output is one JSON object with the figures. Exit code 0: nothing lost,
+nothing published twice, every record accounted for. Nothing keeps running, however it ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import tempfile
+import uuid
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from confluent_kafka import KafkaException
+
+from dev.demo_check import MAX_PROBLEMS_SHOWN, Verdict
+from dev.demo_display import Display
+from dev.demo_kafka import Broker, Topics
+from dev.demo_plan import INPUT_PARTITIONS, make_plan
+from dev.demo_run import Demo, environment
+from dev.demo_services import DemoError, run_command
+from dev.kafka import LocalKafka
+from dev.kafka_jars import LocalKafkaError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+LOCAL_TOPICS = Topics(
+    group="checkpoint-ready",
+    input="fine-tuning.checkpoints",
+    ready="fine-tuning.checkpoint-ready",
+    dead_letters="fine-tuning.checkpoints.dead-letters",
+)
+MIN_RECORDS = 2000
+DEFAULT_RECORDS = 4000
+DEFAULT_SECONDS = 8.0
+EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
+
+
+def run(arguments: argparse.Namespace, display: Display) -> Verdict:
+    """Run the five steps of the module's head; whatever happens, everything is stopped."""
+    with ExitStack() as stack:
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="checkpoint-ready-demo-"))
+        )
+        stack.callback(_ignore_interrupts)
+        servers = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+        topics = LOCAL_TOPICS
+        if servers:
+            topics = _topics_of_our_own()
+            display.note(f"using the Kafka at {servers}; names begin with {topics.group}")
+        else:
+            kafka = LocalKafka()
+            display.note(f"starting Apache Kafka {kafka.version} …")
+            kafka.start()
+            stack.callback(kafka.stop)
+            stack.callback(_ignore_interrupts)
+            servers = kafka.bootstrap_servers
+            display.note(f"it listens on {servers}")
+        broker = Broker(servers)
+        create = ["topics", "create", "--input-partitions", str(INPUT_PARTITIONS)]
+        display.note(f"checkpoint-ready {' '.join(create)}")
+        run_command(create, environment(servers, topics))
+        if topics is not LOCAL_TOPICS:
+            stack.callback(_delete, broker, topics)
+        plan = make_plan(
+            arguments.seed,
+            arguments.records,
+            ready_max_bytes=broker.max_message_bytes(topics.ready),
+        )
+        display.note(
+            f"producing {len(plan.records):,} records of {plan.distinct_ids:,} checkpoints to "
+            f"{INPUT_PARTITIONS} partitions (seed {arguments.seed}), for two service processes"
+        )
+        demo = Demo(broker, topics, plan, Path(folder))
+        stack.callback(demo.kill)
+        stack.callback(_ignore_interrupts)
+        with display:
+            demo.run(arguments.seconds, display)
+        display.note("SIGTERM to both services")
+        demo.stop()
+        display.note("checking with librdkafka, read_committed, from the beginning")
+        verdict = demo.check()
+        _summarise(verdict, display)
+        return verdict
+
+
+def main() -> int:
+    """Run the demo as a program."""
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__.partition("\n")[0])
+    parser.add_argument("--seed", type=int, default=1, help="the same seed plans the same records")
+    parser.add_argument("--records", type=_enough, default=DEFAULT_RECORDS, help="about how many")
+    parser.add_argument("--seconds", type=float, default=DEFAULT_SECONDS, help="time to produce")
+    arguments = parser.parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        verdict = run(arguments, Display())
+    except KeyboardInterrupt:
+        print("interrupted; everything has been stopped", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except (DemoError, LocalKafkaError, KafkaException) as error:
+        print(f"the demo failed: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    print(json.dumps(verdict.figures, separators=(",", ":")), flush=True)
+    return 0 if verdict.is_good else EXIT_FAILED
+
+
+def _summarise(verdict: Verdict, display: Display) -> None:
+    for problem in verdict.problems[:MAX_PROBLEMS_SHOWN]:
+        display.note(f"WRONG: {problem}")
+    hidden = len(verdict.problems) - MAX_PROBLEMS_SHOWN
+    if hidden > 0:
+        display.note(f"… and {hidden} problems more")
+    if verdict.is_good:
+        figures = verdict.figures
+        display.note(
+            f"{figures['distinct_ids']:,} ids, each published exactly once; "
+            f"{figures['dead_letters']:,} dead letters, each expected; "
+            f"{figures['duplicates']:,} duplicates dropped; nothing lost"
+        )
+
+
+def _topics_of_our_own() -> Topics:
+    prefix = f"demo-{uuid.uuid4().hex[:8]}"
+    return Topics(prefix, f"{prefix}.input", f"{prefix}.ready", f"{prefix}.dead-letters")
+
+
+def _delete(broker: Broker, topics: Topics) -> None:
+    try:
+        broker.delete(topics)
+    except KafkaException as error:
+        print(f"topics {topics.group}.* could not be deleted: {error}", file=sys.stderr)
+
+
+def _enough(text: str) -> int:
+    if not text.isdecimal() or int(text) < MIN_RECORDS:
+        raise argparse.ArgumentTypeError(f"must be at least {MIN_RECORDS}, not {text!r}")
+    return int(text)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _ignore_interrupts() -> None:
+    """Let nothing interrupt the cleaning up: every step of it ends in bounded time."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

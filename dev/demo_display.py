@@ -1,0 +1,133 @@
+"""What one sees while the demo runs: a live table on a terminal, a bounded number of lines else."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAX_ROWS = 12
+MAX_EVENT_LINES = 20
+EVENT_LINE_SECONDS = 0.3
+PROGRESS_LINE_SECONDS = 1.0
+# Each with its least width, and its share of what is left.
+COLUMNS = (
+    ("created", 20, None),
+    ("job", 8, 2),
+    ("step", 6, None),
+    ("model", 12, 4),
+    ("loss", 7, None),
+    ("id", 8, 2),
+)
+
+
+class Progress(NamedTuple):
+    """How far the run is."""
+
+    produced: int
+    planned: int
+    ready: int
+    ready_expected: int
+    dead_letters: int
+    dead_letters_expected: int
+    services: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        services = ", ".join(f"{name} {state}" for name, state in self.services)
+        return (
+            f"produced {self.produced:,}/{self.planned:,} · "
+            f"ready {self.ready:,}/{self.ready_expected:,} · "
+            f"dead letters {self.dead_letters:,}/{self.dead_letters_expected:,} · {services}"
+        )
+
+
+class Display:
+    """Shows notes, ready events and progress on standard output."""
+
+    def __init__(self) -> None:
+        """Choose by what standard output is."""
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._live: Live | None = None
+        self._rows: deque[tuple[str, ...]] = deque(maxlen=MAX_ROWS)
+        self._progress: Progress | None = None
+        self._began = time.monotonic()
+        self._lines_left = MAX_EVENT_LINES
+        self._next_event_line = self._next_progress_line = 0.0
+
+    def __enter__(self) -> Self:
+        """Begin to show a live table, where there is a terminal."""
+        if self._console.is_terminal:
+            self._live = Live(Text(), console=self._console, refresh_per_second=8)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the last table where it is."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def note(self, line: str) -> None:
+        """Say that something happened."""
+        self._console.print(f"{self._seconds():5.1f} s  {line}", markup=False)
+
+    def show(self, values: Iterable[bytes | None], progress: Progress) -> None:
+        """Show new ready events and how far the run is."""
+        before = self._progress
+        self._progress = progress
+        for value in values:
+            if self._live is not None:
+                self._rows.append(_row(value))
+            else:
+                self._print_event(value)
+        if self._live is not None:
+            self._live.update(Group(self._table(), Text(f"  {progress}")))
+        elif progress != before and self._seconds() >= self._next_progress_line:
+            self._next_progress_line = self._seconds() + PROGRESS_LINE_SECONDS
+            self.note(str(progress))
+
+    def _print_event(self, value: bytes | None) -> None:
+        """Print a few of the events, spread over the run: there are thousands."""
+        if not self._lines_left or self._seconds() < self._next_event_line:
+            return
+        self._lines_left -= 1
+        self._next_event_line = self._seconds() + EVENT_LINE_SECONDS
+        created, job, step, model, loss, checkpoint_id = _row(value)
+        facts = f"{checkpoint_id}  step {step} of {job}  {model}  loss {loss or '-'}  {created}"
+        self.note(f"ready: {facts}")
+
+    def _table(self) -> Table:
+        shown = self._progress.ready if self._progress else 0
+        table = Table(title=f"{shown:,} checkpoints are ready (the latest)", expand=True)
+        for name, least, share in COLUMNS:
+            table.add_column(name, min_width=least, ratio=share, overflow="ellipsis", no_wrap=True)
+        for row in self._rows:
+            table.add_row(*map(Text, row))
+        return table
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._began
+
+
+def _row(value: bytes | None) -> tuple[str, ...]:
+    event: dict[str, Any] = json.loads(value or b"")
+    checkpoint = event["data"]["checkpoint"]
+    loss = event["data"]["evaluation"].get("loss")
+    return (
+        str(event["time"]),
+        str(checkpoint["fine_tuning_job_id"]),
+        str(checkpoint["step_number"]),
+        str(checkpoint["fine_tuned_model_checkpoint"]),
+        "" if loss is None else f"{loss:.4f}",
+        str(event["id"]),
+    )

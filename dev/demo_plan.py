@@ -1,0 +1,168 @@
+"""What the demo produces, and what must come of it: made from a seed, before anything runs.
+
+Jobs are polled as real producers do it: each poll lists a job's checkpoints, newest first, and
+sends them all, so the same id comes again and again. To make it harder than real, the repeats of an
+id go to different partitions under different keys, some in other words, some with other content.
+"""
+
+from __future__ import annotations
+
+import random
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+from dev.demo_dress import dress
+from dev.demo_poison import make_poison, make_too_large
+from dev.sample_events import SDK_EXAMPLE_CONTENT, Job, make_job, other_contents
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dev.demo_dress import Headers
+    from dev.demo_poison import Poison
+    from dev.sample_events import Content
+
+INPUT_PARTITIONS = 6
+READY_MAX_BYTES = 1024 * 1024 + 64 * 1024
+COPIES = (1, 2, 3, 4, 5)
+COPIES_WEIGHTS = (35, 25, 20, 12, 8)
+# Which content each record of an id has: 0 is the first, every other contradicts it.
+CONFLICTS = ((0, 1), (0, 1, 1), (0, 0, 1), (0, 1, 1, 2), (0, 0, 1, 1, 2))
+CONFLICTING_SHARE = 0.03
+POISON_SHARE = 0.02
+POLL_SECONDS = 30.0
+
+
+class PlannedRecord(NamedTuple):
+    """A record to be produced, and what it is."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    partition: int
+    checkpoint_id: str | None = None
+    content: int = 0
+    """Which of the contents of its id it has."""
+    reason: str | None = None
+    """Why it is poison; None when it is a checkpoint."""
+
+
+class Plan(NamedTuple):
+    """All records in the order in which they are produced, and the contents of every valid id."""
+
+    records: list[PlannedRecord]
+    contents: dict[str, list[Content]]
+
+    @property
+    def distinct_ids(self) -> int:
+        """How many ready events there must be."""
+        return len(self.contents)
+
+    @property
+    def conflicting(self) -> int:
+        """How many contents contradict one that is published, whichever that is."""
+        return sum(len(contents) - 1 for contents in self.contents.values())
+
+    @property
+    def dead_letters(self) -> int:
+        """How many dead letters there must be: every poison record, every conflicting content."""
+        return sum(record.reason is not None for record in self.records) + self.conflicting
+
+    @property
+    def duplicates(self) -> int:
+        """How many records must leave no trace."""
+        return len(self.records) - self.distinct_ids - self.dead_letters
+
+
+def make_plan(
+    seed: int,
+    count: int,
+    *,
+    partitions: int = INPUT_PARTITIONS,
+    ready_max_bytes: int = READY_MAX_BYTES,
+) -> Plan:
+    """Plan about `count` records; the same arguments always give the same plan."""
+    rng = random.Random(seed)
+    poisons = _poisons(rng, int(count * POISON_SHARE), ready_max_bytes)
+    contents: dict[str, list[Content]] = {}
+    # Each poll with the time at which it happens; a poison record is a poll of its own.
+    polls: list[tuple[float, list[PlannedRecord]]] = []
+    planned = len(poisons)
+    example = Job(str(SDK_EXAMPLE_CONTENT["fine_tuning_job_id"]), [SDK_EXAMPLE_CONTENT])
+    job, copies = example, 3
+    while planned < count:
+        start = rng.uniform(0, count)
+        for number, records in enumerate(_polls(rng, job, partitions, contents, copies)):
+            polls.append((start + number * POLL_SECONDS + rng.random(), records))
+            planned += len(records)
+        job, copies = make_job(rng), 0
+    end = max(time for time, _ in polls)
+    polls += [(rng.uniform(0, end), [_poisoned(rng, poison, partitions)]) for poison in poisons]
+    polls.sort(key=lambda poll: poll[0])
+    return Plan([record for _, records in polls for record in records], contents)
+
+
+def _polls(
+    rng: random.Random,
+    job: Job,
+    partitions: int,
+    contents: dict[str, list[Content]],
+    copies: int,
+) -> Iterable[list[PlannedRecord]]:
+    """Return the polls of a job: each lists what there is of it then, newest first.
+
+    A new checkpoint or two appear between one poll and the next, and a checkpoint drops out of the
+    list after as many polls as it has copies (0: any number).
+    """
+    polls: dict[int, list[PlannedRecord]] = {}
+    first_poll = 0
+    for checkpoint in job.checkpoints:
+        for number, record in enumerate(_copies(rng, checkpoint, partitions, contents, copies)):
+            polls.setdefault(first_poll + number, []).append(record)
+        first_poll += rng.choice((0, 1))
+    return [records[::-1] for _, records in sorted(polls.items())]
+
+
+def _copies(
+    rng: random.Random,
+    content: Content,
+    partitions: int,
+    contents: dict[str, list[Content]],
+    copies: int,
+) -> Iterable[PlannedRecord]:
+    """Yield the records of one id: no two on one partition, no two under one key."""
+    if not copies and rng.random() < CONFLICTING_SHARE:
+        numbers = list(rng.choice(CONFLICTS))
+        rng.shuffle(numbers)
+    else:
+        numbers = [0] * (copies or rng.choices(COPIES, COPIES_WEIGHTS)[0])
+    known = [content, *islice(other_contents(content), max(numbers))]
+    checkpoint_id = content["id"]
+    contents[checkpoint_id] = known
+    keys: list[bytes | None] = [
+        None,
+        checkpoint_id.encode(),
+        content["fine_tuning_job_id"].encode() + b"#",  # apart from the id, also where both agree
+        f"poller-{rng.randint(1, 9)}".encode(),
+        rng.randbytes(8),
+    ]
+    rng.shuffle(keys)
+    for number, key, partition in zip(
+        numbers, keys, rng.sample(range(partitions), len(numbers)), strict=False
+    ):
+        value, headers = dress(known[number], rng)
+        yield PlannedRecord(key, value, headers, partition, checkpoint_id, number)
+
+
+def _poisons(rng: random.Random, count: int, ready_max_bytes: int) -> list[Poison]:
+    """Return every kind of poison, then go round until there are `count`; two are large."""
+    poisons = make_too_large(rng, ready_max_bytes)
+    while len(poisons) < count:
+        poisons += make_poison(rng)
+    return poisons
+
+
+def _poisoned(rng: random.Random, poison: Poison, partitions: int) -> PlannedRecord:
+    key = rng.choice((None, b"poller-0", rng.randbytes(4)))
+    partition = rng.randrange(partitions)
+    return PlannedRecord(key, poison.value, poison.headers, partition, reason=poison.reason)

@@ -1,0 +1,120 @@
+"""The program as a person starts it: variables and arguments in, output and an exit code out."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tests.integration.service import PREFIX, ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+PROGRAM = (sys.executable, "-m", "consumer")
+DEADLINE_SECONDS = 60.0
+TERMINAL_ROWS, TERMINAL_COLUMNS = 40, 180
+ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class Finished(NamedTuple):
+    """A command that has ended."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401 - whatever the command wrote
+        """Standard output, which must be one JSON document and nothing else."""
+        return json.loads(self.stdout)
+
+    @property
+    def json_lines(self) -> list[Any]:
+        """Standard output, which must be JSON lines and nothing else."""
+        return [json.loads(line) for line in self.stdout.splitlines()]
+
+    @property
+    def complaints(self) -> list[str]:
+        """Standard error line by line; a person must be able to read it."""
+        assert "Traceback" not in self.stderr + self.stdout, self.stderr + self.stdout
+        return self.stderr.splitlines()
+
+    @property
+    def complaint(self) -> str:
+        """The one line of standard error."""
+        assert len(self.complaints) == 1, self.complaints
+        return self.complaints[0]
+
+
+def environment(settings: Mapping[str, object]) -> dict[str, str]:
+    """Return the variables of a process: the shell's, and SETTINGS under our prefix."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
+    # No port that another test's process may want as well.
+    ours = {"HTTP_PORT": 0, **settings}
+    return inherited | {f"{PREFIX}{name}": str(value) for name, value in ours.items()}
+
+
+def run_command(
+    *arguments: str,
+    stdin: bytes = b"",
+    deadline_seconds: float = DEADLINE_SECONDS,
+    **settings: object,
+) -> Finished:
+    """Run a command to its end, its input and output connected to us and not to a terminal."""
+    began = time.monotonic()
+    done = subprocess.run(
+        [*PROGRAM, *arguments],
+        cwd=ROOT,
+        env=environment(settings),
+        input=stdin,
+        capture_output=True,
+        timeout=deadline_seconds,
+        check=False,
+    )
+    seconds = time.monotonic() - began
+    return Finished(done.returncode, done.stdout.decode(), done.stderr.decode(), seconds)
+
+
+def run_at_once(*commands: Callable[[], Finished]) -> list[Finished]:
+    """Run commands side by side, those that mostly wait, and return how each ended."""
+    with ThreadPoolExecutor(len(commands)) as pool:
+        return [future.result() for future in [pool.submit(command) for command in commands]]
+
+
+def run_in_terminal(*arguments: str, **settings: object) -> Finished:
+    """Run a command on a terminal and return what a person sees, less colours and movements."""
+    began = time.monotonic()
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(
+        theirs, termios.TIOCSWINSZ, struct.pack("HHHH", TERMINAL_ROWS, TERMINAL_COLUMNS, 0, 0)
+    )
+    variables = environment(settings) | {"TERM": "xterm-256color"}
+    with subprocess.Popen(
+        [*PROGRAM, *arguments], cwd=ROOT, env=variables, stdin=theirs, stdout=theirs, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        deadline = threading.Timer(DEADLINE_SECONDS, process.kill)
+        deadline.start()
+        seen = b""
+        try:
+            while chunk := os.read(ours, 65536):
+                seen += chunk
+        except OSError:  # EIO: the last process on the terminal has closed it
+            pass
+        process.wait()
+        deadline.cancel()
+    os.close(ours)
+    text = ESCAPE_SEQUENCE.sub("", seen.decode()).replace("\r\n", "\n")
+    return Finished(process.returncode, text, "", time.monotonic() - began)

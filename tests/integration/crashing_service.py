@@ -1,0 +1,67 @@
+"""The service with a fuse: it kills its own process at a chosen step.
+
+    python -m tests.integration.crashing_service STEP OCCURRENCE DELAY_MS
+
+At the given occurrence of the step (1: the first, of whichever shard) the process gets SIGKILL,
+after the delay if there is one; with it the kill falls while the next thing, such as the EndTxn
+after COMMITTING, is under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+
+from consumer.config import Settings
+from consumer.engine.lifecycle import Step
+from consumer.service.app import run_service
+from consumer.service.logs import LogObserver
+
+MODULE = "tests.integration.crashing_service"
+
+
+def crashing_at(step: Step, occurrence: int = 1, *, delay_ms: float = 0) -> list[str]:
+    """Return the command for a `Service` that dies at this step."""
+    return [MODULE, step.value, str(occurrence), str(delay_ms)]
+
+
+class Fuse(LogObserver):
+    """Logs as the service does, and ends the process when its step has come."""
+
+    def __init__(self, step: Step, occurrence: int, delay_ms: float) -> None:
+        """Arm it."""
+        self._step = step
+        self._steps_left = occurrence
+        self._delay_seconds = delay_ms / 1000
+
+    def on_step(self, shard: int, step: Step) -> None:
+        """Count the step; the last one burns through."""
+        super().on_step(shard, step)
+        if step is not self._step:
+            return
+        self._steps_left -= 1
+        if self._steps_left != 0:
+            return
+        if step is Step.COMMITTING:
+            # The commit begins when this returns: a kill here would come before its EndTxn.
+            asyncio.get_running_loop().call_later(self._delay_seconds, die)
+        else:
+            die()
+
+
+def die() -> None:
+    """End this process at once, as a power cut would."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main() -> None:
+    """Run the service until the fuse has burnt."""
+    step, occurrence, delay_ms = sys.argv[1:]
+    fuse = Fuse(Step(step), int(occurrence), float(delay_ms))
+    run_service(Settings.load(os.environ), os.environ, observer=fuse)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""A broker that asks who comes: SCRAM with and without TLS, and nothing allowed but by an ACL."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
+
+from dev.kafka import LocalKafka
+from tests.integration.cluster import Cluster
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from confluent_kafka.admin import AdminClient
+
+PASSWORD = "correct horse battery staple"
+MECHANISM = "SCRAM-SHA-256"
+REQUEST_SECONDS = 30.0
+SASL, TLS = "SASL", "TLS"
+SCRAM_LOGIN = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+# None means any; the client's types do not know it.
+ANY_RESOURCE = AclBindingFilter(
+    ResourceType.ANY,
+    None,  # type: ignore[arg-type]
+    ResourcePatternType.ANY,
+    None,  # type: ignore[arg-type]
+    None,  # type: ignore[arg-type]
+    AclOperation.ANY,
+    AclPermissionType.ANY,
+)
+
+
+class Acl(NamedTuple):
+    """One thing that somebody may do, in the words of kafka-acls."""
+
+    resource: str
+    name: str
+    operation: str
+    pattern: str = "LITERAL"
+
+    def binding(self, user: str) -> AclBinding:
+        """Return it for one user."""
+        return AclBinding(
+            ResourceType[self.resource],
+            self.name,
+            ResourcePatternType[self.pattern],
+            f"User:{user}",
+            "*",
+            AclOperation[self.operation],
+            AclPermissionType.ALLOW,
+        )
+
+
+class SecuredKafka:
+    """A broker with a listener for SASL and one for SASL over TLS; without a login all is allowed.
+
+    It creates topics by itself, as many do: nothing of ours may ever come to be that way.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Describe it; certificates go to `folder`."""
+        self.ca_file = folder / "ca.pem"
+        properties = {
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": "User:ANONYMOUS",
+            "auto.create.topics.enable": "true",
+            "listener.name.tls.ssl.keystore.type": "PEM",
+            "listener.name.tls.ssl.keystore.location": str(_make_certificates(folder)),
+        }
+        for listener in ("sasl", "tls"):
+            prefix = f"listener.name.{listener}"
+            properties[f"{prefix}.sasl.enabled.mechanisms"] = MECHANISM
+            properties[f"{prefix}.{MECHANISM.lower()}.sasl.jaas.config"] = SCRAM_LOGIN
+        self.kafka = LocalKafka(
+            properties=properties, extra_listeners={SASL: "SASL_PLAINTEXT", TLS: "SASL_SSL"}
+        )
+
+    def cluster(self) -> Cluster:
+        """Return the broker in the hands of somebody who may do everything."""
+        return Cluster(self.kafka.bootstrap_servers)
+
+    def login(self, user: str, listener: str = SASL) -> dict[str, Any]:
+        """Return the variables of a service that logs in as this user."""
+        settings: dict[str, Any] = {
+            "BOOTSTRAP_SERVERS": self.kafka.listener(listener),
+            "SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+            "SASL_MECHANISM": MECHANISM,
+            "SASL_USERNAME": user,
+            "SASL_PASSWORD": PASSWORD,
+        }
+        if listener == TLS:
+            settings |= {"SECURITY_PROTOCOL": "SASL_SSL", "SSL_CAFILE": self.ca_file}
+        return settings
+
+    def add_user(self, user: str, acls: Iterable[Acl] = ()) -> None:
+        """Make a user who may do this and nothing else; return when the broker knows."""
+        admin = self.cluster().admin
+        info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096)
+        change = UserScramCredentialUpsertion(user, info, PASSWORD.encode())
+        for changed in admin.alter_user_scram_credentials([change]).values():
+            changed.result(REQUEST_SECONDS)
+        bindings = [acl.binding(user) for acl in acls]
+        if bindings:
+            for created in admin.create_acls(bindings).values():
+                created.result(REQUEST_SECONDS)
+        wait_until(
+            lambda: set(bindings) <= set(admin.describe_acls(ANY_RESOURCE).result(REQUEST_SECONDS)),
+            what=f"the ACLs of {user}",
+        )
+        wait_until(lambda: _may_log_in(admin, user), what=f"the login of {user}")
+
+
+def _may_log_in(admin: AdminClient, user: str) -> bool:
+    described = admin.describe_user_scram_credentials([user])
+    assert isinstance(described, dict)
+    try:
+        return bool(described[user].result(REQUEST_SECONDS).scram_credential_infos)
+    except KafkaException:  # nobody of this name yet
+        return False
+
+
+def _make_certificates(folder: Path) -> Path:
+    """Make a certificate authority and, by it, the broker's key store."""
+    extensions = folder / "extensions"
+    extensions.write_text("subjectAltName=IP:127.0.0.1\nauthorityKeyIdentifier=keyid\n")
+
+    def openssl(command: str) -> None:
+        done = subprocess.run(
+            ["openssl", *command.split()], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+    openssl(
+        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=test-ca "
+        "-addext keyUsage=critical,keyCertSign"
+    )
+    openssl("req -newkey rsa:2048 -nodes -keyout key.pem -out request.pem -subj /CN=broker")
+    openssl(
+        "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -out certificate.pem "
+        "-days 2 -extfile extensions"
+    )
+    store = folder / "keystore.pem"
+    parts = ("key.pem", "certificate.pem", "ca.pem")
+    store.write_text("".join((folder / part).read_text() for part in parts))
+    return store

@@ -1,0 +1,273 @@
+"""What the service refuses to run on, and the losses that it says aloud: state against cluster."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from confluent_kafka import Producer
+
+from tests.integration.command_line import run_command
+from tests.integration.events import (
+    assert_exactly_once,
+    checkpoint,
+    event_id,
+    ids_at_home,
+    numbered_ids,
+    scattered,
+    wait_until_handled,
+)
+from tests.integration.new_record import NewRecord, send
+from tests.integration.service import Deployment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.integration.cluster import Cluster, Names
+    from tests.integration.service import Service
+
+SHARDS = 3
+ACCEPTING = ("consumer", "run", "--accept-empty-state")
+
+
+@pytest.fixture
+def deployment(cluster: Cluster, names: Names) -> Iterator[Deployment]:
+    """Topics with three partitions each, and three shards."""
+    with Deployment(cluster, names, input_partitions=SHARDS) as one:
+        yield one
+
+
+@pytest.fixture
+def old_ids(deployment: Deployment) -> list[str]:
+    """Run the service once: it has published these ids from all partitions, and has ended."""
+    service = deployment.start()
+    ids = numbered_ids(12, "old")
+    publish(deployment, ids)
+    assert_exactly_once(deployment.cluster, deployment.names, ids)
+    assert service.terminate() == 0
+    return ids
+
+
+def publish(deployment: Deployment, ids: list[str]) -> None:
+    """Produce checkpoints to all input partitions in turn."""
+    records = [
+        NewRecord(checkpoint(one), one.encode(), number % SHARDS) for number, one in enumerate(ids)
+    ]
+    deployment.cluster.produce(deployment.input_topic, records)
+
+
+def variables(deployment: Deployment, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - of any type
+    """Return the variables of a deployment, for a command."""
+    return {
+        "BOOTSTRAP_SERVERS": deployment.cluster.bootstrap_servers,
+        "GROUP_ID": deployment.group,
+        "INPUT_TOPICS": deployment.input_topic,
+        "OUTPUT_TOPIC": deployment.ready_topic,
+        "DEAD_LETTER_TOPIC": deployment.dead_letter_topic,
+        **changes,
+    }
+
+
+def recreate_changelog(deployment: Deployment) -> None:
+    """Delete the changelog and make an empty one, as an operator might."""
+    deployment.cluster.delete_topics(deployment.changelog_topic)
+    done = run_command("topics", "create", **variables(deployment))
+    assert done.json == {"created": [deployment.changelog_topic]}, done.stderr
+
+
+def complaints(service: Service) -> list[str]:
+    """Wait for the end with exit code 1 and return what it wrote for people."""
+    assert service.wait() == 1, service.tail()
+    lines = [str(line["text"]) for line in service.lines if "text" in line]
+    assert lines
+    assert not any("Traceback" in line for line in lines)
+    assert all(line.startswith("checkpoint-ready: ") for line in lines), lines
+    return lines
+
+
+class TestLostState:
+    """An empty changelog beside a past would publish everything again."""
+
+    def test_beside_group_offsets(self, deployment: Deployment, old_ids: list[str]) -> None:
+        """Each shard says what it found, where, and the three ways on; nothing is published."""
+        recreate_changelog(deployment)
+        lines = complaints(deployment.start())
+        assert len(lines) == SHARDS
+        for line in lines:
+            assert f"group {deployment.group} has committed offsets of " in line
+            assert f"the changelog {deployment.changelog_topic} is empty" in line
+            assert "--accept-empty-state" in line
+        assert len(deployment.cluster.read(deployment.ready_topic)) == len(old_ids)
+
+    def test_beside_ready_events(self, deployment: Deployment, old_ids: list[str]) -> None:
+        """Without group offsets, too: the events say by whom they were published."""
+        recreate_changelog(deployment)
+        deployment.cluster.delete_group(deployment.group)
+        lines = complaints(deployment.start())
+        assert len(lines) == SHARDS
+        for line in lines:
+            assert f"topic {deployment.ready_topic} holds ready events of group" in line
+        assert len(deployment.cluster.read(deployment.ready_topic)) == len(old_ids)
+
+    def test_it_can_be_accepted(self, deployment: Deployment, old_ids: list[str]) -> None:
+        """With --accept-empty-state everything is published again, once, and then never more."""
+        recreate_changelog(deployment)
+        service = deployment.start(command=ACCEPTING)
+        deployment.wait_until_running(SHARDS, service)
+        wait_until_handled(deployment.cluster, deployment.names)
+        records = deployment.cluster.read(deployment.ready_topic)
+        assert Counter(map(event_id, records)) == dict.fromkeys(old_ids, 2)
+        assert service.terminate() == 0
+        again = deployment.start()
+        deployment.wait_until_running(SHARDS, again)
+        assert len(deployment.cluster.read(deployment.ready_topic)) == len(records)
+
+    def test_a_shard_that_starts_late_has_lost_nothing(self, deployment: Deployment) -> None:
+        """At the very first start a shard may be held up while another publishes already."""
+        cluster = deployment.cluster
+        foreign = Producer({**cluster.settings, "transactional.id": deployment.names.group("txn")})
+        foreign.init_transactions(20)
+        foreign.begin_transaction()
+        send(foreign, deployment.changelog_topic, [NewRecord(b"x", b"x", 1)])
+        service = deployment.start()
+        for shard in (0, 2):
+            service.wait_for_log("task_state", shard=shard, state="running")
+        cluster.produce(
+            deployment.input_topic,
+            [NewRecord(checkpoint(one), partition=0) for one in ids_at_home(0, SHARDS, 3)],
+        )
+        with cluster.subscriber(deployment.ready_topic) as subscriber:
+            subscriber.wait_for(3)
+        foreign.abort_transaction(20)
+        deployment.wait_until_running(SHARDS, service)
+        assert service.logged("shard_refused") == []
+
+
+class TestAnotherDeployment:
+    """A changelog belongs to one group, one output topic, one number of shards."""
+
+    def test_another_output_topic(self, deployment: Deployment, old_ids: list[str]) -> None:
+        """What was published to one topic is not published to another: refused, with the mend."""
+        other = deployment.names.topic("other")
+        changed = variables(deployment, OUTPUT_TOPIC=other)
+        assert run_command("topics", "create", **changed).json == {"created": [other]}
+        lines = complaints(deployment.start(OUTPUT_TOPIC=other))
+        assert len(lines) == SHARDS
+        for line in lines:
+            assert f"output_topic was '{deployment.ready_topic}', is now '{other}'" in line
+            assert "GROUP_ID" in line
+        assert deployment.cluster.read(other) == []
+        assert old_ids
+
+    @pytest.mark.usefixtures("old_ids")
+    def test_an_enlarged_changelog(self, deployment: Deployment) -> None:
+        """More shards would send ids to homes that have never seen them."""
+        for topic in (deployment.changelog_topic, deployment.repartition_topic):
+            deployment.cluster.add_partitions(topic, SHARDS + 1)
+        lines = complaints(deployment.start())
+        assert len(lines) == SHARDS + 1
+        was_enlarged = [line for line in lines if "shards was 3, is now 4" in line]
+        assert len(was_enlarged) == SHARDS
+        assert all("partition count must never change" in line for line in was_enlarged)
+
+    @pytest.mark.usefixtures("old_ids")
+    def test_a_foreign_record_in_the_changelog(self, deployment: Deployment) -> None:
+        """Somebody writes to our changelog: its shard is refused, loudly, and the others run."""
+        deployment.cluster.produce(
+            deployment.changelog_topic, [NewRecord(b"{}", b"x:their key", partition=1)]
+        )
+        service = deployment.start()
+        refused = service.wait_for_log("shard_refused", shard=1)
+        assert "x:their key" in refused["error"]
+        assert deployment.changelog_topic in refused["error"]
+        for shard in (0, 2):
+            service.wait_for_log("task_state", shard=shard, state="running")
+        assert not service.has_ended
+
+
+class TestChangedInputs:
+    """Inputs belong to others: they change, vanish and come back."""
+
+    def test_another_input_topic_is_accepted(
+        self, deployment: Deployment, old_ids: list[str]
+    ) -> None:
+        """It is logged, and read from its beginning; old ids in it are duplicates."""
+        more = deployment.names.topic("more")
+        deployment.cluster.create_topics({more: 2})
+        new_ids = numbered_ids(6, "new")
+        deployment.cluster.produce(more, scattered([*new_ids, *old_ids]))
+        service = deployment.start(INPUT_TOPICS=f"{deployment.input_topic},{more}")
+        changed = service.wait_for_log("inputs_changed")
+        assert changed["before"] == [deployment.input_topic]
+        assert changed["now"] == sorted([deployment.input_topic, more])
+        with deployment.cluster.subscriber(deployment.ready_topic) as subscriber:
+            subscriber.wait_for(len(old_ids) + len(new_ids))
+        assert_exactly_once(deployment.cluster, deployment.names, old_ids + new_ids)
+
+    def test_a_recreated_input_is_read_from_its_start(
+        self, deployment: Deployment, old_ids: list[str]
+    ) -> None:
+        """Grown past the old offsets it looks as if nothing had happened; the witness tells."""
+        deployment.cluster.delete_topics(deployment.input_topic)
+        deployment.cluster.create_topics({deployment.input_topic: SHARDS})
+        new_ids = numbered_ids(3 * len(old_ids), "new")
+        publish(deployment, new_ids)
+        service = deployment.start()
+        noticed = {
+            service.wait_for_log("input_recreated", partition=partition)["log_start"]
+            for partition in range(SHARDS)
+        }
+        assert noticed == {0}
+        assert_exactly_once(deployment.cluster, deployment.names, old_ids + new_ids)
+
+    def test_a_recreated_input_that_is_shorter(
+        self, deployment: Deployment, old_ids: list[str]
+    ) -> None:
+        """An end before the old offset is noticed as well."""
+        deployment.cluster.delete_topics(deployment.input_topic)
+        deployment.cluster.create_topics({deployment.input_topic: SHARDS})
+        new_ids = numbered_ids(SHARDS, "new")
+        publish(deployment, new_ids)
+        service = deployment.start()
+        for partition in range(SHARDS):
+            service.wait_for_log("input_recreated", partition=partition)
+        assert_exactly_once(deployment.cluster, deployment.names, old_ids + new_ids)
+
+    def test_unread_input_that_was_deleted_is_counted(
+        self, deployment: Deployment, old_ids: list[str]
+    ) -> None:
+        """Retention took records before they were read: how many is logged, the rest published."""
+        start = deployment.cluster.end_offsets(deployment.input_topic)[0]
+        new_ids = numbered_ids(5, "new")
+        records = [NewRecord(checkpoint(one), partition=0) for one in new_ids]
+        deployment.cluster.produce(deployment.input_topic, records)
+        deployment.cluster.delete_records(deployment.input_topic, {0: start + 3})
+        service = deployment.start()
+        lost = service.wait_for_log("unread_input_lost")
+        assert (lost["topic"], lost["partition"]) == (deployment.input_topic, 0)
+        assert (lost["records"], lost["level"]) == (3, "error")
+        assert_exactly_once(deployment.cluster, deployment.names, old_ids + new_ids[3:])
+        assert len(service.logged("unread_input_lost")) == 1
+
+
+@pytest.mark.usefixtures("old_ids")
+def test_lost_forwards_stop_their_shard_alone(deployment: Deployment) -> None:
+    """Records on their way to a shard are gone: it is refused, and the others publish on."""
+    cluster, topic = deployment.cluster, deployment.repartition_topic
+    cluster.produce(topic, [NewRecord(b"on its way", partition=0)])
+    cluster.delete_records(topic, {0: cluster.end_offsets(topic)[0]})
+    service = deployment.start()
+    refused = service.wait_for_log("shard_refused", shard=0)
+    assert f"{topic}/0" in refused["error"]
+    assert "GROUP_ID" in refused["error"]
+    for shard in (1, 2):
+        service.wait_for_log("task_state", shard=shard, state="running")
+    new_ids = ids_at_home(1, SHARDS, 3)
+    cluster.produce(
+        deployment.input_topic, [NewRecord(checkpoint(one), partition=1) for one in new_ids]
+    )
+    with cluster.subscriber(deployment.ready_topic) as subscriber:
+        published = {event_id(record) for record in subscriber.wait_for(12 + len(new_ids))}
+    assert set(new_ids) <= published
+    assert not service.has_ended

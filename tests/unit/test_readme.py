@@ -1,0 +1,30 @@
+"""The README says what the code says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from dev.config_table import with_table
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", *map(str, ROOT.glob("docs/*.md")))
+LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)")
+
+
+def test_the_table_of_settings_is_the_one_in_force() -> None:
+    """Whoever changes a setting runs `python -m dev.config_table README.md`."""
+    readme = (ROOT / "README.md").read_text()
+    assert with_table(readme) == readme
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_to_files_lead_somewhere(name: str) -> None:
+    """A moved file is noticed where it is linked."""
+    document = ROOT / name
+    missing = [
+        link for link in LINK.findall(document.read_text()) if not (document.parent / link).exists()
+    ]
+    assert missing == []
