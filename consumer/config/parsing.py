@@ -1,0 +1,78 @@
+"""Readers of single values; each raises ValueError with a message for the operator."""
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+TOPIC_NAME: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")  # kafka.internals.Topic
+MAX_PORT: Final = 65_535
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """Return a reader of whole numbers from ``low`` to ``high``."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,18}", text) or not low <= int(text) <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}, not {text!r}")
+        return int(text)
+
+    return parse
+
+
+def choice(*allowed: str) -> Callable[[str], str]:
+    """Return a reader of one of these words, in any case."""
+
+    def parse(text: str) -> str:
+        found = next((word for word in allowed if word.lower() == text.lower()), None)
+        if found is None:
+            choices = ", ".join(word or "(empty)" for word in allowed)
+            raise ValueError(f"must be one of {choices}, not {text!r}")
+        return found
+
+    return parse
+
+
+def flag(text: str) -> bool:
+    """Read a yes or no."""
+    if text.lower() not in {"true", "false", "1", "0", "yes", "no"}:
+        raise ValueError(f"must be true or false, not {text!r}")
+    return text.lower() in {"true", "1", "yes"}
+
+
+def topic(text: str) -> str:
+    """Read a topic's name."""
+    if not TOPIC_NAME.fullmatch(text) or text in {".", ".."}:
+        raise ValueError(f"{text!r} is no topic name (letters, digits, '.', '_', '-'; at most 249)")
+    return text
+
+
+def topics(text: str) -> tuple[str, ...]:
+    """Read a list of topics."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise ValueError("name at least one topic")
+    if len(set(names)) != len(names):
+        raise ValueError("names a topic twice")
+    return tuple(topic(name) for name in names)
+
+
+def group(text: str) -> str:
+    """Read the group's name."""
+    # The group names the internal topics and the transactional ids, so it must be a topic name.
+    if not TOPIC_NAME.fullmatch(text) or len(text) > 200:  # noqa: PLR2004 - 249 less our suffixes
+        raise ValueError(f"{text!r} must be 1 to 200 letters, digits, '.', '_' or '-'")
+    return text
+
+
+def servers(text: str) -> str:
+    """Read the addresses of brokers."""
+    for address in text.split(","):
+        found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):([0-9]{1,5})", address.strip())
+        if not found or not 0 < int(found[2]) <= MAX_PORT:
+            raise ValueError(f"{address.strip()!r} is not host:port (a comma separates several)")
+    return ",".join(address.strip() for address in text.split(","))
+
+
+def shards(text: str) -> int | None:
+    """Read the number of shards; empty: not set."""
+    return None if text == "" else whole(1, 10_000)(text)

@@ -1,0 +1,153 @@
+"""The settings as one frozen Struct; all problems are reported at once, each with its mend."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from consumer.config.secret import Secret
+from consumer.config.variables import PREFIX, VARIABLES
+from consumer.errors import ConfigError
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a person can set; field by field as ``VARIABLES`` describes it."""
+
+    bootstrap_servers: str
+    group_id: str
+    group_instance_id: str
+    input_topics: tuple[str, ...]
+    output_topic: str
+    dead_letter_topic: str
+    shards: int | None
+    commit_interval_ms: int
+    dedup_window_seconds: int
+    auto_offset_reset: str
+    create_topics: bool
+    http_port: int
+    log_level: str
+    log_format: str
+    security_protocol: str
+    sasl_mechanism: str
+    sasl_username: str
+    sasl_password: Secret
+    ssl_cafile: str
+    ssl_certfile: str
+    ssl_keyfile: str
+    cloudevents_mode: str
+    session_timeout_ms: int
+    heartbeat_interval_ms: int
+    transaction_timeout_ms: int
+    discovery_interval_ms: int
+    trim_interval_ms: int
+    max_transaction_records: int
+
+    @property
+    def changelog_topic(self) -> str:
+        """The compacted topic that is the only truth about ids and progress."""
+        return f"{self.group_id}.changelog"
+
+    @property
+    def repartition_topic(self) -> str:
+        """The topic that takes a record to its home shard; its partitions are the shards."""
+        return f"{self.group_id}.repartition"
+
+    def transactional_id(self, shard: int) -> str:
+        """Return the transactional id that whoever runs this shard must hold."""
+        return f"{self.group_id}-{shard}"
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str]) -> Self:
+        """Read and validate the variables.
+
+        Raises:
+            ConfigError: with one line per problem.
+        """
+        problems: list[str] = []
+        values: dict[str, Any] = {}
+        unreadable: set[str] = set()
+        for variable in VARIABLES:
+            try:
+                values[variable.field] = variable.read(environment)
+            except ValueError as error:
+                problems.append(f"{variable.name}: {error}")
+                unreadable.add(variable.field)
+                values[variable.field] = variable.parse(variable.default)
+        settings = cls(**values)
+        problems += [
+            problem
+            for fields, problem in _contradictions(settings)
+            if unreadable.isdisjoint(fields.split())  # a default in its place proves nothing
+        ]
+        if problems:
+            raise ConfigError("\n".join(problems))
+        return settings
+
+
+def _contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield what does not go together: the fields that it concerns, and the problem."""
+    yield from _topic_contradictions(settings)
+    yield from _security_contradictions(settings)
+    if settings.heartbeat_interval_ms * 3 > settings.session_timeout_ms:
+        yield (
+            "heartbeat_interval_ms session_timeout_ms",
+            f"{PREFIX}HEARTBEAT_INTERVAL_MS must be at most a third of SESSION_TIMEOUT_MS",
+        )
+
+
+def _topic_contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
+    ours = {
+        settings.output_topic: ("OUTPUT_TOPIC", "output_topic"),
+        settings.dead_letter_topic: ("DEAD_LETTER_TOPIC", "dead_letter_topic"),
+        settings.changelog_topic: ("the changelog", "group_id"),
+        settings.repartition_topic: ("the repartition topic", "group_id"),
+    }
+    for topic in settings.input_topics:
+        if topic in ours:
+            role, field = ours[topic]
+            yield (
+                f"input_topics {field}",
+                f"{PREFIX}INPUT_TOPICS: {topic} is {role} of this service; reading it would loop",
+            )
+    if len(ours) < 4:  # noqa: PLR2004 - the four topics above
+        yield (
+            "output_topic dead_letter_topic group_id",
+            f"{PREFIX}OUTPUT_TOPIC, DEAD_LETTER_TOPIC and the group's internal topics must differ",
+        )
+
+
+def _security_contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
+    protocol = settings.security_protocol
+    login = (settings.sasl_mechanism, settings.sasl_username, settings.sasl_password)
+    if protocol.startswith("SASL") and not all(login):
+        yield (
+            "security_protocol sasl_mechanism sasl_username sasl_password",
+            (
+                f"{PREFIX}SECURITY_PROTOCOL={protocol} also needs SASL_MECHANISM, SASL_USERNAME "
+                "and SASL_PASSWORD"
+            ),
+        )
+    if any(login) and not protocol.startswith("SASL"):
+        yield (
+            "security_protocol",
+            f"{PREFIX}SASL_*: set SECURITY_PROTOCOL to SASL_SSL (or SASL_PLAINTEXT) to use them",
+        )
+    files = {
+        "SSL_CAFILE": settings.ssl_cafile,
+        "SSL_CERTFILE": settings.ssl_certfile,
+        "SSL_KEYFILE": settings.ssl_keyfile,
+    }
+    if any(files.values()) and not protocol.endswith("SSL"):
+        yield (
+            "security_protocol",
+            f"{PREFIX}SSL_*: set SECURITY_PROTOCOL to SSL or SASL_SSL to use them",
+        )
+    for name, path in files.items():
+        if path and not Path(path).is_file():
+            yield name.lower(), f"{PREFIX}{name}: there is no file {path}"
+    if bool(settings.ssl_certfile) != bool(settings.ssl_keyfile):
+        yield (
+            "ssl_certfile ssl_keyfile",
+            f"{PREFIX}SSL_CERTFILE and SSL_KEYFILE belong together; set both or none",
+        )
