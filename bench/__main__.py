@@ -10,10 +10,13 @@ import sys
 
 import msgspec
 
-from bench.latency import measure_latency
+from bench.decide import measure_decide
+from bench.latency import measure_bare_transaction, measure_latency
 from bench.service import BenchService
 from bench.throughput import measure_throughput
 from dev.kafka import LocalKafka
+
+MAX_DECIDE_EVENTS = 50_000
 
 
 def main() -> None:
@@ -35,9 +38,11 @@ def run(bootstrap_servers: str, options: argparse.Namespace) -> None:
     """Measure on this broker."""
     if options.only != "throughput":
         with BenchService(bootstrap_servers, "latency") as service:
+            show(measure_bare_transaction(service, samples=options.samples))
             for spread in (False, True):
                 show(measure_latency(service, samples=options.samples, spread=spread))
     if options.only != "latency":
+        show(measure_decide(events=min(options.events, MAX_DECIDE_EVENTS)))
         for spread in (False, True):
             name = "throughput-spread" if spread else "throughput-home"
             with BenchService(bootstrap_servers, name, start=False) as service:

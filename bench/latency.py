@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Callable
 
 from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
 
@@ -11,41 +12,82 @@ from bench.service import PARTITIONS, BenchService
 # Longer than the commit interval: the shard is at rest again when the next event comes.
 PAUSE_SECONDS = 0.15
 EVENT_SECONDS = 30.0
+REQUEST_SECONDS = 30.0
+WARM_UP = 10
 
 
 def measure_latency(service: BenchService, *, samples: int, spread: bool) -> dict[str, object]:
     """Return milliseconds from ``produce`` to delivery; ``spread``: to a partition not its home."""
     producer = Producer({**service.cluster.settings, "linger.ms": 0, "acks": "all"})
+
+    def send(number: int) -> None:
+        checkpoint_id = f"ftckpt_latency_{spread}_{number}"
+        home = service.home_partition(checkpoint_id)
+        partition = (home + 1) % PARTITIONS if spread else home
+        producer.produce(service.input, checkpoint(checkpoint_id, number), partition=partition)
+        producer.poll(0)
+
+    path = "forwarded to its home shard" if spread else "produced to its home partition"
+    return _measure(service, samples, path, send, producer)
+
+
+def measure_bare_transaction(service: BenchService, *, samples: int) -> dict[str, object]:
+    """Return the same for one librdkafka transaction over two partitions: what Kafka itself costs.
+
+    The service needs this and a read before it, so compare with it, not with a figure from
+    another machine.
+    """
+    producer = Producer(
+        {**service.cluster.settings, "linger.ms": 0, "transactional.id": f"{service.output}-bare"}
+    )
+    producer.init_transactions(REQUEST_SECONDS)
+
+    def send(number: int) -> None:
+        value = checkpoint("ftckpt_bare", number)
+        producer.begin_transaction()
+        for partition in (0, 1):
+            producer.produce(service.output, value, partition=partition)
+        producer.commit_transaction(REQUEST_SECONDS)
+
+    return _measure(
+        service, samples, "a bare librdkafka transaction, no service", send, producer, records=2
+    )
+
+
+def _measure(  # noqa: PLR0913, PLR0917 - the parts of a measurement
+    service: BenchService,
+    samples: int,
+    path: str,
+    send: Callable[[int], None],
+    producer: Producer,
+    records: int = 1,
+) -> dict[str, object]:
     consumer = Consumer(
         {
             **service.cluster.settings,
             "group.id": "unused",
             "enable.auto.commit": False,
             "isolation.level": "read_committed",
-            "fetch.wait.max.ms": 500,
         }
     )
     consumer.assign([TopicPartition(service.output, p, OFFSET_END) for p in range(PARTITIONS)])
     consumer.poll(1.0)
     latencies_ms = []
-    for number in range(samples + 10):
-        checkpoint_id = f"ftckpt_latency_{spread}_{number}"
-        home = service.home_partition(checkpoint_id)
-        partition = (home + 1) % PARTITIONS if spread else home
+    for number in range(samples + WARM_UP):
         began = time.perf_counter()
-        producer.produce(service.input, checkpoint(checkpoint_id, number), partition=partition)
-        producer.poll(0)
-        message = consumer.poll(EVENT_SECONDS)
-        if message is None or message.error() is not None:
-            raise AssertionError(f"no ready event within {EVENT_SECONDS} s")
+        send(number)
+        for _ in range(records):
+            message = consumer.poll(EVENT_SECONDS)
+            if message is None or message.error() is not None:
+                raise AssertionError(f"no ready event within {EVENT_SECONDS} s")
         latencies_ms.append((time.perf_counter() - began) * 1000)
         producer.flush()
         time.sleep(PAUSE_SECONDS)
     consumer.close()
-    measured = sorted(latencies_ms[10:])  # the first ones warm everything up
+    measured = sorted(latencies_ms[WARM_UP:])
     return {
         "measure": "latency_at_rest_ms",
-        "path": "forwarded to its home shard" if spread else "produced to its home partition",
+        "path": path,
         "samples": len(measured),
         "p50": round(statistics.median(measured), 2),
         "p90": round(measured[int(len(measured) * 0.9)], 2),

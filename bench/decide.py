@@ -1,0 +1,41 @@
+"""The pure pipeline alone: what one core decides, without Kafka. The ceiling for throughput."""
+
+import gc
+import time
+
+from bench.events import checkpoint
+from consumer.pipeline.dedup import SeenIds
+from consumer.pipeline.process import Decision, apply, process
+from consumer.pipeline.records import Limits, ShardSettings, SourceBatch
+from tests.builders import Record
+
+CHUNK = 500
+BEST_OF = 5
+LIMIT_BYTES = 1_114_124
+
+
+def measure_decide(*, events: int) -> dict[str, object]:
+    """Return events per second of decode, dedup, enrich and encode; the best of some rounds."""
+    records = [
+        Record(number, 1_700_000_000_000 + number, None, checkpoint(f"ftckpt_{number:024d}", 1), [])
+        for number in range(events)
+    ]
+    settings = ShardSettings(0, 1, "bench", Limits(LIMIT_BYTES, LIMIT_BYTES, LIMIT_BYTES))
+    best_seconds = float("inf")
+    for _ in range(BEST_OF):
+        seen = SeenIds(0)
+        gc.collect()
+        began = time.perf_counter()
+        for start in range(0, events, CHUNK):
+            decision = Decision()
+            batch = SourceBatch("in", 0, records[start : start + CHUNK], forwarded=False)
+            process(settings, seen, batch, decision, 2**62)
+            apply(seen, decision)
+        best_seconds = min(best_seconds, time.perf_counter() - began)
+    return {
+        "measure": "decide",
+        "path": "new ids at home, no Kafka",
+        "source_events": events,
+        "microseconds_per_event": round(best_seconds / events * 1e6, 2),
+        "events_per_second": round(events / best_seconds),
+    }
