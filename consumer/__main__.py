@@ -1,7 +1,17 @@
-"""``python -m consumer``: the same as the command ``checkpoint-ready``."""
+"""``python -m consumer`` and ``checkpoint-ready``: the way in, for every command."""
 
+import signal
 import sys
 
-from consumer.cli import main
 
-sys.exit(main())
+def main() -> int:
+    """Run the command line; an end asked for before anything has begun is an orderly one."""
+    # Loading takes a moment, and without a handler a container's first process ignores SIGTERM.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    from consumer.cli import main as run_command  # noqa: PLC0415 - after the handler, see above
+
+    return run_command()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

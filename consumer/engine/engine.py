@@ -23,6 +23,7 @@ OFFSETS_INTERVAL_SECONDS: Final = 1.0
 # Group offsets expire (offsets.retention.minutes, 7 days): repeat also what did not change.
 OFFSETS_REPEAT_SECONDS: Final = 3600.0
 STOP_TASKS_SECONDS: Final = 4.0
+END_SECONDS: Final = 8.0
 RETRY_SECONDS: Final = 1.0
 log = structlog.get_logger(__name__)
 
@@ -69,15 +70,25 @@ class Engine:
             StateCorrupted: every shard that is wanted here must not run.
         """
         try:
-            await self._admin.start()
-            if self._settings.create_topics:
-                created = await create_topics(self._admin, self._settings)
-                log.info("topics_created", topics=created)
-            self._topology = await check_topics(self._admin, self._settings)
-            await self._member.join()
+            starting = asyncio.create_task(self._start_up(), name="start-up")
+            stopping = asyncio.create_task(self._stopping.wait(), name="stopping")
+            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            if not starting.done():  # a broker that is silent must not hold up a SIGTERM
+                starting.cancel()
+                return
+            starting.result()
             await self._run_side_by_side()
         finally:
             await self._end()
+
+    async def _start_up(self) -> None:
+        await self._admin.start()
+        if self._settings.create_topics:
+            created = await create_topics(self._admin, self._settings)
+            log.info("topics_created", topics=created)
+        self._topology = await check_topics(self._admin, self._settings)
+        await self._member.join()
 
     async def _run_side_by_side(self) -> None:
         """Run the loops; the first that ends, by order or by an error, ends all."""
@@ -202,10 +213,12 @@ class Engine:
         )
 
     async def _end(self) -> None:
-        """Finish open transactions, tell the group, leave it."""
+        """Finish open transactions, tell the group, leave it; all of it within a bound."""
         log.info("stopping")
-        await self._roster.stop_all(STOP_TASKS_SECONDS)
-        with contextlib.suppress(ClusterError):
-            await self._commit_changed_offsets()
-        await self._member.leave()
-        await self._admin.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(END_SECONDS):
+                await self._roster.stop_all(STOP_TASKS_SECONDS)
+                with contextlib.suppress(ClusterError):
+                    await self._commit_changed_offsets()
+                await self._member.leave()
+                await self._admin.close()

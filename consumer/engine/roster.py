@@ -25,6 +25,7 @@ class Place(msgspec.Struct):
     running: asyncio.Task[None] | None = None
     failures: int = 0
     not_before: float = 0.0
+    is_cancelled: bool = False
     refused: str | None = None  # why this shard must not run
 
 
@@ -98,8 +99,11 @@ class Roster:
             del self._places[shard]
         elif place.task.state in STARTED_STATES:
             place.task.stop()
-        else:
-            place.running.cancel()  # nothing was written yet but the mark
+        elif place.task.state is not TaskState.CLOSED and not place.is_cancelled:
+            # Nothing was written yet but the mark. Once only, and never while it closes: its
+            # clean-up would be cut short and leave sockets behind.
+            place.is_cancelled = True
+            place.running.cancel()
 
     def _collect(self, shard: int, place: Place) -> None:
         """Take note of a task that has ended, by the recovery that its error asks for."""
@@ -107,6 +111,7 @@ class Roster:
             return
         task, ended = place.task, place.running
         place.task = place.running = None
+        place.is_cancelled = False
         if task.has_committed:
             place.failures = 0
         error = None if ended.cancelled() else ended.exception()

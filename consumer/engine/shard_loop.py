@@ -13,7 +13,9 @@ from consumer.engine.kafka import ShardReader, ShardWriter, TopicPartition
 from consumer.engine.lifecycle import Observer, Step
 from consumer.engine.pacing import Pacing
 from consumer.engine.progress import Progress, Witness
+from consumer.engine.sources import find_recreated
 from consumer.engine.transaction import apply_to_memory, fill_outbox, report
+from consumer.errors import TaskFailed
 from consumer.pipeline.process import Decision, expire, process
 from consumer.pipeline.records import Counts, SourceBatch, SourceRecord
 
@@ -71,6 +73,8 @@ class ShardLoop:
             TaskFailed, ClusterError: the transaction's outcome is in doubt.
         """
         await self._gather()
+        if self._reader.is_in_doubt:
+            await self._compare_witnesses()
         now = self._clock()
         if self._pacing.is_decision_due(
             now,
@@ -100,6 +104,7 @@ class ShardLoop:
         The other sources go on where they are.
         """
         self._context, self._pipeline = context, context.pipeline()
+        await self._writer.refresh()
         fresh = [source for source in context.sources() if source not in self._sources]
         if not fresh:
             return
@@ -134,6 +139,25 @@ class ShardLoop:
             self._buffered_bytes += sum(len(record.value or b"") for record in records)
         if fetched:
             self._pacing.note_buffered(self._clock())
+
+    async def _compare_witnesses(self) -> None:
+        """Make sure that the sources still are what they were, before anything more is decided.
+
+        Raises:
+            TaskFailed: one is not, or does not answer; the start of the next task deals with it.
+        """
+        self._reader.is_in_doubt = False  # before: a new doubt meanwhile must not be missed
+        positions = {source: self._reader.position(source) for source in self._sources}
+        witnesses = {
+            source: progress.witness
+            for source in self._sources
+            if (progress := self._memory.progress.get(source)) and progress.witness
+        }
+        recreated = await find_recreated(self._context, self._reader, witnesses)
+        if recreated:
+            names = ", ".join(f"{source.topic}/{source.partition}" for source in recreated)
+            raise TaskFailed(f"{names}: the last handled record has become another one")
+        self._reader.assign(positions)
 
     def _is_caught_up(self) -> bool:
         return not any(self._reader.lag(source) for source in self._sources)

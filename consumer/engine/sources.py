@@ -51,7 +51,7 @@ async def locate_sources(context: ShardContext, reader: ShardReader, memory: Sha
             broken[source] = found
         elif progress.witness is not None and progress.witness.offset >= starts[source]:
             witnesses[source] = progress.witness
-    for source in await _recreated(context, reader, witnesses):
+    for source in await find_recreated(context, reader, witnesses):
         broken[source] = Continuity.RECREATED
     for source, found in broken.items():
         _report_break(context, source, found, start.positions[source], starts[source])
@@ -102,7 +102,7 @@ def _report_break(
         log.error("input_recreated", hint="it is read from its start", **facts)
 
 
-async def _recreated(
+async def find_recreated(
     context: ShardContext, reader: ShardReader, witnesses: Mapping[TopicPartition, Witness]
 ) -> list[TopicPartition]:
     """Return the sources whose witness record has become another record."""

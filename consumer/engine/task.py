@@ -54,6 +54,8 @@ class ShardTask:
         self._accept_empty_state = accept_empty_state
         self._memory = ShardState(settings.dedup_window_seconds * 1000)
         self._loop: ShardLoop | None = None
+        self._settled: dict[TopicPartition, int] = {}
+        self._transactions = 0
         self._next_topology: Topology | None = None
         self._stopping = False
 
@@ -107,12 +109,16 @@ class ShardTask:
             while not self._stopping:
                 if self._next_topology is not None:
                     context, self._next_topology = self._context(self._next_topology), None
+                    # A changed number of shards gives ids another home: it must end this task.
+                    if self._memory.meta is not None:
+                        verify_meta(self._memory.meta, context.meta())
                     await loop.take_over(context)
                 await loop.turn()
             self._enter(TaskState.STOPPING)
             await loop.save_progress()
         finally:
             self._enter(TaskState.CLOSED)
+            self._let_go_of_memory()
             await asyncio.gather(reader.close(), writer.close())
 
     def stop(self) -> None:
@@ -126,16 +132,14 @@ class ShardTask:
     @property
     def positions(self) -> dict[TopicPartition, int]:
         """The next offset of each source that is handled and committed; for lag tools."""
-        if self._loop is None:
-            return {}
-        if self.state is TaskState.RUNNING:
+        if self._loop is not None and self.state is TaskState.RUNNING:
             return self._loop.positions
-        return {source: p.next_offset for source, p in self._memory.progress.items()}
+        return self._settled
 
     @property
     def has_committed(self) -> bool:
         """Whether a transaction of its run succeeded."""
-        return self._loop is not None and self._loop.transactions > 0
+        return self._transactions > 0
 
     @property
     def trimmable_offset(self) -> int | None:
@@ -145,6 +149,19 @@ class ShardTask:
         if self.state is not TaskState.RUNNING or progress is None or progress.witness is None:
             return None
         return progress.witness.offset
+
+    def _let_go_of_memory(self) -> None:
+        """Keep only what is asked of an ended task.
+
+        The loop knows this task by its clock, so the ids would wait for the garbage collector,
+        which comes rarely here: after some restarts, memory would hold them several times.
+        """
+        if self._loop is not None:
+            self._transactions = self._loop.transactions
+            progress = self._memory.progress
+            self._settled = {source: p.next_offset for source, p in progress.items()}
+        self._loop = None
+        self._memory = ShardState(0)
 
     def _enter(self, state: TaskState) -> None:
         self.state = advance(self.state, state)
@@ -173,7 +190,10 @@ class ShardTask:
         outbox.to(*context.changelog).append(key, value)
         offsets = await writer.send(outbox)
         await writer.commit()
-        return offsets[context.changelog]
+        mark_offset = offsets[context.changelog]
+        if mark_offset < 0:  # a broker's answer to a retried batch may lack the offset
+            raise TaskFailed("the offset of the mark is not known")
+        return mark_offset
 
     async def _verify(
         self, context: ShardContext, reader: ShardReader, writer: ShardWriter

@@ -17,6 +17,7 @@ LIBRARY_LEVEL: Final = logging.WARNING
 # The client library calls an error what it then heals by itself. What concerns the operator is
 # said by us, at the level that it deserves.
 LOUDEST_LIBRARY_LEVEL: Final = logging.WARNING
+LIBRARY_INTERVAL_SECONDS: Final = 10.0
 log = structlog.get_logger("checkpoint_ready")
 
 
@@ -57,10 +58,26 @@ def _encode(event: dict[str, Any], **_: object) -> bytes:
 
 
 class _LibraryHandler(logging.Handler):
-    """Turns a log line of a library into one of ours."""
+    """Turns a log line of a library into one of ours, the same one not more often than useful.
+
+    A broker that is away makes every client of every shard complain several times a second.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[tuple[str, str], float] = {}
+        self._suppressed: dict[tuple[str, str], int] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        facts = {"logger": record.name, "message": record.getMessage()}
+        kind = (record.name, str(record.msg))  # the text before its arguments: few of them exist
+        if record.created - self._last.get(kind, 0.0) < LIBRARY_INTERVAL_SECONDS:
+            self._suppressed[kind] = self._suppressed.get(kind, 0) + 1
+            return
+        self._last[kind] = record.created
+        suppressed = self._suppressed.pop(kind, 0)
+        facts: dict[str, Any] = {"logger": record.name, "message": record.getMessage()}
+        if suppressed:
+            facts["suppressed"] = suppressed
         if record.exc_info and record.exc_info[1] is not None:
             facts["error"] = repr(record.exc_info[1])
         log.log(min(record.levelno, LOUDEST_LIBRARY_LEVEL), "library_message", **facts)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import socketserver
 import threading
+import time
 import uuid
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ from tests.integration.cluster import Names
 from tests.integration.command_line import Finished, run_at_once, run_command
 from tests.integration.events import wait_until_handled
 from tests.integration.new_record import NewRecord
+from tests.integration.process import Service
 from tests.integration.secured import PASSWORD, TLS, Acl, SecuredKafka
 from tests.integration.service import PREFIX, Deployment
 from tests.waiting import wait_until
@@ -86,6 +89,18 @@ class TestUnreachable:
             *(partial(run_command, *command, BOOTSTRAP_SERVERS=closed) for command in commands)
         ):
             assert_refused(finished, closed, f"{PREFIX}BOOTSTRAP_SERVERS")
+
+    def test_sigterm_while_the_broker_is_silent(self, silent_port: socket.socket) -> None:
+        """An end asked for during the start is an orderly one, and does not wait for the broker."""
+        settings = {
+            f"{PREFIX}BOOTSTRAP_SERVERS": address_of(silent_port),
+            f"{PREFIX}LOG_FORMAT": "json",
+        }
+        service = Service(["consumer", "run"], {**os.environ, **settings})
+        service.wait_for_log("starting")
+        began = time.monotonic()
+        assert service.terminate() == 0, service.tail()
+        assert time.monotonic() - began < 10
 
     def test_a_port_that_is_no_kafka(self, web_server: str, silent_port: socket.socket) -> None:
         """Neither a babbling nor a silent server can hold the start up for long."""

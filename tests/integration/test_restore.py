@@ -201,3 +201,29 @@ def test_handled_forwards_are_trimmed_and_a_restart_finds_its_place(
         cluster.produce(deployment.input_topic, scattered([*first, *second]))
         deployment.restart(service)
         assert_exactly_once(cluster, names, [*first, *second])
+
+
+def test_a_ready_topic_that_grows_is_taken_over(cluster: Cluster, names: Names) -> None:
+    """New output partitions are used as soon as they are noticed, and no task fails for it."""
+    with Deployment(cluster, names) as deployment:
+        service = deployment.start(DISCOVERY_INTERVAL_MS=100)
+        deployment.wait_until_running(SHARDS, service)
+        before = cluster.partitions(deployment.ready_topic)
+        cluster.add_partitions(deployment.ready_topic, before + 20)
+        ids: list[str] = []
+
+        def is_spread() -> bool:
+            wave = numbered_ids(12, f"wave{len(ids)}")
+            ids.extend(wave)
+            records = [
+                NewRecord(checkpoint(one, job=f"ftjob-{one}"), b"k", number % SHARDS)
+                for number, one in enumerate(wave)
+            ]
+            cluster.produce(deployment.input_topic, records)
+            wait_until_handled(cluster, names)
+            used = {record.partition for record in cluster.read(deployment.ready_topic)}
+            return max(used) >= before
+
+        wait_until(is_spread, what="events on the new partitions")
+        assert_exactly_once(cluster, names, ids)
+        assert not service.logged("task_failed")

@@ -171,6 +171,25 @@ class TestAnotherDeployment:
         assert len(was_enlarged) == SHARDS
         assert all("partition count must never change" in line for line in was_enlarged)
 
+    def test_shard_topics_enlarged_while_it_runs(self, deployment: Deployment) -> None:
+        """The running shards end too, before an id is decided at a home that never saw it."""
+        service = deployment.start(DISCOVERY_INTERVAL_MS=100)
+        deployment.wait_until_running(SHARDS, service)
+        ids = numbered_ids(60)
+        publish(deployment, ids)
+        assert_exactly_once(deployment.cluster, deployment.names, ids)
+        for topic in (deployment.changelog_topic, deployment.repartition_topic):
+            deployment.cluster.add_partitions(topic, SHARDS + 1)
+        for shard in range(SHARDS):
+            refused = service.wait_for_log("shard_refused", shard=shard)
+            assert "shards was 3, is now 4" in refused["error"]
+        deployment.cluster.produce(
+            deployment.input_topic,
+            [NewRecord(checkpoint(one), b"again", n % SHARDS) for n, one in enumerate(ids)],
+        )
+        published = Counter(map(event_id, deployment.cluster.read(deployment.ready_topic)))
+        assert published == Counter(ids)
+
     @pytest.mark.usefixtures("old_ids")
     def test_a_foreign_record_in_the_changelog(self, deployment: Deployment) -> None:
         """Somebody writes to our changelog: its shard is refused, loudly, and the others run."""
@@ -219,6 +238,21 @@ class TestChangedInputs:
             for partition in range(SHARDS)
         }
         assert noticed == {0}
+        assert_exactly_once(deployment.cluster, deployment.names, old_ids + new_ids)
+
+    def test_an_input_recreated_while_it_runs(self, deployment: Deployment) -> None:
+        """A fetch is refused meanwhile, so the witness is compared before anything is decided."""
+        service = deployment.start()
+        deployment.wait_until_running(SHARDS, service)
+        old_ids = numbered_ids(12, "old")
+        publish(deployment, old_ids)
+        assert_exactly_once(deployment.cluster, deployment.names, old_ids)
+        deployment.cluster.delete_topics(deployment.input_topic)
+        deployment.cluster.create_topics({deployment.input_topic: SHARDS})
+        new_ids = numbered_ids(3 * len(old_ids), "new")
+        publish(deployment, new_ids)
+        for partition in range(SHARDS):
+            service.wait_for_log("input_recreated", partition=partition)
         assert_exactly_once(deployment.cluster, deployment.names, old_ids + new_ids)
 
     def test_a_recreated_input_that_is_shorter(

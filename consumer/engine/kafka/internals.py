@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer import fetcher
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import OffsetAndMetadata
@@ -98,6 +99,25 @@ def transaction_end(producer: AIOKafkaProducer) -> asyncio.Future[None]:
     """Return the future that an open transaction ends with: it holds the first error."""
     ended: asyncio.Future[None] = producer._txn_manager.wait_for_transaction_end()  # noqa: SLF001
     return ended
+
+
+def watch_fetch_errors(consumer: AIOKafkaConsumer, on_error: Callable[[], None]) -> None:
+    """Call ``on_error`` when a fetch answers an error for a partition.
+
+    The library retries most of them by itself and tells nobody, also where a topic was deleted
+    and made anew meanwhile.
+    """
+    send = consumer._client.send  # noqa: SLF001
+
+    async def watched(node_id: int, request: Any, **more: Any) -> Any:  # noqa: ANN401 - the library is untyped
+        response = await send(node_id, request, **more)
+        if isinstance(request, FetchRequest) and any(
+            error_code for _, partitions in response.topics for _, error_code, *_ in partitions
+        ):
+            on_error()
+        return response
+
+    consumer._client.send = watched  # noqa: SLF001
 
 
 def set_fetch_wait(consumer: AIOKafkaConsumer, milliseconds: int) -> None:

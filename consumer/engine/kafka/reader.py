@@ -31,7 +31,11 @@ internals.install()
 
 
 class ShardReader:
-    """Reads records of assigned partitions from offsets that the caller sets."""
+    """Reads records of assigned partitions from offsets that the caller sets.
+
+    ``is_in_doubt`` is set when a fetch was refused: a leader has moved, or a topic was deleted and
+    may have been made anew. Whoever acts on it clears it.
+    """
 
     def __init__(
         self,
@@ -42,6 +46,7 @@ class ShardReader:
         max_message_bytes: int,
     ) -> None:
         self._topics = frozenset(topics)
+        self.is_in_doubt = False
         self._consumer = AIOKafkaConsumer(
             **connection.options(client_id),
             group_id=None,
@@ -53,6 +58,9 @@ class ShardReader:
                 MIN_PARTITION_FETCH_BYTES, max_message_bytes + FETCH_MARGIN_BYTES
             ),
         )
+
+    def _note_doubt(self) -> None:
+        self.is_in_doubt = True
 
     async def start(self) -> None:
         """Connect.
@@ -134,6 +142,7 @@ class ShardReader:
             await bounded(internals.client(self._consumer).close(), CLOSE_SECONDS, "closing")
 
     async def _start(self) -> None:
+        internals.watch_fetch_errors(self._consumer, self._note_doubt)
         await self._consumer.start()
         internals.track_topics(self._consumer, self._topics)
         await internals.client(self._consumer).force_metadata_update()

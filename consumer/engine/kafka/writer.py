@@ -93,6 +93,16 @@ class ShardWriter:
         except Exception as error:
             raise translate(error, "commit") from error
 
+    async def refresh(self) -> None:
+        """Ask for the topics anew: the library refuses a partition that it does not know yet.
+
+        Raises:
+            TaskFailed: the cluster did not answer.
+        """
+        await bounded(
+            self._producer.client.force_metadata_update(), self._step_seconds, "the metadata"
+        )
+
     async def close(self) -> None:
         """Close without waiting for deliveries; an open transaction is left to the next fence."""
         producer = self._producer

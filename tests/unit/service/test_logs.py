@@ -1,0 +1,97 @@
+"""What is logged of a transaction, and how a noisy library is quietened."""
+
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator
+
+import pytest
+import structlog
+
+from consumer.config import Settings
+from consumer.engine.lifecycle import TransactionReport
+from consumer.service.logs import LogObserver, configure_logs
+
+Printed = Callable[[], list[dict[str, object]]]
+
+
+@pytest.fixture
+def printed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Printed]:
+    """Log as the service does; call the fixture for the lines so far."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    output = io.BytesIO()
+    stdout = io.TextIOWrapper(output)
+    monkeypatch.setattr("sys.stdout", stdout)
+    configure_logs(Settings.load({"CHECKPOINT_READY_LOG_FORMAT": "json"}))
+    # A logger keeps what it was first configured with: each test needs one of its own.
+    monkeypatch.setattr("consumer.service.logs.log", structlog.get_logger("test"))
+    yield lambda: [json.loads(line) for line in output.getvalue().splitlines()]
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
+
+
+def report(*, events: int, suppressed: int, **dead_letters: int) -> TransactionReport:
+    """Return what a transaction of shard 2 held."""
+    return TransactionReport(
+        shard=2,
+        consumed=100,
+        published=events + suppressed,
+        duplicates=1,
+        conflicting=0,
+        dead_letters=dead_letters,
+        forwarded=3,
+        expired=0,
+        next_offsets={"in/2": 100},
+        duration_ms=12.3456,
+        events=[{"id": f"id-{number}", "job_id": "ftjob-1"} for number in range(events)],
+        suppressed_events=suppressed,
+    )
+
+
+def test_one_line_per_transaction_and_a_bounded_number_of_events(printed: Printed) -> None:
+    """A backfill does not drown in logs: what is left out is counted."""
+    LogObserver().on_transaction(report(events=2, suppressed=38))
+    *events, transaction = printed()
+    assert [line["event"] for line in events] == ["checkpoint_ready"] * 2
+    assert [line["id"] for line in events] == ["id-0", "id-1"]
+    assert transaction["event"] == "transaction_committed"
+    assert transaction["published"] == 40
+    assert transaction["suppressed_events"] == 38
+    assert transaction["next_offsets"] == {"in/2": 100}
+    assert transaction["duration_ms"] == 12.346
+    assert transaction["shard"] == 2
+
+
+def test_a_bug_is_loud(printed: Printed) -> None:
+    """A record that met a bug is an error in the log, besides its dead letter."""
+    LogObserver().on_transaction(report(events=0, suppressed=0, internal_error=3))
+    found = printed()
+    assert [(line["event"], line["level"]) for line in found] == [
+        ("transaction_committed", "info"),
+        ("internal_errors", "error"),
+    ]
+
+
+def test_the_same_complaint_of_a_library_is_not_repeated(printed: Printed) -> None:
+    """In an outage every client complains several times a second; another complaint still shows."""
+    library = logging.getLogger("aiokafka.test")
+    for node in range(100):
+        library.error("cannot reach node %s", node)
+    library.warning("something else")
+    library.info("below the level")
+    found = printed()
+    assert [line["message"] for line in found] == ["cannot reach node 0", "something else"]
+    assert {line["level"] for line in found} == {"warning"}
+
+
+def test_a_terminal_gets_text(monkeypatch: pytest.MonkeyPatch, printed: Printed) -> None:
+    """Without LOG_FORMAT the logs are for people where people look, else JSON."""
+    assert printed() == []
+    stdout = io.StringIO()
+    monkeypatch.setattr(stdout, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdout", stdout)
+    configure_logs(Settings.load({}))
+    structlog.get_logger("another").info("starting", group_id="g")
+    assert "starting" in stdout.getvalue()
+    assert "{" not in stdout.getvalue()
