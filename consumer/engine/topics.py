@@ -73,7 +73,9 @@ async def create_topics(
                 raise ClusterError(_missing_input(name))
             if await admin.create(name, input_partitions, replication, durable):
                 created.append(name)
-    inputs = await admin.describe(settings.input_topics)
+    if created:
+        await _wait_until_known(admin, settings.input_topics)
+        inputs = await admin.describe(settings.input_topics)
     existing = await admin.describe(_our_topics(settings))
     counts = _wanted_partitions(settings, inputs, existing)
     for name, configs in _wanted_configs(settings, inputs).items():
@@ -86,10 +88,10 @@ async def create_topics(
 
 
 async def _wait_until_known(admin: ClusterAdmin, names: Iterable[str]) -> None:
-    """Wait until brokers know the new topics; one that has not heard yet denies that they exist."""
+    """Wait until every broker knows the new topics; until then one may deny that they exist."""
     missing = set(names)
     for _ in range(KNOWN_TRIES):
-        missing -= (await admin.partition_counts(missing)).keys()
+        missing = await admin.unknown_somewhere(missing)
         if not missing:
             return
         await asyncio.sleep(KNOWN_PAUSE_SECONDS)

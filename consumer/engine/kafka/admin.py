@@ -68,13 +68,14 @@ class ClusterAdmin:
         metadata = await self._call(self._metadata([]), "describe the cluster")
         return str(metadata.cluster_id), len(metadata.brokers)
 
-    async def partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
-        """Return the partition count of each topic that exists; never creates one.
-
-        Raises:
-            ClusterError: we may not describe a topic.
-        """
-        return {name: len(parts) for name, parts in (await self._partitions(topics)).items()}
+    async def unknown_somewhere(self, topics: Iterable[str]) -> set[str]:
+        """Return the topics that at least one broker does not know of (yet)."""
+        wanted = set(topics)
+        metadata = await self._call(self._metadata([]), "describe the cluster")
+        unknown: set[str] = set()
+        for node_id, *_ in metadata.brokers:
+            unknown |= wanted - (await self._partitions(wanted, node_id)).keys()
+        return unknown
 
     async def describe(self, topics: Iterable[str]) -> dict[str, TopicDescription]:
         """Describe each topic that exists, with its settings.
@@ -147,8 +148,10 @@ class ClusterAdmin:
             partition: entry.offset for partition, entry in offsets.items() if entry.offset >= 0
         }
 
-    async def _partitions(self, topics: Iterable[str]) -> dict[str, list[Any]]:
-        metadata = await self._call(self._metadata(list(topics)), "describe topics")
+    async def _partitions(
+        self, topics: Iterable[str], node_id: int | None = None
+    ) -> dict[str, list[Any]]:
+        metadata = await self._call(self._metadata(list(topics), node_id), "describe topics")
         found = {}
         for error_code, name, _, partitions in metadata.topics:
             error = kafka_errors.for_code(error_code)
@@ -160,10 +163,10 @@ class ClusterAdmin:
                 raise TransientError(f"describe topic {name}: {error.__name__}")
         return found
 
-    async def _metadata(self, topics: list[str]) -> Any:  # noqa: ANN401 - a response of the untyped library
+    async def _metadata(self, topics: list[str], node_id: int | None = None) -> Any:  # noqa: ANN401 - a response of the untyped library
         # The library's own call would allow the broker to create what we only ask about.
         request = MetadataRequest(topics, allow_auto_topic_creation=False)
-        return await self._client._send_request(request)  # noqa: SLF001
+        return await self._client._send_request(request, node_id)  # noqa: SLF001
 
     async def _call(self, call: Any, what: str) -> Any:  # noqa: ANN401 - the library is untyped
         try:
