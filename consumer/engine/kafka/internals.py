@@ -4,8 +4,9 @@ A test fails when one of them changes its name or its meaning.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
@@ -16,8 +17,12 @@ from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import OffsetAndMetadata
 
+from consumer.engine.kafka.connection import bounded
 from consumer.engine.kafka.partition import TopicPartition
 from consumer.engine.kafka.raw_headers import LenientRecords
+from consumer.errors import TaskFailed
+
+CLOSE_SECONDS: Final = 2.0
 
 
 class FetchedRecords:
@@ -146,6 +151,21 @@ def track_topics(consumer: AIOKafkaConsumer, topics: Iterable[str]) -> None:
 def client(consumer: AIOKafkaConsumer) -> AIOKafkaClient:
     """Return the client, to close it where ``consumer.stop`` did not."""
     return consumer._client  # noqa: SLF001
+
+
+async def close_consumer(consumer: AIOKafkaConsumer) -> None:
+    """Close within a bound; what a silent broker owes us is not waited for.
+
+    ``stop()`` may raise CancelledError and leak its client, so the client is closed by hand too.
+    """
+    stop = asyncio.ensure_future(consumer.stop())
+    await asyncio.wait([stop], timeout=CLOSE_SECONDS)
+    if not stop.done():
+        stop.cancel()
+    elif not stop.cancelled():
+        stop.exception()
+    with contextlib.suppress(TaskFailed):
+        await bounded(client(consumer).close(), CLOSE_SECONDS, "closing")
 
 
 def member_id(consumer: AIOKafkaConsumer) -> str:

@@ -4,8 +4,6 @@ The member subscribes to the repartition topic, whose partitions are the shards,
 Its callbacks only record what is wanted now; the engine does the rest.
 """
 
-import asyncio
-import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
@@ -19,10 +17,9 @@ from consumer.config import Settings
 from consumer.engine.kafka import internals
 from consumer.engine.kafka.connection import Connection, bounded, translate
 from consumer.engine.kafka.partition import TopicPartition
-from consumer.errors import ClusterError, TaskFailed, TransientError
+from consumer.errors import ClusterError, TransientError
 
 START_SECONDS: Final = 15.0
-CLOSE_SECONDS: Final = 2.0
 POLL_MS: Final = 200
 MAX_POLL_INTERVAL_MS: Final = 60_000
 # A static member keeps its id for life. One that must take its name back again and again has a
@@ -149,11 +146,4 @@ class GroupMember(ConsumerRebalanceListener):
     async def leave(self) -> None:
         """Leave the group at once, static member or not, and close."""
         internals.leave_on_stop(self._consumer)
-        stop = asyncio.ensure_future(self._consumer.stop())
-        await asyncio.wait([stop], timeout=CLOSE_SECONDS)
-        if not stop.done():
-            stop.cancel()
-        elif not stop.cancelled():
-            stop.exception()
-        with contextlib.suppress(TaskFailed):
-            await bounded(internals.client(self._consumer).close(), CLOSE_SECONDS, "closing")
+        await internals.close_consumer(self._consumer)

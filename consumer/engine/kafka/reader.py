@@ -4,8 +4,6 @@ Committed group offsets are never read: aiokafka 0.14 can answer None where an o
 then jumps to its reset policy. ``auto_offset_reset="none"`` makes any such path an error.
 """
 
-import asyncio
-import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -14,12 +12,10 @@ from aiokafka import AIOKafkaConsumer
 from consumer.engine.kafka import internals
 from consumer.engine.kafka.connection import Connection, bounded, translate
 from consumer.engine.kafka.partition import TopicPartition
-from consumer.errors import TaskFailed
 from consumer.pipeline.records import SourceRecord
 
 START_SECONDS: Final = 15.0
 OFFSETS_SECONDS: Final = 15.0
-CLOSE_SECONDS: Final = 2.0
 STARTING_FETCH_WAIT_MS: Final = 10
 RUNNING_FETCH_WAIT_MS: Final = 200
 MIN_PARTITION_FETCH_BYTES: Final = 1024 * 1024
@@ -131,15 +127,7 @@ class ShardReader:
 
     async def close(self) -> None:
         """Close; a consumer without a group has nothing to settle."""
-        # stop() may raise CancelledError and leak its client, so the client is closed by hand.
-        stop = asyncio.ensure_future(self._consumer.stop())
-        await asyncio.wait([stop], timeout=CLOSE_SECONDS)
-        if not stop.done():
-            stop.cancel()
-        elif not stop.cancelled():
-            stop.exception()
-        with contextlib.suppress(TaskFailed):
-            await bounded(internals.client(self._consumer).close(), CLOSE_SECONDS, "closing")
+        await internals.close_consumer(self._consumer)
 
     async def _start(self) -> None:
         internals.watch_fetch_errors(self._consumer, self._note_doubt)

@@ -6,7 +6,7 @@ import inspect
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer import fetcher, group_coordinator
-from aiokafka.producer import message_accumulator, sender
+from aiokafka.producer import message_accumulator, sender, transaction_manager
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
 
@@ -85,3 +85,21 @@ def test_a_batch_takes_its_first_record_whatever_its_size() -> None:
     batch = message_accumulator.BatchBuilder(100, 0, is_transactional=1)
     assert batch.append(timestamp=None, key=None, value=b"x" * 1000) is not None
     assert batch.append(timestamp=None, key=None, value=b"x") is None
+
+
+def test_fetches_can_be_watched_and_their_wait_changed() -> None:
+    """The fetcher sends through the client's ``send`` and reads its wait at every fetch."""
+    assert "self._client.send(node_id, request)" in inspect.getsource(
+        fetcher.Fetcher._proc_fetch_request  # noqa: SLF001
+    )
+    assert "self._fetch_max_wait_ms" in inspect.getsource(fetcher.Fetcher._get_actions_per_node)  # noqa: SLF001
+
+
+def test_a_transaction_ends_with_a_future_that_holds_its_error() -> None:
+    """It is the same future from the begin to the first error."""
+    manager = transaction_manager.TransactionManager
+    assert "return self._transaction_waiter" in inspect.getsource(manager.wait_for_transaction_end)
+    assert "self._transaction_waiter.set_exception(exc)" in inspect.getsource(
+        manager.error_transaction
+    )
+    assert "_coordination_task" in inspect.getsource(group_coordinator.GroupCoordinator.__init__)
