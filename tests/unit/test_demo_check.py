@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,19 +16,9 @@ from dev.demo_plan import READY_MAX_BYTES, Plan, make_plan
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from consumer.pipeline.records import Headers
+from tests.builders import Record
 
 TOPICS = Topics("group", "input", "ready", "dead-letters")
-
-
-class Record(NamedTuple):
-    """A planned record at an offset."""
-
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import json
 import random
 from collections import Counter, defaultdict
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -17,21 +16,9 @@ from consumer.pipeline.records import Limits, Reason, ShardSettings, SourceBatch
 from dev.demo_dress import dress
 from dev.demo_plan import READY_MAX_BYTES, Plan, PlannedRecord, make_plan
 from dev.sample_events import SDK_EXAMPLE, make_job, other_contents
-
-if TYPE_CHECKING:
-    from consumer.pipeline.records import Headers
+from tests.builders import Record
 
 SEED = 1
-
-
-class Record(NamedTuple):
-    """A planned record at an offset."""
-
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
 
 
 @pytest.fixture(scope="module")
