@@ -18,11 +18,14 @@ CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 class BenchService:
     """Topics and one process; a context manager that leaves neither running."""
 
-    def __init__(self, bootstrap_servers: str, name: str, *, start: bool = True) -> None:
+    def __init__(
+        self, bootstrap_servers: str, name: str, *, start: bool = True, **settings: str
+    ) -> None:
         self.cluster = Cluster(bootstrap_servers)
         prefix = f"bench-{name}-{uuid.uuid4().hex[:6]}"
+        self.group = prefix
         self.input, self.output = f"{prefix}.input", f"{prefix}.ready"
-        self._environment = {
+        self.environment = {
             **os.environ,
             "CHECKPOINT_READY_BOOTSTRAP_SERVERS": bootstrap_servers,
             "CHECKPOINT_READY_GROUP_ID": prefix,
@@ -30,6 +33,7 @@ class BenchService:
             "CHECKPOINT_READY_OUTPUT_TOPIC": self.output,
             "CHECKPOINT_READY_DEAD_LETTER_TOPIC": f"{prefix}.dead",
             "CHECKPOINT_READY_LOG_FORMAT": "json",
+            **{f"CHECKPOINT_READY_{name}": value for name, value in settings.items()},
         }
         self._process: subprocess.Popen[bytes] | None = None
         self._start_now = start
@@ -49,7 +53,7 @@ class BenchService:
         """Start the process."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "consumer", "run"],
-            env=self._environment,
+            env=self.environment,
             stdout=subprocess.DEVNULL,
         )
 
@@ -69,7 +73,7 @@ class BenchService:
     def _run(self, *arguments: str) -> None:
         subprocess.run(
             [sys.executable, "-m", "consumer", *arguments],
-            env=self._environment,
+            env=self.environment,
             stdout=subprocess.DEVNULL,
             check=True,
         )

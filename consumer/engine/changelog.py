@@ -3,8 +3,8 @@
 =======  ==========================  ===================================================
 prefix   rest of the key             value
 =======  ==========================  ===================================================
-``i:``   id, UTF-8                   an id entry: digest, stream time, origin (binary)
-``v:``   16 bytes digest, then id    a variant entry: stream time (binary)
+``i:``   digest of the id            an id entry (binary, below)
+``v:``   digest of id and content    a variant entry (binary, below)
 ``p:``   topic ``/`` partition       progress (JSON)
 ``m:``                               meta (JSON)
 ``f:``                               the fence mark of the latest start (JSON)
@@ -12,9 +12,16 @@ prefix   rest of the key             value
 
 A null value is a tombstone. The prefixes keep ids and everything else apart. Entries of ids are
 binary because a restore reads millions of them; the few others are JSON, to be read by people.
+Memory knows ids by their digests only, so the digest is the key: a tombstone needs nothing else.
+The id itself stands in the value.
+
+Id entry: version (1 byte), digest of the content (16), stream time (8), partition (4), offset (8),
+timestamp (8) and topic (1 byte of length, then UTF-8) of the record that was published, id (UTF-8).
+Variant entry: version (1), digest of the content (16), stream time (8), id (UTF-8). Big-endian.
 """
 
 import struct
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -22,14 +29,16 @@ import msgspec
 from consumer.engine.kafka import TopicPartition
 from consumer.engine.progress import Progress
 from consumer.errors import StateCorrupted
-from consumer.pipeline.dedup import SeenIds
-from consumer.pipeline.records import IdEntry, SourceRecord
+from consumer.pipeline.dedup import DIGEST_BYTES, SeenIds
+from consumer.pipeline.records import IdEntry, SourceRecord, VariantEntry
+from schemas.ready_event import Origin
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 ID, VARIANT, PROGRESS, META, FENCE = b"i:", b"v:", b"p:", b"m:", b"f:"
-ID_ENTRY: Final = struct.Struct(">B16sqiqq")  # version, digest, stream time, origin but its topic
-VARIANT_ENTRY: Final = struct.Struct(">Bq")  # version, stream time
-DIGEST_BYTES: Final = 16
+_ID_HEAD: Final = struct.Struct(f">B{DIGEST_BYTES}sq")
+_ID_ORIGIN: Final = struct.Struct(">iqqB")
+_VARIANT_HEAD: Final = struct.Struct(f">B{DIGEST_BYTES}sq")
+_DIGEST_KEY_BYTES: Final = len(ID) + DIGEST_BYTES
 
 
 class Meta(msgspec.Struct, frozen=True):
@@ -53,47 +62,61 @@ class ShardState:
         self.meta: Meta | None = None
         self.records_loaded = 0
 
-    def load(self, record: SourceRecord) -> None:
-        """Take over one changelog record; records come in the order of their offsets.
+    def load(self, records: Sequence[SourceRecord]) -> None:
+        """Take over changelog records, in the order of their offsets.
 
         Raises:
-            StateCorrupted: the record is none of ours or of a newer version.
+            StateCorrupted: a record is none of ours or of another version; it names the offset.
         """
-        key, value = record.key or b"", record.value
+        self.records_loaded += len(records)
+        digests: list[bytes] = []
+        contents: list[bytes] = []
+        times_ms: list[int] = []
+        id_head = _ID_HEAD.unpack_from
+        for record in records:
+            key, value = record.key, record.value
+            try:
+                # A restore reads millions of these.
+                if value is not None and key is not None and key[:2] == ID:
+                    version, content, time_ms = id_head(value)
+                    if version != FORMAT_VERSION or len(key) != _DIGEST_KEY_BYTES:
+                        _refuse_id(key, version)
+                    digests.append(key[2:])
+                    contents.append(content)
+                    times_ms.append(time_ms)
+                    continue
+                if key is not None and key[:2] == ID:  # a tombstone: what came before it first
+                    self.seen.remember_all(digests, contents, times_ms)
+                    digests, contents, times_ms = [], [], []
+                self._load_other(key or b"", value)
+            except (msgspec.DecodeError, struct.error, ValueError, StateCorrupted) as error:
+                raise StateCorrupted(
+                    f"the record at offset {record.offset}, key {(key or b'')[:40]!r}, "
+                    f"cannot be read: {error}"
+                ) from error
+        self.seen.remember_all(digests, contents, times_ms)
+
+    def _load_other(self, key: bytes, value: bytes | None) -> None:
         prefix = key[:2]
-        self.records_loaded += 1
-        try:
-            if prefix == ID:
-                self._load_id(key[2:].decode(), value)
-            elif prefix == VARIANT:
-                self._load_variant(key[2:], value)
-            elif prefix == PROGRESS:
-                self._load_progress(key[2:].decode(), value)
-            elif prefix == META:
-                self.meta = msgspec.json.decode(value or b"", type=Meta)
-                _require_version(self.meta.version)
-            elif prefix != FENCE:
-                raise StateCorrupted(f"key {key[:40]!r} is not one of this service")
-        except (msgspec.DecodeError, struct.error, UnicodeDecodeError, ValueError) as error:
-            raise StateCorrupted(f"key {key[:40]!r} cannot be read: {error}") from error
+        if prefix == ID:
+            self.seen.forget(_digest_of(key))
+        elif prefix == VARIANT:
+            self._load_variant(_digest_of(key), value)
+        elif prefix == PROGRESS:
+            self._load_progress(key[2:].decode(), value)
+        elif prefix == META:
+            self.meta = msgspec.json.decode(value or b"", type=Meta)
+            _require_version(self.meta.version)
+        elif prefix != FENCE:
+            raise StateCorrupted("it is not one of this service")
 
-    def _load_id(self, checkpoint_id: str, value: bytes | None) -> None:
+    def _load_variant(self, digest: bytes, value: bytes | None) -> None:
         if value is None:
-            self.seen.forget(checkpoint_id)
+            self.seen.forget_variant(digest)
             return
-        version, digest, stream_time_ms, *_ = ID_ENTRY.unpack_from(value)
-        if version != FORMAT_VERSION:
-            _require_version(version)
-        self.seen.remember(checkpoint_id, digest, stream_time_ms)
-
-    def _load_variant(self, rest: bytes, value: bytes | None) -> None:
-        digest, checkpoint_id = rest[:DIGEST_BYTES], rest[DIGEST_BYTES:].decode()
-        if value is None:
-            self.seen.forget_variant(checkpoint_id, digest)
-            return
-        version, stream_time_ms = VARIANT_ENTRY.unpack(value)
+        version, _, stream_time_ms = _VARIANT_HEAD.unpack_from(value)
         _require_version(version)
-        self.seen.remember_variant(checkpoint_id, digest, stream_time_ms)
+        self.seen.remember_variant(digest, stream_time_ms)
 
     def _load_progress(self, name: str, value: bytes | None) -> None:
         topic, _, partition = name.rpartition("/")
@@ -102,34 +125,46 @@ class ShardState:
         self.seen.stream_time_ms = max(self.seen.stream_time_ms, progress.stream_time_ms)
 
 
-def id_record(checkpoint_id: str, entry: IdEntry) -> tuple[bytes, bytes]:
+def id_record(digest: bytes, entry: IdEntry) -> tuple[bytes, bytes]:
     """Return key and value of a new id's entry."""
     origin = entry.origin
-    fixed = ID_ENTRY.pack(
-        FORMAT_VERSION,
-        entry.digest,
-        entry.stream_time_ms,
-        origin.partition,
-        origin.offset,
-        origin.timestamp_ms,
-    )
-    return ID + checkpoint_id.encode(), fixed + origin.topic.encode()
+    topic = origin.topic.encode()
+    head = _ID_HEAD.pack(FORMAT_VERSION, entry.digest, entry.stream_time_ms)
+    place = _ID_ORIGIN.pack(origin.partition, origin.offset, origin.timestamp_ms, len(topic))
+    return ID + digest, head + place + topic + entry.id.encode()
 
 
-def variant_record(checkpoint_id: str, digest: bytes, stream_time_ms: int) -> tuple[bytes, bytes]:
+def read_id_entry(value: bytes) -> IdEntry:
+    """Return what an id's entry says.
+
+    Raises:
+        StateCorrupted: it is of another version.
+        struct.error, UnicodeDecodeError: it is none.
+    """
+    version, content, stream_time_ms = _ID_HEAD.unpack_from(value)
+    _require_version(version)
+    partition, offset, timestamp_ms, topic_bytes = _ID_ORIGIN.unpack_from(value, _ID_HEAD.size)
+    topic_at = _ID_HEAD.size + _ID_ORIGIN.size
+    id_at = topic_at + topic_bytes
+    topic, checkpoint_id = value[topic_at:id_at].decode(), value[id_at:].decode()
+    origin = Origin(topic, partition, offset, timestamp_ms)
+    return IdEntry(checkpoint_id, content, origin, stream_time_ms)
+
+
+def variant_record(digest: bytes, entry: VariantEntry) -> tuple[bytes, bytes]:
     """Return key and value of a conflicting variant's entry."""
-    key = variant_key(checkpoint_id, digest)
-    return key, VARIANT_ENTRY.pack(FORMAT_VERSION, stream_time_ms)
+    head = _VARIANT_HEAD.pack(FORMAT_VERSION, entry.digest, entry.stream_time_ms)
+    return VARIANT + digest, head + entry.id.encode()
 
 
-def id_key(checkpoint_id: str) -> bytes:
+def id_key(digest: bytes) -> bytes:
     """Return the key of an id's entry, for its tombstone."""
-    return ID + checkpoint_id.encode()
+    return ID + digest
 
 
-def variant_key(checkpoint_id: str, digest: bytes) -> bytes:
+def variant_key(digest: bytes) -> bytes:
     """Return the key of a variant's entry, for its tombstone."""
-    return VARIANT + digest + checkpoint_id.encode()
+    return VARIANT + digest
 
 
 def progress_record(topic: str, partition: int, progress: Progress) -> tuple[bytes, bytes]:
@@ -145,6 +180,17 @@ def meta_record(meta: Meta) -> tuple[bytes, bytes]:
 def fence_record(owner: str) -> tuple[bytes, bytes]:
     """Return key and value of the mark that a start commits to find its restore's end."""
     return FENCE, msgspec.json.encode({"version": FORMAT_VERSION, "owner": owner})
+
+
+def _refuse_id(key: bytes, version: int) -> None:
+    _require_version(version)
+    _digest_of(key)
+
+
+def _digest_of(key: bytes) -> bytes:
+    if len(key) != _DIGEST_KEY_BYTES:
+        raise StateCorrupted("its key is no digest")
+    return key[2:]
 
 
 def _require_version(version: int) -> None:

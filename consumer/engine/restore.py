@@ -4,6 +4,7 @@
 committed entries while some other transaction is open; so the end is the mark's own offset.
 """
 
+import asyncio
 from typing import Final
 
 import structlog
@@ -38,12 +39,12 @@ async def restore(
     position = start
     while position <= mark_offset:
         for records in (await reader.fetch(FETCH_MS, FETCH_RECORDS)).values():
-            for record in records:
-                try:
-                    memory.load(record)
-                except StateCorrupted as error:
-                    place = f"{changelog.topic}/{changelog.partition} at offset {record.offset}"
-                    raise StateCorrupted(f"changelog {place}: {error}") from error
+            try:
+                memory.load(records)
+            except StateCorrupted as error:
+                place = f"{changelog.topic}/{changelog.partition}"
+                raise StateCorrupted(f"changelog {place}: {error}") from error
+        await asyncio.sleep(0)  # heartbeats and the other shards go on
         now = clock()
         if reader.position(changelog) > position:
             position, last_progress = reader.position(changelog), now

@@ -15,6 +15,7 @@ from consumer.engine.pacing import Pacing
 from consumer.engine.progress import Progress, Witness
 from consumer.engine.sources import find_recreated
 from consumer.engine.transaction import apply_to_memory, fill_outbox, report
+from consumer.engine.watermark import Watermarks, own_watermark
 from consumer.errors import TaskFailed
 from consumer.pipeline.process import Decision, expire, process
 from consumer.pipeline.records import Counts, SourceBatch, SourceRecord
@@ -65,6 +66,10 @@ class ShardLoop:
         self._buffered_records = self._buffered_bytes = 0
         self._unsaved: dict[TopicPartition, Progress] = {}
         self._uncounted = Counts()
+        self._watermarks = Watermarks(
+            context.topology.shards, context.settings.dedup_window_seconds
+        )
+        self._read_until_ms: dict[TopicPartition, int] = {}
 
     async def turn(self) -> None:
         """Gather; when due, decide and make the decision true.
@@ -92,6 +97,8 @@ class ShardLoop:
             self._buffered_records = self._buffered_bytes = 0
         elif self._pacing.is_progress_due(now):
             await self.save_progress()
+        if not self._buffer:
+            await self._announce_watermark()
 
     async def save_progress(self) -> None:
         """Commit progress over records that were all duplicates."""
@@ -159,21 +166,46 @@ class ShardLoop:
             raise TaskFailed(f"{names}: the last handled record has become another one")
         self._reader.assign(positions)
 
+    async def _announce_watermark(self) -> None:
+        """Tell all shards now and then how far back our inputs may still reach."""
+        now = self._clock()
+        if not self._watermarks.is_due(now):
+            return
+        announced_ms = self._own_watermark()
+        if announced_ms is not None:
+            await self._write(self._new_decision(), self._unsaved, now, announced_ms)
+            self._watermarks.note_announced(now)
+
+    def _own_watermark(self) -> int | None:
+        inputs = [source for source in self._sources if not self._context.is_forwards(source)]
+        lags = {source: self._reader.lag(source) for source in inputs}
+        return own_watermark(lags, self._read_until_ms, wall_clock_ms())
+
     def _is_caught_up(self) -> bool:
         return not any(self._reader.lag(source) for source in self._sources)
 
     async def _decide(self) -> Decision:
         decision = self._new_decision()
         ceiling_ms = wall_clock_ms()
-        for source, records in self._buffer:
+        for source, gathered in self._buffer:
             forwarded = self._context.is_forwards(source)
+            records = self._watermarks.take_out(gathered) if forwarded else gathered
             for begin in range(0, len(records), DECIDE_CHUNK):
                 chunk = records[begin : begin + DECIDE_CHUNK]
                 batch = SourceBatch(source.topic, source.partition, chunk, forwarded)
                 process(self._pipeline, self._memory.seen, batch, decision, ceiling_ms)
                 await asyncio.sleep(0)
-        expire(self._memory.seen, decision, EXPIRE_PER_TRANSACTION)
+            if not forwarded:
+                self._note_time(source, gathered, ceiling_ms)
+        if (watermark_ms := self._watermarks.low_ms) is not None:
+            expire(self._memory.seen, decision, watermark_ms, EXPIRE_PER_TRANSACTION)
         return decision
+
+    def _note_time(
+        self, source: TopicPartition, records: Sequence[SourceRecord], ceiling_ms: int
+    ) -> None:
+        latest_ms = min(ceiling_ms, max(record.timestamp for record in records))
+        self._read_until_ms[source] = max(latest_ms, self._read_until_ms.get(source, 0))
 
     def _new_decision(self) -> Decision:
         decision = Decision(stream_time_ms=self._memory.seen.stream_time_ms)
@@ -188,7 +220,11 @@ class ShardLoop:
         return progress
 
     async def _write(
-        self, decision: Decision, progress: Mapping[TopicPartition, Progress], began: float
+        self,
+        decision: Decision,
+        progress: Mapping[TopicPartition, Progress],
+        began: float,
+        announced_ms: int | None = None,
     ) -> None:
         """Make a decision true.
 
@@ -198,7 +234,7 @@ class ShardLoop:
         4. Change memory, and only now.
         """
         shard = self._context.shard
-        outbox = fill_outbox(self._context, decision, progress)  # 1.
+        outbox = fill_outbox(self._context, decision, progress, announced_ms)  # 1.
         self._observer.on_step(shard, Step.DECIDED)
         await self._writer.send(outbox)  # 2.
         self._observer.on_step(shard, Step.SENT)

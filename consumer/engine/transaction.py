@@ -15,6 +15,7 @@ from consumer.engine.context import ShardContext
 from consumer.engine.kafka import Outbox, TopicPartition
 from consumer.engine.lifecycle import TransactionReport
 from consumer.engine.progress import Progress
+from consumer.engine.watermark import announcement
 from consumer.pipeline.home import partition_for_key
 from consumer.pipeline.process import Decision, apply
 
@@ -23,8 +24,16 @@ MAX_EVENT_LINES: Final = 10
 Positions = Mapping[TopicPartition, Progress]
 
 
-def fill_outbox(context: ShardContext, decision: Decision, progress: Positions) -> Outbox:
-    """Return everything that must become visible together, as finished record batches."""
+def fill_outbox(
+    context: ShardContext,
+    decision: Decision,
+    progress: Positions,
+    announced_ms: int | None = None,
+) -> Outbox:
+    """Return everything that must become visible together, as finished record batches.
+
+    `announced_ms` is a watermark that all shards are told, behind the forwards.
+    """
     settings, topology = context.settings, context.topology
     outbox = context.outbox()
     partitions = topology.output_partitions
@@ -34,6 +43,10 @@ def fill_outbox(context: ShardContext, decision: Decision, progress: Positions) 
     for forward in decision.forwards:
         batches = outbox.to(settings.repartition_topic, forward.shard)
         batches.append(forward.key, forward.value, forward.headers)
+    if announced_ms is not None:
+        headers = announcement(context.shard, announced_ms)
+        for shard in range(topology.shards):
+            outbox.to(settings.repartition_topic, shard).append(None, None, headers)
     for letter in decision.dead_letters:
         partition = letter.origin.partition % topology.dead_letter_partitions
         batches = outbox.to(settings.dead_letter_topic, partition)
@@ -48,12 +61,14 @@ def changelog_records(
     decision: Decision, progress: Positions
 ) -> Iterator[tuple[bytes, bytes | None]]:
     """Yield what a restore must read to know what this transaction made true."""
-    for checkpoint_id, entry in decision.entries.items():
-        yield id_record(checkpoint_id, entry)
-    for (checkpoint_id, digest), stream_time_ms in decision.variants.items():
-        yield variant_record(checkpoint_id, digest, stream_time_ms)
-    for expired in decision.expired:
-        yield id_key(expired) if isinstance(expired, str) else variant_key(*expired), None
+    for digest, entry in decision.entries.items():
+        yield id_record(digest, entry)
+    for digest, variant in decision.variants.items():
+        yield variant_record(digest, variant)
+    for digest in decision.expired.ids:
+        yield id_key(digest), None
+    for digest in decision.expired.variants:
+        yield variant_key(digest), None
     for source, position in progress.items():
         yield progress_record(*source, position)
 

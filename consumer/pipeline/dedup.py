@@ -1,143 +1,223 @@
 """The ids a shard has published: its memory, rebuilt from the changelog at every start.
 
-An id is *seen* from the stream time at which it was published until the window has passed; with
-no window, for ever. Its other contents (variants), each already a dead letter, age on their own.
+An id is *seen* until a record whose own time is a window later than the stream time at which it was
+published; with no window, for ever. Its other contents (variants), each already a dead letter, age
+on their own. What no record that is still to come can find any more is *expired*.
 
-Nothing here decides: `process` only reads, and what it decided is applied after the commit.
+Memory holds digests only, packed (`digest_table`). Nothing here decides: `process` only reads, and
+what it decided is applied after the commit.
 """
 
 from collections import deque
+from collections.abc import Iterator
+from hashlib import blake2b
+from heapq import merge
+from itertools import islice
 from operator import itemgetter
-from typing import Generic, TypeVar
+from typing import Final
 
-Variant = tuple[str, bytes]
-SeenKey = str | Variant
+from msgspec import Struct, field
+
+from consumer.pipeline.digest_table import KEY_BYTES, DigestTable
+
+DIGEST_BYTES: Final = KEY_BYTES
+_TIME_BYTES: Final = 8
+_PLACES_PER_CHUNK: Final = 1024
+_EMPTY: Final = bytes(KEY_BYTES)
 _time = itemgetter(0)
 
 
-Key = TypeVar("Key", str, Variant)
+def id_digest(checkpoint_id: str) -> bytes:
+    """Return what an id is known by: 128 bits of BLAKE2b (RFC 7693).
 
-
-class _Ages(Generic[Key]):
-    """When each key was put in, and all keys in that order.
-
-    A key put in again leaves its old place in the queue behind; such places are passed over and
-    disappear when they come to the front.
+    Two ids with one digest would be taken for the same one, and the second be lost; producers
+    choose ids, so it has to be a cryptographic one.
     """
+    return blake2b(checkpoint_id.encode(), digest_size=DIGEST_BYTES).digest()
 
-    __slots__ = ("_queue", "_times")
 
-    def __init__(self) -> None:
-        self._times: dict[Key, int] = {}
-        self._queue: deque[tuple[int, Key]] = deque()
+def variant_digest(of_id: bytes, content: bytes) -> bytes:
+    """Return what a refused content of an id is known by, from the digests of both."""
+    return blake2b(of_id + content, digest_size=DIGEST_BYTES).digest()
 
-    def of(self, key: Key) -> int:
-        return self._times[key]
 
-    def put(self, key: Key, time_ms: int) -> None:
-        if self._times.get(key) != time_ms:
-            self._times[key] = time_ms
-            self._queue.append((time_ms, key))
-        self._trim()
+class _TimedDigests:
+    """Digests, what each was entered with, and, with a window, when: oldest first."""
 
-    def drop(self, key: Key) -> None:
-        self._times.pop(key, None)
-        self._trim()
+    __slots__ = ("_chunks", "_head", "_table", "_value_bytes", "_window_ms")
 
-    def until(self, last_ms: int, limit: int) -> list[tuple[int, Key]]:
-        due: list[tuple[int, Key]] = []
-        for place in self._queue:
-            time_ms, key = place
-            if time_ms > last_ms or len(due) >= limit:
+    def __init__(self, value_bytes: int, window_ms: int) -> None:
+        self._value_bytes = value_bytes
+        self._window_ms = window_ms
+        self._table = DigestTable(value_bytes + (_TIME_BYTES if window_ms else 0))
+        # The digests by age, packed, each chunk with its latest time. A digest that was dropped or
+        # entered again leaves an empty place behind.
+        self._chunks: deque[tuple[bytearray, int]] = deque()
+        self._head = 0  # bytes of empty places at the front
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def get(self, digest: bytes, time_ms: int) -> bytes | None:
+        """Return what was entered, unless `time_ms` lies outside its window."""
+        entered = self._table.get(digest)
+        if entered is None or not self._window_ms:
+            return entered
+        if time_ms - _time_of(entered) >= self._window_ms:
+            return None
+        return entered[: self._value_bytes]
+
+    def put(self, digest: bytes, value: bytes, time_ms: int) -> None:
+        """Enter a digest; the times of all calls never go back."""
+        if not self._window_ms:
+            self._table.put(digest, value)
+            return
+        self._empty_place_of(digest)
+        self._table.put(digest, value + time_ms.to_bytes(_TIME_BYTES, "big", signed=True))
+        if not self._chunks or len(self._chunks[-1][0]) >= _PLACES_PER_CHUNK * KEY_BYTES:
+            self._chunks.append((bytearray(), time_ms))
+        places, latest_ms = self._chunks[-1]
+        places += digest
+        self._chunks[-1] = (places, max(latest_ms, time_ms))
+
+    def put_all(self, digests: list[bytes], values: list[bytes], times_ms: list[int]) -> None:
+        """Enter many digests."""
+        if not self._window_ms:
+            self._table.put_all(digests, values)
+            return
+        for digest, value, time_ms in zip(digests, values, times_ms, strict=True):
+            self.put(digest, value, time_ms)
+
+    def drop(self, digest: bytes) -> None:
+        """Remove a digest; an unknown one is no error."""
+        if self._window_ms:
+            self._empty_place_of(digest)
+        self._table.drop(digest)
+
+    def until(self, last_ms: int) -> Iterator[tuple[int, bytes]]:
+        """Yield time and digest of what was entered up to `last_ms`, oldest first."""
+        head = self._head
+        for places, _ in self._chunks:
+            for place in range(head, len(places), KEY_BYTES):
+                digest = bytes(places[place : place + KEY_BYTES])
+                entered = self._table.get(digest) if digest != _EMPTY else None
+                if entered is None:
+                    continue
+                time_ms = _time_of(entered)
+                if time_ms > last_ms:
+                    return
+                yield time_ms, digest
+            head = 0
+
+    def _empty_place_of(self, digest: bytes) -> None:
+        """Take a known digest out of the order of ages. It mostly is among the oldest."""
+        entered = self._table.get(digest)
+        if entered is None:
+            return
+        time_ms = _time_of(entered)
+        for places, latest_ms in self._chunks:
+            if latest_ms < time_ms:
+                continue
+            place = places.find(digest)
+            while place % KEY_BYTES and place >= 0:
+                place = places.find(digest, place + 1)
+            if place >= 0:
+                places[place : place + KEY_BYTES] = _EMPTY
                 break
-            if self._times.get(key) == time_ms:
-                due.append(place)
-        return due
+        self._trim()
 
     def _trim(self) -> None:
-        queue, times = self._queue, self._times
-        while queue and times.get(queue[0][1]) != queue[0][0]:
-            queue.popleft()
+        """Let go of empty places at the front."""
+        while self._chunks:
+            places = self._chunks[0][0]
+            while self._head < len(places):
+                if places[self._head : self._head + KEY_BYTES] != _EMPTY:
+                    return
+                self._head += KEY_BYTES
+            self._chunks.popleft()
+            self._head = 0
+
+
+class Expired(Struct):
+    """What a tombstone is due for, oldest first: digests of ids and of variants."""
+
+    ids: dict[bytes, None] = field(default_factory=dict)
+    variants: dict[bytes, None] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids) + len(self.variants)
 
 
 class SeenIds:
     """The published ids of one shard, and the variants of them that were refused."""
 
-    __slots__ = (
-        "_digests",
-        "_id_times",
-        "_variant_times",
-        "_variants",
-        "_window_ms",
-        "stream_time_ms",
-    )
+    __slots__ = ("_ids", "_variants", "_window_ms", "stream_time_ms")
 
     def __init__(self, window_ms: int) -> None:
         """Start empty. `window_ms` 0: nothing ever expires, and no times are kept."""
         self.stream_time_ms = 0
         self._window_ms = window_ms
-        self._digests: dict[str, bytes] = {}
-        self._variants: set[Variant] = set()
-        self._id_times = _Ages[str]()
-        self._variant_times = _Ages[Variant]()
+        self._ids = _TimedDigests(DIGEST_BYTES, window_ms)
+        self._variants = _TimedDigests(0, window_ms)
 
     def __len__(self) -> int:
         """Return how many ids are held, expired ones without a tombstone included."""
-        return len(self._digests)
+        return len(self._ids)
 
-    def lookup(self, checkpoint_id: str, stream_time_ms: int) -> bytes | None:
-        """Return the digest of the content that was published, unless it has expired."""
-        digest = self._digests.get(checkpoint_id)
-        if digest is None or not self._window_ms:
-            return digest
-        return None if self._is_past(self._id_times.of(checkpoint_id), stream_time_ms) else digest
+    def lookup(self, digest: bytes, time_ms: int) -> bytes | None:
+        """Return the digest of the content that was published under the id of this digest.
 
-    def has_variant(self, checkpoint_id: str, digest: bytes, stream_time_ms: int) -> bool:
-        """Tell whether this content of the id already is a dead letter."""
-        variant = (checkpoint_id, digest)
-        if variant not in self._variants:
-            return False
-        return not (
-            self._window_ms and self._is_past(self._variant_times.of(variant), stream_time_ms)
-        )
+        None when there is none, or when a record of `time_ms` is a window later.
+        """
+        return self._ids.get(digest, time_ms)
 
-    def remember(self, checkpoint_id: str, digest: bytes, stream_time_ms: int) -> None:
+    def has_variant(self, digest: bytes, time_ms: int) -> bool:
+        """Tell whether this content of this id already is a dead letter."""
+        return self._variants.get(digest, time_ms) is not None
+
+    def remember(self, digest: bytes, content: bytes, stream_time_ms: int) -> None:
         """Take in a published id. Calls come in the order of stream time."""
-        self._digests[checkpoint_id] = digest
-        if self._window_ms:
-            self._id_times.put(checkpoint_id, stream_time_ms)
+        self._ids.put(digest, content, stream_time_ms)
 
-    def remember_variant(self, checkpoint_id: str, digest: bytes, stream_time_ms: int) -> None:
+    def remember_all(
+        self, digests: list[bytes], contents: list[bytes], stream_times_ms: list[int]
+    ) -> None:
+        """Take in many published ids, for a restore."""
+        self._ids.put_all(digests, contents, stream_times_ms)
+
+    def remember_variant(self, digest: bytes, stream_time_ms: int) -> None:
         """Take in a refused variant. Calls come in the order of stream time."""
-        self._variants.add((checkpoint_id, digest))
-        if self._window_ms:
-            self._variant_times.put((checkpoint_id, digest), stream_time_ms)
+        self._variants.put(digest, b"", stream_time_ms)
 
-    def forget(self, checkpoint_id: str) -> None:
+    def forget(self, digest: bytes) -> None:
         """Drop an id; an unknown one is no error."""
-        self._digests.pop(checkpoint_id, None)
-        self._id_times.drop(checkpoint_id)
+        self._ids.drop(digest)
 
-    def forget_variant(self, checkpoint_id: str, digest: bytes) -> None:
+    def forget_variant(self, digest: bytes) -> None:
         """Drop a variant; an unknown one is no error."""
-        self._variants.discard((checkpoint_id, digest))
-        self._variant_times.drop((checkpoint_id, digest))
+        self._variants.drop(digest)
 
-    def expired(self, stream_time_ms: int, limit: int) -> list[SeenKey]:
-        """Return what a tombstone is due for, oldest first, at most `limit`; nothing changes."""
+    def expired(self, watermark_ms: int, limit: int) -> Expired:
+        """Return what a tombstone is due for, oldest first, at most `limit`; nothing changes.
+
+        `watermark_ms`: no record that is still to come is older than this.
+        """
+        expired = Expired()
         if not self._window_ms:
-            return []
-        last_ms = stream_time_ms - self._window_ms
-        due: list[tuple[int, SeenKey]] = [
-            *self._id_times.until(last_ms, limit),
-            *self._variant_times.until(last_ms, limit),
-        ]
-        due.sort(key=_time)
-        return [key for _, key in due[:limit]]
+            return expired
+        last_ms = watermark_ms - self._window_ms
+        ids = ((time_ms, digest, expired.ids) for time_ms, digest in self._ids.until(last_ms))
+        variants = (
+            (time_ms, digest, expired.variants) for time_ms, digest in self._variants.until(last_ms)
+        )
+        for _, digest, kind in islice(merge(ids, variants, key=_time), limit):
+            kind[digest] = None
+        return expired
 
-    def is_expired(self, inserted_ms: int, stream_time_ms: int) -> bool:
-        """Tell whether what was inserted at `inserted_ms` is outside the window."""
-        return bool(self._window_ms) and self._is_past(inserted_ms, stream_time_ms)
+    def is_expired(self, entered_ms: int, time_ms: int) -> bool:
+        """Tell whether a record of `time_ms` lies outside the window of what was entered then."""
+        return bool(self._window_ms) and time_ms - entered_ms >= self._window_ms
 
-    def _is_past(self, inserted_ms: int, stream_time_ms: int) -> bool:
-        return stream_time_ms - inserted_ms >= self._window_ms
+
+def _time_of(entered: bytes) -> int:
+    return int.from_bytes(entered[-_TIME_BYTES:], "big", signed=True)

@@ -12,7 +12,7 @@ from msgspec import Struct, field
 
 from consumer.pipeline.codec import Decoded, decode
 from consumer.pipeline.dead_letter import dead_letter
-from consumer.pipeline.dedup import SeenIds, SeenKey, Variant
+from consumer.pipeline.dedup import Expired, SeenIds, id_digest, variant_digest
 from consumer.pipeline.enrich import enrich, ready_headers, trace_headers
 from consumer.pipeline.forward import forward, misdirected, strip_origin
 from consumer.pipeline.home import home
@@ -30,13 +30,14 @@ from consumer.pipeline.records import (
     SourceBatch,
     SourceRecord,
     Stage,
+    VariantEntry,
 )
 from consumer.pipeline.size import batch_bytes, room_beside
 from schemas.ready_event import Origin
 
 _QUOTED_CHARS: Final = 80
 MAX_ID_CHARS: Final = 32_768
-"""An id is a key of the changelog too, whose records must fit whatever the other topics take."""
+"""An id stands in the changelog too, whose records must fit whatever the other topics take."""
 
 
 class Decision(Struct):
@@ -45,10 +46,11 @@ class Decision(Struct):
     ready: list[ReadyRecord] = field(default_factory=list)
     forwards: list[ForwardRecord] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
-    entries: dict[str, IdEntry] = field(default_factory=dict)
-    variants: dict[Variant, int] = field(default_factory=dict)
-    """Stream time by refused variant."""
-    expired: dict[SeenKey, None] = field(default_factory=dict)
+    entries: dict[bytes, IdEntry] = field(default_factory=dict)
+    """By the digest of the id."""
+    variants: dict[bytes, VariantEntry] = field(default_factory=dict)
+    """By the digest of id and content."""
+    expired: Expired = field(default_factory=Expired)
     """Tombstones, oldest first; never of a key that the decision itself enters."""
     stream_time_ms: int = 0
     counts: Counts = field(default_factory=Counts)
@@ -88,7 +90,7 @@ def process(
     topic, partition, records, forwarded = batch
     shard, shards = settings.shard, settings.shards
     bench = _bench(settings, seen, decision)
-    stream_time_ms = max(decision.stream_time_ms, seen.stream_time_ms)
+    decision.stream_time_ms = max(decision.stream_time_ms, seen.stream_time_ms)
     ready_before, forwards_before = len(decision.ready), len(decision.forwards)
 
     for record in records:
@@ -97,12 +99,15 @@ def process(
         try:
             if forwarded:
                 headers, origin = strip_origin(headers)
-            if origin.timestamp_ms > stream_time_ms:
-                stream_time_ms = max(stream_time_ms, min(origin.timestamp_ms, ceiling_ms))
+            time_ms = min(origin.timestamp_ms, ceiling_ms)
+            if time_ms > decision.stream_time_ms:
+                decision.stream_time_ms = time_ms
+            elif time_ms < 0:  # a record without a timestamp is as new as it can be
+                time_ms = decision.stream_time_ms
             decoded = decode(record.value, headers)
             home_shard = home(decoded.id, shards)
             if home_shard == shard:
-                _settle(bench, decoded, origin, headers, stream_time_ms)
+                _settle(bench, decoded, origin, headers, time_ms)
             elif forwarded:
                 headers = record.headers
                 origin = Origin(topic, partition, record.offset, record.timestamp)
@@ -114,32 +119,33 @@ def process(
         except Exception as error:  # noqa: BLE001 - no record may ever stop a shard
             _bury(bench, _unexpected(error), origin, record, headers)
 
-    decision.stream_time_ms = stream_time_ms
     counts = decision.counts
     counts.consumed += len(records)
     counts.published += len(decision.ready) - ready_before
     counts.forwarded += len(decision.forwards) - forwards_before
 
 
-def expire(seen: SeenIds, decision: Decision, limit: int) -> None:
-    """Add at most `limit` tombstones for what has left the window."""
-    stream_time_ms = max(decision.stream_time_ms, seen.stream_time_ms)
-    for key in seen.expired(stream_time_ms, limit):
-        if key not in decision.entries and key not in decision.variants:
-            decision.expired[key] = None
+def expire(seen: SeenIds, decision: Decision, watermark_ms: int, limit: int) -> None:
+    """Add at most `limit` tombstones for what no record from `watermark_ms` on can find."""
+    due = seen.expired(watermark_ms, limit)
+    for digest in due.ids:
+        if digest not in decision.entries:
+            decision.expired.ids[digest] = None
+    for digest in due.variants:
+        if digest not in decision.variants:
+            decision.expired.variants[digest] = None
 
 
 def apply(seen: SeenIds, decision: Decision) -> None:
     """Make the memory follow a decision that was committed."""
-    for key in decision.expired:
-        if isinstance(key, str):
-            seen.forget(key)
-        else:
-            seen.forget_variant(*key)
-    for checkpoint_id, entry in decision.entries.items():
-        seen.remember(checkpoint_id, entry.digest, entry.stream_time_ms)
-    for (checkpoint_id, digest), stream_time_ms in decision.variants.items():
-        seen.remember_variant(checkpoint_id, digest, stream_time_ms)
+    for digest in decision.expired.ids:
+        seen.forget(digest)
+    for digest in decision.expired.variants:
+        seen.forget_variant(digest)
+    for digest, entry in decision.entries.items():
+        seen.remember(digest, entry.digest, entry.stream_time_ms)
+    for digest, variant in decision.variants.items():
+        seen.remember_variant(digest, variant.stream_time_ms)
     seen.stream_time_ms = max(seen.stream_time_ms, decision.stream_time_ms)
 
 
@@ -151,21 +157,22 @@ def _bench(settings: ShardSettings, seen: SeenIds, decision: Decision) -> _Bench
 
 
 def _settle(
-    bench: _Bench, decoded: Decoded, origin: Origin, headers: Headers, stream_time_ms: int
+    bench: _Bench, decoded: Decoded, origin: Origin, headers: Headers, time_ms: int
 ) -> None:
     """Publish a checkpoint whose home is here, unless its id is seen."""
     checkpoint_id = decoded.id
+    digest = id_digest(checkpoint_id)
     decision = bench.decision
     entries = decision.entries
-    entry = entries.get(checkpoint_id)
+    entry = entries.get(digest)
     if entry is None:
-        published = bench.seen.lookup(checkpoint_id, stream_time_ms)
-    elif bench.seen.is_expired(entry.stream_time_ms, stream_time_ms):
+        published = bench.seen.lookup(digest, time_ms)
+    elif bench.seen.is_expired(entry.stream_time_ms, time_ms):
         published = None
     else:
         published = entry.digest
     if published is not None:
-        _repeat(bench, decoded, published, stream_time_ms)
+        _repeat(bench, decoded, digest, published, time_ms)
         return
     if len(checkpoint_id) > MAX_ID_CHARS:
         message = f"the id has {len(checkpoint_id)} characters, at most {MAX_ID_CHARS} are taken"
@@ -183,22 +190,24 @@ def _settle(
         )
     decision.ready.append(event)
     if entry is not None:  # published again after its window: entries stay in the order of time
-        del entries[checkpoint_id]
-    entries[checkpoint_id] = IdEntry(decoded.digest, origin, stream_time_ms)
-    if decision.expired:
-        decision.expired.pop(checkpoint_id, None)
+        del entries[digest]
+    entries[digest] = IdEntry(checkpoint_id, decoded.digest, origin, decision.stream_time_ms)
+    decision.expired.ids.pop(digest, None)
 
 
-def _repeat(bench: _Bench, decoded: Decoded, published: bytes, stream_time_ms: int) -> None:
+def _repeat(bench: _Bench, decoded: Decoded, digest: bytes, published: bytes, time_ms: int) -> None:
     """Drop a duplicate; refuse other content under a published id, each content once."""
     decision = bench.decision
-    if decoded.digest == published or _is_refused(bench, decoded, stream_time_ms):
+    if decoded.digest == published:
         decision.counts.duplicates += 1
         return
-    variant = (decoded.id, decoded.digest)
+    variant = variant_digest(digest, decoded.digest)
+    if _is_refused(bench, variant, time_ms):
+        decision.counts.duplicates += 1
+        return
     decision.variants.pop(variant, None)
-    decision.variants[variant] = stream_time_ms
-    decision.expired.pop(variant, None)
+    decision.variants[variant] = VariantEntry(decoded.id, decoded.digest, decision.stream_time_ms)
+    decision.expired.variants.pop(variant, None)
     message = (
         f"id {decoded.id[:_QUOTED_CHARS]!r} was published with other content: "
         f"digest {published.hex()}, this record has {decoded.digest.hex()}"
@@ -208,12 +217,11 @@ def _repeat(bench: _Bench, decoded: Decoded, published: bytes, stream_time_ms: i
     )
 
 
-def _is_refused(bench: _Bench, decoded: Decoded, stream_time_ms: int) -> bool:
-    seen = bench.seen
-    refused_ms = bench.decision.variants.get((decoded.id, decoded.digest))
-    if refused_ms is None:
-        return seen.has_variant(decoded.id, decoded.digest, stream_time_ms)
-    return not seen.is_expired(refused_ms, stream_time_ms)
+def _is_refused(bench: _Bench, variant: bytes, time_ms: int) -> bool:
+    refused = bench.decision.variants.get(variant)
+    if refused is None:
+        return bench.seen.has_variant(variant, time_ms)
+    return not bench.seen.is_expired(refused.stream_time_ms, time_ms)
 
 
 def _forward(

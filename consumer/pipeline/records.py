@@ -113,10 +113,19 @@ class DeadLetter(Struct, frozen=True, gc=False):
 
 
 class IdEntry(Struct, frozen=True, gc=False):
-    """What the changelog keeps of a published id."""
+    """What the changelog keeps of a published id; `digest` is that of its content."""
 
+    id: str
     digest: bytes
     origin: Origin
+    stream_time_ms: int
+
+
+class VariantEntry(Struct, frozen=True, gc=False):
+    """What the changelog keeps of a refused content of a published id."""
+
+    id: str
+    digest: bytes
     stream_time_ms: int
 
 

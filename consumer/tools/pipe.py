@@ -84,7 +84,7 @@ def pipe(
             continue
         decision = Decision()
         process(settings, seen, batch, decision, _NO_CEILING_MS)
-        expire(seen, decision, _TOMBSTONES_PER_RECORD)
+        expire(seen, decision, decision.stream_time_ms, _TOMBSTONES_PER_RECORD)
         apply(seen, decision)
         write(msgspec.json.encode(_answer(decision)) + b"\n")
     return exit_code

@@ -7,6 +7,7 @@ from consumer.engine.changelog import ShardState
 from consumer.engine.kafka import TopicPartition
 from consumer.engine.progress import Progress, Witness
 from consumer.engine.transaction import Positions, apply_to_memory, changelog_records
+from consumer.pipeline.dedup import id_digest
 from consumer.pipeline.process import Decision, expire, process
 from tests.builders import (
     NO_CEILING_MS,
@@ -41,7 +42,7 @@ def test_restored_state_equals_live_state(
             sources.append(record(value, offset=offset, timestamp_ms=time_ms))
             offset += 1
         process(shard_settings(), live.seen, batch(*sources), decision, NO_CEILING_MS)
-        expire(live.seen, decision, limit)
+        expire(live.seen, decision, decision.stream_time_ms, limit)
         progress: Positions = {}
         if sources:
             witness = Witness.of(sources[-1])
@@ -51,8 +52,7 @@ def test_restored_state_equals_live_state(
         apply_to_memory(live, decision, progress)
     for changelog in (written, compacted(written)):
         restored = ShardState(window_ms)
-        for entry in changelog:
-            restored.load(entry)
+        restored.load(changelog)
         assert observed(restored) == observed(live)
 
 
@@ -69,7 +69,7 @@ def observed(state: ShardState) -> object:
     return (
         now,
         len(seen),
-        [[seen.lookup(name, now + ahead) for ahead in (0, 5, 20)] for name in IDS],
+        [[seen.lookup(id_digest(name), now + ahead) for ahead in (0, 5, 20)] for name in IDS],
         [seen.expired(now + ahead, 100) for ahead in (0, 5, 20)],
         state.progress,
     )

@@ -4,7 +4,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from consumer.pipeline.dedup import SeenIds, SeenKey
+from consumer.pipeline.dedup import SeenIds, id_digest, variant_digest
 from consumer.pipeline.process import Decision, apply, expire, process
 from consumer.pipeline.records import Reason
 from tests.builders import NO_CEILING_MS, Record, batch, checkpoint, record, shard_settings
@@ -12,8 +12,9 @@ from tests.builders import NO_CEILING_MS, Record, batch, checkpoint, record, sha
 IDS = ("a", "b", "c")
 CONTENTS = (0, 1, 2)
 WINDOW_MS = 100
+OLDEST_MS = 60
 Fate = str
-Logged = tuple[str, SeenKey, bytes | None, int]
+Logged = tuple[str, bytes, bytes | None, int]
 
 
 class PlainShard:
@@ -32,19 +33,19 @@ class PlainShard:
         other.published, other.refused = dict(self.published), dict(self.refused)
         return other
 
-    def is_live(self, since_ms: int) -> bool:
-        """Tell whether what happened then is still within the window."""
-        return not self.window_ms or self.now_ms - since_ms < self.window_ms
+    def is_live(self, since_ms: int, time_ms: int) -> bool:
+        """Tell whether a record of this time is within the window of what happened then."""
+        return not self.window_ms or time_ms - since_ms < self.window_ms
 
     def take(self, name: str, content: int, time_ms: int) -> Fate:
         """Return the fate of a record."""
         self.now_ms = max(self.now_ms, time_ms)
         known = self.published.get(name)
-        if known is None or not self.is_live(known[1]):
+        if known is None or not self.is_live(known[1], time_ms):
             self.published[name] = (content, self.now_ms)
             return "published"
         refused_ms = self.refused.get((name, content))
-        if content == known[0] or (refused_ms is not None and self.is_live(refused_ms)):
+        if content == known[0] or (refused_ms is not None and self.is_live(refused_ms, time_ms)):
             return "duplicate"
         self.refused[name, content] = self.now_ms
         return "conflicting"
@@ -74,7 +75,9 @@ class DedupMachine(RuleBasedStateMachine):
     @rule(
         chunks=st.lists(
             st.lists(
-                st.tuples(st.sampled_from(IDS), st.sampled_from(CONTENTS), st.integers(-60, 60)),
+                st.tuples(
+                    st.sampled_from(IDS), st.sampled_from(CONTENTS), st.integers(-OLDEST_MS, 60)
+                ),
                 max_size=6,
             ),
             max_size=3,
@@ -94,21 +97,21 @@ class DedupMachine(RuleBasedStateMachine):
 
     @rule(limit=st.integers(0, 4))
     def expire(self, limit: int) -> None:
-        """Add tombstones at any moment."""
+        """Add tombstones at any moment; records of more than 60 ms ago do not come any more."""
         before = len(self.decision.expired)
-        expire(self.seen, self.decision, limit)
+        expire(self.seen, self.decision, self.planned.now_ms - OLDEST_MS, limit)
         assert len(self.decision.expired) <= before + limit
 
     @rule()
     def commit(self) -> None:
         """Make the transaction visible; the log gets what the changelog would."""
         decision = self.decision
-        for name, entry in decision.entries.items():
-            self.log.append(("id", name, entry.digest, entry.stream_time_ms))
-        for variant, time_ms in decision.variants.items():
-            self.log.append(("variant", variant, b"", time_ms))
-        for key in decision.expired:
-            self.log.append(("id" if isinstance(key, str) else "variant", key, None, 0))
+        for digest, entry in decision.entries.items():
+            self.log.append(("id", digest, entry.digest, entry.stream_time_ms))
+        for digest, variant in decision.variants.items():
+            self.log.append(("variant", digest, b"", variant.stream_time_ms))
+        self.log += [("id", digest, None, 0) for digest in decision.expired.ids]
+        self.log += [("variant", digest, None, 0) for digest in decision.expired.variants]
         self.stream_time_ms = max(self.stream_time_ms, decision.stream_time_ms)
         apply(self.seen, decision)
         self.plain = self.planned
@@ -142,35 +145,33 @@ class DedupMachine(RuleBasedStateMachine):
         restored = self.restored()
         assert restored.stream_time_ms == self.seen.stream_time_ms
         assert len(restored) == len(self.seen)
-        digests = {digest for kind, _, digest, _ in self.log if kind == "id" and digest}
-        digests |= {key[1] for _, key, _, _ in self.log if not isinstance(key, str)}
-        for now_ms in (self.stream_time_ms + ahead for ahead in (0, 30, WINDOW_MS, 10**6)):
+        contents = {content for kind, _, content, _ in self.log if kind == "id" and content}
+        for now_ms in (self.stream_time_ms + ahead for ahead in (-30, 0, 30, WINDOW_MS, 10**6)):
             assert restored.expired(now_ms, 100) == self.seen.expired(now_ms, 100)
-            for name in IDS:
-                assert restored.lookup(name, now_ms) == self.seen.lookup(name, now_ms)
-                for digest in digests:
-                    live = self.seen.has_variant(name, digest, now_ms)
-                    assert restored.has_variant(name, digest, now_ms) == live
+            for digest in map(id_digest, IDS):
+                assert restored.lookup(digest, now_ms) == self.seen.lookup(digest, now_ms)
+                for variant in (variant_digest(digest, content) for content in contents):
+                    live = self.seen.has_variant(variant, now_ms)
+                    assert restored.has_variant(variant, now_ms) == live
 
     @invariant()
     def nothing_is_both_entered_and_deleted(self) -> None:
         """Give a key one entry in a transaction: the order of its records cannot matter."""
-        assert not set(self.decision.expired) & set(self.decision.entries)
-        assert not set(self.decision.expired) & set(self.decision.variants)
+        assert not self.decision.expired.ids.keys() & self.decision.entries.keys()
+        assert not self.decision.expired.variants.keys() & self.decision.variants.keys()
 
     def restored(self) -> SeenIds:
         """Return a memory rebuilt from the log."""
         seen = SeenIds(self.window_ms)
-        for _, key, digest, time_ms in self.log:
-            if isinstance(key, str):
-                if digest is None:
-                    seen.forget(key)
-                else:
-                    seen.remember(key, digest, time_ms)
-            elif digest is None:
-                seen.forget_variant(*key)
+        for kind, digest, content, time_ms in self.log:
+            if kind == "id" and content is not None:
+                seen.remember(digest, content, time_ms)
+            elif kind == "id":
+                seen.forget(digest)
+            elif content is not None:
+                seen.remember_variant(digest, time_ms)
             else:
-                seen.remember_variant(*key, time_ms)
+                seen.forget_variant(digest)
         seen.stream_time_ms = self.stream_time_ms
         return seen
 

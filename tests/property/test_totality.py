@@ -43,7 +43,7 @@ def test_each_record_is_accounted_for_once(  # noqa: PLR0913 - independent dimen
     )
     seen = SeenIds(window_ms)
     decision = decide(batch(*sources, forwarded=forwarded), seen=seen, settings=settings)
-    expire(seen, decision, 3)
+    expire(seen, decision, decision.stream_time_ms, 3)
     counts = decision.counts
     assert counts.consumed == len(sources)
     assert counts.consumed == (
@@ -53,4 +53,6 @@ def test_each_record_is_accounted_for_once(  # noqa: PLR0913 - independent dimen
     assert counts.forwarded == len(decision.forwards)
     assert sum(counts.dead_letters.values()) == len(decision.dead_letters)
     assert not (forwarded and decision.forwards)
-    assert {event.id for event in decision.ready} == set(decision.entries)
+    assert {event.id for event in decision.ready} == {
+        entry.id for entry in decision.entries.values()
+    }

@@ -7,45 +7,47 @@ from consumer.engine.changelog import Meta, ShardState
 from consumer.engine.kafka import TopicPartition
 from consumer.engine.progress import Progress, Witness
 from consumer.errors import StateCorrupted
-from consumer.pipeline.records import IdEntry
+from consumer.pipeline.dedup import id_digest, variant_digest
+from consumer.pipeline.records import IdEntry, VariantEntry
 from schemas.ready_event import Origin
 from tests.builders import Record
 
 DIGEST = bytes(range(16))
-ENTRY = IdEntry(DIGEST, Origin("in", 3, 2**40, 1_721_764_900_000), 1_721_764_900_001)
-META = Meta(1, "group", 0, 6, "cluster", ["in"], "out")
+KEY = id_digest("ftckpt_ä")
+VARIANT_KEY = variant_digest(KEY, DIGEST)
+VARIANT = VariantEntry("ftckpt_ä", DIGEST, 5)
+ENTRY = IdEntry("ftckpt_ä", DIGEST, Origin("in", 3, 2**40, 1_721_764_900_000), 1_721_764_900_001)
+META = Meta(2, "group", 0, 6, "cluster", ["in"], "out")
 
 
 def load(state: ShardState, key: bytes | None, value: bytes | None) -> None:
     """Load one record."""
-    state.load(Record(0, 0, key, value, []))
+    state.load([Record(7, 0, key, value, [])])
 
 
 def test_id_entry_comes_back() -> None:
-    """An id is known again after a restore, with its digest."""
+    """An id is known again after a restore, with the digest of its content."""
     state = ShardState(0)
-    load(state, *changelog.id_record("ftckpt_ä", ENTRY))
-    assert state.seen.lookup("ftckpt_ä", 0) == DIGEST
+    load(state, *changelog.id_record(KEY, ENTRY))
+    assert state.seen.lookup(KEY, 0) == DIGEST
 
 
-def test_id_entry_keeps_its_origin() -> None:
-    """The origin stands in the entry: an exact replay needs it."""
-    _, value = changelog.id_record("a", ENTRY)
-    *fixed, partition, offset, timestamp_ms = changelog.ID_ENTRY.unpack_from(value)
-    assert fixed == [1, DIGEST, ENTRY.stream_time_ms]
-    topic = value[changelog.ID_ENTRY.size :].decode()
-    assert Origin(topic, partition, offset, timestamp_ms) == ENTRY.origin
+def test_id_entry_keeps_id_and_origin() -> None:
+    """The entry says which id it is and which record was published: an exact replay needs it."""
+    _, value = changelog.id_record(KEY, ENTRY)
+    assert changelog.read_id_entry(value) == ENTRY
 
 
 def test_tombstones_forget() -> None:
     """A null value takes an id and a variant away."""
     state = ShardState(0)
-    load(state, *changelog.id_record("a", ENTRY))
-    load(state, *changelog.variant_record("a", DIGEST, 5))
-    load(state, changelog.id_key("a"), None)
-    load(state, changelog.variant_key("a", DIGEST), None)
-    assert state.seen.lookup("a", 0) is None
-    assert not state.seen.has_variant("a", DIGEST, 0)
+    load(state, *changelog.id_record(KEY, ENTRY))
+    load(state, *changelog.variant_record(VARIANT_KEY, VARIANT))
+    assert state.seen.has_variant(VARIANT_KEY, 0)
+    load(state, changelog.id_key(KEY), None)
+    load(state, changelog.variant_key(VARIANT_KEY), None)
+    assert state.seen.lookup(KEY, 0) is None
+    assert not state.seen.has_variant(VARIANT_KEY, 0)
 
 
 def test_progress_and_meta_come_back() -> None:
@@ -60,14 +62,10 @@ def test_progress_and_meta_come_back() -> None:
     assert state.seen.stream_time_ms == 77
 
 
-def test_an_id_cannot_pose_as_anything_else() -> None:
-    """Prefixes keep ids and the rest apart, whatever an id says."""
-    state = ShardState(0)
-    for hostile in ("m:", "p:in/0", "f:", "v:" + "x" * 16):
-        load(state, *changelog.id_record(hostile, ENTRY))
-    assert state.meta is None
-    assert not state.progress
-    assert len(state.seen) == 4
+def test_a_record_that_cannot_be_read_is_named_by_its_offset() -> None:
+    """The message says where the changelog is broken."""
+    with pytest.raises(StateCorrupted, match="offset 7"):
+        load(ShardState(0), b"x:other", b"")
 
 
 @pytest.mark.parametrize(
@@ -75,14 +73,16 @@ def test_an_id_cannot_pose_as_anything_else() -> None:
     [
         (b"x:other", b""),
         (None, b"no key"),
-        (b"i:a", b"short"),
-        (b"i:\xff", changelog.id_record("a", ENTRY)[1]),
-        (b"i:a", b"\x02" + changelog.id_record("a", ENTRY)[1][1:]),
-        (b"v:" + DIGEST + b"a", b"\x02" + bytes(8)),
+        (b"i:" + KEY, b"short"),
+        (b"i:an id of the first format", changelog.id_record(KEY, ENTRY)[1]),
+        (b"i:an id of the first format", None),
+        (b"i:" + KEY, b"\x03" + changelog.id_record(KEY, ENTRY)[1][1:]),
+        (b"v:" + VARIANT_KEY, b"\x03" + changelog.variant_record(VARIANT_KEY, VARIANT)[1][1:]),
+        (b"v:" + VARIANT_KEY + b"more", None),
         (b"p:in/0", b"{}"),
         (b"p:in/zero", changelog.progress_record("in", 0, Progress(1, 1))[1]),
-        (b"m:", b'{"version":2}'),
-        (b"m:", changelog.meta_record(Meta(2, "g", 0, 1, "c", [], "o"))[1]),
+        (b"m:", b'{"version":3}'),
+        (b"m:", changelog.meta_record(Meta(3, "g", 0, 1, "c", [], "o"))[1]),
         (b"m:", None),
     ],
 )

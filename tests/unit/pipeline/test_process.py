@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from consumer.pipeline import process as process_module
-from consumer.pipeline.dedup import SeenIds
+from consumer.pipeline.dedup import SeenIds, id_digest
 from consumer.pipeline.forward import ORIGIN_HEADER
 from consumer.pipeline.home import home
 from consumer.pipeline.process import MAX_ID_CHARS, Decision, apply, expire, process
@@ -50,8 +50,9 @@ def test_a_new_id_is_published_and_entered() -> None:
     origin = Origin(TOPIC, 4, 7, TIMESTAMP_MS)
     [event] = decision.ready
     assert event.origin == origin
-    assert decision.entries[event.id].origin == origin
-    assert decision.entries[event.id].stream_time_ms == decision.stream_time_ms == TIMESTAMP_MS
+    assert decision.entries[id_digest(event.id)].origin == origin
+    entry = decision.entries[id_digest(event.id)]
+    assert entry.stream_time_ms == decision.stream_time_ms == TIMESTAMP_MS
     assert decision.needs_commit
 
 
@@ -145,7 +146,10 @@ def test_any_other_exception_is_an_internal_error(monkeypatch: pytest.MonkeyPatc
         patched.setattr(process_module, "enrich", fail)
         process(shard_settings(), SeenIds(0), batch(record(checkpoint(id="b"))), decision, 0)
     process(shard_settings(), SeenIds(0), batch(record(checkpoint(id="c"))), decision, 0)
-    assert list(decision.entries) == ["ftckpt_qtZ5Gyk4BLq1SfLFWp3RtO3P", "c"]
+    assert [entry.id for entry in decision.entries.values()] == [
+        "ftckpt_qtZ5Gyk4BLq1SfLFWp3RtO3P",
+        "c",
+    ]
     assert reasons(decision) == [Reason.INTERNAL_ERROR]
     assert decision.dead_letters[0].message.startswith("ZeroDivisionError: boom")
     assert len(decision.dead_letters[0].message) == 500
@@ -226,12 +230,22 @@ def test_a_forward_that_does_not_fit_is_a_dead_letter() -> None:
     assert decision.counts.forwarded == 0
 
 
-def test_an_id_expires_by_stream_time() -> None:
+def test_an_id_expires_by_the_time_of_the_next_record() -> None:
     """After the window the id is published again, even within one decision."""
     seen = SeenIds(10_000)
     decision = decide(batch(at(0), at(9), at(10)), seen=seen)
     assert (decision.counts.published, decision.counts.duplicates) == (2, 1)
     assert [entry.stream_time_ms for entry in decision.entries.values()] == [TIMESTAMP_MS + 10_000]
+
+
+def test_a_record_of_a_backlog_finds_what_is_newer_than_itself() -> None:
+    """Time that runs ahead in one partition expires nothing for the records of another."""
+    decision = decide(
+        batch(at(0), at(1000, id="other")),
+        batch(at(9)),
+        seen=SeenIds(10_000),
+    )
+    assert (decision.counts.published, decision.counts.duplicates) == (2, 1)
 
 
 def test_entries_stay_in_the_order_of_time() -> None:
@@ -244,8 +258,8 @@ def test_entries_stay_in_the_order_of_time() -> None:
         ),
         seen=SeenIds(10_000),
     )
-    assert list(again.entries) == ["b", "a"]
-    assert [name for name, _ in again.variants] == ["b", "a"]
+    assert [entry.id for entry in again.entries.values()] == ["b", "a"]
+    assert [variant.id for variant in again.variants.values()] == ["b", "a"]
 
 
 def test_stream_time_never_goes_back_and_is_clamped() -> None:
@@ -266,13 +280,13 @@ def test_tombstones_are_bounded_and_spare_the_decisions_own_entries() -> None:
     seen = SeenIds(10_000)
     apply(seen, decide(batch(*(at(n, id=f"id-{n}") for n in range(5))), seen=seen))
     decision = decide(batch(at(100, id="id-0")), seen=seen)
-    expire(seen, decision, 3)
-    assert list(decision.expired) == ["id-1", "id-2"]
+    expire(seen, decision, decision.stream_time_ms, 3)
+    assert list(decision.expired.ids) == [id_digest("id-1"), id_digest("id-2")]
     apply(seen, decision)
     assert len(seen) == 3
     later = Decision()
-    expire(seen, later, 10)
-    assert list(later.expired) == ["id-3", "id-4"]
+    expire(seen, later, seen.stream_time_ms, 10)
+    assert list(later.expired.ids) == [id_digest("id-3"), id_digest("id-4")]
 
 
 def test_what_is_published_after_its_tombstone_loses_the_tombstone() -> None:
@@ -280,7 +294,7 @@ def test_what_is_published_after_its_tombstone_loses_the_tombstone() -> None:
     seen = SeenIds(10_000)
     apply(seen, decide(batch(at(0), at(1, step_number=1)), seen=seen))
     decision = decide(batch(at(100, id="other")), seen=seen)
-    expire(seen, decision, 10)
+    expire(seen, decision, decision.stream_time_ms, 10)
     assert len(decision.expired) == 2
     process(shard_settings(), seen, batch(at(101), at(102, step_number=1)), decision, NO_CEILING_MS)
     assert not decision.expired
@@ -302,7 +316,7 @@ def test_values_are_deterministic() -> None:
 
 
 def test_an_id_too_long_for_the_changelog_is_too_large() -> None:
-    """An id is also a key of the changelog, so its length is bounded apart from the event's."""
+    """An id stands in the changelog too, so its length is bounded apart from the event's."""
     fits, too_long = "x" * MAX_ID_CHARS, "x" * (MAX_ID_CHARS + 1)
     decision = decide(batch(record(checkpoint(id=fits)), record(checkpoint(id=too_long), offset=1)))
     assert [ready.id for ready in decision.ready] == [fits]
