@@ -49,6 +49,11 @@ kafka-stop: venv ## Stop it
 bench: venv java ## Measure latency and throughput on a local Kafka
 	@$(BIN)/python -m bench $(ARGS)
 
+.PHONY: fuzz
+fuzz: venv ## Judge a million mutants by an oracle (ARGS="--payloads 50000 --seed 7"), then search guided by coverage
+	@$(BIN)/python -m tests.fuzz $(or $(ARGS),--payloads 1000000 --seed 1)
+	@$(BIN)/python -m tests.fuzz.guided --seconds 60
+
 .PHONY: venv
 venv: .venv/complete ## Make the virtual environment in .venv
 

@@ -1,7 +1,13 @@
-"""Latency at rest, throughput and restore of one process, on a local Kafka: ``make bench``.
+"""Measures the service on a local Kafka: ``make bench``, ``make bench ARGS="restore recovery"``.
 
-Prints one JSON object per measurement. Machines are noisy: compare within one run, and look at
-``events_per_cpu_second`` where wall time depends on what else the machine does.
+latency      at rest, and of a bare transaction beside it
+throughput   of one process on a backlog, and of the pipeline alone
+restore      ids per second of a start, and memory per id
+recovery     how long subscribers wait when a process dies, restarts or joins (six minutes)
+
+All but the last print one JSON object per measurement, that one a table. Machines are noisy:
+compare within one run, and look at ``events_per_cpu_second`` where wall time depends on what else
+the machine does.
 """
 
 import argparse
@@ -12,6 +18,7 @@ import msgspec
 
 from bench.decide import measure_decide
 from bench.latency import measure_bare_transaction, measure_latency
+from bench.recovery import HEAD, measure_recovery, table
 from bench.restore import measure_restore
 from bench.service import BenchService
 from bench.throughput import measure_throughput
@@ -22,46 +29,80 @@ MAX_DECIDE_EVENTS = 50_000
 
 def main() -> None:
     """Run the measurements that were asked for."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument(
-        "--only", choices=["latency", "throughput", "restore"], help="just this one"
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("what", nargs="*", help="default: latency throughput")
     parser.add_argument("--events", type=int, default=300_000, help="backlog for throughput")
     parser.add_argument("--samples", type=int, default=100, help="single events for latency")
     parser.add_argument(
         "--ids", type=int, nargs="+", default=[1_000_000], help="ids to restore, one run for each"
     )
+    parser.add_argument("--rounds", type=int, default=5, help="how often each recovery")
+    parser.add_argument("--nodes", type=int, default=1, choices=[1, 3], help="brokers")
     options = parser.parse_args()
+    unknown = set(options.what) - MEASUREMENTS.keys()
+    if unknown:
+        parser.error(f"there is no {', '.join(sorted(unknown))}; known: {', '.join(MEASUREMENTS)}")
     external = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
     if external:
         run(external, options)
     else:
-        with LocalKafka() as kafka:
+        with LocalKafka(options.nodes) as kafka:
             run(kafka.bootstrap_servers, options)
 
 
 def run(bootstrap_servers: str, options: argparse.Namespace) -> None:
     """Measure on this broker."""
-    if options.only in {None, "latency"}:
-        with BenchService(bootstrap_servers, "latency") as service:
-            show(measure_bare_transaction(service, samples=options.samples))
-            for spread in (False, True):
-                show(measure_latency(service, samples=options.samples, spread=spread))
-    if options.only in {None, "throughput"}:
-        show(measure_decide(events=min(options.events, MAX_DECIDE_EVENTS)))
+    for what in options.what or DEFAULT:
+        MEASUREMENTS[what](bootstrap_servers, options)
+
+
+def latency(bootstrap_servers: str, options: argparse.Namespace) -> None:
+    """Print latencies at rest."""
+    with BenchService(bootstrap_servers, "latency") as service:
+        show(measure_bare_transaction(service, samples=options.samples))
         for spread in (False, True):
-            name = "throughput-spread" if spread else "throughput-home"
-            with BenchService(bootstrap_servers, name, start=False) as service:
-                show(measure_throughput(service, events=options.events, spread=spread))
-    if options.only in {None, "restore"}:
-        for ids in options.ids:
-            show(measure_restore(bootstrap_servers, ids=ids))
+            show(measure_latency(service, samples=options.samples, spread=spread))
+
+
+def throughput(bootstrap_servers: str, options: argparse.Namespace) -> None:
+    """Print rates on a backlog."""
+    show(measure_decide(events=min(options.events, MAX_DECIDE_EVENTS)))
+    for spread in (False, True):
+        name = "throughput-spread" if spread else "throughput-home"
+        with BenchService(bootstrap_servers, name, start=False) as service:
+            show(measure_throughput(service, events=options.events, spread=spread))
+
+
+def restore(bootstrap_servers: str, options: argparse.Namespace) -> None:
+    """Print rates and sizes of restores."""
+    for ids in options.ids:
+        show(measure_restore(bootstrap_servers, ids=ids))
+
+
+def recovery(bootstrap_servers: str, options: argparse.Namespace) -> None:
+    """Print the table of recoveries, row by row."""
+    print(HEAD, flush=True)
+    for figures in measure_recovery(bootstrap_servers, rounds=options.rounds):
+        print(table(figures), flush=True)
 
 
 def show(figures: dict[str, object]) -> None:
     """Print one measurement."""
     sys.stdout.buffer.write(msgspec.json.encode(figures) + b"\n")
     sys.stdout.buffer.flush()
+
+
+MEASUREMENTS = {
+    "latency": latency,
+    "throughput": throughput,
+    "restore": restore,
+    "recovery": recovery,
+}
+DEFAULT = ("latency", "throughput")
 
 
 if __name__ == "__main__":

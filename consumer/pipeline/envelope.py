@@ -16,6 +16,8 @@ from schemas.ready_event import SPEC_VERSION
 
 _STRUCTURED_PREFIX: Final = "application/cloudevents"
 _STRUCTURED_JSON: Final = "application/cloudevents+json"
+_WHITE_SPACE: Final = " \t"
+_BASE64_GROUP: Final = 4
 _QUOTED_CHARS: Final = 80
 
 
@@ -36,7 +38,8 @@ def unwrap(value: bytes | None, headers: Headers) -> bytes | None:
         elif lowered == "ce_specversion":
             spec_version = content or b""
     if content_type is not None:
-        text = content_type.decode("latin-1").strip().lower()
+        # As bytes: a str would take more than ASCII's for white space and letters.
+        text = content_type.strip().lower().decode("latin-1")
         if text.startswith(_STRUCTURED_PREFIX):
             return _unwrap_structured(value, text)
     if spec_version is not None:
@@ -50,7 +53,7 @@ def is_envelope(document: dict[str, Any]) -> bool:
 
 
 def _unwrap_structured(value: bytes | None, content_type: str) -> bytes:
-    if content_type.partition(";")[0].rstrip() != _STRUCTURED_JSON:
+    if content_type.partition(";")[0].rstrip(_WHITE_SPACE) != _STRUCTURED_JSON:
         shown = content_type[:_QUOTED_CHARS]
         raise invalid(f"content type {shown!r}: of structured CloudEvents only +json is understood")
     if not value:
@@ -66,6 +69,8 @@ def _unwrap_structured(value: bytes | None, content_type: str) -> bytes:
     encoded = document.get("data_base64")
     if not isinstance(encoded, str):
         raise invalid("the CloudEvents envelope has no data")
+    if len(encoded) % _BASE64_GROUP:  # Python takes more padding than there may be
+        raise invalid("data_base64: its length is no multiple of 4")
     try:
         return base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError) as error:

@@ -33,6 +33,14 @@ def test_content_type_in_any_case(name: str, text: bytes) -> None:
     assert decode(json.dumps(envelope(checkpoint())).encode(), [(name, text)]) == BARE
 
 
+def test_white_space_around_the_media_type_is_that_of_ascii() -> None:
+    """A no-break space makes it another media type: the value is then taken as it is."""
+    value = json.dumps(checkpoint()).encode()
+    assert decode(value, [("content-type", b"\xa0application/cloudevents+json")]) == BARE
+    spaced: Header = ("content-type", b" application/cloudevents+json\t")
+    assert decode(json.dumps(envelope(checkpoint())).encode(), [spaced]) == BARE
+
+
 def test_binary_mode() -> None:
     """With attributes in headers the value is the checkpoint itself."""
     headers: list[Header] = [("ce_specversion", b"1.0"), ("content-type", b"application/json")]
@@ -51,6 +59,9 @@ def test_binary_mode() -> None:
         (envelope(...), [STRUCTURED]),
         (envelope(..., data_base64=5), [STRUCTURED]),
         (envelope(..., data_base64="!"), [STRUCTURED]),
+        (envelope(..., data_base64="e30="), [STRUCTURED]),
+        (envelope(..., data_base64="e30gIA====="), [STRUCTURED]),
+        (envelope(..., data_base64="e30g="), [STRUCTURED]),
         (envelope(..., data_base64="é"), [STRUCTURED]),
         (envelope(None), [STRUCTURED]),
         (envelope("text"), [STRUCTURED]),

@@ -26,7 +26,13 @@ def nested(depth: int) -> bytes:
         ("{}".encode("utf-16"), Reason.MALFORMED_JSON),
         (b'{"a":1e999}', Reason.INVALID_SCHEMA),
         (b'{"a":' + b"9" * 5000 + b"}", Reason.INVALID_SCHEMA),
+        (b"[1e999", Reason.MALFORMED_JSON),
+        (b'[1e999,"\xff"]', Reason.MALFORMED_JSON),
+        (b'[1e999,"\\ud800"]', Reason.MALFORMED_JSON),
         (nested(MAX_DEPTH + 1), Reason.TOO_DEEP),
+        (b"]" * 9 + b"[" * (MAX_DEPTH + 1), Reason.TOO_DEEP),
+        (b"[" * 30 + nested(MAX_DEPTH - 29), Reason.TOO_DEEP),
+        (b"[" * 30 + nested(MAX_DEPTH - 30), Reason.MALFORMED_JSON),
         (nested(2000), Reason.TOO_DEEP),
         (nested(200_000), Reason.TOO_DEEP),
         (b'{"a":' * 2000, Reason.TOO_DEEP),
@@ -50,6 +56,16 @@ def test_brackets_in_strings_have_no_depth() -> None:
     assert parse(b'["' + b"[" * 500 + b'\\"' + b"{" * 500 + b'"]') is not None
     assert parse(nested(MAX_DEPTH)) is not None
     assert parse(b"[" + b",".join([b"[]"] * 500) + b"]") is not None
+
+
+def test_counting_depth_holds_nobody_up() -> None:
+    """Ten megabytes of empty objects are counted in C: a loop over them would take seconds."""
+    payload = b'["\xff",' + b"{}," * 3_000_000 + b"0]"
+    began = time.process_time()
+    with pytest.raises(PoisonRecord) as caught:
+        parse(payload)
+    assert caught.value.reason is Reason.MALFORMED_JSON
+    assert time.process_time() - began < 2
 
 
 def test_counting_depth_is_linear() -> None:

@@ -1,0 +1,97 @@
+"""A steady stream of events to every shard, and a subscriber that notes when each is seen."""
+
+import threading
+import time
+from itertools import pairwise
+from typing import Self
+
+from confluent_kafka import Producer
+
+from bench.events import checkpoint
+from consumer.pipeline.home import home
+from tests.integration.cluster import Cluster
+from tests.integration.events import shard_of
+
+DELIVERY_SECONDS = 60.0
+_OLD_SECONDS = 0.5
+
+
+class Steady:
+    """Produces one event every few milliseconds, round the shards; a context manager."""
+
+    def __init__(self, cluster: Cluster, topic: str, shards: int, pause_ms: float) -> None:
+        self._producer = Producer({**cluster.settings, "linger.ms": 0, "enable.idempotence": True})
+        self._topic = topic
+        self._shards = shards
+        self._pause_seconds = pause_ms / 1000
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._produce, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+        self._producer.flush(DELIVERY_SECONDS)
+
+    def _produce(self) -> None:
+        waiting: list[list[tuple[str, int]]] = [[] for _ in range(self._shards)]
+        made = turn = 0
+        # The pause is the pace of the stream; nothing is awaited by it.
+        while not self._stopped.wait(self._pause_seconds):
+            shard = turn % self._shards
+            turn += 1
+            while not waiting[shard]:
+                made += 1
+                one = f"ftckpt_steady_{made}"
+                waiting[home(one, self._shards)].append((one, made))
+            checkpoint_id, number = waiting[shard].pop()
+            value = checkpoint(checkpoint_id, number)
+            self._producer.produce(self._topic, value, partition=shard)
+            self._producer.poll(0)
+
+
+class Watch:
+    """A read_committed subscriber of the ready events in a thread of its own."""
+
+    def __init__(self, cluster: Cluster, topic: str) -> None:
+        self._subscriber = cluster.subscriber(topic)
+        self._seen: list[tuple[float, int, int]] = []
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+        self._subscriber.close()
+
+    def has_seen_all(self, shards: int, since: float) -> bool:
+        """Tell whether an event of every shard was seen after a time of `time.monotonic`."""
+        return len({shard for at, shard, _ in self._recent(since)}) == shards
+
+    def pauses(self, since: float, *, by_partition: bool = False) -> dict[int, tuple[float, float]]:
+        """Return begin and end of the longest pause of each shard (or ready partition)."""
+        times: dict[int, list[float]] = {}
+        for at, shard, partition in self._recent(since - _OLD_SECONDS):
+            times.setdefault(partition if by_partition else shard, []).append(at)
+        found: dict[int, tuple[float, float]] = {}
+        for one, stamps in times.items():
+            ended_since = [pair for pair in pairwise(stamps) if pair[1] > since]
+            if ended_since:
+                found[one] = max(ended_since, key=lambda pair: pair[1] - pair[0])
+        return found
+
+    def _recent(self, since: float) -> list[tuple[float, int, int]]:
+        return [seen for seen in list(self._seen) if seen[0] >= since]
+
+    def _read(self) -> None:
+        while not self._stopped.is_set():
+            records = self._subscriber.read_available(0.01)
+            now = time.monotonic()
+            self._seen += [(now, shard_of(record), record.partition) for record in records]

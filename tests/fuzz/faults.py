@@ -1,0 +1,51 @@
+"""Faults to plant in the pipeline: a fuzzer that does not notice them proves nothing."""
+
+import enum
+from collections.abc import Callable
+from typing import Any
+
+from consumer.pipeline import json_document, process
+from consumer.pipeline.dead_letter import dead_letter
+from consumer.pipeline.records import DeadLetter, Headers, PoisonRecord, SourceRecord
+from schemas.ready_event import Origin
+
+Place = tuple[object, str, Callable[..., Any]]
+
+
+class Fault(enum.Enum):
+    """What is done wrong."""
+
+    REST_UNREAD = "the text behind a number out of range is not looked at"
+    DEPTH_UNCOUNTED = "only the parser bounds the depth"
+    KEY_LOST = "the dead letter of a record with an empty key has no key"
+    ESCAPES = "a header without a value is an exception while the dead letter is made"
+
+
+def place(fault: Fault) -> Place:
+    """Return what to replace: a module, a name in it, and the faulty function."""
+    match fault:
+        case Fault.REST_UNREAD:
+            return json_document, "_require_json", lambda _: None
+        case Fault.DEPTH_UNCOUNTED:
+            return json_document, "_is_too_deep", lambda _: False
+        case Fault.KEY_LOST:
+            return process, "dead_letter", _without_empty_key
+        case Fault.ESCAPES:
+            return process, "dead_letter", _for_headers_with_values
+
+
+def _without_empty_key(
+    poison: PoisonRecord, origin: Origin, record: SourceRecord, headers: Headers, max_bytes: int
+) -> DeadLetter:
+    letter = dead_letter(poison, origin, record, headers, max_bytes)
+    return DeadLetter(
+        letter.reason, origin, letter.key or None, letter.value, letter.headers, letter.message
+    )
+
+
+def _for_headers_with_values(
+    poison: PoisonRecord, origin: Origin, record: SourceRecord, headers: Headers, max_bytes: int
+) -> DeadLetter:
+    if any(content is None for _, content in headers):
+        raise TypeError("object of type 'NoneType' has no len()")
+    return dead_letter(poison, origin, record, headers, max_bytes)
