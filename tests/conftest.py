@@ -1,17 +1,30 @@
-"""What holds for every test: a skip is a failure in CI, and property tests are repeatable there."""
+"""What holds for every test: the brokers, and what CI demands.
+
+One broker serves all tests, clusters of three only those that ask for one. In CI a skip is a
+failure, and property tests are repeatable.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import uuid
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import configuration, settings
 
+from dev.kafka import LocalKafka
 from dev.kafka_jars import cache_dir
+from tests.integration.cluster import Cluster, ExternalKafka, Names
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
+
+    from confluent_kafka.admin import AdminClient
+
+    from tests.integration.cluster import RunningKafka
 
 IN_CI = os.environ.get("CI") == "true"
 
@@ -40,3 +53,56 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
         report.outcome = "failed"
         report.longrepr = f"skipped, which is a failure in CI: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[RunningKafka]:
+    """A broker for the whole session: KAFKA_BOOTSTRAP_SERVERS if set, else a local node.
+
+    Tests share it: they use topics and groups of their own (`names`) and never stop it.
+    """
+    external = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+    if external:
+        yield ExternalKafka(external)
+        return
+    with LocalKafka() as local:
+        yield local
+
+
+@pytest.fixture(scope="session")
+def cluster(kafka: RunningKafka) -> Cluster:
+    """The session's broker with the verbs of tests/integration/cluster.py."""
+    return Cluster(kafka.bootstrap_servers)
+
+
+@pytest.fixture(scope="session")
+def admin(cluster: Cluster) -> AdminClient:
+    """The admin client (librdkafka) of the session's broker."""
+    return cluster.admin
+
+
+@pytest.fixture
+def names(request: pytest.FixtureRequest) -> Names:
+    """Topic and group names that no other test uses."""
+    test = re.sub(r"[^a-z0-9]+", "-", str(request.node.name).lower()).strip("-")[:48]
+    return Names(f"{test}-{uuid.uuid4().hex[:8]}")
+
+
+@pytest.fixture(scope="session")
+def local_brokers() -> None:
+    """Ask for this where a test starts brokers of its own: there must be a Java to run them."""
+    if shutil.which("java") is None:
+        pytest.skip("needs a Java: brokers of its own, apart from KAFKA_BOOTSTRAP_SERVERS")
+
+
+@pytest.fixture(scope="module")
+def three_nodes(local_brokers: None) -> Iterator[LocalKafka]:  # noqa: ARG001 - for its effect
+    """A cluster of three for one module, whose tests leave every node running."""
+    with LocalKafka(3) as local:
+        yield local
+
+
+@pytest.fixture(scope="module")
+def three_node_cluster(three_nodes: LocalKafka) -> Cluster:
+    """The cluster of three with the verbs of tests/integration/cluster.py."""
+    return Cluster(three_nodes.bootstrap_servers)

@@ -1,0 +1,175 @@
+"""The real service with one fault planted into its engine, to show that the checker sees it.
+
+    python -m tests.chaos.planted FAULT
+
+Each fault is a design that looks right and works as long as nothing happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from consumer.config import Settings
+from consumer.engine import shard_loop, task
+from consumer.engine.kafka.writer import ShardWriter
+from consumer.engine.restore import restore
+from consumer.engine.shard_loop import ShardLoop
+from consumer.engine.task import ShardTask
+from consumer.engine.transaction import apply_to_memory
+from consumer.pipeline import process as pipeline
+from consumer.pipeline.process import process
+from consumer.service.app import run_service
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiokafka.producer.message_accumulator import BatchBuilder
+
+    from consumer.engine.changelog import ShardState
+    from consumer.engine.context import ShardContext
+    from consumer.engine.kafka import ShardReader, TopicPartition
+    from consumer.engine.progress import Progress
+    from consumer.pipeline.dedup import SeenIds
+    from consumer.pipeline.process import Decision
+    from consumer.pipeline.records import ShardSettings, SourceBatch
+
+MODULE = "tests.chaos.planted"
+KEPT_MEMORIES: dict[int, ShardState] = {}
+
+
+class Fault(StrEnum):
+    """What is wrong with the service."""
+
+    UNCHECKED_COMMIT = "unchecked-commit"
+    EARLY_STATE = "early-state"
+    TRUSTED_OFFSETS = "trusted-offsets"
+    NO_FORWARDING = "no-forwarding"
+    SHORT_RESTORE = "short-restore"
+
+
+def with_fault(fault: Fault) -> list[str]:
+    """Return the command for a `Service` with this fault."""
+    return [MODULE, fault.value]
+
+
+def plant(owner: object, name: str, replacement: object) -> None:
+    """Put something else in the place of a part that must be there."""
+    getattr(owner, name)
+    setattr(owner, name, replacement)
+
+
+def commit_unchecked() -> None:
+    """Commit as soon as every batch has some answer, without a look at what it is."""
+
+    async def send(
+        self: ShardWriter, finished: Mapping[TopicPartition, list[BatchBuilder]]
+    ) -> dict[TopicPartition, int]:
+        producer = self._producer
+        await producer.begin_transaction()
+        answers: list[tuple[TopicPartition, asyncio.Future[Any]]] = []
+        for target, batches in finished.items():
+            for batch in batches:
+                answer = await producer.send_batch(batch, target.topic, partition=target.partition)
+                answers.append((target, answer))
+        await asyncio.wait([answer for _, answer in answers])
+        first_offsets: dict[TopicPartition, int] = {}
+        for target, answer in answers:
+            if answer.exception() is None:
+                first_offsets.setdefault(target, answer.result().offset)
+        return first_offsets
+
+    plant(ShardWriter, "_send", send)
+
+
+def apply_state_early() -> None:
+    """Let the memory change before the commit, and outlive the transaction that fails."""
+    write = ShardLoop._write  # noqa: SLF001 - the fault
+
+    async def restore_once(
+        context: ShardContext, reader: ShardReader, mark_offset: int, memory: ShardState
+    ) -> None:
+        kept = KEPT_MEMORIES.setdefault(context.shard, memory)
+        if kept is memory:
+            await restore(context, reader, mark_offset, memory)
+        else:
+            vars(memory).update(vars(kept))
+
+    async def apply_first(
+        self: ShardLoop,
+        decision: Decision,
+        progress: Mapping[TopicPartition, Progress],
+        began: float,
+        announced_ms: int | None = None,
+    ) -> None:
+        apply_to_memory(self._memory, decision, progress)
+        await write(self, decision, progress, began, announced_ms)
+
+    plant(task, "restore", restore_once)
+    plant(ShardLoop, "_write", apply_first)
+
+
+def trust_group_offsets() -> None:
+    """Begin where the group's committed offsets say, as a consumer does by default."""
+    verify = ShardTask._verify  # noqa: SLF001 - the fault
+
+    async def positions(
+        self: ShardTask,
+        context: ShardContext,
+        *others: Any,  # noqa: ANN401 - handed through
+    ) -> dict[TopicPartition, int]:
+        known = await verify(self, context, *others)
+        committed = await self._admin.group_offsets(context.settings.group_id)
+        return {source: committed.get(source, 0) for source in known}
+
+    plant(ShardTask, "_verify", positions)
+
+
+def keep_records_where_they_are() -> None:
+    """Let every shard decide about whatever it reads: each has ids of its own."""
+
+    def decide_here(
+        settings: ShardSettings,
+        seen: SeenIds,
+        batch: SourceBatch,
+        decision: Decision,
+        ceiling_ms: int,
+    ) -> None:
+        plant(pipeline, "home", lambda *_: settings.shard)
+        process(settings, seen, batch, decision, ceiling_ms)
+
+    plant(shard_loop, "process", decide_here)
+
+
+def restore_to_end_offsets() -> None:
+    """Restore up to what the broker tells a read_committed consumer as the end."""
+
+    async def restore_short(
+        context: ShardContext, reader: ShardReader, mark_offset: int, memory: ShardState
+    ) -> None:
+        end = (await reader.end_offsets([context.changelog]))[context.changelog]
+        await restore(context, reader, min(mark_offset, end - 1), memory)
+
+    plant(task, "restore", restore_short)
+
+
+PLANT = {
+    Fault.UNCHECKED_COMMIT: commit_unchecked,
+    Fault.EARLY_STATE: apply_state_early,
+    Fault.TRUSTED_OFFSETS: trust_group_offsets,
+    Fault.NO_FORWARDING: keep_records_where_they_are,
+    Fault.SHORT_RESTORE: restore_to_end_offsets,
+}
+
+
+def main() -> None:
+    """Plant the fault and run the service."""
+    PLANT[Fault(sys.argv[1])]()
+    run_service(Settings.load(os.environ), os.environ)
+
+
+if __name__ == "__main__":
+    main()
