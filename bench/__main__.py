@@ -3,6 +3,7 @@
 latency      at rest, and of a bare transaction beside it
 throughput   of one process on a backlog, and of the pipeline alone
 restore      ids per second of a start, and memory per id
+memory       peaks: idle, with a backlog, on a slow broker, with large records and bombs
 recovery     how long subscribers wait when a process dies, restarts or joins (six minutes)
 
 All but the last print one JSON object per measurement, that one a table. Machines are noisy:
@@ -18,6 +19,7 @@ import msgspec
 
 from bench.decide import measure_decide
 from bench.latency import measure_bare_transaction, measure_latency
+from bench.memory import measure_memory
 from bench.recovery import HEAD, measure_recovery, table
 from bench.restore import measure_restore
 from bench.service import BenchService
@@ -35,7 +37,9 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("what", nargs="*", help="default: latency throughput")
-    parser.add_argument("--events", type=int, default=300_000, help="backlog for throughput")
+    parser.add_argument(
+        "--events", type=int, default=300_000, help="backlog for the rates and the memory"
+    )
     parser.add_argument("--samples", type=int, default=100, help="single events for latency")
     parser.add_argument(
         "--ids", type=int, nargs="+", default=[1_000_000], help="ids to restore, one run for each"
@@ -83,6 +87,13 @@ def restore(bootstrap_servers: str, options: argparse.Namespace) -> None:
         show(measure_restore(bootstrap_servers, ids=ids))
 
 
+def memory(_: str, options: argparse.Namespace) -> None:
+    """Print peaks of memory, on a broker of its own, which it freezes now and then."""
+    with LocalKafka() as kafka:
+        for figures in measure_memory(kafka, events=options.events):
+            show(figures)
+
+
 def recovery(bootstrap_servers: str, options: argparse.Namespace) -> None:
     """Print the table of recoveries, row by row."""
     print(HEAD, flush=True)
@@ -100,6 +111,7 @@ MEASUREMENTS = {
     "latency": latency,
     "throughput": throughput,
     "restore": restore,
+    "memory": memory,
     "recovery": recovery,
 }
 DEFAULT = ("latency", "throughput")

@@ -19,19 +19,27 @@ class BenchService:
     """Topics and one process; a context manager that leaves neither running."""
 
     def __init__(
-        self, bootstrap_servers: str, name: str, *, start: bool = True, **settings: str
+        self,
+        bootstrap_servers: str,
+        name: str,
+        *,
+        start: bool = True,
+        max_bytes: int | None = None,
+        **settings: str,
     ) -> None:
         self.cluster = Cluster(bootstrap_servers)
         prefix = f"bench-{name}-{uuid.uuid4().hex[:6]}"
         self.group = prefix
         self.input, self.output = f"{prefix}.input", f"{prefix}.ready"
+        self.dead_letters = f"{prefix}.dead"
+        self._max_bytes = max_bytes
         self.environment = {
             **os.environ,
             "CHECKPOINT_READY_BOOTSTRAP_SERVERS": bootstrap_servers,
             "CHECKPOINT_READY_GROUP_ID": prefix,
             "CHECKPOINT_READY_INPUT_TOPICS": self.input,
             "CHECKPOINT_READY_OUTPUT_TOPIC": self.output,
-            "CHECKPOINT_READY_DEAD_LETTER_TOPIC": f"{prefix}.dead",
+            "CHECKPOINT_READY_DEAD_LETTER_TOPIC": self.dead_letters,
             "CHECKPOINT_READY_LOG_FORMAT": "json",
             **{f"CHECKPOINT_READY_{name}": value for name, value in settings.items()},
         }
@@ -39,6 +47,9 @@ class BenchService:
         self._start_now = start
 
     def __enter__(self) -> Self:
+        if self._max_bytes is not None:
+            config = {"max.message.bytes": str(self._max_bytes)}
+            self.cluster.create_topics({self.input: PARTITIONS}, config)
         self._run("topics", "create", "--input-partitions", str(PARTITIONS))
         if self._start_now:
             self.start()
@@ -65,6 +76,14 @@ class BenchService:
         stat = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8")
         fields = stat.rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
+
+    @property
+    def peak_memory_mib(self) -> int:
+        """The most resident memory that the process has had so far."""
+        if self._process is None:
+            return 0
+        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="utf-8")
+        return int(status.partition("VmHWM:")[2].split()[0]) // 1024
 
     def home_partition(self, checkpoint_id: str) -> int:
         """Return the input partition that the id's home shard reads."""

@@ -5,6 +5,8 @@
     CheckpointReadyError
     ├── ConfigError       bad settings: exit 2, before anything is connected
     ├── ClusterError      the cluster needs a person (topic, ACL, address): one line, exit 1
+    ├── LimitReached      a person must decide (the dead-letter limit): one line, exit 1
+    ├── NoProgress        the watchdog: only a new process may mend it: one line, exit 1
     ├── TransientError    try again after a bounded, jittered backoff
     ├── TaskFailed        drop the shard's task and start a new one: the only recovery of a task
     │   └── Fenced        the same, if the shard is still wanted after the next heartbeat
@@ -26,6 +28,14 @@ class ConfigError(CheckpointReadyError):
 
 class ClusterError(CheckpointReadyError):
     """The cluster refuses or lacks what only a person can give it (topic, ACL, address)."""
+
+
+class LimitReached(CheckpointReadyError):
+    """Going on would do what the operator has forbidden; nothing is lost, a person decides."""
+
+
+class NoProgress(CheckpointReadyError):
+    """The process has work and does not get on with it; the message says since when."""
 
 
 class TransientError(CheckpointReadyError):

@@ -41,6 +41,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     transaction_timeout_ms: int
     discovery_interval_ms: int
     trim_interval_ms: int
+    dead_letter_limit_percent: int
+    dead_letter_window_records: int
+    watchdog_seconds: int
     max_transaction_records: int
 
     @property
@@ -93,6 +96,14 @@ def _contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
         yield (
             "heartbeat_interval_ms session_timeout_ms",
             f"{PREFIX}HEARTBEAT_INTERVAL_MS must be at most a third of SESSION_TIMEOUT_MS",
+        )
+    if 0 < settings.watchdog_seconds * 1000 < settings.transaction_timeout_ms * 2:
+        yield (
+            "watchdog_seconds transaction_timeout_ms",
+            (
+                f"{PREFIX}WATCHDOG_SECONDS must be 0 or at least twice TRANSACTION_TIMEOUT_MS: "
+                "a transaction that somebody left open may hold a shard up for that long"
+            ),
         )
 
 

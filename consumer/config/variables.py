@@ -95,6 +95,9 @@ VARIABLES: Final = (
     Variable("TRANSACTION_TIMEOUT_MS", "15000", whole(1_000, 900_000), "the broker aborts a silent transaction after this (ms)"),
     Variable("DISCOVERY_INTERVAL_MS", "30000", whole(100, 3_600_000), "how often new input partitions are looked for (ms)"),
     Variable("TRIM_INTERVAL_MS", "60000", whole(100, 3_600_000), "how often handled repartition records are deleted (ms)"),
+    Variable("DEAD_LETTER_LIMIT_PERCENT", "0", whole(0, 100), "dead letters may be less than this share of an input partition's window, else the service ends instead of writing more; 0: no limit"),
+    Variable("DEAD_LETTER_WINDOW_RECORDS", "1000", whole(10, 10_000), "the window of that limit: so many offsets of an input partition"),
+    Variable("WATCHDOG_SECONDS", "300", whole(0, 86_400), "the process fails when a shard is behind and makes no progress for this long, or hangs (s); 0: never"),
     Variable("MAX_TRANSACTION_RECORDS", "4000", whole(1, 100_000), "most source records of one transaction"),
 )  # fmt: skip
 

@@ -14,14 +14,17 @@ from consumer.engine.lifecycle import Observer
 from consumer.engine.roster import Roster
 from consumer.engine.task import ShardTask
 from consumer.engine.topics import Topology, check_topics, create_topics
+from consumer.engine.watchdog import Sight, keep_watch
 from consumer.errors import ClusterError, StateCorrupted, TaskFailed, TransientError
 
 # A task that gives no sign for this long hangs; then the group is no longer told that we live,
-# and gives our shards to others. Above every bounded wait of a task.
+# and gives our shards to others, long before the watchdog ends the process. Above every bounded
+# wait of a task but those that TRANSACTION_TIMEOUT_MS may lengthen, which then counts instead.
 STUCK_SECONDS: Final = 60.0
 OFFSETS_INTERVAL_SECONDS: Final = 1.0
 # Group offsets expire (offsets.retention.minutes, 7 days): repeat also what did not change.
 OFFSETS_REPEAT_SECONDS: Final = 3600.0
+LOOPS_END_SECONDS: Final = 5.0
 STOP_TASKS_SECONDS: Final = 4.0
 END_SECONDS: Final = 8.0
 RETRY_SECONDS: Final = 1.0
@@ -54,6 +57,7 @@ class Engine:
             on_change=self._changed.set,
             clock=clock,
         )
+        self._stuck_seconds = max(STUCK_SECONDS, settings.transaction_timeout_ms / 1000)
         self._topology: Topology | None = None
         self._committed_offsets: dict[TopicPartition, int] = {}
 
@@ -68,6 +72,8 @@ class Engine:
         Raises:
             ClusterError: a person must mend the cluster.
             StateCorrupted: every shard that is wanted here must not run.
+            LimitReached: there is more poison than the operator allows.
+            NoProgress: there is work, and it does not get on.
         """
         try:
             starting = asyncio.create_task(self._start_up(), name="start-up")
@@ -100,13 +106,14 @@ class Engine:
                 self._commit_group_offsets,
                 self._discover_partitions,
                 self._trim_repartition,
+                self._watch,
             )
         ]
         done, pending = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
         # The poll of the membership is not cancelled in its middle but left to its time limit.
         for loop in pending:
             loop.cancel()
-        await asyncio.wait(pending)
+        await asyncio.wait(pending, timeout=LOOPS_END_SECONDS)
         for loop in done:
             loop.result()
 
@@ -141,10 +148,22 @@ class Engine:
 
     def _is_stuck(self) -> bool:
         oldest = min((t.last_sign_of_life for t in self._roster.tasks), default=self._clock())
-        stuck = self._clock() - oldest > STUCK_SECONDS
+        stuck = self._clock() - oldest > self._stuck_seconds
         if stuck:
             log.error("no_progress", seconds=round(self._clock() - oldest, 1))
         return stuck
+
+    async def _watch(self) -> None:
+        await keep_watch(self._sights, self._settings.watchdog_seconds, self._clock)
+
+    def _sights(self) -> dict[str, Sight]:
+        wanted = self._member.wanted
+        group = Sight(
+            is_behind=wanted is None,
+            state="it does not say what runs here",
+            handled={"rebalances": self._member.rebalances},
+        )
+        return {"the group": group, **self._roster.sights(wanted or (), self._stuck_seconds)}
 
     async def _commit_group_offsets(self) -> None:
         last_repeat = self._clock()

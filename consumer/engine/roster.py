@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Final
 
 import msgspec
@@ -10,6 +10,7 @@ import structlog
 
 from consumer.engine.lifecycle import TaskState
 from consumer.engine.task import ShardTask
+from consumer.engine.watchdog import Sight
 from consumer.errors import Fenced, StateCorrupted, TaskFailed, TransientError
 
 FIRST_BACKOFF_SECONDS: Final = 0.2
@@ -23,6 +24,8 @@ class Place(msgspec.Struct):
 
     task: ShardTask | None = None
     running: asyncio.Task[None] | None = None
+    tries: int = 0
+    transactions: int = 0  # of the tasks that have ended
     failures: int = 0
     not_before: float = 0.0
     is_cancelled: bool = False
@@ -57,6 +60,34 @@ class Roster:
         """The shards that must not run, and why."""
         return {s: place.refused for s, place in self._places.items() if place.refused is not None}
 
+    def sights(self, wanted: Iterable[int], stuck_seconds: float) -> dict[str, Sight]:
+        """Return what the watchdog sees of every shard that should run or has not ended yet."""
+        wanted, now = frozenset(wanted), self._clock()
+        sights = {}
+        for shard in wanted | self._places.keys():
+            place = self._places.get(shard, Place())
+            if place.refused is not None:
+                continue
+            task = place.task
+            if task is None:
+                sights[f"shard {shard}"] = Sight(
+                    is_behind=True, state="between two tries", task=place.tries
+                )
+                continue
+            handled: dict[Hashable, int] = {}
+            handled.update(task.positions)
+            handled["transactions"] = place.transactions + task.transactions
+            is_behind = task.is_behind or now - task.last_sign_of_life > stuck_seconds
+            sights[f"shard {shard}"] = Sight(
+                # One that is to end has nothing else to do.
+                is_behind=is_behind or shard not in wanted,
+                state=task.state.value,
+                handled=handled,
+                task=place.tries,
+                loaded=task.loaded,
+            )
+        return sights
+
     def reconcile(self, wanted: Iterable[int]) -> float | None:
         """Start and stop tasks; return the seconds until it should be called again, if any.
 
@@ -77,6 +108,7 @@ class Roster:
             if place.not_before > now:
                 waits.append(place.not_before - now)
                 continue
+            place.tries += 1
             place.task = self._make_task(shard)
             place.running = asyncio.create_task(place.task.run(), name=f"shard-{shard}")
             place.running.add_done_callback(lambda _: self._on_change())
@@ -112,7 +144,8 @@ class Roster:
         task, ended = place.task, place.running
         place.task = place.running = None
         place.is_cancelled = False
-        if task.has_committed:
+        place.transactions += task.transactions
+        if task.transactions:
             place.failures = 0
         error = None if ended.cancelled() else ended.exception()
         if error is None:

@@ -9,6 +9,7 @@ import structlog
 
 from consumer.engine.changelog import ShardState
 from consumer.engine.context import ShardContext
+from consumer.engine.dead_letter_guard import DeadLetterGuard
 from consumer.engine.kafka import ShardReader, ShardWriter, TopicPartition
 from consumer.engine.lifecycle import Observer, Step
 from consumer.engine.pacing import Pacing
@@ -59,11 +60,13 @@ class ShardLoop:
         self._pipeline = context.pipeline()
         self._max_records = context.settings.max_transaction_records
         self._pacing = Pacing(context.settings.commit_interval_ms / 1000, self._max_records)
+        self._guard = DeadLetterGuard(context.settings)
         self._sources = list(positions)
         self._reader.assign(positions)
         self._reader.settle()
         self._buffer: list[tuple[TopicPartition, Sequence[SourceRecord]]] = []
         self._buffered_records = self._buffered_bytes = 0
+        self._is_comparing = False  # the reader stands elsewhere, and on some sources nowhere
         self._unsaved: dict[TopicPartition, Progress] = {}
         self._uncounted = Counts()
         self._watermarks = Watermarks(
@@ -76,6 +79,7 @@ class ShardLoop:
 
         Raises:
             TaskFailed, ClusterError: the transaction's outcome is in doubt.
+            LimitReached: the decision holds more dead letters than are allowed.
         """
         await self._gather()
         if self._reader.is_in_doubt:
@@ -88,6 +92,7 @@ class ShardLoop:
             caught_up=self._is_caught_up(),
         ):
             decision = await self._decide()
+            await self._guard.check(self._context, self._reader, self._buffer, decision)
             progress = {**self._unsaved, **self._progress_behind_buffer(decision)}
             if decision.needs_commit:
                 await self._write(decision, progress, began=now)
@@ -131,10 +136,15 @@ class ShardLoop:
         With nothing in hand it is the reader's position, which also lies behind the markers of
         transactions; else what is committed.
         """
-        if not self._buffer:
+        if not self._buffer and not self._is_comparing:
             return {source: self._reader.position(source) for source in self._sources}
         known = {**self._memory.progress, **self._unsaved}
         return {s: known[s].next_offset for s in self._sources if s in known}
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether records are known that are not handled yet."""
+        return bool(self._buffer) or self._is_comparing or not self._is_caught_up()
 
     async def _gather(self) -> None:
         room = max(1, self._max_records - self._buffered_records)
@@ -160,11 +170,13 @@ class ShardLoop:
             for source in self._sources
             if (progress := self._memory.progress.get(source)) and progress.witness
         }
+        self._is_comparing = True
         recreated = await find_recreated(self._context, self._reader, witnesses)
         if recreated:
             names = ", ".join(f"{source.topic}/{source.partition}" for source in recreated)
             raise TaskFailed(f"{names}: the last handled record has become another one")
         self._reader.assign(positions)
+        self._is_comparing = False
 
     async def _announce_watermark(self) -> None:
         """Tell all shards now and then how far back our inputs may still reach."""

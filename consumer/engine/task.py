@@ -54,6 +54,7 @@ class ShardTask:
         self._accept_empty_state = accept_empty_state
         self._memory = ShardState(settings.dedup_window_seconds * 1000)
         self._loop: ShardLoop | None = None
+        self._reader: ShardReader | None = None
         self._settled: dict[TopicPartition, int] = {}
         self._transactions = 0
         self._next_topology: Topology | None = None
@@ -72,13 +73,14 @@ class ShardTask:
             TaskFailed, Fenced, TransientError: make a new task.
             StateCorrupted: do not run this shard.
             ClusterError: a person must mend the cluster.
+            LimitReached: a person must decide what becomes of the poison.
         """
         context = self._context(await self._check_topics())
         settings, shard = self._settings, self.shard
         writer = ShardWriter(
             self._connection, settings.transactional_id(shard), settings.transaction_timeout_ms
         )
-        reader = ShardReader(
+        self._reader = reader = ShardReader(
             self._connection,
             f"{settings.group_id}-{shard}",
             topics=context.topology.max_message_bytes,
@@ -137,9 +139,21 @@ class ShardTask:
         return self._settled
 
     @property
-    def has_committed(self) -> bool:
-        """Whether a transaction of its run succeeded."""
-        return self._transactions > 0
+    def transactions(self) -> int:
+        """How many transactions of its run succeeded."""
+        return self._transactions if self._loop is None else self._loop.transactions
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is something to do that it knows of; on its way to run there is."""
+        return self._loop.is_behind if self._loop is not None else True
+
+    @property
+    def loaded(self) -> int:
+        """How many records its restore has read; 0 before and after."""
+        if self._reader is None or self.state is not TaskState.RESTORING:
+            return 0
+        return self._reader.records_read
 
     @property
     def trimmable_offset(self) -> int | None:
@@ -160,7 +174,7 @@ class ShardTask:
             self._transactions = self._loop.transactions
             progress = self._memory.progress
             self._settled = {source: p.next_offset for source, p in progress.items()}
-        self._loop = None
+        self._loop = self._reader = None
         self._memory = ShardState(0)
 
     def _enter(self, state: TaskState) -> None:

@@ -40,11 +40,11 @@ class Watermarks:
 
     def take_out(self, records: Sequence[SourceRecord]) -> Sequence[SourceRecord]:
         """Note the announcements among forwarded records and return the others."""
-        if not any(_is_announcement(record.headers) for record in records):
+        if not any(is_announcement(record.headers) for record in records):
             return records
         forwards = []
         for record in records:
-            if _is_announcement(record.headers):
+            if is_announcement(record.headers):
                 shard, watermark_ms = _ANNOUNCEMENT.unpack(record.headers[-1][1] or b"")
                 self._announced[shard] = watermark_ms
             else:
@@ -99,7 +99,8 @@ def announcement(shard: int, watermark_ms: int) -> list[tuple[str, bytes | None]
     return [(WATERMARK_HEADER, _ANNOUNCEMENT.pack(shard, watermark_ms))]
 
 
-def _is_announcement(headers: Headers) -> bool:
+def is_announcement(headers: Headers) -> bool:
+    """Tell whether a record of the repartition topic is an announcement, not a forward."""
     if not headers:
         return False
     name, value = headers[-1]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 from msgspec import Struct, field
 
@@ -35,6 +35,18 @@ class SourceRecord(Protocol):
     @property
     def headers(self) -> Headers:
         """Names and values in the producer's order."""
+
+
+class PackedBatch(bytes):
+    """The value of a record that stands for a whole batch which memory must not hold unpacked."""
+
+    note: str
+
+    def __new__(cls, raw: bytes, note: str) -> Self:
+        """Take the batch as it lies in the log, and say why it is not unpacked."""
+        packed = super().__new__(cls, raw)
+        packed.note = note
+        return packed
 
 
 class SourceBatch(NamedTuple):

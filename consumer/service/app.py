@@ -13,6 +13,7 @@ from consumer.engine.engine import Engine
 from consumer.engine.lifecycle import Observer
 from consumer.errors import ConfigError
 from consumer.service.logs import LogObserver, configure_logs
+from consumer.service.loop_guard import LoopGuard
 
 # Decisions make many short-lived objects and no cycles; the default threshold would scan the
 # young generation thousands of times a second for nothing.
@@ -38,10 +39,15 @@ def run_service(
     for line in unknown_variables(environment):
         log.warning("unknown_variable", message=line)
     gc.set_threshold(*GC_THRESHOLDS)
-    asyncio.run(_run(settings, observer or LogObserver(), accept_empty_state=accept_empty_state))
+    with LoopGuard(settings.watchdog_seconds) as guard:
+        asyncio.run(
+            _run(settings, observer or LogObserver(), guard, accept_empty_state=accept_empty_state)
+        )
 
 
-async def _run(settings: Settings, observer: Observer, *, accept_empty_state: bool) -> None:
+async def _run(
+    settings: Settings, observer: Observer, guard: LoopGuard, *, accept_empty_state: bool
+) -> None:
     engine = Engine(settings, observer, accept_empty_state=accept_empty_state)
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGTERM, signal.SIGINT):
@@ -54,5 +60,10 @@ async def _run(settings: Settings, observer: Observer, *, accept_empty_state: bo
         input_topics=settings.input_topics,
         output_topic=settings.output_topic,
     )
-    await engine.run()
+    beating = asyncio.create_task(guard.keep_beating(), name="beating")
+    try:
+        await engine.run()
+    finally:
+        beating.cancel()
+        guard.expect_end()
     log.info("stopped")

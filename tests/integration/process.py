@@ -91,6 +91,12 @@ class Service:
         return "\n".join(str(line.get("text", line)) for line in lines[-SHOWN_LINES:])
 
     @property
+    def peak_memory_bytes(self) -> int:
+        """The most resident memory that it has had so far."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="utf-8")
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+    @property
     def has_ended(self) -> bool:
         """Whether the process has ended by itself or by our doing."""
         return self._process.poll() is not None

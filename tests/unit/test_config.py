@@ -293,6 +293,13 @@ class TestContradictions:
         (problem,) = problems(heartbeat_interval_ms=1001, session_timeout_ms=3000)
         assert "HEARTBEAT_INTERVAL_MS" in problem
 
+    def test_the_watchdog_outwaits_a_transaction(self) -> None:
+        """A transaction that a killed process left open must not end its successor."""
+        assert load(watchdog_seconds=0, transaction_timeout_ms=900_000).watchdog_seconds == 0
+        assert load(watchdog_seconds=30, transaction_timeout_ms=15_000).watchdog_seconds == 30
+        (problem,) = problems(watchdog_seconds=29, transaction_timeout_ms=15_000)
+        assert "WATCHDOG_SECONDS" in problem
+
 
 class TestUnknownVariables:
     """A typing error must not look like a setting."""

@@ -17,12 +17,15 @@ from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import OffsetAndMetadata
 
+from consumer.engine.kafka import inflation
 from consumer.engine.kafka.connection import bounded
 from consumer.engine.kafka.partition import TopicPartition
 from consumer.engine.kafka.raw_headers import LenientRecords
 from consumer.errors import TaskFailed
 
 CLOSE_SECONDS: Final = 2.0
+# Of one partition at a time, counted as inflated: what a transaction holds at the most, too.
+TAKE_BYTES: Final = 8 * 1024 * 1024
 
 
 class FetchedRecords:
@@ -45,26 +48,30 @@ class RawPartitionRecords(fetcher.PartitionRecords):
     """Hands the compiled records through and survives what the library does not."""
 
     _records: FetchedRecords | LenientRecords
-    _aborted_transactions: list[tuple[int, int]]
-    _aborted_producers: set[int]
+    next_fetch_offset: int
 
     def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - the library's own
         super().__init__(*arguments)
-        self._all_aborted_transactions = list(self._aborted_transactions)
+        assert isinstance(self._records, FetchedRecords)  # noqa: S101 - what install() made
+        self._bytes_data = self._records.bytes_data
 
     def __next__(self) -> Any:  # noqa: ANN401 - a record
         try:
             return super().__next__()
         except UnicodeDecodeError:
-            # A header name that is no UTF-8. Read the same bytes again, leniently, from where the
-            # last record was handed out; what was aborted must be found out anew on the way.
+            # A header name that is no UTF-8. Read the same bytes again, leniently, from the batch
+            # in which the last record was handed out.
             if isinstance(self._records, LenientRecords):
                 raise
-            self._records = LenientRecords(self._records.bytes_data)
-            self._aborted_transactions = list(self._all_aborted_transactions)
-            self._aborted_producers = set()
+            unread = inflation.unread_batches(self._bytes_data, self.next_fetch_offset)
+            self._records = LenientRecords(unread)
             self._records_iterator = self._unpack_records()
-            return super().__next__()
+            return next(self)
+        except inflation.InflatesTooMuch:
+            packed = inflation.packed_record(self._bytes_data, self.next_fetch_offset)
+            self.next_fetch_offset = packed.offset + 1
+            self._records_iterator = self._unpack_records()  # goes on behind that batch
+            return packed
 
     def _consumer_record(self, _tp: TopicPartition, record: Any) -> Any:  # noqa: ANN401 - a record
         # A ConsumerRecord costs 1 µs to build and holds nothing that the compiled record lacks.
@@ -77,6 +84,33 @@ class RawPartitionRecords(fetcher.PartitionRecords):
         if control_record is None:
             return False
         return bool(ControlRecord.parse(control_record.key) == ABORT_MARKER)
+
+
+class BoundedFetchResult(fetcher.FetchResult):
+    """What was fetched of a partition, handed out by records and by bytes."""
+
+    _partition_records: RawPartitionRecords | None
+
+    def getall(self, max_records: int | None = None) -> list[Any]:
+        """Return records up to either bound; the rest stays for the next call.
+
+        The library counts records only, and those of one fetch may inflate to any size.
+        """
+        is_readable = self.check_assignment(self._topic_partition)
+        if not is_readable or self._partition_records is None:
+            return []
+        taken: list[Any] = []
+        size_bytes = 0
+        for record in self._partition_records:
+            taken.append(record)
+            size_bytes += len(record.value or b"")
+            if size_bytes >= TAKE_BYTES or len(taken) == max_records:
+                self._update_position()
+                break
+        else:
+            self._update_position()
+            self._partition_records = None
+        return taken
 
 
 def compiled_append(batch: BatchBuilder) -> Callable[..., object | None]:
@@ -95,7 +129,9 @@ def close_batch(batch: BatchBuilder, record_count: int) -> None:
 
 
 def install() -> None:
-    """Let every consumer of this process read through the two classes above."""
+    """Let every consumer of this process read through the classes above, within bounds."""
+    inflation.install()
+    fetcher.FetchResult = BoundedFetchResult
     fetcher.PartitionRecords = RawPartitionRecords
     fetcher.MemoryRecords = FetchedRecords
 

@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer
 
 from consumer.engine.kafka import internals
 from consumer.engine.kafka.connection import Connection, bounded, translate
+from consumer.engine.kafka.inflation import inflater
 from consumer.engine.kafka.partition import TopicPartition
 from consumer.pipeline.records import SourceRecord
 
@@ -18,10 +19,11 @@ START_SECONDS: Final = 15.0
 OFFSETS_SECONDS: Final = 15.0
 STARTING_FETCH_WAIT_MS: Final = 10
 RUNNING_FETCH_WAIT_MS: Final = 200
-MIN_PARTITION_FETCH_BYTES: Final = 1024 * 1024
-# aiokafka fetches a partition only up to this; a record that is larger would be skipped, so it
-# must lie above the broker's largest batch, headers of the batch included.
-FETCH_MARGIN_BYTES: Final = 64 * 1024
+# What lies prefetched for a shard. A batch that is larger still comes, alone (KIP-74, in every
+# broker that knows transactions), so neither needs to lie above the largest one, up to which every
+# partition would then be prefetched.
+FETCH_BYTES: Final = 8 * 1024 * 1024
+PARTITION_FETCH_BYTES: Final = 1024 * 1024
 
 internals.install()
 
@@ -43,6 +45,7 @@ class ShardReader:
     ) -> None:
         self._topics = frozenset(topics)
         self.is_in_doubt = False
+        self.records_read = 0
         self._consumer = AIOKafkaConsumer(
             **connection.options(client_id),
             group_id=None,
@@ -50,10 +53,10 @@ class ShardReader:
             auto_offset_reset="none",
             enable_auto_commit=False,
             fetch_max_wait_ms=STARTING_FETCH_WAIT_MS,
-            max_partition_fetch_bytes=max(
-                MIN_PARTITION_FETCH_BYTES, max_message_bytes + FETCH_MARGIN_BYTES
-            ),
+            fetch_max_bytes=FETCH_BYTES,
+            max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
         )
+        inflater.allow_for(max_message_bytes)
 
     def _note_doubt(self) -> None:
         self.is_in_doubt = True
@@ -99,11 +102,17 @@ class ShardReader:
             )
         except Exception as error:
             raise translate(error, "fetch") from error
+        self.records_read += sum(map(len, fetched.values()))
         return fetched
 
     def position(self, partition: TopicPartition) -> int:
         """Return the offset of the next record to be delivered; markers count as delivered."""
         return internals.position(self._consumer, partition)
+
+    @property
+    def positions(self) -> dict[TopicPartition, int]:
+        """The position of each partition that is assigned."""
+        return {partition: self.position(partition) for partition in self._consumer.assignment()}
 
     def lag(self, partition: TopicPartition) -> int | None:
         """Return last stable offset minus position, or None before the first fetch."""

@@ -7,10 +7,13 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer import fetcher, group_coordinator
 from aiokafka.producer import message_accumulator, sender, transaction_manager
+from aiokafka.record import default_records
+from aiokafka.record._crecords import default_records as compiled_records
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
 
 from consumer.engine.kafka import Outbox, TopicPartition, internals, writer
+from consumer.engine.kafka.inflation import inflater
 
 COMPILED = "aiokafka.record._crecords"
 
@@ -41,6 +44,17 @@ def test_an_emptied_control_batch_is_survived() -> None:
     assert not internals.RawPartitionRecords._contains_abort_marker(None, iter(()))  # type: ignore[arg-type]  # noqa: SLF001
     library = internals.RawPartitionRecords.__base__
     assert "Control batch did not contain" in inspect.getsource(library)
+
+
+def test_batches_inflate_within_our_limit() -> None:
+    """The record classes look their decoders up where ours were put, and results are ours too."""
+    for module in (compiled_records, default_records):
+        for name in ("gzip", "snappy", "lz4", "zstd"):
+            assert getattr(module, f"{name}_decode") == getattr(inflater, name)
+    assert fetcher.FetchResult is internals.BoundedFetchResult
+    source = inspect.getsource(fetcher.Fetcher)
+    assert "type(res_or_error) is FetchResult" in source
+    assert "res_or_error.getall(max_records)" in source
 
 
 def test_the_pause_between_transactions_is_ours() -> None:

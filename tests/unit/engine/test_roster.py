@@ -16,7 +16,7 @@ from consumer.errors import ClusterError, Fenced, StateCorrupted, TaskFailed
 class PlainTask:
     """A task that runs until told otherwise; ``ends`` is how."""
 
-    has_committed = False
+    transactions = 0
 
     def __init__(
         self, ends: BaseException | None = None, state: TaskState = TaskState.RUNNING

@@ -1,0 +1,154 @@
+"""The dead-letter limit of one shard: looked at before a transaction, and after a start anew.
+
+The limit must survive a restart, or a supervisor that starts the process again and again would
+drain a topic into the dead letters window by window. Nothing is stored for it: the records before
+the position still lie in the input, and deciding about them again tells which were poison.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import structlog
+
+from consumer.config import PREFIX, Settings
+from consumer.engine.context import ShardContext
+from consumer.engine.dead_letter_limit import Breach, DeadLetterLimit, Poison
+from consumer.engine.kafka import ShardReader, TopicPartition
+from consumer.engine.watermark import is_announcement
+from consumer.errors import LimitReached
+from consumer.pipeline.dedup import SeenIds
+from consumer.pipeline.process import Decision, process
+from consumer.pipeline.records import DeadLetter, Reason, SourceBatch, SourceRecord
+
+LOOK_BACK_SECONDS: Final = 20.0
+FETCH_MS: Final = 100
+FETCH_RECORDS: Final = 500
+NO_CEILING_MS: Final = 2**62
+Buffer = Sequence[tuple[TopicPartition, Sequence[SourceRecord]]]
+log = structlog.get_logger(__name__)
+
+
+class DeadLetterGuard:
+    """Refuses a decision whose dead letters reach the limit, before anything of it is written."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._percent = settings.dead_letter_limit_percent
+        self._limit = DeadLetterLimit(self._percent, settings.dead_letter_window_records)
+        self._looked_back: set[TopicPartition] = set()
+
+    async def check(
+        self, context: ShardContext, reader: ShardReader, buffer: Buffer, decision: Decision
+    ) -> None:
+        """Let a decision pass, or end the process.
+
+        1. A decision without poison passes; the window is made of poison alone.
+        2. At the first poison of a partition since the start, look back over its window.
+        3. Count.
+
+        Raises:
+            LimitReached: a partition has too much poison; what is gathered stays unread.
+            TaskFailed: the broker did not show the window.
+        """
+        if not self._percent or not decision.dead_letters:  # 1.
+            return
+        first_offsets: dict[TopicPartition, int] = {}
+        ends: dict[TopicPartition, int] = {}
+        for source, records in buffer:
+            first_offsets.setdefault(source, records[0].offset)
+            ends[source] = records[-1].offset
+        for source, poison in _by_source(context, decision, ends).items():
+            if source not in self._looked_back:  # 2.
+                seen = await self._look_back(context, reader, source, first_offsets[source])
+                self._limit.count(source, seen)
+                self._looked_back.add(source)
+            breach = self._limit.count(source, poison)  # 3.
+            if breach is not None:
+                raise self._refusal(context, breach, first_offsets[source])
+
+    async def _look_back(
+        self, context: ShardContext, reader: ShardReader, source: TopicPartition, end: int
+    ) -> list[Poison]:
+        """Decide once more about the window before ``end``, for the sake of its poison."""
+        log_start = (await reader.beginning_offsets([source]))[source]
+        start = max(log_start, end - self._limit.window_offsets)
+        if start >= end:
+            return []
+        positions = reader.positions
+        deadline = context.clock() + LOOK_BACK_SECONDS
+        reader.assign({source: start})
+        poison: list[Poison] = []
+        while reader.position(source) < end:
+            if context.clock() > deadline:
+                # Huge records: the rest of the window is given up rather than the shard.
+                log.warning("dead_letter_window_cut", shard=context.shard, **source._asdict())
+                break
+            for records in (await reader.fetch(FETCH_MS, FETCH_RECORDS)).values():
+                poison += _poison_again(context, source, [r for r in records if r.offset < end])
+            await asyncio.sleep(0)
+        reader.assign(positions)
+        return poison
+
+    def _refusal(self, context: ShardContext, breach: Breach, unread_from: int) -> LimitReached:
+        topic, partition = breach.source
+        reasons = ", ".join(f"{reason} {count}" for reason, count in breach.reasons.most_common())
+        log.error(
+            "dead_letter_limit_reached",
+            shard=context.shard,
+            topic=topic,
+            partition=partition,
+            first_offset=breach.first_offset,
+            last_offset=breach.last_offset,
+            unread_from=unread_from,
+            reasons={str(reason): count for reason, count in breach.reasons.items()},
+        )
+        return LimitReached(
+            f"dead-letter limit: {topic}/{partition} has {breach.reasons.total()} records that "
+            f"cannot be published ({reasons}) from offset {breach.first_offset} to "
+            f"{breach.last_offset}, which is {self._percent}% of {self._limit.window_offsets} or "
+            f"more; it is left unread from offset {unread_from} on: mend the producer, and then "
+            f"let these records go to the dead letters by a higher "
+            f"{PREFIX}DEAD_LETTER_LIMIT_PERCENT (0: no limit), or delete them from the input"
+        )
+
+
+def _by_source(
+    context: ShardContext, decision: Decision, ends: dict[TopicPartition, int]
+) -> dict[TopicPartition, list[Poison]]:
+    """Return the poison of each partition that was read, in the order of its offsets."""
+    found: dict[TopicPartition, list[Poison]] = {}
+    for letter in _poison_letters(decision):
+        source = TopicPartition(letter.origin.topic, letter.origin.partition)
+        offset = letter.origin.offset
+        if source not in ends:
+            # It was forwarded, and its origin names a partition of another shard. Where it lay in
+            # the repartition topic is not told: it counts where what was read of that ends.
+            source = TopicPartition(context.settings.repartition_topic, context.shard)
+            offset = ends[source]
+        found.setdefault(source, []).append(Poison(offset, letter.reason))
+    return found
+
+
+def _poison_again(
+    context: ShardContext, source: TopicPartition, records: Sequence[SourceRecord]
+) -> list[Poison]:
+    if not records:
+        return []
+    decision, last_offset = Decision(), records[-1].offset
+    forwarded = context.is_forwards(source)
+    if forwarded:
+        records = [record for record in records if not is_announcement(record.headers)]
+    batch = SourceBatch(source.topic, source.partition, records, forwarded)
+    process(context.pipeline(), SeenIds(0), batch, decision, NO_CEILING_MS)
+    return _by_source(context, decision, {source: last_offset}).get(source, [])
+
+
+def _poison_letters(decision: Decision) -> Iterator[DeadLetter]:
+    """Yield the dead letters that count.
+
+    A conflicting duplicate does not: it is a sound record, its id is published, and nothing is
+    kept from the subscribers by it.
+    """
+    for letter in decision.dead_letters:
+        if letter.reason is not Reason.CONFLICTING_DUPLICATE:
+            yield letter

@@ -1,0 +1,119 @@
+"""Is there work, and does nobody get on with it? Time and what is seen are handed in.
+
+Everything the engine awaits has a bound of its own, and its recovery is a new task. The watchdog is
+for what no recovery ends: a task that hangs, one that fails at each start anew, a restore behind a
+transaction that nobody ends, a group that never says what runs here. Then a new process may help,
+and a supervisor that counts restarts makes the trouble visible.
+"""
+
+import asyncio
+import sys
+from collections.abc import Callable, Hashable, Mapping
+from typing import Final
+
+import msgspec
+import structlog
+
+from consumer.config import PREFIX
+from consumer.errors import NoProgress
+
+WATCH_SECONDS: Final = 1.0
+STACK_FRAMES: Final = 12
+# A process that was frozen has not stood still for that time: between two looks no more counts.
+LONGEST_STEP_SECONDS: Final = 5.0
+log = structlog.get_logger(__name__)
+
+
+class Sight(msgspec.Struct, frozen=True):
+    """What is seen of one thing that should get on.
+
+    ``handled`` is what is done for good: transactions and positions, by any names. ``task`` tells
+    one try from the next, and ``loaded`` how far this try has come with its restore: long restores
+    are progress, while many short ones, each thrown away, are none.
+    """
+
+    is_behind: bool
+    state: str
+    handled: Mapping[Hashable, int] = {}
+    task: int = 0
+    loaded: int = 0
+
+
+class Stall(msgspec.Struct, frozen=True):
+    """What has not got on, for how long, and how it looks."""
+
+    name: str
+    seconds: float
+    state: str
+
+
+class _Watched(msgspec.Struct):
+    seen_at: float
+    sight: Sight
+    handled: dict[Hashable, int]
+    stalled_seconds: float = 0.0
+
+
+class Watchdog:
+    """Adds up for each thing how long it has been behind without progress."""
+
+    def __init__(self, limit_seconds: float) -> None:
+        self._limit_seconds = limit_seconds
+        self._watched: dict[str, _Watched] = {}
+
+    def look(self, now: float, sights: Mapping[str, Sight]) -> Stall | None:
+        """Take in what is seen now of all things; return the worst that is over the limit.
+
+        What is not seen any more is forgotten.
+        """
+        self._watched = {
+            name: self._take_in(now, self._watched.get(name), sight)
+            for name, sight in sights.items()
+        }
+        worst = max(self._watched.items(), key=lambda it: it[1].stalled_seconds, default=None)
+        if not self._limit_seconds or worst is None:
+            return None
+        name, watched = worst
+        if watched.stalled_seconds < self._limit_seconds:
+            return None
+        return Stall(name, round(watched.stalled_seconds, 1), watched.sight.state)
+
+    def _take_in(self, now: float, before: _Watched | None, sight: Sight) -> _Watched:
+        if before is None:
+            return _Watched(now, sight, dict(sight.handled))
+        # Against the highest ever seen: a new task that begins again where the last one began
+        # has done nothing yet.
+        handled = before.handled
+        done_more = any(count > handled.get(what, -1) for what, count in sight.handled.items())
+        for what, count in sight.handled.items():
+            handled[what] = max(count, handled.get(what, count))
+        stalled_seconds = before.stalled_seconds
+        if done_more or not sight.is_behind:
+            stalled_seconds = 0.0
+        elif sight.task != before.sight.task or sight.loaded <= before.sight.loaded:
+            stalled_seconds += min(now - before.seen_at, LONGEST_STEP_SECONDS)
+        return _Watched(now, sight, handled, stalled_seconds)
+
+
+async def keep_watch(
+    look: Callable[[], Mapping[str, Sight]], limit_seconds: float, clock: Callable[[], float]
+) -> None:
+    """Look once a second, until something has work and does not get on with it.
+
+    Raises:
+        NoProgress: only a new process may help; where each task waits is on standard error.
+    """
+    watchdog = Watchdog(limit_seconds)
+    while True:
+        stall = watchdog.look(clock(), look())
+        if stall is not None:
+            break
+        await asyncio.sleep(WATCH_SECONDS)
+    log.error("watchdog", what=stall.name, state=stall.state, seconds=stall.seconds)
+    for task in asyncio.all_tasks():
+        task.print_stack(limit=STACK_FRAMES, file=sys.stderr)
+    raise NoProgress(
+        f"{stall.name} has work and made no progress for {stall.seconds:g} s ({stall.state}; "
+        f"{PREFIX}WATCHDOG_SECONDS is {limit_seconds:g}): the process ends, so that a new one can "
+        "try; above stands where each task waits"
+    )

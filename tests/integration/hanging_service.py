@@ -1,0 +1,74 @@
+"""The service with a fault after which it lives and does no more, or little.
+
+    python -m tests.integration.hanging_service HOW
+
+The fault comes up when the first decision with any output has been made:
+
+- task: what sends it waits for ever;
+- failing: sending fails, in this task and in every one after it;
+- loop: the event loop is blocked;
+- lock: the event loop is blocked by a call that also keeps the interpreter's lock;
+- slow: nothing is wrong but that every transaction takes half a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from consumer.cli import main as run_command
+from consumer.engine.shard_loop import ShardLoop
+from consumer.errors import TaskFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from consumer.engine.kafka import TopicPartition
+    from consumer.engine.progress import Progress
+    from consumer.pipeline.process import Decision
+
+MODULE = "tests.integration.hanging_service"
+FOR_EVER_SECONDS = 3600
+SLOW_SECONDS = 0.5
+
+_write = ShardLoop._write  # noqa: SLF001 - the fault is planted before it
+
+
+def hanging(how: str) -> list[str]:
+    """Return the command for a `Service` with this fault."""
+    return [MODULE, how]
+
+
+async def hang(
+    self: ShardLoop,
+    decision: Decision,
+    progress: Mapping[TopicPartition, Progress],
+    began: float,
+    announced_ms: int | None = None,
+) -> None:
+    """Stand in for the write of a transaction."""
+    how = sys.argv[1]
+    if how == "task":
+        await asyncio.Event().wait()
+    elif how == "failing":
+        raise TaskFailed("planted")
+    elif how == "loop":
+        time.sleep(FOR_EVER_SECONDS)  # noqa: ASYNC251 - this is the fault
+    elif how == "lock":
+        ctypes.PyDLL(None).sleep(FOR_EVER_SECONDS)
+    elif how == "slow":
+        await asyncio.sleep(SLOW_SECONDS)
+    await _write(self, decision, progress, began, announced_ms)
+
+
+def main() -> int:
+    """Run the service."""
+    ShardLoop._write = hang  # type: ignore[method-assign]  # noqa: SLF001
+    return run_command(["run"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
