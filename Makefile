@@ -25,6 +25,10 @@ demo: venv java ## Run the whole service on a local Kafka and show that nothing 
 test: venv java ## Run all tests (ARGS="-k name" for some, KAFKA_VERSION=3.9.1 for another broker)
 	@$(BIN)/python -m pytest -o cache_dir='$(CACHE)/pytest' $(ARGS)
 
+.PHONY: chaos
+chaos: venv java ## Break a cluster of three for a while and check the promise (MINUTES=30 SEED=7)
+	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),30) --seed $(or $(SEED),7) $(ARGS)
+
 .PHONY: check
 check: venv ## Lint, check formatting, types and the import rules
 	@$(BIN)/ruff check $(CODE)

@@ -47,6 +47,7 @@ class LocalKafka:
     Nodes are numbered from 1. `properties` overrides any broker setting. `extra_listeners` maps the
     names of more listeners to their protocols, {"SASL": "SASL_PLAINTEXT"}; `listener("SASL")` gives
     their addresses, and their settings (`listener.name.sasl.…`) go into `properties`.
+    `advertised_ports`, {listener: {node: port}}, sends clients of a listener elsewhere: to a proxy.
     """
 
     def __init__(  # noqa: PLR0913 - each one is a choice of a test, all are keywords but the first
@@ -57,6 +58,7 @@ class LocalKafka:
         data_dir: Path | None = None,
         properties: Mapping[str, str] | None = None,
         extra_listeners: Mapping[str, str] | None = None,
+        advertised_ports: Mapping[str, Mapping[int, int]] | None = None,
         port: int | None = None,
     ) -> None:
         """Describe a cluster; `start` starts it. Without `data_dir` its data end with it."""
@@ -67,6 +69,7 @@ class LocalKafka:
         self._port = port
         self._properties = dict(properties or {})
         self._protocols = dict(extra_listeners or {})
+        self._advertised_ports = dict(advertised_ports or {})
         self._nodes: dict[int, KafkaNode] = {}
         self._folder: Path | None = None
 
@@ -181,8 +184,17 @@ class LocalKafka:
                 jars,
                 temporary=self._named_dir is None,
             )
+            advertised = {
+                name: ports[address.node] for name, ports in self._advertised_ports.items()
+            }
             node.configure(
-                server_properties(address, addresses, node.data, self._protocols, self._properties)
+                server_properties(
+                    address._replace(advertised_ports=advertised),
+                    addresses,
+                    node.data,
+                    self._protocols,
+                    self._properties,
+                )
             )
             self._nodes[address.node] = node
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -14,10 +15,25 @@ CONTROLLER = "CONTROLLER"
 
 
 class NodeAddress(NamedTuple):
-    """Where one node listens: a port for each listener, the controller's among them."""
+    """Where one node listens: a port for each listener, the controller's among them.
+
+    `advertised_ports` has those listeners whose clients are sent to another port.
+    """
 
     node: int
     ports: dict[str, int]
+    advertised_ports: Mapping[str, int] = MappingProxyType({})
+
+    def listeners(self) -> str:
+        """Return what it listens on."""
+        return ",".join(f"{name}://{HOST}:{port}" for name, port in self.ports.items())
+
+    def advertised_listeners(self) -> str:
+        """Return what it tells clients to connect to."""
+        ports = {**self.ports, **self.advertised_ports}
+        return ",".join(
+            f"{name}://{HOST}:{port}" for name, port in ports.items() if name != CONTROLLER
+        )
 
 
 def cluster_properties(nodes: int) -> dict[str, str]:
@@ -62,14 +78,11 @@ def server_properties(
     The voters are named in the file (`controller.quorum.voters`), not in the formatted data, so
     that the same data can start again on other ports; Kafka 3.9 and 4.x both take it.
     """
-    listeners = {name: f"{name}://{HOST}:{port}" for name, port in address.ports.items()}
     merged = {
         "node.id": str(address.node),
         "log.dirs": str(data),
-        "listeners": ",".join(listeners.values()),
-        "advertised.listeners": ",".join(
-            listener for name, listener in listeners.items() if name != CONTROLLER
-        ),
+        "listeners": address.listeners(),
+        "advertised.listeners": address.advertised_listeners(),
         "listener.security.protocol.map": ",".join(
             f"{name}:{protocols.get(name, 'PLAINTEXT')}" for name in address.ports
         ),

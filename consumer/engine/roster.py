@@ -125,6 +125,9 @@ class Roster:
                 task.cancel()
             if late:
                 await asyncio.wait(late, timeout=seconds)
+            for task in running:
+                if task.done() and not task.cancelled():
+                    task.exception()  # looked at, or asyncio reports it as forgotten
 
     def _let_go(self, shard: int, place: Place) -> None:
         if place.running is None or place.task is None:

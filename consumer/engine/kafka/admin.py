@@ -1,7 +1,8 @@
 """Topics and their settings, as the cluster tells them."""
 
+import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -16,6 +17,9 @@ from consumer.errors import ClusterError, TaskFailed, TransientError
 
 CALL_SECONDS: Final = 15.0
 CLOSE_SECONDS: Final = 2.0
+# The library asks any broker that it knows, and one that has just gone is still known.
+ASK_TRIES: Final = 8
+ASK_PAUSE_SECONDS: Final = 0.05
 
 
 class TopicDescription(msgspec.Struct, frozen=True):
@@ -65,13 +69,13 @@ class ClusterAdmin:
     async def cluster(self) -> tuple[str, int]:
         """Return the cluster's id and its number of brokers."""
         # No topics asked for: listing all of a large cluster's would be a heavy answer.
-        metadata = await self._call(self._metadata([]), "describe the cluster")
+        metadata = await self._ask(lambda: self._metadata([]), "describe the cluster")
         return str(metadata.cluster_id), len(metadata.brokers)
 
     async def unknown_somewhere(self, topics: Iterable[str]) -> set[str]:
         """Return the topics that at least one broker does not know of (yet)."""
         wanted = set(topics)
-        metadata = await self._call(self._metadata([]), "describe the cluster")
+        metadata = await self._ask(lambda: self._metadata([]), "describe the cluster")
         unknown: set[str] = set()
         for node_id, *_ in metadata.brokers:
             unknown |= wanted - (await self._partitions(wanted, node_id)).keys()
@@ -87,8 +91,8 @@ class ClusterAdmin:
         if not partitions:
             return {}
         resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in partitions]
-        responses = await self._call(
-            self._client.describe_configs(resources), "describe topic settings"
+        responses = await self._ask(
+            lambda: self._client.describe_configs(resources), "describe topic settings"
         )
         descriptions = {}
         for response in responses:
@@ -151,7 +155,8 @@ class ClusterAdmin:
     async def _partitions(
         self, topics: Iterable[str], node_id: int | None = None
     ) -> dict[str, list[Any]]:
-        metadata = await self._call(self._metadata(list(topics), node_id), "describe topics")
+        names = list(topics)
+        metadata = await self._ask(lambda: self._metadata(names, node_id), "describe topics")
         found = {}
         for error_code, name, _, partitions in metadata.topics:
             error = kafka_errors.for_code(error_code)
@@ -167,6 +172,17 @@ class ClusterAdmin:
         # The library's own call would allow the broker to create what we only ask about.
         request = MetadataRequest(topics, allow_auto_topic_creation=False)
         return await self._client._send_request(request, node_id)  # noqa: SLF001
+
+    async def _ask(self, call: Callable[[], Awaitable[Any]], what: str) -> Any:  # noqa: ANN401 - the same
+        """Make a call that changes nothing, and again where the broker it went to is down."""
+        for _ in range(ASK_TRIES - 1):
+            try:
+                return await bounded(call(), CALL_SECONDS, what)
+            except (kafka_errors.NodeNotReadyError, kafka_errors.KafkaConnectionError):
+                await asyncio.sleep(ASK_PAUSE_SECONDS)
+            except Exception as error:
+                raise translate(error, what) from error
+        return await self._call(call(), what)
 
     async def _call(self, call: Any, what: str) -> Any:  # noqa: ANN401 - the library is untyped
         try:

@@ -1,0 +1,45 @@
+"""What a proxy does to requests: to whose, to which, and for how long they are held back."""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, NamedTuple
+
+API_KEY: Final = struct.Struct(">h")
+# https://kafka.apache.org/protocol, "Api Keys"
+INIT_PRODUCER_ID: Final = 22
+END_TXN: Final = 26
+
+
+class Link(NamedTuple):
+    """The way from one service (its place in the fleet) to one broker."""
+
+    place: int
+    node: int
+
+
+class Effect(NamedTuple):
+    """A trouble on some links, while it is in force; None stands for all."""
+
+    place: int | None = None
+    node: int | None = None
+    api_key: int | None = None
+    delay_seconds: float = 0.0
+    is_refusing: bool = False
+
+    def meets(self, link: Link) -> bool:
+        """Tell whether a link has this trouble."""
+        return self.place in {None, link.place} and self.node in {None, link.node}
+
+    def delays(self, link: Link, api_key: int) -> float:
+        """Return the seconds for which a request on a link is held back."""
+        concerned = self.meets(link) and self.api_key in {None, api_key}
+        return self.delay_seconds if concerned else 0.0
+
+
+def api_key_of(frame: bytes) -> int:
+    """Return the kind of a request, which stands first in its header; -1 when it is too short."""
+    if len(frame) < API_KEY.size:
+        return -1
+    key: int = API_KEY.unpack_from(frame)[0]
+    return key

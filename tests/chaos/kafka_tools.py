@@ -1,0 +1,105 @@
+"""Kafka's own command line tools, run from the brokers' jars: what no client library can ask."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING, NamedTuple
+
+from dev.kafka_jars import java_command, kafka_jars
+from dev.kafka_node import JAVA_FLAGS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+TOOL_SECONDS = 120.0
+TRANSACTIONS = "org.apache.kafka.tools.TransactionsCommand"
+GROUPS = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
+SUCCESSFUL = " Successful"
+OPEN_STATES = {"Ongoing", "PrepareCommit", "PrepareAbort", "PrepareEpochFence"}
+
+
+class ToolFailedError(Exception):
+    """A tool did not do what it was asked; its output tells why."""
+
+
+class OpenTransaction(NamedTuple):
+    """A transaction that has not ended, as a coordinator lists it."""
+
+    transactional_id: str
+    state: str
+
+
+class KafkaTools:
+    """The tools for one cluster."""
+
+    def __init__(self, bootstrap_servers: str, version: str) -> None:
+        """Name the cluster."""
+        self._servers = bootstrap_servers
+        self._jars = kafka_jars(version)
+
+    def hanging_transactions(self, topics: Iterable[str]) -> list[str]:
+        """Return what `find-hanging` prints of each topic below its head, at any age.
+
+        Asked by `--broker-id` it would find nothing wrong with a broker that does not exist.
+        """
+        found = []
+        for topic in topics:
+            command = ["find-hanging", "--topic", topic, "--max-transaction-timeout", "0"]
+            found += [" ".join(row) for row in self._table("Topic", command)]
+        return found
+
+    def open_transactions(self, group: str) -> list[OpenTransaction]:
+        """Return the transactions of a group's shards that are open or about to end."""
+        rows = self._table("TransactionalId", ["list"])
+        listed = [OpenTransaction(row[0], row[3]) for row in rows]
+        return [
+            one
+            for one in listed
+            if one.transactional_id.startswith(f"{group}-") and one.state in OPEN_STATES
+        ]
+
+    def delete_offsets(self, group: str, topic: str) -> int:
+        """Delete a group's offsets of a topic that it does not subscribe to, live or not.
+
+        Return of how many partitions.
+        """
+        servers = ["--bootstrap-server", self._servers]
+        command = ["--delete-offsets", "--group", group, "--topic", topic]
+        output = self._run(GROUPS, [*servers, *command])
+        deleted = output.count(SUCCESSFUL)
+        if not deleted:
+            raise ToolFailedError(f"{' '.join(command)}: {output!r}")
+        return deleted
+
+    def _table(self, first_column: str, command: list[str]) -> list[list[str]]:
+        """Run a command of TransactionsCommand; without the table's head it has failed."""
+        output = self._run(TRANSACTIONS, ["--bootstrap-server", self._servers, *command])
+        lines = [line.split() for line in output.splitlines() if line.strip()]
+        heads = [number for number, line in enumerate(lines) if line[0] == first_column]
+        if not heads:
+            raise ToolFailedError(f"{' '.join(command)}: no table in {output!r}")
+        return lines[heads[0] + 1 :]
+
+    def _run(self, tool: str, arguments: list[str]) -> str:
+        command = [
+            java_command(),
+            *JAVA_FLAGS,
+            "-Dlog4j2.level=ERROR",
+            *("-cp", f"{self._jars}/*"),
+            tool,
+            *arguments,
+        ]
+        try:
+            ended = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=TOOL_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ToolFailedError(f"{arguments} did not end in time") from error
+        if ended.returncode != 0 or "Error:" in ended.stdout:
+            raise ToolFailedError(f"{arguments}: {ended.stdout[-2000:]}{ended.stderr[-2000:]}")
+        return ended.stdout

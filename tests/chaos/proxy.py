@@ -1,0 +1,230 @@
+"""A TCP proxy between services and brokers, one listening port for each link, in a thread.
+
+Requests are forwarded frame by frame, so that they can be held back by their kind; the order on a
+connection is kept, as Kafka demands. What a client has sent before it hung up still arrives, late:
+that is how a network delivers the EndTxn of somebody who is no longer waiting for its answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections import Counter
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
+
+from dev.kafka_settings import HOST
+from tests.chaos.effects import Effect, Link, api_key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable, Iterator, Mapping
+
+Value = TypeVar("Value")
+
+LENGTH_BYTES = 4
+CHUNK_BYTES = 64 * 1024
+MAX_WAITING_FRAMES = 1000
+CONNECT_SECONDS = 5.0
+CALL_SECONDS = 30.0
+LINGER_SECONDS = 1.0
+BROKEN = (OSError, asyncio.IncompleteReadError)
+
+
+class Stream(NamedTuple):
+    """Both directions of one connection."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+
+class Held(NamedTuple):
+    """A request on its way: not before `due`, by the loop's clock."""
+
+    due: float
+    is_late: bool
+    api_key: int
+    frame: bytes
+
+
+class Proxy:
+    """Listens for services and passes on to brokers what the effects in force allow."""
+
+    def __init__(self, links: Iterable[Link]) -> None:
+        """Take a port for each link; nothing is served before `start`."""
+        self._sockets = {link: socket.create_server((HOST, 0)) for link in links}
+        self._servers: list[asyncio.Server] = []
+        self._brokers: dict[Link, int] = {}
+        self._effects: list[Effect] = []
+        self._open: dict[asyncio.Task[None], Link] = {}
+        self._lock = threading.Lock()
+        self._waiting: Counter[tuple[int, int]] = Counter()  # (place, api key)
+        self.delayed: Counter[int] = Counter()  # api key: requests held back so far
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Use as a context manager, which closes everything at its end."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def start(self, brokers: Mapping[Link, int]) -> None:
+        """Begin to serve: {link: the port of its broker}."""
+        self._brokers = dict(brokers)
+        self._thread.start()
+        self._call(self._listen())
+
+    def close(self) -> None:
+        """End every connection and the thread."""
+        if self._thread.is_alive():
+            self._call(self._shut())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(CALL_SECONDS)
+            self._loop.close()
+        for listening in self._sockets.values():
+            listening.close()
+
+    def port(self, link: Link) -> int:
+        """Return the port on which a service reaches a broker."""
+        return int(self._sockets[link].getsockname()[1])
+
+    def addresses(self, place: int) -> str:
+        """Return the addresses of all brokers for one service."""
+        links = (link for link in self._sockets if link.place == place)
+        return ",".join(f"{HOST}:{self.port(link)}" for link in links)
+
+    @contextmanager
+    def trouble(self, effect: Effect) -> Iterator[None]:
+        """Put an effect in force for a while; one that refuses also cuts what is connected."""
+        with self._lock:
+            self._effects.append(effect)
+        try:
+            if effect.is_refusing:
+                self.cut(effect)
+            yield
+        finally:
+            with self._lock:
+                self._effects.remove(effect)
+
+    def cut(self, effect: Effect) -> int:
+        """Cut the connections that an effect meets, with what is held back; return how many."""
+        return self._call(self._cut(effect))
+
+    def is_holding(self, place: int, api_key: int) -> bool:
+        """Tell whether a request of this kind from a service is held back now."""
+        with self._lock:
+            return self._waiting[place, api_key] > 0
+
+    def _call(self, coroutine: Coroutine[None, None, Value]) -> Value:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(CALL_SECONDS)
+
+    async def _listen(self) -> None:
+        for link, listening in self._sockets.items():
+            accept = partial(self._accept, link)
+            self._servers.append(await asyncio.start_server(accept, sock=listening))
+
+    async def _shut(self) -> None:
+        for server in self._servers:
+            server.close()
+        await self._cut(Effect())
+
+    async def _cut(self, effect: Effect) -> int:
+        chosen = [task for task, link in self._open.items() if effect.meets(link)]
+        for task in chosen:
+            task.cancel()
+        if chosen:
+            await asyncio.wait(chosen, timeout=CALL_SECONDS / 2)
+        return len(chosen)
+
+    async def _accept(
+        self, link: Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._open[task] = link
+        try:
+            with self._lock:
+                is_refused = any(e.is_refusing and e.meets(link) for e in self._effects)
+            if not is_refused:
+                await self._connect(link, Stream(reader, writer))
+        except (*BROKEN, TimeoutError, asyncio.CancelledError):
+            pass  # cut, or a broker that is not there: either way the client sees it
+        finally:
+            del self._open[task]
+            writer.transport.abort()
+
+    async def _connect(self, link: Link, client: Stream) -> None:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            broker = Stream(*await asyncio.open_connection(HOST, self._brokers[link]))
+        frames: asyncio.Queue[Held | None] = asyncio.Queue(MAX_WAITING_FRAMES)
+        # The broker's end ends all; the client's end only means that no more is read of it.
+        answers = asyncio.create_task(_pass_on(broker.reader, client.writer))
+        taking = asyncio.create_task(self._take(link, client.reader, frames))
+        giving = asyncio.create_task(self._give(link, frames, broker.writer))
+        try:
+            await asyncio.wait({answers, giving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (answers, taking, giving):
+                task.cancel()
+            await asyncio.gather(answers, taking, giving, return_exceptions=True)
+            self._forget(link, frames)
+            broker.writer.transport.abort()
+
+    async def _take(
+        self, link: Link, reader: asyncio.StreamReader, frames: asyncio.Queue[Held | None]
+    ) -> None:
+        with contextlib.suppress(*BROKEN):
+            while True:
+                length = await reader.readexactly(LENGTH_BYTES)
+                frame = await reader.readexactly(int.from_bytes(length))
+                api_key = api_key_of(frame)
+                with self._lock:
+                    seconds = max((e.delays(link, api_key) for e in self._effects), default=0.0)
+                due = self._loop.time() + seconds
+                await frames.put(Held(due, bool(seconds), api_key, length + frame))
+                if seconds:
+                    with self._lock:
+                        self._waiting[link.place, api_key] += 1
+                        self.delayed[api_key] += 1
+        await frames.put(None)
+
+    async def _give(
+        self, link: Link, frames: asyncio.Queue[Held | None], writer: asyncio.StreamWriter
+    ) -> None:
+        with contextlib.suppress(*BROKEN):
+            while held := await frames.get():
+                try:
+                    if held.is_late:
+                        await asyncio.sleep(held.due - self._loop.time())
+                    writer.write(held.frame)
+                finally:
+                    self._count_off(link, held)
+                await writer.drain()
+            # A broker answers what it got, though nobody listens; then it closes as well.
+            writer.write_eof()
+            await asyncio.sleep(LINGER_SECONDS)
+
+    def _forget(self, link: Link, frames: asyncio.Queue[Held | None]) -> None:
+        while not frames.empty():
+            if held := frames.get_nowait():
+                self._count_off(link, held)
+
+    def _count_off(self, link: Link, held: Held) -> None:
+        if held.is_late:
+            with self._lock:
+                self._waiting[link.place, held.api_key] -= 1
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Pass on answers until the broker ends; a client that has gone only gets none."""
+    with contextlib.suppress(*BROKEN):
+        while chunk := await reader.read(CHUNK_BYTES):
+            if not writer.transport.is_closing():
+                writer.write(chunk)
+                with contextlib.suppress(*BROKEN):
+                    await writer.drain()
