@@ -17,6 +17,8 @@ from consumer.errors import StateCorrupted
 FETCH_MS: Final = 200
 FETCH_RECORDS: Final = 20_000
 LOUD_AFTER_SECONDS: Final = 3.0
+# A backlog has little more than one offset for an id; at rest its progress and a marker are added.
+OFFSETS_PER_ID: Final = 2
 log = structlog.get_logger(__name__)
 
 
@@ -37,6 +39,7 @@ async def restore(
     reader.assign({changelog: start})
     began = last_progress = clock()
     position = start
+    memory.seen.reserve((mark_offset - start) // OFFSETS_PER_ID)
     while position <= mark_offset:
         for records in (await reader.fetch(FETCH_MS, FETCH_RECORDS)).values():
             try:

@@ -80,6 +80,10 @@ class _TimedDigests:
         places += digest
         self._chunks[-1] = (places, max(latest_ms, time_ms))
 
+    def reserve(self, count: int) -> None:
+        """Make room."""
+        self._table.reserve(count)
+
     def put_all(self, digests: list[bytes], values: list[bytes], times_ms: list[int]) -> None:
         """Enter many digests."""
         if not self._window_ms:
@@ -178,6 +182,11 @@ class SeenIds:
     def remember(self, digest: bytes, content: bytes, stream_time_ms: int) -> None:
         """Take in a published id. Calls come in the order of stream time."""
         self._ids.put(digest, content, stream_time_ms)
+
+    def reserve(self, ids: int) -> None:
+        """Make room for so many ids before a restore; with a window nobody knows how many live."""
+        if not self._window_ms:
+            self._ids.reserve(ids)
 
     def remember_all(
         self, digests: list[bytes], contents: list[bytes], stream_times_ms: list[int]

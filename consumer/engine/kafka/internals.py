@@ -10,107 +10,15 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
-from aiokafka.consumer import fetcher
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.protocol.fetch import FetchRequest
-from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
-from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import OffsetAndMetadata
 
-from consumer.engine.kafka import inflation
 from consumer.engine.kafka.connection import bounded
 from consumer.engine.kafka.partition import TopicPartition
-from consumer.engine.kafka.raw_headers import LenientRecords
 from consumer.errors import TaskFailed
 
 CLOSE_SECONDS: Final = 2.0
-# Of one partition at a time, counted as inflated: what a transaction holds at the most, too.
-TAKE_BYTES: Final = 8 * 1024 * 1024
-
-
-class FetchedRecords:
-    """The compiled reader of a partition's batches, which also keeps their bytes."""
-
-    __slots__ = ("_records", "bytes_data", "has_next", "next_batch")
-
-    def __init__(self, bytes_data: bytes) -> None:
-        self.bytes_data = bytes_data
-        self._records = MemoryRecords(bytes_data)
-        self.has_next = self._records.has_next
-        self.next_batch = self._records.next_batch
-
-    def size_in_bytes(self) -> int:
-        """Return the size of all batches, the cut one at the end included."""
-        return len(self.bytes_data)
-
-
-class RawPartitionRecords(fetcher.PartitionRecords):
-    """Hands the compiled records through and survives what the library does not."""
-
-    _records: FetchedRecords | LenientRecords
-    next_fetch_offset: int
-
-    def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - the library's own
-        super().__init__(*arguments)
-        assert isinstance(self._records, FetchedRecords)  # noqa: S101 - what install() made
-        self._bytes_data = self._records.bytes_data
-
-    def __next__(self) -> Any:  # noqa: ANN401 - a record
-        try:
-            return super().__next__()
-        except UnicodeDecodeError:
-            # A header name that is no UTF-8. Read the same bytes again, leniently, from the batch
-            # in which the last record was handed out.
-            if isinstance(self._records, LenientRecords):
-                raise
-            unread = inflation.unread_batches(self._bytes_data, self.next_fetch_offset)
-            self._records = LenientRecords(unread)
-            self._records_iterator = self._unpack_records()
-            return next(self)
-        except inflation.InflatesTooMuch:
-            packed = inflation.packed_record(self._bytes_data, self.next_fetch_offset)
-            self.next_fetch_offset = packed.offset + 1
-            self._records_iterator = self._unpack_records()  # goes on behind that batch
-            return packed
-
-    def _consumer_record(self, _tp: TopicPartition, record: Any) -> Any:  # noqa: ANN401 - a record
-        # A ConsumerRecord costs 1 µs to build and holds nothing that the compiled record lacks.
-        return record
-
-    def _contains_abort_marker(self, next_batch: Any) -> bool:  # noqa: ANN401 - a compiled batch
-        # Compaction may leave a control batch without its record. aiokafka would fail on it for
-        # ever; the Java client goes on, since the batch then aborts nothing that is still there.
-        control_record = next(iter(next_batch), None)
-        if control_record is None:
-            return False
-        return bool(ControlRecord.parse(control_record.key) == ABORT_MARKER)
-
-
-class BoundedFetchResult(fetcher.FetchResult):
-    """What was fetched of a partition, handed out by records and by bytes."""
-
-    _partition_records: RawPartitionRecords | None
-
-    def getall(self, max_records: int | None = None) -> list[Any]:
-        """Return records up to either bound; the rest stays for the next call.
-
-        The library counts records only, and those of one fetch may inflate to any size.
-        """
-        is_readable = self.check_assignment(self._topic_partition)
-        if not is_readable or self._partition_records is None:
-            return []
-        taken: list[Any] = []
-        size_bytes = 0
-        for record in self._partition_records:
-            taken.append(record)
-            size_bytes += len(record.value or b"")
-            if size_bytes >= TAKE_BYTES or len(taken) == max_records:
-                self._update_position()
-                break
-        else:
-            self._update_position()
-            self._partition_records = None
-        return taken
 
 
 def compiled_append(batch: BatchBuilder) -> Callable[..., object | None]:
@@ -126,14 +34,6 @@ def close_batch(batch: BatchBuilder, record_count: int) -> None:
     """Tell the wrapper what ``compiled_append`` added; sequence numbers are made from it."""
     batch._relative_offset = record_count  # noqa: SLF001
     batch.close()
-
-
-def install() -> None:
-    """Let every consumer of this process read through the classes above, within bounds."""
-    inflation.install()
-    fetcher.FetchResult = BoundedFetchResult
-    fetcher.PartitionRecords = RawPartitionRecords
-    fetcher.MemoryRecords = FetchedRecords
 
 
 def transaction_end(producer: AIOKafkaProducer) -> asyncio.Future[None]:
@@ -168,6 +68,11 @@ def set_fetch_wait(consumer: AIOKafkaConsumer, milliseconds: int) -> None:
     request waits too, which would add up at a shard's start.
     """
     consumer._fetcher._fetch_max_wait_ms = milliseconds  # noqa: SLF001
+
+
+def set_partition_fetch_bytes(consumer: AIOKafkaConsumer, size_bytes: int) -> None:
+    """Change how much of a partition is fetched at once (``max.partition.fetch.bytes``)."""
+    consumer._fetcher._max_partition_fetch_bytes = size_bytes  # noqa: SLF001
 
 
 def position(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int:

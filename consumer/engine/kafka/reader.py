@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
 
-from consumer.engine.kafka import internals
+from consumer.engine.kafka import fetched, internals
 from consumer.engine.kafka.connection import Connection, bounded, translate
 from consumer.engine.kafka.inflation import inflater
 from consumer.engine.kafka.partition import TopicPartition
@@ -25,7 +25,7 @@ RUNNING_FETCH_WAIT_MS: Final = 200
 FETCH_BYTES: Final = 8 * 1024 * 1024
 PARTITION_FETCH_BYTES: Final = 1024 * 1024
 
-internals.install()
+fetched.install()
 
 
 class ShardReader:
@@ -54,7 +54,7 @@ class ShardReader:
             enable_auto_commit=False,
             fetch_max_wait_ms=STARTING_FETCH_WAIT_MS,
             fetch_max_bytes=FETCH_BYTES,
-            max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
+            max_partition_fetch_bytes=FETCH_BYTES,
         )
         inflater.allow_for(max_message_bytes)
 
@@ -81,7 +81,11 @@ class ShardReader:
             self._consumer.seek(partition, offset)
 
     def settle(self) -> None:
-        """From now on let a fetch wait longer for records: the start is over."""
+        """From now on let fetches wait longer and bring less: the start is over.
+
+        A restore reads one partition, and waits for each fetch of it.
+        """
+        internals.set_partition_fetch_bytes(self._consumer, PARTITION_FETCH_BYTES)
         internals.set_fetch_wait(self._consumer, RUNNING_FETCH_WAIT_MS)
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
@@ -97,13 +101,13 @@ class ShardReader:
             TaskFailed: positions are in doubt (records may be drained and lost to the caller).
         """
         try:
-            fetched: dict[TopicPartition, Any] = await self._consumer.getmany(
+            records: dict[TopicPartition, Any] = await self._consumer.getmany(
                 timeout_ms=timeout_ms, max_records=max_records
             )
         except Exception as error:
             raise translate(error, "fetch") from error
-        self.records_read += sum(map(len, fetched.values()))
-        return fetched
+        self.records_read += sum(map(len, records.values()))
+        return records
 
     def position(self, partition: TopicPartition) -> int:
         """Return the offset of the next record to be delivered; markers count as delivered."""

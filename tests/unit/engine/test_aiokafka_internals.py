@@ -10,9 +10,9 @@ from aiokafka.producer import message_accumulator, sender, transaction_manager
 from aiokafka.record import default_records
 from aiokafka.record._crecords import default_records as compiled_records
 from aiokafka.record.default_records import DefaultRecordBatch
-from aiokafka.record.memory_records import MemoryRecords
 
-from consumer.engine.kafka import Outbox, TopicPartition, internals, writer
+from consumer.engine.kafka import Outbox, TopicPartition, writer
+from consumer.engine.kafka.fetched import BoundedFetchResult, FetchedPartition
 from consumer.engine.kafka.inflation import inflater
 
 COMPILED = "aiokafka.record._crecords"
@@ -26,24 +26,37 @@ def test_the_release_is_the_one_that_was_read() -> None:
 def test_records_are_compiled_and_handed_through() -> None:
     """The compiled record has all that the pipeline asks of one."""
     assert DefaultRecordBatch.__module__.startswith(COMPILED)
-    assert fetcher.PartitionRecords is internals.RawPartitionRecords
+    assert fetcher.PartitionRecords is FetchedPartition
+    assert fetcher.FetchResult is BoundedFetchResult
     outbox = Outbox({"t": 1000})
     outbox.to("t", 0).append(b"k", b"v", [("h", b"x")])
     (batch,) = outbox.finish()[TopicPartition("t", 0)]
-    records = MemoryRecords(bytes(batch._build()))  # noqa: SLF001
-    record = next(iter(records.next_batch()))
-    handed = internals.RawPartitionRecords._consumer_record(None, None, record)  # type: ignore[arg-type]  # noqa: SLF001
-    assert handed is record
+    records = fetcher.MemoryRecords(bytes(batch._build()))  # noqa: SLF001
+    arguments = (None, 0, None, None, True, 1)
+    (handed,) = fetcher.PartitionRecords(TopicPartition("t", 0), records, *arguments)
+    assert type(handed).__module__.startswith(COMPILED)
     assert (handed.offset, handed.key, handed.value) == (0, b"k", b"v")
     assert list(handed.headers) == [("h", b"x")]
     assert handed.timestamp > 0
 
 
+def test_the_library_hides_what_we_hide() -> None:
+    """Its rules of visibility, which are written anew here, are still these."""
+    source = inspect.getsource(FetchedPartition.__base__._unpack_records)  # noqa: SLF001
+    for rule in (
+        "self._consume_aborted_up_to(next_batch.base_offset)",
+        "self._aborted_producers.discard(next_batch.producer_id)",
+        "next_batch.producer_id in self._aborted_producers",
+        "if record.offset < self.next_fetch_offset",
+        "self.next_fetch_offset = next_batch.next_offset",
+    ):
+        assert rule in source
+
+
 def test_an_emptied_control_batch_is_survived() -> None:
     """Compaction may leave a control batch without records; the library would fail for ever."""
-    assert not internals.RawPartitionRecords._contains_abort_marker(None, iter(()))  # type: ignore[arg-type]  # noqa: SLF001
-    library = internals.RawPartitionRecords.__base__
-    assert "Control batch did not contain" in inspect.getsource(library)
+    assert not FetchedPartition._contains_abort_marker(None, iter(()))  # type: ignore[arg-type]  # noqa: SLF001
+    assert "Control batch did not contain" in inspect.getsource(FetchedPartition.__base__)
 
 
 def test_batches_inflate_within_our_limit() -> None:
@@ -51,7 +64,6 @@ def test_batches_inflate_within_our_limit() -> None:
     for module in (compiled_records, default_records):
         for name in ("gzip", "snappy", "lz4", "zstd"):
             assert getattr(module, f"{name}_decode") == getattr(inflater, name)
-    assert fetcher.FetchResult is internals.BoundedFetchResult
     source = inspect.getsource(fetcher.Fetcher)
     assert "type(res_or_error) is FetchResult" in source
     assert "res_or_error.getall(max_records)" in source
@@ -106,6 +118,8 @@ def test_fetches_can_be_watched_and_their_wait_changed() -> None:
     assert "self._client.send(node_id, request)" in inspect.getsource(
         fetcher.Fetcher._proc_fetch_request  # noqa: SLF001
     )
+    for name in ("_max_partition_fetch_bytes", "_fetch_max_wait_ms"):
+        assert f"self.{name}" in inspect.getsource(fetcher.Fetcher._get_actions_per_node)  # noqa: SLF001
     assert "self._fetch_max_wait_ms" in inspect.getsource(fetcher.Fetcher._get_actions_per_node)  # noqa: SLF001
 
 

@@ -11,7 +11,8 @@ from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 
-from consumer.engine.kafka import TopicPartition, inflation, internals
+from consumer.engine.kafka import TopicPartition, inflation
+from consumer.engine.kafka import fetched as reading
 from consumer.engine.kafka.inflation import inflater
 from consumer.pipeline.records import PackedBatch, Reason
 from tests import builders
@@ -152,9 +153,9 @@ def test_large_batches_of_a_topic_get_room() -> None:
 
 def test_a_fetch_hands_out_bytes_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many records that fit one by one are not all taken at once."""
-    monkeypatch.setattr(internals, "TAKE_BYTES", 1000)
-    monkeypatch.setattr(internals.BoundedFetchResult, "check_assignment", lambda *_: True)
-    monkeypatch.setattr(internals.BoundedFetchResult, "_update_position", lambda _: None)
+    monkeypatch.setattr(reading, "TAKE_BYTES", 1000)
+    monkeypatch.setattr(reading.BoundedFetchResult, "check_assignment", lambda *_: True)
+    monkeypatch.setattr(reading.BoundedFetchResult, "_update_position", lambda _: None)
     records = fetcher.MemoryRecords(batch(0, [b"e" * 400] * 7, CODECS["zstd"]))
     arguments = (None, 0, None, None, True, 1)
     partition = TopicPartition("t", 0)
