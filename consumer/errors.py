@@ -9,7 +9,8 @@
     ├── NoProgress        the watchdog: only a new process may mend it: one line, exit 1
     ├── TransientError    try again after a bounded, jittered backoff
     ├── TaskFailed        drop the shard's task and start a new one: the only recovery of a task
-    │   └── Fenced        the same, if the shard is still wanted after the next heartbeat
+    │   ├── Fenced        the same, if the shard is still wanted after the next heartbeat
+    │   └── TimedOut      the same, and what took too long should be smaller the next time
     ├── StateCorrupted    refuse to run this shard, loudly; the other shards go on
     └── PoisonRecord      one record that cannot be published: a dead letter, then go on
                           (defined in ``consumer.pipeline.records``, next to its reasons)
@@ -48,6 +49,10 @@ class TaskFailed(CheckpointReadyError):
 
 class Fenced(TaskFailed):
     """Another producer with the same transactional id has taken the shard over."""
+
+
+class TimedOut(TaskFailed):
+    """A call did not answer within its bound; its outcome is unknown."""
 
 
 class StateCorrupted(CheckpointReadyError):

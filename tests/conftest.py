@@ -21,6 +21,7 @@ from tests.integration.cluster import Cluster, ExternalKafka, Names
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+    from pathlib import Path
 
     from confluent_kafka.admin import AdminClient
 
@@ -93,6 +94,24 @@ def local_brokers() -> None:
     """Ask for this where a test starts brokers of its own: there must be a Java to run them."""
     if shutil.which("java") is None:
         pytest.skip("needs a Java: brokers of its own, apart from KAFKA_BOOTSTRAP_SERVERS")
+
+
+@pytest.fixture(scope="session")
+def tidying_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of the node of `tidying_cluster`, for tests that look at its files."""
+    return tmp_path_factory.mktemp("kafka") / "node-1" / "data"
+
+
+@pytest.fixture(scope="session")
+def tidying_cluster(local_brokers: None, tidying_data: Path) -> Iterator[Cluster]:  # noqa: ARG001 - for its effect
+    """A broker that looks many times a minute for what it can compact or delete."""
+    eager = {
+        "log.cleaner.backoff.ms": "100",
+        "log.initial.task.delay.ms": "500",
+        "log.retention.check.interval.ms": "500",
+    }
+    with LocalKafka(data_dir=tidying_data.parents[1], properties=eager) as local:
+        yield Cluster(local.bootstrap_servers)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The guard against an empty changelog beside a past: running on would publish everything again."""
+"""The guards against a changelog that has lost its past: running on would publish ids again."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -43,6 +43,27 @@ async def refuse_lost_state(
         raise StateCorrupted(
             f"shard {context.shard}: topic {settings.output_topic} holds ready events of group "
             f"{settings.group_id}, {mend}"
+        )
+
+
+async def refuse_deleted_state(context: ShardContext, reader: ShardReader) -> None:
+    """Check that nothing was ever deleted from the changelog's beginning.
+
+    Compaction leaves the log start at 0, whatever it removes, and a broker deletes records only
+    where the policy is not `compact` alone. So a later log start tells of ids that are gone.
+
+    Raises:
+        StateCorrupted: records were deleted.
+    """
+    changelog = context.changelog
+    log_start = (await reader.beginning_offsets([changelog]))[changelog]
+    if log_start > 0:
+        raise StateCorrupted(
+            f"shard {context.shard}: changelog {changelog.topic}/{changelog.partition} begins at "
+            f"offset {log_start}, though compaction never moves its beginning: records were "
+            "deleted (another cleanup.policy for a while?), and their ids would be published "
+            "again. Restore the topic, or use a new GROUP_ID and OUTPUT_TOPIC, or run with "
+            "--accept-empty-state if that is what you want"
         )
 
 

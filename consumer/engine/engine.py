@@ -11,6 +11,7 @@ import structlog
 from consumer.config import Settings
 from consumer.engine.kafka import ClusterAdmin, Connection, GroupMember, TopicPartition
 from consumer.engine.lifecycle import Observer
+from consumer.engine.pacing import TransactionLimit
 from consumer.engine.roster import Roster
 from consumer.engine.task import ShardTask
 from consumer.engine.topics import Topology, check_topics, create_topics
@@ -28,6 +29,8 @@ LOOPS_END_SECONDS: Final = 5.0
 STOP_TASKS_SECONDS: Final = 4.0
 END_SECONDS: Final = 8.0
 RETRY_SECONDS: Final = 1.0
+# How long a start puts up with a cluster that is there but does not answer for its topics yet.
+START_UP_SECONDS: Final = 30.0
 log = structlog.get_logger(__name__)
 
 
@@ -60,6 +63,7 @@ class Engine:
         self._stuck_seconds = max(STUCK_SECONDS, settings.transaction_timeout_ms / 1000)
         self._topology: Topology | None = None
         self._committed_offsets: dict[TopicPartition, int] = {}
+        self._limits: dict[int, TransactionLimit] = {}  # by shard
 
     def stop(self) -> None:
         """Ask for an orderly end; ``run`` then returns within seconds."""
@@ -90,11 +94,23 @@ class Engine:
 
     async def _start_up(self) -> None:
         await self._admin.start()
+        deadline = self._clock() + START_UP_SECONDS
+        while self._topology is None:
+            try:
+                self._topology = await self._prepare_topics()
+            except (TaskFailed, TransientError) as error:
+                # One broker of several may have died a moment ago, and was the one to be asked.
+                if self._clock() > deadline:
+                    raise
+                log.warning("start_up_retried", error=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+        await self._member.join()
+
+    async def _prepare_topics(self) -> Topology:
         if self._settings.create_topics:
             created = await create_topics(self._admin, self._settings)
             log.info("topics_created", topics=created)
-        self._topology = await check_topics(self._admin, self._settings)
-        await self._member.join()
+        return await check_topics(self._admin, self._settings)
 
     async def _run_side_by_side(self) -> None:
         """Run the loops; the first that ends, by order or by an error, ends all."""
@@ -228,6 +244,9 @@ class Engine:
             admin=self._admin,
             observer=self._observer,
             clock=self._clock,
+            limit=self._limits.setdefault(
+                shard, TransactionLimit(self._settings.max_transaction_records)
+            ),
             accept_empty_state=self._accept_empty_state,
         )
 

@@ -13,12 +13,33 @@ MAX_TRANSACTION_BYTES: Final = 8 * 1024 * 1024
 IDLE_FETCH_MS: Final = 100
 
 
+class TransactionLimit:
+    """How many records a shard's transaction may hold: fewer after one that was too slow to send.
+
+    It outlives the shard's tasks. Such a transaction ends its task, and the next one would only
+    try the same again, for ever.
+    """
+
+    def __init__(self, most_records: int) -> None:
+        self.records = self._most_records = most_records
+
+    def note_timeout(self, records: int) -> None:
+        """Try half as many the next time."""
+        if records:
+            self.records = max(1, min(self.records, records) // 2)
+
+    def note_commit(self, records: int) -> None:
+        """Grow back by an eighth with each transaction that was as large as it might be."""
+        if records >= self.records:
+            self.records = min(self._most_records, self.records + 1 + self.records // 8)
+
+
 class Pacing:
     """Decides about one shard's commits; all times are monotonic seconds given by the caller."""
 
-    def __init__(self, commit_interval_seconds: float, max_records: int) -> None:
+    def __init__(self, commit_interval_seconds: float, limit: TransactionLimit) -> None:
         self._interval = commit_interval_seconds
-        self._max_records = max_records
+        self._limit = limit
         self._last_commit = float("-inf")
         self._oldest_buffered: float | None = None
         self._oldest_unsaved: float | None = None
@@ -45,7 +66,7 @@ class Pacing:
         """Tell whether the buffered records should be decided now."""
         if self._oldest_buffered is None:
             return False
-        if records >= self._max_records or size_bytes >= MAX_TRANSACTION_BYTES:
+        if records >= self._limit.records or size_bytes >= MAX_TRANSACTION_BYTES:
             return True
         if caught_up:
             return now - self._last_commit >= self._interval

@@ -12,12 +12,12 @@ from consumer.engine.context import ShardContext
 from consumer.engine.dead_letter_guard import DeadLetterGuard
 from consumer.engine.kafka import ShardReader, ShardWriter, TopicPartition
 from consumer.engine.lifecycle import Observer, Step
-from consumer.engine.pacing import Pacing
+from consumer.engine.pacing import Pacing, TransactionLimit
 from consumer.engine.progress import Progress, Witness
 from consumer.engine.sources import find_recreated
 from consumer.engine.transaction import apply_to_memory, fill_outbox, report
 from consumer.engine.watermark import Watermarks, own_watermark
-from consumer.errors import TaskFailed
+from consumer.errors import TaskFailed, TimedOut
 from consumer.pipeline.process import Decision, expire, process
 from consumer.pipeline.records import Counts, SourceBatch, SourceRecord
 
@@ -49,6 +49,7 @@ class ShardLoop:
         writer: ShardWriter,
         observer: Observer,
         positions: Mapping[TopicPartition, int],
+        limit: TransactionLimit,
     ) -> None:
         self.transactions = 0
         self._context = context
@@ -58,8 +59,8 @@ class ShardLoop:
         self._observer = observer
         self._clock = context.clock
         self._pipeline = context.pipeline()
-        self._max_records = context.settings.max_transaction_records
-        self._pacing = Pacing(context.settings.commit_interval_ms / 1000, self._max_records)
+        self._limit = limit
+        self._pacing = Pacing(context.settings.commit_interval_ms / 1000, limit)
         self._guard = DeadLetterGuard(context.settings)
         self._sources = list(positions)
         self._reader.assign(positions)
@@ -147,7 +148,7 @@ class ShardLoop:
         return bool(self._buffer) or self._is_comparing or not self._is_caught_up()
 
     async def _gather(self) -> None:
-        room = max(1, self._max_records - self._buffered_records)
+        room = max(1, self._limit.records - self._buffered_records)
         timeout_ms = self._pacing.fetch_timeout_ms(self._clock(), caught_up=self._is_caught_up())
         fetched = await self._reader.fetch(timeout_ms, room)
         for source, records in fetched.items():
@@ -248,13 +249,19 @@ class ShardLoop:
         shard = self._context.shard
         outbox = fill_outbox(self._context, decision, progress, announced_ms)  # 1.
         self._observer.on_step(shard, Step.DECIDED)
-        await self._writer.send(outbox)  # 2.
+        try:
+            await self._writer.send(outbox)  # 2.
+        except TimedOut:
+            self._limit.note_timeout(self._buffered_records)
+            log.warning("transaction_too_slow", shard=shard, records_from_now=self._limit.records)
+            raise
         self._observer.on_step(shard, Step.SENT)
         self._observer.on_step(shard, Step.COMMITTING)
         await self._writer.commit()  # 3.
         self._observer.on_step(shard, Step.COMMITTED)
         apply_to_memory(self._memory, decision, progress)  # 4.
         self._unsaved = {}
+        self._limit.note_commit(self._buffered_records)
         self.transactions += 1
         now = self._clock()
         self._pacing.note_commit(now)

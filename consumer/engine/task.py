@@ -10,7 +10,7 @@ import structlog
 from consumer.config import Settings
 from consumer.engine.changelog import ShardState, fence_record, meta_record, progress_record
 from consumer.engine.context import ShardContext
-from consumer.engine.empty_state import refuse_lost_state
+from consumer.engine.empty_state import refuse_deleted_state, refuse_lost_state
 from consumer.engine.kafka import (
     ClusterAdmin,
     Connection,
@@ -20,6 +20,7 @@ from consumer.engine.kafka import (
 )
 from consumer.engine.lifecycle import Observer, Step, TaskState, advance
 from consumer.engine.meta import verify_meta
+from consumer.engine.pacing import TransactionLimit
 from consumer.engine.restore import restore
 from consumer.engine.shard_loop import ShardLoop
 from consumer.engine.sources import locate_sources
@@ -41,6 +42,7 @@ class ShardTask:
         admin: ClusterAdmin,
         observer: Observer,
         clock: Callable[[], float],
+        limit: TransactionLimit,
         accept_empty_state: bool = False,
     ) -> None:
         self.shard = shard
@@ -51,6 +53,7 @@ class ShardTask:
         self._admin = admin
         self._observer = observer
         self._clock = clock
+        self._limit = limit
         self._accept_empty_state = accept_empty_state
         self._memory = ShardState(settings.dedup_window_seconds * 1000)
         self._loop: ShardLoop | None = None
@@ -107,6 +110,7 @@ class ShardTask:
                 writer=writer,
                 observer=self._observer,
                 positions=positions,
+                limit=self._limit,
             )
             while not self._stopping:
                 if self._next_topology is not None:
@@ -216,8 +220,10 @@ class ShardTask:
         memory, expected = self._memory, context.meta()
         if memory.meta is not None:
             verify_meta(memory.meta, expected)
-        elif not self._accept_empty_state:
-            await refuse_lost_state(context, reader, self._admin)
+        if not self._accept_empty_state:
+            await refuse_deleted_state(context, reader)
+            if memory.meta is None:
+                await refuse_lost_state(context, reader, self._admin)
         start = await locate_sources(context, reader, memory)
         if memory.meta != expected or start.baseline:
             outbox = context.outbox()

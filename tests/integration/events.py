@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from tests.integration.subscriber import Record
 
 HANDLED_SECONDS = 45.0
+# On its way to serve; librdkafka calls these final.
+COORDINATOR_MOVES = {
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+}
 REPEAT_EVERY = 3
 
 
@@ -180,9 +186,7 @@ def wait_until_handled(
         try:
             behind = lags(cluster, names)
         except KafkaException as error:  # the coordinator or a leader is on its way
-            kind = error.args[0]
-            # librdkafka does not call a coordinator on its way retriable for this request.
-            if not kind.retriable() and kind.code() != KafkaError.NOT_COORDINATOR:
+            if not (error.args[0].retriable() or error.args[0].code() in COORDINATOR_MOVES):
                 raise
             return False
         seen.clear()

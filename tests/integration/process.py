@@ -101,6 +101,12 @@ class Service:
         """Whether the process has ended by itself or by our doing."""
         return self._process.poll() is not None
 
+    @property
+    def is_frozen(self) -> bool:
+        """Whether it is stopped by a signal, whoever sent it."""
+        state = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state == "T"
+
     def wait(self, deadline_seconds: float = END_SECONDS) -> int:
         """Wait for its end and return the exit code; minus the signal's number if one ended it."""
         wait_until(lambda: self.has_ended, deadline_seconds, what="the end of the process")

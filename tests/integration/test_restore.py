@@ -49,10 +49,10 @@ def unhandled_records(cluster: Cluster, deployment: Deployment) -> int:
     )
 
 
-def open_transaction(deployment: Deployment, shard: int) -> Producer:
+def open_transaction(deployment: Deployment, shard: int, role: str = "foreign") -> Producer:
     """Let a foreign producer open a transaction on a shard's changelog, and return it."""
     settings = deployment.cluster.settings
-    foreign = Producer({**settings, "transactional.id": deployment.names.group("foreign")})
+    foreign = Producer({**settings, "transactional.id": deployment.names.group(role)})
     foreign.init_transactions(20)
     foreign.begin_transaction()
     mark = json.dumps({"version": 1, "owner": "foreign"}).encode()

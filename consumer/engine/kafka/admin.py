@@ -9,6 +9,7 @@ import msgspec
 from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from consumer.engine.kafka.connection import Connection, bounded, translate, why_unreachable
@@ -144,13 +145,27 @@ class ClusterAdmin:
             raise TransientError(str(translate(error, "trim"))) from error
 
     async def group_offsets(self, group_id: str) -> dict[TopicPartition, int]:
-        """Return what the group committed once; only to notice that it has run before."""
-        offsets = await self._call(
-            self._client.list_consumer_group_offsets(group_id), "read group offsets"
-        )
+        """Return what the group committed once; only to notice that it has run before.
+
+        Raises:
+            TaskFailed: its coordinator does not say (it loads, or has moved).
+        """
+        response = await self._call(self._group_offsets(group_id), "read group offsets")
+        # The library's own call passes over this error, and no offsets then looks like no past.
+        error = kafka_errors.for_code(response.error_code)
+        if error is not kafka_errors.NoError:
+            raise translate(error(group_id), "read group offsets")
         return {
-            partition: entry.offset for partition, entry in offsets.items() if entry.offset >= 0
+            TopicPartition(topic, partition): offset
+            for topic, partitions in response.topics
+            for partition, offset, _, _ in partitions
+            if offset >= 0
         }
+
+    async def _group_offsets(self, group_id: str) -> Any:  # noqa: ANN401 - a response of the untyped library
+        coordinator = await self._client.find_coordinator(group_id)
+        request = OffsetFetchRequest(group_id, None)
+        return await self._client._send_request(request, coordinator)  # noqa: SLF001
 
     async def _partitions(
         self, topics: Iterable[str], node_id: int | None = None

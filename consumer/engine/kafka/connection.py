@@ -16,6 +16,7 @@ from consumer.errors import (
     ConfigError,
     Fenced,
     TaskFailed,
+    TimedOut,
     TransientError,
 )
 
@@ -111,7 +112,7 @@ async def bounded(call: Awaitable[T], seconds: float, what: str) -> T:
     aiokafka waits without end where a broker does not answer, so nothing of it is awaited bare.
 
     Raises:
-        TaskFailed: it did not answer in time; its outcome is unknown.
+        TimedOut: it did not answer in time; its outcome is unknown.
     """
     task = asyncio.ensure_future(call)
     try:
@@ -121,7 +122,7 @@ async def bounded(call: Awaitable[T], seconds: float, what: str) -> T:
         raise
     if not done:
         task.cancel()
-        raise TaskFailed(f"{what} did not answer within {seconds:g} s")
+        raise TimedOut(f"{what} did not answer within {seconds:g} s")
     return task.result()
 
 

@@ -6,6 +6,7 @@ from consumer.engine.pacing import (
     MAX_TRANSACTION_BYTES,
     PROGRESS_INTERVAL_SECONDS,
     Pacing,
+    TransactionLimit,
 )
 
 INTERVAL = 0.1
@@ -14,7 +15,7 @@ MAX_RECORDS = 100
 
 def pacing() -> Pacing:
     """Return a shard's pacing that has committed nothing yet."""
-    return Pacing(INTERVAL, MAX_RECORDS)
+    return Pacing(INTERVAL, TransactionLimit(MAX_RECORDS))
 
 
 def due(
@@ -83,3 +84,41 @@ def test_fetch_waits_no_longer_than_the_next_commit() -> None:
     shard.note_buffered(10.0)
     assert shard.fetch_timeout_ms(10.08, caught_up=True) <= 21
     assert shard.fetch_timeout_ms(11.0, caught_up=True) <= 1
+
+
+def test_a_transaction_that_was_too_slow_is_tried_at_half_its_size() -> None:
+    """Half of what was tried, not of what might have been; never none, and no mere progress."""
+    limit = TransactionLimit(MAX_RECORDS)
+    limit.note_timeout(60)
+    assert limit.records == 30
+    limit.note_timeout(0)
+    assert limit.records == 30
+    for _ in range(10):
+        limit.note_timeout(MAX_RECORDS)
+    assert limit.records == 1
+
+
+def test_full_transactions_let_it_grow_back() -> None:
+    """Smaller ones prove nothing; and it never grows beyond the setting."""
+    limit = TransactionLimit(MAX_RECORDS)
+    limit.note_timeout(2)
+    limit.note_commit(0)
+    assert limit.records == 1
+    commits = 0
+    while limit.records < MAX_RECORDS:
+        limit.note_commit(limit.records)
+        commits += 1
+    assert commits < 40
+    limit.note_commit(MAX_RECORDS)
+    assert limit.records == MAX_RECORDS
+
+
+def test_a_smaller_limit_makes_a_decision_due_sooner() -> None:
+    """The pacing goes by the limit as it stands."""
+    limit = TransactionLimit(MAX_RECORDS)
+    shard = Pacing(INTERVAL, limit)
+    shard.note_commit(10.0)
+    shard.note_buffered(10.0)
+    assert not due(shard, 10.0, records=40, caught_up=False)
+    limit.note_timeout(80)
+    assert due(shard, 10.0, records=40, caught_up=False)
