@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 
 from consumer.config import Settings
+from consumer.engine.clock import wall_clock_ms
 from consumer.engine.kafka import ClusterAdmin, Connection, GroupMember, TopicPartition
 from consumer.engine.lifecycle import Observer
 from consumer.engine.pacing import TransactionLimit
@@ -206,16 +207,16 @@ class Engine:
         """Look for new input partitions; their shard reads them from their beginning."""
         while True:
             await asyncio.sleep(self._settings.discovery_interval_ms / 1000)
+            seen_at_ms = wall_clock_ms()
             try:
                 topology = await check_topics(self._admin, self._settings)
             except (ClusterError, TaskFailed, TransientError) as error:
                 # A broker that just came back may not know a topic for a moment.
                 log.warning("discovery_failed", error=str(error))
                 continue
-            if topology != self._topology:
-                self._topology = topology
-                for task in self._roster.tasks:
-                    task.expect_topology(topology)
+            self._topology = topology
+            for task in self._roster.tasks:
+                task.expect_topology(topology, seen_at_ms)
 
     async def _trim_repartition(self) -> None:
         """Delete forwards that are handled and committed; nothing else ever deletes them."""

@@ -1,13 +1,13 @@
 """A running shard: gather records, decide, write one transaction, only then change memory."""
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 import structlog
 
 from consumer.engine.changelog import ShardState
+from consumer.engine.clock import wall_clock_ms
 from consumer.engine.context import ShardContext
 from consumer.engine.dead_letter_guard import DeadLetterGuard
 from consumer.engine.kafka import ShardReader, ShardWriter, TopicPartition
@@ -16,7 +16,7 @@ from consumer.engine.pacing import Pacing, TransactionLimit
 from consumer.engine.progress import Progress, Witness
 from consumer.engine.sources import find_recreated
 from consumer.engine.transaction import apply_to_memory, fill_outbox, report
-from consumer.engine.watermark import Watermarks, own_watermark
+from consumer.engine.watermark import Watermarks
 from consumer.errors import TaskFailed, TimedOut
 from consumer.pipeline.process import Decision, expire, process
 from consumer.pipeline.records import Counts, SourceBatch, SourceRecord
@@ -25,11 +25,6 @@ from consumer.pipeline.records import Counts, SourceBatch, SourceRecord
 DECIDE_CHUNK: Final = 500
 EXPIRE_PER_TRANSACTION: Final = 1000
 log = structlog.get_logger(__name__)
-
-
-def wall_clock_ms() -> int:
-    """Return the time of day in milliseconds since the epoch, as Kafka stamps records."""
-    return time.time_ns() // 1_000_000
 
 
 class ShardLoop:
@@ -50,6 +45,7 @@ class ShardLoop:
         observer: Observer,
         positions: Mapping[TopicPartition, int],
         limit: TransactionLimit,
+        topics_seen_at_ms: int,
     ) -> None:
         self.transactions = 0
         self._context = context
@@ -71,9 +67,8 @@ class ShardLoop:
         self._unsaved: dict[TopicPartition, Progress] = {}
         self._uncounted = Counts()
         self._watermarks = Watermarks(
-            context.topology.shards, context.settings.dedup_window_seconds
+            context.topology.shards, context.settings.dedup_window_seconds, topics_seen_at_ms
         )
-        self._read_until_ms: dict[TopicPartition, int] = {}
 
     async def turn(self) -> None:
         """Gather; when due, decide and make the decision true.
@@ -111,7 +106,13 @@ class ShardLoop:
         if self._unsaved:
             await self._write(self._new_decision(), self._unsaved, began=self._clock())
 
-    async def take_over(self, context: ShardContext) -> None:
+    async def look_again(self, context: ShardContext, topics_seen_at_ms: int) -> None:
+        """Go by what the topics were like at that time (wall clock)."""
+        if context.topology != self._context.topology:
+            await self._take_over(context)
+        self._watermarks.topics_seen_at_ms = topics_seen_at_ms
+
+    async def _take_over(self, context: ShardContext) -> None:
         """Go by changed topics: their limits, and new input partitions from their beginning.
 
         The other sources go on where they are.
@@ -184,15 +185,11 @@ class ShardLoop:
         now = self._clock()
         if not self._watermarks.is_due(now):
             return
-        announced_ms = self._own_watermark()
+        inputs = [source for source in self._sources if not self._context.is_forwards(source)]
+        announced_ms = self._watermarks.own_ms(self._reader, inputs)
         if announced_ms is not None:
             await self._write(self._new_decision(), self._unsaved, now, announced_ms)
             self._watermarks.note_announced(now)
-
-    def _own_watermark(self) -> int | None:
-        inputs = [source for source in self._sources if not self._context.is_forwards(source)]
-        lags = {source: self._reader.lag(source) for source in inputs}
-        return own_watermark(lags, self._read_until_ms, wall_clock_ms())
 
     def _is_caught_up(self) -> bool:
         return not any(self._reader.lag(source) for source in self._sources)
@@ -209,16 +206,10 @@ class ShardLoop:
                 process(self._pipeline, self._memory.seen, batch, decision, ceiling_ms)
                 await asyncio.sleep(0)
             if not forwarded:
-                self._note_time(source, gathered, ceiling_ms)
+                self._watermarks.note_read(source, gathered)
         if (watermark_ms := self._watermarks.low_ms) is not None:
             expire(self._memory.seen, decision, watermark_ms, EXPIRE_PER_TRANSACTION)
         return decision
-
-    def _note_time(
-        self, source: TopicPartition, records: Sequence[SourceRecord], ceiling_ms: int
-    ) -> None:
-        latest_ms = min(ceiling_ms, max(record.timestamp for record in records))
-        self._read_until_ms[source] = max(latest_ms, self._read_until_ms.get(source, 0))
 
     def _new_decision(self) -> Decision:
         decision = Decision(stream_time_ms=self._memory.seen.stream_time_ms)
@@ -262,7 +253,7 @@ class ShardLoop:
         apply_to_memory(self._memory, decision, progress)  # 4.
         self._unsaved = {}
         self._limit.note_commit(self._buffered_records)
-        self.transactions += 1
+        self.transactions += announced_ms is None  # an announcement is no progress
         now = self._clock()
         self._pacing.note_commit(now)
         self._observer.on_transaction(report(shard, decision, progress, (now - began) * 1000))

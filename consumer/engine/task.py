@@ -9,6 +9,7 @@ import structlog
 
 from consumer.config import Settings
 from consumer.engine.changelog import ShardState, fence_record, meta_record, progress_record
+from consumer.engine.clock import wall_clock_ms
 from consumer.engine.context import ShardContext
 from consumer.engine.empty_state import refuse_deleted_state, refuse_lost_state
 from consumer.engine.kafka import (
@@ -60,7 +61,7 @@ class ShardTask:
         self._reader: ShardReader | None = None
         self._settled: dict[TopicPartition, int] = {}
         self._transactions = 0
-        self._next_topology: Topology | None = None
+        self._next_look: tuple[Topology, int] | None = None
         self._stopping = False
 
     async def run(self) -> None:
@@ -78,6 +79,7 @@ class ShardTask:
             ClusterError: a person must mend the cluster.
             LimitReached: a person must decide what becomes of the poison.
         """
+        topics_seen_at_ms = wall_clock_ms()
         context = self._context(await self._check_topics())
         settings, shard = self._settings, self.shard
         writer = ShardWriter(
@@ -111,14 +113,16 @@ class ShardTask:
                 observer=self._observer,
                 positions=positions,
                 limit=self._limit,
+                topics_seen_at_ms=topics_seen_at_ms,
             )
             while not self._stopping:
-                if self._next_topology is not None:
-                    context, self._next_topology = self._context(self._next_topology), None
+                if self._next_look is not None:
+                    (topology, seen_at_ms), self._next_look = self._next_look, None
+                    context = self._context(topology)
                     # A changed number of shards gives ids another home: it must end this task.
                     if self._memory.meta is not None:
                         verify_meta(self._memory.meta, context.meta())
-                    await loop.take_over(context)
+                    await loop.look_again(context, seen_at_ms)
                 await loop.turn()
             self._enter(TaskState.STOPPING)
             await loop.save_progress()
@@ -131,9 +135,9 @@ class ShardTask:
         """Let the task end after its current transaction; undecided records are left unread."""
         self._stopping = True
 
-    def expect_topology(self, topology: Topology) -> None:
-        """Let the task take over new input partitions before its next fetch."""
-        self._next_topology = topology
+    def expect_topology(self, topology: Topology, seen_at_ms: int) -> None:
+        """Tell what the topics were like then; before its next fetch the task goes by that."""
+        self._next_look = topology, seen_at_ms
 
     @property
     def positions(self) -> dict[TopicPartition, int]:

@@ -12,17 +12,17 @@ nothing is forgotten either.
 """
 
 import struct
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
 
-from consumer.engine.kafka import TopicPartition
+from consumer.engine.kafka import ShardReader, TopicPartition
 from consumer.pipeline.records import Headers, SourceRecord
 
 WATERMARK_HEADER: Final = "checkpoint-ready.watermark"
 _ANNOUNCEMENT: Final = struct.Struct(">iq")  # shard, milliseconds
 # A record may reach its topic a little later than its timestamp says; ids are kept that long more.
 GRACE_PART_OF_WINDOW: Final = 10
-MAX_GRACE_SECONDS: Final = 300
+MAX_GRACE_MS: Final = 300_000
 INTERVALS_PER_WINDOW: Final = 20
 MIN_INTERVAL_SECONDS: Final = 1.0
 MAX_INTERVAL_SECONDS: Final = 60.0
@@ -31,8 +31,10 @@ MAX_INTERVAL_SECONDS: Final = 60.0
 class Watermarks:
     """What the shards have announced to this one, and when this one announces again."""
 
-    def __init__(self, shards: int, window_seconds: int) -> None:
+    def __init__(self, shards: int, window_seconds: int, topics_seen_at_ms: int) -> None:
         """Without a window (0) nothing is announced and nothing expires."""
+        self.topics_seen_at_ms = topics_seen_at_ms
+        self._read_until_ms: dict[TopicPartition, int] = {}
         self._shards = shards
         self._window_seconds = window_seconds
         self._announced: dict[int, int] = {}
@@ -51,13 +53,29 @@ class Watermarks:
                 forwards.append(record)
         return forwards
 
+    def note_read(self, source: TopicPartition, records: Sequence[SourceRecord]) -> None:
+        """Note where an input partition's records stand."""
+        if self._window_seconds:
+            # The least, not the last or the latest: one record with a wrong clock must not count.
+            self._read_until_ms[source] = min(record.timestamp for record in records)
+
+    def own_ms(self, reader: ShardReader, inputs: Iterable[TopicPartition]) -> int | None:
+        """Return what this shard may announce, None while that is not known."""
+        views = (
+            InputView(
+                reader.backlog(source), reader.seen_at_ms(source), self._read_until_ms.get(source)
+            )
+            for source in inputs
+        )
+        return own_watermark(views, self.topics_seen_at_ms)
+
     @property
     def low_ms(self) -> int | None:
         """The watermark, a grace included; None until every shard has announced its own."""
         if not self._window_seconds or len(self._announced) < self._shards:
             return None
-        grace_seconds = min(self._window_seconds // GRACE_PART_OF_WINDOW, MAX_GRACE_SECONDS)
-        return min(self._announced.values()) - grace_seconds * 1000
+        grace_ms = min(self._window_seconds * 1000 // GRACE_PART_OF_WINDOW, MAX_GRACE_MS)
+        return min(self._announced.values()) - grace_ms
 
     def is_due(self, now_seconds: float) -> bool:
         """Tell whether this shard should announce its own watermark again."""
@@ -71,23 +89,30 @@ class Watermarks:
         )
 
 
-def own_watermark(
-    lags: Mapping[TopicPartition, int | None], times_ms: Mapping[TopicPartition, int], now_ms: int
-) -> int | None:
+class InputView(NamedTuple):
+    """What a shard knows of one input partition."""
+
+    backlog: int | None
+    """Records that are not read yet, those of open transactions too; None: not known yet."""
+    seen_at_ms: int | None
+    """When that was so, by the wall clock."""
+    read_until_ms: int | None
+    """The timestamp down to which the latest records reach back; None: none was read."""
+
+
+def own_watermark(inputs: Iterable[InputView], topics_seen_at_ms: int) -> int | None:
     """Return how far back a shard's inputs may still reach; None while that is not known.
 
-    `lags` holds the unread records of each input partition (None: not known yet), `times_ms` the
-    latest timestamp that was read of it. A partition that is read to its end gives records from
-    now on only, another one from where its records stand.
+    An input partition that is read to its end brings only what came since it was looked at (a
+    leader may be out of reach for long), another one goes on from where its records stand. And
+    there may be partitions that are not known yet, born after the topics were looked at.
     """
-    watermark_ms = now_ms
-    for source, lag in lags.items():
-        if lag is None:
+    watermark_ms = topics_seen_at_ms
+    for view in inputs:
+        reaches_ms = view.read_until_ms if view.backlog else view.seen_at_ms
+        if view.backlog is None or reaches_ms is None:
             return None
-        if lag:
-            if source not in times_ms:
-                return None
-            watermark_ms = min(watermark_ms, times_ms[source])
+        watermark_ms = min(watermark_ms, reaches_ms)
     return watermark_ms
 
 

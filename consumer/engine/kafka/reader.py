@@ -128,6 +128,11 @@ class ShardReader:
         highwater = self._consumer.highwater(partition)
         return None if highwater is None else max(0, highwater - self.position(partition))
 
+    def seen_at_ms(self, partition: TopicPartition) -> int | None:
+        """Return when lag and backlog were last told, by the wall clock."""
+        at_ms: int | None = self._consumer.last_poll_timestamp(partition)
+        return at_ms
+
     async def beginning_offsets(
         self, partitions: Iterable[TopicPartition]
     ) -> dict[TopicPartition, int]:

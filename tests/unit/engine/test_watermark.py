@@ -1,15 +1,14 @@
 """The watermark: what is announced, what is believed, and when nothing is known."""
 
-from consumer.engine.kafka import TopicPartition
 from consumer.engine.watermark import (
     MAX_INTERVAL_SECONDS,
+    InputView,
     Watermarks,
     announcement,
     own_watermark,
 )
 from tests.builders import Record, record
 
-A, B = TopicPartition("in", 0), TopicPartition("in", 3)
 NOW_MS = 1_000_000
 
 
@@ -18,26 +17,34 @@ def announced(shard: int, watermark_ms: int) -> Record:
     return Record(0, NOW_MS, None, None, announcement(shard, watermark_ms))
 
 
-def test_partitions_read_to_their_end_reach_back_to_now() -> None:
-    """With nothing left to read, the next record is one of now."""
-    assert own_watermark({A: 0, B: 0}, {}, NOW_MS) == NOW_MS
-    assert own_watermark({}, {}, NOW_MS) == NOW_MS
+def test_partitions_read_to_their_end_reach_back_to_when_that_was_seen() -> None:
+    """With nothing left to read, the next record came after the last look at the partition."""
+    ended = InputView(0, NOW_MS, 5)
+    assert own_watermark([ended, ended], NOW_MS + 9) == NOW_MS
+    assert own_watermark([ended, InputView(0, NOW_MS - 70, None)], NOW_MS) == NOW_MS - 70
+
+
+def test_partitions_that_are_not_known_yet_hold_the_watermark_back() -> None:
+    """They may have been born after the last look at the topics."""
+    assert own_watermark([InputView(0, NOW_MS, 5)], NOW_MS - 30_000) == NOW_MS - 30_000
+    assert own_watermark([], NOW_MS) == NOW_MS
 
 
 def test_a_backlog_holds_the_watermark_back() -> None:
     """A partition with unread records counts from where they stand."""
-    assert own_watermark({A: 0, B: 5}, {A: 900_000, B: 4000}, NOW_MS) == 4000
+    views = [InputView(0, NOW_MS, 900_000), InputView(5, NOW_MS, 4000)]
+    assert own_watermark(views, NOW_MS) == 4000
 
 
 def test_what_is_not_known_is_not_announced() -> None:
     """Before the first fetch, or the first record of a backlog, there is no watermark."""
-    assert own_watermark({A: None}, {A: 5}, NOW_MS) is None
-    assert own_watermark({A: 1}, {}, NOW_MS) is None
+    assert own_watermark([InputView(None, None, 5)], NOW_MS) is None
+    assert own_watermark([InputView(1, NOW_MS, None)], NOW_MS) is None
 
 
 def test_the_watermark_is_the_least_of_all_shards() -> None:
     """It needs a word of every shard, is the least of them, and takes off a tenth as grace."""
-    watermarks = Watermarks(2, window_seconds=100)
+    watermarks = Watermarks(2, 100, NOW_MS)
     lows = []
     for shard, watermark_ms in ((0, 500_000), (1, 300_000), (1, 600_000)):
         assert not watermarks.take_out([announced(shard, watermark_ms)])
@@ -49,7 +56,7 @@ def test_only_announcements_are_taken_out() -> None:
     """Forwards stay, in their order, also one with a forged header before our own."""
     forged = record({}, headers=[*announcement(0, 1), ("checkpoint-ready.origin", b"x")])
     others = [record({}), forged, Record(9, 0, None, None, [])]
-    watermarks = Watermarks(1, window_seconds=100)
+    watermarks = Watermarks(1, 100, NOW_MS)
     assert list(watermarks.take_out(others)) == others
     assert watermarks.low_ms is None
     assert list(watermarks.take_out([others[0], announced(0, 1), *others[1:]])) == others
@@ -58,7 +65,7 @@ def test_only_announcements_are_taken_out() -> None:
 
 def test_without_a_window_nothing_is_announced_or_expires() -> None:
     """The default costs nothing."""
-    watermarks = Watermarks(1, window_seconds=0)
+    watermarks = Watermarks(1, 0, NOW_MS)
     watermarks.take_out([announced(0, 1)])
     assert watermarks.low_ms is None
     assert not watermarks.is_due(10.0**9)
@@ -67,7 +74,7 @@ def test_without_a_window_nothing_is_announced_or_expires() -> None:
 def test_announcements_come_at_intervals() -> None:
     """Twenty times a window, but never more than one a second or less than one a minute."""
     for window_seconds, interval in ((1, 1.0), (200, 10.0), (10**6, MAX_INTERVAL_SECONDS)):
-        watermarks = Watermarks(1, window_seconds)
+        watermarks = Watermarks(1, window_seconds, NOW_MS)
         assert watermarks.is_due(0.0)
         watermarks.note_announced(0.0)
         assert not watermarks.is_due(interval - 0.01)
