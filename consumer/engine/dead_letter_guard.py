@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 
 from consumer.config import PREFIX, Settings
+from consumer.engine.buffer import Buffer
 from consumer.engine.context import ShardContext
 from consumer.engine.dead_letter_limit import Breach, DeadLetterLimit, Poison
 from consumer.engine.kafka import ShardReader, TopicPartition
@@ -25,7 +26,6 @@ LOOK_BACK_SECONDS: Final = 20.0
 FETCH_MS: Final = 100
 FETCH_RECORDS: Final = 500
 NO_CEILING_MS: Final = 2**62
-Buffer = Sequence[tuple[TopicPartition, Sequence[SourceRecord]]]
 log = structlog.get_logger(__name__)
 
 

@@ -10,6 +10,7 @@ import structlog
 
 from consumer.config import Settings
 from consumer.engine.clock import wall_clock_ms
+from consumer.engine.group_offsets import GroupOffsets
 from consumer.engine.kafka import ClusterAdmin, Connection, GroupMember, TopicPartition
 from consumer.engine.lifecycle import Observer
 from consumer.engine.pacing import TransactionLimit
@@ -23,9 +24,6 @@ from consumer.errors import ClusterError, StateCorrupted, TaskFailed, TransientE
 # and gives our shards to others, long before the watchdog ends the process. Above every bounded
 # wait of a task but those that TRANSACTION_TIMEOUT_MS may lengthen, which then counts instead.
 STUCK_SECONDS: Final = 60.0
-OFFSETS_INTERVAL_SECONDS: Final = 1.0
-# Group offsets expire (offsets.retention.minutes, 7 days): repeat also what did not change.
-OFFSETS_REPEAT_SECONDS: Final = 3600.0
 LOOPS_END_SECONDS: Final = 5.0
 STOP_TASKS_SECONDS: Final = 4.0
 END_SECONDS: Final = 8.0
@@ -63,7 +61,7 @@ class Engine:
         )
         self._stuck_seconds = max(STUCK_SECONDS, settings.transaction_timeout_ms / 1000)
         self._topology: Topology | None = None
-        self._committed_offsets: dict[TopicPartition, int] = {}
+        self._offsets = GroupOffsets(self._member, self._positions, clock)
         self._limits: dict[int, TransactionLimit] = {}  # by shard
 
     def stop(self) -> None:
@@ -120,7 +118,7 @@ class Engine:
             for loop in (
                 self._keep_roster,
                 self._poll_membership,
-                self._commit_group_offsets,
+                self._offsets.keep_committed,
                 self._discover_partitions,
                 self._trim_repartition,
                 self._watch,
@@ -182,27 +180,6 @@ class Engine:
         )
         return {"the group": group, **self._roster.sights(wanted or (), self._stuck_seconds)}
 
-    async def _commit_group_offsets(self) -> None:
-        last_repeat = self._clock()
-        while True:
-            await asyncio.sleep(OFFSETS_INTERVAL_SECONDS)
-            if self._clock() - last_repeat > OFFSETS_REPEAT_SECONDS:
-                last_repeat = self._clock()
-                self._committed_offsets.clear()
-            await self._commit_changed_offsets()
-
-    async def _commit_changed_offsets(self) -> None:
-        positions = {k: v for task in self._roster.tasks for k, v in task.positions.items()}
-        changed = {k: v for k, v in positions.items() if self._committed_offsets.get(k) != v}
-        if not changed or self._member.wanted is None:
-            return
-        try:
-            await self._member.commit_offsets(changed)
-        except TransientError as error:
-            log.info("group_offsets_not_committed", error=str(error))
-        else:
-            self._committed_offsets = positions
-
     async def _discover_partitions(self) -> None:
         """Look for new input partitions; their shard reads them from their beginning."""
         while True:
@@ -237,6 +214,9 @@ class Engine:
                 # Nothing is wrong but the disk space: no reason to end what else goes well.
                 log.error("trim_refused", error=str(error))  # noqa: TRY400 - no traceback
 
+    def _positions(self) -> dict[TopicPartition, int]:
+        return {k: v for task in self._roster.tasks for k, v in task.positions.items()}
+
     def _make_task(self, shard: int) -> ShardTask:
         return ShardTask(
             shard,
@@ -258,6 +238,6 @@ class Engine:
             async with asyncio.timeout(END_SECONDS):
                 await self._roster.stop_all(STOP_TASKS_SECONDS)
                 with contextlib.suppress(ClusterError):
-                    await self._commit_changed_offsets()
+                    await self._offsets.commit()
                 await self._member.leave()
                 await self._admin.close()

@@ -1,11 +1,12 @@
 """A running shard: gather records, decide, write one transaction, only then change memory."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 import structlog
 
+from consumer.engine.buffer import Buffer
 from consumer.engine.changelog import ShardState
 from consumer.engine.clock import wall_clock_ms
 from consumer.engine.context import ShardContext
@@ -13,13 +14,13 @@ from consumer.engine.dead_letter_guard import DeadLetterGuard
 from consumer.engine.kafka import ShardReader, ShardWriter, TopicPartition
 from consumer.engine.lifecycle import Observer, Step
 from consumer.engine.pacing import Pacing, TransactionLimit
-from consumer.engine.progress import Progress, Witness
+from consumer.engine.progress import Progress
 from consumer.engine.sources import find_recreated
 from consumer.engine.transaction import apply_to_memory, fill_outbox, report
 from consumer.engine.watermark import Watermarks
 from consumer.errors import TaskFailed, TimedOut
 from consumer.pipeline.process import Decision, expire, process
-from consumer.pipeline.records import Counts, SourceBatch, SourceRecord
+from consumer.pipeline.records import Counts, SourceBatch
 
 # Between chunks the event loop runs, so that heartbeats and the other shards go on.
 DECIDE_CHUNK: Final = 500
@@ -61,8 +62,7 @@ class ShardLoop:
         self._sources = list(positions)
         self._reader.assign(positions)
         self._reader.settle()
-        self._buffer: list[tuple[TopicPartition, Sequence[SourceRecord]]] = []
-        self._buffered_records = self._buffered_bytes = 0
+        self._buffer = Buffer()
         self._is_comparing = False  # the reader stands elsewhere, and on some sources nowhere
         self._unsaved: dict[TopicPartition, Progress] = {}
         self._uncounted = Counts()
@@ -83,19 +83,18 @@ class ShardLoop:
         now = self._clock()
         if self._pacing.is_decision_due(
             now,
-            records=self._buffered_records,
-            size_bytes=self._buffered_bytes,
+            records=self._buffer.records,
+            size_bytes=self._buffer.size_bytes,
             caught_up=self._is_caught_up(),
         ):
             decision = await self._decide()
             await self._guard.check(self._context, self._reader, self._buffer, decision)
-            progress = {**self._unsaved, **self._progress_behind_buffer(decision)}
+            progress = {**self._unsaved, **self._buffer.progress_behind(decision.stream_time_ms)}
             if decision.needs_commit:
                 await self._write(decision, progress, began=now)
             else:
                 self._keep_unsaved(decision, progress)
-            self._buffer = []
-            self._buffered_records = self._buffered_bytes = 0
+            self._buffer = Buffer()
         elif self._pacing.is_progress_due(now):
             await self.save_progress()
         if not self._buffer:
@@ -149,13 +148,10 @@ class ShardLoop:
         return bool(self._buffer) or self._is_comparing or not self._is_caught_up()
 
     async def _gather(self) -> None:
-        room = max(1, self._limit.records - self._buffered_records)
+        room = max(1, self._limit.records - self._buffer.records)
         timeout_ms = self._pacing.fetch_timeout_ms(self._clock(), caught_up=self._is_caught_up())
         fetched = await self._reader.fetch(timeout_ms, room)
-        for source, records in fetched.items():
-            self._buffer.append((source, records))
-            self._buffered_records += len(records)
-            self._buffered_bytes += sum(len(record.value or b"") for record in records)
+        self._buffer.add(fetched)
         if fetched:
             self._pacing.note_buffered(self._clock())
 
@@ -216,13 +212,6 @@ class ShardLoop:
         decision.counts, self._uncounted = self._uncounted, Counts()
         return decision
 
-    def _progress_behind_buffer(self, decision: Decision) -> dict[TopicPartition, Progress]:
-        progress: dict[TopicPartition, Progress] = {}
-        for source, records in self._buffer:
-            last = records[-1]
-            progress[source] = Progress(last.offset + 1, decision.stream_time_ms, Witness.of(last))
-        return progress
-
     async def _write(
         self,
         decision: Decision,
@@ -243,7 +232,7 @@ class ShardLoop:
         try:
             await self._writer.send(outbox)  # 2.
         except TimedOut:
-            self._limit.note_timeout(self._buffered_records)
+            self._limit.note_timeout(self._buffer.records)
             log.warning("transaction_too_slow", shard=shard, records_from_now=self._limit.records)
             raise
         self._observer.on_step(shard, Step.SENT)
@@ -252,7 +241,7 @@ class ShardLoop:
         self._observer.on_step(shard, Step.COMMITTED)
         apply_to_memory(self._memory, decision, progress)  # 4.
         self._unsaved = {}
-        self._limit.note_commit(self._buffered_records)
+        self._limit.note_commit(self._buffer.records)
         self.transactions += announced_ms is None  # an announcement is no progress
         now = self._clock()
         self._pacing.note_commit(now)

@@ -5,6 +5,7 @@ A test fails when one of them changes its name or its meaning.
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -42,20 +43,24 @@ def transaction_end(producer: AIOKafkaProducer) -> asyncio.Future[None]:
     return ended
 
 
-def watch_fetch_errors(consumer: AIOKafkaConsumer, on_error: Callable[[], None]) -> None:
-    """Call ``on_error`` when a fetch answers an error for a partition.
+def watch_fetches(
+    consumer: AIOKafkaConsumer, note: Callable[[TopicPartition, int, bool], None]
+) -> None:
+    """Call ``note`` for each partition that a fetch answers for.
 
-    The library retries most of them by itself and tells nobody, also where a topic was deleted
-    and made anew meanwhile.
+    It is told when the fetch was sent (wall clock, ms) and whether it was refused. The library
+    retries most refusals by itself and tells nobody, also where a topic was deleted and made anew
+    meanwhile.
     """
     send = consumer._client.send  # noqa: SLF001
 
     async def watched(node_id: int, request: Any, **more: Any) -> Any:  # noqa: ANN401 - the library is untyped
+        sent_at_ms = time.time_ns() // 1_000_000
         response = await send(node_id, request, **more)
-        if isinstance(request, FetchRequest) and any(
-            error_code for _, partitions in response.topics for _, error_code, *_ in partitions
-        ):
-            on_error()
+        if isinstance(request, FetchRequest):
+            for topic, partitions in response.topics:
+                for partition, error_code, *_ in partitions:
+                    note(TopicPartition(topic, partition), sent_at_ms, error_code != 0)
         return response
 
     consumer._client.send = watched  # noqa: SLF001

@@ -46,6 +46,7 @@ class ShardReader:
         self._topics = frozenset(topics)
         self.is_in_doubt = False
         self.records_read = 0
+        self._seen_at_ms: dict[TopicPartition, int] = {}
         self._consumer = AIOKafkaConsumer(
             **connection.options(client_id),
             group_id=None,
@@ -58,8 +59,11 @@ class ShardReader:
         )
         inflater.allow_for(max_message_bytes)
 
-    def _note_doubt(self) -> None:
-        self.is_in_doubt = True
+    def _note_fetch(self, partition: TopicPartition, sent_at_ms: int, is_refused: bool) -> None:  # noqa: FBT001 - a callback
+        if is_refused:
+            self.is_in_doubt = True
+        else:
+            self._seen_at_ms[partition] = sent_at_ms
 
     async def start(self) -> None:
         """Connect.
@@ -129,9 +133,11 @@ class ShardReader:
         return None if highwater is None else max(0, highwater - self.position(partition))
 
     def seen_at_ms(self, partition: TopicPartition) -> int | None:
-        """Return when lag and backlog were last told, by the wall clock."""
-        at_ms: int | None = self._consumer.last_poll_timestamp(partition)
-        return at_ms
+        """Return since when lag and backlog were as they were told last, by the wall clock.
+
+        It is when the fetch was sent: its answer may be late.
+        """
+        return self._seen_at_ms.get(partition)
 
     async def beginning_offsets(
         self, partitions: Iterable[TopicPartition]
@@ -148,7 +154,7 @@ class ShardReader:
         await internals.close_consumer(self._consumer)
 
     async def _start(self) -> None:
-        internals.watch_fetch_errors(self._consumer, self._note_doubt)
+        internals.watch_fetches(self._consumer, self._note_fetch)
         await self._consumer.start()
         internals.track_topics(self._consumer, self._topics)
         await internals.client(self._consumer).force_metadata_update()
