@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from consumer.engine.kafka import TopicPartition
 from consumer.engine.progress import Progress, Witness
 from consumer.pipeline.records import SourceRecord
+from consumer.pipeline.size import record_bytes
 
 Gathered = tuple[TopicPartition, Sequence[SourceRecord]]
 
@@ -28,7 +29,7 @@ class Buffer:
         for source, records in fetched.items():
             self._gathered.append((source, records))
             self.records += len(records)
-            self.size_bytes += sum(len(record.value or b"") for record in records)
+            self.size_bytes += sum(map(record_bytes, records))
 
     def progress_behind(self, stream_time_ms: int) -> dict[TopicPartition, Progress]:
         """Return the progress of each source when all of it is handled."""

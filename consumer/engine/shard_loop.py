@@ -19,12 +19,11 @@ from consumer.engine.sources import find_recreated
 from consumer.engine.transaction import apply_to_memory, fill_outbox, report
 from consumer.engine.watermark import Watermarks
 from consumer.errors import TaskFailed, TimedOut
-from consumer.pipeline.process import Decision, expire, process
+from consumer.pipeline.process import Decision, process
 from consumer.pipeline.records import Counts, SourceBatch
 
 # Between chunks the event loop runs, so that heartbeats and the other shards go on.
 DECIDE_CHUNK: Final = 500
-EXPIRE_PER_TRANSACTION: Final = 1000
 log = structlog.get_logger(__name__)
 
 
@@ -99,6 +98,7 @@ class ShardLoop:
             await self.save_progress()
         if not self._buffer:
             await self._announce_watermark()
+            await self._forget_more()
 
     async def save_progress(self) -> None:
         """Commit progress over records that were all duplicates."""
@@ -187,6 +187,14 @@ class ShardLoop:
             await self._write(self._new_decision(), self._unsaved, now, announced_ms)
             self._watermarks.note_announced(now)
 
+    async def _forget_more(self) -> None:
+        """Go on with tombstones where one transaction could not hold them all."""
+        if self._watermarks.is_more_expired:
+            decision = self._new_decision()
+            self._watermarks.add_tombstones(self._memory.seen, decision)
+            if decision.needs_commit:
+                await self._write(decision, self._unsaved, began=self._clock())
+
     def _is_caught_up(self) -> bool:
         return not any(self._reader.lag(source) for source in self._sources)
 
@@ -203,8 +211,7 @@ class ShardLoop:
                 await asyncio.sleep(0)
             if not forwarded:
                 self._watermarks.note_read(source, gathered)
-        if (watermark_ms := self._watermarks.low_ms) is not None:
-            expire(self._memory.seen, decision, watermark_ms, EXPIRE_PER_TRANSACTION)
+        self._watermarks.add_tombstones(self._memory.seen, decision)
         return decision
 
     def _new_decision(self) -> Decision:

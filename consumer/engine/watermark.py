@@ -12,10 +12,13 @@ nothing is forgotten either.
 """
 
 import struct
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from consumer.engine.kafka import ShardReader, TopicPartition
+from consumer.pipeline.dedup import SeenIds
+from consumer.pipeline.process import Decision, expire
 from consumer.pipeline.records import Headers, SourceRecord
 
 WATERMARK_HEADER: Final = "checkpoint-ready.watermark"
@@ -24,8 +27,38 @@ _ANNOUNCEMENT: Final = struct.Struct(">iq")  # shard, milliseconds
 GRACE_PART_OF_WINDOW: Final = 10
 MAX_GRACE_MS: Final = 300_000
 INTERVALS_PER_WINDOW: Final = 20
+REACH_RECORDS: Final = 1000
+EXPIRE_PER_TRANSACTION: Final = 1000
 MIN_INTERVAL_SECONDS: Final = 1.0
 MAX_INTERVAL_SECONDS: Final = 60.0
+
+
+class Reach:
+    """Down to which timestamp the latest records of a partition reach.
+
+    It is the least of the last thousand or two, not the last or the latest one: a single record
+    with a clock ahead must not speak for those behind it.
+    """
+
+    def __init__(self) -> None:
+        self._before_ms: int | None = None
+        self._least_ms: int | None = None
+        self._records = 0
+
+    def note(self, records: Sequence[SourceRecord]) -> None:
+        """Take in the next records."""
+        least_ms = min(record.timestamp for record in records)
+        self._least_ms = least_ms if self._least_ms is None else min(least_ms, self._least_ms)
+        self._records += len(records)
+        if self._records >= REACH_RECORDS:
+            self._before_ms, self._least_ms, self._records = self._least_ms, None, 0
+
+    @property
+    def until_ms(self) -> int | None:
+        """The timestamp; None while too few records were read to tell."""
+        if self._before_ms is None or self._least_ms is None:
+            return self._before_ms
+        return min(self._before_ms, self._least_ms)
 
 
 class Watermarks:
@@ -34,9 +67,10 @@ class Watermarks:
     def __init__(self, shards: int, window_seconds: int, topics_seen_at_ms: int) -> None:
         """Without a window (0) nothing is announced and nothing expires."""
         self.topics_seen_at_ms = topics_seen_at_ms
-        self._read_until_ms: dict[TopicPartition, int] = {}
+        self._reaches: defaultdict[TopicPartition, Reach] = defaultdict(Reach)
         self._shards = shards
         self._window_seconds = window_seconds
+        self.is_more_expired = False  # than one transaction could hold
         self._announced: dict[int, int] = {}
         self._next_seconds = 0.0
 
@@ -56,14 +90,13 @@ class Watermarks:
     def note_read(self, source: TopicPartition, records: Sequence[SourceRecord]) -> None:
         """Note where an input partition's records stand."""
         if self._window_seconds:
-            # The least, not the last or the latest: one record with a wrong clock must not count.
-            self._read_until_ms[source] = min(record.timestamp for record in records)
+            self._reaches[source].note(records)
 
     def own_ms(self, reader: ShardReader, inputs: Iterable[TopicPartition]) -> int | None:
         """Return what this shard may announce, None while that is not known."""
         views = (
             InputView(
-                reader.backlog(source), reader.seen_at_ms(source), self._read_until_ms.get(source)
+                reader.backlog(source), reader.seen_at_ms(source), self._reaches[source].until_ms
             )
             for source in inputs
         )
@@ -76,6 +109,13 @@ class Watermarks:
             return None
         grace_ms = min(self._window_seconds * 1000 // GRACE_PART_OF_WINDOW, MAX_GRACE_MS)
         return min(self._announced.values()) - grace_ms
+
+    def add_tombstones(self, seen: SeenIds, decision: Decision) -> None:
+        """Let a decision forget: at least twice as many ids as it enters, or memory would grow."""
+        if (watermark_ms := self.low_ms) is not None:
+            limit = max(EXPIRE_PER_TRANSACTION, 2 * len(decision.entries))
+            expire(seen, decision, watermark_ms, limit)
+            self.is_more_expired = len(decision.expired) >= limit
 
     def is_due(self, now_seconds: float) -> bool:
         """Tell whether this shard should announce its own watermark again."""
@@ -97,7 +137,7 @@ class InputView(NamedTuple):
     seen_at_ms: int | None
     """When that was so, by the wall clock."""
     read_until_ms: int | None
-    """The timestamp down to which the latest records reach back; None: none was read."""
+    """The timestamp down to which the latest records reach back; None: too few were read."""
 
 
 def own_watermark(inputs: Iterable[InputView], topics_seen_at_ms: int) -> int | None:

@@ -36,6 +36,8 @@ from consumer.pipeline.size import batch_bytes, room_beside
 from schemas.ready_event import Origin
 
 _QUOTED_CHARS: Final = 80
+# A record with a clock ahead does not tell when it was written: it repeats whatever is still held.
+_NO_TIME_MS: Final = -1
 MAX_ID_CHARS: Final = 32_768
 """An id stands in the changelog too, whose records must fit whatever the other topics take."""
 
@@ -99,11 +101,11 @@ def process(
         try:
             if forwarded:
                 headers, origin = strip_origin(headers)
-            time_ms = min(origin.timestamp_ms, ceiling_ms)
+            time_ms = origin.timestamp_ms
             if time_ms > decision.stream_time_ms:
-                decision.stream_time_ms = time_ms
-            elif time_ms < 0:  # a record without a timestamp is as new as it can be
-                time_ms = decision.stream_time_ms
+                decision.stream_time_ms = max(decision.stream_time_ms, min(time_ms, ceiling_ms))
+            if time_ms > ceiling_ms:
+                time_ms = _NO_TIME_MS
             decoded = decode(record.value, headers)
             home_shard = home(decoded.id, shards)
             if home_shard == shard:

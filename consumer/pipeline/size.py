@@ -6,7 +6,7 @@ sent, because a refused batch would take the whole transaction with it.
 
 from typing import Final
 
-from consumer.pipeline.records import Header, Headers
+from consumer.pipeline.records import Header, Headers, SourceRecord
 
 BATCH_OVERHEAD_BYTES: Final = 61
 _FIXED_RECORD_BYTES: Final = 3  # attributes, timestamp delta and offset delta of the first record
@@ -46,3 +46,11 @@ def batch_bytes(key: bytes | None, value: bytes | None, headers: Headers) -> int
 def room_beside(headers: Headers, max_bytes: int) -> int:
     """Return how many bytes key and value may surely have together (a little low)."""
     return max_bytes - batch_bytes(b"", b"", headers) - 3 * _LONGEST_VARINT_BYTES
+
+
+def record_bytes(record: SourceRecord) -> int:
+    """Return what a record's content takes in memory, as it is: key, value and headers."""
+    size_bytes = len(record.key or b"") + len(record.value or b"")
+    if record.headers:
+        size_bytes += sum(len(name) + len(content or b"") for name, content in record.headers)
+    return size_bytes

@@ -6,6 +6,7 @@ C that never returns may hold the interpreter's.
 """
 
 import asyncio
+import contextlib
 import faulthandler
 import os
 import sys
@@ -22,7 +23,8 @@ EXIT_FAILED: Final = 1
 class LoopGuard:
     """Wants to hear ``beat`` from the loop; a context manager around ``asyncio.run``.
 
-    Silence is counted in its own ticks: a process that was frozen as a whole has not hung.
+    Silence is counted in its own ticks: a process that was frozen as a whole has not hung. The
+    interpreter's timer cannot tell, so one that was frozen for twice as long is ended all the same.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -46,7 +48,9 @@ class LoopGuard:
         while True:
             self._silent_ticks = 0
             if self._is_watching:
-                faulthandler.dump_traceback_later(2 * self._seconds, exit=True)
+                # Without a standard error there is no such timer; the thread watches on.
+                with contextlib.suppress(AttributeError, RuntimeError, ValueError, OSError):
+                    faulthandler.dump_traceback_later(2 * self._seconds, exit=True)
             await asyncio.sleep(TICK_SECONDS)
 
     def expect_end(self) -> None:
@@ -74,5 +78,7 @@ class LoopGuard:
 
 
 def _say(line: bytes) -> None:
+    if sys.stderr is None:
+        return
     os.write(sys.stderr.fileno(), line)
     faulthandler.dump_traceback(all_threads=True)

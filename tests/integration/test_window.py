@@ -6,6 +6,8 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from confluent_kafka import Producer
+
 from tests.integration.events import (
     assert_exactly_once,
     checkpoint,
@@ -24,6 +26,10 @@ WINDOW_SECONDS = 20
 BACKLOG_SECONDS = 600
 PARTITIONS = 6
 FORGOTTEN_SECONDS = 60.0
+SHORT_WINDOW_SECONDS = 5
+LONGER_SECONDS = 8.0
+FILLING = 3000
+REQUEST_SECONDS = 30.0
 
 
 def live_ids(cluster: Cluster, topic: str) -> int:
@@ -41,12 +47,11 @@ def test_after_a_long_downtime_the_window_still_holds(cluster: Cluster, names: N
     The backlog is much longer than the window: reading one partition of it runs time far ahead of
     what another shard has yet to read and to forward.
     """
-    now_ms = time.time_ns() // 1_000_000
     ids = numbered_ids(60)
     step_ms = BACKLOG_SECONDS * 1000 // len(ids)
     backlog = []
     for number, one in enumerate(ids):
-        sent_ms = now_ms - BACKLOG_SECONDS * 1000 + number * step_ms
+        sent_ms = now_ms() - BACKLOG_SECONDS * 1000 + number * step_ms
         for copy in range(3):
             partition = (number + copy) % PARTITIONS
             when_ms = sent_ms + copy * 1000
@@ -85,3 +90,79 @@ def test_after_a_long_downtime_the_window_still_holds(cluster: Cluster, names: N
         counts = Counter(map(event_id, cluster.read(deployment.ready_topic)))
         assert {counts[one] for one in ids} == {2}
         assert {counts[one] for one in fresh_ids} == {1}
+
+
+def stamped(ids: list[str], when_ms: int, partition: int = 0) -> list[NewRecord]:
+    """Return a record of each id with this time."""
+    return [NewRecord(checkpoint(one), b"k", partition, timestamp_ms=when_ms) for one in ids]
+
+
+def now_ms() -> int:
+    """Return the time of day."""
+    return time.time_ns() // 1_000_000
+
+
+def small_steps(cluster: Cluster, names: Names, window_seconds: int) -> Deployment:
+    """Return a deployment of one shard that reads a backlog in many transactions."""
+    return Deployment(
+        cluster,
+        names,
+        input_partitions=2,
+        SHARDS=1,
+        DEDUP_WINDOW_SECONDS=window_seconds,
+        MAX_TRANSACTION_RECORDS=50,
+        DISCOVERY_INTERVAL_MS=500,
+    )
+
+
+def test_a_freeze_longer_than_the_window(cluster: Cluster, names: Names) -> None:
+    """What a frozen process knew of its inputs is old when it wakes: nothing is forgotten by it."""
+    ids, filling = numbered_ids(50, "again"), numbered_ids(FILLING, "filling")
+    with small_steps(cluster, names, SHORT_WINDOW_SECONDS) as deployment:
+        service = deployment.start("one")
+        cluster.produce(deployment.input_topic, stamped(ids, now_ms()))
+        assert_exactly_once(cluster, names, ids)
+        service.pause()
+        frozen = time.monotonic()
+        cluster.produce(deployment.input_topic, stamped(filling, now_ms()))
+        cluster.produce(deployment.input_topic, stamped(ids, now_ms()))
+        wait_until(lambda: time.monotonic() - frozen > LONGER_SECONDS, what="a long freeze")
+        service.resume()
+        assert_exactly_once(cluster, names, [*ids, *filling])
+
+
+def test_one_clock_ahead_does_not_speak_for_a_backlog(cluster: Cluster, names: Names) -> None:
+    """A record from the future among old ones makes nothing be forgotten that is still to come."""
+    ids, filling = numbered_ids(50, "again"), numbered_ids(FILLING, "filling")
+    with small_steps(cluster, names, 60) as deployment:
+        began_ms = now_ms() - BACKLOG_SECONDS * 1000
+        for records in (
+            stamped(ids, began_ms),
+            stamped(["ahead"], now_ms() + 1_800_000),
+            stamped(filling, began_ms + 1000),
+            stamped(ids, began_ms + 2000),
+        ):
+            cluster.produce(deployment.input_topic, records)
+        deployment.start("one")
+        assert_exactly_once(cluster, names, [*ids, "ahead", *filling])
+
+
+def test_records_of_an_open_transaction_are_still_to_come(cluster: Cluster, names: Names) -> None:
+    """A producer that leaves its transaction open for longer than the window holds it up."""
+    ids, others = numbered_ids(50, "again"), list[str]()
+    with small_steps(cluster, names, SHORT_WINDOW_SECONDS) as deployment:
+        deployment.start("one")
+        cluster.produce(deployment.input_topic, stamped(ids, now_ms()))
+        assert_exactly_once(cluster, names, ids)
+        producer = Producer({**cluster.settings, "transactional.id": names.group("producer")})
+        producer.init_transactions(REQUEST_SECONDS)
+        producer.begin_transaction()
+        for record in stamped(ids, now_ms()):
+            producer.produce(deployment.input_topic, record.value, record.key, 0)
+        producer.flush(REQUEST_SECONDS)
+        opened = time.monotonic()
+        while time.monotonic() - opened < LONGER_SECONDS:
+            others.append(f"other_{len(others)}")
+            cluster.produce(deployment.input_topic, stamped(others[-1:], now_ms(), 1))
+        producer.commit_transaction(REQUEST_SECONDS)
+        assert_exactly_once(cluster, names, [*ids, *others])

@@ -15,6 +15,7 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from consumer.engine.kafka import inflation
 from consumer.engine.kafka.raw_headers import LenientRecords
+from consumer.pipeline.size import record_bytes
 
 # Of one partition at a time, counted as inflated: what a transaction holds at the most, too.
 TAKE_BYTES: Final = 8 * 1024 * 1024
@@ -107,7 +108,7 @@ class FetchedPartition(fetcher.PartitionRecords):
             except inflation.InflatesTooMuch:
                 packed = inflation.packed_record(self._bytes_data, self.next_fetch_offset)
                 self._batch, self._behind_batch = [packed], packed.offset + 1
-                self._record_bytes = len(packed.value)
+                self._record_bytes = record_bytes(packed)
                 return True
             self._behind_batch = batch.next_offset
             if records:
@@ -173,5 +174,5 @@ def install() -> None:
 def _mean_bytes(batch: Any, records: list[Any]) -> int:  # noqa: ANN401 - a compiled batch
     # Batches of before KIP-98 do not say whether they are compressed.
     if getattr(batch, "compression_type", True):
-        return sum(len(record.value or b"") for record in records) // len(records)
+        return sum(map(record_bytes, records)) // len(records)
     return 0

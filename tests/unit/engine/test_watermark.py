@@ -2,12 +2,16 @@
 
 from consumer.engine.watermark import (
     MAX_INTERVAL_SECONDS,
+    REACH_RECORDS,
     InputView,
+    Reach,
     Watermarks,
     announcement,
     own_watermark,
 )
-from tests.builders import Record, record
+from consumer.pipeline.dedup import SeenIds, id_digest
+from consumer.pipeline.process import Decision, apply
+from tests.builders import Record, batch, checkpoint, decide, record
 
 NOW_MS = 1_000_000
 
@@ -79,3 +83,30 @@ def test_announcements_come_at_intervals() -> None:
         watermarks.note_announced(0.0)
         assert not watermarks.is_due(interval - 0.01)
         assert watermarks.is_due(interval)
+
+
+def test_a_thousand_records_tell_how_far_a_partition_reaches() -> None:
+    """Fewer tell nothing, and one with a clock ahead does not speak for the others."""
+    reach, told = Reach(), []
+    for time_ms, count in ((NOW_MS, 1), (5000, REACH_RECORDS), (NOW_MS, 1), (6000, REACH_RECORDS)):
+        reach.note([record({}, timestamp_ms=time_ms)] * count)
+        told.append(reach.until_ms)
+    assert told == [None, 5000, 5000, 6000]
+
+
+def test_tombstones_keep_up_with_new_ids() -> None:
+    """A transaction forgets up to twice as many ids as it enters, and tells of the rest."""
+    seen = SeenIds(1000)
+    for number in range(5000):
+        seen.remember(id_digest(str(number)), b"x" * 16, 0)
+    watermarks = Watermarks(1, 1, NOW_MS)
+    watermarks.take_out([announced(0, NOW_MS)])
+    entering = decide(batch(*(record(checkpoint(id=f"new-{n}")) for n in range(700))), seen=seen)
+    watermarks.add_tombstones(seen, entering)
+    assert len(entering.expired) == 1400
+    forgetting = [entering]
+    while watermarks.is_more_expired:
+        apply(seen, forgetting[-1])
+        forgetting.append(Decision())
+        watermarks.add_tombstones(seen, forgetting[-1])
+    assert [len(decision.expired) for decision in forgetting] == [1400, 1000, 1000, 1000, 600]

@@ -248,6 +248,14 @@ def test_a_record_of_a_backlog_finds_what_is_newer_than_itself() -> None:
     assert (decision.counts.published, decision.counts.duplicates) == (2, 1)
 
 
+def test_a_record_from_the_future_repeats_what_is_held() -> None:
+    """Its time tells nothing: a copy of it that is read a window later is a duplicate."""
+    seen = SeenIds(10_000)
+    apply(seen, decide(batch(at(10**6)), seen=seen, ceiling_ms=TIMESTAMP_MS))
+    later = decide(batch(at(10**6)), seen=seen, ceiling_ms=TIMESTAMP_MS + 20_000)
+    assert (later.counts.published, later.counts.duplicates) == (0, 1)
+
+
 def test_entries_stay_in_the_order_of_time() -> None:
     """What enters again in one decision moves to the end: memory takes entries by age."""
     again = decide(

@@ -81,3 +81,13 @@ def test_an_end_that_never_comes_is_cut_short(seconds: float) -> None:
 def test_nobody_need_read_the_last_words() -> None:
     """A full pipe on standard error does not keep the process alive."""
     assert run(STDERR_BLOCKED, seconds=1).returncode == 1
+
+
+def test_without_a_standard_error_it_watches_on() -> None:
+    """A process started with its standard error closed is not ended for that."""
+    program = PROGRAM.format(body="    await asyncio.sleep(1.8)", seconds=1)
+    closed = f"import os; os.close(2); import sys; sys.stderr = None{program}"
+    ended = subprocess.run(
+        [sys.executable, "-c", closed], stdout=subprocess.PIPE, timeout=DEADLINE_SECONDS, check=True
+    )
+    assert ended.stdout == b"ended by itself\n"
