@@ -105,6 +105,14 @@ def _contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
                 "a transaction that somebody left open may hold a shard up for that long"
             ),
         )
+    if 0 < settings.watchdog_seconds * 1000 < settings.session_timeout_ms * 2:
+        yield (
+            "watchdog_seconds session_timeout_ms",
+            (
+                f"{PREFIX}WATCHDOG_SECONDS must be 0 or at least twice SESSION_TIMEOUT_MS: "
+                "a rebalance may wait for a silent member for that long"
+            ),
+        )
 
 
 def _topic_contradictions(settings: Settings) -> Iterator[tuple[str, str]]:

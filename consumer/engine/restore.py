@@ -19,6 +19,8 @@ FETCH_RECORDS: Final = 20_000
 LOUD_AFTER_SECONDS: Final = 3.0
 # A backlog has little more than one offset for an id; at rest its progress and a marker are added.
 OFFSETS_PER_ID: Final = 2
+# There may be few ids among many offsets, and room for ten million costs 40 MiB.
+MOST_RESERVED_IDS: Final = 10_000_000
 log = structlog.get_logger(__name__)
 
 
@@ -39,7 +41,7 @@ async def restore(
     reader.assign({changelog: start})
     began = last_progress = clock()
     position = start
-    memory.seen.reserve((mark_offset - start) // OFFSETS_PER_ID)
+    memory.seen.reserve(min(MOST_RESERVED_IDS, (mark_offset - start) // OFFSETS_PER_ID))
     while position <= mark_offset:
         for records in (await reader.fetch(FETCH_MS, FETCH_RECORDS)).values():
             try:

@@ -25,7 +25,7 @@ class Place(msgspec.Struct):
     task: ShardTask | None = None
     running: asyncio.Task[None] | None = None
     tries: int = 0
-    transactions: int = 0  # of the tasks that have ended
+    handled_records: int = 0  # of the tasks that have ended
     failures: int = 0
     not_before: float = 0.0
     is_cancelled: bool = False
@@ -74,9 +74,8 @@ class Roster:
                     is_behind=True, state="between two tries", task=place.tries
                 )
                 continue
-            handled: dict[Hashable, int] = {}
-            handled.update(task.positions)
-            handled["transactions"] = place.transactions + task.transactions
+            handled: dict[Hashable, int] = {"records": place.handled_records + task.handled_records}
+            handled.update(task.input_positions)
             is_behind = task.is_behind or now - task.last_sign_of_life > stuck_seconds
             sights[f"shard {shard}"] = Sight(
                 # One that is to end has nothing else to do.
@@ -147,7 +146,7 @@ class Roster:
         task, ended = place.task, place.running
         place.task = place.running = None
         place.is_cancelled = False
-        place.transactions += task.transactions
+        place.handled_records += task.handled_records
         if task.transactions:
             place.failures = 0
         error = None if ended.cancelled() else ended.exception()

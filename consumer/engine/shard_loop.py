@@ -24,6 +24,8 @@ from consumer.pipeline.records import Counts, SourceBatch
 
 # Between chunks the event loop runs, so that heartbeats and the other shards go on.
 DECIDE_CHUNK: Final = 500
+# A fetch is answered within a fifth of a second, if only to say that there is nothing.
+UNSEEN_MS: Final = 10_000
 log = structlog.get_logger(__name__)
 
 
@@ -48,6 +50,7 @@ class ShardLoop:
         topics_seen_at_ms: int,
     ) -> None:
         self.transactions = 0
+        self.handled_records = 0
         self._context = context
         self._memory = memory
         self._reader = reader
@@ -144,8 +147,15 @@ class ShardLoop:
 
     @property
     def is_behind(self) -> bool:
-        """Whether records are known that are not handled yet."""
-        return bool(self._buffer) or self._is_comparing or not self._is_caught_up()
+        """Whether records are not handled yet, or whether there are any is not known."""
+        unseen_ms = wall_clock_ms() - UNSEEN_MS
+        return (
+            bool(self._buffer)
+            or self._is_comparing
+            or not self._is_caught_up()
+            # Whose fetches are not answered may have any backlog.
+            or any((self._reader.seen_at_ms(s) or 0) < unseen_ms for s in self._sources)
+        )
 
     async def _gather(self) -> None:
         room = max(1, self._limit.records - self._buffer.records)
@@ -249,7 +259,8 @@ class ShardLoop:
         apply_to_memory(self._memory, decision, progress)  # 4.
         self._unsaved = {}
         self._limit.note_commit(self._buffer.records)
-        self.transactions += announced_ms is None  # an announcement is no progress
+        self.transactions += 1
+        self.handled_records += decision.counts.consumed
         now = self._clock()
         self._pacing.note_commit(now)
         self._observer.on_transaction(report(shard, decision, progress, (now - began) * 1000))

@@ -61,6 +61,7 @@ class ShardTask:
         self._reader: ShardReader | None = None
         self._settled: dict[TopicPartition, int] = {}
         self._transactions = 0
+        self._handled_records = 0
         self._next_look: tuple[Topology, int] | None = None
         self._stopping = False
 
@@ -147,9 +148,20 @@ class ShardTask:
         return self._settled
 
     @property
+    def input_positions(self) -> dict[TopicPartition, int]:
+        """The same of the inputs alone; the other one moves by mere announcements too."""
+        forwards = self._settings.repartition_topic
+        return {k: v for k, v in self.positions.items() if k.topic != forwards}
+
+    @property
     def transactions(self) -> int:
         """How many transactions of its run succeeded."""
         return self._transactions if self._loop is None else self._loop.transactions
+
+    @property
+    def handled_records(self) -> int:
+        """How many records of its run are handled and committed."""
+        return self._handled_records if self._loop is None else self._loop.handled_records
 
     @property
     def is_behind(self) -> bool:
@@ -180,6 +192,7 @@ class ShardTask:
         """
         if self._loop is not None:
             self._transactions = self._loop.transactions
+            self._handled_records = self._loop.handled_records
             progress = self._memory.progress
             self._settled = {source: p.next_offset for source, p in progress.items()}
         self._loop = self._reader = None

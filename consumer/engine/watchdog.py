@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 class Sight(msgspec.Struct, frozen=True):
     """What is seen of one thing that should get on.
 
-    ``handled`` is what is done for good: transactions and positions, by any names. ``task`` tells
+    ``handled`` is what is done for good: records and positions, by any names. ``task`` tells
     one try from the next, and ``loaded`` how far this try has come with its restore: long restores
     are progress, while many short ones, each thrown away, are none.
     """

@@ -48,18 +48,21 @@ class LoopGuard:
         while True:
             self._silent_ticks = 0
             if self._is_watching:
-                # Without a standard error there is no such timer; the thread watches on.
-                with contextlib.suppress(AttributeError, RuntimeError, ValueError, OSError):
-                    faulthandler.dump_traceback_later(2 * self._seconds, exit=True)
+                self._arm_timer()
             await asyncio.sleep(TICK_SECONDS)
 
     def expect_end(self) -> None:
         """From now on the process has a short time to end."""
-        faulthandler.cancel_dump_traceback_later()
         self._seconds = END_SECONDS
+        self._arm_timer()
         self._what = "the end has lasted"
         self._silent_ticks = 0
         self._is_watching = True
+
+    def _arm_timer(self) -> None:
+        # Without a standard error there is no such timer; the thread watches on.
+        with contextlib.suppress(AttributeError, RuntimeError, ValueError, OSError):
+            faulthandler.dump_traceback_later(2 * self._seconds, exit=True)
 
     def _watch(self) -> None:
         while not self._over.wait(TICK_SECONDS):

@@ -15,7 +15,11 @@ from tests.integration.service import Deployment
 if TYPE_CHECKING:
     from tests.integration.process import Service
 
-LIMIT: dict[str, Any] = {"WATCHDOG_SECONDS": 4, "TRANSACTION_TIMEOUT_MS": 2000}
+LIMIT: dict[str, Any] = {
+    "WATCHDOG_SECONDS": 4,
+    "TRANSACTION_TIMEOUT_MS": 2000,
+    "SESSION_TIMEOUT_MS": 2000,
+}
 END_SECONDS = 40.0
 IDS = numbered_ids(60)
 
@@ -43,7 +47,7 @@ def test_a_process_that_hangs_ends(cluster: Cluster, names: Names, how: str, sai
         assert said in text(service)
         if how != "failing":  # that one does not hang anywhere
             assert "hanging_service.py" in text(service)
-        sound = deployment.start()
+        sound = deployment.start(WATCHDOG_SECONDS=60)  # on a busy machine a start takes long
         sound.wait_for_log("transaction_committed")
         assert_exactly_once(cluster, names, IDS)
 

@@ -299,6 +299,8 @@ class TestContradictions:
         assert load(watchdog_seconds=30, transaction_timeout_ms=15_000).watchdog_seconds == 30
         (problem,) = problems(watchdog_seconds=29, transaction_timeout_ms=15_000)
         assert "WATCHDOG_SECONDS" in problem
+        (problem,) = problems(watchdog_seconds=59, session_timeout_ms=30_000)
+        assert "SESSION_TIMEOUT_MS" in problem
 
 
 class TestUnknownVariables:

@@ -159,6 +159,8 @@ def _xerial_blocks(view: memoryview) -> list[memoryview]:
     blocks, place = [], XERIAL_HEADER_BYTES
     while place < len(view):
         (size_bytes,) = struct.unpack_from(">i", view, place)
+        if size_bytes < 0:
+            raise ValueError("a block of snappy with a negative size")
         blocks.append(view[place + 4 : place + 4 + size_bytes])
         place += 4 + size_bytes
     return blocks

@@ -16,7 +16,7 @@ from consumer.errors import ClusterError, Fenced, StateCorrupted, TaskFailed
 class PlainTask:
     """A task that runs until told otherwise; ``ends`` is how."""
 
-    transactions = 0
+    transactions = handled_records = 0
 
     def __init__(
         self, ends: BaseException | None = None, state: TaskState = TaskState.RUNNING
