@@ -5,7 +5,7 @@ which the interpreter does in C. The table grows by *linear hashing*: every so m
 bucket is split in two, in an order of its own. So a growing table never stands still to be
 rebuilt, and its buckets are as full with ten thousand entries as with ten million.
 
-A ``dict`` of byte strings needs 200 bytes for what takes 16 + 16 + about 8 here; the figures and
+A ``dict`` of byte strings needs 200 bytes for what takes 16 + 16 + about 12 here; the figures and
 their command stand in docs/operations.md.
 """
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tests.chaos.run_history import History
 
 PLACES = (1, 2, 3, 4)
+EXIT_FAILED = 1
+TRACEBACK = "Traceback (most recent call last)"
 SESSION_TIMEOUT_MS = 6000
 TRANSACTION_TIMEOUT_MS = 5000
 SETTINGS = {
@@ -231,6 +233,9 @@ class Fleet:
             "exited", place=place.number, code=code, is_expected=is_expected, tail=tail
         )
         if not is_expected:
+            # It may give up with one clear line; what it does not expect itself is a fault of it.
+            if code != EXIT_FAILED or TRACEBACK in tail:
+                self._say_violation(f"{process.log.name} ended with exit code {code}: {tail}")
             last = tail.splitlines()[-1] if tail else ""
             self.unexpected_exits.append(f"{process.log.name}: exit {code}: {last}")
             place.not_before = time.monotonic() + RESTART_SECONDS

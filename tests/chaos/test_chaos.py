@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SEED = 7
-MINUTES = 2.0
+MINUTES = 2.5
 RECORDS_PER_SECOND = 400
 # A machine as slow as it may be still carries these out in the time.
 FEWEST_FAULTS = 6
