@@ -48,14 +48,15 @@ def text(result: Result) -> str:
 def markdown(result: Result) -> str:
     """Return the report for docs/reliability.md."""
     order = result.order
-    command = f"make chaos MINUTES={order.minutes:g} SEED={order.seed}"
+    pace = f"--records-per-second {order.records_per_second:g}"
+    command = f'make chaos MINUTES={order.minutes:g} SEED={order.seed} ARGS="{pace}"'
     rows = [HEAD, ("---", *["---:"] * (len(HEAD) - 1)), *_rows(result)]
     table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
     facts = "".join(
         f"| {name.replace('_', ' ')} | {value:,} |\n" for name, value in result.facts.items()
     )
     return (
-        f"`{command}`, {order.records_per_second:g} records/s: **{summary(result)}**\n\n{table}\n"
+        f"`{command}`: **{summary(result)}**\n\n{table}\n"
         f"| Figure | |\n| --- | ---: |\n{facts}"
         f"| processes that ended unexpectedly | {len(result.unexpected_exits)} |\n"
     )
