@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from bench.steady import Steady, Watch
+from bench.watch import Watch
 from consumer.engine.lifecycle import Step
 from tests.integration.cluster import Cluster, Names
 from tests.integration.crashing_service import crashing_at
+from tests.integration.events import Stream
 from tests.integration.service import Deployment, Service
 from tests.waiting import wait_until
 
@@ -122,8 +123,9 @@ def _scene(cluster: Cluster, name: str) -> Iterator[Scene]:
         yield Scene(deployment, watch)
 
 
-def _stream(scene: Scene) -> Steady:
-    return Steady(scene.deployment.cluster, scene.deployment.input_topic, SHARDS, PAUSE_MS)
+def _stream(scene: Scene) -> Stream:
+    deployment = scene.deployment
+    return Stream(deployment.cluster, deployment.input_topic, pause_ms=PAUSE_MS, shards=SHARDS)
 
 
 def _takeover(scene: Scene, rounds: int) -> Figures:

@@ -35,9 +35,8 @@ from schemas.ready_event import Origin
 
 FORMAT_VERSION: Final = 2
 ID, VARIANT, PROGRESS, META, FENCE = b"i:", b"v:", b"p:", b"m:", b"f:"
-_ID_HEAD: Final = struct.Struct(f">B{DIGEST_BYTES}sq")
-_ID_ORIGIN: Final = struct.Struct(">iqqB")
-_VARIANT_HEAD: Final = struct.Struct(f">B{DIGEST_BYTES}sq")
+_HEAD: Final = struct.Struct(f">B{DIGEST_BYTES}sq")  # of both kinds of entry
+_ORIGIN: Final = struct.Struct(">iqqB")
 _DIGEST_KEY_BYTES: Final = len(ID) + DIGEST_BYTES
 
 
@@ -72,35 +71,33 @@ class ShardState:
         digests: list[bytes] = []
         contents: list[bytes] = []
         times_ms: list[int] = []
-        id_head = _ID_HEAD.unpack_from
+        head = _HEAD.unpack_from
         for record in records:
-            key, value = record.key, record.value
+            key, value = record.key or b"", record.value
             try:
-                # A restore reads millions of these.
-                if value is not None and key is not None and key[:2] == ID:
-                    version, content, time_ms = id_head(value)
-                    if version != FORMAT_VERSION or len(key) != _DIGEST_KEY_BYTES:
-                        _refuse_id(key, version)
-                    digests.append(key[2:])
-                    contents.append(content)
-                    times_ms.append(time_ms)
-                    continue
-                if key is not None and key[:2] == ID:  # a tombstone: what came before it first
+                if key[:2] != ID:
+                    self._load_other(key, value)
+                elif value is None:  # a tombstone: what came before it first
                     self.seen.remember_all(digests, contents, times_ms)
                     digests, contents, times_ms = [], [], []
-                self._load_other(key or b"", value)
+                    self.seen.forget(_digest_of(key))
+                else:  # a restore reads millions of these
+                    version, content, time_ms = head(value)
+                    if version != FORMAT_VERSION:
+                        _require_version(version)
+                    digests.append(_digest_of(key))
+                    contents.append(content)
+                    times_ms.append(time_ms)
             except (msgspec.DecodeError, struct.error, ValueError, StateCorrupted) as error:
                 raise StateCorrupted(
-                    f"the record at offset {record.offset}, key {(key or b'')[:40]!r}, "
-                    f"cannot be read: {error}"
+                    f"the record at offset {record.offset}, key {key[:40]!r}, cannot be read: "
+                    f"{error}"
                 ) from error
         self.seen.remember_all(digests, contents, times_ms)
 
     def _load_other(self, key: bytes, value: bytes | None) -> None:
         prefix = key[:2]
-        if prefix == ID:
-            self.seen.forget(_digest_of(key))
-        elif prefix == VARIANT:
+        if prefix == VARIANT:
             self._load_variant(_digest_of(key), value)
         elif prefix == PROGRESS:
             self._load_progress(key[2:].decode(), value)
@@ -114,7 +111,7 @@ class ShardState:
         if value is None:
             self.seen.forget_variant(digest)
             return
-        version, _, stream_time_ms = _VARIANT_HEAD.unpack_from(value)
+        version, _, stream_time_ms = _HEAD.unpack_from(value)
         _require_version(version)
         self.seen.remember_variant(digest, stream_time_ms)
 
@@ -129,8 +126,8 @@ def id_record(digest: bytes, entry: IdEntry) -> tuple[bytes, bytes]:
     """Return key and value of a new id's entry."""
     origin = entry.origin
     topic = origin.topic.encode()
-    head = _ID_HEAD.pack(FORMAT_VERSION, entry.digest, entry.stream_time_ms)
-    place = _ID_ORIGIN.pack(origin.partition, origin.offset, origin.timestamp_ms, len(topic))
+    head = _HEAD.pack(FORMAT_VERSION, entry.digest, entry.stream_time_ms)
+    place = _ORIGIN.pack(origin.partition, origin.offset, origin.timestamp_ms, len(topic))
     return ID + digest, head + place + topic + entry.id.encode()
 
 
@@ -141,10 +138,10 @@ def read_id_entry(value: bytes) -> IdEntry:
         StateCorrupted: it is of another version.
         struct.error, UnicodeDecodeError: it is none.
     """
-    version, content, stream_time_ms = _ID_HEAD.unpack_from(value)
+    version, content, stream_time_ms = _HEAD.unpack_from(value)
     _require_version(version)
-    partition, offset, timestamp_ms, topic_bytes = _ID_ORIGIN.unpack_from(value, _ID_HEAD.size)
-    topic_at = _ID_HEAD.size + _ID_ORIGIN.size
+    partition, offset, timestamp_ms, topic_bytes = _ORIGIN.unpack_from(value, _HEAD.size)
+    topic_at = _HEAD.size + _ORIGIN.size
     id_at = topic_at + topic_bytes
     topic, checkpoint_id = value[topic_at:id_at].decode(), value[id_at:].decode()
     origin = Origin(topic, partition, offset, timestamp_ms)
@@ -153,7 +150,7 @@ def read_id_entry(value: bytes) -> IdEntry:
 
 def variant_record(digest: bytes, entry: VariantEntry) -> tuple[bytes, bytes]:
     """Return key and value of a conflicting variant's entry."""
-    head = _VARIANT_HEAD.pack(FORMAT_VERSION, entry.digest, entry.stream_time_ms)
+    head = _HEAD.pack(FORMAT_VERSION, entry.digest, entry.stream_time_ms)
     return VARIANT + digest, head + entry.id.encode()
 
 
@@ -180,11 +177,6 @@ def meta_record(meta: Meta) -> tuple[bytes, bytes]:
 def fence_record(owner: str) -> tuple[bytes, bytes]:
     """Return key and value of the mark that a start commits to find its restore's end."""
     return FENCE, msgspec.json.encode({"version": FORMAT_VERSION, "owner": owner})
-
-
-def _refuse_id(key: bytes, version: int) -> None:
-    _require_version(version)
-    _digest_of(key)
 
 
 def _digest_of(key: bytes) -> bytes:

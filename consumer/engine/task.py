@@ -58,7 +58,6 @@ class ShardTask:
         self._accept_empty_state = accept_empty_state
         self._memory = ShardState(settings.dedup_window_seconds * 1000)
         self._loop: ShardLoop | None = None
-        self._reader: ShardReader | None = None
         self._settled: dict[TopicPartition, int] = {}
         self._transactions = 0
         self._handled_records = 0
@@ -86,7 +85,7 @@ class ShardTask:
         writer = ShardWriter(
             self._connection, settings.transactional_id(shard), settings.transaction_timeout_ms
         )
-        self._reader = reader = ShardReader(
+        reader = ShardReader(
             self._connection,
             f"{settings.group_id}-{shard}",
             topics=context.topology.max_message_bytes,
@@ -171,9 +170,7 @@ class ShardTask:
     @property
     def loaded(self) -> int:
         """How many records its restore has read; 0 before and after."""
-        if self._reader is None or self.state is not TaskState.RESTORING:
-            return 0
-        return self._reader.records_read
+        return self._memory.records_loaded if self.state is TaskState.RESTORING else 0
 
     @property
     def trimmable_offset(self) -> int | None:
@@ -195,7 +192,7 @@ class ShardTask:
             self._handled_records = self._loop.handled_records
             progress = self._memory.progress
             self._settled = {source: p.next_offset for source, p in progress.items()}
-        self._loop = self._reader = None
+        self._loop = None
         self._memory = ShardState(0)
 
     def _enter(self, state: TaskState) -> None:

@@ -48,28 +48,14 @@ class DigestTable:
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of `key`, None when there is none."""
-        (hashed,) = _hash(key)
-        number = hashed & self._low_mask
-        if number < self._next_split:
-            number = hashed & (self._low_mask << 1 | 1)
-        bucket = self._buckets[number]
-        place = bucket.find(key)
-        if place > 0 and place % self._width:
-            place = self._aligned(bucket, key, place)
+        bucket, place = self._locate(key)
         if place < 0:
             return None
         return bytes(bucket[place + KEY_BYTES : place + self._width])
 
     def put(self, key: bytes, value: bytes) -> None:
         """Set the value of `key`."""
-        (hashed,) = _hash(key)
-        number = hashed & self._low_mask
-        if number < self._next_split:
-            number = hashed & (self._low_mask << 1 | 1)
-        bucket = self._buckets[number]
-        place = bucket.find(key)
-        if place > 0 and place % self._width:
-            place = self._aligned(bucket, key, place)
+        bucket, place = self._locate(key)
         if place >= 0:
             bucket[place + KEY_BYTES : place + self._width] = value
             return
@@ -86,7 +72,7 @@ class DigestTable:
             self._low_mask, self._next_split = (1 << doublings) - 1, 0
 
     def put_all(self, keys: Iterable[bytes], values: Iterable[bytes]) -> None:
-        """Set many keys, as `put` does; twice as fast, for a restore."""
+        """Set many keys, as `put` does; without its calls twice as fast, for a restore."""
         buckets, hash_of = self._buckets, _hash
         for key, value in zip(keys, values, strict=True):
             (hashed,) = hash_of(key)
@@ -104,12 +90,7 @@ class DigestTable:
 
     def drop(self, key: bytes) -> None:
         """Remove `key`; an unknown one is no error. The buckets stay, for what comes next."""
-        (hashed,) = _hash(key)
-        number = hashed & self._low_mask
-        if number < self._next_split:
-            number = hashed & (self._low_mask << 1 | 1)
-        bucket = self._buckets[number]
-        place = self._aligned(bucket, key, bucket.find(key))
+        bucket, place = self._locate(key)
         if place >= 0:
             # An entry's place means nothing, so the last one fills the gap.
             last = bucket[-self._width :]
@@ -117,11 +98,18 @@ class DigestTable:
             del bucket[-self._width :]
             self._count -= 1
 
-    def _aligned(self, bucket: bytearray, key: bytes, place: int) -> int:
-        """Return where an entry begins with `key`: the bytes may also lie across two entries."""
-        while place >= 0 and place % self._width:
+    def _locate(self, key: bytes) -> tuple[bytearray, int]:
+        """Return the bucket of `key`, and where in it its entry begins: below 0 where none does."""
+        (hashed,) = _hash(key)
+        number = hashed & self._low_mask
+        if number < self._next_split:
+            number = hashed & (self._low_mask << 1 | 1)
+        bucket = self._buckets[number]
+        place = bucket.find(key)
+        # The bytes may also lie across two entries.
+        while place > 0 and place % self._width:
             place = bucket.find(key, place + 1)
-        return place
+        return bucket, place
 
     def _split(self) -> None:
         """Share the entries of the bucket whose turn it is with a new one, by one more bit."""

@@ -102,11 +102,11 @@ def apply_state_early() -> None:
         self: ShardLoop,
         decision: Decision,
         progress: Mapping[TopicPartition, Progress],
-        began: float,
-        announced_ms: int | None = None,
+        *others: Any,  # noqa: ANN401 - handed through
+        **named: Any,  # noqa: ANN401 - the same
     ) -> None:
         apply_to_memory(self._memory, decision, progress)
-        await write(self, decision, progress, began, announced_ms)
+        await write(self, decision, progress, *others, **named)
 
     plant(task, "restore", restore_once)
     plant(ShardLoop, "_write", apply_first)

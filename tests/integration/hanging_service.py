@@ -17,18 +17,11 @@ import asyncio
 import ctypes
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import Any
 
 from consumer.cli import main as run_command
 from consumer.engine.shard_loop import ShardLoop
 from consumer.errors import TaskFailed
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from consumer.engine.kafka import TopicPartition
-    from consumer.engine.progress import Progress
-    from consumer.pipeline.process import Decision
 
 MODULE = "tests.integration.hanging_service"
 FOR_EVER_SECONDS = 3600
@@ -44,10 +37,8 @@ def hanging(how: str) -> list[str]:
 
 async def hang(
     self: ShardLoop,
-    decision: Decision,
-    progress: Mapping[TopicPartition, Progress],
-    began: float,
-    announced_ms: int | None = None,
+    *what: Any,  # noqa: ANN401 - handed through
+    **named: Any,  # noqa: ANN401 - the same
 ) -> None:
     """Stand in for the write of a transaction."""
     how = sys.argv[1]
@@ -61,7 +52,7 @@ async def hang(
         ctypes.PyDLL(None).sleep(FOR_EVER_SECONDS)
     elif how == "slow":
         await asyncio.sleep(SLOW_SECONDS)
-    await _write(self, decision, progress, began, announced_ms)
+    await _write(self, *what, **named)
 
 
 def main() -> int:

@@ -5,7 +5,6 @@ A test fails when one of them changes its name or its meaning.
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.structs import OffsetAndMetadata
 
+from consumer.engine.clock import wall_clock_ms
 from consumer.engine.kafka.connection import bounded
 from consumer.engine.kafka.partition import TopicPartition
 from consumer.errors import TaskFailed
@@ -55,7 +55,7 @@ def watch_fetches(
     send = consumer._client.send  # noqa: SLF001
 
     async def watched(node_id: int, request: Any, **more: Any) -> Any:  # noqa: ANN401 - the library is untyped
-        sent_at_ms = time.time_ns() // 1_000_000
+        sent_at_ms = wall_clock_ms()
         response = await send(node_id, request, **more)
         if isinstance(request, FetchRequest):
             for topic, partitions in response.topics:

@@ -1,11 +1,11 @@
 """The record batches of one transaction, finished before the transaction is opened."""
 
-import time
 from collections.abc import Mapping
 from typing import Final
 
 from aiokafka.producer.message_accumulator import BatchBuilder
 
+from consumer.engine.clock import wall_clock_ms
 from consumer.engine.kafka import internals
 from consumer.engine.kafka.partition import TopicPartition
 from consumer.engine.kafka.raw_headers import RawBatchBuilder
@@ -77,7 +77,7 @@ class Outbox:
         self._batch_bytes = {
             topic: min(BATCH_BYTES, limit) for topic, limit in max_message_bytes.items()
         }
-        self._timestamp_ms = time.time_ns() // 1_000_000
+        self._timestamp_ms = wall_clock_ms()
         self._partitions: dict[tuple[str, int], PartitionBatches] = {}
 
     def to(self, topic: str, partition: int) -> PartitionBatches:

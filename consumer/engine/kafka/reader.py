@@ -45,7 +45,6 @@ class ShardReader:
     ) -> None:
         self._topics = frozenset(topics)
         self.is_in_doubt = False
-        self.records_read = 0
         self._seen_at_ms: dict[TopicPartition, int] = {}
         self._consumer = AIOKafkaConsumer(
             **connection.options(client_id),
@@ -110,7 +109,6 @@ class ShardReader:
             )
         except Exception as error:
             raise translate(error, "fetch") from error
-        self.records_read += sum(map(len, records.values()))
         return records
 
     def position(self, partition: TopicPartition) -> int:

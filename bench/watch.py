@@ -1,56 +1,14 @@
-"""A steady stream of events to every shard, and a subscriber that notes when each is seen."""
+"""A subscriber that notes when each ready event is seen."""
 
 import threading
 import time
 from itertools import pairwise
 from typing import Self
 
-from confluent_kafka import Producer
-
-from bench.events import checkpoint
-from consumer.pipeline.home import home
 from tests.integration.cluster import Cluster
 from tests.integration.events import shard_of
 
-DELIVERY_SECONDS = 60.0
 _OLD_SECONDS = 0.5
-
-
-class Steady:
-    """Produces one event every few milliseconds, round the shards; a context manager."""
-
-    def __init__(self, cluster: Cluster, topic: str, shards: int, pause_ms: float) -> None:
-        self._producer = Producer({**cluster.settings, "linger.ms": 0, "enable.idempotence": True})
-        self._topic = topic
-        self._shards = shards
-        self._pause_seconds = pause_ms / 1000
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._produce, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        self._thread.join()
-        self._producer.flush(DELIVERY_SECONDS)
-
-    def _produce(self) -> None:
-        waiting: list[list[tuple[str, int]]] = [[] for _ in range(self._shards)]
-        made = turn = 0
-        # The pause is the pace of the stream; nothing is awaited by it.
-        while not self._stopped.wait(self._pause_seconds):
-            shard = turn % self._shards
-            turn += 1
-            while not waiting[shard]:
-                made += 1
-                one = f"ftckpt_steady_{made}"
-                waiting[home(one, self._shards)].append((one, made))
-            checkpoint_id, number = waiting[shard].pop()
-            value = checkpoint(checkpoint_id, number)
-            self._producer.produce(self._topic, value, partition=shard)
-            self._producer.poll(0)
 
 
 class Watch:
