@@ -5,6 +5,7 @@
     CheckpointReadyError
     ├── ConfigError       bad settings: exit 2, before anything is connected
     ├── ClusterError      the cluster needs a person (topic, ACL, address): one line, exit 1
+    ├── Interrupted       asked to stop: what is committed stays; exit 130, or 143 by SIGTERM
     ├── LimitReached      a person must decide (the dead-letter limit): one line, exit 1
     ├── NoProgress        the watchdog: only a new process may mend it: one line, exit 1
     ├── TransientError    try again after a bounded, jittered backoff
@@ -29,6 +30,15 @@ class ConfigError(CheckpointReadyError):
 
 class ClusterError(CheckpointReadyError):
     """The cluster refuses or lacks what only a person can give it (topic, ACL, address)."""
+
+
+class Interrupted(CheckpointReadyError):
+    """Somebody asked a command to stop; the message says how to go on."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        """Say how to go on, and by which signal the command was asked."""
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
 
 
 class LimitReached(CheckpointReadyError):

@@ -56,6 +56,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """The topic that takes a record to its home shard; its partitions are the shards."""
         return f"{self.group_id}.repartition"
 
+    @property
+    def replays_topic(self) -> str:
+        """The compacted topic in which replay, backfill and redrive keep what they have done."""
+        return f"{self.group_id}.replays"
+
     def transactional_id(self, shard: int) -> str:
         """Return the transactional id that whoever runs this shard must hold."""
         return f"{self.group_id}-{shard}"
@@ -121,6 +126,7 @@ def _topic_contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
         settings.dead_letter_topic: ("DEAD_LETTER_TOPIC", "dead_letter_topic"),
         settings.changelog_topic: ("the changelog", "group_id"),
         settings.repartition_topic: ("the repartition topic", "group_id"),
+        settings.replays_topic: ("the journal of replays", "group_id"),
     }
     for topic in settings.input_topics:
         if topic in ours:
@@ -129,7 +135,7 @@ def _topic_contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
                 f"input_topics {field}",
                 f"{PREFIX}INPUT_TOPICS: {topic} is {role} of this service; reading it would loop",
             )
-    if len(ours) < 4:  # noqa: PLR2004 - the four topics above
+    if len(ours) < 5:  # noqa: PLR2004 - the five topics above
         yield (
             "output_topic dead_letter_topic group_id",
             f"{PREFIX}OUTPUT_TOPIC, DEAD_LETTER_TOPIC and the group's internal topics must differ",

@@ -31,6 +31,7 @@ CHANGELOG_CONFIGS: Final = {
     "delete.retention.ms": str(2 * 24 * 3600 * 1000),
     "unclean.leader.election.enable": "false",
 }
+REPLAYS_CONFIGS: Final = {"cleanup.policy": "compact", "unclean.leader.election.enable": "false"}
 KEPT_CONFIGS: Final = {**EVENT_CONFIGS, "retention.ms": "-1", "retention.bytes": "-1"}
 REPARTITION_CONFIGS: Final = {**KEPT_CONFIGS, "unclean.leader.election.enable": "false"}
 DEAD_LETTER_RETENTION_MS: Final = 90 * 24 * 3600 * 1000
@@ -64,7 +65,7 @@ async def create_topics(
     """
     _, brokers = await admin.cluster()
     replication = min(REPLICATION, brokers)
-    durable = {"min.insync.replicas": str(MIN_INSYNC_REPLICAS)} if brokers >= REPLICATION else {}
+    durable = _durable(brokers)
     created = []
     inputs = await admin.describe(settings.input_topics)
     for name in settings.input_topics:
@@ -85,6 +86,45 @@ async def create_topics(
             created.append(name)
     await _wait_until_known(admin, (*settings.input_topics, *_our_topics(settings)))
     return created
+
+
+async def ensure_replays_topic(admin: ClusterAdmin, settings: Settings) -> TopicDescription:
+    """Return the topic in which the tools on history keep what they have done; made when missing.
+
+    Raises:
+        ClusterError: it cannot be made, or is not what it must be.
+    """
+    name = settings.replays_topic
+    await ensure_topic(admin, name, 1, REPLAYS_CONFIGS)
+    topic = (await admin.describe([name]))[name]
+    problems = list(_wrong_settings(topic, {"cleanup.policy": "compact"}))
+    if topic.partitions != 1:
+        problems.append(f"topic {name} has {topic.partitions} partitions, but must have 1")
+    if problems:
+        raise ClusterError("\n".join(problems))
+    return topic
+
+
+async def ensure_topic(
+    admin: ClusterAdmin, name: str, partitions: int, configs: Mapping[str, str]
+) -> bool:
+    """Make a topic where it is missing; return whether this call made it.
+
+    Raises:
+        ClusterError: the cluster refuses.
+    """
+    if name in await admin.describe([name]):
+        return False
+    _, brokers = await admin.cluster()
+    made = await admin.create(
+        name, partitions, min(REPLICATION, brokers), {**configs, **_durable(brokers)}
+    )
+    await _wait_until_known(admin, [name])
+    return made
+
+
+def _durable(brokers: int) -> dict[str, str]:
+    return {"min.insync.replicas": str(MIN_INSYNC_REPLICAS)} if brokers >= REPLICATION else {}
 
 
 async def _wait_until_known(admin: ClusterAdmin, names: Iterable[str]) -> None:

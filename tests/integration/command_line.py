@@ -16,7 +16,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tests.integration.service import PREFIX, ROOT
+from consumer.config import PREFIX
+from tests.integration.process import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -12,6 +12,7 @@ from confluent_kafka import KafkaException
 from consumer.config import PREFIX, Settings
 from consumer.engine.kafka import ClusterAdmin, Connection
 from consumer.engine.topics import create_topics as make_topics
+from tests.integration.command_line import Finished, run_command
 from tests.integration.process import LOG_SECONDS, ROOT, Service
 from tests.waiting import wait_until
 
@@ -102,6 +103,13 @@ class Deployment:
         """Start one more process; `instance` makes it a static member."""
         environment = self._environment(GROUP_INSTANCE_ID=instance, **settings)
         return self._keep(Service(command, environment))
+
+    def run(
+        self, *arguments: str, stdin: bytes = b"", deadline_seconds: float = 60, **settings: object
+    ) -> Finished:
+        """Run another command with the settings of the group, to its end."""
+        ours = {**self._settings, **settings}
+        return run_command(*arguments, stdin=stdin, deadline_seconds=deadline_seconds, **ours)
 
     def restart(self, service: Service) -> Service:
         """Start a process that has ended again, with the settings it had."""

@@ -147,6 +147,19 @@ class ShardReader:
         """Return each partition's last *stable* offset (read_committed): no end of what exists."""
         return await self._offsets(self._consumer.end_offsets(list(partitions)))
 
+    async def offsets_for_times(
+        self, times_ms: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, tuple[int, int] | None]:
+        """Return offset and timestamp of each partition's first record from that time on.
+
+        None where there is none. Later records may be older where producers set the time.
+        """
+        found = await self._offsets(self._consumer.offsets_for_times(dict(times_ms)))
+        return {
+            partition: None if at is None else (at.offset, at.timestamp)
+            for partition, at in found.items()
+        }
+
     async def close(self) -> None:
         """Close; a consumer without a group has nothing to settle."""
         await internals.close_consumer(self._consumer)
@@ -157,9 +170,9 @@ class ShardReader:
         internals.track_topics(self._consumer, self._topics)
         await internals.client(self._consumer).force_metadata_update()
 
-    async def _offsets(self, call: Any) -> dict[TopicPartition, int]:  # noqa: ANN401 - a coroutine of the untyped library
+    async def _offsets(self, call: Any) -> dict[TopicPartition, Any]:  # noqa: ANN401 - a coroutine of the untyped library
         try:
-            offsets: dict[TopicPartition, int] = await bounded(call, OFFSETS_SECONDS, "ListOffsets")
+            offsets: dict[TopicPartition, Any] = await bounded(call, OFFSETS_SECONDS, "ListOffsets")
         except Exception as error:
             raise translate(error, "list offsets") from error
         return offsets

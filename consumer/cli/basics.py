@@ -1,26 +1,22 @@
-"""The command line: parse, run one command, turn errors into one clear line and an exit code.
-
-Exit codes: 0 done, 2 bad usage or configuration, 1 anything else that was foreseen.
-"""
+"""The commands that run, check and show: all but those on history."""
 
 import argparse
 import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 import msgspec
 
-from consumer import __version__
+from consumer.cli.arguments import positive
+from consumer.cli.output import complain, say, silence_logs, write, write_line
 from consumer.config import VARIABLES, Secret, Settings, unknown_variables
 from consumer.engine.kafka import ClusterAdmin, Connection
 from consumer.engine.topics import check_topics, create_topics
-from consumer.errors import CheckpointReadyError, ConfigError
 from consumer.pipeline.records import Limits, ShardSettings
 from consumer.service.app import run_service
-from consumer.service.logs import configure_logs
 from consumer.tools.pipe import pipe
 from consumer.tools.schemas import export_schemas
 from consumer.tools.tail import tail
@@ -28,45 +24,11 @@ from consumer.tools.tail import tail
 T = TypeVar("T")
 
 EXIT_OK: Final = 0
-EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 2
-EXIT_INTERRUPTED: Final = 130
 PIPE_LIMIT_BYTES: Final = 1024 * 1024
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit code."""
-    options = _parser().parse_args(arguments)
-    try:
-        settings = Settings.load(os.environ)
-        return int(options.command(settings, options))
-    except ConfigError as error:
-        _complain(error)
-        return EXIT_USAGE
-    except CheckpointReadyError as error:
-        _complain(error)
-        return EXIT_FAILED
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader of our output went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_OK
-
-
-def _complain(error: CheckpointReadyError) -> None:
-    for line in str(error).splitlines():
-        print(f"checkpoint-ready: {line}", file=sys.stderr)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="checkpoint-ready",
-        description="Says exactly once that a fine-tuned model checkpoint is ready to use.",
-        epilog="Settings are CHECKPOINT_READY_* variables: see `checkpoint-ready config`.",
-    )
-    parser.add_argument("--version", action="version", version=f"checkpoint-ready {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
+def add_basics(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
+    """Add the commands to the parser."""
     run = commands.add_parser("run", help="run the service")
     run.add_argument(
         "--accept-empty-state",
@@ -90,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     actions = topics.add_subparsers(required=True, metavar="ACTION")
     create = actions.add_parser("create", help="create what is missing")
     create.add_argument(
-        "--input-partitions", type=_positive, help="also create missing input topics, this wide"
+        "--input-partitions", type=positive, help="also create missing input topics, this wide"
     )
     create.set_defaults(command=_topics_create)
     check = actions.add_parser("check", help="check that all topics are as they must be")
@@ -103,20 +65,13 @@ def _parser() -> argparse.ArgumentParser:
     tail_parser.add_argument(
         "--from-beginning", action="store_true", help="start with the oldest event, not the next"
     )
-    tail_parser.add_argument("--max-events", type=_positive, help="end after this many")
+    tail_parser.add_argument("--max-events", type=positive, help="end after this many")
     tail_parser.set_defaults(command=_tail)
 
     schema = commands.add_parser("schema", help="the wire contract as JSON Schema")
     schema_actions = schema.add_subparsers(required=True, metavar="ACTION")
     export = schema_actions.add_parser("export", help="print the schemas")
     export.set_defaults(command=_schema_export)
-    return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number above 0, not {text!r}")
-    return int(text)
 
 
 def _run(settings: Settings, options: argparse.Namespace) -> int:
@@ -128,7 +83,7 @@ def _pipe(settings: Settings, options: argparse.Namespace) -> int:
     limits = Limits(PIPE_LIMIT_BYTES, PIPE_LIMIT_BYTES, PIPE_LIMIT_BYTES)
     return pipe(
         sys.stdin.buffer,
-        _write,
+        write,
         settings=ShardSettings(
             shard=0,
             shards=1,
@@ -144,7 +99,7 @@ def _pipe(settings: Settings, options: argparse.Namespace) -> int:
 def _topics_create(settings: Settings, options: argparse.Namespace) -> int:
     async def create(admin: ClusterAdmin) -> None:
         created = await create_topics(admin, settings, options.input_partitions)
-        _say({"created": created}, f"created: {', '.join(created) or 'nothing, all are there'}")
+        say({"created": created}, f"created: {', '.join(created) or 'nothing, all are there'}")
         # What was there before may be wrong, and whoever creates topics should learn it now.
         await check_topics(admin, settings)
 
@@ -154,7 +109,7 @@ def _topics_create(settings: Settings, options: argparse.Namespace) -> int:
 
 def _topics_check(settings: Settings, _: argparse.Namespace) -> int:
     topology = _with_admin(settings, lambda admin: check_topics(admin, settings))
-    _say(
+    say(
         msgspec.to_builtins(topology),
         f"all topics are right: {topology.shards} shards, inputs {topology.inputs}",
     )
@@ -162,7 +117,7 @@ def _topics_check(settings: Settings, _: argparse.Namespace) -> int:
 
 
 def _with_admin(settings: Settings, action: Callable[[ClusterAdmin], Awaitable[T]]) -> T:
-    _silence_logs(settings)
+    silence_logs(settings)
 
     async def call() -> T:
         admin = ClusterAdmin(Connection.of(settings), f"{settings.group_id}-cli")
@@ -182,9 +137,9 @@ def _config(settings: Settings, _: argparse.Namespace) -> int:
     }
     width = max(map(len, shown))
     text = "\n".join(f"{name:<{width}}  {_plain(value)}" for name, value in shown.items())
-    _say(shown, text)
+    say(shown, text)
     for line in unknown_variables(os.environ):
-        print(f"checkpoint-ready: {line}", file=sys.stderr)
+        complain(line)
     return EXIT_OK
 
 
@@ -195,12 +150,12 @@ def _plain(value: object) -> str:
 
 
 def _tail(settings: Settings, options: argparse.Namespace) -> int:
-    _silence_logs(settings)
+    silence_logs(settings)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(
             tail(
                 settings,
-                _write_line,
+                write_line,
                 from_beginning=options.from_beginning,
                 max_events=options.max_events,
                 live_table=sys.stdout.isatty(),
@@ -210,26 +165,5 @@ def _tail(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _schema_export(_settings: Settings, _: argparse.Namespace) -> int:
-    _write_line(msgspec.json.format(msgspec.json.encode(export_schemas()), indent=2))
+    write_line(msgspec.json.format(msgspec.json.encode(export_schemas()), indent=2))
     return EXIT_OK
-
-
-def _silence_logs(settings: Settings) -> None:
-    """Keep log lines out of a command's output: what goes wrong, it says itself, on one line."""
-    configure_logs(msgspec.structs.replace(settings, log_level="critical"))
-
-
-def _say(facts: Any, text: str) -> None:  # noqa: ANN401 - whatever JSON can hold
-    if sys.stdout.isatty():
-        print(text)
-    else:
-        _write_line(msgspec.json.encode(facts))
-
-
-def _write_line(line: bytes) -> None:
-    _write(line + b"\n")
-
-
-def _write(text: bytes) -> None:
-    sys.stdout.buffer.write(text)
-    sys.stdout.buffer.flush()

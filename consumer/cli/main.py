@@ -1,0 +1,62 @@
+"""The way in: parse, run one command, turn errors into one clear line and an exit code.
+
+Exit codes: 0 done, 2 bad usage or configuration, 130 and 143 stopped by Ctrl-C and SIGTERM,
+1 anything else that was foreseen.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from consumer import __version__
+from consumer.cli.arguments import join_times
+from consumer.cli.backfill import add_backfill
+from consumer.cli.basics import EXIT_OK, add_basics
+from consumer.cli.dead_letters import add_dead_letters
+from consumer.cli.output import complain
+from consumer.cli.replay import add_replay
+from consumer.config import Settings
+from consumer.errors import CheckpointReadyError, ConfigError, Interrupted
+
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_INTERRUPTED: Final = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit code."""
+    options = _parser().parse_args(join_times(sys.argv[1:] if arguments is None else arguments))
+    try:
+        settings = Settings.load(os.environ)
+        return int(options.command(settings, options))
+    except ConfigError as error:
+        complain(error)
+        return EXIT_USAGE
+    except Interrupted as error:
+        complain(error)
+        return error.exit_code
+    except CheckpointReadyError as error:
+        complain(error)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="checkpoint-ready",
+        description="Says exactly once that a fine-tuned model checkpoint is ready to use.",
+        epilog="Settings are CHECKPOINT_READY_* variables: see `checkpoint-ready config`.",
+    )
+    parser.add_argument("--version", action="version", version=f"checkpoint-ready {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add_basics(commands)
+    add_replay(commands)
+    add_backfill(commands)
+    add_dead_letters(commands)
+    return parser

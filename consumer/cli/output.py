@@ -1,0 +1,39 @@
+"""What commands write: text for people on a terminal, JSON lines for programs elsewhere."""
+
+import sys
+from typing import Any
+
+import msgspec
+
+from consumer.config import Settings
+from consumer.service.logs import configure_logs
+
+
+def silence_logs(settings: Settings) -> None:
+    """Keep log lines out of a command's output: what goes wrong, it says itself, on one line."""
+    configure_logs(msgspec.structs.replace(settings, log_level="critical"))
+
+
+def say(facts: Any, text: str) -> None:  # noqa: ANN401 - whatever JSON can hold
+    """Write the text on a terminal, elsewhere the facts as one JSON line."""
+    if sys.stdout.isatty():
+        print(text)
+    else:
+        write_line(msgspec.json.encode(facts))
+
+
+def complain(message: object) -> None:
+    """Write to standard error what went wrong, each line under our name."""
+    for line in str(message).splitlines():
+        print(f"checkpoint-ready: {line}", file=sys.stderr)
+
+
+def write_line(line: bytes) -> None:
+    """Write one line to standard output at once."""
+    write(line + b"\n")
+
+
+def write(text: bytes) -> None:
+    """Write to standard output at once."""
+    sys.stdout.buffer.write(text)
+    sys.stdout.buffer.flush()

@@ -1,0 +1,147 @@
+"""What the tools on history have done, committed in the same transactions as what they write.
+
+The journal is one compacted partition, ``{group}.replays``, for all tools of a group. Each tool run
+writes under a transactional id of its own, so at most one process at a time can go on with it, and
+what a killed process left open is settled by the next one's fence. That is a shard's protocol
+(``task``), with the journal in the changelog's place.
+
+=======  ====================================  ================================================
+prefix   rest of the key                       value
+=======  ====================================  ================================================
+``r:``   a replay's name                       its state (JSON)
+``s:``   a replay's name ``/`` a number        ids it has settled (16 bytes of digest each)
+``b:``   digest of a backfill's content        its state (JSON)
+``d:``   a number                              dead letters that were sent again (binary)
+``f:``   a transactional id                    the mark of its latest start (JSON)
+=======  ====================================  ================================================
+"""
+
+import os
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from consumer.config import Settings
+from consumer.engine.kafka import Connection, Outbox, ShardReader, ShardWriter, TopicPartition
+from consumer.engine.scan import Span, scan, stable_spans
+from consumer.errors import TaskFailed
+
+REPLAY, SETTLED, BACKFILL, REDRIVEN, FENCE = b"r:", b"s:", b"b:", b"d:", b"f:"
+FORMAT_VERSION: Final = 1
+Entries = dict[bytes, bytes]
+
+
+def journal_partition(settings: Settings) -> TopicPartition:
+    """Return where the group's journal lies."""
+    return TopicPartition(settings.replays_topic, 0)
+
+
+def whoami() -> str:
+    """Return who runs this process, for people who read the journal: user@host."""
+    # Containers run under numbers without a name.
+    user = os.environ.get("USER") or os.environ.get("LOGNAME") or f"uid-{os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
+
+
+class Journal:
+    """One tool's writer: its events and its own progress become visible together, or not at all.
+
+    Never reused after an error: open a new one, which reads what was committed.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        connection: Connection,
+        reader: ShardReader,
+        *,
+        purpose: str,
+        max_message_bytes: Mapping[str, int],
+    ) -> None:
+        """`purpose` tells writers apart; `max_message_bytes`: of every topic that is written."""
+        self._reader = reader
+        self._partition = journal_partition(settings)
+        self._max_message_bytes = max_message_bytes
+        # A colon, which no group name can hold: no shard of any group has an id like this.
+        self._writer = ShardWriter(
+            connection, f"{settings.group_id}-{purpose}:", settings.transaction_timeout_ms
+        )
+
+    async def open(self, is_wanted: Callable[[bytes], bool]) -> Entries:
+        """Take the journal over and return its wanted entries, by key.
+
+        1. Fence whoever wrote under this transactional id.
+        2. Mark the end of what must be read.
+        3. Read up to the mark.
+
+        Raises:
+            Fenced: another process has started the same meanwhile.
+            TaskFailed, TransientError: try again, with a new journal.
+            ClusterError: a person must mend the cluster.
+        """
+        await self._writer.fence()  # 1.
+        mark_offset = await self._mark()  # 2.
+        start = (await self._reader.beginning_offsets([self._partition]))[self._partition]
+        return await _read(  # 3.
+            self._reader, {self._partition: Span(start, mark_offset + 1)}, is_wanted
+        )
+
+    def outbox(self) -> Outbox:
+        """Return an empty outbox that respects the topics' batch sizes."""
+        return Outbox(self._max_message_bytes)
+
+    async def commit(self, outbox: Outbox, entries: Iterable[tuple[bytes, bytes | None]]) -> None:
+        """Make the outbox visible together with these entries of the journal.
+
+        Raises:
+            Fenced, TaskFailed: the outcome is in doubt; a new journal tells it.
+        """
+        journal = outbox.to(*self._partition)
+        for key, value in entries:
+            journal.append(key, value)
+        await self._writer.send(outbox)
+        await self._writer.commit()
+
+    async def close(self) -> None:
+        """Close; what is left open is settled by the next fence."""
+        await self._writer.close()
+
+    async def _mark(self) -> int:
+        outbox = self.outbox()
+        writer = self._writer.transactional_id
+        mark = {"version": FORMAT_VERSION, "owner": f"{socket.gethostname()}/{os.getpid()}"}
+        outbox.to(*self._partition).append(FENCE + writer.encode(), msgspec.json.encode(mark))
+        offsets = await self._writer.send(outbox)
+        await self._writer.commit()
+        mark_offset = offsets[self._partition]
+        if mark_offset < 0:  # a broker's answer to a retried batch may lack the offset
+            raise TaskFailed("the offset of the mark is not known")
+        return mark_offset
+
+
+async def read_journal(
+    settings: Settings, reader: ShardReader, is_wanted: Callable[[bytes], bool]
+) -> Entries:
+    """Return the wanted entries as they are now, without disturbing whoever writes."""
+    spans = await stable_spans(reader, [journal_partition(settings)])
+    return await _read(reader, spans, is_wanted)
+
+
+async def _read(
+    reader: ShardReader,
+    spans: Mapping[TopicPartition, Span],
+    is_wanted: Callable[[bytes], bool],
+) -> Entries:
+    entries: Entries = {}
+    async for batch in scan(reader, spans):
+        for record in batch.records:
+            key = record.key or b""
+            if not is_wanted(key):
+                continue
+            if record.value is None:
+                entries.pop(key, None)
+            else:
+                entries[key] = record.value
+    return entries

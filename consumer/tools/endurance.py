@@ -1,0 +1,85 @@
+"""How a tool lives through trouble: it goes on from what is committed, and stops when asked."""
+
+import asyncio
+import random
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, TypeVar
+
+from consumer.errors import CheckpointReadyError, Fenced, TaskFailed, TransientError
+
+T = TypeVar("T")
+
+TRIES_WITHOUT_PROGRESS: Final = 6
+LONGEST_PAUSE_SECONDS: Final = 15.0
+
+
+class Stop:
+    """Whether somebody asked for an end, by Ctrl-C or SIGTERM; a transaction is finished first."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self._asked = asyncio.Event()
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+    def ask(self, by: signal.Signals) -> None:
+        """Ask for an end."""
+        self.signal = by
+        self._asked.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Wait so long, or until an end is asked for."""
+        if seconds > 0:
+            await asyncio.wait([asyncio.ensure_future(self._asked.wait())], timeout=seconds)
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Stop]:
+    """Turn SIGINT and SIGTERM into a request; a second one ends the process as usual."""
+    loop, stop = asyncio.get_running_loop(), Stop()
+    signs = (signal.SIGINT, signal.SIGTERM)
+
+    def ask(sign: signal.Signals) -> None:
+        stop.ask(sign)
+        for each in signs:
+            loop.remove_signal_handler(each)
+            signal.signal(each, signal.default_int_handler)
+
+    for sign in signs:
+        loop.add_signal_handler(sign, ask, sign)
+    try:
+        yield stop
+    finally:
+        for sign in signs:
+            loop.remove_signal_handler(sign)
+
+
+async def keep_going(
+    attempt: Callable[[], Awaitable[T]], progress: Callable[[], int], stop: Stop
+) -> T:
+    """Make attempts until one succeeds; each begins with what the one before has committed.
+
+    Raises:
+        Fenced: another process does the same; it goes on, we do not.
+        CheckpointReadyError: several attempts in turn failed without any progress.
+    """
+    tries = 0
+    while True:
+        before = progress()
+        try:
+            return await attempt()
+        except Fenced as error:
+            raise CheckpointReadyError(
+                "another process has started the same command; this one ends, that one goes on"
+            ) from error
+        except (TaskFailed, TransientError) as error:
+            tries = 1 if progress() > before else tries + 1
+            if tries >= TRIES_WITHOUT_PROGRESS or stop:
+                raise
+            sys.stderr.write(f"checkpoint-ready: {error}; trying again\n")
+            pause_seconds = min(LONGEST_PAUSE_SECONDS, 2.0 ** (tries - 1))
+            await stop.wait(pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - no secret

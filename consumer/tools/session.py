@@ -1,0 +1,63 @@
+"""What a tool on history works with: a checked cluster and a reader, apart from the group."""
+
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from consumer.config import Settings
+from consumer.engine.kafka import ClusterAdmin, Connection, ShardReader, TopicPartition
+from consumer.engine.topics import Topology, check_topics
+
+
+class Session(msgspec.Struct, frozen=True):
+    """Connections of one tool; ``open_session`` opens and closes them."""
+
+    settings: Settings
+    connection: Connection
+    admin: ClusterAdmin
+    topology: Topology
+    reader: ShardReader
+
+    def inputs(self) -> list[TopicPartition]:
+        """Return every partition of the input topics."""
+        return [
+            TopicPartition(topic, partition)
+            for topic, count in sorted(self.topology.inputs.items())
+            for partition in range(count)
+        ]
+
+    def changelogs(self) -> list[TopicPartition]:
+        """Return every shard's changelog."""
+        topic = self.settings.changelog_topic
+        return [TopicPartition(topic, shard) for shard in range(self.topology.shards)]
+
+
+@asynccontextmanager
+async def open_session(
+    settings: Settings, purpose: str, also_read: Iterable[str] = ()
+) -> AsyncGenerator[Session, None]:
+    """Check the group's topics and connect a reader; no group is joined.
+
+    Raises:
+        ClusterError: the cluster cannot be used, or a topic is not what it must be.
+    """
+    client_id = f"{settings.group_id}-{purpose}"
+    connection = Connection.of(settings)
+    admin = ClusterAdmin(connection, client_id)
+    try:
+        await admin.start()
+        topology = await check_topics(admin, settings)
+        reader = ShardReader(
+            connection,
+            client_id,
+            topics=[*topology.max_message_bytes, *also_read],
+            max_message_bytes=topology.largest_source_bytes,
+        )
+        try:
+            await reader.start()
+            yield Session(settings, connection, admin, topology, reader)
+        finally:
+            await reader.close()
+    finally:
+        await admin.close()

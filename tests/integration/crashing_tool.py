@@ -1,0 +1,71 @@
+"""A command with a fuse: it kills its own process at a chosen step of a transaction.
+
+    python -m tests.integration.crashing_tool STEP OCCURRENCE DELAY_MS COMMAND…
+
+The steps are those of a transaction (`Step`): decided, sent, committing, committed. The mark of a
+start is a transaction too, and so the first occurrence of each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+from consumer.cli import main as run_command
+from consumer.engine.kafka import Outbox, ShardWriter, TopicPartition
+from consumer.engine.lifecycle import Step
+from tests.integration.crashing_service import die
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MODULE = "tests.integration.crashing_tool"
+_send, _commit = ShardWriter.send, ShardWriter.commit
+
+
+def tool_crashing_at(step: Step, occurrence: int, *command: str, delay_ms: float = 0) -> list[str]:
+    """Return the command for a `Service` process that dies at this step."""
+    return [MODULE, step.value, str(occurrence), str(delay_ms), *command]
+
+
+def fuse(step: Step, occurrence: int, delay_ms: float) -> Callable[[Step], None]:
+    """Return what is told each step; it ends the process when the step has come."""
+    left = occurrence
+
+    def reach(reached: Step) -> None:
+        nonlocal left
+        left -= reached is step
+        if left != 0 or reached is not step:
+            return
+        if step is Step.COMMITTING:
+            # The commit begins when this returns: a kill here would come before its EndTxn.
+            asyncio.get_running_loop().call_later(delay_ms / 1000, die)
+        else:
+            die()
+
+    return reach
+
+
+def main() -> int:
+    """Run the command until the fuse has burnt."""
+    reach = fuse(Step(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
+
+    async def send(self: ShardWriter, outbox: Outbox) -> dict[TopicPartition, int]:
+        reach(Step.DECIDED)
+        offsets = await _send(self, outbox)
+        reach(Step.SENT)
+        return offsets
+
+    async def commit(self: ShardWriter) -> None:
+        reach(Step.COMMITTING)
+        await _commit(self)
+        reach(Step.COMMITTED)
+
+    ShardWriter.send = send  # type: ignore[method-assign] # the fuse
+    ShardWriter.commit = commit  # type: ignore[method-assign] # the fuse
+    return run_command(sys.argv[4:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
