@@ -38,6 +38,7 @@ class Interrupted(CheckpointReadyError):
     def __init__(self, message: str, signal_number: int) -> None:
         """Say how to go on, and by which signal the command was asked."""
         super().__init__(message)
+        self.signal_number = signal_number
         self.exit_code = 128 + signal_number
 
 

@@ -1,7 +1,168 @@
-"""Commands that publish ready events of the past again."""
+"""Commands that publish ready events of the past again, and tell which replays there were."""
 
-from typing import Any
+import argparse
+import asyncio
+import shlex
+import sys
+from contextlib import ExitStack
+from typing import Any, Final, Self
+
+import msgspec
+
+from consumer.cli.arguments import add_range, positive
+from consumer.cli.output import say, silence_logs, write_line
+from consumer.cli.replay_text import describe, facts_of_state, plan_text, state_text, states_table
+from consumer.config import Settings
+from consumer.engine.clock import wall_clock_ms
+from consumer.errors import CheckpointReadyError, ConfigError, Interrupted
+from consumer.tools.endurance import stop_on_signals
+from consumer.tools.progress_display import Display, display
+from consumer.tools.replay import ReplayRun
+from consumer.tools.replay_plan import Plan, Planner
+from consumer.tools.replay_request import ReplayRequest, check_request
+from consumer.tools.replay_state import ReplayState
+from consumer.tools.replays import find_replay, list_replays
+
+EXIT_OK: Final = 0
 
 
 def add_replay(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
     """Add the command to the parser."""
+    replay = commands.add_parser(
+        "replay",
+        help="publish ready events of the past again, to another topic; plans unless --execute",
+        description="Publishes the ready events of a stretch of the input's history again, each "
+        "id once, equal to the original but for the attribute replayid. It says what it would do; "
+        "with --execute it does. The same command goes on where it was interrupted.",
+    )
+    add_range(replay)
+    replay.add_argument("--job", help="only checkpoints of this fine-tuning job")
+    replay.add_argument("--id", help="only the checkpoint of this id")
+    replay.add_argument("--model", metavar="GLOB", help="only of models whose name matches")
+    replay.add_argument("--max-events", type=positive, help="end after this many events")
+    replay.add_argument("--rate", type=positive, help="at most this many events a second")
+    replay.add_argument(
+        "--target", default="", help="topic to publish to; default: {OUTPUT_TOPIC}.replay"
+    )
+    replay.add_argument(
+        "--to-live", action="store_true", help="publish to the live ready topic instead"
+    )
+    replay.add_argument(
+        "--name",
+        default="",
+        help="name of the replay, which events carry as replayid; default: made from the options",
+    )
+    replay.add_argument("--execute", action="store_true", help="do it, instead of planning it")
+    replay.set_defaults(command=_replay)
+    actions = replay.add_subparsers(metavar="list | show NAME")
+    actions.add_parser("list", help="list the replays of this group").set_defaults(command=_list)
+    show = actions.add_parser("show", help="show one replay")
+    show.add_argument("shown", metavar="NAME")
+    show.set_defaults(command=_show)
+
+
+def _replay(settings: Settings, options: argparse.Namespace) -> int:
+    request = check_request(
+        settings,
+        ReplayRequest(
+            starts=options.starts,
+            ends=options.ends,
+            job=options.job,
+            id=options.id,
+            model=options.model,
+            max_events=options.max_events,
+            target=options.target,
+            name=options.name,
+            rate=options.rate,
+            accept_cut=options.accept_cut,
+        ),
+        to_live=options.to_live,
+    )
+    request.range(wall_clock_ms())  # to refuse a wrong one before anything is connected
+    silence_logs(settings)
+    return asyncio.run((_execute if options.execute else _plan)(settings, request))
+
+
+async def _plan(settings: Settings, request: ReplayRequest) -> int:
+    with stop_on_signals() as stop:
+        found = await Planner(settings, request, stop).plan()
+    if isinstance(found, Plan):
+        say({"plan": msgspec.to_builtins(found)}, plan_text(found))
+    else:
+        hint = "finished" if found.finished_at_ms is not None else "--execute goes on with the rest"
+        say({"replay": facts_of_state(found)}, f"{state_text(found)}\n{hint}")
+    return EXIT_OK
+
+
+async def _execute(settings: Settings, request: ReplayRequest) -> int:
+    with stop_on_signals() as stop, _Shown(request.name) as shown:
+        try:
+            state = await ReplayRun(settings, request, stop, shown.show).run()
+        except Interrupted as interrupted:
+            command = shlex.join(["checkpoint-ready", *sys.argv[1:]])
+            raise Interrupted(f"{interrupted}: {command}", interrupted.signal_number) from None
+    if not shown.has_moved:
+        _say_finished_before(state, request)
+        return EXIT_OK
+    say({"replay": facts_of_state(state)}, describe(state))
+    return EXIT_OK
+
+
+def _say_finished_before(state: ReplayState, request: ReplayRequest) -> None:
+    if request.is_relative and not request.is_named:
+        raise CheckpointReadyError(
+            f"replay {state.name} with these options was finished before; "
+            "give this one a --name of its own to replay again"
+        )
+    facts = {"replay": facts_of_state(state), "already": True}
+    say(facts, f"{describe(state)}\nnothing was done now: it was finished before")
+
+
+class _Shown:
+    """The progress that is shown, from the first committed state on; a context manager."""
+
+    def __init__(self, name: str) -> None:
+        self.has_moved = False
+        self._name = name
+        self._open = ExitStack()
+        self._display: Display | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def show(self, state: ReplayState) -> None:
+        """Show how far it is."""
+        if self._display is None:
+            bar = display(
+                self._name,
+                total=state.offsets,
+                already=state.passed,
+                unit="events",
+                write=write_line,
+            )
+            self._display = self._open.enter_context(bar)
+        self.has_moved = True
+        self._display.show(state.passed, state.counts.events)
+
+
+def _list(settings: Settings, _: argparse.Namespace) -> int:
+    silence_logs(settings)
+    states = asyncio.run(list_replays(settings))
+    if sys.stdout.isatty():
+        print(states_table(states))
+    else:
+        for state in states:
+            write_line(msgspec.json.encode(facts_of_state(state)))
+    return EXIT_OK
+
+
+def _show(settings: Settings, options: argparse.Namespace) -> int:
+    silence_logs(settings)
+    state = asyncio.run(find_replay(settings, options.shown))
+    if state is None:
+        raise ConfigError(f"there is no replay {options.shown}; see `checkpoint-ready replay list`")
+    say(facts_of_state(state), state_text(state))
+    return EXIT_OK

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from msgspec import Raw
 from msgspec.json import Encoder
+from msgspec.structs import replace
 
 from consumer.pipeline.codec import Decoded
 from consumer.pipeline.model_name import parse_model_name
@@ -84,6 +85,17 @@ def enrich(
     else:
         value = _encode(event)
     return ReadyRecord(checkpoint_id, job_id, key, value, headers, checkpoint.created_at, origin)
+
+
+def replayed(event: ReadyRecord, replay_id: str, *, binary_mode: bool) -> ReadyRecord:
+    """Return the event with one attribute more; everything else stays byte for byte.
+
+    `replay_id` must be plain (letters, digits, '.', '_', '-'): it is not escaped.
+    """
+    if binary_mode:
+        headers = [*event.headers, ("ce_replayid", replay_id.encode())]
+        return replace(event, headers=headers)
+    return replace(event, value=event.value[:-1] + f',"replayid":"{replay_id}"}}'.encode())
 
 
 def trace_headers(headers: Headers) -> list[Header]:

@@ -15,16 +15,21 @@ from consumer.pipeline.records import (
     SourceRecord,
     Stage,
 )
+from consumer.pipeline.size import require_room
 from schemas.ready_event import Origin
 
 ORIGIN_HEADER: Final = "checkpoint-ready.origin"
 _ORIGIN: Final = struct.Struct(">iqq")
 
 
-def forward(record: SourceRecord, origin: Origin, shard: int) -> ForwardRecord:
-    """Return the record addressed to `shard`, with its origin at the end."""
+def forward(record: SourceRecord, origin: Origin, shard: int, max_bytes: int) -> ForwardRecord:
+    """Return the record addressed to `shard`, with its origin at the end.
+
+    Raise the poison that is too large for the repartition topic.
+    """
     place = _ORIGIN.pack(origin.partition, origin.offset, origin.timestamp_ms)
     headers = [*record.headers, (ORIGIN_HEADER, place + origin.topic.encode())]
+    require_room("record with its origin", record.key, record.value, headers, max_bytes)
     return ForwardRecord(shard, record.key, record.value, headers, origin.timestamp_ms)
 
 

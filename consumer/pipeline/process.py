@@ -13,14 +13,13 @@ from msgspec import Struct, field
 from consumer.pipeline.codec import Decoded, decode
 from consumer.pipeline.dead_letter import dead_letter
 from consumer.pipeline.dedup import Expired, SeenIds, id_digest, variant_digest
-from consumer.pipeline.enrich import enrich, ready_headers, trace_headers
 from consumer.pipeline.forward import forward, misdirected, strip_origin
 from consumer.pipeline.home import home
+from consumer.pipeline.press import Press
 from consumer.pipeline.records import (
     Counts,
     DeadLetter,
     ForwardRecord,
-    Header,
     Headers,
     IdEntry,
     PoisonRecord,
@@ -32,14 +31,11 @@ from consumer.pipeline.records import (
     Stage,
     VariantEntry,
 )
-from consumer.pipeline.size import batch_bytes, room_beside
 from schemas.ready_event import Origin
 
 _QUOTED_CHARS: Final = 80
 # A record with a clock ahead does not tell when it was written: it repeats whatever is still held.
 _NO_TIME_MS: Final = -1
-MAX_ID_CHARS: Final = 32_768
-"""An id stands in the changelog too, whose records must fit whatever the other topics take."""
 
 
 class Decision(Struct):
@@ -76,9 +72,7 @@ class _Bench(Struct, frozen=True):
     settings: ShardSettings
     seen: SeenIds
     decision: Decision
-    first_headers: list[Header]
-    sure_room_bytes: int
-    """Key and value that need no more than this fit the ready topic beside `first_headers`."""
+    press: Press
 
 
 def process(
@@ -91,7 +85,8 @@ def process(
     """Decide about every record of `batch`. No time later than `ceiling_ms` is believed."""
     topic, partition, records, forwarded = batch
     shard, shards = settings.shard, settings.shards
-    bench = _bench(settings, seen, decision)
+    max_forward_bytes = settings.limits.forward_max_bytes
+    bench = _Bench(settings, seen, decision, Press.of(settings))
     decision.stream_time_ms = max(decision.stream_time_ms, seen.stream_time_ms)
     ready_before, forwards_before = len(decision.ready), len(decision.forwards)
 
@@ -115,7 +110,7 @@ def process(
                 origin = Origin(topic, partition, record.offset, record.timestamp)
                 raise misdirected(home_shard, shard)  # noqa: TRY301 - buried like any other poison
             else:
-                decision.forwards.append(_forward(settings, record, origin, home_shard))
+                decision.forwards.append(forward(record, origin, home_shard, max_forward_bytes))
         except PoisonRecord as poison:
             _bury(bench, poison, origin, record, headers)
         except Exception as error:  # noqa: BLE001 - no record may ever stop a shard
@@ -151,13 +146,6 @@ def apply(seen: SeenIds, decision: Decision) -> None:
     seen.stream_time_ms = max(seen.stream_time_ms, decision.stream_time_ms)
 
 
-def _bench(settings: ShardSettings, seen: SeenIds, decision: Decision) -> _Bench:
-    first_headers = ready_headers(settings)
-    # In binary mode each event has headers of its own, so each one is measured.
-    room = room_beside(first_headers, settings.limits.ready_max_bytes)
-    return _Bench(settings, seen, decision, first_headers, 0 if settings.binary_mode else room)
-
-
 def _settle(
     bench: _Bench, decoded: Decoded, origin: Origin, headers: Headers, time_ms: int
 ) -> None:
@@ -176,21 +164,7 @@ def _settle(
     if published is not None:
         _repeat(bench, decoded, digest, published, time_ms)
         return
-    if len(checkpoint_id) > MAX_ID_CHARS:
-        message = f"the id has {len(checkpoint_id)} characters, at most {MAX_ID_CHARS} are taken"
-        raise PoisonRecord(Reason.TOO_LARGE, message, Stage.TASK_PUT, "RecordTooLarge")
-    settings = bench.settings
-    event_headers = bench.first_headers
-    if headers:
-        event_headers = event_headers + trace_headers(headers)
-    event = enrich(decoded, origin, event_headers, binary_mode=settings.binary_mode)
-    if headers or len(event.key) + len(event.value) > bench.sure_room_bytes:
-        _require_room(
-            "ready event",
-            batch_bytes(event.key, event.value, event.headers),
-            settings.limits.ready_max_bytes,
-        )
-    decision.ready.append(event)
+    decision.ready.append(bench.press.make(decoded, origin, headers))
     if entry is not None:  # published again after its window: entries stay in the order of time
         del entries[digest]
     entries[digest] = IdEntry(checkpoint_id, decoded.digest, origin, decision.stream_time_ms)
@@ -224,24 +198,6 @@ def _is_refused(bench: _Bench, variant: bytes, time_ms: int) -> bool:
     if refused is None:
         return bench.seen.has_variant(variant, time_ms)
     return not bench.seen.is_expired(refused.stream_time_ms, time_ms)
-
-
-def _forward(
-    settings: ShardSettings, record: SourceRecord, origin: Origin, home_shard: int
-) -> ForwardRecord:
-    sent = forward(record, origin, home_shard)
-    _require_room(
-        "record with its origin",
-        batch_bytes(sent.key, sent.value, sent.headers),
-        settings.limits.forward_max_bytes,
-    )
-    return sent
-
-
-def _require_room(what: str, size_bytes: int, max_bytes: int) -> None:
-    if size_bytes > max_bytes:
-        message = f"the {what} needs {size_bytes} bytes, its topic takes {max_bytes}"
-        raise PoisonRecord(Reason.TOO_LARGE, message, Stage.TASK_PUT, "RecordTooLarge")
 
 
 def _unexpected(error: Exception) -> PoisonRecord:

@@ -6,7 +6,7 @@ sent, because a refused batch would take the whole transaction with it.
 
 from typing import Final
 
-from consumer.pipeline.records import Header, Headers, SourceRecord
+from consumer.pipeline.records import Header, Headers, PoisonRecord, Reason, SourceRecord, Stage
 
 BATCH_OVERHEAD_BYTES: Final = 61
 _FIXED_RECORD_BYTES: Final = 3  # attributes, timestamp delta and offset delta of the first record
@@ -46,6 +46,16 @@ def batch_bytes(key: bytes | None, value: bytes | None, headers: Headers) -> int
 def room_beside(headers: Headers, max_bytes: int) -> int:
     """Return how many bytes key and value may surely have together (a little low)."""
     return max_bytes - batch_bytes(b"", b"", headers) - 3 * _LONGEST_VARINT_BYTES
+
+
+def require_room(
+    what: str, key: bytes | None, value: bytes | None, headers: Headers, max_bytes: int
+) -> None:
+    """Raise the poison of a record that its topic does not take."""
+    size_bytes = batch_bytes(key, value, headers)
+    if size_bytes > max_bytes:
+        message = f"the {what} needs {size_bytes} bytes, its topic takes {max_bytes}"
+        raise PoisonRecord(Reason.TOO_LARGE, message, Stage.TASK_PUT, "RecordTooLarge")
 
 
 def record_bytes(record: SourceRecord) -> int:

@@ -5,7 +5,7 @@ import random
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, TypeVar
 
 from consumer.errors import CheckpointReadyError, Fenced, TaskFailed, TransientError
@@ -34,7 +34,8 @@ class Stop:
     async def wait(self, seconds: float) -> None:
         """Wait so long, or until an end is asked for."""
         if seconds > 0:
-            await asyncio.wait([asyncio.ensure_future(self._asked.wait())], timeout=seconds)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._asked.wait(), seconds)
 
 
 @contextmanager

@@ -125,6 +125,10 @@ class Service:
         self._process.send_signal(signal.SIGTERM)
         return self.wait(deadline_seconds)
 
+    def interrupt(self) -> None:
+        """Do what Ctrl-C does."""
+        self._process.send_signal(signal.SIGINT)
+
     def pause(self) -> None:
         """Freeze it (SIGSTOP): its connections stay open and it does nothing."""
         self._process.send_signal(signal.SIGSTOP)

@@ -8,12 +8,13 @@ from schemas.ready_event import Origin
 from tests.builders import record
 
 ORIGIN = Origin("töpic", 7, 2**40, -1)
+MAX_BYTES = 1_048_588
 
 
 def test_origin_survives_byte_for_byte() -> None:
     """Key, value and headers arrive as they were, and so does the origin."""
     sent = record(raw=b"\xff", key=None, headers=[("a", None), ("b", b"\x00")])
-    forwarded = forward(sent, ORIGIN, 3)
+    forwarded = forward(sent, ORIGIN, 3, MAX_BYTES)
     headers, origin = strip_origin(forwarded.headers)
     assert (forwarded.shard, forwarded.key, forwarded.value) == (3, None, b"\xff")
     assert (headers, origin) == (sent.headers, ORIGIN)
@@ -21,10 +22,10 @@ def test_origin_survives_byte_for_byte() -> None:
 
 def test_a_producers_own_origin_header_is_not_believed() -> None:
     """Only the last header counts; a spoofed one before it stays in place."""
-    spoofed: Header = (ORIGIN_HEADER, forward(record(raw=b""), ORIGIN, 0).headers[-1][1])
+    spoofed: Header = (ORIGIN_HEADER, forward(record(raw=b""), ORIGIN, 0, MAX_BYTES).headers[-1][1])
     true_origin = Origin("true", 1, 2, 3)
     headers, origin = strip_origin(
-        forward(record(raw=b"", headers=[spoofed]), true_origin, 0).headers
+        forward(record(raw=b"", headers=[spoofed]), true_origin, 0, MAX_BYTES).headers
     )
     assert (headers, origin) == ([spoofed], true_origin)
 

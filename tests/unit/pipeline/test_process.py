@@ -5,11 +5,12 @@ import struct
 
 import pytest
 
-from consumer.pipeline import process as process_module
+from consumer.pipeline import press as press_module
 from consumer.pipeline.dedup import SeenIds, id_digest
 from consumer.pipeline.forward import ORIGIN_HEADER
 from consumer.pipeline.home import home
-from consumer.pipeline.process import MAX_ID_CHARS, Decision, apply, expire, process
+from consumer.pipeline.press import MAX_ID_CHARS
+from consumer.pipeline.process import Decision, apply, expire, process
 from consumer.pipeline.records import Header, Reason
 from schemas.ready_event import Origin
 from tests.builders import (
@@ -143,7 +144,7 @@ def test_any_other_exception_is_an_internal_error(monkeypatch: pytest.MonkeyPatc
     good = batch(record(checkpoint()))
     decision = decide(good)
     with monkeypatch.context() as patched:
-        patched.setattr(process_module, "enrich", fail)
+        patched.setattr(press_module, "enrich", fail)
         process(shard_settings(), SeenIds(0), batch(record(checkpoint(id="b"))), decision, 0)
     process(shard_settings(), SeenIds(0), batch(record(checkpoint(id="c"))), decision, 0)
     assert [entry.id for entry in decision.entries.values()] == [

@@ -1,0 +1,98 @@
+"""Which record of the input each published id came from, as the changelogs say."""
+
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, NamedTuple
+
+import msgspec
+
+from consumer.engine.changelog import ID, META, Meta, read_id_entry
+from consumer.engine.kafka import ShardReader, TopicPartition
+from consumer.engine.scan import Span, scan
+from consumer.errors import StateCorrupted
+from consumer.pipeline.digest_table import DigestTable
+from consumer.pipeline.records import SourceRecord
+
+_PLACE: Final = struct.Struct(">HIqq")  # topic's number, partition, offset, timestamp
+
+
+class OriginPlace(NamedTuple):
+    """Where a published record stood, and its timestamp."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+
+
+class PublishedOrigins:
+    """The origin of every id that has an entry, packed: about 50 bytes each."""
+
+    def __init__(self) -> None:
+        self._places = DigestTable(_PLACE.size)
+        self._topics: dict[str, int] = {}
+        self.metas: dict[int, Meta] = {}
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[OriginPlace]:
+        topics = list(self._topics)
+        for digest in self._places:
+            topic, partition, offset, timestamp_ms = _PLACE.unpack(self._places.get(digest) or b"")
+            yield OriginPlace(topics[topic], partition, offset, timestamp_ms)
+
+    def is_known(self, digest: bytes) -> bool:
+        """Tell whether an id was published."""
+        return self._places.get(digest) is not None
+
+    def is_origin(self, digest: bytes, topic: str, partition: int, offset: int) -> bool:
+        """Tell whether an id's published record stood there."""
+        place = self._places.get(digest)
+        if place is None:
+            return False
+        found: tuple[int, int, int] = _PLACE.unpack(place)[:3]
+        return found == (self._topics.get(topic), partition, offset)
+
+    def load(self, shard: int, records: Iterable[SourceRecord]) -> None:
+        """Take over records of a shard's changelog, in the order of their offsets.
+
+        Raises:
+            StateCorrupted: a record cannot be read; it names the offset.
+        """
+        for record in records:
+            key, value = record.key or b"", record.value
+            try:
+                if key[:2] == ID:
+                    self._load_id(key[2:], value)
+                elif key == META and value is not None:
+                    self.metas[shard] = msgspec.json.decode(value, type=Meta)
+            except (msgspec.DecodeError, struct.error, ValueError, StateCorrupted) as error:
+                raise StateCorrupted(
+                    f"changelog of shard {shard}: the record at offset {record.offset} cannot be "
+                    f"read: {error}"
+                ) from error
+
+    def _load_id(self, digest: bytes, value: bytes | None) -> None:
+        if value is None:
+            self._places.drop(digest)
+            return
+        origin = read_id_entry(value).origin
+        topic = self._topics.setdefault(origin.topic, len(self._topics))
+        place = _PLACE.pack(topic, origin.partition, origin.offset, origin.timestamp_ms)
+        self._places.put(digest, place)
+
+
+async def load_origins(
+    reader: ShardReader, changelogs: Mapping[TopicPartition, Span]
+) -> PublishedOrigins:
+    """Read the changelogs, each to the end that is given; their shards go on meanwhile.
+
+    Raises:
+        StateCorrupted: a changelog cannot be read.
+        TaskFailed: its records do not come.
+    """
+    origins = PublishedOrigins()
+    async for batch in scan(reader, changelogs):
+        origins.load(batch.partition.partition, batch.records)
+    return origins

@@ -1,0 +1,263 @@
+"""Publishes ready events of the past again: each id once, whatever kills the process midway."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from typing import Final
+
+import msgspec
+
+from consumer.config import Settings
+from consumer.engine.clock import wall_clock_ms
+from consumer.engine.journal import Journal, whoami
+from consumer.engine.kafka import TopicPartition
+from consumer.engine.topics import ensure_replays_topic
+from consumer.errors import ConfigError, Interrupted
+from consumer.pipeline.home import partition_for_key
+from consumer.pipeline.records import SourceRecord
+from consumer.pipeline.replay import ReplayDecision, Replayer
+from consumer.tools import replay_source
+from consumer.tools.endurance import Stop, keep_going
+from consumer.tools.pace import Pace
+from consumer.tools.replay_request import ReplayRequest
+from consumer.tools.replay_source import Source, Target
+from consumer.tools.replay_state import (
+    ReplayState,
+    forget_settled,
+    is_of_replay,
+    read_settled,
+    read_state,
+    settled_record,
+    span_states,
+    state_record,
+)
+from consumer.tools.session import Session, open_session
+
+DECIDE_CHUNK: Final = 1_000
+TRANSACTION_EVENTS: Final = 5_000
+TRANSACTION_BYTES: Final = 8 * 1024 * 1024
+# Of a stretch without events the progress is saved too, if not as often.
+TRANSACTION_RECORDS: Final = 50_000
+
+OnProgress = Callable[[ReplayState], None]
+
+
+class ReplayRun:
+    """Carries out one replay; ``state`` is what is committed of it."""
+
+    def __init__(
+        self, settings: Settings, request: ReplayRequest, stop: Stop, on_progress: OnProgress
+    ) -> None:
+        self.state: ReplayState | None = None
+        self._settings = settings
+        self._request = request
+        self._stop = stop
+        self._on_progress = on_progress
+
+    async def run(self) -> ReplayState:
+        """Replay until all is published, and go on by itself after trouble of the cluster.
+
+        Raises:
+            Interrupted: asked to stop; what is committed stays.
+            ConfigError: a replay of this name has other arguments.
+            ClusterError: a person must mend the cluster, or choose another range.
+        """
+
+        def transactions() -> int:
+            return 0 if self.state is None else self.state.transactions
+
+        return await keep_going(self._attempt, transactions, self._stop)
+
+    async def _attempt(self) -> ReplayState:
+        """Begin, or go on with what is committed.
+
+        1. Fence whoever works at this replay, and read how far it is.
+        2. Find out what is left and which records were published; a new replay commits its range.
+        3. Read, decide and write, one transaction after the other.
+        4. Commit that it is finished.
+        """
+        settings, request = self._settings, self._request
+        read_too = [settings.replays_topic]
+        async with open_session(settings, f"replay-{request.name}", read_too) as session:
+            target = await replay_source.describe_target(session, request)
+            journal_topic = await ensure_replays_topic(session.admin, settings)
+            await replay_source.ensure_target(session, target)
+            journal = Journal(
+                settings,
+                session.connection,
+                session.reader,
+                purpose=f"replay-{request.name}",
+                max_message_bytes={
+                    target.topic: target.max_message_bytes,
+                    journal_topic.name: journal_topic.max_message_bytes,
+                },
+            )
+            try:
+                name = request.name
+                entries = await journal.open(lambda key: is_of_replay(name, key))  # 1.
+                self.state = read_state(entries, name)
+                if self.state is not None:
+                    _require_same(self.state, request)
+                    if self.state.finished_at_ms is not None:
+                        return self.state
+                source = await self._source(session, journal, target)  # 2.
+                source.replayer.settle(read_settled(entries, name))
+                await self._replay(session, journal, target, source)  # 3.
+                return await self._finish(journal)  # 4.
+            finally:
+                await journal.close()
+
+    async def _source(self, session: Session, journal: Journal, target: Target) -> Source:
+        request, state = self._request, self.state
+        if state is not None:
+            return await replay_source.resume(
+                session, request, target, state.rest, state.changelog_ends
+            )
+        now_ms = wall_clock_ms()
+        source = await replay_source.begin(session, request, target, now_ms)
+        state = ReplayState(
+            name=request.name,
+            arguments=request.arguments,
+            target=target.topic,
+            started_by=whoami(),
+            started_at_ms=now_ms,
+            updated_at_ms=now_ms,
+            from_ms=source.stretch.from_ms,
+            to_ms=source.stretch.to_ms,
+            spans=span_states(source.stretch),
+            changelog_ends=source.changelog_ends,
+        )
+        # From here on the range is the same, however often it is begun anew.
+        await journal.commit(journal.outbox(), [state_record(state)])
+        self.state = state
+        return source
+
+    async def _replay(
+        self, session: Session, journal: Journal, target: Target, source: Source
+    ) -> None:
+        pace = Pace(self._request.rate)
+        writing = _Writing(self, journal, target, source.replayer)
+        async with aclosing(replay_source.read(session, source.stretch)) as batches:
+            async for partition, records, next_offset in batches:
+                if not records:
+                    writing.note(partition, next_offset)
+                begin = 0
+                while begin < len(records):
+                    room = min(TRANSACTION_EVENTS, pace.room, self._room())
+                    begin += writing.decide(partition, records[begin : begin + DECIDE_CHUNK], room)
+                    is_rest = begin < len(records)
+                    writing.note(partition, records[begin].offset if is_rest else next_offset)
+                    if writing.is_due(room):
+                        await writing.write()
+                        await pace.hold(self.committed.counts.events, self._stop)
+                    self._refuse_to_go_on()
+                    if self._room() == 0:
+                        return
+            await writing.write()
+
+    @property
+    def committed(self) -> ReplayState:
+        """The state of a replay that has begun."""
+        if self.state is None:
+            raise RuntimeError("a replay was written before it was begun")
+        return self.state
+
+    def accept(self, state: ReplayState) -> None:
+        """Take over a state that was committed."""
+        self.state = state
+        self._on_progress(state)
+
+    def _room(self) -> int:
+        """Return how many events there may still be."""
+        limit = self._request.max_events
+        return TRANSACTION_EVENTS if limit is None else limit - self.committed.counts.events
+
+    def _refuse_to_go_on(self) -> None:
+        if self._stop.signal is not None:
+            state = self.committed
+            raise Interrupted(
+                f"replay {state.name} is stopped at {state.percent}% "
+                f"({state.counts.events} events published); the same command goes on with the rest",
+                self._stop.signal,
+            )
+
+    async def _finish(self, journal: Journal) -> ReplayState:
+        now_ms = wall_clock_ms()
+        state = msgspec.structs.replace(self.committed, updated_at_ms=now_ms, finished_at_ms=now_ms)
+        await journal.commit(journal.outbox(), [state_record(state), *forget_settled(state)])
+        self.accept(state)
+        return state
+
+
+class _Writing:
+    """The transaction that is being gathered, and its commit."""
+
+    def __init__(
+        self, run: ReplayRun, journal: Journal, target: Target, replayer: Replayer
+    ) -> None:
+        self._run = run
+        self._journal = journal
+        self._target = target
+        self._replayer = replayer
+        self._decision = ReplayDecision()
+        self._next_offsets: dict[TopicPartition, int] = {}
+        self._began = time.monotonic()
+        self._bytes = 0
+        self._measured = 0
+
+    def decide(self, partition: TopicPartition, records: Sequence[SourceRecord], room: int) -> int:
+        """Decide about records until the transaction holds `room` events; return how many."""
+        return self._replayer.decide(partition, records, self._decision, room)
+
+    def note(self, partition: TopicPartition, next_offset: int) -> None:
+        """Note how far a partition is decided."""
+        self._next_offsets[partition] = next_offset
+
+    def is_due(self, room: int) -> bool:
+        """Tell whether the transaction is full."""
+        events = self._decision.events
+        self._bytes += sum(len(event.value) for event in events[self._measured :])
+        self._measured = len(events)
+        return (
+            len(events) >= room
+            or self._bytes >= TRANSACTION_BYTES
+            or self._decision.counts.records >= TRANSACTION_RECORDS
+        )
+
+    async def write(self) -> None:
+        """Make it true: events, the ids that are settled, and how far the replay is, together."""
+        if not self._next_offsets:
+            return
+        state, decision = self._run.committed, self._decision
+        outbox = self._journal.outbox()
+        for event in decision.events:
+            number = partition_for_key(event.key, self._target.partitions)
+            outbox.to(self._target.topic, number).append(event.key, event.value, event.headers)
+        counts = msgspec.structs.replace(state.counts, poison=dict(state.counts.poison))
+        counts.add(decision.counts)
+        now = time.monotonic()
+        moved = msgspec.structs.replace(
+            state,
+            updated_at_ms=wall_clock_ms(),
+            spans=state.moved(self._next_offsets),
+            counts=counts,
+            transactions=state.transactions + 1,
+            busy_seconds=state.busy_seconds + now - self._began,
+        )
+        entries = [state_record(moved)]
+        if decision.settled:
+            entries.append(settled_record(state.name, state.transactions, decision.settled))
+        await self._journal.commit(outbox, entries)
+        self._replayer.settle(decision.settled)
+        self._run.accept(moved)
+        self._decision, self._next_offsets = ReplayDecision(), {}
+        self._began, self._bytes, self._measured = now, 0, 0
+
+
+def _require_same(state: ReplayState, request: ReplayRequest) -> None:
+    for option, was in state.arguments.items():
+        if request.arguments[option] != was:
+            raise ConfigError(
+                f"replay {state.name} was started with --{option.replace('_', '-')} {was!r}; "
+                "say the same to go on with it, or choose another --name"
+            )

@@ -1,0 +1,132 @@
+"""What a replay would do: everything that it does but write."""
+
+import time
+from contextlib import aclosing
+from typing import Final
+
+import msgspec
+
+from consumer.config import Settings
+from consumer.engine.clock import wall_clock_ms
+from consumer.engine.journal import read_journal
+from consumer.engine.scan import ScannedBatch
+from consumer.pipeline.digest_table import DigestTable
+from consumer.pipeline.replay import ReplayCounts, ReplayDecision
+from consumer.tools import replay_source
+from consumer.tools.endurance import Stop
+from consumer.tools.pace import UNLIMITED
+from consumer.tools.replay_request import ReplayRequest
+from consumer.tools.replay_source import Source
+from consumer.tools.replay_state import ReplayState, is_of_replay, read_state
+from consumer.tools.session import Session, open_session
+
+# What writing adds to reading and deciding, measured by `make bench ARGS=replay`.
+WRITE_SECONDS_PER_EVENT: Final = 1 / 60_000
+
+
+class PartitionPlan(msgspec.Struct):
+    """One partition's stretch and what its records are."""
+
+    topic: str
+    partition: int
+    start: int
+    end: int
+    first_ms: int | None = None
+    last_ms: int | None = None
+    counts: ReplayCounts = msgspec.field(default_factory=ReplayCounts)
+
+    def add(self, batch: ScannedBatch, counts: ReplayCounts) -> None:
+        """Take in a batch of it."""
+        self.counts.add(counts)
+        if batch.records:
+            times = [record.timestamp for record in batch.records]
+            first, last = min(times), max(times)
+            self.first_ms = first if self.first_ms is None else min(first, self.first_ms)
+            self.last_ms = last if self.last_ms is None else max(last, self.last_ms)
+
+
+class Plan(msgspec.Struct, kw_only=True):
+    """What `--execute` would do."""
+
+    name: str
+    target: str
+    makes_target: bool
+    partitions: list[PartitionPlan]
+    counts: ReplayCounts
+    distinct_ids: int
+    gone: int
+    """Published events of the range whose record is not there any more: they are not replayed."""
+    estimated_seconds: float
+
+
+class Planner:
+    """Makes the plan of a replay that has not begun."""
+
+    def __init__(self, settings: Settings, request: ReplayRequest, stop: Stop) -> None:
+        self._settings = settings
+        self._request = request
+        self._stop = stop
+
+    async def plan(self) -> Plan | ReplayState:
+        """Return the plan, or how far the replay is that has begun under this name.
+
+        Raises:
+            ClusterError, ConfigError: it would be refused.
+        """
+        settings, request = self._settings, self._request
+        async with open_session(settings, f"replay-{request.name}-plan") as session:
+            begun = await find_begun(session, request.name)
+            if begun is not None:
+                return begun
+            target = await replay_source.describe_target(session, request)
+            found = await session.admin.describe([target.topic])
+            began = time.monotonic()
+            source = await replay_source.begin(session, request, target, wall_clock_ms())
+            partitions, distinct_ids = await self._count(session, source)
+            counts = ReplayCounts()
+            for partition in partitions:
+                counts.add(partition.counts)
+            return Plan(
+                name=request.name,
+                target=target.topic,
+                makes_target=target.topic not in found,
+                partitions=partitions,
+                counts=counts,
+                distinct_ids=distinct_ids,
+                gone=replay_source.count_origins(source) - counts.origins,
+                estimated_seconds=self._estimate(counts.events, time.monotonic() - began),
+            )
+
+    async def _count(self, session: Session, source: Source) -> tuple[list[PartitionPlan], int]:
+        plans = {
+            partition: PartitionPlan(*partition, *span)
+            for partition, span in sorted(source.stretch.spans.items())
+        }
+        met = DigestTable(0)
+        replayer = msgspec.structs.replace(source.replayer, met=met)
+        async with aclosing(replay_source.read(session, source.stretch)) as batches:
+            async for batch in batches:
+                decision = ReplayDecision()
+                replayer.decide(batch.partition, batch.records, decision, UNLIMITED)
+                replayer.settle(decision.settled)
+                plans[batch.partition].add(batch, decision.counts)
+                if self._stop:
+                    raise KeyboardInterrupt
+        return list(plans.values()), len(met)
+
+    def _estimate(self, events: int, seconds: float) -> float:
+        limit, rate = self._request.max_events, self._request.rate
+        written = events if limit is None else min(events, limit)
+        seconds += written * WRITE_SECONDS_PER_EVENT
+        return round(seconds if rate is None else max(seconds, written / rate), 1)
+
+
+async def find_begun(session: Session, name: str) -> ReplayState | None:
+    """Return the replay of this name if it has begun."""
+    topic = session.settings.replays_topic
+    if topic not in await session.admin.describe([topic]):
+        return None
+    entries = await read_journal(
+        session.settings, session.reader, lambda key: is_of_replay(name, key)
+    )
+    return read_state(entries, name)

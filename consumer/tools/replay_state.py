@@ -1,0 +1,159 @@
+"""What the journal keeps of a replay: enough to go on with exactly what is left."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from consumer.engine.journal import FORMAT_VERSION, REPLAY, SETTLED, Entries
+from consumer.engine.kafka import TopicPartition
+from consumer.engine.scan import Span
+from consumer.errors import StateCorrupted
+from consumer.pipeline.digest_table import KEY_BYTES
+from consumer.pipeline.replay import ReplayCounts
+from consumer.tools.replay_request import Arguments
+from consumer.tools.stretch import Stretch
+
+_SLASH: Final = b"/"
+
+
+class SpanState(msgspec.Struct, frozen=True):
+    """One partition: its stretch, and the first offset of it that is not handled yet."""
+
+    topic: str
+    partition: int
+    start: int
+    end: int
+    next_offset: int
+
+
+class ReplayState(msgspec.Struct, frozen=True, kw_only=True):
+    """A replay as it stands, committed with every transaction of it."""
+
+    version: int = FORMAT_VERSION
+    name: str
+    arguments: Arguments
+    target: str
+    started_by: str
+    started_at_ms: int
+    updated_at_ms: int
+    finished_at_ms: int | None = None
+    from_ms: int | None
+    to_ms: int | None
+    spans: list[SpanState]
+    changelog_ends: list[int]
+    """By shard: which record of an id was published is read up to here, also when resumed."""
+    counts: ReplayCounts = msgspec.field(default_factory=ReplayCounts)
+    transactions: int = 0
+    busy_seconds: float = 0.0
+    """How long all attempts took together, without the pauses between them."""
+
+    @property
+    def offsets(self) -> int:
+        """How many offsets there are to pass in all."""
+        return sum(span.end - span.start for span in self.spans)
+
+    @property
+    def passed(self) -> int:
+        """How many of them are handled."""
+        return sum(span.next_offset - span.start for span in self.spans)
+
+    @property
+    def percent(self) -> int:
+        """How far it is."""
+        done = self.finished_at_ms is not None or not self.offsets
+        return 100 if done else 100 * self.passed // self.offsets
+
+    @property
+    def rest(self) -> Stretch:
+        """What is left to be read."""
+        spans = {
+            TopicPartition(span.topic, span.partition): Span(span.next_offset, span.end)
+            for span in self.spans
+        }
+        return Stretch(spans, self.from_ms, self.to_ms)
+
+    def moved(self, next_offsets: Mapping[TopicPartition, int]) -> list[SpanState]:
+        """Return the spans with these partitions handled so far."""
+        return [
+            msgspec.structs.replace(
+                span,
+                next_offset=next_offsets.get(
+                    TopicPartition(span.topic, span.partition), span.next_offset
+                ),
+            )
+            for span in self.spans
+        ]
+
+
+def span_states(stretch: Stretch) -> list[SpanState]:
+    """Return the spans of a stretch of which nothing is handled."""
+    return [
+        SpanState(partition.topic, partition.partition, span.start, span.end, span.start)
+        for partition, span in sorted(stretch.spans.items())
+    ]
+
+
+def state_record(state: ReplayState) -> tuple[bytes, bytes]:
+    """Return key and value of a replay's state."""
+    return REPLAY + state.name.encode(), msgspec.json.encode(state)
+
+
+def settled_record(name: str, number: int, digests: Iterable[bytes]) -> tuple[bytes, bytes]:
+    """Return key and value of the ids that one transaction has settled."""
+    return _settled_prefix(name) + str(number).encode(), b"".join(digests)
+
+
+def is_of_replay(name: str, key: bytes) -> bool:
+    """Tell whether a journal's key belongs to this replay."""
+    return key == REPLAY + name.encode() or key.startswith(_settled_prefix(name))
+
+
+def read_state(entries: Entries, name: str) -> ReplayState | None:
+    """Return the replay of this name, None when there is none.
+
+    Raises:
+        StateCorrupted: a release that we do not know wrote it.
+    """
+    value = entries.get(REPLAY + name.encode())
+    return None if value is None else _decode(value)
+
+
+def read_states(entries: Entries) -> list[ReplayState]:
+    """Return every replay, the latest first."""
+    found = [_decode(value) for key, value in entries.items() if key.startswith(REPLAY)]
+    return sorted(found, key=lambda state: state.started_at_ms, reverse=True)
+
+
+def read_settled(entries: Entries, name: str) -> dict[bytes, None]:
+    """Return the digests of the ids that a replay has settled."""
+    digests: dict[bytes, None] = {}
+    for key, value in entries.items():
+        if key.startswith(_settled_prefix(name)):
+            for place in range(0, len(value), KEY_BYTES):
+                digests[value[place : place + KEY_BYTES]] = None
+    return digests
+
+
+def forget_settled(state: ReplayState) -> Iterable[tuple[bytes, None]]:
+    """Yield tombstones for what a finished replay does not need any more."""
+    prefix = _settled_prefix(state.name)
+    for number in range(state.transactions):
+        yield prefix + str(number).encode(), None
+
+
+def _settled_prefix(name: str) -> bytes:
+    return SETTLED + name.encode() + _SLASH
+
+
+def _decode(value: bytes) -> ReplayState:
+    try:
+        state = msgspec.json.decode(value, type=ReplayState)
+    except msgspec.DecodeError as error:
+        raise StateCorrupted(f"a replay in the journal cannot be read: {error}") from error
+    if state.version != FORMAT_VERSION:
+        raise StateCorrupted(
+            f"replay {state.name} was written in format {state.version}, this release knows "
+            f"{FORMAT_VERSION}: use the release that wrote it"
+        )
+    return state

@@ -1,0 +1,338 @@
+"""Replays on the real broker: each id once, equal to the live event, whatever kills the process."""
+
+from __future__ import annotations
+
+import signal
+import uuid
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from consumer.engine.clock import wall_clock_ms
+from consumer.engine.lifecycle import Step
+from tests.integration.cluster import Names
+from tests.integration.crashing_tool import tool_crashing_at
+from tests.integration.events import (
+    checkpoint,
+    document,
+    event_id,
+    ids_at_home,
+    numbered_ids,
+    wait_until_handled,
+)
+from tests.integration.new_record import NewRecord
+from tests.integration.service import Deployment
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tests.integration.cluster import Cluster
+    from tests.integration.subscriber import Record
+
+IDS = 240
+SHARDS = 3
+JOBS = 4
+
+
+@pytest.fixture(scope="module")
+def history(cluster: Cluster) -> Iterator[Deployment]:
+    """Group with a past, whose service has ended: see `_produce_history`."""
+    names = Names(f"replay-{uuid.uuid4().hex[:8]}")
+    with Deployment(cluster, names, input_partitions=SHARDS) as deployment:
+        _produce_history(deployment)
+        service = deployment.start()
+        wait_until_handled(cluster, names)
+        assert service.terminate() == 0
+        yield deployment
+
+
+def test_a_plan_counts_everything_and_publishes_nothing(history: Deployment) -> None:
+    """Without --execute nothing is written or made, and every record is accounted for."""
+    topics = history.cluster.topics()
+    plan = history.run("replay").json["plan"]
+    counts = plan["counts"]
+    assert counts["events"] == plan["distinct_ids"] == IDS
+    assert counts["poison"] == {"malformed_json": 1, "wrong_object_type": 1}
+    assert counts["records"] == counts["events"] + counts["duplicates"] + 2
+    assert (counts["not_in_changelog"], plan["gone"]) == (0, 0)
+    assert sum(part["counts"]["events"] for part in plan["partitions"]) == IDS
+    assert all(part["first_ms"] <= part["last_ms"] for part in plan["partitions"])
+    assert plan["makes_target"]
+    assert not {f"{history.ready_topic}.replay", f"{history.group}.replays"} & topics
+    assert history.cluster.topics() == topics
+
+
+def test_a_replay_equals_the_live_events_but_for_its_name(history: Deployment) -> None:
+    """Key, headers and value are those of live byte for byte, of forwarded and repeated ids too."""
+    finished = _execute(history, "equal")
+    assert finished["counts"]["events"] == IDS
+    assert finished["percent"] == 100
+    assert finished["started_by"]
+    _assert_equals_live(history, "equal")
+
+
+@pytest.mark.parametrize("step", [Step.DECIDED, Step.SENT, Step.COMMITTING, Step.COMMITTED])
+def test_a_killed_replay_goes_on_with_the_rest(history: Deployment, step: Step) -> None:
+    """Killed at any step of a transaction, the same command publishes each id exactly once."""
+    name = f"killed-{step.value}"
+    command = ["replay", "--name", name, "--rate", "300", "--execute"]
+    killed = history.start(command=tool_crashing_at(step, 4, *command))
+    assert killed.wait(60) == -signal.SIGKILL
+    begun = history.run("replay", "show", name).json
+    assert begun["state"] == "unfinished"
+    assert begun["counts"]["events"] < IDS
+    _execute(history, name)
+    _assert_equals_live(history, name)
+
+
+def test_ctrl_c_leaves_a_replay_that_goes_on(history: Deployment) -> None:
+    """It ends after its transaction with 130 and the command that goes on, which then does."""
+    command = ("replay", "--name", "interrupted", "--rate", "20", "--execute")
+    replay = history.start(command=["consumer", *command])
+    replay.wait_for_log("progress")
+    replay.interrupt()
+    assert replay.wait() == 128 + signal.SIGINT
+    assert "the same command goes on with the rest: checkpoint-ready replay" in replay.tail()
+    assert _execute(history, "interrupted")["counts"]["events"] == IDS
+    _assert_equals_live(history, "interrupted")
+
+
+def test_adjacent_ranges_share_the_events_out(history: Deployment) -> None:
+    """Ranges are half-open: an event is in exactly one of two that meet, by offset and by time."""
+    ends = history.cluster.end_offsets(history.input_topic)
+    middles = [f"{partition}:{end // 2}" for partition, end in ends.items()]
+    origins = [document(record)["data"]["origin"] for record in _live(history).values()]
+    middle_ms = str(sorted(origin["timestamp_ms"] for origin in origins)[IDS // 2])
+    for cut in (middles, [middle_ms]):
+        before = _events(history, *(f"--to={each}" for each in cut))
+        after = _events(history, *(f"--from={each}" for each in cut))
+        assert before > 0 < after
+        assert before + after == IDS
+    assert _events(history, "--from", "-48h") == IDS
+    only_one = _events(history, "--from", "1:0")
+    assert only_one == sum(origin["partition"] == 1 for origin in origins)
+
+
+def test_filters_take_only_what_is_asked_for(history: Deployment) -> None:
+    """By job, by id and by model, alone and together, and no more events than asked for."""
+    (one,) = numbered_ids(1)
+    assert _events(history, "--job", "ftjob-1") == IDS // JOBS
+    assert _events(history, "--id", one) == 1
+    assert _events(history, "--id", one, "--job", "ftjob-1") == 0
+    assert _events(history, "--model", "ft:gpt-4o-mini*:ckpt-step-2") == IDS // JOBS
+    few = _execute(history, "few", "--max-events", "7")
+    assert few["counts"]["events"] == 7
+    assert len(_replayed(history, "few")) == 7
+
+
+def test_a_finished_replay_is_not_repeated(history: Deployment) -> None:
+    """The same again does nothing, and of a relative range it asks for another name."""
+    options = ("replay", "--job", "ftjob-2", "--execute")
+    name = history.run(*options).json_lines[-1]["replay"]["name"]
+    again = history.run(*options).json_lines[-1]
+    assert again["already"]
+    assert len(_replayed(history, name)) == IDS // JOBS
+    relative = ("replay", "--job", "ftjob-3", "--from", "-48h", "--execute")
+    assert history.run(*relative).exit_code == 0
+    refused = history.run(*relative)
+    assert refused.exit_code == 1
+    assert "give this one a --name" in refused.complaint
+
+
+def test_a_name_belongs_to_one_replay(history: Deployment) -> None:
+    """Other options under a name that is taken are refused, whether it is finished or not."""
+    _execute(history, "taken", "--job", "ftjob-0")
+    refused = history.run("replay", "--name", "taken", "--job", "ftjob-1", "--execute")
+    assert refused.exit_code == 2
+    assert "was started with --job 'ftjob-0'" in refused.complaint
+
+
+def test_replays_are_listed_and_shown(history: Deployment) -> None:
+    """`list` tells of all, the latest first; `show` of one, with its options and its range."""
+    _execute(history, "listed", "--model", "*")
+    listed = history.run("replay", "list").json_lines
+    assert listed[0]["name"] == "listed"
+    shown = history.run("replay", "show", "listed").json
+    assert shown["arguments"]["model"] == "*"
+    assert shown["target"] == f"{history.ready_topic}.replay"
+    assert {span["partition"] for span in shown["spans"]} == set(range(SHARDS))
+    missing = history.run("replay", "show", "nothing")
+    assert missing.exit_code == 2
+    assert "there is no replay nothing" in missing.complaint
+
+
+def test_people_see_a_table_and_a_bar(history: Deployment) -> None:
+    """On a terminal the plan is a table, and the replay ends with what it came to."""
+    plan = history.run_in_terminal("replay")
+    assert f"{IDS} events of {IDS} distinct ids" in plan.stdout
+    done = history.run_in_terminal("replay", "--name", "seen", "--rate", "200", "--execute")
+    assert done.exit_code == 0
+    assert "events/s" in done.stdout
+    assert f"replay seen: {IDS} events" in done.stdout
+
+
+def test_of_two_equal_commands_one_goes_on(history: Deployment) -> None:
+    """The later one takes over; the earlier one ends and says so; each id is published once."""
+    command = ("replay", "--name", "twins", "--rate", "60")
+    first = history.start(command=["consumer", *command, "--execute"])
+    first.wait_for_log("progress")
+    _execute(history, "twins")
+    assert first.wait() == 1
+    assert "another process has started the same command" in first.tail()
+    _assert_equals_live(history, "twins")
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--target", "{input}"], "an input topic"),
+        (["--target", "{group}.changelog"], "the changelog"),
+        (["--target", "{dead}"], "the dead-letter topic"),
+        (["--target", "{ready}"], "Say --to-live"),
+        (["--target", "{ready}.nowhere"], "does not exist: create it"),
+        (["--target", "x", "--to-live"], "exclude each other"),
+        (["--from", "yesterday"], "'yesterday' is none of RFC 3339"),
+        (["--from", "2026-11-23T10:00:00"], "needs its offset from UTC"),
+        (["--from", "-1h", "--to", "-2h"], "--from must lie before --to"),
+        (["--from", "9:0"], "there is no partition"),
+        (["--to", "0:999999"], "ends at offset"),
+        (["--name", "a/b"], "must be 1 to 100 letters"),
+        (["--rate", "0"], "must be a whole number above 0"),
+    ],
+)
+def test_nonsense_is_refused_with_its_mend(
+    history: Deployment, options: Sequence[str], complaint: str
+) -> None:
+    """Whatever cannot be meant ends the command before anything is written."""
+    names = {
+        "input": history.input_topic,
+        "ready": history.ready_topic,
+        "dead": history.dead_letter_topic,
+        "group": history.group,
+    }
+    refused = history.run("replay", "--execute", *(option.format(**names) for option in options))
+    assert refused.exit_code == (1 if "nowhere" in "".join(options) else 2)
+    assert complaint in refused.stderr
+
+
+def test_what_live_has_not_decided_is_decided_alike(cluster: Cluster, names: Names) -> None:
+    """Ids that are not in the changelog are counted apart, and live then publishes the same."""
+    with Deployment(cluster, names, input_partitions=1, SHARDS=1) as deployment:
+        ids = numbered_ids(20)
+        twice = [NewRecord(checkpoint(one, step_number=step)) for step in (1, 2) for one in ids]
+        cluster.produce(deployment.input_topic, twice)
+        plan = deployment.run("replay").json["plan"]
+        assert plan["counts"]["not_in_changelog"] == plan["counts"]["events"] == len(ids)
+        _execute(deployment, "ahead")
+        service = deployment.start()
+        wait_until_handled(cluster, names)
+        assert service.terminate() == 0
+        _assert_equals_live(deployment, "ahead")
+
+
+def test_a_range_that_is_cut_is_refused(cluster: Cluster, names: Names) -> None:
+    """By offset or by time: deleted records are named, and what is left only by --accept-cut."""
+    with Deployment(cluster, names, input_partitions=1, SHARDS=1) as deployment:
+        ids = numbered_ids(10)
+        cluster.produce(deployment.input_topic, [NewRecord(checkpoint(one)) for one in ids])
+        service = deployment.start()
+        wait_until_handled(cluster, names)
+        assert service.terminate() == 0
+        cluster.delete_records(deployment.input_topic, {0: 4})
+        for start in ("0:2", "-1h"):
+            refused = deployment.run("replay", "--from", start)
+            assert refused.exit_code == 1
+            assert "the range is cut by retention" in refused.stderr
+            assert "offset 4 is the first that is left" in refused.stderr
+            plan = deployment.run("replay", "--from", start, "--accept-cut").json["plan"]
+            assert plan["counts"]["events"] == 6
+        assert deployment.run("replay", "--from", "-1h", "--accept-cut").json["plan"]["gone"] == 4
+
+
+def test_a_replay_to_live_disturbs_neither_service_nor_group(
+    cluster: Cluster, names: Names
+) -> None:
+    """Beside a running service: its group keeps its members, and it goes on publishing once."""
+    with Deployment(cluster, names, input_partitions=SHARDS) as deployment:
+        service = deployment.start()
+        deployment.wait_until_running(SHARDS, service)
+        ids = ids_at_home(0, SHARDS, 20)
+        cluster.produce(deployment.input_topic, [NewRecord(checkpoint(one)) for one in ids])
+        wait_until_handled(cluster, names)
+        members = cluster.group_members(deployment.group)
+        _execute(deployment, "again", "--to-live")
+        assert cluster.group_members(deployment.group) == members
+        more = [NewRecord(checkpoint(one)) for one in [*ids, *ids_at_home(1, SHARDS, 20)]]
+        cluster.produce(deployment.input_topic, more)
+        wait_until_handled(cluster, names)
+        events = Counter(
+            (event_id(record), document(record).get("replayid"))
+            for record in cluster.read(deployment.ready_topic)
+        )
+        live = {one: count for (one, replay), count in events.items() if replay is None}
+        again = {one: count for (one, replay), count in events.items() if replay == "again"}
+        assert again == dict.fromkeys(ids, 1)
+        assert live == dict.fromkeys([*ids, *ids_at_home(1, SHARDS, 20)], 1)
+        assert not service.logged("task_failed")
+
+
+def _produce_history(deployment: Deployment) -> None:
+    """Produce ids, most of them several times, under random keys: so most are forwarded.
+
+    A tenth also comes with other content, on any partition, and there is poison.
+    """
+    cluster, ids = deployment.cluster, numbered_ids(IDS)
+    records = [_record(number, one) for number, one in enumerate(ids)]
+    repeats = [_record(number, ids[number]) for number in [*range(0, IDS, 2), *range(0, IDS, 5)]]
+    conflicts = [_record(number, ids[number], step_number=7) for number in range(IDS // 10)]
+    poison = [NewRecord(b"{"), NewRecord(checkpoint("", object="model"))]
+    cluster.produce(deployment.input_topic, [*conflicts, *records, *poison])
+    # There must be a time between, to cut a range at.
+    produced_ms = wall_clock_ms()
+    wait_until(lambda: wall_clock_ms() > produced_ms + 5, what="a later millisecond")
+    cluster.produce(deployment.input_topic, repeats)
+
+
+def _record(number: int, checkpoint_id: str, **fields: object) -> NewRecord:
+    model = f"ft:gpt-4o-mini-2024-07-18:my-org::9ABel2dg:ckpt-step-{number % JOBS}"
+    value = checkpoint(
+        checkpoint_id, job=f"ftjob-{number % JOBS}", fine_tuned_model_checkpoint=model, **fields
+    )
+    return NewRecord(value, uuid.uuid4().bytes)
+
+
+def _events(deployment: Deployment, *options: str) -> int:
+    return int(deployment.run("replay", *options).json["plan"]["counts"]["events"])
+
+
+def _execute(deployment: Deployment, name: str, *options: str) -> dict[str, Any]:
+    finished = deployment.run("replay", "--name", name, *options, "--execute")
+    assert finished.exit_code == 0, finished.stderr
+    found = finished.json_lines[-1]["replay"]
+    assert isinstance(found, dict)
+    assert found["state"] == "finished"
+    return found
+
+
+def _replayed(deployment: Deployment, name: str) -> list[Record]:
+    records = deployment.cluster.read(f"{deployment.ready_topic}.replay")
+    return [record for record in records if document(record).get("replayid") == name]
+
+
+def _live(deployment: Deployment) -> dict[str, Record]:
+    return {event_id(record): record for record in deployment.cluster.read(deployment.ready_topic)}
+
+
+def _assert_equals_live(deployment: Deployment, name: str) -> None:
+    """Check that the replay holds the live events, each once, with one attribute more."""
+    live, replayed = _live(deployment), _replayed(deployment, name)
+    assert Counter(map(event_id, replayed)) == Counter(live.keys())
+    suffix = f',"replayid":"{name}"}}'.encode()
+    for record in replayed:
+        original = live[event_id(record)]
+        assert record.value is not None
+        assert original.value is not None
+        assert record.value == original.value[:-1] + suffix
+        assert (record.key, record.headers) == (original.key, original.headers)
