@@ -4,6 +4,7 @@ latency      at rest, and of a bare transaction beside it
 throughput   of one process on a backlog, and of the pipeline alone
 restore      ids per second of a start, and memory per id
 memory       peaks: idle, with a backlog, on a slow broker, with large records and bombs
+replay       a large replay, killed several times, beside a live stream (minutes)
 recovery     how long subscribers wait when a process dies, restarts or joins (six minutes)
 
 All but the last print one JSON object per measurement, that one a table. Machines are noisy:
@@ -21,6 +22,7 @@ from bench.decide import measure_decide
 from bench.latency import measure_bare_transaction, measure_latency
 from bench.memory import measure_memory
 from bench.recovery import HEAD, measure_recovery, table
+from bench.replay import measure_replay
 from bench.restore import measure_restore
 from bench.service import BenchService
 from bench.throughput import measure_throughput
@@ -44,6 +46,7 @@ def main() -> None:
     parser.add_argument(
         "--ids", type=int, nargs="+", default=[1_000_000], help="ids to restore, one run for each"
     )
+    parser.add_argument("--kills", type=int, default=5, help="how often the replay is killed")
     parser.add_argument("--rounds", type=int, default=5, help="how often each recovery")
     parser.add_argument("--nodes", type=int, default=1, choices=[1, 3], help="brokers")
     options = parser.parse_args()
@@ -94,6 +97,12 @@ def memory(_: str, options: argparse.Namespace) -> None:
             show(figures)
 
 
+def replay(bootstrap_servers: str, options: argparse.Namespace) -> None:
+    """Print how a replay of `--events` records goes, and what it does to live."""
+    for figures in measure_replay(bootstrap_servers, records=options.events, kills=options.kills):
+        show(figures)
+
+
 def recovery(bootstrap_servers: str, options: argparse.Namespace) -> None:
     """Print the table of recoveries, row by row."""
     print(HEAD, flush=True)
@@ -112,6 +121,7 @@ MEASUREMENTS = {
     "throughput": throughput,
     "restore": restore,
     "memory": memory,
+    "replay": replay,
     "recovery": recovery,
 }
 DEFAULT = ("latency", "throughput")

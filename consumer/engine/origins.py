@@ -42,15 +42,11 @@ class PublishedOrigins:
             topic, partition, offset, timestamp_ms = _PLACE.unpack(self._places.get(digest) or b"")
             yield OriginPlace(topics[topic], partition, offset, timestamp_ms)
 
-    def is_known(self, digest: bytes) -> bool:
-        """Tell whether an id was published."""
-        return self._places.get(digest) is not None
-
-    def is_origin(self, digest: bytes, topic: str, partition: int, offset: int) -> bool:
-        """Tell whether an id's published record stood there."""
+    def is_origin(self, digest: bytes, topic: str, partition: int, offset: int) -> bool | None:
+        """Tell whether an id's published record stood there; None: it has no entry."""
         place = self._places.get(digest)
         if place is None:
-            return False
+            return None
         found: tuple[int, int, int] = _PLACE.unpack(place)[:3]
         return found == (self._topics.get(topic), partition, offset)
 

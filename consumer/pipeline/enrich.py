@@ -8,7 +8,6 @@ from urllib.parse import quote
 
 from msgspec import Raw
 from msgspec.json import Encoder
-from msgspec.structs import replace
 
 from consumer.pipeline.codec import Decoded
 from consumer.pipeline.model_name import parse_model_name
@@ -93,9 +92,13 @@ def replayed(event: ReadyRecord, replay_id: str, *, binary_mode: bool) -> ReadyR
     `replay_id` must be plain (letters, digits, '.', '_', '-'): it is not escaped.
     """
     if binary_mode:
-        headers = [*event.headers, ("ce_replayid", replay_id.encode())]
-        return replace(event, headers=headers)
-    return replace(event, value=event.value[:-1] + f',"replayid":"{replay_id}"}}'.encode())
+        value, headers = event.value, [*event.headers, ("ce_replayid", replay_id.encode())]
+    else:
+        value = event.value[:-1] + f',"replayid":"{replay_id}"}}'.encode()
+        headers = event.headers
+    return ReadyRecord(
+        event.id, event.job_id, event.key, value, headers, event.created_at, event.origin
+    )
 
 
 def trace_headers(headers: Headers) -> list[Header]:

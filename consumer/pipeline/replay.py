@@ -21,13 +21,14 @@ from consumer.pipeline.forward import forward
 from consumer.pipeline.home import home
 from consumer.pipeline.press import Press
 from consumer.pipeline.records import (
+    Header,
     PoisonRecord,
     ReadyRecord,
     Reason,
     ShardSettings,
     SourceRecord,
 )
-from consumer.pipeline.size import require_room
+from consumer.pipeline.size import batch_bytes, require_room, room_beside
 from schemas.ready_event import Origin
 
 _HELD: Final = b""
@@ -36,11 +37,8 @@ _HELD: Final = b""
 class Origins(Protocol):
     """Where the published record of each id stood."""
 
-    def is_known(self, digest: bytes) -> bool:
-        """Tell whether the changelog has an entry of the id."""
-
-    def is_origin(self, digest: bytes, topic: str, partition: int, offset: int) -> bool:
-        """Tell whether the id's published record stood there."""
+    def is_origin(self, digest: bytes, topic: str, partition: int, offset: int) -> bool | None:
+        """Tell whether the id's published record stood there; None: it has no entry."""
 
 
 class Selection(Struct, frozen=True):
@@ -111,6 +109,8 @@ class Replayer(Struct, frozen=True):
     selection: Selection
     replay_id: str
     target_max_bytes: int
+    sure_room_bytes: int
+    """Key and value that need no more than this fit the target beside an event's own headers."""
     settled: DigestTable = field(default_factory=lambda: DigestTable(0))
     met: DigestTable | None = None
     """Every id of a valid record, for a plan."""
@@ -126,7 +126,9 @@ class Replayer(Struct, frozen=True):
     ) -> Self:
         """Prepare a replay; `shards` are the settings of every shard, in their order."""
         presses = [Press.of(settings) for settings in shards]
-        return cls(shards[0], presses, origins, selection, replay_id, target_max_bytes)
+        headers = max((press.first_headers for press in presses), key=_size_bytes)
+        room = 0 if shards[0].binary_mode else room_beside(headers, target_max_bytes)
+        return cls(shards[0], presses, origins, selection, replay_id, target_max_bytes, room)
 
     def decide(
         self,
@@ -166,10 +168,11 @@ class Replayer(Struct, frozen=True):
         digest = id_digest(decoded.id)
         if self.met is not None:
             self.met.put(digest, _HELD)
-        is_known = self.origins.is_known(digest)
-        if is_known and not self.origins.is_origin(digest, *place, record.offset):
+        is_origin = self.origins.is_origin(digest, *place, record.offset)
+        if is_origin is False:
             counts.duplicates += 1
             return
+        is_known = is_origin is not None
         counts.origins += is_known
         if digest in decision.settled or self.settled.get(digest) is not None:
             counts.duplicates += 1
@@ -186,8 +189,13 @@ class Replayer(Struct, frozen=True):
                 decision.settled[digest] = None
             return
         again = replayed(event, self.replay_id, binary_mode=self.settings.binary_mode)
-        require_room("event", again.key, again.value, again.headers, self.target_max_bytes)
+        if len(again.key) + len(again.value) > self.sure_room_bytes or record.headers:
+            require_room("event", again.key, again.value, again.headers, self.target_max_bytes)
         decision.events.append(again)
         decision.settled[digest] = None
         counts.events += 1
         counts.not_in_changelog += not is_known
+
+
+def _size_bytes(headers: list[Header]) -> int:
+    return batch_bytes(None, None, headers)

@@ -16,13 +16,10 @@ class KnownOrigins:
     def __init__(self, **places: tuple[int, int]) -> None:
         self._places = {id_digest(one): place for one, place in places.items()}
 
-    def is_known(self, digest: bytes) -> bool:
-        """Tell whether it is one of them."""
-        return digest in self._places
-
-    def is_origin(self, digest: bytes, topic: str, partition: int, offset: int) -> bool:
+    def is_origin(self, digest: bytes, topic: str, partition: int, offset: int) -> bool | None:
         """Tell whether it stands there."""
-        return topic == TOPIC and self._places[digest] == (partition, offset)
+        place = self._places.get(digest)
+        return None if place is None else topic == TOPIC and place == (partition, offset)
 
 
 def replay(

@@ -1,0 +1,188 @@
+"""A large replay, killed several times, beside a live stream: is it exact, how fast, what harm."""
+
+import hashlib
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, Self
+
+import msgspec
+from confluent_kafka import OFFSET_END, Consumer, TopicPartition
+
+from bench.service import PARTITIONS, BenchService
+from bench.throughput import DEADLINE_SECONDS, fill
+from schemas.ready_event import ReadyEvent
+from tests.integration.events import Stream
+
+NAME: Final = "bench"
+STREAM_PAUSE_MS: Final = 20
+ALONE_SECONDS: Final = 15.0
+_decode = msgspec.json.Decoder(ReadyEvent).decode
+
+
+class LiveLatency:
+    """Milliseconds from each stream event's own timestamp to its delivery; a context manager."""
+
+    def __init__(self, service: BenchService) -> None:
+        self.ids: Counter[str] = Counter()
+        self._latencies_ms: list[float] = []
+        self._service = service
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._follow)
+        self._is_ready = threading.Event()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._is_ready.wait(DEADLINE_SECONDS)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def take(self) -> list[float]:
+        """Return the latencies since the last call."""
+        taken, self._latencies_ms = self._latencies_ms, []
+        return sorted(taken)
+
+    def _follow(self) -> None:
+        settings = {
+            **self._service.cluster.settings,
+            "group.id": "unused",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "fetch.wait.max.ms": 10,
+        }
+        consumer = Consumer(settings)
+        topic = self._service.output
+        consumer.assign([TopicPartition(topic, p, OFFSET_END) for p in range(PARTITIONS)])
+        consumer.poll(1.0)
+        self._is_ready.set()
+        while not self._stopped.is_set():
+            message = consumer.poll(0.2)
+            if message is None or message.error() is not None:
+                continue
+            event = _decode(message.value() or b"")
+            now_ms = time.time_ns() / 1e6
+            self.ids[event.id] += 1
+            self._latencies_ms.append(now_ms - event.data.origin.timestamp_ms)
+        consumer.close()
+
+
+def measure_replay(
+    bootstrap_servers: str, *, records: int, kills: int, seed: int = 7
+) -> Iterator[dict[str, object]]:
+    """Yield figures; raise AssertionError when an id is lost, doubled or changed."""
+    with BenchService(bootstrap_servers, "replay", start=False) as service:
+        distinct = fill(service, records, spread=True)
+        service.start()
+        with service.cluster.subscriber(service.output) as subscriber:
+            subscriber.wait_for(distinct, DEADLINE_SECONDS)
+        stream = Stream(service.cluster, service.input, pause_ms=STREAM_PAUSE_MS, shards=PARTITIONS)
+        with LiveLatency(service) as live, stream:
+            time.sleep(ALONE_SECONDS)  # the measurement itself: as long as it takes
+            yield _latency("live stream, nothing beside it", live.take())
+            yield _replay(service, records=records, kills=kills, chance=random.Random(seed))
+            yield _latency("live stream beside the replay", live.take())
+        yield _check(service, distinct)
+        streamed = service.cluster.read(service.output, deadline_seconds=DEADLINE_SECONDS)
+        found = Counter(_decode(record.value or b"").id for record in streamed)
+        lost = [one for one in stream.ids if found[one] != 1]
+        if lost:
+            raise AssertionError(
+                f"of the live stream {len(lost)} ids are not there once: {lost[:5]}"
+            )
+        yield {"measure": "live_stream", "ids": len(stream.ids), "lost": 0, "published_twice": 0}
+
+
+def _replay(
+    service: BenchService, *, records: int, kills: int, chance: random.Random
+) -> dict[str, object]:
+    """Run the replay to its end, killing it at random moments of its run so many times first."""
+    began = time.monotonic()
+    longest_seconds = records / 40_000
+    for _ in range(kills):
+        with _process(service, "--execute") as process:
+            # Anywhere from its first breath to its loading, its reading and its writing.
+            try:
+                process.wait(2.0 + chance.uniform(0, longest_seconds))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+    with _process(service, "--execute") as process:
+        output, _ = process.communicate(timeout=DEADLINE_SECONDS)
+    facts: dict[str, Any] = msgspec.json.decode(output.splitlines()[-1])["replay"]
+    return {
+        "measure": "replay",
+        "records": facts["counts"]["records"],
+        "events": facts["counts"]["events"],
+        "kills": kills,
+        "transactions": facts["transactions"],
+        "busy_seconds": facts["busy_seconds"],
+        "records_per_second": facts["records_per_second"],
+        "events_per_second": facts["events_per_second"],
+        "wall_seconds_with_restarts": round(time.monotonic() - began, 1),
+    }
+
+
+@contextmanager
+def _process(service: BenchService, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
+    command = [sys.executable, "-m", "consumer", "replay", "--name", NAME, *options]
+    with subprocess.Popen(command, env=service.environment, stdout=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _check(service: BenchService, distinct: int) -> dict[str, object]:
+    """Compare the replay with the live events, both read by librdkafka, read_committed."""
+    cluster = service.cluster
+    suffix = f',"replayid":"{NAME}"}}'.encode()
+    replayed: dict[str, bytes] = {}
+    twice = 0
+    target = f"{service.output}.replay"
+    for record in cluster.read(target, deadline_seconds=DEADLINE_SECONDS):
+        value = record.value or b""
+        event = _decode(value)
+        if not value.endswith(suffix):
+            raise AssertionError(f"{event.id} does not end with its replayid")
+        twice += event.id in replayed
+        replayed[event.id] = _digest(value[: -len(suffix)] + b"}")
+    different = 0
+    lost = 0
+    for record in cluster.read(service.output, deadline_seconds=DEADLINE_SECONDS):
+        event = _decode(record.value or b"")
+        again = replayed.get(event.id)
+        lost += again is None and event.id.startswith("ftckpt_0")
+        different += again is not None and again != _digest(record.value or b"")
+    if twice or lost or different or len(replayed) < distinct:
+        raise AssertionError(f"{twice} twice, {lost} lost, {different} unlike live")
+    return {
+        "measure": "replay_check",
+        "ids": len(replayed),
+        "lost": lost,
+        "published_twice": twice,
+        "unlike_live": different,
+    }
+
+
+def _digest(value: bytes) -> bytes:
+    return hashlib.blake2b(value, digest_size=16).digest()
+
+
+def _latency(path: str, latencies_ms: list[float]) -> dict[str, object]:
+    return {
+        "measure": "live_latency_ms",
+        "path": path,
+        "samples": len(latencies_ms),
+        "p50": round(statistics.median(latencies_ms), 2),
+        "p90": round(latencies_ms[int(len(latencies_ms) * 0.9)], 2),
+        "p99": round(latencies_ms[int(len(latencies_ms) * 0.99)], 2),
+    }
