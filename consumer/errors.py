@@ -5,6 +5,7 @@
     CheckpointReadyError
     ├── ConfigError       bad settings: exit 2, before anything is connected
     ├── ClusterError      the cluster needs a person (topic, ACL, address): one line, exit 1
+    │   └── Unreachable   no broker answers: the same at a start, but a tool at work tries again
     ├── Interrupted       asked to stop: what is committed stays; exit 130, or 143 by SIGTERM
     ├── LimitReached      a person must decide (the dead-letter limit): one line, exit 1
     ├── NoProgress        the watchdog: only a new process may mend it: one line, exit 1
@@ -30,6 +31,10 @@ class ConfigError(CheckpointReadyError):
 
 class ClusterError(CheckpointReadyError):
     """The cluster refuses or lacks what only a person can give it (topic, ACL, address)."""
+
+
+class Unreachable(ClusterError):
+    """No broker can be used there: a wrong address, or all are down for the moment."""
 
 
 class Interrupted(CheckpointReadyError):

@@ -16,8 +16,11 @@ prefix   rest of the key                       value
 =======  ====================================  ================================================
 """
 
+import asyncio
 import os
 import socket
+import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
@@ -25,11 +28,14 @@ import msgspec
 
 from consumer.config import Settings
 from consumer.engine.kafka import Connection, Outbox, ShardReader, ShardWriter, TopicPartition
-from consumer.engine.scan import Span, scan, stable_spans
-from consumer.errors import TaskFailed
+from consumer.engine.scan import Span, scan, settled_spans, stable_spans
+from consumer.errors import Fenced, TaskFailed
 
 REPLAY, SETTLED, BACKFILL, REDRIVEN, FENCE = b"r:", b"s:", b"b:", b"d:", b"f:"
 FORMAT_VERSION: Final = 1
+# Of this process, on whatever host and under whatever number: containers all have the same ones.
+OWNER: Final = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+TAKEOVER_SECONDS: Final = 10.0
 Entries = dict[bytes, bytes]
 
 
@@ -101,17 +107,35 @@ class Journal:
         journal = outbox.to(*self._partition)
         for key, value in entries:
             journal.append(key, value)
-        await self._writer.send(outbox)
-        await self._writer.commit()
+        try:
+            await self._writer.send(outbox)
+            await self._writer.commit()
+        except Fenced as error:
+            if await self._is_taken_over():
+                raise
+            # The broker's own timeout fences too: this process was held up, nobody else is there.
+            raise TaskFailed(f"a transaction was open for too long: {error}") from error
 
     async def close(self) -> None:
         """Close; what is left open is settled by the next fence."""
         await self._writer.close()
 
+    async def _is_taken_over(self) -> bool:
+        """Tell whether the latest start under our transactional id is another process's."""
+        key = FENCE + self._writer.transactional_id.encode()
+        deadline = time.monotonic() + TAKEOVER_SECONDS
+        while time.monotonic() < deadline:
+            spans = await settled_spans(self._reader, [self._partition])
+            marks = await _read(self._reader, spans, lambda found: found == key)
+            if msgspec.json.decode(marks[key])["owner"] != OWNER:
+                return True
+            await asyncio.sleep(TAKEOVER_SECONDS / 10)  # it fences first, and marks after
+        return False
+
     async def _mark(self) -> int:
         outbox = self.outbox()
         writer = self._writer.transactional_id
-        mark = {"version": FORMAT_VERSION, "owner": f"{socket.gethostname()}/{os.getpid()}"}
+        mark = {"version": FORMAT_VERSION, "owner": OWNER}
         outbox.to(*self._partition).append(FENCE + writer.encode(), msgspec.json.encode(mark))
         offsets = await self._writer.send(outbox)
         await self._writer.commit()

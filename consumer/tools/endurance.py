@@ -8,7 +8,13 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, TypeVar
 
-from consumer.errors import CheckpointReadyError, Fenced, TaskFailed, TransientError
+from consumer.errors import (
+    CheckpointReadyError,
+    Fenced,
+    TaskFailed,
+    TransientError,
+    Unreachable,
+)
 
 T = TypeVar("T")
 
@@ -65,10 +71,11 @@ async def keep_going(
     """Make attempts until one succeeds; each begins with what the one before has committed.
 
     Raises:
-        Fenced: another process does the same; it goes on, we do not.
-        CheckpointReadyError: several attempts in turn failed without any progress.
+        CheckpointReadyError: another process does the same and goes on with it, or several
+            attempts in turn failed without any progress.
     """
     tries = 0
+    has_begun = False
     while True:
         before = progress()
         try:
@@ -77,8 +84,12 @@ async def keep_going(
             raise CheckpointReadyError(
                 "another process has started the same command; this one ends, that one goes on"
             ) from error
-        except (TaskFailed, TransientError) as error:
-            tries = 1 if progress() > before else tries + 1
+        except (TaskFailed, TransientError, Unreachable) as error:
+            has_moved = progress() > before
+            tries = 1 if has_moved else tries + 1
+            has_begun = has_begun or has_moved
+            if isinstance(error, Unreachable) and not has_begun:
+                raise  # a wrong address, for all that is known
             if tries >= TRIES_WITHOUT_PROGRESS or stop:
                 raise
             sys.stderr.write(f"checkpoint-ready: {error}; trying again\n")

@@ -14,7 +14,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from consumer.engine.kafka.connection import Connection, bounded, translate, why_unreachable
 from consumer.engine.kafka.partition import TopicPartition
-from consumer.errors import ClusterError, TaskFailed, TransientError
+from consumer.errors import ClusterError, TaskFailed, TransientError, Unreachable
 
 CALL_SECONDS: Final = 15.0
 CLOSE_SECONDS: Final = 2.0
@@ -57,7 +57,7 @@ class ClusterAdmin:
             ours = translate(cause, "connect")
             if isinstance(ours, ClusterError):
                 raise ours from error
-            raise ClusterError(
+            raise Unreachable(
                 f"no broker can be used at {self._connection.bootstrap_servers} ({cause}); check "
                 "CHECKPOINT_READY_BOOTSTRAP_SERVERS, the network and SECURITY_PROTOCOL"
             ) from error
