@@ -23,7 +23,6 @@ from tests.integration.events import Stream
 
 NAME: Final = "bench"
 STREAM_PAUSE_MS: Final = 20
-ALONE_SECONDS: Final = 15.0
 _decode = msgspec.json.Decoder(ReadyEvent).decode
 
 
@@ -77,7 +76,7 @@ class LiveLatency:
 
 
 def measure_replay(
-    bootstrap_servers: str, *, records: int, kills: int, seed: int = 7
+    bootstrap_servers: str, *, records: int, kills: int, alone_seconds: float = 15.0, seed: int = 7
 ) -> Iterator[dict[str, object]]:
     """Yield figures; raise AssertionError when an id is lost, doubled or changed."""
     with BenchService(bootstrap_servers, "replay", start=False) as service:
@@ -87,7 +86,7 @@ def measure_replay(
             subscriber.wait_for(distinct, DEADLINE_SECONDS)
         stream = Stream(service.cluster, service.input, pause_ms=STREAM_PAUSE_MS, shards=PARTITIONS)
         with LiveLatency(service) as live, stream:
-            time.sleep(ALONE_SECONDS)  # the measurement itself: as long as it takes
+            time.sleep(alone_seconds)  # the measurement itself: as long as it takes
             yield _latency("live stream, nothing beside it", live.take())
             yield _replay(service, records=records, kills=kills, chance=random.Random(seed))
             yield _latency("live stream beside the replay", live.take())
