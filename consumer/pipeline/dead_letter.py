@@ -12,11 +12,21 @@ from consumer.pipeline.records import DeadLetter, Header, Headers, PoisonRecord,
 from consumer.pipeline.size import batch_bytes, header_bytes
 from schemas.ready_event import Origin
 
-TRAILING_HEADERS: Final = 8
 VALUE_SHA256_HEADER: Final = "checkpoint-ready.value.sha256"
 VALUE_SIZE_HEADER: Final = "checkpoint-ready.value.size"
 REASON_HEADER: Final = "checkpoint-ready.reason"
 TIMESTAMP_HEADER: Final = "checkpoint-ready.timestamp"
+TRAILING_NAMES: Final = (
+    "__connect.errors.topic",
+    "__connect.errors.partition",
+    "__connect.errors.offset",
+    "__connect.errors.stage",
+    "__connect.errors.exception.class.name",
+    "__connect.errors.exception.message",
+    REASON_HEADER,
+    TIMESTAMP_HEADER,
+)
+TRAILING_HEADERS: Final = len(TRAILING_NAMES)
 _MESSAGE_CHARS: Final = 500
 _VARINT_SLACK_BYTES: Final = 16  # lengths of key, value, header list and record
 
@@ -81,13 +91,14 @@ def _value_marks(value: bytes) -> list[Header]:
 
 def _trailing(poison: PoisonRecord, origin: Origin, message: str) -> list[Header]:
     texts = (
-        ("__connect.errors.topic", origin.topic),
-        ("__connect.errors.partition", str(origin.partition)),
-        ("__connect.errors.offset", str(origin.offset)),
-        ("__connect.errors.stage", poison.stage),
-        ("__connect.errors.exception.class.name", poison.cause),
-        ("__connect.errors.exception.message", message),
-        (REASON_HEADER, poison.reason),
-        (TIMESTAMP_HEADER, str(origin.timestamp_ms)),
+        origin.topic,
+        str(origin.partition),
+        str(origin.offset),
+        poison.stage,
+        poison.cause,
+        message,
+        poison.reason,
+        str(origin.timestamp_ms),
     )
-    return [(name, text.encode("utf-8", "backslashreplace")) for name, text in texts]
+    encoded = (text.encode("utf-8", "backslashreplace") for text in texts)
+    return list(zip(TRAILING_NAMES, encoded, strict=True))

@@ -77,10 +77,10 @@ class ReplayRun:
         4. Commit that it is finished.
         """
         settings, request = self._settings, self._request
-        read_too = [settings.replays_topic]
-        async with open_session(settings, f"replay-{request.name}", read_too) as session:
+        async with open_session(settings, f"replay-{request.name}") as session:
             target = await replay_source.describe_target(session, request)
             journal_topic = await ensure_replays_topic(session.admin, settings)
+            await session.reader.follow([journal_topic.name])
             await replay_source.ensure_target(session, target)
             journal = Journal(
                 settings,

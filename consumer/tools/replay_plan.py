@@ -126,6 +126,7 @@ async def find_begun(session: Session, name: str) -> ReplayState | None:
     topic = session.settings.replays_topic
     if topic not in await session.admin.describe([topic]):
         return None
+    await session.reader.follow([topic])
     entries = await read_journal(
         session.settings, session.reader, lambda key: is_of_replay(name, key)
     )

@@ -13,9 +13,10 @@ async def list_replays(settings: Settings) -> list[ReplayState]:
         ClusterError: the cluster cannot be used.
     """
     topic = settings.replays_topic
-    async with open_session(settings, "replays", [topic]) as session:
+    async with open_session(settings, "replays") as session:
         if topic not in await session.admin.describe([topic]):
             return []
+        await session.reader.follow([topic])
         return read_states(
             await read_journal(settings, session.reader, lambda key: key.startswith(REPLAY))
         )

@@ -1,6 +1,6 @@
 """What a tool on history works with: a checked cluster and a reader, apart from the group."""
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -34,10 +34,11 @@ class Session(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def open_session(
-    settings: Settings, purpose: str, also_read: Iterable[str] = ()
-) -> AsyncGenerator[Session, None]:
+async def open_session(settings: Settings, purpose: str) -> AsyncGenerator[Session, None]:
     """Check the group's topics and connect a reader; no group is joined.
+
+    The reader knows the group's topics. Others are told to it when it is known that they exist
+    (``ShardReader.follow``): a question about one that does not may create it.
 
     Raises:
         ClusterError: the cluster cannot be used, or a topic is not what it must be.
@@ -51,7 +52,7 @@ async def open_session(
         reader = ShardReader(
             connection,
             client_id,
-            topics=[*topology.max_message_bytes, *also_read],
+            topics=topology.max_message_bytes,
             max_message_bytes=topology.largest_source_bytes,
         )
         try:

@@ -2,8 +2,6 @@
 
     python -m tests.integration.crashing_tool STEP OCCURRENCE DELAY_MS COMMAND…
 
-With `freeze` for the delay it only stops there, until it gets SIGCONT.
-
 The steps are those of a transaction (`Step`): decided, sent, committing, committed. The mark of a
 start is a transaction too, and so the first occurrence of each.
 """
@@ -11,8 +9,6 @@ start is a transaction too, and so the first occurrence of each.
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -25,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MODULE = "tests.integration.crashing_tool"
-FREEZE = "freeze"
 _send, _commit = ShardWriter.send, ShardWriter.commit
 
 
@@ -34,13 +29,8 @@ def tool_crashing_at(step: Step, occurrence: int, *command: str, delay_ms: float
     return [MODULE, step.value, str(occurrence), str(delay_ms), *command]
 
 
-def tool_freezing_at(step: Step, occurrence: int, *command: str) -> list[str]:
-    """Return the command for a `Service` process that stands still at this step."""
-    return [MODULE, step.value, str(occurrence), FREEZE, *command]
-
-
-def fuse(step: Step, occurrence: int, delay: str) -> Callable[[Step], None]:
-    """Return what is told each step; it ends or stops the process when the step has come."""
+def fuse(step: Step, occurrence: int, delay_ms: float) -> Callable[[Step], None]:
+    """Return what is told each step; it ends the process when the step has come."""
     left = occurrence
 
     def reach(reached: Step) -> None:
@@ -48,11 +38,9 @@ def fuse(step: Step, occurrence: int, delay: str) -> Callable[[Step], None]:
         left -= reached is step
         if left != 0 or reached is not step:
             return
-        if delay == FREEZE:
-            os.kill(os.getpid(), signal.SIGSTOP)
-        elif step is Step.COMMITTING:
+        if step is Step.COMMITTING:
             # The commit begins when this returns: a kill here would come before its EndTxn.
-            asyncio.get_running_loop().call_later(float(delay) / 1000, die)
+            asyncio.get_running_loop().call_later(delay_ms / 1000, die)
         else:
             die()
 
@@ -61,7 +49,7 @@ def fuse(step: Step, occurrence: int, delay: str) -> Callable[[Step], None]:
 
 def main() -> int:
     """Run the command until the fuse has burnt."""
-    reach = fuse(Step(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    reach = fuse(Step(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
 
     async def send(self: ShardWriter, outbox: Outbox) -> dict[TopicPartition, int]:
         reach(Step.DECIDED)

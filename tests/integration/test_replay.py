@@ -12,7 +12,7 @@ import pytest
 from consumer.engine.clock import wall_clock_ms
 from consumer.engine.lifecycle import Step
 from tests.integration.cluster import Names
-from tests.integration.crashing_tool import tool_crashing_at, tool_freezing_at
+from tests.integration.crashing_tool import tool_crashing_at
 from tests.integration.events import (
     checkpoint,
     document,
@@ -23,6 +23,7 @@ from tests.integration.events import (
 )
 from tests.integration.new_record import NewRecord
 from tests.integration.service import Deployment
+from tests.integration.signalled_tool import tool_signalled_at
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ def test_of_two_equal_commands_one_goes_on(history: Deployment) -> None:
 def test_a_transaction_that_timed_out_is_no_takeover(history: Deployment) -> None:
     """Held up until the broker ends its transaction, the replay goes on with what is committed."""
     command = ("replay", "--name", "slow", "--rate", "300", "--execute")
-    freezing = tool_freezing_at(Step.SENT, 4, *command)
+    freezing = tool_signalled_at(signal.SIGSTOP, Step.SENT, 4, *command)
     replay = history.start(command=freezing, TRANSACTION_TIMEOUT_MS=1000)
     wait_until(lambda: replay.is_frozen, what="a process that stands still")
     _replayed(history, "slow")  # waits for the end of the transaction that it left open

@@ -75,6 +75,17 @@ class ShardReader:
         except Exception as error:
             raise translate(error, "start of the consumer") from error
 
+    async def follow(self, topics: Iterable[str]) -> None:
+        """Know these topics as well; they must exist, or a broker may make them now.
+
+        Raises:
+            TaskFailed: the cluster did not answer.
+        """
+        self._topics |= frozenset(topics)
+        internals.track_topics(self._consumer, self._topics)
+        metadata = internals.client(self._consumer).force_metadata_update()
+        await bounded(metadata, OFFSETS_SECONDS, "the metadata")
+
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
         """Read these partitions, each from the given offset, and no others."""
         self._consumer.assign(list(positions))

@@ -1,0 +1,181 @@
+"""Puts dead letters back to the inputs they came from, each of them once.
+
+What was put back stands in the ledger, in the same transaction as the records; so it makes no
+difference how often the command runs, where it is killed, or by which filters it is called.
+"""
+
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Final
+
+from consumer.engine.clock import wall_clock_ms
+from consumer.engine.journal import Journal
+from consumer.engine.kafka import Outbox, TopicPartition
+from consumer.engine.scan import scan, stable_spans
+from consumer.engine.topics import ensure_replays_topic
+from consumer.errors import Interrupted
+from consumer.pipeline.records import Header
+from consumer.pipeline.redrive import Letter, redriven_partition
+from consumer.pipeline.size import record_bytes
+from consumer.tools.dead_letters import Found, Wanted, read_letters, resolve_letters
+from consumer.tools.endurance import Stop, keep_going
+from consumer.tools.progress_display import display
+from consumer.tools.redrive_ledger import Ledger, is_redriven
+from consumer.tools.redrive_plan import Tally, select_in
+from consumer.tools.session import Session
+from consumer.tools.stretch import Stretch
+
+PURPOSE: Final = "redrive"
+# Of one transaction: it must be sent and committed well within its timeout.
+TRANSACTION_LETTERS: Final = 1_000
+TRANSACTION_BYTES: Final = 4 * 1024 * 1024
+Show = Callable[[int, int], None]
+
+
+class Transaction:
+    """What the next commit puts back."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.outbox = outbox
+        self.letters: list[Found] = []
+        self._size_bytes = 0
+
+    def add(self, found: Found, letter: Letter, headers: list[Header], partition: int) -> None:
+        """Address one to a partition of its input."""
+        self.outbox.to(letter.origin.topic, partition).append(letter.key, letter.value, headers)
+        self.letters.append(found)
+        self._size_bytes += record_bytes(found.record)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it should be committed before more is added."""
+        return len(self.letters) >= TRANSACTION_LETTERS or self._size_bytes >= TRANSACTION_BYTES
+
+
+class Redrive:
+    """One run, over as many attempts as it takes."""
+
+    def __init__(
+        self, session: Session, wanted: Wanted, max_attempts: int | None, stop: Stop
+    ) -> None:
+        self.tally = Tally()
+        self._session = session
+        self._wanted = wanted
+        self._selection = select_in(session, wanted, max_attempts)
+        self._stop = stop
+        self._committed = 0
+        self._max_message_bytes = dict(session.topology.max_message_bytes)
+        self._before: Ledger | None = None
+        self._is_finished = False
+
+    async def run(self, write: Callable[[bytes], None]) -> Tally:
+        """Put back what is meant, up to the end as it is now; return what was done.
+
+        What fails again meanwhile becomes a dead letter behind that end: the next redrive's.
+
+        Raises:
+            Interrupted: an end was asked for; the same command goes on.
+            CheckpointReadyError: another process does the same, or attempts fail one by one.
+        """
+        session = self._session
+        stretch = await resolve_letters(session, self._wanted)
+        topic = await ensure_replays_topic(session.admin, session.settings)
+        self._max_message_bytes[topic.name] = topic.max_message_bytes
+        await session.reader.follow([topic.name])
+        with display(
+            "redrive", total=stretch.offsets, already=0, unit="records", write=write
+        ) as bar:
+            await keep_going(
+                lambda: self._attempt(stretch, bar.show), lambda: self._committed, self._stop
+            )
+        if self._stop.signal is not None and not self._is_finished:
+            done = self.tally.redriven.letters
+            raise Interrupted(
+                f"stopped; {done} dead letters were put back: run the same command to go on",
+                self._stop.signal,
+            )
+        return self.tally
+
+    async def _attempt(self, stretch: Stretch, show: Show) -> None:
+        """Go through the stretch once.
+
+        1. Take the journal over: whoever did the same is fenced, and what is in doubt is settled.
+        2. Drop entries of dead letters that retention has deleted.
+        3. Put back what the ledger does not hold, a transaction at a time.
+        """
+        session = self._session
+        journal = Journal(
+            session.settings,
+            session.connection,
+            session.reader,
+            purpose=PURPOSE,
+            max_message_bytes=self._max_message_bytes,
+        )
+        try:
+            entries = await journal.open(is_redriven)  # 1.
+            ledger = Ledger(entries)
+            # What an attempt before this one has put back was put back by this run.
+            if self._before is None:
+                self._before = Ledger(entries)
+            self.tally = Tally()
+            await self._prune(journal, ledger)  # 2.
+            await self._put_back(journal, ledger, stretch, show)  # 3.
+        finally:
+            await journal.close()
+
+    async def _prune(self, journal: Journal, ledger: Ledger) -> None:
+        session = self._session
+        topic = session.settings.dead_letter_topic
+        there = await stable_spans(
+            session.reader,
+            [TopicPartition(topic, n) for n in range(session.topology.dead_letter_partitions)],
+        )
+        outlived = ledger.outlived({p.partition: span.start for p, span in there.items()})
+        if outlived:
+            await journal.commit(journal.outbox(), [(key, None) for key in outlived])
+
+    async def _put_back(
+        self, journal: Journal, ledger: Ledger, stretch: Stretch, show: Show
+    ) -> None:
+        passed = {partition: span.start for partition, span in stretch.spans.items()}
+        first = sum(passed.values())
+        transaction, is_stopped = Transaction(journal.outbox()), False
+        async with aclosing(scan(self._session.reader, stretch.spans)) as batches:
+            async for partition, records, next_offset in batches:
+                for found in read_letters(stretch, partition, records, ledger):
+                    self._consider(found, transaction)
+                    if transaction.is_full:
+                        await self._commit(journal, ledger, transaction)
+                        transaction = Transaction(journal.outbox())
+                    if self._stop:
+                        break
+                passed[partition] = next_offset
+                show(sum(passed.values()) - first, self._committed)
+                is_stopped = bool(self._stop)
+                if is_stopped:
+                    break
+        await self._commit(journal, ledger, transaction)
+        self._is_finished = not is_stopped
+
+    def _consider(self, found: Found, transaction: Transaction) -> None:
+        """Add a dead letter to the transaction, or count why it is left out."""
+        letter = found.letter
+        selection, before = self._selection, self._before
+        if found.is_redriven and before and not before.holds(found.partition, found.record):
+            if self._wanted.takes(letter):
+                self.tally.redriven.count(letter)  # by an attempt whose commit went unheard
+            return
+        headers = selection.select(found, self.tally, wall_clock_ms())
+        if letter is not None and headers is not None:
+            partitions = selection.input_partitions[letter.origin.topic]
+            transaction.add(found, letter, headers, redriven_partition(letter, partitions))
+
+    async def _commit(self, journal: Journal, ledger: Ledger, transaction: Transaction) -> None:
+        if not transaction.letters:
+            return
+        entry = ledger.entry((found.partition, found.record) for found in transaction.letters)
+        await journal.commit(transaction.outbox, [entry])
+        ledger.add(*entry)
+        self._committed += len(transaction.letters)
+        for found in transaction.letters:
+            self.tally.redriven.count(found.letter)
