@@ -125,9 +125,10 @@ class Service:
         self._process.send_signal(signal.SIGTERM)
         return self.wait(deadline_seconds)
 
-    def interrupt(self) -> None:
-        """Do what Ctrl-C does."""
+    def interrupt(self, deadline_seconds: float = END_SECONDS) -> int:
+        """Ask for an end as Ctrl-C does and return the exit code."""
         self._process.send_signal(signal.SIGINT)
+        return self.wait(deadline_seconds)
 
     def pause(self) -> None:
         """Freeze it (SIGSTOP): its connections stay open and it does nothing."""
