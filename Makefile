@@ -21,9 +21,13 @@ help: ## List the targets
 demo: venv java ## Run the whole service on a local Kafka and show that nothing is lost or doubled
 	@$(BIN)/python -m dev.demo $(ARGS)
 
+# Two modules side by side, for most tests wait; a module stays whole, since its tests share fixtures.
+WORKERS ?= 2
+
 .PHONY: test
-test: venv java ## Run all tests (ARGS="-k name" for some, KAFKA_VERSION=3.9.1 for another broker)
-	@$(BIN)/python -m pytest -o cache_dir='$(CACHE)/pytest' $(ARGS)
+test: venv archive ## Run all tests (ARGS="-k name" for some, WORKERS=0 for one by one, KAFKA_VERSION=3.9.1 for another broker)
+	@$(BIN)/python -m pytest -o cache_dir='$(CACHE)/pytest' \
+		--numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: chaos
 chaos: venv java ## Break a cluster of three for a while and check the promise (MINUTES=30 SEED=7)
@@ -69,6 +73,11 @@ venv: .venv/complete ## Make the virtual environment in .venv
 java: venv
 	@dev/ensure-java
 	@[ -n "$(KAFKA_BOOTSTRAP_SERVERS)" ] || $(BIN)/python dev/kafka.py jars
+
+# Java starts a broker in half the time with it, and the tests start dozens.
+.PHONY: archive
+archive: java
+	@[ -n "$(KAFKA_BOOTSTRAP_SERVERS)" ] || $(BIN)/python dev/kafka.py archive
 
 PIP_TOOLS := pip-tools==7.6.2
 PIP_COMPILE := $(CACHE)/pip-tools/bin/pip-compile --quiet --upgrade --allow-unsafe --generate-hashes \

@@ -121,11 +121,18 @@ class LocalKafka:
         return self
 
     def stop(self, node: int | None = None) -> None:
-        """Stop one node, or all of them at once and for good; what does not stop is killed."""
+        """Stop one node, or all of them at once and for good; what does not stop is killed.
+
+        Nor is a clean end waited for, many seconds where there are many topics, when the data go
+        with the nodes.
+        """
         stopping = list(self._nodes.values()) if node is None else [self._nodes[node]]
         deadline = time.monotonic() + STOP_SECONDS
         for one in stopping:
-            one.terminate()
+            if node is None and self._named_dir is None:
+                one.kill()
+            else:
+                one.terminate()
         for one in stopping:
             one.wait_until_stopped(deadline)
         if node is None:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from dev import kafka_jars
 from dev.kafka import LocalKafka
+from dev.kafka_archive import make_archive
 from dev.kafka_jars import LocalKafkaError
 from dev.kafka_node import POLL_SECONDS, READY_SECONDS, STOP_SECONDS
 
@@ -155,11 +156,16 @@ def jars(arguments: argparse.Namespace) -> None:
     kafka_jars.kafka_jars(arguments.version)
 
 
+def archive(arguments: argparse.Namespace) -> None:
+    """Archive the broker's classes, so that many brokers start in half the time."""
+    make_archive(arguments.version)
+
+
 def main() -> int:
     """Run one command; say in one line what went wrong."""
     parser = argparse.ArgumentParser(prog="python dev/kafka.py", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="run | start | stop | status | jars")
-    for command in (run, start, stop, status, jars):
+    commands = parser.add_subparsers(required=True, metavar="command")
+    for command in (run, start, stop, status, jars, archive):
         sub = commands.add_parser(command.__name__, description=command.__doc__)
         sub.set_defaults(command=command)
         sub.add_argument("--version", default=kafka_jars.kafka_version(), help="of Apache Kafka")

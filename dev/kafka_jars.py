@@ -61,14 +61,22 @@ def kafka_jars(version: str) -> Path:
     folder = cache_dir() / f"kafka-{version}-{fingerprint}"
     if folder.is_dir():
         return folder
-    with _locked(cache_dir() / f"{folder.name}.lock"):
+    with locked(cache_dir() / f"{folder.name}.lock"):
         if not folder.is_dir():
             _download(version, folder)
     return folder
 
 
+def class_archive(jars: Path) -> Path:
+    """Return where the archive of dev/kafka_archive.py lies for these jars and this Java."""
+    java = Path(java_command()).resolve()
+    fingerprint = hashlib.sha256(f"{java} {java.stat().st_mtime_ns}".encode()).hexdigest()[:8]
+    return jars.with_name(f"{jars.name}-java-{fingerprint}.jsa")
+
+
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of this file: one process at a time fills the cache."""
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

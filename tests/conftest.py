@@ -1,7 +1,8 @@
 """What holds for every test: the brokers, and what CI demands.
 
-One broker serves all tests, clusters of three only those that ask for one. In CI a skip is a
-failure, and property tests are repeatable.
+One broker serves all tests, a cluster of three only those that ask for one. Modules run side by
+side (`make test`), and each side has brokers of its own. In CI a skip is a failure, and property
+tests are repeatable.
 """
 
 from __future__ import annotations
@@ -114,14 +115,14 @@ def tidying_cluster(local_brokers: None, tidying_data: Path) -> Iterator[Cluster
         yield Cluster(local.bootstrap_servers)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def three_nodes(local_brokers: None) -> Iterator[LocalKafka]:  # noqa: ARG001 - for its effect
-    """A cluster of three for one module, whose tests leave every node running."""
+    """A cluster of three; whoever kills or freezes a node of it brings the node back."""
     with LocalKafka(3) as local:
         yield local
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def three_node_cluster(three_nodes: LocalKafka) -> Cluster:
     """The cluster of three with the verbs of tests/integration/cluster.py."""
     return Cluster(three_nodes.bootstrap_servers)

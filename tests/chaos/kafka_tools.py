@@ -6,7 +6,7 @@ import subprocess
 from typing import TYPE_CHECKING, NamedTuple
 
 from dev.kafka_jars import java_command, kafka_jars
-from dev.kafka_node import JAVA_FLAGS
+from dev.kafka_node import java_flags
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -83,7 +83,7 @@ class KafkaTools:
     def _run(self, tool: str, arguments: list[str]) -> str:
         command = [
             java_command(),
-            *JAVA_FLAGS,
+            *java_flags(self._jars),
             "-Dlog4j2.level=ERROR",
             *("-cp", f"{self._jars}/*"),
             tool,

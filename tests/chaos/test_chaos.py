@@ -11,12 +11,13 @@ import pytest
 from tests.chaos import report
 from tests.chaos.run import Order, run
 from tests.chaos.schedule import Fault, Lane, draw_faults
+from tests.integration.figures import show
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 SEED = 7
-MINUTES = 2.5
+MINUTES = 1.5
 RECORDS_PER_SECOND = 400
 # A machine as slow as it may be still carries these out in the time.
 FEWEST_FAULTS = 6
@@ -37,8 +38,7 @@ def test_nothing_is_lost_and_nothing_published_twice(
         folder=tmp_path,
     )
     result = run(order, lambda _: None)
-    with capsys.disabled():
-        print(f"\n{report.text(result)}")  # noqa: T201 - the figures of a run are its result
+    show(capsys, report.text(result))
     assert not result.violations, report.text(result)
     assert result.facts["lost"] == result.facts["published_twice"] == 0
     assert result.facts["produced"] >= FEWEST_RECORDS

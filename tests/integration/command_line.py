@@ -102,6 +102,8 @@ def run_in_terminal(*arguments: str, **settings: object) -> Finished:
         theirs, termios.TIOCSWINSZ, struct.pack("HHHH", TERMINAL_ROWS, TERMINAL_COLUMNS, 0, 0)
     )
     variables = environment(settings) | {"TERM": "xterm-256color"}
+    for name in ("COLUMNS", "LINES"):  # the size of another terminal: a shell's, or pytest's
+        variables.pop(name, None)
     with subprocess.Popen(
         [*PROGRAM, *arguments], cwd=ROOT, env=variables, stdin=theirs, stdout=theirs, stderr=theirs
     ) as process:

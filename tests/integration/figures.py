@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,6 +10,6 @@ if TYPE_CHECKING:
 
 
 def show(capsys: pytest.CaptureFixture[str], text: str) -> None:
-    """Print one line past the capture."""
+    """Print past the capture; to standard error, the one way out of modules run side by side."""
     with capsys.disabled():
-        print(f"\n  {text}")  # noqa: T201 - this is what it is for
+        print(f"\n  {text}", file=sys.stderr, flush=True)  # noqa: T201 - this is what it is for

@@ -104,12 +104,12 @@ class TestUnreachable:
 
     def test_a_port_that_is_no_kafka(self, web_server: str, silent_port: socket.socket) -> None:
         """Neither a babbling nor a silent server can hold the start up for long."""
-        for address in (web_server, address_of(silent_port)):
-            assert_refused(
-                run_command("run", BOOTSTRAP_SERVERS=address),
-                address,
-                f"{PREFIX}BOOTSTRAP_SERVERS",
-            )
+        addresses = (web_server, address_of(silent_port))
+        ended = run_at_once(
+            *(partial(run_command, "run", BOOTSTRAP_SERVERS=address) for address in addresses)
+        )
+        for address, finished in zip(addresses, ended, strict=True):
+            assert_refused(finished, address, f"{PREFIX}BOOTSTRAP_SERVERS")
 
     def test_an_unknown_host(self) -> None:
         """A name that does not resolve is such an address, too."""

@@ -22,7 +22,7 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from tests.integration.cluster import Cluster, Names
 
-WINDOW_SECONDS = 20
+WINDOW_SECONDS = 10
 BACKLOG_SECONDS = 600
 PARTITIONS = 6
 FORGOTTEN_SECONDS = 60.0
@@ -120,6 +120,7 @@ def test_a_freeze_longer_than_the_window(cluster: Cluster, names: Names) -> None
     ids, filling = numbered_ids(50, "again"), numbered_ids(FILLING, "filling")
     with small_steps(cluster, names, SHORT_WINDOW_SECONDS) as deployment:
         service = deployment.start("one")
+        deployment.wait_until_running(1, service)  # the window has to last for what follows
         cluster.produce(deployment.input_topic, stamped(ids, now_ms()))
         assert_exactly_once(cluster, names, ids)
         service.pause()
@@ -151,7 +152,7 @@ def test_records_of_an_open_transaction_are_still_to_come(cluster: Cluster, name
     """A producer that leaves its transaction open for longer than the window holds it up."""
     ids, others = numbered_ids(50, "again"), list[str]()
     with small_steps(cluster, names, SHORT_WINDOW_SECONDS) as deployment:
-        deployment.start("one")
+        deployment.wait_until_running(1, deployment.start("one"))  # as above
         cluster.produce(deployment.input_topic, stamped(ids, now_ms()))
         assert_exactly_once(cluster, names, ids)
         producer = Producer({**cluster.settings, "transactional.id": names.group("producer")})

@@ -3,6 +3,7 @@
 import pytest
 
 from consumer.engine.lifecycle import Step, TaskState
+from tests.integration.figures import show
 from tests.model.plan import FAULTY, SOUND, Fault, Plan
 from tests.model.search import search
 from tests.model.states import Place
@@ -43,8 +44,7 @@ def test_planted_fault_is_caught(
     assert search(plan).violation is None
     result = search(plan._replace(fault=fault))
     if pytestconfig.get_verbosity() > 0:
-        with capsys.disabled():
-            print(f"\n{fault.value}: {result.describe()}")  # noqa: T201 - asked for
+        show(capsys, f"{fault.value}: {result.describe()}")
     assert result.violation == EXPECTED[fault], result.describe()
 
 
