@@ -43,8 +43,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _end_unheard(is_at_work=getattr(options, "execute", False))
+
+
+def _end_unheard(*, is_at_work: bool) -> int:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if not is_at_work:
         return EXIT_OK
+    complain("nobody reads the output any more; the same command goes on with the rest")
+    return EXIT_FAILED
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -105,6 +105,11 @@ async def _execute(settings: Settings, request: ReplayRequest) -> int:
         _say_finished_before(state, request)
         return EXIT_OK
     say({"replay": facts_of_state(state)}, describe(state))
+    if state.counts.too_large_for_target:
+        raise CheckpointReadyError(
+            f"{state.counts.too_large_for_target} events do not fit {state.target} and were left "
+            "out: raise its max.message.bytes and replay them under another --name"
+        )
     return EXIT_OK
 
 

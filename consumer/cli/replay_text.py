@@ -31,7 +31,7 @@ def plan_text(plan: Plan) -> str:
     counts = plan.counts
     made = " (it will be made)" if plan.makes_target else ""
     outcome = (
-        f"{counts.events:,} events of {plan.distinct_ids:,} distinct ids to {plan.target}{made}, "
+        f"{plan.published:,} events of {plan.distinct_ids:,} distinct ids to {plan.target}{made}, "
         f"as replay {plan.name}, in about {_duration(plan.estimated_seconds)}"
     )
     lines = [outcome]
@@ -42,6 +42,13 @@ def plan_text(plan: Plan) -> str:
         )
     if counts.not_selected:
         lines.append(f"{counts.not_selected:,} others are not selected by the filters")
+    if plan.published < counts.events:
+        lines.append(f"{counts.events:,} would be without --max-events")
+    if counts.too_large_for_target:
+        lines.append(
+            f"{counts.too_large_for_target:,} events do not fit the target's max.message.bytes and "
+            "are left out: raise it first"
+        )
     if counts.poison:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.poison.items())
         lines.append(f"poison, which is left where it is: {reasons}")

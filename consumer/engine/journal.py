@@ -72,7 +72,7 @@ class Journal:
         self._max_message_bytes = max_message_bytes
         # A colon, which no group name can hold: no shard of any group has an id like this.
         self._writer = ShardWriter(
-            connection, f"{settings.group_id}-{purpose}:", settings.transaction_timeout_ms
+            connection, f"{settings.group_id}-:{purpose}", settings.transaction_timeout_ms
         )
 
     async def open(self, is_wanted: Callable[[bytes], bool]) -> Entries:

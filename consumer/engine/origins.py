@@ -10,10 +10,13 @@ from consumer.engine.changelog import ID, META, Meta, read_id_entry
 from consumer.engine.kafka import ShardReader, TopicPartition
 from consumer.engine.scan import Span, scan
 from consumer.errors import StateCorrupted
+from consumer.pipeline.dedup import DIGEST_BYTES
 from consumer.pipeline.digest_table import DigestTable
 from consumer.pipeline.records import SourceRecord
+from schemas.ready_event import Origin
 
-_PLACE: Final = struct.Struct(">HIqq")  # topic's number, partition, offset, timestamp
+# Topic's number, partition, offset, timestamp, digest of the content.
+_PLACE: Final = struct.Struct(f">HIqq{DIGEST_BYTES}s")
 
 
 class OriginPlace(NamedTuple):
@@ -26,7 +29,7 @@ class OriginPlace(NamedTuple):
 
 
 class PublishedOrigins:
-    """The origin of every id that has an entry, packed: about 50 bytes each."""
+    """The origin of every id that has an entry, packed: about 66 bytes each."""
 
     def __init__(self) -> None:
         self._places = DigestTable(_PLACE.size)
@@ -39,16 +42,23 @@ class PublishedOrigins:
     def __iter__(self) -> Iterator[OriginPlace]:
         topics = list(self._topics)
         for digest in self._places:
-            topic, partition, offset, timestamp_ms = _PLACE.unpack(self._places.get(digest) or b"")
+            topic, partition, offset, timestamp_ms, _ = _PLACE.unpack(
+                self._places.get(digest) or b""
+            )
             yield OriginPlace(topics[topic], partition, offset, timestamp_ms)
 
-    def is_origin(self, digest: bytes, topic: str, partition: int, offset: int) -> bool | None:
-        """Tell whether an id's published record stood there; None: it has no entry."""
+    def is_origin(self, digest: bytes, origin: Origin, content: bytes) -> bool | None:
+        """Tell whether this record of an id was published; None: the id has no entry.
+
+        Its place alone does not tell: the topic may have been deleted and made anew.
+        """
         place = self._places.get(digest)
         if place is None:
             return None
-        found: tuple[int, int, int] = _PLACE.unpack(place)[:3]
-        return found == (self._topics.get(topic), partition, offset)
+        number = self._topics.get(origin.topic, len(self._topics))
+        return place == _PLACE.pack(
+            number, origin.partition, origin.offset, origin.timestamp_ms, content
+        )
 
     def load(self, shard: int, records: Iterable[SourceRecord]) -> None:
         """Take over records of a shard's changelog, in the order of their offsets.
@@ -73,9 +83,12 @@ class PublishedOrigins:
         if value is None:
             self._places.drop(digest)
             return
-        origin = read_id_entry(value).origin
+        entry = read_id_entry(value)
+        origin = entry.origin
         topic = self._topics.setdefault(origin.topic, len(self._topics))
-        place = _PLACE.pack(topic, origin.partition, origin.offset, origin.timestamp_ms)
+        place = _PLACE.pack(
+            topic, origin.partition, origin.offset, origin.timestamp_ms, entry.digest
+        )
         self._places.put(digest, place)
 
 

@@ -31,6 +31,7 @@ CHANGELOG_CONFIGS: Final = {
     "delete.retention.ms": str(2 * 24 * 3600 * 1000),
     "unclean.leader.election.enable": "false",
 }
+REPLAYS_MESSAGE_BYTES: Final = 1024 * 1024
 REPLAYS_CONFIGS: Final = {"cleanup.policy": "compact", "unclean.leader.election.enable": "false"}
 KEPT_CONFIGS: Final = {**EVENT_CONFIGS, "retention.ms": "-1", "retention.bytes": "-1"}
 REPARTITION_CONFIGS: Final = {**KEPT_CONFIGS, "unclean.leader.election.enable": "false"}
@@ -98,6 +99,11 @@ async def ensure_replays_topic(admin: ClusterAdmin, settings: Settings) -> Topic
     await ensure_topic(admin, name, 1, REPLAYS_CONFIGS)
     topic = (await admin.describe([name]))[name]
     problems = list(_wrong_settings(topic, {"cleanup.policy": "compact"}))
+    if topic.max_message_bytes < REPLAYS_MESSAGE_BYTES:
+        problems.append(
+            f"topic {name}: max.message.bytes is {topic.max_message_bytes}; set it to "
+            f"{REPLAYS_MESSAGE_BYTES} or more, since what one transaction has done must fit"
+        )
     if topic.partitions != 1:
         problems.append(f"topic {name} has {topic.partitions} partitions, but must have 1")
     if problems:

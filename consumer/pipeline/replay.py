@@ -8,10 +8,11 @@ record of it is the one.
 
 import fnmatch
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, Protocol, Self
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from consumer.pipeline.codec import Decoded, decode
 from consumer.pipeline.dedup import id_digest
@@ -28,17 +29,21 @@ from consumer.pipeline.records import (
     ShardSettings,
     SourceRecord,
 )
-from consumer.pipeline.size import batch_bytes, require_room, room_beside
+from consumer.pipeline.size import batch_bytes, room_beside
 from schemas.ready_event import Origin
 
 _HELD: Final = b""
+_NO_LIMIT: Final = 2**62
 
 
 class Origins(Protocol):
     """Where the published record of each id stood."""
 
-    def is_origin(self, digest: bytes, topic: str, partition: int, offset: int) -> bool | None:
-        """Tell whether the id's published record stood there; None: it has no entry."""
+    def is_origin(self, digest: bytes, origin: Origin, content: bytes) -> bool | None:
+        """Tell whether this record of an id was published; None: the id has no entry.
+
+        `digest` is that of the id, `content` that of what the record says.
+        """
 
 
 class Selection(Struct, frozen=True):
@@ -65,7 +70,10 @@ class Selection(Struct, frozen=True):
 
 
 class ReplayCounts(Struct):
-    """The fate of every record: records = events + duplicates + not_selected + poison."""
+    """The fate of every record.
+
+    records = events + duplicates + not_selected + too_large_for_target + poison.
+    """
 
     records: int = 0
     events: int = 0
@@ -75,6 +83,8 @@ class ReplayCounts(Struct):
     """Records that the changelog names as published, wanted or not."""
     duplicates: int = 0
     not_selected: int = 0
+    too_large_for_target: int = 0
+    """Events that live published, or would, and that the target does not take."""
     poison: dict[Reason, int] = field(default_factory=dict)
     """By reason; what went to the dead letters is not written there again."""
 
@@ -86,6 +96,7 @@ class ReplayCounts(Struct):
         self.origins += other.origins
         self.duplicates += other.duplicates
         self.not_selected += other.not_selected
+        self.too_large_for_target += other.too_large_for_target
         for reason, count in other.poison.items():
             self.poison[reason] = self.poison.get(reason, 0) + count
 
@@ -95,7 +106,7 @@ class ReplayDecision(Struct):
 
     events: list[ReadyRecord] = field(default_factory=list)
     settled: dict[bytes, None] = field(default_factory=dict)
-    """Digests of the ids that are done with: published, or unknown to the changelog and refused."""
+    """Digests of the ids that are done with: published, or not to be published any more."""
     counts: ReplayCounts = field(default_factory=ReplayCounts)
 
 
@@ -105,6 +116,8 @@ class Replayer(Struct, frozen=True):
     settings: ShardSettings
     presses: list[Press]
     """By home shard: an event carries the name of the shard that published it."""
+    sure_presses: list[Press]
+    """The same for what was published: the ready topic's limit of today does not matter to it."""
     origins: Origins
     selection: Selection
     replay_id: str
@@ -126,9 +139,12 @@ class Replayer(Struct, frozen=True):
     ) -> Self:
         """Prepare a replay; `shards` are the settings of every shard, in their order."""
         presses = [Press.of(settings) for settings in shards]
+        sure_presses = [replace(press, ready_max_bytes=_NO_LIMIT) for press in presses]
         headers = max((press.first_headers for press in presses), key=_size_bytes)
         room = 0 if shards[0].binary_mode else room_beside(headers, target_max_bytes)
-        return cls(shards[0], presses, origins, selection, replay_id, target_max_bytes, room)
+        return cls(
+            shards[0], presses, sure_presses, origins, selection, replay_id, target_max_bytes, room
+        )
 
     def decide(
         self,
@@ -155,7 +171,7 @@ class Replayer(Struct, frozen=True):
                 counts.poison[reason] = counts.poison.get(reason, 0) + 1
         return len(records)
 
-    def settle(self, digests: Mapping[bytes, None]) -> None:
+    def settle(self, digests: Iterable[bytes]) -> None:
         """Make the memory follow a decision that was committed."""
         for digest in digests:
             self.settled.put(digest, _HELD)
@@ -168,7 +184,8 @@ class Replayer(Struct, frozen=True):
         digest = id_digest(decoded.id)
         if self.met is not None:
             self.met.put(digest, _HELD)
-        is_origin = self.origins.is_origin(digest, *place, record.offset)
+        origin = Origin(*place, record.offset, record.timestamp)
+        is_origin = self.origins.is_origin(digest, origin, decoded.digest)
         if is_origin is False:
             counts.duplicates += 1
             return
@@ -177,24 +194,31 @@ class Replayer(Struct, frozen=True):
         if digest in decision.settled or self.settled.get(digest) is not None:
             counts.duplicates += 1
             return
-        origin = Origin(*place, record.offset, record.timestamp)
         home_shard = home(decoded.id, self.settings.shards)
         if not is_known and home_shard != place[1] % self.settings.shards:
             # Live would have to forward it, and could not if it were too large for that.
             forward(record, origin, home_shard, self.settings.limits.forward_max_bytes)
-        event = self.presses[home_shard].make(decoded, origin, record.headers)
+        presses = self.sure_presses if is_known else self.presses
+        event = presses[home_shard].make(decoded, origin, record.headers)
         if not self.selection.takes(decoded):
             counts.not_selected += 1
             if not is_known:  # another record of this id is a duplicate, whatever it says
                 decision.settled[digest] = None
             return
         again = replayed(event, self.replay_id, binary_mode=self.settings.binary_mode)
-        if len(again.key) + len(again.value) > self.sure_room_bytes or record.headers:
-            require_room("event", again.key, again.value, again.headers, self.target_max_bytes)
-        decision.events.append(again)
         decision.settled[digest] = None
+        if not self._fits_target(again, record):
+            counts.too_large_for_target += 1
+            return
+        decision.events.append(again)
         counts.events += 1
         counts.not_in_changelog += not is_known
+
+    def _fits_target(self, event: ReadyRecord, record: SourceRecord) -> bool:
+        size_bytes = len(event.key) + len(event.value)
+        if size_bytes <= self.sure_room_bytes and not record.headers:
+            return True
+        return batch_bytes(event.key, event.value, event.headers) <= self.target_max_bytes
 
 
 def _size_bytes(headers: list[Header]) -> int:

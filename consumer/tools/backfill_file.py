@@ -81,11 +81,11 @@ def open_content(path: str) -> Iterator[Content]:
         ConfigError: there is no such file.
         CheckpointReadyError: it cannot be read or unpacked to its end.
     """
-    name = "standard input" if path == STDIN else path
+    # A name need not be UTF-8, but it is shown, and stands in the journal.
+    shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+    name = "standard input" if path == STDIN else shown
     with ExitStack() as stack:
-        source: IO[bytes] = sys.stdin.buffer
-        if path != STDIN:
-            source = stack.enter_context(_open(path))
+        source = _stdin() if path == STDIN else stack.enter_context(_open(path))
         if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
             source = _lay_out(stack, name, source.read)
         elif path == STDIN and source.tell():
@@ -98,6 +98,12 @@ def open_content(path: str) -> Iterator[Content]:
         elif _ZSTD.match(magic):
             source = _unpack_zstd(stack, name, source)
         yield Content(name, source)
+
+
+def _stdin() -> IO[bytes]:
+    if sys.stdin is None:
+        raise ConfigError("standard input is closed")
+    return sys.stdin.buffer
 
 
 def _open(path: str) -> IO[bytes]:

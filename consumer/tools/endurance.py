@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 from consumer.errors import (
     CheckpointReadyError,
     Fenced,
+    Interrupted,
     TaskFailed,
     TransientError,
     Unreachable,
@@ -20,6 +21,8 @@ T = TypeVar("T")
 
 TRIES_WITHOUT_PROGRESS: Final = 6
 LONGEST_PAUSE_SECONDS: Final = 15.0
+STOP_SECONDS: Final = 5.0
+STOPPED: Final = "stopped; what is committed stays, and the same command goes on with the rest"
 
 
 class Stop:
@@ -36,6 +39,10 @@ class Stop:
         """Ask for an end."""
         self.signal = by
         self._asked.set()
+
+    async def wait_until_asked(self) -> None:
+        """Wait until an end is asked for."""
+        await self._asked.wait()
 
     async def wait(self, seconds: float) -> None:
         """Wait so long, or until an end is asked for."""
@@ -70,7 +77,11 @@ async def keep_going(
 ) -> T:
     """Make attempts until one succeeds; each begins with what the one before has committed.
 
+    When an end is asked for, the attempt has some seconds to come to one; a wait for the cluster
+    is cut short then. What is in doubt the next start settles.
+
     Raises:
+        Interrupted: an end was asked for.
         CheckpointReadyError: another process does the same and goes on with it, or several
             attempts in turn failed without any progress.
     """
@@ -79,7 +90,7 @@ async def keep_going(
     while True:
         before = progress()
         try:
-            return await attempt()
+            return await _until_stopped(attempt, stop)
         except Fenced as error:
             raise CheckpointReadyError(
                 "another process has started the same command; this one ends, that one goes on"
@@ -90,8 +101,28 @@ async def keep_going(
             has_begun = has_begun or has_moved
             if isinstance(error, Unreachable) and not has_begun:
                 raise  # a wrong address, for all that is known
-            if tries >= TRIES_WITHOUT_PROGRESS or stop:
+            if stop.signal is not None:
+                raise Interrupted(STOPPED, stop.signal) from error
+            if tries >= TRIES_WITHOUT_PROGRESS:
                 raise
             sys.stderr.write(f"checkpoint-ready: {error}; trying again\n")
             pause_seconds = min(LONGEST_PAUSE_SECONDS, 2.0 ** (tries - 1))
             await stop.wait(pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+
+
+async def _until_stopped(attempt: Callable[[], Awaitable[T]], stop: Stop) -> T:
+    """Make one attempt; cancel it when it has not ended some seconds after a stop."""
+    working = asyncio.ensure_future(attempt())
+    asked = asyncio.ensure_future(stop.wait_until_asked())
+    try:
+        await asyncio.wait([working, asked], return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            await asyncio.wait([working], timeout=STOP_SECONDS)
+        if working.done():
+            return working.result()
+        working.cancel()
+        await asyncio.wait([working], timeout=STOP_SECONDS)
+        raise Interrupted(STOPPED, stop.signal or signal.SIGINT)
+    finally:
+        asked.cancel()
+        working.cancel()

@@ -10,7 +10,7 @@ from consumer.errors import ConfigError
 
 UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 FORMS: Final = "RFC 3339 (2026-11-23T10:00:00Z), -48h, epoch milliseconds, or partition:offset"
-LAST_MS: Final = 253_402_300_800_000  # the year 10000
+LAST_MS: Final = 253_402_300_799_999  # the end of the year 9999
 _AGO: Final = re.compile(r"-([0-9]{1,6})([smhd])")
 _MILLISECONDS: Final = re.compile(r"[0-9]{10,15}")
 _PLACE: Final = re.compile(

@@ -11,6 +11,7 @@ from consumer.config import Settings
 from consumer.engine.clock import wall_clock_ms
 from consumer.engine.journal import Journal, whoami
 from consumer.engine.kafka import TopicPartition
+from consumer.engine.progress import Witness
 from consumer.engine.topics import ensure_replays_topic
 from consumer.errors import ConfigError, Interrupted
 from consumer.pipeline.home import partition_for_key
@@ -37,7 +38,7 @@ DECIDE_CHUNK: Final = 1_000
 TRANSACTION_EVENTS: Final = 5_000
 TRANSACTION_BYTES: Final = 8 * 1024 * 1024
 # Of a stretch without events the progress is saved too, if not as often.
-TRANSACTION_RECORDS: Final = 50_000
+TRANSACTION_OFFSETS: Final = 50_000
 
 OnProgress = Callable[[ReplayState], None]
 
@@ -110,9 +111,8 @@ class ReplayRun:
     async def _source(self, session: Session, journal: Journal, target: Target) -> Source:
         request, state = self._request, self.state
         if state is not None:
-            return await replay_source.resume(
-                session, request, target, state.rest, state.changelog_ends
-            )
+            await replay_source.refuse_recreated(session, state)
+            return await replay_source.resume(session, request, target, state)
         now_ms = wall_clock_ms()
         source = await replay_source.begin(session, request, target, now_ms)
         state = ReplayState(
@@ -126,6 +126,7 @@ class ReplayRun:
             to_ms=source.stretch.to_ms,
             spans=span_states(source.stretch),
             changelog_ends=source.changelog_ends,
+            known_ids=len(source.origins),
         )
         # From here on the range is the same, however often it is begun anew.
         await journal.commit(journal.outbox(), [state_record(state)])
@@ -139,14 +140,21 @@ class ReplayRun:
         writing = _Writing(self, journal, target, source.replayer)
         async with aclosing(replay_source.read(session, source.stretch)) as batches:
             async for partition, records, next_offset in batches:
-                if not records:
+                if not records:  # nothing of the range; that is progress, too
                     writing.note(partition, next_offset)
+                    if writing.is_due(TRANSACTION_EVENTS):
+                        await writing.write()
+                    self._refuse_to_go_on()
                 begin = 0
                 while begin < len(records):
                     room = min(TRANSACTION_EVENTS, pace.room, self._room())
                     begin += writing.decide(partition, records[begin : begin + DECIDE_CHUNK], room)
                     is_rest = begin < len(records)
-                    writing.note(partition, records[begin].offset if is_rest else next_offset)
+                    writing.note(
+                        partition,
+                        records[begin].offset if is_rest else next_offset,
+                        records[begin - 1] if begin else None,
+                    )
                     if writing.is_due(room):
                         await writing.write()
                         await pace.hold(self.committed.counts.events, self._stop)
@@ -202,6 +210,8 @@ class _Writing:
         self._decision = ReplayDecision()
         self._next_offsets: dict[TopicPartition, int] = {}
         self._began = time.monotonic()
+        self._lasts: dict[TopicPartition, SourceRecord] = {}
+        self._passed = 0
         self._bytes = 0
         self._measured = 0
 
@@ -209,9 +219,14 @@ class _Writing:
         """Decide about records until the transaction holds `room` events; return how many."""
         return self._replayer.decide(partition, records, self._decision, room)
 
-    def note(self, partition: TopicPartition, next_offset: int) -> None:
-        """Note how far a partition is decided."""
+    def note(
+        self, partition: TopicPartition, next_offset: int, last: SourceRecord | None = None
+    ) -> None:
+        """Note how far a partition is decided, and the last record of it that was."""
+        self._passed += next_offset - self._next_offsets.get(partition, next_offset)
         self._next_offsets[partition] = next_offset
+        if last is not None:
+            self._lasts[partition] = last
 
     def is_due(self, room: int) -> bool:
         """Tell whether the transaction is full."""
@@ -221,7 +236,7 @@ class _Writing:
         return (
             len(events) >= room
             or self._bytes >= TRANSACTION_BYTES
-            or self._decision.counts.records >= TRANSACTION_RECORDS
+            or self._passed >= TRANSACTION_OFFSETS
         )
 
     async def write(self) -> None:
@@ -239,7 +254,9 @@ class _Writing:
         moved = msgspec.structs.replace(
             state,
             updated_at_ms=wall_clock_ms(),
-            spans=state.moved(self._next_offsets),
+            spans=state.moved(
+                self._next_offsets, {p: Witness.of(last) for p, last in self._lasts.items()}
+            ),
             counts=counts,
             transactions=state.transactions + 1,
             busy_seconds=state.busy_seconds + now - self._began,
@@ -250,8 +267,8 @@ class _Writing:
         await self._journal.commit(outbox, entries)
         self._replayer.settle(decision.settled)
         self._run.accept(moved)
-        self._decision, self._next_offsets = ReplayDecision(), {}
-        self._began, self._bytes, self._measured = now, 0, 0
+        self._decision, self._next_offsets, self._lasts = ReplayDecision(), {}, {}
+        self._began, self._passed, self._bytes, self._measured = now, 0, 0, 0
 
 
 def _require_same(state: ReplayState, request: ReplayRequest) -> None:

@@ -10,6 +10,7 @@ from consumer.config import Settings
 from consumer.engine.clock import wall_clock_ms
 from consumer.engine.journal import read_journal
 from consumer.engine.scan import ScannedBatch
+from consumer.errors import Interrupted
 from consumer.pipeline.digest_table import DigestTable
 from consumer.pipeline.replay import ReplayCounts, ReplayDecision
 from consumer.tools import replay_source
@@ -53,6 +54,8 @@ class Plan(msgspec.Struct, kw_only=True):
     makes_target: bool
     partitions: list[PartitionPlan]
     counts: ReplayCounts
+    published: int
+    """How many events of those counted are published: all, or as many as --max-events allows."""
     distinct_ids: int
     gone: int
     """Published events of the range whose record is not there any more: they are not replayed."""
@@ -92,9 +95,10 @@ class Planner:
                 makes_target=target.topic not in found,
                 partitions=partitions,
                 counts=counts,
+                published=self._published(counts),
                 distinct_ids=distinct_ids,
                 gone=replay_source.count_origins(source) - counts.origins,
-                estimated_seconds=self._estimate(counts.events, time.monotonic() - began),
+                estimated_seconds=self._estimate(counts, time.monotonic() - began),
             )
 
     async def _count(self, session: Session, source: Source) -> tuple[list[PartitionPlan], int]:
@@ -110,13 +114,16 @@ class Planner:
                 replayer.decide(batch.partition, batch.records, decision, UNLIMITED)
                 replayer.settle(decision.settled)
                 plans[batch.partition].add(batch, decision.counts)
-                if self._stop:
-                    raise KeyboardInterrupt
+                if self._stop.signal is not None:
+                    raise Interrupted("the plan is not finished", self._stop.signal)
         return list(plans.values()), len(met)
 
-    def _estimate(self, events: int, seconds: float) -> float:
-        limit, rate = self._request.max_events, self._request.rate
-        written = events if limit is None else min(events, limit)
+    def _published(self, counts: ReplayCounts) -> int:
+        limit = self._request.max_events
+        return counts.events if limit is None else min(counts.events, limit)
+
+    def _estimate(self, counts: ReplayCounts, seconds: float) -> float:
+        written, rate = self._published(counts), self._request.rate
         seconds += written * WRITE_SECONDS_PER_EVENT
         return round(seconds if rate is None else max(seconds, written / rate), 1)
 

@@ -11,7 +11,7 @@ from consumer.config.parsing import TOPIC_NAME
 from consumer.errors import ConfigError
 from consumer.tools.history_range import HistoryRange, parse_range
 
-NAME: Final = re.compile(r"[a-zA-Z0-9._-]{1,100}")
+NAME: Final = re.compile(r"[a-zA-Z0-9._][a-zA-Z0-9._-]{0,99}")
 _NAME_BYTES: Final = 4
 
 Arguments = dict[str, str | int | list[str] | None]
@@ -49,7 +49,7 @@ class ReplayRequest(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_relative(self) -> bool:
         """Whether the same words mean another range at another time."""
-        return any(text.startswith("-") for text in (*self.starts, *self.ends))
+        return not self.ends or any(t.startswith("-") for t in (*self.starts, *self.ends))
 
     def range(self, now_ms: int) -> HistoryRange:
         """Return the range that the words mean at this time."""
@@ -88,9 +88,15 @@ def check_request(settings: Settings, request: ReplayRequest, *, to_live: bool) 
     if target in others:
         raise ConfigError(f"--target: {target} is {others[target]}; choose another one")
     named = msgspec.structs.replace(request, target=target)
+    try:
+        msgspec.json.encode(named.arguments)
+    except UnicodeEncodeError:
+        raise ConfigError("--job, --id and --model must be UTF-8") from None
     name = request.name or _name_of(named.arguments)
     if not NAME.fullmatch(name):
-        raise ConfigError(f"--name: {name!r} must be 1 to 100 letters, digits, '.', '_' or '-'")
+        raise ConfigError(
+            f"--name: {name!r} must be 1 to 100 letters, digits, '.', '_' or '-', the first no '-'"
+        )
     return msgspec.structs.replace(named, name=name, is_named=bool(request.name))
 
 

@@ -9,12 +9,14 @@ from consumer.engine.context import ShardContext
 from consumer.engine.kafka import TopicPartition
 from consumer.engine.meta import verify_meta
 from consumer.engine.origins import PublishedOrigins, load_origins
+from consumer.engine.progress import Continuity, judge_witness
 from consumer.engine.scan import ScannedBatch, Span, scan, settled_spans, stable_spans
 from consumer.engine.topics import EVENT_CONFIGS, ensure_topic
 from consumer.errors import ClusterError
 from consumer.pipeline.records import ShardSettings
 from consumer.pipeline.replay import Replayer, Selection
 from consumer.tools.replay_request import ReplayRequest, default_target
+from consumer.tools.replay_state import ReplayState
 from consumer.tools.session import Session
 from consumer.tools.stretch import Stretch, resolve
 
@@ -91,14 +93,41 @@ async def begin(session: Session, request: ReplayRequest, target: Target, now_ms
     return source
 
 
+async def refuse_recreated(session: Session, state: ReplayState) -> None:
+    """Refuse to go on where the inputs are not those any more that the replay has begun with.
+
+    Raises:
+        ClusterError: a topic was deleted and made anew.
+    """
+    there = await stable_spans(session.reader, state.rest.spans)
+    recreated = {p for p, span in state.rest.spans.items() if there[p].end < span.end}
+    places = {
+        p: Span(witness.offset, witness.offset + 1)
+        for p, witness in state.witnesses.items()
+        if there[p].start <= witness.offset < there[p].end
+    }
+    async for partition, records, _ in scan(session.reader, places):
+        witness = state.witnesses[partition]
+        if records and judge_witness(witness, records[0]) is Continuity.RECREATED:
+            recreated.add(partition)
+    if recreated:
+        names = ", ".join(sorted({partition.topic for partition in recreated}))
+        raise ClusterError(
+            f"{names} was deleted and made anew since replay {state.name} began; what was left of "
+            "it is gone. Give a replay of the new one another --name"
+        )
+
+
 async def resume(
-    session: Session, request: ReplayRequest, target: Target, rest: Stretch, ends: list[int]
+    session: Session, request: ReplayRequest, target: Target, state: ReplayState
 ) -> Source:
     """Return the source of a replay that goes on, with what it knew when it began.
 
     Raises:
-        ClusterError: retention has meanwhile deleted what was left to read.
+        ClusterError: retention has meanwhile deleted what was left to read, or compaction what
+            the changelogs said when the replay began.
     """
+    rest, ends = state.rest, state.changelog_ends
     there = await stable_spans(session.reader, rest.spans)
     cut = [
         f"{p.topic}/{p.partition}: offsets {span.start} to {there[p].start - 1} are deleted"
@@ -115,7 +144,15 @@ async def resume(
     starts = await session.reader.beginning_offsets(session.changelogs())
     changelogs = {p: Span(starts[p], ends[p.partition]) for p in session.changelogs()}
     stretch = Stretch(spans, rest.from_ms, rest.to_ms)
-    return await _load(session, request, target, stretch, changelogs)
+    source = await _load(session, request, target, stretch, changelogs)
+    if len(source.origins) < state.known_ids:
+        raise ClusterError(
+            f"{state.known_ids - len(source.origins)} ids have left their window since replay "
+            f"{state.name} began, and the changelog does not tell any more which of their records "
+            "were published: what is left cannot be told from what live refused. Begin anew under "
+            "another --name"
+        )
+    return source
 
 
 async def read(session: Session, stretch: Stretch) -> AsyncGenerator[ScannedBatch, None]:
@@ -132,9 +169,9 @@ def count_origins(source: Source) -> int:
         span = stretch.spans.get(TopicPartition(origin.topic, origin.partition))
         if span is None or not stretch.holds(origin.timestamp_ms):
             continue
-        # What a time means and lies before the stretch is deleted; offsets mean themselves.
+        # What lies before the stretch and is meant is deleted; offsets mean themselves.
         count += origin.offset < span.end and (
-            origin.offset >= span.start or stretch.from_ms is not None
+            origin.offset >= span.start or not stretch.begins_at_offsets
         )
     return count
 

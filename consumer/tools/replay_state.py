@@ -1,12 +1,13 @@
 """What the journal keeps of a replay: enough to go on with exactly what is left."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
 
 from consumer.engine.journal import FORMAT_VERSION, REPLAY, SETTLED, Entries
 from consumer.engine.kafka import TopicPartition
+from consumer.engine.progress import Witness
 from consumer.engine.scan import Span
 from consumer.errors import StateCorrupted
 from consumer.pipeline.digest_table import KEY_BYTES
@@ -25,6 +26,8 @@ class SpanState(msgspec.Struct, frozen=True):
     start: int
     end: int
     next_offset: int
+    witness: Witness | None = None
+    """The last record that was read: a resumed replay makes sure that it is still there."""
 
 
 class ReplayState(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +46,8 @@ class ReplayState(msgspec.Struct, frozen=True, kw_only=True):
     spans: list[SpanState]
     changelog_ends: list[int]
     """By shard: which record of an id was published is read up to here, also when resumed."""
+    known_ids: int
+    """How many ids the changelogs had until there."""
     counts: ReplayCounts = msgspec.field(default_factory=ReplayCounts)
     transactions: int = 0
     busy_seconds: float = 0.0
@@ -65,6 +70,15 @@ class ReplayState(msgspec.Struct, frozen=True, kw_only=True):
         return 100 if done else 100 * self.passed // self.offsets
 
     @property
+    def witnesses(self) -> dict[TopicPartition, Witness]:
+        """The last record that was read of each partition."""
+        return {
+            TopicPartition(span.topic, span.partition): span.witness
+            for span in self.spans
+            if span.witness is not None
+        }
+
+    @property
     def rest(self) -> Stretch:
         """What is left to be read."""
         spans = {
@@ -73,17 +87,19 @@ class ReplayState(msgspec.Struct, frozen=True, kw_only=True):
         }
         return Stretch(spans, self.from_ms, self.to_ms)
 
-    def moved(self, next_offsets: Mapping[TopicPartition, int]) -> list[SpanState]:
+    def moved(
+        self,
+        next_offsets: Mapping[TopicPartition, int],
+        witnesses: Mapping[TopicPartition, Witness],
+    ) -> list[SpanState]:
         """Return the spans with these partitions handled so far."""
-        return [
-            msgspec.structs.replace(
-                span,
-                next_offset=next_offsets.get(
-                    TopicPartition(span.topic, span.partition), span.next_offset
-                ),
-            )
-            for span in self.spans
-        ]
+        moved = []
+        for span in self.spans:
+            partition = TopicPartition(span.topic, span.partition)
+            next_offset = next_offsets.get(partition, span.next_offset)
+            witness = witnesses.get(partition, span.witness)
+            moved.append(msgspec.structs.replace(span, next_offset=next_offset, witness=witness))
+        return moved
 
 
 def span_states(stretch: Stretch) -> list[SpanState]:
@@ -125,14 +141,12 @@ def read_states(entries: Entries) -> list[ReplayState]:
     return sorted(found, key=lambda state: state.started_at_ms, reverse=True)
 
 
-def read_settled(entries: Entries, name: str) -> dict[bytes, None]:
-    """Return the digests of the ids that a replay has settled."""
-    digests: dict[bytes, None] = {}
+def read_settled(entries: Entries, name: str) -> Iterator[bytes]:
+    """Yield the digests of the ids that a replay has settled."""
     for key, value in entries.items():
         if key.startswith(_settled_prefix(name)):
             for place in range(0, len(value), KEY_BYTES):
-                digests[value[place : place + KEY_BYTES]] = None
-    return digests
+                yield value[place : place + KEY_BYTES]
 
 
 def forget_settled(state: ReplayState) -> Iterable[tuple[bytes, None]]:

@@ -1,7 +1,7 @@
 """A range of history as offsets: resolved once, when a tool begins, and refused where it is cut."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -22,6 +22,8 @@ class Stretch(msgspec.Struct, frozen=True):
     spans: dict[TopicPartition, Span]
     from_ms: int | None = None
     to_ms: int | None = None
+    begins_at_offsets: bool = False
+    """Whether a person named the first offsets; else the first is what a time means, or all."""
 
     def within(self, records: Sequence[SourceRecord]) -> Sequence[SourceRecord]:
         """Return the records that the range means; producers may have stamped others between."""
@@ -75,6 +77,13 @@ async def resolve(
         for p, offset in starts.items()
         if offset < there[p].start
     ]
+    cut += [
+        f"{_name(p)}: everything before offset {offset} is deleted, offset {there[p].start} is the "
+        "first that is left"
+        for p, offset in ends.items()
+        if 0 < offset <= there[p].start and p not in starts
+    ]
+    begins_at_offsets = bool(starts)
     from_ms, to_ms = wanted.start.time_ms, wanted.end.time_ms
     if from_ms is not None:
         starts = await _first_from(reader, there, from_ms)
@@ -92,6 +101,7 @@ async def resolve(
         {p: Span(span.start, max(span.start, span.end)) for p, span in spans.items()},
         from_ms,
         to_ms,
+        begins_at_offsets,
     )
 
 
@@ -177,6 +187,9 @@ def _name(partition: TopicPartition) -> str:
 
 
 def rfc3339_ms(time_ms: int) -> str:
-    """Return a time of day in UTC, to the millisecond."""
-    moment = datetime.fromtimestamp(time_ms / 1000, UTC)
+    """Return a time of day in UTC, to the millisecond; a number that is none stays a number."""
+    try:
+        moment = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=time_ms)
+    except OverflowError:  # producers may write any number there
+        return f"{time_ms} ms"
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

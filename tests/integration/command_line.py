@@ -94,6 +94,27 @@ def run_at_once(*commands: Callable[[], Finished]) -> list[Finished]:
         return [future.result() for future in [pool.submit(command) for command in commands]]
 
 
+def run_unheard(*arguments: str, **settings: object) -> Finished:
+    """Run a command whose reader goes away after the first line."""
+    began = time.monotonic()
+    with subprocess.Popen(
+        [*PROGRAM, *arguments],
+        cwd=ROOT,
+        env=environment(settings),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        first = process.stdout.readline()
+        process.stdout.close()
+        said = process.stderr.read()
+        process.wait(DEADLINE_SECONDS)
+    seconds = time.monotonic() - began
+    return Finished(process.returncode, first.decode(), said.decode(), seconds)
+
+
 def run_in_terminal(*arguments: str, **settings: object) -> Finished:
     """Run a command on a terminal and return what a person sees, less colours and movements."""
     began = time.monotonic()

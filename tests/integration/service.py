@@ -12,7 +12,12 @@ from confluent_kafka import KafkaException
 from consumer.config import PREFIX, Settings
 from consumer.engine.kafka import ClusterAdmin, Connection
 from consumer.engine.topics import create_topics as make_topics
-from tests.integration.command_line import Finished, run_command, run_in_terminal
+from tests.integration.command_line import (
+    Finished,
+    run_command,
+    run_in_terminal,
+    run_unheard,
+)
 from tests.integration.process import LOG_SECONDS, ROOT, Service
 from tests.waiting import wait_until
 
@@ -110,6 +115,10 @@ class Deployment:
         """Run another command with the settings of the group, to its end."""
         ours = {**self._settings, **settings}
         return run_command(*arguments, stdin=stdin, deadline_seconds=deadline_seconds, **ours)
+
+    def run_unheard(self, *arguments: str) -> Finished:
+        """Run another command whose reader goes away after the first line, as `head -1` does."""
+        return run_unheard(*arguments, **self._settings)
 
     def run_in_terminal(self, *arguments: str) -> Finished:
         """Run another command with the settings of the group, on a terminal."""

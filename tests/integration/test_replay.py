@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from consumer.engine.changelog import id_key
 from consumer.engine.clock import wall_clock_ms
 from consumer.engine.lifecycle import Step
+from consumer.pipeline.dedup import id_digest
 from tests.integration.cluster import Names
 from tests.integration.crashing_tool import tool_crashing_at
 from tests.integration.events import (
@@ -122,23 +124,25 @@ def test_filters_take_only_what_is_asked_for(history: Deployment) -> None:
     assert _events(history, "--id", one) == 1
     assert _events(history, "--id", one, "--job", "ftjob-1") == 0
     assert _events(history, "--model", "ft:gpt-4o-mini*:ckpt-step-2") == IDS // JOBS
+    assert history.run("replay", "--max-events", "7").json["plan"]["published"] == 7
     few = _execute(history, "few", "--max-events", "7")
     assert few["counts"]["events"] == 7
     assert len(_replayed(history, "few")) == 7
 
 
 def test_a_finished_replay_is_not_repeated(history: Deployment) -> None:
-    """The same again does nothing, and of a relative range it asks for another name."""
-    options = ("replay", "--job", "ftjob-2", "--execute")
+    """The same again does nothing; where it would mean another range it asks for a name."""
+    options = ("replay", "--job", "ftjob-2", "--to", "2030-01-01T00:00:00Z", "--execute")
     name = history.run(*options).json_lines[-1]["replay"]["name"]
     again = history.run(*options).json_lines[-1]
     assert again["already"]
     assert len(_replayed(history, name)) == IDS // JOBS
-    relative = ("replay", "--job", "ftjob-3", "--from", "-48h", "--execute")
-    assert history.run(*relative).exit_code == 0
-    refused = history.run(*relative)
-    assert refused.exit_code == 1
-    assert "give this one a --name" in refused.complaint
+    for relative in (("--from", "-48h", "--to", "2030-01-01T00:00:00Z"), ()):
+        again_later = ("replay", "--job", "ftjob-3", *relative, "--execute")
+        assert history.run(*again_later).exit_code == 0
+        refused = history.run(*again_later)
+        assert refused.exit_code == 1
+        assert "give this one a --name" in refused.complaint
 
 
 def test_a_name_belongs_to_one_replay(history: Deployment) -> None:
@@ -229,6 +233,87 @@ def test_nonsense_is_refused_with_its_mend(
     assert complaint in refused.stderr
 
 
+def test_a_time_beyond_all_time(history: Deployment) -> None:
+    """The latest time that can be said does no harm to the list of replays."""
+    _execute(history, "far", "--to", "999999999999999", "--max-events", "1")
+    assert history.run("replay", "show", "far").json["to"] == "9999-12-31T23:59:59.999Z"
+
+
+def test_an_output_that_nobody_reads_is_no_success(history: Deployment) -> None:
+    """The command ends with 1 and says so where its reader goes away; it can go on later."""
+    begun = history.run_unheard("replay", "--name", "unheard", "--rate", "50", "--execute")
+    assert begun.exit_code == 1
+    assert "the same command goes on" in begun.stderr
+    assert _execute(history, "unheard")["counts"]["events"] == IDS
+    assert history.run_unheard("replay", "list").exit_code == 0
+
+
+def test_events_that_the_target_does_not_take_are_no_success(history: Deployment) -> None:
+    """They are counted in the plan, and at the end the command says what to do and exits with 1."""
+    target = f"{history.ready_topic}.small"
+    history.cluster.create_topics({target: 1}, {"max.message.bytes": "500"})
+    plan = history.run("replay", "--target", target).json["plan"]
+    assert plan["counts"]["too_large_for_target"] == IDS
+    refused = history.run("replay", "--target", target, "--name", "small", "--execute")
+    assert refused.exit_code == 1
+    assert "raise its max.message.bytes" in refused.complaint
+
+
+def test_ctrl_c_is_heard_in_a_stretch_without_events(cluster: Cluster, names: Names) -> None:
+    """A range by time reads on to the log's end; that is progress, is saved, and can be stopped."""
+    with Deployment(cluster, names, input_partitions=1, SHARDS=1) as deployment:
+        cluster.produce(deployment.input_topic, [NewRecord(checkpoint("first"))])
+        end_ms = wall_clock_ms() + 1
+        wait_until(lambda: wall_clock_ms() > end_ms, what="a later millisecond")
+        later = NewRecord(b"x" * 300)
+        cluster.produce(deployment.input_topic, [later] * 150_000)
+        command = ["replay", "--to", str(end_ms), "--name", "tail", "--execute"]
+        replay = deployment.start(command=["consumer", *command])
+        wait_until(lambda: _transactions(deployment, "tail") > 0, what="progress in the tail")
+        assert replay.interrupt() in {0, 128 + signal.SIGINT}  # it may have been quicker
+        assert _execute(deployment, "tail", "--to", str(end_ms))["counts"]["events"] == 1
+        assert _transactions(deployment, "tail") > 1
+
+
+def test_another_topic_under_the_old_name_is_not_its_rest(cluster: Cluster, names: Names) -> None:
+    """Made anew in the middle of a replay, shorter or longer: going on is refused."""
+    with Deployment(cluster, names, input_partitions=1, SHARDS=1) as deployment:
+        ids = numbered_ids(100)
+        cluster.produce(deployment.input_topic, [NewRecord(checkpoint(one)) for one in ids])
+        command = ("replay", "--name", "anew", "--rate", "40", "--execute")
+        replay = deployment.start(command=["consumer", *command])
+        replay.wait_for_log("progress")
+        replay.kill()
+        cluster.delete_topics(deployment.input_topic)
+        cluster.create_topics({deployment.input_topic: 1})
+        for more in (10, 200):
+            records = [NewRecord(checkpoint(f"new-{n}")) for n in range(more)]
+            cluster.produce(deployment.input_topic, records)
+            refused = deployment.run(*command)
+            assert refused.exit_code == 1
+            assert "was deleted and made anew" in refused.complaint
+
+
+def test_a_changelog_that_was_compacted_meanwhile_is_noticed(
+    tidying_cluster: Cluster, names: Names
+) -> None:
+    """What left its window in the middle of a replay cannot be told from what live refused."""
+    with Deployment(tidying_cluster, names, input_partitions=1, SHARDS=1) as deployment:
+        records = [NewRecord(checkpoint(one)) for one in numbered_ids(100)]
+        tidying_cluster.produce(deployment.input_topic, records)
+        service = deployment.start()
+        wait_until_handled(tidying_cluster, names)
+        assert service.terminate() == 0
+        command = ("replay", "--name", "aged", "--rate", "40", "--execute")
+        replay = deployment.start(command=["consumer", *command])
+        replay.wait_for_log("progress")
+        replay.kill()
+        _compact_away(deployment, numbered_ids(100)[-1])
+        refused = deployment.run(*command)
+        assert refused.exit_code == 1
+        assert "1 ids have left their window since replay aged began" in refused.complaint
+
+
 def test_what_live_has_not_decided_is_decided_alike(cluster: Cluster, names: Names) -> None:
     """Ids that are not in the changelog are counted apart, and live then publishes the same."""
     with Deployment(cluster, names, input_partitions=1, SHARDS=1) as deployment:
@@ -260,6 +345,9 @@ def test_a_range_that_is_cut_is_refused(cluster: Cluster, names: Names) -> None:
             assert "offset 4 is the first that is left" in refused.stderr
             plan = deployment.run("replay", "--from", start, "--accept-cut").json["plan"]
             assert plan["counts"]["events"] == 6
+        refused = deployment.run("replay", "--to", "0:3")
+        assert "everything before offset 3 is deleted" in refused.stderr
+        assert deployment.run("replay").json["plan"]["gone"] == 4
         assert deployment.run("replay", "--from", "-1h", "--accept-cut").json["plan"]["gone"] == 4
 
 
@@ -313,6 +401,24 @@ def _record(number: int, checkpoint_id: str, **fields: object) -> NewRecord:
         checkpoint_id, job=f"ftjob-{number % JOBS}", fine_tuned_model_checkpoint=model, **fields
     )
     return NewRecord(value, uuid.uuid4().bytes)
+
+
+def _compact_away(deployment: Deployment, checkpoint_id: str) -> None:
+    """Forget an id as a window does, and wait until its entry is cleaned from the changelog."""
+    cluster, changelog = deployment.cluster, deployment.changelog_topic
+    cluster.set_config(changelog, segment_ms="100", min_cleanable_dirty_ratio="0.001")
+    key = id_key(id_digest(checkpoint_id))
+
+    def is_gone() -> bool:
+        cluster.produce(changelog, [NewRecord(None, key)])
+        return not any(r.key == key and r.value is not None for r in cluster.read(changelog))
+
+    wait_until(is_gone, 60, what="the end of an entry")
+
+
+def _transactions(deployment: Deployment, name: str) -> int:
+    shown = deployment.run("replay", "show", name)
+    return 0 if shown.exit_code else int(shown.json["transactions"])
 
 
 def _events(deployment: Deployment, *options: str) -> int:

@@ -5,6 +5,7 @@ import pytest
 from consumer.pipeline.dedup import id_digest
 from consumer.pipeline.records import Reason, SourceRecord
 from consumer.pipeline.replay import ReplayCounts, ReplayDecision, Replayer, Selection
+from schemas.ready_event import Origin
 from tests.builders import TOPIC, Record, checkpoint, record, shard_settings
 
 MAX_BYTES = 1_048_588
@@ -16,10 +17,15 @@ class KnownOrigins:
     def __init__(self, **places: tuple[int, int]) -> None:
         self._places = {id_digest(one): place for one, place in places.items()}
 
-    def is_origin(self, digest: bytes, topic: str, partition: int, offset: int) -> bool | None:
+    def is_origin(self, digest: bytes, origin: Origin, content: bytes) -> bool | None:
         """Tell whether it stands there."""
+        assert content
         place = self._places.get(digest)
-        return None if place is None else topic == TOPIC and place == (partition, offset)
+        return (
+            None
+            if place is None
+            else (TOPIC, *place) == (origin.topic, origin.partition, origin.offset)
+        )
 
 
 def replay(
@@ -91,8 +97,12 @@ def test_it_stops_at_the_most_events() -> None:
     assert len(decision.events) == decision.counts.records == 2
 
 
-def test_what_the_target_does_not_take_is_poison() -> None:
-    """An event that fits the live topic may not fit another one: it is counted."""
-    decision = replay(of("a", 0), target_bytes=500, a=(0, 0))
-    assert decision.counts.poison == {Reason.TOO_LARGE: 1}
-    assert not decision.settled
+def test_what_the_target_does_not_take_is_no_poison() -> None:
+    """It is counted apart; what live has published needs only to fit the target of today."""
+    decision = replay(of("a", 0), of("b", 1), of("b", 2), target_bytes=500, a=(0, 0))
+    assert decision.counts.too_large_for_target == 2
+    assert decision.counts.duplicates == 1
+    assert not decision.counts.poison
+    assert not decision.events
+    larger_than_live_takes = replay(of("a", 0), max_bytes=500, a=(0, 0))
+    assert larger_than_live_takes.counts.events == 1
