@@ -1,7 +1,7 @@
 """Which record of the input each published id came from, as the changelogs say."""
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -42,10 +42,12 @@ class PublishedOrigins:
     def __iter__(self) -> Iterator[OriginPlace]:
         topics = list(self._topics)
         for digest in self._places:
-            topic, partition, offset, timestamp_ms, _ = _PLACE.unpack(
-                self._places.get(digest) or b""
-            )
-            yield OriginPlace(topics[topic], partition, offset, timestamp_ms)
+            yield _read_place(topics, self._places.get(digest) or b"")
+
+    def find(self, digest: bytes) -> OriginPlace | None:
+        """Return where an id's published record stood; None: it has no entry."""
+        place = self._places.get(digest)
+        return None if place is None else _read_place(list(self._topics), place)
 
     def is_origin(self, digest: bytes, origin: Origin, content: bytes) -> bool | None:
         """Tell whether this record of an id was published; None: the id has no entry.
@@ -90,6 +92,11 @@ class PublishedOrigins:
             topic, origin.partition, origin.offset, origin.timestamp_ms, entry.digest
         )
         self._places.put(digest, place)
+
+
+def _read_place(topics: Sequence[str], place: bytes) -> OriginPlace:
+    topic, partition, offset, timestamp_ms, _ = _PLACE.unpack(place)
+    return OriginPlace(topics[topic], partition, offset, timestamp_ms)
 
 
 async def load_origins(

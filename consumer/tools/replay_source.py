@@ -13,6 +13,7 @@ from consumer.engine.progress import Continuity, judge_witness
 from consumer.engine.scan import ScannedBatch, Span, scan, settled_spans, stable_spans
 from consumer.engine.topics import EVENT_CONFIGS, ensure_topic
 from consumer.errors import ClusterError
+from consumer.pipeline.dedup import id_digest
 from consumer.pipeline.records import ShardSettings
 from consumer.pipeline.replay import Replayer, Selection
 from consumer.tools.replay_request import ReplayRequest, default_target
@@ -90,6 +91,9 @@ async def begin(session: Session, request: ReplayRequest, target: Target, now_ms
     source = await _load(session, request, target, stretch, changelogs)
     if not request.accept_cut:
         _refuse_cut(source)
+    if request.id is not None:
+        narrowed = _only_its_record(source, id_digest(request.id))
+        return msgspec.structs.replace(source, stretch=narrowed)
     return source
 
 
@@ -174,6 +178,20 @@ def count_origins(source: Source) -> int:
             origin.offset >= span.start or not stretch.begins_at_offsets
         )
     return count
+
+
+def _only_its_record(source: Source, digest: bytes) -> Stretch:
+    """Return what must be read for one id: its published record, or all where that is not known."""
+    stretch, origin = source.stretch, source.origins.find(digest)
+    if origin is None:
+        return stretch
+    partition = TopicPartition(origin.topic, origin.partition)
+    spans = {}
+    if partition in stretch.spans:
+        start, end = stretch.spans[partition]
+        first = min(max(start, origin.offset), end)
+        spans[partition] = Span(first, min(end, max(first, origin.offset + 1)))
+    return msgspec.structs.replace(stretch, spans=spans)
 
 
 def _refuse_cut(source: Source) -> None:
