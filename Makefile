@@ -25,7 +25,7 @@ demo: venv java ## Run the whole service on a local Kafka and show that nothing 
 WORKERS ?= 2
 
 .PHONY: test
-test: venv archive ## Run all tests (ARGS="-k name" for some, WORKERS=0 for one by one, KAFKA_VERSION=3.9.1 for another broker)
+test: venv archive browser ## Run all tests (ARGS="-k name" for some, WORKERS=0 for one by one, KAFKA_VERSION=3.9.1 for another broker)
 	@$(BIN)/python -m pytest -o cache_dir='$(CACHE)/pytest' \
 		--numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
@@ -78,6 +78,14 @@ java: venv
 .PHONY: archive
 archive: java
 	@[ -n "$(KAFKA_BOOTSTRAP_SERVERS)" ] || $(BIN)/python dev/kafka.py archive
+
+.PHONY: browser
+browser:
+	@dev/ensure-browser
+
+.PHONY: screenshots
+screenshots: venv java browser ## Take the pictures of the status page again (docs/status-*.png)
+	@$(BIN)/python -m dev.status_screenshot
 
 PIP_TOOLS := pip-tools==7.6.2
 PIP_COMPILE := $(CACHE)/pip-tools/bin/pip-compile --quiet --upgrade --allow-unsafe --generate-hashes \

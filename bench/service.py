@@ -41,6 +41,7 @@ class BenchService:
             "CHECKPOINT_READY_OUTPUT_TOPIC": self.output,
             "CHECKPOINT_READY_DEAD_LETTER_TOPIC": self.dead_letters,
             "CHECKPOINT_READY_LOG_FORMAT": "json",
+            "CHECKPOINT_READY_HTTP_PORT": "0",
             **{f"CHECKPOINT_READY_{name}": value for name, value in settings.items()},
         }
         self._process: subprocess.Popen[bytes] | None = None

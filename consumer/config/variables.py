@@ -79,7 +79,7 @@ VARIABLES: Final = (
     Variable("DEDUP_WINDOW_SECONDS", "0", whole(0, 10**10), "how long an id is remembered, by stream time; 0: for ever"),
     Variable("AUTO_OFFSET_RESET", "earliest", choice("earliest", "latest"), "where the very first start of a group begins to read"),
     Variable("CREATE_TOPICS", "false", flag, "create missing topics at the start of `run`"),
-    Variable("HTTP_PORT", "8080", whole(0, MAX_PORT), "port of health and metrics; 0: off (read and checked, served from a later release on)"),
+    Variable("HTTP_PORT", "8080", whole(0, MAX_PORT), "port of health (`/livez`, `/readyz`, `/startupz`), `/metrics` and a status page (`/`), on all addresses and without a login; 0: off"),
     Variable("LOG_LEVEL", "info", choice("debug", "info", "warning", "error"), "least level that is logged"),
     Variable("LOG_FORMAT", "", choice("", "json", "console"), "json or console; empty: console on a terminal, else json"),
     Variable("SECURITY_PROTOCOL", "PLAINTEXT", choice(*SECURITY_PROTOCOLS), "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"),

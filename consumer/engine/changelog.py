@@ -60,6 +60,7 @@ class ShardState:
         self.progress: dict[TopicPartition, Progress] = {}
         self.meta: Meta | None = None
         self.records_loaded = 0
+        self.restore_ratio = 0.0
 
     def load(self, records: Sequence[SourceRecord]) -> None:
         """Take over changelog records, in the order of their offsets.

@@ -7,17 +7,21 @@ from collections.abc import Callable
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 
 from consumer.config import Settings
 from consumer.engine.clock import wall_clock_ms
+from consumer.engine.context import ShardContext
 from consumer.engine.group_offsets import GroupOffsets
 from consumer.engine.kafka import ClusterAdmin, Connection, GroupMember, TopicPartition
 from consumer.engine.lifecycle import Observer
 from consumer.engine.pacing import TransactionLimit
-from consumer.engine.roster import Roster
+from consumer.engine.roster import STARTED_STATES, Roster
 from consumer.engine.task import ShardTask
 from consumer.engine.topics import Topology, check_topics, create_topics
-from consumer.engine.watchdog import Sight, keep_watch
+from consumer.engine.unread_lag import UnreadLag
+from consumer.engine.view import EngineView, SourceView
+from consumer.engine.watchdog import Sight, Watchdog, keep_watch
 from consumer.errors import ClusterError, StateCorrupted, TaskFailed, TransientError
 
 # A task that gives no sign for this long hangs; then the group is no longer told that we live,
@@ -52,7 +56,9 @@ class Engine:
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
         self._admin = ClusterAdmin(self._connection, f"{settings.group_id}-admin")
-        self._member = GroupMember(self._connection, settings, self._changed.set)
+        self._member = GroupMember(
+            self._connection, settings, self._changed.set, observer.on_rebalance
+        )
         self._roster = Roster(
             self._make_task,
             fenced_pause_seconds=settings.heartbeat_interval_ms / 1000,
@@ -63,11 +69,27 @@ class Engine:
         self._topology: Topology | None = None
         self._offsets = GroupOffsets(self._member, self._positions, clock)
         self._limits: dict[int, TransactionLimit] = {}  # by shard
+        self._watchdog = Watchdog(settings.watchdog_seconds)
+        self._unread_lag = UnreadLag(
+            self._connection, self._admin, settings.group_id, self._unread_sources
+        )
 
     def stop(self) -> None:
         """Ask for an orderly end; ``run`` then returns within seconds."""
         self._stopping.set()
         self._changed.set()
+
+    @property
+    def view(self) -> EngineView:
+        """What can be seen of it now."""
+        return EngineView(
+            is_member=self._member.wanted is not None,
+            shards=tuple(
+                view if view.sources else replace(view, sources=self._unread_views(view.shard))
+                for view in self._roster.views(self._member.wanted or ())
+            ),
+            stall=self._watchdog.worst,
+        )
 
     async def run(self) -> None:
         """Run the shards that the group wants here.
@@ -122,6 +144,7 @@ class Engine:
                 self._discover_partitions,
                 self._trim_repartition,
                 self._watch,
+                self._unread_lag.keep_asking,
             )
         ]
         done, pending = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
@@ -169,7 +192,7 @@ class Engine:
         return stuck
 
     async def _watch(self) -> None:
-        await keep_watch(self._sights, self._settings.watchdog_seconds, self._clock)
+        await keep_watch(self._sights, self._watchdog, self._clock)
 
     def _sights(self) -> dict[str, Sight]:
         wanted = self._member.wanted
@@ -216,6 +239,26 @@ class Engine:
 
     def _positions(self) -> dict[TopicPartition, int]:
         return {k: v for task in self._roster.tasks for k, v in task.positions.items()}
+
+    def _sources(self, shard: int) -> list[TopicPartition]:
+        if self._topology is None:
+            return []
+        return ShardContext(shard, self._settings, self._topology, self._clock).sources()
+
+    def _unread_sources(self) -> list[TopicPartition]:
+        """Return the sources of shards that are wanted here and do not run."""
+        if not self._settings.http_port:  # nobody looks
+            return []
+        running = {task.shard for task in self._roster.tasks if task.state in STARTED_STATES}
+        return [
+            source
+            for shard in sorted((self._member.wanted or frozenset()) - running)
+            for source in self._sources(shard)
+        ]
+
+    def _unread_views(self, shard: int) -> tuple[SourceView, ...]:
+        lags = self._unread_lag.lags
+        return tuple(SourceView(*source, lags.get(source)) for source in self._sources(shard))
 
     def _make_task(self, shard: int) -> ShardTask:
         return ShardTask(

@@ -11,9 +11,12 @@ There is no way back: recovery is a new task, and its start is the only recovery
 """
 
 import enum
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import msgspec
+
+from consumer.pipeline.records import ReadyRecord
 
 
 class TaskState(enum.Enum):
@@ -71,6 +74,9 @@ class TransactionReport(msgspec.Struct, frozen=True):
     duration_ms: float
     events: list[dict[str, object]]
     suppressed_events: int
+    consumed_by_topic: dict[str, int]
+    ready: Sequence[ReadyRecord]
+    """All that it published; let go of it soon, it may be megabytes."""
 
 
 class Observer(Protocol):
@@ -81,3 +87,12 @@ class Observer(Protocol):
 
     def on_transaction(self, report: TransactionReport) -> None:
         """Note a committed transaction."""
+
+    def on_transaction_lost(self, shard: int, *, is_fenced: bool) -> None:
+        """Note a transaction of a running shard that ended in doubt, and the task with it."""
+
+    def on_fenced(self, shard: int) -> None:
+        """Note that another process took a shard over, whatever its task was at."""
+
+    def on_rebalance(self, seconds: float) -> None:
+        """Note that the group has decided what runs here, and how long it took."""

@@ -53,6 +53,7 @@ async def restore(
         now = clock()
         if reader.position(changelog) > position:
             position, last_progress = reader.position(changelog), now
+            memory.restore_ratio = min(1.0, (position - start) / (mark_offset + 1 - start))
         elif now - last_progress > LOUD_AFTER_SECONDS:
             last_progress = now
             log.warning(

@@ -7,9 +7,11 @@ from typing import Final
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from consumer.engine.lifecycle import TaskState
 from consumer.engine.task import ShardTask
+from consumer.engine.view import REFUSED, WAITING, ShardView
 from consumer.engine.watchdog import Sight
 from consumer.errors import Fenced, StateCorrupted, TaskFailed, TransientError
 
@@ -30,6 +32,7 @@ class Place(msgspec.Struct):
     not_before: float = 0.0
     is_cancelled: bool = False
     refused: str | None = None  # why this shard must not run
+    has_run: bool = False  # since it was given to this process
 
 
 class Roster:
@@ -86,6 +89,11 @@ class Roster:
                 loaded=task.loaded,
             )
         return sights
+
+    def views(self, wanted: Iterable[int]) -> tuple[ShardView, ...]:
+        """Return what can be seen of every shard that should run or has not ended yet."""
+        shards = sorted(frozenset(wanted) | self._places.keys())
+        return tuple(_view(shard, self._places.get(shard, Place())) for shard in shards)
 
     def reconcile(self, wanted: Iterable[int]) -> float | None:
         """Start and stop tasks; return the seconds until it should be called again, if any.
@@ -147,6 +155,7 @@ class Roster:
         place.task = place.running = None
         place.is_cancelled = False
         place.handled_records += task.handled_records
+        place.has_run = place.has_run or task.has_run
         if task.transactions:
             place.failures = 0
         error = None if ended.cancelled() else ended.exception()
@@ -168,3 +177,12 @@ class Roster:
             log.error("shard_refused", shard=shard, error=str(error))
         else:
             raise error
+
+
+def _view(shard: int, place: Place) -> ShardView:
+    if place.refused is not None:
+        return ShardView(shard, REFUSED, refusal=place.refused, has_run=place.has_run)
+    if place.task is None:
+        return ShardView(shard, WAITING, has_run=place.has_run)
+    has_run = place.has_run or place.task.has_run
+    return replace(place.task.view, has_run=has_run)

@@ -1,6 +1,7 @@
 """A running shard: gather records, decide, write one transaction, only then change memory."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
@@ -11,14 +12,15 @@ from consumer.engine.changelog import ShardState
 from consumer.engine.clock import wall_clock_ms
 from consumer.engine.context import ShardContext
 from consumer.engine.dead_letter_guard import DeadLetterGuard
-from consumer.engine.kafka import ShardReader, ShardWriter, TopicPartition
+from consumer.engine.kafka import Outbox, ShardReader, ShardWriter, TopicPartition
 from consumer.engine.lifecycle import Observer, Step
 from consumer.engine.pacing import Pacing, TransactionLimit
 from consumer.engine.progress import Progress
 from consumer.engine.sources import find_recreated
 from consumer.engine.transaction import apply_to_memory, fill_outbox, report
+from consumer.engine.view import SourceView
 from consumer.engine.watermark import Watermarks
-from consumer.errors import TaskFailed, TimedOut
+from consumer.errors import ClusterError, Fenced, TaskFailed, TimedOut
 from consumer.pipeline.process import Decision, process
 from consumer.pipeline.records import Counts, SourceBatch
 
@@ -68,6 +70,8 @@ class ShardLoop:
         self._is_comparing = False  # the reader stands elsewhere, and on some sources nowhere
         self._unsaved: dict[TopicPartition, Progress] = {}
         self._uncounted = Counts()
+        self._consumed_by_topic: Counter[str] = Counter()  # decided, and not reported yet
+        self._running_since_ms = wall_clock_ms()
         self._watermarks = Watermarks(
             context.topology.shards, context.settings.dedup_window_seconds, topics_seen_at_ms
         )
@@ -157,6 +161,25 @@ class ShardLoop:
             or any((self._reader.seen_at_ms(s) or 0) < unseen_ms for s in self._sources)
         )
 
+    @property
+    def source_views(self) -> tuple[SourceView, ...]:
+        """What is known of each source's lag, records in hand included."""
+        now_ms, in_hand = wall_clock_ms(), Counter[TopicPartition]()
+        for source, records in self._buffer:
+            in_hand[source] += len(records)
+        views = []
+        for source in self._sources:
+            lag = None if self._is_comparing else self._reader.lag(source)
+            seen_at_ms = self._reader.seen_at_ms(source) or self._running_since_ms
+            views.append(
+                SourceView(
+                    *source,
+                    lag=None if lag is None else lag + in_hand[source],
+                    unanswered_seconds=max(0, now_ms - seen_at_ms) / 1000,
+                )
+            )
+        return tuple(views)
+
     async def _gather(self) -> None:
         room = max(1, self._limit.records - self._buffer.records)
         timeout_ms = self._pacing.fetch_timeout_ms(self._clock(), caught_up=self._is_caught_up())
@@ -218,6 +241,7 @@ class ShardLoop:
                 chunk = records[begin : begin + DECIDE_CHUNK]
                 batch = SourceBatch(source.topic, source.partition, chunk, forwarded)
                 process(self._pipeline, self._memory.seen, batch, decision, ceiling_ms)
+                self._consumed_by_topic[source.topic] += len(chunk)
                 await asyncio.sleep(0)
             if not forwarded:
                 self._watermarks.note_read(source, gathered)
@@ -247,14 +271,10 @@ class ShardLoop:
         outbox = fill_outbox(self._context, decision, progress, announced_ms)  # 1.
         self._observer.on_step(shard, Step.DECIDED)
         try:
-            await self._writer.send(outbox)  # 2.
-        except TimedOut:
-            self._limit.note_timeout(self._buffer.records)
-            log.warning("transaction_too_slow", shard=shard, records_from_now=self._limit.records)
+            await self._send_and_commit(outbox)  # 2., 3.
+        except (TaskFailed, ClusterError) as error:
+            self._observer.on_transaction_lost(shard, is_fenced=isinstance(error, Fenced))
             raise
-        self._observer.on_step(shard, Step.SENT)
-        self._observer.on_step(shard, Step.COMMITTING)
-        await self._writer.commit()  # 3.
         self._observer.on_step(shard, Step.COMMITTED)
         apply_to_memory(self._memory, decision, progress)  # 4.
         self._unsaved = {}
@@ -263,7 +283,21 @@ class ShardLoop:
         self.handled_records += decision.counts.consumed
         now = self._clock()
         self._pacing.note_commit(now)
-        self._observer.on_transaction(report(shard, decision, progress, (now - began) * 1000))
+        by_topic, self._consumed_by_topic = self._consumed_by_topic, Counter()
+        duration_ms = (now - began) * 1000
+        self._observer.on_transaction(report(shard, decision, progress, duration_ms, by_topic))
+
+    async def _send_and_commit(self, outbox: Outbox) -> None:
+        shard = self._context.shard
+        try:
+            await self._writer.send(outbox)
+        except TimedOut:
+            self._limit.note_timeout(self._buffer.records)
+            log.warning("transaction_too_slow", shard=shard, records_from_now=self._limit.records)
+            raise
+        self._observer.on_step(shard, Step.SENT)
+        self._observer.on_step(shard, Step.COMMITTING)
+        await self._writer.commit()
 
     def _keep_unsaved(
         self, decision: Decision, progress: Mapping[TopicPartition, Progress]

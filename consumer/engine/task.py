@@ -26,7 +26,8 @@ from consumer.engine.restore import restore
 from consumer.engine.shard_loop import ShardLoop
 from consumer.engine.sources import locate_sources
 from consumer.engine.topics import Topology, check_topics
-from consumer.errors import ClusterError, TaskFailed
+from consumer.engine.view import ShardView
+from consumer.errors import ClusterError, Fenced, TaskFailed
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +49,7 @@ class ShardTask:
     ) -> None:
         self.shard = shard
         self.state = TaskState.CREATED
+        self.has_run = False
         self.last_sign_of_life = clock()
         self._settings = settings
         self._connection = connection
@@ -105,6 +107,7 @@ class ShardTask:
             self._enter(TaskState.VERIFYING)
             positions = await self._verify(context, reader, writer)  # 4.
             self._enter(TaskState.RUNNING)
+            self.has_run = True
             self._loop = loop = ShardLoop(  # 5.
                 context,
                 memory=self._memory,
@@ -126,6 +129,9 @@ class ShardTask:
                 await loop.turn()
             self._enter(TaskState.STOPPING)
             await loop.save_progress()
+        except Fenced:
+            self._observer.on_fenced(shard)
+            raise
         finally:
             self._enter(TaskState.CLOSED)
             self._let_go_of_memory()
@@ -171,6 +177,18 @@ class ShardTask:
     def loaded(self) -> int:
         """How many records its restore has read; 0 before and after."""
         return self._memory.records_loaded if self.state is TaskState.RESTORING else 0
+
+    @property
+    def view(self) -> ShardView:
+        """What can be seen of it."""
+        return ShardView(
+            shard=self.shard,
+            state=self.state.value,
+            entries=len(self._memory.seen),
+            restore_ratio=self._memory.restore_ratio,
+            has_run=self.has_run,
+            sources=self._loop.source_views if self._loop is not None else (),
+        )
 
     @property
     def trimmable_offset(self) -> int | None:

@@ -80,7 +80,11 @@ def apply_to_memory(memory: ShardState, decision: Decision, progress: Positions)
 
 
 def report(
-    shard: int, decision: Decision, progress: Positions, duration_ms: float
+    shard: int,
+    decision: Decision,
+    progress: Positions,
+    duration_ms: float,
+    consumed_by_topic: dict[str, int],
 ) -> TransactionReport:
     """Describe a committed transaction for logs and metrics."""
     counts = decision.counts
@@ -107,4 +111,6 @@ def report(
         duration_ms=duration_ms,
         events=events,
         suppressed_events=max(0, len(decision.ready) - MAX_EVENT_LINES),
+        consumed_by_topic=consumed_by_topic,
+        ready=decision.ready,
     )

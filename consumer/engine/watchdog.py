@@ -58,8 +58,17 @@ class Watchdog:
     """Adds up for each thing how long it has been behind without progress."""
 
     def __init__(self, limit_seconds: float) -> None:
-        self._limit_seconds = limit_seconds
+        self.limit_seconds = limit_seconds
         self._watched: dict[str, _Watched] = {}
+
+    @property
+    def worst(self) -> Stall | None:
+        """What has stood still for the longest time, by the last look; None: nothing has."""
+        worst = max(self._watched.items(), key=lambda it: it[1].stalled_seconds, default=None)
+        if worst is None or not worst[1].stalled_seconds:
+            return None
+        name, watched = worst
+        return Stall(name, round(watched.stalled_seconds, 1), watched.sight.state)
 
     def look(self, now: float, sights: Mapping[str, Sight]) -> Stall | None:
         """Take in what is seen now of all things; return the worst that is over the limit.
@@ -70,13 +79,10 @@ class Watchdog:
             name: self._take_in(now, self._watched.get(name), sight)
             for name, sight in sights.items()
         }
-        worst = max(self._watched.items(), key=lambda it: it[1].stalled_seconds, default=None)
-        if not self._limit_seconds or worst is None:
+        worst = self.worst
+        if not self.limit_seconds or worst is None:
             return None
-        name, watched = worst
-        if watched.stalled_seconds < self._limit_seconds:
-            return None
-        return Stall(name, round(watched.stalled_seconds, 1), watched.sight.state)
+        return worst if worst.seconds >= self.limit_seconds else None
 
     def _take_in(self, now: float, before: _Watched | None, sight: Sight) -> _Watched:
         if before is None:
@@ -96,14 +102,13 @@ class Watchdog:
 
 
 async def keep_watch(
-    look: Callable[[], Mapping[str, Sight]], limit_seconds: float, clock: Callable[[], float]
+    look: Callable[[], Mapping[str, Sight]], watchdog: Watchdog, clock: Callable[[], float]
 ) -> None:
     """Look once a second, until something has work and does not get on with it.
 
     Raises:
         NoProgress: only a new process may help; where each task waits is on standard error.
     """
-    watchdog = Watchdog(limit_seconds)
     while True:
         stall = watchdog.look(clock(), look())
         if stall is not None:
@@ -114,6 +119,6 @@ async def keep_watch(
         task.print_stack(limit=STACK_FRAMES, file=sys.stderr)
     raise NoProgress(
         f"{stall.name} has work and made no progress for {stall.seconds:g} s ({stall.state}; "
-        f"{PREFIX}WATCHDOG_SECONDS is {limit_seconds:g}): the process ends, so that a new one can "
-        "try; above stands where each task waits"
+        f"{PREFIX}WATCHDOG_SECONDS is {watchdog.limit_seconds:g}): the process ends, so that a new "
+        "one can try; above stands where each task waits"
     )

@@ -12,6 +12,7 @@ from consumer.config import Settings, unknown_variables
 from consumer.engine.engine import Engine
 from consumer.engine.lifecycle import Observer
 from consumer.errors import ConfigError
+from consumer.service.front import Front
 from consumer.service.logs import LogObserver, configure_logs
 from consumer.service.loop_guard import LoopGuard
 
@@ -35,18 +36,23 @@ def run_service(
     """
     if not __debug__:
         raise ConfigError("do not run with python -O: the client library relies on its assertions")
-    configure_logs(settings)
+    front = Front(settings)
+    configure_logs(settings, front.count_suppressed_line)
     for line in unknown_variables(environment):
         log.warning("unknown_variable", message=line)
     gc.set_threshold(*GC_THRESHOLDS)
     with LoopGuard(settings.watchdog_seconds) as guard:
-        asyncio.run(
-            _run(settings, observer or LogObserver(), guard, accept_empty_state=accept_empty_state)
-        )
+        seen_by = front.beside(observer or LogObserver())
+        asyncio.run(_run(settings, seen_by, front, guard, accept_empty_state=accept_empty_state))
 
 
 async def _run(
-    settings: Settings, observer: Observer, guard: LoopGuard, *, accept_empty_state: bool
+    settings: Settings,
+    observer: Observer,
+    front: Front,
+    guard: LoopGuard,
+    *,
+    accept_empty_state: bool,
 ) -> None:
     engine = Engine(settings, observer, accept_empty_state=accept_empty_state)
     loop = asyncio.get_running_loop()
@@ -62,7 +68,8 @@ async def _run(
     )
     beating = asyncio.create_task(guard.keep_beating(), name="beating")
     try:
-        await engine.run()
+        async with front.open(lambda: engine.view):
+            await engine.run()
     finally:
         beating.cancel()
         guard.expect_end()

@@ -5,6 +5,7 @@ Event names are constant snake_case words with bound context. Never a payload, n
 
 import logging
 import sys
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -21,8 +22,11 @@ LIBRARY_INTERVAL_SECONDS: Final = 10.0
 log = structlog.get_logger("checkpoint_ready")
 
 
-def configure_logs(settings: Settings) -> None:
-    """Set up structlog for this process and take in the client library's own log lines."""
+def configure_logs(settings: Settings, on_suppressed: Callable[[], object] = lambda: None) -> None:
+    """Set up structlog for this process and take in the client library's own log lines.
+
+    `on_suppressed` is called for each of those that is left out.
+    """
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     wanted = settings.log_format or ("console" if sys.stdout.isatty() else "json")
     shared: list[Any] = [
@@ -49,7 +53,7 @@ def configure_logs(settings: Settings) -> None:
             cache_logger_on_first_use=True,
         )
     root = logging.getLogger()
-    root.handlers = [_LibraryHandler()]
+    root.handlers = [_LibraryHandler(on_suppressed)]
     root.setLevel(max(LIBRARY_LEVEL, level))
 
 
@@ -63,8 +67,9 @@ class _LibraryHandler(logging.Handler):
     A broker that is away makes every client of every shard complain several times a second.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_suppressed: Callable[[], object]) -> None:
         super().__init__()
+        self._on_suppressed = on_suppressed
         self._last: dict[tuple[str, str], float] = {}
         self._suppressed: dict[tuple[str, str], int] = {}
 
@@ -72,6 +77,7 @@ class _LibraryHandler(logging.Handler):
         kind = (record.name, str(record.msg))  # the text before its arguments: few of them exist
         if record.created - self._last.get(kind, 0.0) < LIBRARY_INTERVAL_SECONDS:
             self._suppressed[kind] = self._suppressed.get(kind, 0) + 1
+            self._on_suppressed()
             return
         self._last[kind] = record.created
         suppressed = self._suppressed.pop(kind, 0)
@@ -88,6 +94,15 @@ class LogObserver:
 
     def on_step(self, shard: int, step: Step) -> None:
         """Say nothing: a task's states are logged where they change."""
+
+    def on_transaction_lost(self, shard: int, *, is_fenced: bool) -> None:
+        """Say nothing: the end of its task is logged with its reason."""
+
+    def on_fenced(self, shard: int) -> None:
+        """Say nothing, for the same reason."""
+
+    def on_rebalance(self, seconds: float) -> None:
+        """Say nothing: what follows from it is logged."""
 
     def on_transaction(self, report: TransactionReport) -> None:
         """Log what a transaction made visible."""

@@ -40,12 +40,19 @@ class GroupMember(ConsumerRebalanceListener):
     """
 
     def __init__(
-        self, connection: Connection, settings: Settings, on_change: Callable[[], None]
+        self,
+        connection: Connection,
+        settings: Settings,
+        on_change: Callable[[], None],
+        on_rebalance: Callable[[float], None],
     ) -> None:
+        """`on_rebalance` is told how many seconds the group took, the first time since `join`."""
         self.wanted: frozenset[int] | None = None
         self.rebalances = 0
         self._topic = settings.repartition_topic
         self._on_change = on_change
+        self._on_rebalance = on_rebalance
+        self._undecided_since = time.monotonic()
         self._member_id = ""
         self._id_changes: deque[float] = deque(maxlen=MAX_IDS_LOST + 1)  # the first join is one
         self._instance = instance = settings.group_instance_id
@@ -71,6 +78,7 @@ class GroupMember(ConsumerRebalanceListener):
             TransientError, TaskFailed: the broker cannot be reached.
         """
         try:
+            self._undecided_since = time.monotonic()
             await bounded(self._consumer.start(), START_SECONDS, "joining the group")
             self._consumer.subscribe([self._topic], listener=self)
         except Exception as error:
@@ -102,6 +110,8 @@ class GroupMember(ConsumerRebalanceListener):
 
     def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:  # noqa: ARG002
         """Note a rebalance: shards stay as they are until the group has decided."""
+        if self.wanted is not None:
+            self._undecided_since = time.monotonic()
         self.wanted = None
 
     def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
@@ -117,6 +127,7 @@ class GroupMember(ConsumerRebalanceListener):
             self._id_changes.append(time.monotonic())
         self.wanted = frozenset(partition.partition for partition in assigned)
         self.rebalances += 1
+        self._on_rebalance(time.monotonic() - self._undecided_since)
         self._on_change()
 
     def _has_twin(self) -> bool:

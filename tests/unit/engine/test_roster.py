@@ -17,6 +17,7 @@ class PlainTask:
     """A task that runs until told otherwise; ``ends`` is how."""
 
     transactions = handled_records = 0
+    has_run = False
 
     def __init__(
         self, ends: BaseException | None = None, state: TaskState = TaskState.RUNNING

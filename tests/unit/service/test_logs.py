@@ -46,6 +46,8 @@ def report(*, events: int, suppressed: int, **dead_letters: int) -> TransactionR
         duration_ms=12.3456,
         events=[{"id": f"id-{number}", "job_id": "ftjob-1"} for number in range(events)],
         suppressed_events=suppressed,
+        consumed_by_topic={"in": 100},
+        ready=[],
     )
 
 

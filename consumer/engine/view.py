@@ -1,0 +1,48 @@
+"""What can be seen of an engine at one moment: for probes, metrics and the status page."""
+
+import msgspec
+
+from consumer.engine.watchdog import Stall
+
+WAITING, REFUSED = "waiting", "refused"
+"""The states of a shard without a task: between two tries, and one that must not run."""
+
+
+class SourceView(msgspec.Struct, frozen=True):
+    """One partition that a shard reads."""
+
+    topic: str
+    partition: int
+    lag: int | None
+    """Records that are not handled yet; markers of transactions are none. None: not known."""
+    unanswered_seconds: float = 0.0
+    """For how long the broker has not answered a fetch of it."""
+
+
+class ShardView(msgspec.Struct, frozen=True):
+    """One shard that the group wants here, or that has not ended yet."""
+
+    shard: int
+    state: str
+    entries: int = 0
+    restore_ratio: float = 0.0
+    has_run: bool = False
+    """Whether it has been restored here at least once since it was given to this process."""
+    refusal: str = ""
+    sources: tuple[SourceView, ...] = ()
+
+    @property
+    def lag(self) -> int | None:
+        """The lag of all its sources; None while that of one is not known."""
+        lags = [source.lag for source in self.sources if source.lag is not None]
+        return sum(lags) if lags and len(lags) == len(self.sources) else None
+
+
+class EngineView(msgspec.Struct, frozen=True):
+    """One process."""
+
+    is_member: bool
+    """The group has said what runs here, and is not about to say otherwise."""
+    shards: tuple[ShardView, ...] = ()
+    stall: Stall | None = None
+    """What has work and makes no progress for the longest time, if anything."""

@@ -1,0 +1,139 @@
+"""A small HTTP server for probes, a scraper and a browser: GET and HEAD of a few fixed paths.
+
+It serves strangers as well, so all is bounded: a request's size and time, and how many there are at
+once. A connection serves one request. A framework would be the larger part of the service for this.
+"""
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Final, NamedTuple
+
+import structlog
+
+from consumer.config import PREFIX
+from consumer.errors import ConfigError
+
+MAX_HEAD_BYTES: Final = 8 * 1024
+MAX_CONNECTIONS: Final = 64
+REQUEST_SECONDS: Final = 5.0
+CLOSE_SECONDS: Final = 1.0
+NO_IPV6: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
+log = structlog.get_logger(__name__)
+
+
+class Response(NamedTuple):
+    """What is answered to a request."""
+
+    status: HTTPStatus
+    body: bytes
+    content_type: str = "text/plain; charset=utf-8"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class HttpServer:
+    """Answers each path by calling its function; listens on all addresses of the machine."""
+
+    def __init__(self, port: int, routes: Mapping[str, Callable[[], Response]]) -> None:
+        self._port = port
+        self._routes = routes
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+
+    async def start(self) -> None:
+        """Begin to serve.
+
+        Raises:
+            ConfigError: the port cannot be had.
+        """
+        try:
+            listener = _listen(self._port)
+        except OSError as error:
+            raise ConfigError(
+                f"{PREFIX}HTTP_PORT: port {self._port} cannot be served ({error.strerror}): choose "
+                "another, one for each process of a machine, or 0 for none"
+            ) from error
+        self._server = await asyncio.start_server(self._serve, sock=listener, limit=MAX_HEAD_BYTES)
+
+    async def close(self) -> None:
+        """Stop serving; whoever is still being answered is cut off."""
+        if self._server is None:
+            return
+        self._server.close()
+        for writer in self._open:
+            writer.transport.abort()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._server.wait_closed(), CLOSE_SECONDS)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._open) >= MAX_CONNECTIONS:
+            writer.transport.abort()
+            return
+        self._open.add(writer)
+        # Whoever goes away or is slow has itself to blame.
+        with contextlib.suppress(TimeoutError, OSError, asyncio.IncompleteReadError):
+            async with asyncio.timeout(REQUEST_SECONDS):
+                writer.write(await self._answer(reader))
+                await writer.drain()
+                writer.close()
+                await writer.wait_closed()
+        self._open.discard(writer)
+        writer.transport.abort()
+
+    async def _answer(self, reader: asyncio.StreamReader) -> bytes:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.LimitOverrunError:
+            return _encode(_plain(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE))
+        method, _, rest = head.split(b"\r\n", 1)[0].partition(b" ")
+        target, _, version = rest.partition(b" ")
+        if not version.startswith(b"HTTP/1."):
+            return _encode(_plain(HTTPStatus.BAD_REQUEST))
+        response = self._respond(method, target.partition(b"?")[0].decode("latin-1"))
+        return _encode(response, with_body=method != b"HEAD")
+
+    def _respond(self, method: bytes, path: str) -> Response:
+        route = self._routes.get(path)
+        if route is None:
+            return _plain(HTTPStatus.NOT_FOUND)
+        if method not in {b"GET", b"HEAD"}:
+            return _plain(HTTPStatus.METHOD_NOT_ALLOWED)._replace(headers=(("Allow", "GET, HEAD"),))
+        try:
+            return route()
+        except Exception:
+            # A page that cannot be made must not end what it is about.
+            log.exception("http_failed", path=path)
+            return _plain(HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def _listen(port: int) -> socket.socket:
+    """Return a socket that listens for IPv6 and IPv4, or for the latter alone where it must."""
+    if socket.has_dualstack_ipv6():
+        try:
+            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+        except OSError as error:
+            if error.errno not in NO_IPV6:
+                raise
+    return socket.create_server(("", port))
+
+
+def _plain(status: HTTPStatus) -> Response:
+    return Response(status, f"{status.phrase}\n".encode())
+
+
+def _encode(response: Response, *, with_body: bool = True) -> bytes:
+    headers = (
+        ("Content-Type", response.content_type),
+        ("Content-Length", str(len(response.body))),
+        ("Cache-Control", "no-store"),
+        ("X-Content-Type-Options", "nosniff"),
+        ("Connection", "close"),
+        *response.headers,
+    )
+    lines = [f"HTTP/1.1 {response.status.value} {response.status.phrase}"]
+    lines += [f"{name}: {text}" for name, text in headers]
+    head = "\r\n".join([*lines, "", ""]).encode("latin-1")
+    return head + response.body if with_body else head

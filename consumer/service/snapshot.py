@@ -1,0 +1,41 @@
+"""What a scrape asks the engine for: lag, shards and their state, as they are at that moment."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from consumer.engine.lifecycle import TaskState
+from consumer.engine.view import REFUSED, WAITING, EngineView
+from consumer.service import metrics
+
+SHARD_STATES: Final = (*(state.value for state in TaskState), WAITING, REFUSED)
+
+
+class Snapshot(Collector):
+    """A collector of what is true now and is nowhere counted."""
+
+    def __init__(self, look: Callable[[], EngineView]) -> None:
+        self._look = look
+
+    def collect(self) -> Iterator[Metric]:
+        """Ask the engine."""
+        shards = self._look().shards
+        lag, entries = _family(metrics.LAG), _family(metrics.STATE_ENTRIES)
+        progress, by_state = _family(metrics.RESTORE_PROGRESS), _family(metrics.SHARDS)
+        for view in shards:
+            entries.add_metric([str(view.shard)], view.entries)
+            progress.add_metric([str(view.shard)], view.restore_ratio)
+            for source in view.sources:
+                if source.lag is not None:
+                    lag.add_metric([source.topic, str(source.partition)], source.lag)
+        counts = Counter(view.state for view in shards)
+        for state in SHARD_STATES:
+            by_state.add_metric([state], counts[state])
+        return iter((lag, entries, progress, by_state))
+
+
+def _family(metric: metrics.Metric) -> GaugeMetricFamily:
+    return GaugeMetricFamily(metric.full_name, metric.help, labels=metric.labels)

@@ -1,0 +1,52 @@
+"""Takes the pictures of the status page in the documentation: docs/status-light.png and -dark.png.
+
+`python -m dev.status_screenshot` runs a service on a local Kafka with sample events, some of them
+repeated and some of them poison.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+from dev.browser import DARK, LIGHT, take_picture
+from dev.kafka import LocalKafka
+from dev.sample_events import make_job
+from tests.integration.cluster import Cluster, Names
+from tests.integration.events import wait_until_handled
+from tests.integration.http_client import start_observed
+from tests.integration.new_record import NewRecord
+from tests.integration.service import Deployment
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+NAMES = Names("checkpoint-ready")
+JOBS = 400
+REPEATED = 300
+POISON = (b"{", b"[]", b'{"object": "fine_tuning.job"}') * 3
+WINDOW = (1040, 1010)
+
+
+def main() -> None:
+    """Write both pictures."""
+    rng = random.Random(7)
+    jobs = [make_job(rng) for _ in range(JOBS)]
+    values = [json.dumps(content).encode() for job in jobs for content in job.checkpoints]
+    values += [*values[:REPEATED], *POISON]
+    rng.shuffle(values)
+    with LocalKafka() as kafka:
+        cluster = Cluster(kafka.bootstrap_servers)
+        with Deployment(cluster, NAMES) as deployment:
+            seen = start_observed(deployment)
+            deployment.wait_until_running(3, seen.service)
+            records = [NewRecord(value, rng.randbytes(8)) for value in values]
+            cluster.produce(deployment.input_topic, records)
+            wait_until_handled(cluster, NAMES)
+            for scheme in (LIGHT, DARK):
+                path = DOCS / f"status-{scheme}.png"
+                take_picture(seen.url, path, scheme=scheme, window=WINDOW)
+                print(f"{path.name}: {path.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()

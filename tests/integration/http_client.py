@@ -1,0 +1,78 @@
+"""What a probe, a scraper or a browser gets from a process."""
+
+from __future__ import annotations
+
+import http.client
+from typing import TYPE_CHECKING, NamedTuple
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from dev.free_ports import free_ports
+
+if TYPE_CHECKING:
+    from tests.integration.service import Deployment, Service
+
+REQUEST_SECONDS = 10.0
+
+
+class Answer(NamedTuple):
+    """A response."""
+
+    status: int
+    text: str
+    headers: dict[str, str]
+
+
+class Observed(NamedTuple):
+    """A process and the port on which it shows itself."""
+
+    service: Service
+    port: int
+
+    @property
+    def url(self) -> str:
+        """The address for a browser or a scraper."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def get(self, path: str, method: str = "GET") -> Answer:
+        """Ask, and wait for the answer."""
+        return ask(self.port, path, method)
+
+    def status(self, path: str) -> int:
+        """Return the status alone; 0 while nothing answers there."""
+        try:
+            return self.get(path).status
+        except OSError:
+            return 0
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        """Return a metric's value by a scrape of this moment; None: there is no such sample."""
+        return self.scrape().get((name, frozenset(labels.items())))
+
+    def scrape(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+        """Return all of our samples, without the prefix."""
+        families = text_string_to_metric_families(self.get("/metrics").text)
+        return {
+            (sample.name.removeprefix("checkpoint_ready_"), frozenset(sample.labels.items())): (
+                sample.value
+            )
+            for family in families
+            for sample in family.samples
+        }
+
+
+def start_observed(deployment: Deployment, instance: str = "") -> Observed:
+    """Start a process that serves on a port of its own."""
+    port = free_ports(1)[0]
+    return Observed(deployment.start(instance, HTTP_PORT=port), port)
+
+
+def ask(port: int, path: str, method: str = "GET") -> Answer:
+    """Send a request to this machine and return the response."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=REQUEST_SECONDS)
+    try:
+        connection.request(method, path)
+        response = connection.getresponse()
+        return Answer(response.status, response.read().decode(), dict(response.getheaders()))
+    finally:
+        connection.close()

@@ -1,0 +1,73 @@
+"""What a probe is told of a process in each of its states."""
+
+import pytest
+
+from consumer.engine.view import EngineView, ShardView, SourceView
+from consumer.engine.watchdog import Stall
+from consumer.service.health import StartUp, is_alive, is_ready
+
+RUNNING = ShardView(0, "running", 5, 1.0, has_run=True, sources=(SourceView("in", 0, 0, 0.2),))
+RESTORING = ShardView(1, "restoring", 12, 0.34)
+REFUSED = ShardView(2, "refused", refusal="its changelog is lost")
+SILENT = ShardView(3, "running", has_run=True, sources=(SourceView("in", 3, 0, 12.4),))
+
+
+def view(*shards: ShardView, is_member: bool = True, stall: Stall | None = None) -> EngineView:
+    """Return what is seen of a process."""
+    return EngineView(is_member=is_member, shards=shards, stall=stall)
+
+
+@pytest.mark.parametrize(
+    ("seen", "is_ok", "said"),
+    [
+        (view(RUNNING), True, "running: 0"),
+        (view(), True, "no shard: a spare of the group"),
+        (view(is_member=False), False, "the group has not said what runs here"),
+        (view(RUNNING, is_member=False), False, "the group has not said what runs here"),
+        (view(RUNNING, RESTORING), False, "shard 1 is restoring: 34%, 12 ids"),
+        (view(RUNNING, REFUSED), False, "shard 2 must not run: its changelog is lost"),
+        (view(ShardView(4, "waiting", has_run=True)), False, "shard 4 is waiting"),
+        (view(RUNNING, SILENT), False, "shard 3: no broker has answered for in/3 for 12 s"),
+    ],
+)
+def test_ready_is_who_does_all_of_its_work(seen: EngineView, is_ok: bool, said: str) -> None:  # noqa: FBT001 - a parameter of the table
+    """In the group, with each shard running and answered; else it is said what is missing."""
+    answer = is_ready(seen)
+    assert (answer.is_ok, answer.lines) == (is_ok, (said,))
+
+
+def test_a_long_backlog_is_no_silent_broker() -> None:
+    """While what was fetched ahead is worked off nobody asks the broker for more."""
+    busy = ShardView(0, "running", sources=(SourceView("in", 0, 9_000, 60.0),))
+    assert is_ready(view(busy)).is_ok
+
+
+@pytest.mark.parametrize(
+    ("stalled_seconds", "watchdog_seconds", "is_ok"),
+    [(10.0, 300, True), (300.0, 300, False), (9_000.0, 0, True)],
+)
+def test_alive_is_who_gets_on(stalled_seconds: float, watchdog_seconds: int, is_ok: bool) -> None:  # noqa: FBT001 - a parameter of the table
+    """The limit is the watchdog's; without one a standstill is told and held against nobody."""
+    stall = Stall("shard 1", stalled_seconds, "fencing")
+    answer = is_alive(view(stall=stall), watchdog_seconds)
+    assert answer.is_ok is is_ok
+    assert answer.lines == (
+        f"shard 1 has work and made no progress for {stalled_seconds:g} s (fencing)",
+    )
+
+
+def test_a_start_is_over_once_and_for_all() -> None:
+    """Only the first assignment is a start; later restores, rebalances and refusals are none."""
+    start_up = StartUp()
+    assert not start_up.is_over(view(is_member=False)).is_ok
+    restoring = start_up.is_over(view(RUNNING, RESTORING, REFUSED))
+    assert (restoring.is_ok, restoring.lines) == (False, ("shard 1 is restoring: 34%, 12 ids",))
+    assert start_up.is_over(view(RUNNING, REFUSED)).is_ok
+    assert start_up.is_over(view(RESTORING)).is_ok
+    assert start_up.is_over(view(is_member=False)).is_ok
+
+
+def test_a_shard_that_fails_after_its_restore_does_not_hold_up_the_start() -> None:
+    """It was restored; whether it runs now is another question."""
+    assert StartUp().is_over(view(ShardView(0, "waiting", has_run=True))).is_ok
+    assert not StartUp().is_over(view(ShardView(0, "waiting"))).is_ok

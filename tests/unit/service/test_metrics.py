@@ -1,0 +1,61 @@
+"""Every metric is named once, documented, and served under its name."""
+
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from consumer.config import Settings
+from consumer.engine.view import EngineView, ShardView, SourceView
+from consumer.service.meter import Meter
+from consumer.service.metrics import METRICS
+from consumer.service.snapshot import Snapshot
+from dev.metrics_table import with_table
+
+OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
+VIEW = EngineView(
+    is_member=True,
+    shards=(
+        ShardView(0, "running", 7, 1.0, has_run=True, sources=(SourceView("in", 0, 5),)),
+        ShardView(1, "restoring", 2, 0.25),
+        ShardView(2, "running", has_run=True, sources=(SourceView("in", 2, None),)),
+    ),
+)
+
+
+def test_the_table_of_metrics_is_the_one_in_force() -> None:
+    """Whoever changes a metric runs `python -m dev.metrics_table docs/operations.md`."""
+    text = OPERATIONS.read_text()
+    assert with_table(text) == text
+
+
+def test_every_metric_is_served_with_its_type_and_labels_and_no_other() -> None:
+    """What is documented is what a scraper finds; only the process's own metrics come besides."""
+    registry = CollectorRegistry()
+    Meter(registry, Settings.load({}))
+    registry.register(Snapshot(lambda: VIEW))
+    families = {family.name: family for family in registry.collect()}
+    ours = {name for name in families if not name.startswith("process_")}
+    assert ours == {metric.full_name.removesuffix("_total") for metric in METRICS}
+    for metric in METRICS:
+        family = families[metric.full_name.removesuffix("_total")]
+        assert family.type == metric.kind
+        assert family.documentation == metric.help
+        found = {frozenset(sample.labels) - {"le"} for sample in family.samples}
+        assert found == {frozenset(metric.labels)}
+
+
+def test_a_scrape_tells_lag_shards_and_restores_as_they_are() -> None:
+    """A lag that is not known is left out, for 0 would be a lie; every state is always there."""
+    registry = CollectorRegistry()
+    registry.register(Snapshot(lambda: VIEW))
+
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"checkpoint_ready_{name}", labels)
+
+    assert value("lag_records", topic="in", partition="0") == 5
+    assert value("lag_records", topic="in", partition="2") is None
+    assert value("state_entries", shard="0") == 7
+    assert value("shards", state="running") == 2
+    assert value("shards", state="restoring") == 1
+    assert value("shards", state="refused") == 0
+    assert value("restore_progress_ratio", shard="1") == 0.25

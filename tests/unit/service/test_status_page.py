@@ -1,0 +1,83 @@
+"""The status page as a document; tests/integration/test_status_page.py shows it to a browser."""
+
+from html.parser import HTMLParser
+
+from consumer.engine.view import EngineView, ShardView, SourceView
+from consumer.service.health import is_ready
+from consumer.service.recent import Recent
+from consumer.service.status_page import MAX_CHARS, Status, render_status
+from tests.unit.service.test_recent import Clock, ready, report
+
+VOID = {"meta", "img", "br"}
+
+
+class Elements(HTMLParser):
+    """Which elements there are, and the texts."""
+
+    def __init__(self, document: str) -> None:
+        """Read a document to its end."""
+        super().__init__()
+        self.names: set[str] = set()
+        self.attributes: set[str] = set()
+        self.texts: list[str] = []
+        self.left_open: list[str] = []
+        self.feed(document)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note an element."""
+        self.names.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if tag not in VOID:
+            self.left_open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        """Note its end, which must come in order."""
+        assert self.left_open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        """Note a text."""
+        self.texts.append(data)
+
+
+def elements(*shards: ShardView, event_id: str = "id") -> Elements:
+    """Return the page of a process with these shards that has published an event."""
+    view = EngineView(is_member=True, shards=shards)
+    recent = Recent(Clock(), binary_mode=False)
+    recent.on_transaction(report(ready(event_id)))
+    return Elements(render_status(Status("gr<ou>p", "1.2.3", view, is_ready(view), recent)))
+
+
+def test_whatever_an_id_is_the_page_has_the_same_elements() -> None:
+    """Text stays text: markup, quotes, odd characters and lone surrogates alike."""
+    harmless = elements(event_id="harmless")
+    assert harmless.left_open == []
+    assert "script" not in harmless.names
+    assert not {"src", "href", "onerror"} & harmless.attributes  # nothing from elsewhere
+    for hostile in ("<script>x</script>", "\"'><img src=x onerror=y>", "</td><b>&lt;", "\ud800\0"):
+        page = elements(event_id=hostile)
+        assert page.names == harmless.names
+        assert page.attributes == harmless.attributes
+        assert page.left_open == []
+        assert hostile.encode("utf-8", "replace").decode() in page.texts
+
+
+def test_a_long_id_is_cut() -> None:
+    """An id of 32,768 characters does not make the page unreadable."""
+    page = elements(event_id="x" * 32_768)
+    assert f"{'x' * MAX_CHARS}…" in page.texts
+
+
+def test_each_shard_shows_its_state_and_why_it_does_not_run() -> None:
+    """A restore with its progress, a refusal with its reason, and an unknown lag as unknown."""
+    page = elements(
+        ShardView(0, "running", 1234, 1.0, has_run=True, sources=(SourceView("in", 0, 5678),)),
+        ShardView(1, "restoring", 10, 0.42, sources=(SourceView("in", 1, None),)),
+        ShardView(2, "refused", refusal="lost <state>"),
+    )
+    for text in ("running", "1,234", "5,678", "restoring 42%", "refused", "lost <state>"):
+        assert text in page.texts
+    assert page.texts.count("unknown") == 3  # of two shards, and so of all
+    assert "not ready" in page.texts
+    assert "1 of 3" in page.texts
+    assert "too_deep" in page.texts
