@@ -25,7 +25,7 @@ demo: venv java ## Run the whole service on a local Kafka and show that nothing 
 WORKERS ?= 2
 
 .PHONY: test
-test: venv archive browser ## Run all tests (ARGS="-k name" for some, WORKERS=0 for one by one, KAFKA_VERSION=3.9.1 for another broker)
+test: venv archive browser chart-tools ## Run all tests (ARGS="-k name" for some, WORKERS=0 for one by one, KAFKA_VERSION=3.9.1 for another broker)
 	@$(BIN)/python -m pytest -o cache_dir='$(CACHE)/pytest' \
 		--numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
@@ -86,6 +86,21 @@ browser:
 .PHONY: screenshots
 screenshots: venv java browser ## Take the pictures of the status page again (docs/status-*.png)
 	@$(BIN)/python -m dev.status_screenshot
+
+# Helm, promtool and the CRDs that the chart is checked against. Without them its tests are skipped,
+# which only CI does not let pass.
+.PHONY: chart-tools
+chart-tools: venv
+	@{ dev/ensure-java && dev/ensure-go && $(BIN)/python -m dev.chart_tools; } || [ "$(CI)" != true ]
+
+.PHONY: chart
+chart: chart-tools ## Test the Helm chart alone, without a broker
+	@$(BIN)/python -m pytest -o cache_dir='$(CACHE)/pytest' tests/chart $(ARGS)
+
+.PHONY: helm3
+helm3: venv ## Build Helm 3 once (minutes), so that the chart is tested with it too
+	@dev/ensure-go
+	@$(BIN)/python -m dev.chart_tools helm3
 
 PIP_TOOLS := pip-tools==7.6.2
 PIP_COMPILE := $(CACHE)/pip-tools/bin/pip-compile --quiet --upgrade --allow-unsafe --generate-hashes \

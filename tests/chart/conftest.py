@@ -1,0 +1,17 @@
+"""The tools that every test of the chart runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from dev.chart_fetching import ChartToolMissing
+from dev.chart_tools import fetch_all
+
+
+@pytest.fixture(scope="session", autouse=True)
+def chart_tools() -> None:
+    """Helm, promtool and the CRDs; `make test` has fetched them before."""
+    try:
+        fetch_all()
+    except ChartToolMissing as error:
+        pytest.skip(str(error))

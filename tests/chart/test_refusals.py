@@ -1,0 +1,199 @@
+"""What does not go together is refused, with a sentence that says what to change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.chart.rendering import Refused, render
+
+SASL = {"bootstrapServers": "kafka:9092", "securityProtocol": "SASL_SSL"}
+SCRAM = {"mechanism": "SCRAM-SHA-512"}
+TOPICS_BY_STRIMZI = {"topics": {"create": False}, "shards": 3}
+
+
+def _kafka(**values: Any) -> dict[str, Any]:  # noqa: ANN401 - values of a chart are any
+    return {"kafka": {"bootstrapServers": "kafka:9092", **values}}
+
+
+REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
+    "no broker": ({"kafka": {}}, "kafka.bootstrapServers is empty: set it to your brokers"),
+    "an input of our own": (
+        {"topics": {"inputs": ["a", "ready"], "output": "ready"}},
+        "topics.inputs names ready, which is topics.output: reading it would loop",
+    ),
+    "the changelog as input": (
+        {"groupId": "g", "topics": {"inputs": ["g.changelog"]}},
+        "topics.inputs names g.changelog, which is the changelog of groupId",
+    ),
+    "one topic for two things": (
+        {"topics": {"output": "same", "deadLetters": "same"}},
+        "topics.output, topics.deadLetters and the internal topics of groupId must differ",
+    ),
+    "inputs without the Job": (
+        {"topics": {"create": False, "inputPartitions": 6}},
+        "topics.inputPartitions is set, but the Job that would make the inputs is off",
+    ),
+    "more processes than shards": (
+        {"replicas": 7, "shards": 6},
+        "replicas is 7, but there are only 6 shards, and a process without one idles: lower",
+    ),
+    "two autoscalers": (
+        {"shards": 6, "keda": {"enabled": True}, "hpa": {"enabled": True}},
+        "keda.enabled and hpa.enabled would work against each other: keep one",
+    ),
+    "scaling without a bound": (
+        {"keda": {"enabled": True}},
+        "keda.enabled needs shards as the bound of replicas: set it to the partitions of",
+    ),
+    "scaling beyond the shards": (
+        {"shards": 6, "hpa": {"enabled": True, "maxReplicas": 8}},
+        "hpa.maxReplicas is 8, but there are only 6 shards: lower it",
+    ),
+    "least above most": (
+        {"shards": 6, "keda": {"enabled": True, "minReplicas": 4, "maxReplicas": 3}},
+        "keda.minReplicas is 4, above the 3 of keda.maxReplicas or shards: lower it",
+    ),
+    "a login without a mechanism": (
+        _kafka(securityProtocol="SASL_SSL", sasl={"existingSecret": "login"}),
+        "kafka.securityProtocol=SASL_SSL needs kafka.sasl.mechanism: SCRAM-SHA-512",
+    ),
+    "a login without a secret": (
+        {"kafka": {**SASL, "sasl": SCRAM}},
+        "needs a login: name a Secret in kafka.sasl.existingSecret, or set kafka.sasl.username",
+    ),
+    "a user without a password": (
+        {"kafka": {**SASL, "sasl": {**SCRAM, "username": "me"}}},
+        "needs a login: name a Secret in kafka.sasl.existingSecret, or set kafka.sasl.username",
+    ),
+    "two passwords": (
+        {"kafka": {**SASL, "sasl": {**SCRAM, "existingSecret": "login", "password": "x"}}},
+        "kafka.sasl.existingSecret and kafka.sasl.password are both set: keep one",
+    ),
+    "a login that is not used": (
+        _kafka(securityProtocol="SSL", sasl={"existingSecret": "login"}),
+        "kafka.sasl is set, but kafka.securityProtocol does not use it: set that to SASL_SSL",
+    ),
+    "certificates that are not used": (
+        _kafka(tls={"caSecret": "ca"}),
+        "kafka.tls is set, but kafka.securityProtocol does not use it: set that to SSL or SASL_SSL",
+    ),
+    "killed in the middle": (
+        {"terminationGracePeriodSeconds": 30},
+        "terminationGracePeriodSeconds is 30, but an orderly end may take 35 s: set it to 40",
+    ),
+    "no drain, by nobody away": (
+        {"podDisruptionBudget": {"maxUnavailable": 0}},
+        "podDisruptionBudget.maxUnavailable=0 blocks every drain of a node: set it to 1 or more",
+    ),
+    "no drain, by no share away": (
+        {"podDisruptionBudget": {"maxUnavailable": "0%"}},
+        "podDisruptionBudget.maxUnavailable=0 blocks every drain of a node: set it to 1 or more",
+    ),
+    "no drain, by all there": (
+        {"podDisruptionBudget": {"minAvailable": 2}},
+        "podDisruptionBudget.minAvailable=2 keeps all of 2 pods and blocks every drain of a node",
+    ),
+    "no drain, by a share that rounds up": (
+        {"replicas": 3, "podDisruptionBudget": {"minAvailable": "67%"}},
+        "podDisruptionBudget.minAvailable=67% keeps all of 3 pods and blocks every drain",
+    ),
+    "no drain, at the least of an autoscaler": (
+        {
+            "shards": 6,
+            "keda": {"enabled": True},
+            "podDisruptionBudget": {"minAvailable": 1},
+        },
+        "podDisruptionBudget.minAvailable=1 keeps all of 1 pods and blocks every drain of a node",
+    ),
+    "counted twice": (
+        {"monitoring": {"podMonitor": True, "serviceMonitor": True}},
+        "monitoring.podMonitor and monitoring.serviceMonitor would count everything twice",
+    ),
+    "our own setting as another's": (
+        {"extraEnv": {"CHECKPOINT_READY_LOG_LEVEL": "debug"}},
+        "extraEnv.CHECKPOINT_READY_LOG_LEVEL is a setting of ours: write it under config",
+    ),
+    "a login of replays that is not used": (
+        {"replay": {"enabled": True, "existingSecret": "login"}},
+        "replay.existingSecret is a login for kafka.securityProtocol SASL_SSL without strimzi",
+    ),
+    "Strimzi without a cluster": (
+        {**TOPICS_BY_STRIMZI, "strimzi": {"enabled": True}},
+        "strimzi.enabled needs strimzi.cluster, the name of the Kafka resource",
+    ),
+    "Strimzi without shards": (
+        {"topics": {"create": False}, "strimzi": {"enabled": True, "cluster": "k"}},
+        "strimzi.enabled needs shards, the partitions of the topics it makes",
+    ),
+    "Strimzi and the Job": (
+        {"shards": 3, "strimzi": {"enabled": True, "cluster": "k"}},
+        "strimzi.enabled makes the topics: set topics.create=false",
+    ),
+    "Strimzi and a login": (
+        {
+            **TOPICS_BY_STRIMZI,
+            "strimzi": {"enabled": True, "cluster": "k"},
+            "kafka": {**SASL, "sasl": {**SCRAM, "existingSecret": "login"}},
+        },
+        "strimzi.enabled makes the user and its Secret: leave kafka.sasl.username",
+    ),
+    "Strimzi and a mechanism that it has not": (
+        {
+            **TOPICS_BY_STRIMZI,
+            "strimzi": {"enabled": True, "cluster": "k"},
+            "kafka": {**SASL, "sasl": {"mechanism": "PLAIN"}},
+        },
+        "Strimzi knows no other login than SCRAM-SHA-512: set kafka.sasl.mechanism to it",
+    ),
+    "Strimzi and a certificate": (
+        {
+            **TOPICS_BY_STRIMZI,
+            "strimzi": {"enabled": True, "cluster": "k"},
+            **_kafka(securityProtocol="SSL", tls={"clientSecret": "client"}),
+        },
+        "strimzi.enabled makes the client's certificate: leave kafka.tls.clientSecret empty",
+    ),
+    "a value that there is not": ({"replica": 3}, "additional properties 'replica' not allowed"),
+    "a setting that there is not": (
+        {"config": {"COMMIT_INTERVAL": 5}},
+        "additional properties 'COMMIT_INTERVAL' not allowed",
+    ),
+    "a setting of a wrong type": ({"config": {"LOG_LEVEL": "loud"}}, "at '/config/LOG_LEVEL'"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_bad_combination_is_refused_with_its_mend(name: str) -> None:
+    """Nothing is installed, and the sentence says what to change."""
+    values, sentence = REFUSALS[name]
+    with pytest.raises(Refused) as refused:
+        render(**values)
+    assert sentence in str(refused.value)
+    # One thing is wrong, so one thing is said.
+    assert str(refused.value).count("\n  - ") <= 1
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    """Whoever has made three mistakes does not need four tries."""
+    with pytest.raises(Refused) as refused:
+        render(
+            replicas=9, shards=3, terminationGracePeriodSeconds=5, **_kafka(tls={"caSecret": "a"})
+        )
+    assert str(refused.value).count("\n  - ") == 3
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"replicas": 1, "podDisruptionBudget": {"maxUnavailable": "10%"}},
+        {"replicas": 3, "podDisruptionBudget": {"minAvailable": "66%"}},
+        {"replicas": 6, "shards": 6},
+        {"replicas": 1, "podDisruptionBudget": {"enabled": False, "minAvailable": 1}},
+        {"replicas": 0},
+    ],
+)
+def test_what_just_goes_together_is_taken(values: dict[str, Any]) -> None:
+    """The refusals begin where the trouble does, and not before."""
+    assert render(**values).one("Deployment")

@@ -1,0 +1,48 @@
+"""Autoscalers and what stands around the pods."""
+
+from __future__ import annotations
+
+from tests.chart.rendering import render, render_case
+
+
+def test_lag_scales_the_service_within_its_shards() -> None:
+    """KEDA looks at every topic that is read, with the service's login, and keeps one process."""
+    rendered = render_case("production", keda={"minReplicas": 1})
+    spec = rendered.one("ScaledObject")["spec"]
+    assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == (1, 12)
+    assert spec["scaleTargetRef"]["name"] == rendered.one("Deployment")["metadata"]["name"]
+    assert [it["metadata"]["topic"] for it in spec["triggers"]] == [
+        "fine-tuning.checkpoints",
+        "fine-tuning.checkpoints-eu",
+        "checkpoint-ready.repartition",
+    ]
+    for trigger in spec["triggers"]:
+        assert trigger["metadata"]["limitToPartitionsWithLag"] == "true"
+        assert trigger["metadata"]["excludePersistentLag"] == "true"
+        assert trigger["metadata"]["sasl"] == "scram_sha512"
+        assert trigger["metadata"]["tls"] == "enable"
+    assert rendered.one("TriggerAuthentication")["spec"]["secretTargetRef"] == [
+        {"parameter": "password", "name": "kafka-login", "key": "password"},
+        {"parameter": "username", "name": "kafka-login", "key": "username"},
+        {"parameter": "ca", "name": "kafka-ca", "key": "ca.crt"},
+    ]
+    assert "replicas" not in rendered.one("Deployment")["spec"]
+
+
+def test_cpu_scales_the_service_within_its_shards() -> None:
+    """An autoscaler owns the number of replicas, and ends at the shards by itself."""
+    rendered = render_case("hpa", hpa={"maxReplicas": None})
+    spec = rendered.one("HorizontalPodAutoscaler")["spec"]
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 6)
+    assert "replicas" not in rendered.one("Deployment")["spec"]
+
+
+def test_the_network_policy_lets_through_what_is_needed() -> None:
+    """Names, the brokers' ports and the metrics, for the Jobs too."""
+    rendered = render(kafka={"bootstrapServers": "a:9093, [::1]:9094,b:9093"})
+    spec = rendered.one("NetworkPolicy")["spec"]
+    ports = [[port["port"] for port in rule["ports"]] for rule in spec["egress"]]
+    assert ports == [[53, 53], [9093, 9094]]
+    assert spec["ingress"] == [{"ports": [{"port": 8080, "protocol": "TCP"}]}]
+    job = rendered.one("Job")["spec"]["template"]["metadata"]["labels"]
+    assert spec["podSelector"]["matchLabels"].items() <= job.items()

@@ -1,0 +1,164 @@
+"""What Strimzi is to make: topics as by `topics create`, and a user with the documented rights."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from consumer.config import Settings
+from consumer.engine import topics
+from consumer.engine.kafka import TopicDescription
+from tests.chart.rendering import render, render_case
+
+if TYPE_CHECKING:
+    from tests.chart.rendering import Object, Rendering
+
+INPUT = "fine-tuning.checkpoints"
+INPUT_BYTES = 1_048_588
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+RIGHTS = re.compile(r"Read|Write|DescribeConfigs|Delete")
+
+
+def _described(topic: Object) -> TopicDescription:
+    spec = topic["spec"]
+    configs = {"max.message.bytes": str(INPUT_BYTES), **spec["config"]}
+    return TopicDescription(
+        name=spec["topicName"],
+        partitions=spec["partitions"],
+        replication=spec["replicas"],
+        configs={name: _as_kafka_says(value) for name, value in configs.items()},
+    )
+
+
+def _as_kafka_says(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _settings(rendered: Rendering) -> Settings:
+    environment = rendered.settings()
+    wanted = ("GROUP_ID", "INPUT_TOPICS", "OUTPUT_TOPIC", "DEAD_LETTER_TOPIC", "SHARDS")
+    return Settings.load(
+        {f"CHECKPOINT_READY_{it}": environment[f"CHECKPOINT_READY_{it}"] for it in wanted}
+    )
+
+
+def test_the_service_finds_nothing_wrong_with_the_topics() -> None:
+    """The check at each start accepts all four."""
+    rendered = render_case("strimzi")
+    found = {it["spec"]["topicName"]: _described(it) for it in rendered.all("KafkaTopic")}
+    found[INPUT] = TopicDescription(INPUT, 6, 3, {"max.message.bytes": str(INPUT_BYTES)})
+    assert list(topics.find_problems(_settings(rendered), found)) == []
+    assert len(found) == 5
+
+
+def test_the_topics_are_as_topics_create_makes_them() -> None:
+    """Setting by setting, so that it does not matter who makes them."""
+    rendered = render_case("strimzi")
+    room = {"max.message.bytes": str(INPUT_BYTES + topics.HEADER_ROOM_BYTES)}
+    retention = {"retention.ms": str(topics.DEAD_LETTER_RETENTION_MS)}
+    durable = {"min.insync.replicas": str(topics.MIN_INSYNC_REPLICAS)}
+    made = {
+        it["spec"]["topicName"]: {
+            name: _as_kafka_says(value) for name, value in it["spec"]["config"].items()
+        }
+        for it in rendered.all("KafkaTopic")
+    }
+    assert made == {
+        "checkpoint-ready.changelog": {**topics.CHANGELOG_CONFIGS, **durable},
+        "checkpoint-ready.repartition": {**topics.REPARTITION_CONFIGS, **room, **durable},
+        "fine-tuning.checkpoint-ready": {**topics.EVENT_CONFIGS, **room, **durable},
+        "fine-tuning.checkpoints.dead-letters": {
+            **topics.EVENT_CONFIGS,
+            **retention,
+            **room,
+            **durable,
+        },
+    }
+    assert {it["spec"]["replicas"] for it in rendered.all("KafkaTopic")} == {topics.REPLICATION}
+
+
+def test_an_uninstall_leaves_the_topics() -> None:
+    """With the changelog gone every id would be published again."""
+    for topic in render_case("strimzi").all("KafkaTopic"):
+        assert topic["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+        assert topic["metadata"]["labels"]["strimzi.io/cluster"] == "events"
+
+
+def _granted(user: Object) -> dict[str, set[str]]:
+    granted = {}
+    for acl in user["spec"]["authorization"]["acls"]:
+        resource = acl["resource"]
+        name = f"{resource['type']} {resource['name']} {resource['patternType']}"
+        granted[name] = set(acl["operations"])
+    return granted
+
+
+def _documented() -> dict[str, set[str]]:
+    """Return the rights of the main job, from the table in docs/operations.md."""
+    names = {
+        "each input topic": f"topic {INPUT} literal",
+        "ready topic": "topic fine-tuning.checkpoint-ready literal",
+        "dead-letter topic": "topic fine-tuning.checkpoints.dead-letters literal",
+        "`{GROUP_ID}.changelog`": "topic checkpoint-ready.changelog literal",
+        "`{GROUP_ID}.repartition`": "topic checkpoint-ready.repartition literal",
+        "group `{GROUP_ID}`": "group checkpoint-ready literal",
+        "transactional ids `{GROUP_ID}-` (prefixed)": "transactionalId checkpoint-ready- prefix",
+    }
+    section = OPERATIONS.read_text().split("## Access rights")[1].split("The tools on history")[0]
+    rows = re.findall(r"^\| (.+?) \| (.+?) \|$", section, flags=re.MULTILINE)
+    return {names[what]: set(RIGHTS.findall(which)) for what, which in rows if what in names}
+
+
+def test_the_user_has_the_documented_rights_and_no_other() -> None:
+    """The KafkaUser is the table of docs/operations.md, row by row."""
+    granted = _granted(render_case("strimzi", replay={"enabled": False}).one("KafkaUser"))
+    assert len(granted) == 7
+    assert granted == _documented()
+
+
+def test_replays_need_some_more() -> None:
+    """With the template of replays the user may also write their target and journal."""
+    granted, documented = _granted(render_case("strimzi").one("KafkaUser")), _documented()
+    more = {name: granted[name] - documented.get(name, set()) for name in granted}
+    assert {name: rights for name, rights in more.items() if rights} == {
+        "topic fine-tuning.checkpoints.dead-letters literal": {"Read"},
+        "topic checkpoint-ready.replays literal": {"Read", "Write", "Create", "DescribeConfigs"},
+        "topic fine-tuning.checkpoint-ready.replay literal": {"Write", "Create", "DescribeConfigs"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("case", "kind", "keys"),
+    [
+        ("strimzi", "scram-sha-512", {"password": "events-checkpoint-ready"}),
+        (
+            "strimzi-tls",
+            "tls",
+            {"user.crt": "events-checkpoint-ready", "user.key": "events-checkpoint-ready"},
+        ),
+    ],
+)
+def test_the_login_is_the_one_that_strimzi_makes(
+    case: str, kind: str, keys: dict[str, str]
+) -> None:
+    """The operator puts it into a Secret named like the KafkaUser."""
+    rendered = render_case(case)
+    user = rendered.one("KafkaUser")
+    assert user["metadata"]["name"] == "events-checkpoint-ready"
+    assert user["spec"]["authentication"] == {"type": kind}
+    used: dict[str, Any] = {
+        item["key"]: source["secret"]["name"]
+        for _, spec in rendered.pods()
+        for volume in spec["volumes"]
+        for source in volume.get("projected", {}).get("sources", [])
+        for item in source["secret"]["items"]
+    }
+    assert used.items() >= keys.items()
+
+
+def test_without_strimzi_there_is_nothing_of_it() -> None:
+    """A cluster that does not know its resources must be able to take the chart."""
+    assert not [it for it in render().objects if "strimzi" in it["apiVersion"]]
