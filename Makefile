@@ -57,6 +57,18 @@ kafka-stop: venv ## Stop it
 bench: venv java ## Measure latency and throughput on a local Kafka
 	@$(BIN)/python -m bench $(ARGS)
 
+ENGINE ?= docker
+IMAGE ?= checkpoint-ready
+
+.PHONY: image
+image: ## Build the container image (ENGINE=podman, IMAGE=name:tag, ARGS="--build-arg BASE=…")
+	@$(ENGINE) build --tag '$(IMAGE)' --build-arg REVISION="$$(git rev-parse HEAD)" $(ARGS) .
+
+.PHONY: image-test
+image-test: venv java ## Build the image without a registry, and run the main job in it (ARGS="--base IMAGE" pulls a base)
+	@dev/ensure-podman
+	@$(BIN)/python -m dev.image_test $(ARGS)
+
 .PHONY: fuzz
 fuzz: venv ## Judge a million mutants by an oracle (ARGS="--payloads 50000 --seed 7"), then search guided by coverage
 	@$(BIN)/python -m tests.fuzz $(or $(ARGS),--payloads 1000000 --seed 1)
@@ -114,6 +126,8 @@ requirements: venv ## Pin the newest allowed versions with their hashes
 		$(PIP_COMPILE) --output-file requirements/runtime.txt requirements/runtime.in
 	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
 		$(PIP_COMPILE) --output-file requirements/dev.txt requirements/dev.in
+	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
+		$(PIP_COMPILE) --output-file requirements/build.txt requirements/build.in
 
 .PHONY: clean
 clean: ## Remove the virtual environment and what was built (the cache stays)

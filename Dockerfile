@@ -1,0 +1,50 @@
+# The service, its packages and a Python, nothing else. Any base image with Python 3.11 or newer will do, as long as its
+# venv module can make an environment:
+#   docker build --tag checkpoint-ready --build-arg REVISION=$(git rev-parse HEAD) .
+# Settings of pip (another index, a proxy's certificate) may come as secrets, which leave nothing in the image:
+#   --secret id=pip.conf,src=pip.conf --secret id=ca.pem,src=ca.pem      with `cert = /run/secrets/ca.pem` in pip.conf
+ARG BASE=python:3.11-slim-bookworm
+
+FROM ${BASE} AS build
+# pip stays behind in an environment of its own.
+RUN python3 -m venv /tools && python3 -m venv --without-pip /opt/checkpoint-ready
+WORKDIR /source
+COPY requirements/build.txt requirements/runtime.txt requirements/
+RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=ca.pem \
+    /tools/bin/python -m pip install --no-cache-dir --only-binary :all: --require-hashes -r requirements/build.txt \
+    && /tools/bin/python -m pip --python /opt/checkpoint-ready/bin/python install --no-cache-dir --only-binary :all: \
+        --require-hashes -r requirements/runtime.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY consumer consumer
+COPY schemas schemas
+RUN /tools/bin/python -m pip wheel --no-index --no-deps --no-build-isolation --wheel-dir dist . \
+    && /tools/bin/python -m pip --python /opt/checkpoint-ready/bin/python install --no-index --no-deps dist/*.whl
+
+FROM ${BASE}
+COPY --from=build /opt/checkpoint-ready /opt/checkpoint-ready
+# Bases bring a pip. And most leave out the standard library's bytecode, which nobody can write later where the root file
+# system is read-only: root's one start here writes what the service loads, and saves every later start compiling it.
+RUN cd /usr/local/lib && rm -rf python3*/ensurepip python3*/site-packages/* ../bin/pip* ../bin/wheel* \
+    && cd /usr/lib && rm -rf python3*/ensurepip python3/dist-packages/pip* python3/dist-packages/setuptools* \
+        ../share/python-wheels ../bin/pip* \
+    && /opt/checkpoint-ready/bin/python -c "import consumer.cli, consumer.service.app"
+ENV PATH=/opt/checkpoint-ready/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1
+# A number, for Kubernetes cannot tell whether a name is root.
+USER 65532:65532
+WORKDIR /
+EXPOSE 8080
+# No shell around it: it is process 1 itself, and SIGTERM reaches it.
+ENTRYPOINT ["/opt/checkpoint-ready/bin/checkpoint-ready"]
+CMD ["run"]
+
+# Last, for they change with every commit and the layers above do not.
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+ARG SOURCE=unknown
+LABEL org.opencontainers.image.title="checkpoint-ready" \
+      org.opencontainers.image.description="Publishes each fine-tuning checkpoint as a ready event on Kafka exactly once" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.licenses="Apache-2.0"

@@ -1,0 +1,75 @@
+"""A base image where no registry can be reached: Debian with its Python, made by debootstrap.
+
+It stands in for the slim Python of the Dockerfile's default. It is kept as a tar outside the
+repository, under a name that changes with what goes into it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from dev.kafka_jars import cache_dir, locked
+
+SUITE = "bookworm"
+PACKAGES = ("python3", "python3-venv", "ca-certificates")
+# What apt has downloaded, and devices, which a container gets from its runtime.
+LEFT_OUT = ("./var/cache/apt/*", "./var/lib/apt/lists/*", "./dev/*")
+BOOTSTRAP_SECONDS = 900
+LOG_TAIL_CHARACTERS = 2000
+
+
+class ImageError(Exception):
+    """The image cannot be built, or is not what it must be; the message says why."""
+
+
+def base_name() -> str:
+    """Return the name under which the base is imported, with a fingerprint of its contents."""
+    contents = " ".join((SUITE, *PACKAGES, *LEFT_OUT))
+    return f"checkpoint-ready-base:{SUITE}-{hashlib.sha256(contents.encode()).hexdigest()[:8]}"
+
+
+def base_archive() -> Path:
+    """Return the tar of the base's files; make it the first time.
+
+    It appears by a rename when it is whole, under a lock, like the jars of the local Kafka.
+    """
+    archive = cache_dir() / f"{base_name().replace(':', '-')}.tar"
+    if archive.is_file():
+        return archive
+    with locked(archive.with_suffix(".lock")):
+        if not archive.is_file():
+            _bootstrap(archive)
+    return archive
+
+
+def _bootstrap(archive: Path) -> None:
+    folder = Path(tempfile.mkdtemp(prefix=f"{archive.stem}-", dir=archive.parent))
+    unfinished = folder / "base.tar"
+    root = folder / "root"
+    try:
+        include = f"--include={','.join(PACKAGES)}"
+        _run(["debootstrap", "--variant=minbase", include, SUITE, str(root)])
+        left_out = [f"--exclude={pattern}" for pattern in LEFT_OUT]
+        _run(["tar", "--numeric-owner", *left_out, "-C", str(root), "-cf", str(unfinished), "."])
+        unfinished.rename(archive)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(  # noqa: S603 - our own arguments
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=BOOTSTRAP_SECONDS,
+        check=False,
+    )
+    if done.returncode != 0:
+        tail = done.stdout[-LOG_TAIL_CHARACTERS:]
+        raise ImageError(f"{command[0]} ended with {done.returncode}:\n{tail}")

@@ -1,0 +1,48 @@
+"""The machine's settings of pip, handed into the build of the image as secrets.
+
+A secret is there while one step of the build runs and is in no layer. So whoever has an index, a
+proxy or certificate authorities of their own needs no other Dockerfile, and no address of theirs
+stands in the repository.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+# Where things come from. Options that name folders of this machine mean nothing in a container.
+OPTIONS = ("index-url", "extra-index-url", "trusted-host", "proxy", "default-timeout", "timeout")
+MOUNTED_AUTHORITIES = "/run/secrets/ca.pem"
+
+
+def pip_secrets(folder: Path) -> list[str]:
+    """Return the arguments of a build that give it the settings of pip; files go to `folder`."""
+    settings = _read_settings()
+    lines = ["[global]", *(f"{name} = {settings[name]}" for name in OPTIONS if name in settings)]
+    secrets = []
+    if authorities := settings.get("cert"):
+        lines.append(f"cert = {MOUNTED_AUTHORITIES}")
+        secrets.append(f"--secret=id=ca.pem,src={authorities}")
+    file = folder / "pip.conf"
+    file.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    return [*secrets, f"--secret=id=pip.conf,src={file}"]
+
+
+def _read_settings() -> dict[str, str]:
+    """Ask pip itself, which knows all its files and variables; a variable wins over a file."""
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    lines = [line.partition("=") for line in listed.splitlines() if "=" in line]
+    # Several values of one option are on lines of their own, as in a file.
+    ordered = sorted(lines, key=lambda line: line[0].startswith(":env:"))
+    return {
+        name.rpartition(".")[2]: "\n    ".join(str(ast.literal_eval(value)).split())
+        for name, _, value in ordered
+    }

@@ -1,0 +1,194 @@
+"""`make image-test`: the image built, looked into, and at work on a real Kafka.
+
+1. Make the base (once), and build the image with the Dockerfile.
+2. Look into it: whom it runs as, what it may write, what it must not contain, its labels.
+3. Start a local Kafka; the image creates the topics; half of the demo's records are produced.
+4. Run the service with all privileges dropped; produce the other half; wait until all is handled.
+5. SIGTERM: it must end by itself with exit code 0 in less than 10 seconds.
+6. Compare the output topics, read by an independent client, with what was planned.
+
+The last line of standard output is one JSON object with the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import KafkaException
+
+from consumer import __version__
+from dev.demo import LOCAL_TOPICS
+from dev.demo_check import Check
+from dev.demo_kafka import Broker, CommittedReader, PacedProducer
+from dev.demo_plan import INPUT_PARTITIONS, make_plan
+from dev.demo_run import environment
+from dev.demo_services import PREFIX, DemoError
+from dev.image_base import ImageError
+from dev.image_container import Container
+from dev.image_engine import IMAGE, ROOT, Podman
+from dev.kafka import LocalKafka
+from dev.kafka_jars import LocalKafkaError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dev.demo_plan import Plan
+
+RECORDS = 2000
+HANDLED_SECONDS = 60.0
+MAX_END_SECONDS = 10.0
+BYTES_OF_A_MB = 1_000_000
+LABELS = ("title", "description", "version", "revision", "source", "licenses")
+# Runs in the container, as its user; prints what is wrong. It needs -I: else the working folder, /,
+# is searched for modules too, and /dev passes for one.
+LOOK = """
+import importlib.util, os, pathlib, shutil, sys
+if 0 in (os.getuid(), os.geteuid(), os.getgid(), *os.getgroups()):
+    print("it runs as root")
+for folder in ("/", "/tmp", "/opt/checkpoint-ready", "/var/tmp", "/run"):
+    try:
+        pathlib.Path(folder, "written").touch()
+        print(f"{folder} can be written to")
+    except OSError:
+        pass
+status = dict(line.split(":\\t", 1) for line in open("/proc/self/status") if ":\\t" in line)
+if int(status["CapBnd"], 16) or int(status["NoNewPrivs"]) != 1:
+    print("it may gain privileges")
+for name in ("pip", "pip3", "gcc", "cc", "g++", "ld", "make", "git", "curl", "wget"):
+    if shutil.which(name):
+        print(f"{name} is on the path")
+for name in ("pip", "setuptools", "wheel", "ensurepip", "pytest", "dev", "tests"):
+    if importlib.util.find_spec(name):
+        print(f"{name} can be imported")
+"""
+PYTHONS = ("/opt/checkpoint-ready/bin/python", "python3")
+
+
+def look_into(podman: Podman, revision: str) -> list[str]:
+    """Return what is wrong with the image, as seen from outside and from inside."""
+    described = podman.describe(IMAGE)
+    labels: Mapping[str, str] = described["Labels"]
+    found = {name: labels.get(f"org.opencontainers.image.{name}") for name in LABELS}
+    problems = [f"it has no label {name}" for name, value in found.items() if not value]
+    for name, value in (("version", __version__), ("revision", revision)):
+        if found[name] != value:
+            problems.append(f"its label {name} is {found[name]}, not {value}")
+    if not described["User"].partition(":")[0].isdecimal():
+        problems.append(f"its user is {described['User']}, not a number")
+    for python in PYTHONS:
+        # The base's own Python too: the service's does not see what lies beside it.
+        options = (f"--entrypoint={python}", "--env=PATH=/usr/local/bin:/usr/bin:/bin")
+        problems += podman.run({}, ["-I", "-c", LOOK], *options).splitlines()
+    return problems
+
+
+def work(podman: Podman, servers: str, plan: Plan, folder: Path) -> dict[str, Any]:
+    """Do the main job in a container; return the figures, or say what went wrong."""
+    settings = {
+        name: value
+        for name, value in environment(servers, LOCAL_TOPICS).items()
+        if name.startswith(PREFIX)
+    }
+    podman.run(settings, ["topics", "create", "--input-partitions", str(INPUT_PARTITIONS)])
+    broker = Broker(servers)
+    producer = PacedProducer(servers, LOCAL_TOPICS.input, plan.records)
+    producer.produce_up_to(0.5)
+    outputs = (LOCAL_TOPICS.ready, LOCAL_TOPICS.dead_letters)
+    reader = CommittedReader(servers, outputs)
+    with Container(podman, f"image-test-{uuid.uuid4().hex[:8]}", settings, folder) as container:
+        first_shard_seconds = container.wait_until_running()
+        while not any(record.topic == LOCAL_TOPICS.ready for record in reader.read(0.01)):
+            container.require_alive()
+        first_event_seconds = time.monotonic() - container.started_at
+        producer.produce_up_to(1)
+        deadline = time.monotonic() + HANDLED_SECONDS
+        while not (producer.is_done and broker.is_all_handled(LOCAL_TOPICS)):
+            container.require_alive()
+            if time.monotonic() > deadline:
+                raise ImageError(f"not all was handled in time; the log:\n{container.tail()}")
+            producer.produce_up_to(1)
+            time.sleep(0.1)
+        code, end_seconds = container.terminate()
+        if code != 0 or end_seconds > MAX_END_SECONDS:
+            took = f"SIGTERM: exit code {code} after {end_seconds:.1f} s; the log:"
+            raise ImageError(f"{took}\n{container.tail()}")
+    reader.close()
+    verdict = _judge(servers, plan, producer)
+    return {
+        **verdict,
+        "first_shard_seconds": round(first_shard_seconds, 2),
+        "first_event_seconds": round(first_event_seconds, 2),
+        "end_seconds": round(end_seconds, 2),
+    }
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run the six steps of the module's head and return the figures."""
+    podman = Podman()
+    base = arguments.base or podman.provide_base()
+    revision = _revision()
+    print(f"building the image on {base} …", file=sys.stderr)
+    began = time.monotonic()
+    podman.build(base, revision)
+    figures: dict[str, Any] = {"build_seconds": round(time.monotonic() - began, 1)}
+    for name, image in (("image_mb", IMAGE), ("base_mb", base)):
+        figures[name] = round(podman.describe(image)["Size"] / BYTES_OF_A_MB)
+    if problems := look_into(podman, revision):
+        raise ImageError("\n".join(problems))
+    print("the main job, in a container …", file=sys.stderr)
+    with (
+        tempfile.TemporaryDirectory(prefix="checkpoint-ready-image-") as folder,
+        LocalKafka() as kafka,
+    ):
+        plan = make_plan(arguments.seed, RECORDS)
+        return figures | work(podman, kafka.bootstrap_servers, plan, Path(folder))
+
+
+def main() -> int:
+    """Run the test as a program."""
+    parser = argparse.ArgumentParser(prog="make image-test", description=__doc__.partition("\n")[0])
+    parser.add_argument("--base", help="a base image to pull, instead of one made by debootstrap")
+    parser.add_argument("--seed", type=int, default=1, help="the same seed plans the same records")
+    try:
+        figures = run(parser.parse_args())
+    except (ImageError, DemoError, LocalKafkaError, KafkaException) as error:
+        print(f"the test of the image failed: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(figures, separators=(",", ":")), flush=True)
+    return 0
+
+
+def _judge(servers: str, plan: Plan, producer: PacedProducer) -> dict[str, int]:
+    """Read the output topics from their start, and compare them with the plan."""
+    reader = CommittedReader(servers, (LOCAL_TOPICS.ready, LOCAL_TOPICS.dead_letters))
+    try:
+        verdict = Check(plan, producer.placed, LOCAL_TOPICS).verdict(reader.read_to_end())
+    finally:
+        reader.close()
+    if not verdict.is_good:
+        raise ImageError("\n".join(verdict.problems))
+    return verdict.figures
+
+
+def _revision() -> str:
+    """Return the commit that is built, as far as git knows one."""
+    asked = subprocess.run(
+        ["git", "rev-parse", "HEAD"],  # noqa: S607 - found on the path
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return asked.stdout.strip() or "unknown"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
