@@ -97,8 +97,8 @@ def run(order: Order, say: Callable[[str], None]) -> Result:
         say("judging")
         verdict = checker.finish(REST_SECONDS)
         violations += verdict.violations + _judge_transactions(field)
-        # The workload's client may write a record again when a killed broker did not answer; then it
-        # is one more duplicate in the input. What was acknowledged must all be there.
+        # The workload's client may write a record again when a killed broker did not answer: one
+        # more duplicate in the input. What was acknowledged must all be there.
         if verdict.facts["produced"] < workload.produced:
             violations.append(
                 f"{workload.produced} records were acknowledged, {verdict.facts['produced']} read"
