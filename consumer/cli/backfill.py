@@ -7,8 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from consumer.cli.basics import EXIT_OK
-from consumer.cli.output import say, silence_logs, write_line
+from consumer.cli.output import EXIT_OK, say, silence_logs, write_line
 from consumer.config import PREFIX, Settings
 from consumer.errors import CheckpointReadyError, ConfigError
 from consumer.tools.backfill import PURPOSE, Backfill, Outcome
@@ -24,7 +23,7 @@ from consumer.tools.stretch import rfc3339_ms
 SHOWN_ON_TERMINAL: Final = 20
 
 
-def add_backfill(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
+def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
     """Add the command to the parser."""
     backfill = commands.add_parser(
         "backfill",

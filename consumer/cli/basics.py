@@ -1,4 +1,4 @@
-"""The commands that run, check and show: all but those on history."""
+"""The commands that check and show."""
 
 import argparse
 import asyncio
@@ -11,33 +11,22 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from consumer.cli.arguments import positive
-from consumer.cli.output import complain, say, silence_logs, write, write_line
+from consumer.cli.output import EXIT_OK, complain, say, silence_logs, write, write_line
 from consumer.config import VARIABLES, Secret, Settings, unknown_variables
 from consumer.engine.kafka import ClusterAdmin, Connection
 from consumer.engine.topics import check_topics, create_topics
 from consumer.pipeline.records import Limits, ShardSettings
-from consumer.service.app import run_service
 from consumer.tools.pipe import pipe
 from consumer.tools.schemas import export_schemas
 from consumer.tools.tail import tail
 
 T = TypeVar("T")
 
-EXIT_OK: Final = 0
 PIPE_LIMIT_BYTES: Final = 1024 * 1024
 
 
-def add_basics(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
+def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
     """Add the commands to the parser."""
-    run = commands.add_parser("run", help="run the service")
-    run.add_argument(
-        "--accept-empty-state",
-        action="store_true",
-        help="start with an empty changelog although this group has published before: "
-        "publishes everything again",
-    )
-    run.set_defaults(command=_run)
-
     pipe_parser = commands.add_parser(
         "pipe", help="decide about JSON lines from standard input, without Kafka"
     )
@@ -72,11 +61,6 @@ def add_basics(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type
     schema_actions = schema.add_subparsers(required=True, metavar="ACTION")
     export = schema_actions.add_parser("export", help="print the schemas")
     export.set_defaults(command=_schema_export)
-
-
-def _run(settings: Settings, options: argparse.Namespace) -> int:
-    run_service(settings, os.environ, accept_empty_state=options.accept_empty_state)
-    return EXIT_OK
 
 
 def _pipe(settings: Settings, options: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from consumer.cli.letter_text import (
     left_out_text,
     letters_table,
 )
-from consumer.cli.output import complain, say, silence_logs, write, write_line
+from consumer.cli.output import EXIT_OK, complain, say, silence_logs, write, write_line
 from consumer.config import Settings
 from consumer.engine.clock import wall_clock_ms
 from consumer.pipeline.records import Reason
@@ -41,11 +41,10 @@ from consumer.tools.redrive import PURPOSE, Redrive
 from consumer.tools.redrive_plan import LeftOut, Tally, plan_redrive
 from consumer.tools.session import open_session
 
-EXIT_OK: Final = 0
 TABLE_ROWS: Final = 200
 
 
-def add_dead_letters(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
+def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
     """Add the command to the parser."""
     family = commands.add_parser("dead-letters", help="list, show and send back dead letters")
     actions = family.add_subparsers(required=True, metavar="ACTION")

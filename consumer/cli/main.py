@@ -8,26 +8,37 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Final
 
 from consumer import __version__
 from consumer.cli.arguments import join_times
-from consumer.cli.backfill import add_backfill
-from consumer.cli.basics import EXIT_OK, add_basics
-from consumer.cli.dead_letters import add_dead_letters
-from consumer.cli.output import complain
-from consumer.cli.replay import add_replay
+from consumer.cli.output import EXIT_OK, complain
 from consumer.config import Settings
 from consumer.errors import CheckpointReadyError, ConfigError, Interrupted
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
+# The module of each command. Only that of the one that is asked for is imported: a pod that starts
+# shall not wait for what the tools on history need.
+FAMILIES: Final = {
+    "run": "run",
+    "pipe": "basics",
+    "topics": "basics",
+    "config": "basics",
+    "tail": "basics",
+    "schema": "basics",
+    "replay": "replay",
+    "backfill": "backfill",
+    "dead-letters": "dead_letters",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
-    options = _parser().parse_args(join_times(sys.argv[1:] if arguments is None else arguments))
+    words = join_times(sys.argv[1:] if arguments is None else arguments)
+    options = _parser(words[0] if words else "").parse_args(words)
     try:
         settings = Settings.load(os.environ)
         return int(options.command(settings, options))
@@ -54,7 +65,7 @@ def _end_unheard(*, is_at_work: bool) -> int:
     return EXIT_FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(command: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="checkpoint-ready",
         description="Says exactly once that a fine-tuned model checkpoint is ready to use.",
@@ -62,8 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"checkpoint-ready {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    add_basics(commands)
-    add_replay(commands)
-    add_backfill(commands)
-    add_dead_letters(commands)
+    family = FAMILIES.get(command)
+    # Whoever asks for help, or for what does not exist, is told of all.
+    for name in dict.fromkeys(FAMILIES.values()) if family is None else (family,):
+        import_module(f"consumer.cli.{name}").add_commands(commands)
     return parser

@@ -1,12 +1,14 @@
 """What commands write: text for people on a terminal, JSON lines for programs elsewhere."""
 
 import sys
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from consumer.config import Settings
 from consumer.service.logs import configure_logs
+
+EXIT_OK: Final = 0
 
 
 def silence_logs(settings: Settings) -> None:

@@ -5,12 +5,12 @@ import asyncio
 import shlex
 import sys
 from contextlib import ExitStack
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import msgspec
 
 from consumer.cli.arguments import add_range, positive
-from consumer.cli.output import say, silence_logs, write_line
+from consumer.cli.output import EXIT_OK, say, silence_logs, write_line
 from consumer.cli.replay_text import describe, facts_of_state, plan_text, state_text, states_table
 from consumer.config import Settings
 from consumer.engine.clock import wall_clock_ms
@@ -23,10 +23,8 @@ from consumer.tools.replay_request import ReplayRequest, check_request
 from consumer.tools.replay_state import ReplayState
 from consumer.tools.replays import find_replay, list_replays
 
-EXIT_OK: Final = 0
 
-
-def add_replay(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
+def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
     """Add the command to the parser."""
     replay = commands.add_parser(
         "replay",

@@ -28,6 +28,7 @@ import msgspec
 
 from consumer.config import Settings
 from consumer.engine.kafka import Connection, Outbox, ShardReader, ShardWriter, TopicPartition
+from consumer.engine.mark import write_mark
 from consumer.engine.scan import Span, scan, settled_spans, stable_spans
 from consumer.errors import Fenced, TaskFailed
 
@@ -133,16 +134,9 @@ class Journal:
         return False
 
     async def _mark(self) -> int:
-        outbox = self.outbox()
-        writer = self._writer.transactional_id
-        mark = {"version": FORMAT_VERSION, "owner": OWNER}
-        outbox.to(*self._partition).append(FENCE + writer.encode(), msgspec.json.encode(mark))
-        offsets = await self._writer.send(outbox)
-        await self._writer.commit()
-        mark_offset = offsets[self._partition]
-        if mark_offset < 0:  # a broker's answer to a retried batch may lack the offset
-            raise TaskFailed("the offset of the mark is not known")
-        return mark_offset
+        key = FENCE + self._writer.transactional_id.encode()
+        value = msgspec.json.encode({"version": FORMAT_VERSION, "owner": OWNER})
+        return await write_mark(self._writer, self.outbox(), self._partition, key, value)
 
 
 async def read_journal(

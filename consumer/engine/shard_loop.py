@@ -18,7 +18,7 @@ from consumer.engine.pacing import Pacing, TransactionLimit
 from consumer.engine.progress import Progress
 from consumer.engine.sources import find_recreated
 from consumer.engine.transaction import apply_to_memory, fill_outbox, report
-from consumer.engine.view import SourceView
+from consumer.engine.view import UNANSWERED_SECONDS, SourceView
 from consumer.engine.watermark import Watermarks
 from consumer.errors import ClusterError, Fenced, TaskFailed, TimedOut
 from consumer.pipeline.process import Decision, process
@@ -26,8 +26,6 @@ from consumer.pipeline.records import Counts, SourceBatch
 
 # Between chunks the event loop runs, so that heartbeats and the other shards go on.
 DECIDE_CHUNK: Final = 500
-# A fetch is answered within a fifth of a second, if only to say that there is nothing.
-UNSEEN_MS: Final = 10_000
 log = structlog.get_logger(__name__)
 
 
@@ -152,7 +150,7 @@ class ShardLoop:
     @property
     def is_behind(self) -> bool:
         """Whether records are not handled yet, or whether there are any is not known."""
-        unseen_ms = wall_clock_ms() - UNSEEN_MS
+        unseen_ms = wall_clock_ms() - UNANSWERED_SECONDS * 1000
         return (
             bool(self._buffer)
             or self._is_comparing
@@ -202,7 +200,7 @@ class ShardLoop:
             if (progress := self._memory.progress.get(source)) and progress.witness
         }
         self._is_comparing = True
-        recreated = await find_recreated(self._context, self._reader, witnesses)
+        recreated = await find_recreated(self._reader, witnesses, self._clock)
         if recreated:
             names = ", ".join(f"{source.topic}/{source.partition}" for source in recreated)
             raise TaskFailed(f"{names}: the last handled record has become another one")

@@ -1,6 +1,6 @@
 """From where a shard reads on: every source partition, checked against its stored progress."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 import structlog
@@ -51,7 +51,7 @@ async def locate_sources(context: ShardContext, reader: ShardReader, memory: Sha
             broken[source] = found
         elif progress.witness is not None and progress.witness.offset >= starts[source]:
             witnesses[source] = progress.witness
-    for source in await find_recreated(context, reader, witnesses):
+    for source in await find_recreated(reader, witnesses, context.clock):
         broken[source] = Continuity.RECREATED
     for source, found in broken.items():
         _report_break(context, source, found, start.positions[source], starts[source])
@@ -103,16 +103,22 @@ def _report_break(
 
 
 async def find_recreated(
-    context: ShardContext, reader: ShardReader, witnesses: Mapping[TopicPartition, Witness]
+    reader: ShardReader,
+    witnesses: Mapping[TopicPartition, Witness],
+    clock: Callable[[], float],
 ) -> list[TopicPartition]:
-    """Return the sources whose witness record has become another record."""
+    """Return the sources whose witness record has become another record; `clock` is in seconds.
+
+    Raises:
+        TaskFailed: the broker did not say in time.
+    """
     if not witnesses:
         return []
     reader.assign({source: witness.offset for source, witness in witnesses.items()})
     firsts: dict[TopicPartition, SourceRecord | None] = {}
-    deadline = context.clock() + WITNESS_SECONDS
+    deadline = clock() + WITNESS_SECONDS
     while len(firsts) < len(witnesses):
-        if context.clock() > deadline:
+        if clock() > deadline:
             raise TaskFailed("the witness records of the sources could not be read in time")
         for source, records in (await reader.fetch(FETCH_MS, len(witnesses))).items():
             if source not in firsts:

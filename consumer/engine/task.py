@@ -20,6 +20,7 @@ from consumer.engine.kafka import (
     TopicPartition,
 )
 from consumer.engine.lifecycle import Observer, Step, TaskState, advance
+from consumer.engine.mark import write_mark
 from consumer.engine.meta import verify_meta
 from consumer.engine.pacing import TransactionLimit
 from consumer.engine.restore import restore
@@ -235,15 +236,8 @@ class ShardTask:
 
     async def _mark(self, context: ShardContext, writer: ShardWriter) -> int:
         """Commit a fence record; everything committed before it is to be restored."""
-        outbox = context.outbox()
-        key, value = fence_record(f"{socket.gethostname()}/{os.getpid()}")
-        outbox.to(*context.changelog).append(key, value)
-        offsets = await writer.send(outbox)
-        await writer.commit()
-        mark_offset = offsets[context.changelog]
-        if mark_offset < 0:  # a broker's answer to a retried batch may lack the offset
-            raise TaskFailed("the offset of the mark is not known")
-        return mark_offset
+        fence = fence_record(f"{socket.gethostname()}/{os.getpid()}")
+        return await write_mark(writer, context.outbox(), context.changelog, *fence)
 
     async def _verify(
         self, context: ShardContext, reader: ShardReader, writer: ShardWriter

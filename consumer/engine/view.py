@@ -1,11 +1,15 @@
 """What can be seen of an engine at one moment: for probes, metrics and the status page."""
 
+from typing import Final
+
 import msgspec
 
 from consumer.engine.watchdog import Stall
 
 WAITING, REFUSED = "waiting", "refused"
 """The states of a shard without a task: between two tries, and one that must not run."""
+UNANSWERED_SECONDS: Final = 10.0
+"""Longer is silence: a fetch is answered within 0.2 s, if only to say that there is nothing."""
 
 
 class SourceView(msgspec.Struct, frozen=True):
@@ -17,6 +21,11 @@ class SourceView(msgspec.Struct, frozen=True):
     """Records that are not handled yet; markers of transactions are none. None: not known."""
     unanswered_seconds: float = 0.0
     """For how long the broker has not answered a fetch of it."""
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the broker has not answered for too long."""
+        return self.unanswered_seconds > UNANSWERED_SECONDS
 
 
 class ShardView(msgspec.Struct, frozen=True):

@@ -11,13 +11,10 @@ path         200 means                                              what 503 sho
 ===========  =====================================================  ===============================
 """
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from consumer.engine.lifecycle import TaskState
 from consumer.engine.view import REFUSED, EngineView, ShardView
-
-# A fetch is answered within a fifth of a second, if only to say that there is nothing.
-UNANSWERED_SECONDS: Final = 10.0
 
 
 class Answer(NamedTuple):
@@ -49,11 +46,7 @@ def is_ready(view: EngineView) -> Answer:
             problems.append(_describe(shard))
         # While there is lag, what was fetched ahead is worked off, and nothing needs to be asked
         # for; whether that gets on is the watchdog's question.
-        silent = [
-            source
-            for source in shard.sources
-            if not source.lag and source.unanswered_seconds > UNANSWERED_SECONDS
-        ]
+        silent = [source for source in shard.sources if source.is_silent and not source.lag]
         problems += [
             f"shard {shard.shard}: no broker has answered for {source.topic}/{source.partition} "
             f"for {source.unanswered_seconds:.0f} s"

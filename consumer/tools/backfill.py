@@ -10,18 +10,16 @@ the earlier.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Final
 
 import msgspec
 
 from consumer.engine.clock import wall_clock_ms
-from consumer.engine.journal import Journal, read_journal
-from consumer.engine.kafka import Outbox, ShardReader
+from consumer.engine.journal import Journal
+from consumer.engine.kafka import Outbox
 from consumer.engine.pacing import MAX_TRANSACTION_BYTES, TransactionLimit
-from consumer.engine.topics import ensure_replays_topic
 from consumer.errors import (
     CheckpointReadyError,
     Fenced,
@@ -71,6 +69,7 @@ class Backfill:
         self._stop = stop
         self._digest = content.digest(topic)
         self._is_ours = is_entry_of(self._digest)
+        self._limit_bytes = session.topology.max_message_bytes[topic]
         self._limit = TransactionLimit(session.settings.max_transaction_records)
         self._run = 0  # which one this is, once that is known
         self._committed: BackfillState | None = None
@@ -81,12 +80,8 @@ class Backfill:
         Raises:
             TaskFailed, TransientError, ClusterError: it cannot be read.
         """
-        topic = self._settings.replays_topic
-        if topic not in await self._session.admin.describe([topic]):
-            return None
-        async with self._reader() as reader:
-            entries = await read_journal(self._settings, reader, self._is_ours)
-            return read_state(self._settings, entries, self._digest)
+        entries = await self._session.read_journal(self._is_ours)
+        return read_state(self._settings, entries, self._digest)
 
     async def plan(self, state: BackfillState | None) -> Outcome:
         """Tell what a run would do; nothing is sent and nothing is made.
@@ -114,17 +109,12 @@ class Backfill:
         found = await self._survey()
         if not found.accepted:
             return Outcome(found, None)
-        journal_topic = await ensure_replays_topic(self._session.admin, self._settings)
-        limits = {
-            self._topic: self._session.topology.max_message_bytes[self._topic],
-            journal_topic.name: journal_topic.max_message_bytes,
-        }
         unfinished = before if before is not None and not before.finished else None
         sent_before = unfinished.sent if unfinished else 0
         began = time.monotonic()
         with show(found, unfinished) as display:
             state = await keep_going(
-                lambda: self._attempt(limits, found, display, again=again),
+                lambda: self._attempt(found, display, again=again),
                 lambda: self._committed.elements if self._committed else 0,
                 self._stop,
             )
@@ -138,18 +128,9 @@ class Backfill:
             raise Interrupted("stopped before anything was sent", self._stop.signal)
         return found
 
-    async def _attempt(
-        self, limits: dict[str, int], found: Survey, display: Display, *, again: bool
-    ) -> BackfillState:
+    async def _attempt(self, found: Survey, display: Display, *, again: bool) -> BackfillState:
         """Take the journal over and send from where it stands."""
-        async with self._reader() as reader:
-            journal = Journal(
-                self._settings,
-                self._session.connection,
-                reader,
-                purpose=PURPOSE,
-                max_message_bytes=limits,
-            )
+        async with self._session.journal(PURPOSE, {self._topic: self._limit_bytes}) as journal:
             try:
                 entries = await journal.open(self._is_ours)
                 stored = read_state(self._settings, entries, self._digest)
@@ -159,8 +140,6 @@ class Backfill:
                     f"another backfill of group {self._settings.group_id} has taken over; run the "
                     "same command again when that one is done, to go on where this one ended"
                 ) from error
-            finally:
-                await journal.close()
 
     def _begin(self, stored: BackfillState | None, found: Survey, *, again: bool) -> BackfillState:
         """Return the state to go on from."""
@@ -227,21 +206,4 @@ class Backfill:
     def _judge(self, run: int) -> Judge:
         # Four digits: a record that fits in one run fits in the next.
         run_id = f"{self._digest.hex()}-{run:04}"
-        limit = self._session.topology.max_message_bytes[self._topic]
-        return Judge(limit, [(HEADER, run_id.encode())])
-
-    @asynccontextmanager
-    async def _reader(self) -> AsyncGenerator[ShardReader, None]:
-        """Connect a reader of the journal, whose topic need not exist before."""
-        topology = self._session.topology
-        reader = ShardReader(
-            self._session.connection,
-            f"{self._settings.group_id}-{PURPOSE}",
-            topics=[self._settings.replays_topic],
-            max_message_bytes=topology.largest_source_bytes,
-        )
-        try:
-            await reader.start()
-            yield reader
-        finally:
-            await reader.close()
+        return Judge(self._limit_bytes, [(HEADER, run_id.encode())])

@@ -9,7 +9,6 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from consumer.engine.clock import wall_clock_ms
-from consumer.engine.journal import read_journal
 from consumer.engine.kafka import TopicPartition
 from consumer.engine.scan import Span, scan, stable_spans
 from consumer.errors import ClusterError, ConfigError
@@ -125,11 +124,7 @@ async def resolve_letters(session: Session, wanted: Wanted) -> Stretch:
 
 async def read_ledger(session: Session) -> Ledger:
     """Return what was put back until now; nothing is created, and no redrive is disturbed."""
-    topic = session.settings.replays_topic
-    if topic not in await session.admin.describe([topic]):
-        return Ledger({})
-    await session.reader.follow([topic])
-    return Ledger(await read_journal(session.settings, session.reader, is_redriven))
+    return Ledger(await session.read_journal(is_redriven))
 
 
 async def find_letters(

@@ -12,7 +12,6 @@ from consumer.engine.clock import wall_clock_ms
 from consumer.engine.journal import Journal
 from consumer.engine.kafka import Outbox, TopicPartition
 from consumer.engine.scan import scan, stable_spans
-from consumer.engine.topics import ensure_replays_topic
 from consumer.errors import Interrupted
 from consumer.pipeline.records import Header
 from consumer.pipeline.redrive import Letter, redriven_partition
@@ -64,7 +63,6 @@ class Redrive:
         self._selection = select_in(session, wanted, max_attempts)
         self._stop = stop
         self._committed = 0
-        self._max_message_bytes = dict(session.topology.max_message_bytes)
         self._before: Ledger | None = None
         self._is_finished = False
 
@@ -79,9 +77,6 @@ class Redrive:
         """
         session = self._session
         stretch = await resolve_letters(session, self._wanted)
-        topic = await ensure_replays_topic(session.admin, session.settings)
-        self._max_message_bytes[topic.name] = topic.max_message_bytes
-        await session.reader.follow([topic.name])
         with display(
             "redrive", total=stretch.offsets, already=0, unit="records", write=write
         ) as bar:
@@ -103,15 +98,8 @@ class Redrive:
         2. Drop entries of dead letters that retention has deleted.
         3. Put back what the ledger does not hold, a transaction at a time.
         """
-        session = self._session
-        journal = Journal(
-            session.settings,
-            session.connection,
-            session.reader,
-            purpose=PURPOSE,
-            max_message_bytes=self._max_message_bytes,
-        )
-        try:
+        written = self._session.topology.max_message_bytes
+        async with self._session.journal(PURPOSE, written) as journal:
             entries = await journal.open(is_redriven)  # 1.
             ledger = Ledger(entries)
             # What an attempt before this one has put back was put back by this run.
@@ -120,8 +108,6 @@ class Redrive:
             self.tally = Tally()
             await self._prune(journal, ledger)  # 2.
             await self._put_back(journal, ledger, stretch, show)  # 3.
-        finally:
-            await journal.close()
 
     async def _prune(self, journal: Journal, ledger: Ledger) -> None:
         session = self._session

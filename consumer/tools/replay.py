@@ -1,7 +1,7 @@
 """Publishes ready events of the past again: each id once, whatever kills the process midway."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import Final
 
@@ -12,7 +12,7 @@ from consumer.engine.clock import wall_clock_ms
 from consumer.engine.journal import Journal, whoami
 from consumer.engine.kafka import TopicPartition
 from consumer.engine.progress import Witness
-from consumer.engine.topics import ensure_replays_topic
+from consumer.engine.scan import ScannedBatch
 from consumer.errors import ConfigError, Interrupted
 from consumer.pipeline.home import partition_for_key
 from consumer.pipeline.records import SourceRecord
@@ -77,23 +77,12 @@ class ReplayRun:
         3. Read, decide and write, one transaction after the other.
         4. Commit that it is finished.
         """
-        settings, request = self._settings, self._request
-        async with open_session(settings, f"replay-{request.name}") as session:
+        request, purpose = self._request, f"replay-{self._request.name}"
+        async with open_session(self._settings, purpose) as session:
             target = await replay_source.describe_target(session, request)
-            journal_topic = await ensure_replays_topic(session.admin, settings)
-            await session.reader.follow([journal_topic.name])
             await replay_source.ensure_target(session, target)
-            journal = Journal(
-                settings,
-                session.connection,
-                session.reader,
-                purpose=f"replay-{request.name}",
-                max_message_bytes={
-                    target.topic: target.max_message_bytes,
-                    journal_topic.name: journal_topic.max_message_bytes,
-                },
-            )
-            try:
+            written = {target.topic: target.max_message_bytes}
+            async with session.journal(purpose, written) as journal:
                 name = request.name
                 entries = await journal.open(lambda key: is_of_replay(name, key))  # 1.
                 self.state = read_state(entries, name)
@@ -105,8 +94,6 @@ class ReplayRun:
                 source.replayer.settle(read_settled(entries, name))
                 await self._replay(session, journal, target, source)  # 3.
                 return await self._finish(journal)  # 4.
-            finally:
-                await journal.close()
 
     async def _source(self, session: Session, journal: Journal, target: Target) -> Source:
         request, state = self._request, self.state
@@ -139,22 +126,11 @@ class ReplayRun:
         pace = Pace(self._request.rate)
         writing = _Writing(self, journal, target, source.replayer)
         async with aclosing(replay_source.read(session, source.stretch)) as batches:
-            async for partition, records, next_offset in batches:
-                if not records:  # nothing of the range; that is progress, too
-                    writing.note(partition, next_offset)
-                    if writing.is_due(TRANSACTION_EVENTS):
-                        await writing.write()
-                    self._refuse_to_go_on()
-                begin = 0
-                while begin < len(records):
+            async for batch in batches:
+                rest: ScannedBatch | None = batch
+                while rest is not None:
                     room = min(TRANSACTION_EVENTS, pace.room, self._room())
-                    begin += writing.decide(partition, records[begin : begin + DECIDE_CHUNK], room)
-                    is_rest = begin < len(records)
-                    writing.note(
-                        partition,
-                        records[begin].offset if is_rest else next_offset,
-                        records[begin - 1] if begin else None,
-                    )
+                    rest = writing.decide(rest, room)
                     if writing.is_due(room):
                         await writing.write()
                         await pace.hold(self.committed.counts.events, self._stop)
@@ -215,18 +191,22 @@ class _Writing:
         self._bytes = 0
         self._measured = 0
 
-    def decide(self, partition: TopicPartition, records: Sequence[SourceRecord], room: int) -> int:
-        """Decide about records until the transaction holds `room` events; return how many."""
-        return self._replayer.decide(partition, records, self._decision, room)
+    def decide(self, batch: ScannedBatch, room: int) -> ScannedBatch | None:
+        """Decide about some records while the transaction holds less than `room` events.
 
-    def note(
-        self, partition: TopicPartition, next_offset: int, last: SourceRecord | None = None
-    ) -> None:
-        """Note how far a partition is decided, and the last record of it that was."""
-        self._passed += next_offset - self._next_offsets.get(partition, next_offset)
-        self._next_offsets[partition] = next_offset
-        if last is not None:
-            self._lasts[partition] = last
+        A batch without any is decided at once: that nothing of the range lies there is progress,
+        too. Returns what is left of the batch, if anything.
+        """
+        partition, records, next_offset = batch
+        chunk = records[:DECIDE_CHUNK]
+        decided = self._replayer.decide(partition, chunk, self._decision, room)
+        if decided:
+            self._lasts[partition] = records[decided - 1]
+        rest = records[decided:]
+        reached = rest[0].offset if rest else next_offset
+        self._passed += reached - self._next_offsets.get(partition, reached)
+        self._next_offsets[partition] = reached
+        return batch._replace(records=rest) if rest else None
 
     def is_due(self, room: int) -> bool:
         """Tell whether the transaction is full."""

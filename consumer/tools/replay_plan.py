@@ -8,7 +8,6 @@ import msgspec
 
 from consumer.config import Settings
 from consumer.engine.clock import wall_clock_ms
-from consumer.engine.journal import read_journal
 from consumer.engine.scan import ScannedBatch
 from consumer.errors import Interrupted
 from consumer.pipeline.digest_table import DigestTable
@@ -130,11 +129,4 @@ class Planner:
 
 async def find_begun(session: Session, name: str) -> ReplayState | None:
     """Return the replay of this name if it has begun."""
-    topic = session.settings.replays_topic
-    if topic not in await session.admin.describe([topic]):
-        return None
-    await session.reader.follow([topic])
-    entries = await read_journal(
-        session.settings, session.reader, lambda key: is_of_replay(name, key)
-    )
-    return read_state(entries, name)
+    return read_state(await session.read_journal(lambda key: is_of_replay(name, key)), name)

@@ -1,5 +1,6 @@
 """What a replay reads: the stretch of the inputs, and who of them was published."""
 
+import time
 from collections.abc import AsyncGenerator, Mapping
 from typing import Final
 
@@ -9,8 +10,8 @@ from consumer.engine.context import ShardContext
 from consumer.engine.kafka import TopicPartition
 from consumer.engine.meta import verify_meta
 from consumer.engine.origins import PublishedOrigins, load_origins
-from consumer.engine.progress import Continuity, judge_witness
 from consumer.engine.scan import ScannedBatch, Span, scan, settled_spans, stable_spans
+from consumer.engine.sources import find_recreated
 from consumer.engine.topics import EVENT_CONFIGS, ensure_topic
 from consumer.errors import ClusterError
 from consumer.pipeline.dedup import id_digest
@@ -102,18 +103,16 @@ async def refuse_recreated(session: Session, state: ReplayState) -> None:
 
     Raises:
         ClusterError: a topic was deleted and made anew.
+        TaskFailed: the broker did not say in time.
     """
     there = await stable_spans(session.reader, state.rest.spans)
     recreated = {p for p, span in state.rest.spans.items() if there[p].end < span.end}
-    places = {
-        p: Span(witness.offset, witness.offset + 1)
+    witnesses = {
+        p: witness
         for p, witness in state.witnesses.items()
         if there[p].start <= witness.offset < there[p].end
     }
-    async for partition, records, _ in scan(session.reader, places):
-        witness = state.witnesses[partition]
-        if records and judge_witness(witness, records[0]) is Continuity.RECREATED:
-            recreated.add(partition)
+    recreated.update(await find_recreated(session.reader, witnesses, time.monotonic))
     if recreated:
         names = ", ".join(sorted({partition.topic for partition in recreated}))
         raise ClusterError(

@@ -1,7 +1,7 @@
 """The replays of a group, as its journal tells them; nothing is disturbed by looking."""
 
 from consumer.config import Settings
-from consumer.engine.journal import REPLAY, read_journal
+from consumer.engine.journal import REPLAY
 from consumer.tools.replay_state import ReplayState, read_states
 from consumer.tools.session import open_session
 
@@ -12,14 +12,8 @@ async def list_replays(settings: Settings) -> list[ReplayState]:
     Raises:
         ClusterError: the cluster cannot be used.
     """
-    topic = settings.replays_topic
     async with open_session(settings, "replays") as session:
-        if topic not in await session.admin.describe([topic]):
-            return []
-        await session.reader.follow([topic])
-        return read_states(
-            await read_journal(settings, session.reader, lambda key: key.startswith(REPLAY))
-        )
+        return read_states(await session.read_journal(lambda key: key.startswith(REPLAY)))
 
 
 async def find_replay(settings: Settings, name: str) -> ReplayState | None:

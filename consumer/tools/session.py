@@ -1,13 +1,14 @@
 """What a tool on history works with: a checked cluster and a reader, apart from the group."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import msgspec
 
 from consumer.config import Settings
+from consumer.engine.journal import Entries, Journal, read_journal
 from consumer.engine.kafka import ClusterAdmin, Connection, ShardReader, TopicPartition
-from consumer.engine.topics import Topology, check_topics
+from consumer.engine.topics import Topology, check_topics, ensure_replays_topic
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -26,6 +27,43 @@ class Session(msgspec.Struct, frozen=True):
             for topic, count in sorted(self.topology.inputs.items())
             for partition in range(count)
         ]
+
+    async def read_journal(self, is_wanted: Callable[[bytes], bool]) -> Entries:
+        """Return the journal's wanted entries; nothing is made, and nobody who writes disturbed.
+
+        Raises:
+            ClusterError, TaskFailed, TransientError: it cannot be read.
+        """
+        topic = self.settings.replays_topic
+        if topic not in await self.admin.describe([topic]):
+            return {}
+        await self.reader.follow([topic])
+        return await read_journal(self.settings, self.reader, is_wanted)
+
+    @asynccontextmanager
+    async def journal(
+        self, purpose: str, max_message_bytes: Mapping[str, int]
+    ) -> AsyncGenerator[Journal, None]:
+        """Make a writer of the journal, whose topic is made where it is missing, and close it.
+
+        `purpose` tells writers apart; `max_message_bytes`: of every other topic that is written.
+
+        Raises:
+            ClusterError: the cluster refuses.
+        """
+        topic = await ensure_replays_topic(self.admin, self.settings)
+        await self.reader.follow([topic.name])
+        journal = Journal(
+            self.settings,
+            self.connection,
+            self.reader,
+            purpose=purpose,
+            max_message_bytes={**max_message_bytes, topic.name: topic.max_message_bytes},
+        )
+        try:
+            yield journal
+        finally:
+            await journal.close()
 
     def changelogs(self) -> list[TopicPartition]:
         """Return every shard's changelog."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.config_table import with_table
+from dev.config_table import config_table
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", *map(str, ROOT.glob("docs/*.md")))
@@ -17,7 +17,7 @@ LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)")
 def test_the_table_of_settings_is_the_one_in_force() -> None:
     """Whoever changes a setting runs `python -m dev.config_table README.md`."""
     readme = (ROOT / "README.md").read_text()
-    assert with_table(readme) == readme
+    assert config_table().within(readme) == readme
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

@@ -9,7 +9,7 @@ from consumer.engine.view import EngineView, ShardView, SourceView
 from consumer.service.meter import Meter
 from consumer.service.metrics import METRICS
 from consumer.service.snapshot import Snapshot
-from dev.metrics_table import with_table
+from dev.metrics_table import metrics_table
 
 OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
 VIEW = EngineView(
@@ -25,7 +25,7 @@ VIEW = EngineView(
 def test_the_table_of_metrics_is_the_one_in_force() -> None:
     """Whoever changes a metric runs `python -m dev.metrics_table docs/operations.md`."""
     text = OPERATIONS.read_text()
-    assert with_table(text) == text
+    assert metrics_table().within(text) == text
 
 
 def test_every_metric_is_served_with_its_type_and_labels_and_no_other() -> None:
