@@ -2,6 +2,7 @@
 
 latency      at rest, and of a bare transaction beside it
 throughput   of one process on a backlog, and of the pipeline alone
+steady       CPU and memory from idle to 50,000 events per second (seven minutes)
 restore      ids per second of a start, and memory per id
 memory       peaks: idle, with a backlog, on a slow broker, with large records and bombs
 replay       a large replay, killed several times, beside a live stream (minutes)
@@ -25,6 +26,7 @@ from bench.recovery import HEAD, measure_recovery, table
 from bench.replay import measure_replay
 from bench.restore import measure_restore
 from bench.service import BenchService
+from bench.steady import measure_steady
 from bench.throughput import measure_throughput
 from dev.kafka import LocalKafka
 
@@ -48,6 +50,7 @@ def main() -> None:
     )
     parser.add_argument("--kills", type=int, default=5, help="how often the replay is killed")
     parser.add_argument("--rounds", type=int, default=5, help="how often each recovery")
+    parser.add_argument("--seconds", type=float, default=20, help="of each steady stream")
     parser.add_argument("--nodes", type=int, default=1, choices=[1, 3], help="brokers")
     options = parser.parse_args()
     unknown = set(options.what) - MEASUREMENTS.keys()
@@ -82,6 +85,13 @@ def throughput(bootstrap_servers: str, options: argparse.Namespace) -> None:
         name = "throughput-spread" if spread else "throughput-home"
         with BenchService(bootstrap_servers, name, start=False) as service:
             show(measure_throughput(service, events=options.events, spread=spread))
+
+
+def steady(bootstrap_servers: str, options: argparse.Namespace) -> None:
+    """Print what steady streams cost."""
+    for spread in (False, True):
+        for figures in measure_steady(bootstrap_servers, seconds=options.seconds, spread=spread):
+            show(figures)
 
 
 def restore(bootstrap_servers: str, options: argparse.Namespace) -> None:
@@ -119,6 +129,7 @@ def show(figures: dict[str, object]) -> None:
 MEASUREMENTS = {
     "latency": latency,
     "throughput": throughput,
+    "steady": steady,
     "restore": restore,
     "memory": memory,
     "replay": replay,

@@ -1,4 +1,4 @@
-"""One service process under measurement, with topics of its own."""
+"""Service processes under measurement, mostly one, with topics of their own."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class BenchService:
-    """Topics and one process; a context manager that leaves neither running."""
+    """Topics and processes; a context manager that leaves none of these running."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class BenchService:
             "CHECKPOINT_READY_HTTP_PORT": "0",
             **{f"CHECKPOINT_READY_{name}": value for name, value in settings.items()},
         }
-        self._process: subprocess.Popen[bytes] | None = None
+        self._processes: list[subprocess.Popen[bytes]] = []
         self._start_now = start
 
     def __enter__(self) -> Self:
@@ -57,38 +57,52 @@ class BenchService:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(20)
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.wait(20)
 
     def start(self) -> None:
-        """Start the process."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "consumer", "run"],
-            env=self.environment,
-            stdout=subprocess.DEVNULL,
+        """Start a process; once more, for one more."""
+        self._processes.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "consumer", "run"],
+                env=self.environment,
+                stdout=subprocess.DEVNULL,
+            )
         )
 
     @property
     def cpu_seconds(self) -> float:
-        """User and system time that the process has used so far."""
-        if self._process is None:
-            return 0.0
-        stat = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8")
-        fields = stat.rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
+        """User and system time that the processes have used so far."""
+        ticks = 0
+        for process in self._processes:
+            stat = Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8")
+            fields = stat.rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / CLOCK_TICKS
 
     @property
     def peak_memory_mib(self) -> int:
-        """The most resident memory that the process has had so far."""
-        if self._process is None:
-            return 0
-        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="utf-8")
-        return int(status.partition("VmHWM:")[2].split()[0]) // 1024
+        """The most resident memory that a process has had so far."""
+        return self._most("VmHWM")
+
+    @property
+    def memory_mib(self) -> int:
+        """The resident memory of the process that has the most."""
+        return self._most("VmRSS")
 
     def home_partition(self, checkpoint_id: str) -> int:
         """Return the input partition that the id's home shard reads."""
         return int(murmurhash2(checkpoint_id.encode(), 0x9747B28C) & 0x7FFFFFFF) % PARTITIONS
+
+    def _most(self, name: str) -> int:
+        """Return the largest value of a line of the processes' status, which is in KiB, in MiB."""
+        values = [0]
+        for process in self._processes:
+            status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
+            values.append(int(status.partition(f"{name}:")[2].split()[0]) // 1024)
+        return max(values)
 
     def _run(self, *arguments: str) -> None:
         subprocess.run(
