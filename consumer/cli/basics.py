@@ -18,7 +18,7 @@ from consumer.engine.topics import check_topics, create_topics
 from consumer.pipeline.records import Limits, ShardSettings
 from consumer.tools.pipe import pipe
 from consumer.tools.schemas import export_schemas
-from consumer.tools.tail import tail
+from consumer.tools.tail import Reach, tail
 
 T = TypeVar("T")
 
@@ -51,9 +51,11 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
     config.set_defaults(command=_config)
 
     tail_parser = commands.add_parser("tail", help="show ready events as they appear")
-    tail_parser.add_argument(
+    reach = tail_parser.add_mutually_exclusive_group()
+    reach.add_argument(
         "--from-beginning", action="store_true", help="start with the oldest event, not the next"
     )
+    reach.add_argument("--all", action="store_true", help="all events that there are, and no more")
     tail_parser.add_argument("--max-events", type=positive, help="end after this many")
     tail_parser.set_defaults(command=_tail)
 
@@ -140,12 +142,18 @@ def _tail(settings: Settings, options: argparse.Namespace) -> int:
             tail(
                 settings,
                 write_line,
-                from_beginning=options.from_beginning,
+                reach=_reach(options),
                 max_events=options.max_events,
                 live_table=sys.stdout.isatty(),
             )
         )
     return EXIT_OK
+
+
+def _reach(options: argparse.Namespace) -> Reach:
+    if options.all:
+        return Reach.PAST
+    return Reach.PAST_AND_FUTURE if options.from_beginning else Reach.FUTURE
 
 
 def _schema_export(_settings: Settings, _: argparse.Namespace) -> int:

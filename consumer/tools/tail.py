@@ -1,8 +1,9 @@
 """Ready events as they appear: a live table for people, JSON lines for programs."""
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
+from enum import Enum, auto
 from typing import Any, Final
 
 import msgspec
@@ -13,6 +14,7 @@ from rich.text import Text
 
 from consumer.config import Settings
 from consumer.engine.kafka import ClusterAdmin, Connection, ShardReader, TopicPartition
+from consumer.engine.scan import scan, stable_spans
 from consumer.errors import ClusterError
 from consumer.pipeline.records import SourceRecord
 from schemas.ready_event import READY_TYPE, ReadyEvent
@@ -32,21 +34,29 @@ ATTRIBUTE: Final = "ce_"
 _decode_event = msgspec.json.Decoder(ReadyEvent).decode
 
 
+class Reach(Enum):
+    """Which events are shown."""
+
+    FUTURE = auto()
+    PAST = auto()
+    PAST_AND_FUTURE = auto()
+
+
 async def tail(
     settings: Settings,
     write: Callable[[bytes], None],
     *,
-    from_beginning: bool,
+    reach: Reach,
     max_events: int | None,
     live_table: bool,
 ) -> None:
-    """Show ready events until interrupted or ``max_events`` were shown.
+    """Show ready events until all of the past are shown, or ``max_events``, or interrupted.
 
     Raises:
         ClusterError: the ready topic cannot be read.
     """
     show = _show_table if live_table else _show_lines
-    async with aclosing(_events(settings, from_beginning=from_beginning)) as events:
+    async with aclosing(_events(settings, reach)) as events:
         await show(events, write, max_events)
 
 
@@ -75,7 +85,7 @@ async def _show_table(
                 return
 
 
-async def _events(settings: Settings, *, from_beginning: bool) -> AsyncGenerator[bytes, None]:
+async def _events(settings: Settings, reach: Reach) -> AsyncGenerator[bytes, None]:
     """Yield committed ready events as structured JSON, in the order of each partition."""
     connection = Connection.of(settings)
     admin = ClusterAdmin(connection, f"{settings.group_id}-tail")
@@ -99,18 +109,30 @@ async def _events(settings: Settings, *, from_beginning: bool) -> AsyncGenerator
     )
     try:
         await reader.start()
-        if from_beginning:
-            reader.assign(await reader.beginning_offsets(partitions))
-        else:
-            reader.assign(await reader.end_offsets(partitions))
-        while True:
-            for records in (await reader.fetch(FETCH_MS, FETCH_RECORDS)).values():
-                for record in records:
-                    event = structured(record)
+        async with aclosing(_records(reader, partitions, reach)) as found:
+            async for records in found:
+                for event in map(structured, records):
                     if event is not None:
                         yield event
     finally:
         await reader.close()
+
+
+async def _records(
+    reader: ShardReader, partitions: Sequence[TopicPartition], reach: Reach
+) -> AsyncGenerator[Sequence[SourceRecord], None]:
+    if reach is Reach.PAST:
+        async with aclosing(scan(reader, await stable_spans(reader, partitions))) as batches:
+            async for batch in batches:
+                yield batch.records
+        return
+    is_from_now = reach is Reach.FUTURE
+    reader.assign(
+        await (reader.end_offsets if is_from_now else reader.beginning_offsets)(partitions)
+    )
+    while True:
+        for records in (await reader.fetch(FETCH_MS, FETCH_RECORDS)).values():
+            yield records
 
 
 def structured(record: SourceRecord) -> bytes | None:

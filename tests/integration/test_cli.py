@@ -359,6 +359,13 @@ class TestTail:
         assert "ftjob-abc123" in table
         assert "0.5670" in table
 
+    def test_all_that_there_is(self, published: Published) -> None:
+        """With --all it ends by itself, after the last event."""
+        done = run_command("tail", "--all", **published.settings)
+        assert (done.exit_code, done.stderr) == (0, "")
+        shown = done.stdout.encode().splitlines()
+        assert sorted(shown) == sorted(record.value or b"" for record in published.records)
+
     def test_it_begins_with_the_next_event(self, cluster: Cluster, published: Published) -> None:
         """Without --from-beginning nothing that was there before is shown."""
         template = json.loads(published.records[0].value or b"")
