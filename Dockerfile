@@ -1,6 +1,7 @@
 # The service, its packages and a Python, nothing else. Any base image with Python 3.11 or newer will do, as long as its
 # venv module can make an environment:
 #   docker build --tag checkpoint-ready --build-arg REVISION=$(git rev-parse HEAD) .
+# With traces: --build-arg EXTRAS=otel
 # Settings of pip (another index, a proxy's certificate) may come as secrets, which leave nothing in the image:
 #   --secret id=pip.conf,src=pip.conf --secret id=ca.pem,src=ca.pem      with `cert = /run/secrets/ca.pem` in pip.conf
 ARG BASE=python:3.11-slim-bookworm
@@ -9,11 +10,12 @@ FROM ${BASE} AS build
 # pip stays behind in an environment of its own.
 RUN python3 -m venv /tools && python3 -m venv --without-pip /opt/checkpoint-ready
 WORKDIR /source
-COPY requirements/build.txt requirements/runtime.txt requirements/
+COPY requirements/build.txt requirements/otel.txt requirements/runtime.txt requirements/
+ARG EXTRAS=
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=ca.pem \
     /tools/bin/python -m pip install --no-cache-dir --only-binary :all: --require-hashes -r requirements/build.txt \
     && /tools/bin/python -m pip --python /opt/checkpoint-ready/bin/python install --no-cache-dir --only-binary :all: \
-        --require-hashes -r requirements/runtime.txt
+        --require-hashes -r requirements/runtime.txt ${EXTRAS:+-r requirements/$EXTRAS.txt}
 COPY pyproject.toml README.md LICENSE ./
 COPY consumer consumer
 COPY schemas schemas

@@ -4,6 +4,7 @@ latency      at rest, and of a bare transaction beside it
 throughput   of one process on a backlog, and of the pipeline alone
 steady       CPU and memory from idle to 50,000 events per second (seven minutes)
 restore      ids per second of a start, and memory per id
+traces       what they cost on a backlog, with and without in turns
 memory       peaks: idle, with a backlog, on a slow broker, with large records and bombs
 replay       a large replay, killed several times, beside a live stream (minutes)
 recovery     how long subscribers wait when a process dies, restarts or joins (six minutes)
@@ -28,6 +29,7 @@ from bench.restore import measure_restore
 from bench.service import BenchService
 from bench.steady import measure_steady
 from bench.throughput import measure_throughput
+from bench.traces import measure_traces
 from dev.kafka import LocalKafka
 
 MAX_DECIDE_EVENTS = 50_000
@@ -100,6 +102,11 @@ def restore(bootstrap_servers: str, options: argparse.Namespace) -> None:
         show(measure_restore(bootstrap_servers, ids=ids))
 
 
+def traces(bootstrap_servers: str, options: argparse.Namespace) -> None:
+    """Print what traces cost."""
+    show(measure_traces(bootstrap_servers, events=options.events, rounds=options.rounds))
+
+
 def memory(_: str, options: argparse.Namespace) -> None:
     """Print peaks of memory, on a broker of its own, which it freezes now and then."""
     with LocalKafka() as kafka:
@@ -131,6 +138,7 @@ MEASUREMENTS = {
     "throughput": throughput,
     "steady": steady,
     "restore": restore,
+    "traces": traces,
     "memory": memory,
     "replay": replay,
     "recovery": recovery,

@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Sequence
 
 from confluent_kafka import Producer
 
@@ -10,15 +11,22 @@ from bench.service import PARTITIONS, BenchService
 
 DUPLICATES = 0.3
 DEADLINE_SECONDS = 600.0
+Headers = Sequence[tuple[str, str | bytes | None]]
 
 
-def measure_throughput(service: BenchService, *, events: int, spread: bool) -> dict[str, object]:
+def measure_throughput(
+    service: BenchService,
+    *,
+    events: int,
+    spread: bool,
+    headers: Headers = (),
+) -> dict[str, object]:
     """Return source events per second; ``spread``: on random partitions, 5 of 6 not their home.
 
     The rate counts from the first to the last ready event's broker timestamp; the process start
     and the restore are not in it, except for ``events_per_cpu_second``, which has all of it.
     """
-    distinct = fill(service, events, spread=spread)
+    distinct = fill(service, events, spread=spread, headers=headers)
     service.start()
     with service.cluster.subscriber(service.output) as subscriber:
         subscriber.wait_for(distinct, DEADLINE_SECONDS)
@@ -37,7 +45,13 @@ def measure_throughput(service: BenchService, *, events: int, spread: bool) -> d
     }
 
 
-def fill(service: BenchService, events: int, *, spread: bool) -> int:
+def fill(
+    service: BenchService,
+    events: int,
+    *,
+    spread: bool,
+    headers: Headers = (),
+) -> int:
     """Produce the backlog, 30% of it duplicates; return the number of distinct ids."""
     chance = random.Random(7)
     producer = Producer(
@@ -55,7 +69,7 @@ def fill(service: BenchService, events: int, *, spread: bool) -> int:
         value = checkpoint(checkpoint_id, number)
         while True:
             try:
-                producer.produce(service.input, value, partition=partition)
+                producer.produce(service.input, value, partition=partition, headers=list(headers))
             except BufferError:
                 producer.poll(0.2)
                 if time.monotonic() > deadline:

@@ -16,6 +16,8 @@ from typing import Final, Protocol
 
 import msgspec
 
+from consumer.engine.buffer import Gathered
+from consumer.errors import CheckpointReadyError, Fenced
 from consumer.pipeline.records import ReadyRecord
 
 
@@ -73,10 +75,27 @@ class TransactionReport(msgspec.Struct, frozen=True):
     next_offsets: dict[str, int]
     duration_ms: float
     events: list[dict[str, object]]
+    letters: list[dict[str, object]]
     suppressed_events: int
     consumed_by_topic: dict[str, int]
     ready: Sequence[ReadyRecord]
     """All that it published; let go of it soon, it may be megabytes."""
+    sources: Sequence[Gathered] = ()
+    """All that it was decided from; the same. Empty where it held only progress, or the like."""
+
+
+class LostTransaction(msgspec.Struct, frozen=True):
+    """A transaction of a running shard that ended in doubt, and the task with it."""
+
+    shard: int
+    error: CheckpointReadyError
+    duration_ms: float
+    sources: Sequence[Gathered] = ()
+
+    @property
+    def is_fenced(self) -> bool:
+        """Whether another process took the shard over."""
+        return isinstance(self.error, Fenced)
 
 
 class Observer(Protocol):
@@ -88,8 +107,8 @@ class Observer(Protocol):
     def on_transaction(self, report: TransactionReport) -> None:
         """Note a committed transaction."""
 
-    def on_transaction_lost(self, shard: int, *, is_fenced: bool) -> None:
-        """Note a transaction of a running shard that ended in doubt, and the task with it."""
+    def on_transaction_lost(self, lost: LostTransaction) -> None:
+        """Note a transaction that ended in doubt."""
 
     def on_fenced(self, shard: int) -> None:
         """Note that another process took a shard over, whatever its task was at."""

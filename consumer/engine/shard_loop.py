@@ -2,25 +2,25 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import structlog
 
-from consumer.engine.buffer import Buffer
+from consumer.engine.buffer import Buffer, Gathered
 from consumer.engine.changelog import ShardState
 from consumer.engine.clock import wall_clock_ms
 from consumer.engine.context import ShardContext
 from consumer.engine.dead_letter_guard import DeadLetterGuard
 from consumer.engine.kafka import Outbox, ShardReader, ShardWriter, TopicPartition
-from consumer.engine.lifecycle import Observer, Step
+from consumer.engine.lifecycle import LostTransaction, Observer, Step
 from consumer.engine.pacing import Pacing, TransactionLimit
 from consumer.engine.progress import Progress
 from consumer.engine.sources import find_recreated
 from consumer.engine.transaction import apply_to_memory, fill_outbox, report
 from consumer.engine.view import UNANSWERED_SECONDS, SourceView
 from consumer.engine.watermark import Watermarks
-from consumer.errors import ClusterError, Fenced, TaskFailed, TimedOut
+from consumer.errors import ClusterError, TaskFailed, TimedOut
 from consumer.pipeline.process import Decision, process
 from consumer.pipeline.records import Counts, SourceBatch
 
@@ -95,7 +95,7 @@ class ShardLoop:
             await self._guard.check(self._context, self._reader, self._buffer, decision)
             progress = {**self._unsaved, **self._buffer.progress_behind(decision.stream_time_ms)}
             if decision.needs_commit:
-                await self._write(decision, progress, began=now)
+                await self._write(decision, progress, began=now, sources=tuple(self._buffer))
             else:
                 self._keep_unsaved(decision, progress)
             self._buffer = Buffer()
@@ -257,8 +257,9 @@ class ShardLoop:
         progress: Mapping[TopicPartition, Progress],
         began: float,
         announced_ms: int | None = None,
+        sources: Sequence[Gathered] = (),
     ) -> None:
-        """Make a decision true.
+        """Make a decision true; `sources` are what it was decided from.
 
         1. Build every batch, before a transaction is open.
         2. Send them and check each one's own outcome.
@@ -271,7 +272,8 @@ class ShardLoop:
         try:
             await self._send_and_commit(outbox)  # 2., 3.
         except (TaskFailed, ClusterError) as error:
-            self._observer.on_transaction_lost(shard, is_fenced=isinstance(error, Fenced))
+            duration_ms = (self._clock() - began) * 1000
+            self._observer.on_transaction_lost(LostTransaction(shard, error, duration_ms, sources))
             raise
         self._observer.on_step(shard, Step.COMMITTED)
         apply_to_memory(self._memory, decision, progress)  # 4.
@@ -283,7 +285,9 @@ class ShardLoop:
         self._pacing.note_commit(now)
         by_topic, self._consumed_by_topic = self._consumed_by_topic, Counter()
         duration_ms = (now - began) * 1000
-        self._observer.on_transaction(report(shard, decision, progress, duration_ms, by_topic))
+        self._observer.on_transaction(
+            report(shard, decision, progress, duration_ms, by_topic, sources=sources)
+        )
 
     async def _send_and_commit(self, outbox: Outbox) -> None:
         shard = self._context.shard

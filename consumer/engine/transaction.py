@@ -1,8 +1,9 @@
 """What one transaction holds: a decision's outcome and the progress behind it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from consumer.engine.buffer import Gathered
 from consumer.engine.changelog import (
     ShardState,
     id_key,
@@ -18,8 +19,11 @@ from consumer.engine.progress import Progress
 from consumer.engine.watermark import announcement
 from consumer.pipeline.home import partition_for_key
 from consumer.pipeline.process import Decision, apply
+from consumer.pipeline.records import Headers
+from consumer.pipeline.trace_context import trace_context
+from schemas.ready_event import Origin
 
-# One log line per published event, but a backfill must not drown in them.
+# One log line per published event or dead letter, but a backfill must not drown in them.
 MAX_EVENT_LINES: Final = 10
 Positions = Mapping[TopicPartition, Progress]
 
@@ -79,24 +83,24 @@ def apply_to_memory(memory: ShardState, decision: Decision, progress: Positions)
     memory.progress.update(progress)
 
 
-def report(
+def report(  # noqa: PLR0913 - what a transaction has become, from all its sides
     shard: int,
     decision: Decision,
     progress: Positions,
     duration_ms: float,
     consumed_by_topic: dict[str, int],
+    *,
+    sources: Sequence[Gathered],
 ) -> TransactionReport:
     """Describe a committed transaction for logs and metrics."""
     counts = decision.counts
     events: list[dict[str, object]] = [
-        {
-            "id": ready.id,
-            "job_id": ready.job_id,
-            "topic": ready.origin.topic,
-            "partition": ready.origin.partition,
-            "offset": ready.origin.offset,
-        }
+        {"id": ready.id, "job_id": ready.job_id, **_whence(ready.origin, ready.headers)}
         for ready in decision.ready[:MAX_EVENT_LINES]
+    ]
+    letters: list[dict[str, object]] = [
+        {"reason": str(letter.reason), **_whence(letter.origin, letter.headers)}
+        for letter in decision.dead_letters[:MAX_EVENT_LINES]
     ]
     return TransactionReport(
         shard=shard,
@@ -110,7 +114,20 @@ def report(
         next_offsets={f"{s.topic}/{s.partition}": p.next_offset for s, p in progress.items()},
         duration_ms=duration_ms,
         events=events,
+        letters=letters,
         suppressed_events=max(0, len(decision.ready) - MAX_EVENT_LINES),
         consumed_by_topic=consumed_by_topic,
         ready=decision.ready,
+        sources=sources,
     )
+
+
+def _whence(origin: Origin, headers: Headers) -> dict[str, object]:
+    """Return where a record lay, and the trace that it belongs to, if any."""
+    place: dict[str, object] = {
+        "topic": origin.topic,
+        "partition": origin.partition,
+        "offset": origin.offset,
+    }
+    context = trace_context(headers)
+    return place if context is None else place | {"trace_id": context.trace_id}

@@ -15,6 +15,7 @@ from consumer.errors import ConfigError
 from consumer.service.front import Front
 from consumer.service.logs import LogObserver, configure_logs
 from consumer.service.loop_guard import LoopGuard
+from consumer.service.traces import open_traces
 
 # Decisions make many short-lived objects and no cycles; the default threshold would scan the
 # young generation thousands of times a second for nothing.
@@ -41,8 +42,11 @@ def run_service(
     for line in unknown_variables(environment):
         log.warning("unknown_variable", message=line)
     gc.set_threshold(*GC_THRESHOLDS)
-    with LoopGuard(settings.watchdog_seconds) as guard:
-        seen_by = front.beside(observer or LogObserver())
+    with (
+        LoopGuard(settings.watchdog_seconds) as guard,
+        open_traces(settings, environment) as traced,
+    ):
+        seen_by = traced(front.beside(observer or LogObserver()))
         asyncio.run(_run(settings, seen_by, front, guard, accept_empty_state=accept_empty_state))
 
 

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from consumer.config import Settings
-from consumer.engine.lifecycle import Step, TransactionReport
+from consumer.engine.lifecycle import LostTransaction, Step, TransactionReport
 
 LIBRARY_LEVEL: Final = logging.WARNING
 # The client library calls an error what it then heals by itself. What concerns the operator is
@@ -90,12 +90,12 @@ class _LibraryHandler(logging.Handler):
 
 
 class LogObserver:
-    """Writes one line per transaction and one per published event, the latter bounded."""
+    """Writes a line per transaction; one per ready event and per dead letter, both bounded."""
 
     def on_step(self, shard: int, step: Step) -> None:
         """Say nothing: a task's states are logged where they change."""
 
-    def on_transaction_lost(self, shard: int, *, is_fenced: bool) -> None:
+    def on_transaction_lost(self, lost: LostTransaction) -> None:
         """Say nothing: the end of its task is logged with its reason."""
 
     def on_fenced(self, shard: int) -> None:
@@ -108,6 +108,8 @@ class LogObserver:
         """Log what a transaction made visible."""
         for event in report.events:
             log.info("checkpoint_ready", shard=report.shard, **event)
+        for letter in report.letters:
+            log.info("dead_letter", shard=report.shard, **letter)
         log.info(
             "transaction_committed",
             shard=report.shard,

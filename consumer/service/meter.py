@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from consumer import __version__
 from consumer.config import Settings
-from consumer.engine.lifecycle import Step, TransactionReport
+from consumer.engine.lifecycle import LostTransaction, Step, TransactionReport
 from consumer.pipeline.records import Reason
 from consumer.service import metrics
 from consumer.service.tally import Tally
@@ -77,9 +77,9 @@ class Meter:
                 [(now_ms - time_ms) / 1000 for time_ms in times_ms if time_ms != NO_TIMESTAMP_MS]
             )
 
-    def on_transaction_lost(self, shard: int, *, is_fenced: bool) -> None:  # noqa: ARG002 - no label
+    def on_transaction_lost(self, lost: LostTransaction) -> None:
         """Count a transaction in doubt."""
-        self._transactions.labels("fenced" if is_fenced else "failed").inc()
+        self._transactions.labels("fenced" if lost.is_fenced else "failed").inc()
 
     def on_fenced(self, shard: int) -> None:  # noqa: ARG002 - no label: shards come and go
         """Count a takeover."""

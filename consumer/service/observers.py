@@ -1,6 +1,6 @@
 """Several observers of the engine as one."""
 
-from consumer.engine.lifecycle import Observer, Step, TransactionReport
+from consumer.engine.lifecycle import LostTransaction, Observer, Step, TransactionReport
 
 
 class Observers:
@@ -19,10 +19,10 @@ class Observers:
         for observer in self._observers:
             observer.on_transaction(report)
 
-    def on_transaction_lost(self, shard: int, *, is_fenced: bool) -> None:
+    def on_transaction_lost(self, lost: LostTransaction) -> None:
         """Pass it on."""
         for observer in self._observers:
-            observer.on_transaction_lost(shard, is_fenced=is_fenced)
+            observer.on_transaction_lost(lost)
 
     def on_fenced(self, shard: int) -> None:
         """Pass it on."""

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from consumer.engine.lifecycle import Step, TransactionReport
+from consumer.engine.lifecycle import LostTransaction, Step, TransactionReport
 
 RATE_SECONDS: Final = 60
 KEPT_EVENTS: Final = 8
@@ -94,7 +94,7 @@ class Recent:
             value = event.value if len(event.value) <= MAX_KEPT_BYTES else b""
             self._events.append((event.id, value, report.shard, now))
 
-    def on_transaction_lost(self, shard: int, *, is_fenced: bool) -> None:
+    def on_transaction_lost(self, lost: LostTransaction) -> None:
         """Remember nothing."""
 
     def on_fenced(self, shard: int) -> None:

@@ -123,3 +123,30 @@ def test_the_wheel_is_built_by_what_builds_it_in_development() -> None:
     )
     assert built
     assert built <= developed
+
+
+def pinned(path: Path) -> dict[str, list[str]]:
+    """Return each pin of a requirements file, `name==version`, with its hashes."""
+    blocks = re.split(r"^(?=\S)", path.read_text(), flags=re.MULTILINE)
+    pins = {found[1]: block for block in blocks if (found := PIN.match(block))}
+    return {pin: sorted(re.findall(r"--hash=(\S+)", block)) for pin, block in pins.items()}
+
+
+def test_an_extra_agrees_with_what_the_service_itself_needs() -> None:
+    """`pip` gets both files: what stands in both has one version and the same hashes."""
+    extra, runtime, developed = (
+        pinned(ROOT / "requirements" / name) for name in ("otel.txt", "runtime.txt", "dev.txt")
+    )
+    names = {pin.partition("==")[0] for pin in runtime}
+    shared = {pin: hashes for pin, hashes in extra.items() if pin.partition("==")[0] in names}
+    assert shared.items() <= runtime.items()
+    assert extra.keys() > shared.keys()
+    assert all(developed[pin] == hashes for pin, hashes in extra.items())
+
+
+def test_the_extra_of_the_package_is_that_of_the_image() -> None:
+    """pyproject.toml and requirements/otel.in name the same packages."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = (ROOT / "requirements" / "otel.in").read_text().splitlines()
+    names = [line.split()[0] for line in lines if line and line[0] not in "#-"]
+    assert sorted(names) == sorted(project["optional-dependencies"]["otel"])

@@ -4,7 +4,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from consumer.config import Settings
-from consumer.engine.lifecycle import TransactionReport
+from consumer.engine.lifecycle import LostTransaction, TransactionReport
+from consumer.errors import Fenced, TaskFailed
 from consumer.pipeline.records import ReadyRecord
 from consumer.service.meter import Meter
 from schemas.ready_event import Origin
@@ -52,6 +53,7 @@ def report(*events: ReadyRecord) -> TransactionReport:
         next_offsets={},
         duration_ms=30,
         events=[],
+        letters=[],
         suppressed_events=7,
         consumed_by_topic={"fine-tuning.checkpoints": 17, "checkpoint-ready.repartition": 3},
         ready=events,
@@ -98,8 +100,8 @@ def test_latency_is_measured_from_the_record_and_freshness_from_the_checkpoint(
 
 def test_failures_takeovers_and_rebalances_are_counted(metered: Metered) -> None:
     """What did not become visible is told apart by its cause."""
-    metered.meter.on_transaction_lost(0, is_fenced=True)
-    metered.meter.on_transaction_lost(0, is_fenced=False)
+    metered.meter.on_transaction_lost(LostTransaction(0, Fenced(""), 1.0))
+    metered.meter.on_transaction_lost(LostTransaction(0, TaskFailed(""), 1.0))
     metered.meter.on_fenced(0)
     metered.meter.on_rebalance(0.3)
     assert metered.value("transactions_total", outcome="fenced") == 1

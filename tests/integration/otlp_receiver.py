@@ -1,0 +1,140 @@
+"""A collector for tests: takes OTLP over HTTP, as protobuf, and keeps the spans."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+TRACES_PATH = "/v1/traces"
+
+
+class ReceivedSpan(NamedTuple):
+    """A span as it arrived, and what it says of itself in plain values."""
+
+    span: Any
+    resource: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return str(self.span.name)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Its attributes."""
+        return _plain(self.span.attributes)
+
+    @property
+    def trace_id(self) -> str:
+        """Its trace, in hex."""
+        return bytes(self.span.trace_id).hex()
+
+    @property
+    def linked(self) -> list[str]:
+        """The trace of each link, in hex."""
+        return [bytes(link.trace_id).hex() for link in self.span.links]
+
+    def link_attributes(self, index: int) -> dict[str, Any]:
+        """Return the attributes of a link."""
+        return _plain(self.span.links[index].attributes)
+
+
+class OtlpReceiver:
+    """A server on a free port; a context manager that ends it."""
+
+    def __init__(self) -> None:
+        """Listen; entering the context begins to answer."""
+        self.spans: list[ReceivedSpan] = []
+        self.is_refusing = False
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self) -> Self:
+        """Begin to answer."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def endpoint(self) -> str:
+        """The address, as OTEL_EXPORTER_OTLP_ENDPOINT takes it."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def wait_for(self, is_wanted: Callable[[ReceivedSpan], bool]) -> ReceivedSpan:
+        """Return the first span that is wanted."""
+        return wait_until(
+            lambda: next(filter(is_wanted, self.spans), None), what=f"a span ({self._names()})"
+        )  # type: ignore[return-value]  # something true has come
+
+    def named(self, name: str) -> list[ReceivedSpan]:
+        """Return the spans of this name that have come so far."""
+        return [span for span in self.spans if span.name == name]
+
+    def _names(self) -> set[str]:
+        return {span.name for span in self.spans}
+
+    def _take(self, body: bytes) -> None:
+        request = ExportTraceServiceRequest.FromString(body)
+        for of_resource in request.resource_spans:
+            resource = _plain(of_resource.resource.attributes)
+            self.spans += [
+                ReceivedSpan(span, resource)
+                for of_scope in of_resource.scope_spans
+                for span in of_scope.spans
+            ]
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.headers.get("Content-Encoding") == "gzip":
+                    body = gzip.decompress(body)
+                is_taken = self.path == TRACES_PATH and not receiver.is_refusing
+                if is_taken:
+                    receiver._take(body)
+                answer = ExportTraceServiceResponse().SerializeToString()
+                self.send_response(200 if is_taken else 404)
+                self.send_header("Content-Type", "application/x-protobuf")
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        return Handler
+
+
+@contextmanager
+def deaf_endpoint(*, is_listening: bool) -> Iterator[str]:
+    """Give the address of a collector that refuses connections, or takes them and never answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        if is_listening:
+            listener.listen()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def _plain(attributes: Any) -> dict[str, Any]:  # noqa: ANN401 - protobuf's container
+    return {it.key: getattr(it.value, it.value.WhichOneof("value")) for it in attributes}
