@@ -1,4 +1,4 @@
-"""What the tests of the chart run: Helm, kubectl and promtool, fetched once and kept in the cache.
+"""What the tests of the chart run: Helm, kubectl and Prometheus, fetched once, kept in the cache.
 
 ``python -m dev.chart_tools`` fetches all that is missing, and the CRDs of dev/chart_crds.py.
 ``python -m dev.chart_tools helm3`` builds Helm 3 besides, which takes minutes; with it in the cache
@@ -45,18 +45,13 @@ def helm_3() -> Path | None:
 
 
 def promtool() -> Path:
-    """Return promtool: the one on the path, else out of Debian's package.
+    """Return promtool, which comes with Prometheus."""
+    return _prometheus_program("promtool")
 
-    The package is unpacked and not installed, for an installed one starts a Prometheus.
-    """
-    found = shutil.which("promtool")
-    if found:
-        return Path(found)
-    program = cache_dir() / "promtool"
-    with locked(cache_dir() / "promtool.lock"):
-        if not program.is_file():
-            _fetch_promtool(program)
-    return program
+
+def prometheus() -> Path:
+    """Return Prometheus itself."""
+    return _prometheus_program("prometheus")
 
 
 def build_helm_3() -> Path:
@@ -107,13 +102,26 @@ def _layer(wheel: Path) -> zipfile.ZipFile:
             return zipfile.ZipFile(io.BytesIO(inner.read()))
 
 
-def _fetch_promtool(program: Path) -> None:
+def _prometheus_program(name: str) -> Path:
+    """Return a program of Prometheus: the one on the path, else out of Debian's package.
+
+    The package is unpacked and not installed, for an installed one starts a Prometheus.
+    """
+    found = shutil.which(name)
+    if found:
+        return Path(found)
+    folder = cache_dir() / "prometheus"
+    with locked(cache_dir() / f"{folder.name}.lock"):
+        if not folder.is_dir():
+            _fetch_prometheus(folder)
+    return folder / name
+
+
+def _fetch_prometheus(folder: Path) -> None:
     if shutil.which("apt-get") is None:
-        raise ChartToolMissing(
-            "promtool is missing: install Prometheus (macOS: brew install prometheus)"
-        )
-    announce("promtool with apt-get")
-    with tempfile.TemporaryDirectory(dir=program.parent) as scratch:
+        raise ChartToolMissing("Prometheus is missing: install it (macOS: brew install prometheus)")
+    announce("Prometheus with apt-get")
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         Path(scratch).chmod(0o755)
         download = ["apt-get", "download", "-qq", "prometheus"]
         try:
@@ -123,13 +131,14 @@ def _fetch_promtool(program: Path) -> None:
             run(download, folder=Path(scratch))
         (package,) = Path(scratch).glob("*.deb")
         run(["dpkg", "-x", str(package), scratch])
-        (Path(scratch) / "usr" / "bin" / "promtool").rename(program)
+        (Path(scratch) / "usr" / "bin").rename(folder)
 
 
 def fetch_all() -> None:
     """Fetch what the tests of the chart need and is missing."""
     helm()
     promtool()
+    prometheus()
     custom_resource_definitions()
 
 

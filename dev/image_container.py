@@ -6,22 +6,25 @@ SIGKILL of this program a shell waits for the end of a pipe and then removes the
 
 from __future__ import annotations
 
+import http.client
 import subprocess
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Self
 
 from dev.image_base import ImageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
+    from dev.image_chart import Pod
     from dev.image_engine import Podman
 
 START_SECONDS = 60.0
 # More than a good end takes, for one that takes too long is to be told in seconds.
 END_SECONDS = 30.0
 POLL_SECONDS = 0.01
+PROBE_SECONDS = 5.0
 LOG_TAIL_BYTES = 3000
 RUNNING = b'"state":"running"'
 WATCHER = 'read -r _; exec "$@" rm --force --ignore --time 0 "$0" >/dev/null 2>&1'
@@ -30,17 +33,18 @@ WATCHER = 'read -r _; exec "$@" rm --force --ignore --time 0 "$0" >/dev/null 2>&
 class Container:
     """One `checkpoint-ready run` in a container."""
 
-    def __init__(
-        self, podman: Podman, name: str, environment: Mapping[str, str], folder: Path
-    ) -> None:
+    def __init__(self, podman: Podman, name: str, pod: Pod, folder: Path) -> None:
         """Start it."""
+        self._port = pod.port
         self._podman = podman
         self._name = name
         self._log = folder / f"{name}.log"
         self.started_at = time.monotonic()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own arguments
-                podman.run_arguments(environment, f"--name={name}"),
+                podman.run_arguments(
+                    pod.environment, pod.arguments, *pod.options, f"--name={name}"
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -72,6 +76,35 @@ class Container:
                 raise ImageError(f"no shard runs; the log:\n{self.tail()}")
             time.sleep(POLL_SECONDS)
         return time.monotonic() - self.started_at
+
+    def wait_until_well(self, path: str) -> None:
+        """Wait until a probe of this path is answered with 200."""
+        deadline = time.monotonic() + START_SECONDS
+        while (answer := self._ask(path)) is None or answer[0] != HTTPStatus.OK:
+            self.require_alive()
+            if time.monotonic() > deadline:
+                raise ImageError(f"{path} answers {answer}; the log:\n{self.tail()}")
+            time.sleep(POLL_SECONDS)
+
+    def metric(self, path: str, name: str) -> float:
+        """Return the only sample of a metric, as it is scraped."""
+        _, text = self._ask(path) or (0, "")
+        found = [line for line in text.splitlines() if line.startswith(f"{name} ")]
+        if len(found) != 1:
+            raise ImageError(f"{path} has no {name}")
+        return float(found[0].split()[1])
+
+    def _ask(self, path: str) -> tuple[int, str] | None:
+        """Return status and text of an answer; None where nobody answers."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PROBE_SECONDS)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        except OSError:
+            return None
+        finally:
+            connection.close()
 
     def require_alive(self) -> None:
         """Complain if it has ended by itself."""

@@ -1,4 +1,4 @@
-"""podman with a storage of its own: builds the image, and runs it as the Helm chart does."""
+"""podman with a storage of its own: builds the image, and runs it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dev.image_pip import pip_secrets
 from dev.kafka_jars import cache_dir
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGE: Final = "checkpoint-ready:image-test"
@@ -21,13 +21,12 @@ IMAGE: Final = "checkpoint-ready:image-test"
 RUN_FOLDER: Final = "/run/checkpoint-ready-containers"
 # podman would ask for more than the machine's own limits, which not every root may raise.
 LIMITS: Final = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024")
-# As the chart's securityContext, and stricter: not even /tmp can be written to.
-SECURITY: Final = (
+# Stricter than the chart: the image's own user, and not even /tmp can be written to.
+STRICT: Final = (
     "--read-only",
     "--read-only-tmpfs=false",
     "--cap-drop=all",
     "--security-opt=no-new-privileges",
-    *LIMITS,
 )
 COMMAND_SECONDS = 120
 BUILD_SECONDS = 900
@@ -68,17 +67,19 @@ class Podman:
         described: list[dict[str, Any]] = json.loads(self.call("image", "inspect", name))
         return described[0]
 
-    def run_arguments(self, environment: Mapping[str, str], *options: str) -> list[str]:
-        """Return the command line that runs the image, up to the service's own arguments."""
+    def run_arguments(
+        self, environment: Mapping[str, str], arguments: Sequence[str], *options: str
+    ) -> list[str]:
+        """Return the command line that runs the image; the options say with which rights."""
         settings = [f"--env={name}={value}" for name, value in environment.items()]
         return [
-            *(*self.command, "run", "--rm", "--network=host", "--pull=never", *SECURITY),
-            *(*settings, *options, IMAGE),
+            *(*self.command, "run", "--rm", "--network=host", "--pull=never", *LIMITS),
+            *(*settings, *options, IMAGE, *arguments),
         ]
 
-    def run(self, environment: Mapping[str, str], arguments: list[str], *options: str) -> str:
+    def run(self, environment: Mapping[str, str], arguments: Sequence[str], *options: str) -> str:
         """Run the image to its end, which must be a good one, and return what it printed."""
-        return self._finish([*self.run_arguments(environment, *options), *arguments])
+        return self._finish(self.run_arguments(environment, arguments, *options))
 
     def call(self, *arguments: str, deadline_seconds: float = COMMAND_SECONDS) -> str:
         """Run a command of podman to its end, and return what it printed."""

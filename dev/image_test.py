@@ -1,11 +1,15 @@
-"""`make image-test`: the image built, looked into, and at work on a real Kafka.
+"""`make image-test`: the image built, looked into, and at work on a real Kafka as in the chart.
 
 1. Make the base (once), and build the image with the Dockerfile.
-2. Look into it: whom it runs as, what it may write, what it must not contain, its labels.
-3. Start a local Kafka; the image creates the topics; half of the demo's records are produced.
-4. Run the service with all privileges dropped; produce the other half; wait until all is handled.
-5. SIGTERM: it must end by itself with exit code 0 in less than 10 seconds.
-6. Compare the output topics, read by an independent client, with what was planned.
+2. Start a local Kafka, and render the Helm chart for it.
+3. Look into the image, with fewer rights than the chart gives and with those that it gives: whom
+   it runs as, what it may write, what it must not contain, its labels.
+4. The chart's Job creates the topics; half of the demo's records are produced.
+5. Run the chart's pod: its user, rights, mounts and settings. Its probes must be answered; produce
+   the other half; wait until all is handled.
+6. SIGTERM: it must end by itself with exit code 0 in less than 10 seconds.
+7. Compare the output topics, read by an independent client, with what was planned, and with what
+   was counted in the metrics.
 
 The last line of standard output is one JSON object with the figures.
 """
@@ -25,15 +29,18 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import KafkaException
 
 from consumer import __version__
+from consumer.service.metrics import PUBLISHED
+from dev.chart_fetching import ChartToolMissing
 from dev.demo import LOCAL_TOPICS
 from dev.demo_check import Check
 from dev.demo_kafka import Broker, CommittedReader, PacedProducer
 from dev.demo_plan import INPUT_PARTITIONS, make_plan
-from dev.demo_run import environment
-from dev.demo_services import PREFIX, DemoError
+from dev.demo_services import DemoError
+from dev.free_ports import free_ports
 from dev.image_base import ImageError
+from dev.image_chart import chart_pods
 from dev.image_container import Container
-from dev.image_engine import IMAGE, ROOT, Podman
+from dev.image_engine import IMAGE, ROOT, STRICT, Podman
 from dev.kafka import LocalKafka
 from dev.kafka_jars import LocalKafkaError
 
@@ -41,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dev.demo_plan import Plan
+    from dev.image_chart import ChartPods, Pod
 
 RECORDS = 2000
 HANDLED_SECONDS = 60.0
@@ -51,14 +59,17 @@ LABELS = ("title", "description", "version", "revision", "source", "licenses")
 # is searched for modules too, and /dev passes for one.
 LOOK = """
 import importlib.util, os, pathlib, shutil, sys
+may_write = sys.argv[1:]
 if 0 in (os.getuid(), os.geteuid(), os.getgid(), *os.getgroups()):
     print("it runs as root")
 for folder in ("/", "/tmp", "/opt/checkpoint-ready", "/var/tmp", "/run"):
     try:
         pathlib.Path(folder, "written").touch()
-        print(f"{folder} can be written to")
+        if folder not in may_write:
+            print(f"{folder} can be written to")
     except OSError:
-        pass
+        if folder in may_write:
+            print(f"{folder} cannot be written to")
 status = dict(line.split(":\\t", 1) for line in open("/proc/self/status") if ":\\t" in line)
 if int(status["CapBnd"], 16) or int(status["NoNewPrivs"]) != 1:
     print("it may gain privileges")
@@ -72,7 +83,7 @@ for name in ("pip", "setuptools", "wheel", "ensurepip", "pytest", "dev", "tests"
 PYTHONS = ("/opt/checkpoint-ready/bin/python", "python3")
 
 
-def look_into(podman: Podman, revision: str) -> list[str]:
+def look_into(podman: Podman, revision: str, pod: Pod) -> list[str]:
     """Return what is wrong with the image, as seen from outside and from inside."""
     described = podman.describe(IMAGE)
     labels: Mapping[str, str] = described["Labels"]
@@ -85,29 +96,45 @@ def look_into(podman: Podman, revision: str) -> list[str]:
         problems.append(f"its user is {described['User']}, not a number")
     for python in PYTHONS:
         # The base's own Python too: the service's does not see what lies beside it.
-        options = (f"--entrypoint={python}", "--env=PATH=/usr/local/bin:/usr/bin:/bin")
-        problems += podman.run({}, ["-I", "-c", LOOK], *options).splitlines()
+        look = (f"--entrypoint={python}", "--env=PATH=/usr/local/bin:/usr/bin:/bin")
+        problems += podman.run({}, ["-I", "-c", LOOK], *STRICT, *look).splitlines()
+        # Of two entrypoints podman takes the later one.
+        as_in_chart = ["-I", "-c", LOOK, *pod.may_write]
+        problems += podman.run({}, as_in_chart, *pod.options, *look).splitlines()
     return problems
 
 
-def work(podman: Podman, servers: str, plan: Plan, folder: Path) -> dict[str, Any]:
-    """Do the main job in a container; return the figures, or say what went wrong."""
-    settings = {
-        name: value
-        for name, value in environment(servers, LOCAL_TOPICS).items()
-        if name.startswith(PREFIX)
+def chart_values(servers: str) -> dict[str, Any]:
+    """Return the values for a release on this Kafka."""
+    return {
+        "kafka": {"bootstrapServers": servers},
+        "groupId": LOCAL_TOPICS.group,
+        "topics": {
+            "inputs": [LOCAL_TOPICS.input],
+            "output": LOCAL_TOPICS.ready,
+            "deadLetters": LOCAL_TOPICS.dead_letters,
+            "inputPartitions": INPUT_PARTITIONS,
+        },
+        "httpPort": free_ports(1)[0],
+        "monitoring": {"podMonitor": True},
     }
-    podman.run(settings, ["topics", "create", "--input-partitions", str(INPUT_PARTITIONS)])
+
+
+def work(podman: Podman, servers: str, plan: Plan, pods: ChartPods, folder: Path) -> dict[str, Any]:
+    """Do the main job in a container; return the figures, or say what went wrong."""
+    podman.run(pods.topics.environment, pods.topics.arguments, *pods.topics.options)
     broker = Broker(servers)
     producer = PacedProducer(servers, LOCAL_TOPICS.input, plan.records)
     producer.produce_up_to(0.5)
     outputs = (LOCAL_TOPICS.ready, LOCAL_TOPICS.dead_letters)
     reader = CommittedReader(servers, outputs)
-    with Container(podman, f"image-test-{uuid.uuid4().hex[:8]}", settings, folder) as container:
+    with Container(podman, pods.name, pods.service, folder) as container:
         first_shard_seconds = container.wait_until_running()
         while not any(record.topic == LOCAL_TOPICS.ready for record in reader.read(0.01)):
             container.require_alive()
         first_event_seconds = time.monotonic() - container.started_at
+        for path in (*pods.service.probes, pods.metrics_path):
+            container.wait_until_well(path)
         producer.produce_up_to(1)
         deadline = time.monotonic() + HANDLED_SECONDS
         while not (producer.is_done and broker.is_all_handled(LOCAL_TOPICS)):
@@ -116,12 +143,15 @@ def work(podman: Podman, servers: str, plan: Plan, folder: Path) -> dict[str, An
                 raise ImageError(f"not all was handled in time; the log:\n{container.tail()}")
             producer.produce_up_to(1)
             time.sleep(0.1)
+        counted = container.metric(pods.metrics_path, PUBLISHED.full_name)
         code, end_seconds = container.terminate()
         if code != 0 or end_seconds > MAX_END_SECONDS:
             took = f"SIGTERM: exit code {code} after {end_seconds:.1f} s; the log:"
             raise ImageError(f"{took}\n{container.tail()}")
     reader.close()
     verdict = _judge(servers, plan, producer)
+    if counted != verdict["published"]:
+        raise ImageError(f"{PUBLISHED.full_name} is {counted}, not {verdict['published']}")
     return {
         **verdict,
         "first_shard_seconds": round(first_shard_seconds, 2),
@@ -131,7 +161,7 @@ def work(podman: Podman, servers: str, plan: Plan, folder: Path) -> dict[str, An
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run the six steps of the module's head and return the figures."""
+    """Run the seven steps of the module's head and return the figures."""
     podman = Podman()
     base = arguments.base or podman.provide_base()
     revision = _revision()
@@ -141,15 +171,17 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     figures: dict[str, Any] = {"build_seconds": round(time.monotonic() - began, 1)}
     for name, image in (("image_mb", IMAGE), ("base_mb", base)):
         figures[name] = round(podman.describe(image)["Size"] / BYTES_OF_A_MB)
-    if problems := look_into(podman, revision):
-        raise ImageError("\n".join(problems))
-    print("the main job, in a container …", file=sys.stderr)
     with (
         tempfile.TemporaryDirectory(prefix="checkpoint-ready-image-") as folder,
         LocalKafka() as kafka,
     ):
+        name = f"image-test-{uuid.uuid4().hex[:8]}"
+        pods = chart_pods(chart_values(kafka.bootstrap_servers), name)
+        if problems := look_into(podman, revision, pods.service):
+            raise ImageError("\n".join(problems))
+        print("the main job, in a container with the chart's rights …", file=sys.stderr)
         plan = make_plan(arguments.seed, RECORDS)
-        return figures | work(podman, kafka.bootstrap_servers, plan, Path(folder))
+        return figures | work(podman, kafka.bootstrap_servers, plan, pods, Path(folder))
 
 
 def main() -> int:
@@ -159,7 +191,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="the same seed plans the same records")
     try:
         figures = run(parser.parse_args())
-    except (ImageError, DemoError, LocalKafkaError, KafkaException) as error:
+    except (ImageError, ChartToolMissing, DemoError, LocalKafkaError, KafkaException) as error:
         print(f"the test of the image failed: {error}", file=sys.stderr)
         return 1
     print(json.dumps(figures, separators=(",", ":")), flush=True)

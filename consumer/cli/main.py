@@ -24,6 +24,7 @@ EXIT_INTERRUPTED: Final = 130
 # shall not wait for what the tools on history need.
 FAMILIES: Final = {
     "run": "run",
+    "acls": "acls",
     "pipe": "basics",
     "topics": "basics",
     "config": "basics",

@@ -16,9 +16,9 @@ def silence_logs(settings: Settings) -> None:
     configure_logs(msgspec.structs.replace(settings, log_level="critical"))
 
 
-def say(facts: Any, text: str) -> None:  # noqa: ANN401 - whatever JSON can hold
-    """Write the text on a terminal, elsewhere the facts as one JSON line."""
-    if sys.stdout.isatty():
+def say(facts: Any, text: str, *, as_json: bool = False) -> None:  # noqa: ANN401 - whatever JSON can hold
+    """Write the text on a terminal, elsewhere (or if asked) the facts as one JSON line."""
+    if sys.stdout.isatty() and not as_json:
         print(text)
     else:
         write_line(msgspec.json.encode(facts))

@@ -15,7 +15,7 @@ import yaml
 from dev.chart_tools import helm
 
 CHART = Path(__file__).parents[2] / "helm"
-RELEASE = "events"
+RELEASE, NAMESPACE = "events", "checkpoints"
 # One for each way to use the chart.
 CASES = sorted(path.name.removesuffix("-values.yaml") for path in CHART.glob("ci/*-values.yaml"))
 MINIMAL = {"kafka": {"bootstrapServers": "kafka:9092"}}
@@ -99,7 +99,7 @@ def _template(program: Path, case: str | None, values: str) -> str:
     with tempfile.NamedTemporaryFile("w", suffix=".json") as extra:
         extra.write(values)
         extra.flush()
-        arguments = ["template", RELEASE, str(CHART), "--namespace", "checkpoints", *files]
+        arguments = ["template", RELEASE, str(CHART), "--namespace", NAMESPACE, *files]
         # A Helm 3 that `go install` built takes the cluster for a 1.20.
         arguments += ["--kube-version", KUBE_VERSION]
         return _run(program, [*arguments, "--values", extra.name])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +9,7 @@ import pytest
 from consumer.config import Settings
 from consumer.engine import topics
 from consumer.engine.kafka import TopicDescription
+from consumer.tools.acls import IMPLY_DESCRIBE, needed_acls
 from tests.chart.rendering import render, render_case
 
 if TYPE_CHECKING:
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
 
 INPUT = "fine-tuning.checkpoints"
 INPUT_BYTES = 1_048_588
-OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
-RIGHTS = re.compile(r"Read|Write|DescribeConfigs|Delete")
+STRIMZI_WORDS = {"transactional-id": "transactionalId", "prefixed": "prefix", "literal": "literal"}
 
 
 def _described(topic: Object) -> TopicDescription:
@@ -96,38 +94,31 @@ def _granted(user: Object) -> dict[str, set[str]]:
     return granted
 
 
-def _documented() -> dict[str, set[str]]:
-    """Return the rights of the main job, from the table in docs/operations.md."""
-    names = {
-        "each input topic": f"topic {INPUT} literal",
-        "ready topic": "topic fine-tuning.checkpoint-ready literal",
-        "dead-letter topic": "topic fine-tuning.checkpoints.dead-letters literal",
-        "`{GROUP_ID}.changelog`": "topic checkpoint-ready.changelog literal",
-        "`{GROUP_ID}.repartition`": "topic checkpoint-ready.repartition literal",
-        "group `{GROUP_ID}`": "group checkpoint-ready literal",
-        "transactional ids `{GROUP_ID}-` (prefixed)": "transactionalId checkpoint-ready- prefix",
-    }
-    section = OPERATIONS.read_text().split("## Access rights")[1].split("The tools on history")[0]
-    rows = re.findall(r"^\| (.+?) \| (.+?) \|$", section, flags=re.MULTILINE)
-    return {names[what]: set(RIGHTS.findall(which)) for what, which in rows if what in names}
+def _needed(rendered: Rendering, *uses: str) -> dict[str, set[str]]:
+    """Return what the program lists, in Strimzi's words."""
+    needed: dict[str, set[str]] = {}
+    for acl in needed_acls(_settings(rendered), uses):
+        kind, pattern = STRIMZI_WORDS.get(acl.resource, acl.resource), STRIMZI_WORDS[acl.pattern]
+        needed.setdefault(f"{kind} {acl.name} {pattern}", set()).update(acl.operations)
+    for operations in needed.values():
+        if operations & set(IMPLY_DESCRIBE):
+            operations.discard("Describe")
+    return needed
 
 
-def test_the_user_has_the_documented_rights_and_no_other() -> None:
-    """The KafkaUser is the table of docs/operations.md, row by row."""
-    granted = _granted(render_case("strimzi", replay={"enabled": False}).one("KafkaUser"))
+@pytest.mark.parametrize("case", ["strimzi", "strimzi-tls"])
+def test_the_user_has_the_rights_that_the_service_needs_and_no_other(case: str) -> None:
+    """The KafkaUser is the list of `checkpoint-ready acls`."""
+    rendered = render_case(case, replay={"enabled": False})
+    granted = _granted(rendered.one("KafkaUser"))
     assert len(granted) == 7
-    assert granted == _documented()
+    assert granted == _needed(rendered, "run")
 
 
-def test_replays_need_some_more() -> None:
-    """With the template of replays the user may also write their target and journal."""
-    granted, documented = _granted(render_case("strimzi").one("KafkaUser")), _documented()
-    more = {name: granted[name] - documented.get(name, set()) for name in granted}
-    assert {name: rights for name, rights in more.items() if rights} == {
-        "topic fine-tuning.checkpoints.dead-letters literal": {"Read"},
-        "topic checkpoint-ready.replays literal": {"Read", "Write", "Create", "DescribeConfigs"},
-        "topic fine-tuning.checkpoint-ready.replay literal": {"Write", "Create", "DescribeConfigs"},
-    }
+def test_with_replays_it_has_theirs_too() -> None:
+    """The template of replays uses the same user."""
+    rendered = render_case("strimzi", replay={"enabled": True})
+    assert _granted(rendered.one("KafkaUser")) == _needed(rendered, "run", "replay")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from confluent_kafka.admin import AdminClient
 
+    from consumer.tools.acls import Acl as NeededAcl
+
 PASSWORD = "correct horse battery staple"
 MECHANISM = "SCRAM-SHA-256"
 REQUEST_SECONDS = 30.0
@@ -46,12 +49,20 @@ ANY_RESOURCE = AclBindingFilter(
 
 
 class Acl(NamedTuple):
-    """One thing that somebody may do, in the words of kafka-acls."""
+    """One thing that somebody may do, in the words of the admin client."""
 
     resource: str
     name: str
     operation: str
     pattern: str = "LITERAL"
+
+    def is_named_in(self, complaint: str) -> bool:
+        """Whether an error says that just this is missing."""
+        found = re.search(r"missing ACL: grant (.+) on (.+)", complaint)
+        if not found or self.operation.title().replace("_", "") not in re.findall(r"\w+", found[1]):
+            return False
+        resource = f"{self.resource.lower().replace('_', ' ')} {self.name}"
+        return found[2].startswith(resource) if self.pattern == "PREFIXED" else found[2] == resource
 
     def binding(self, user: str) -> AclBinding:
         """Return it for one user."""
@@ -64,6 +75,20 @@ class Acl(NamedTuple):
             AclOperation[self.operation],
             AclPermissionType.ALLOW,
         )
+
+
+def granted(acls: Iterable[NeededAcl]) -> list[Acl]:
+    """Return what the program says it needs, an operation at a time."""
+    return [
+        Acl(
+            acl.resource.upper().replace("-", "_"),
+            acl.name,
+            re.sub(r"(?<=[a-z])(?=[A-Z])", "_", operation).upper(),
+            acl.pattern.upper(),
+        )
+        for acl in acls
+        for operation in acl.operations
+    ]
 
 
 class SecuredKafka:

@@ -98,6 +98,11 @@ class Deployment:
         """The group's repartition topic."""
         return f"{self.group}.repartition"
 
+    @property
+    def configuration(self) -> Settings:
+        """The settings as a process reads them."""
+        return Settings.load(self._environment())
+
     def start(
         self,
         instance: str = "",
@@ -145,7 +150,7 @@ class Deployment:
 
     def _create_topics(self) -> None:
         """Create the service's own topics, as `checkpoint-ready topics create` does."""
-        settings = Settings.load(self._environment())
+        settings = self.configuration
 
         async def create() -> list[str]:
             admin = ClusterAdmin(Connection.of(settings), f"{self.group}-test")

@@ -334,6 +334,41 @@ class TestConfig:
         assert done.json[f"{PREFIX}INPUT_TOPICS"] == ["fine-tuning.checkpoints"]
 
 
+class TestAcls:
+    """`acls` lists what a user of the brokers needs: for people, programs and Kafka's tool."""
+
+    def test_it_is_json_in_a_pipe_and_if_asked(self) -> None:
+        """One line, with the names of these settings."""
+        piped = run_command("acls", INPUT_TOPICS="a,b")
+        asked = run_in_terminal("acls", "--json", INPUT_TOPICS="a,b")
+        assert piped.json == asked.json
+        assert {it["name"] for it in piped.json} > {"a", "b"}
+
+    def test_it_is_a_table_on_a_terminal(self) -> None:
+        """A resource on a line, with the option that alone needs it."""
+        done = run_in_terminal("acls", "replay", GROUP_ID="mine")
+        lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+        assert "topic mine.changelog Read, DescribeConfigs" in lines
+        prefixed = "transactional-id mine- (prefixed) Write (only with --execute)"
+        assert prefixed in lines
+
+    def test_it_can_be_commands(self) -> None:
+        """With a principal it prints what to run."""
+        done = run_command("acls", "run", "topics-create", "--principal", "User:me")
+        lines = done.stdout.splitlines()
+        assert (
+            len(lines) == 7 + 1
+        )  # a line for each resource, and one for what only an option needs
+        assert all(line.startswith("kafka-acls.sh ") for line in lines)
+        assert all(" --allow-principal User:me " in line for line in lines)
+
+    def test_an_unknown_use_is_refused(self) -> None:
+        """With the uses that there are."""
+        done = run_command("acls", "dance")
+        assert done.exit_code == 2
+        assert "run, topics-create, replay, backfill, dead-letters" in done.stderr
+
+
 class TestTail:
     """`tail` shows ready events."""
 

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from consumer.config import Settings
+from consumer.tools.acls import needed_acls
 from tests.builders import checkpoint
 from tests.integration.cluster import Names
 from tests.integration.command_line import Finished, run_at_once, run_command
 from tests.integration.events import wait_until_handled
 from tests.integration.new_record import NewRecord
 from tests.integration.process import Service
-from tests.integration.secured import PASSWORD, TLS, Acl, SecuredKafka
+from tests.integration.secured import PASSWORD, TLS, Acl, SecuredKafka, granted
 from tests.integration.service import PREFIX, Deployment
 from tests.waiting import wait_until
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 PARTITIONS = 3
 BOUND_SECONDS = 30.0
+AT_ONCE = 4
 
 
 class Chatter(socketserver.BaseRequestHandler):
@@ -196,7 +199,7 @@ class Secured:
         self.cluster = deployment.cluster
 
     def acls(self) -> list[Acl]:
-        """Return what the service needs, and not one thing more: the list of the README."""
+        """Return what the service needs, and not one thing more."""
         return documented_acls(self.deployment)
 
     def run(self, user: str) -> Finished:
@@ -218,23 +221,20 @@ class Secured:
 
 
 def documented_acls(deployment: Deployment) -> list[Acl]:
-    """Return the documented ACLs of a deployment: READ, WRITE and DELETE imply DESCRIBE."""
-    operations = {
-        deployment.input_topic: ("READ",),
-        deployment.ready_topic: ("READ", "WRITE"),
-        deployment.dead_letter_topic: ("WRITE",),
-        deployment.changelog_topic: ("READ", "WRITE"),
-        deployment.repartition_topic: ("READ", "WRITE", "DELETE"),
-    }
-    return [
-        *(
-            Acl("TOPIC", topic, operation)
-            for topic, some in operations.items()
-            for operation in (*some, "DESCRIBE_CONFIGS")
-        ),
-        Acl("GROUP", deployment.group, "READ"),
-        Acl("TRANSACTIONAL_ID", f"{deployment.group}-", "WRITE", "PREFIXED"),
-    ]
+    """Return the documented ACLs of a deployment's service, an operation at a time."""
+    return granted(needed_acls(deployment.configuration, ["run"]))
+
+
+# The same under other names, so that there is a test for each.
+DOCUMENTED = granted(needed_acls(Settings.load({}), ["run"]))
+DOCUMENTED_TO_CREATE = granted(needed_acls(Settings.load({}), ["topics create"]))
+# Missing, they end nothing, or only a group's very first start: tests of their own.
+LATE = {("repartition", "DELETE"), ("checkpoint-ready", "READ")}
+
+
+def ends_the_process(acl: Acl) -> bool:
+    """Whether the service cannot run without."""
+    return acl.resource != "TOPIC" or (acl.name.rpartition(".")[2], acl.operation) not in LATE
 
 
 def produce_work(deployment: Deployment) -> list[str]:
@@ -331,38 +331,24 @@ class TestAcls:
         complaints = [line for line in service.lines if line.get("level") in {"warning", "error"}]
         assert {line["event"] for line in complaints} <= {"library_message"}, complaints
 
-    # In the order of `documented_acls`; what the refusal must name beside the resource.
     @pytest.mark.parametrize(
-        ("resource", "role", "operation"),
-        [
-            ("TOPIC", "input_topic", "READ"),
-            ("TOPIC", "input_topic", "DESCRIBE_CONFIGS"),
-            ("TOPIC", "ready_topic", "WRITE"),
-            ("TOPIC", "dead_letter_topic", "WRITE"),
-            ("TOPIC", "changelog_topic", "READ"),
-            ("TOPIC", "changelog_topic", "WRITE"),
-            ("TOPIC", "repartition_topic", "READ"),
-            ("TOPIC", "repartition_topic", "WRITE"),
-            ("GROUP", "group", "READ"),
-            ("TRANSACTIONAL_ID", "group", "WRITE"),
-        ],
+        "number",
+        [number for number, acl in enumerate(DOCUMENTED) if ends_the_process(acl)],
+        ids=lambda number: f"{DOCUMENTED[number].name}-{DOCUMENTED[number].operation}",
     )
-    def test_each_one_is_needed_and_named(
-        self, secured: Secured, resource: str, role: str, operation: str
-    ) -> None:
+    def test_each_one_is_needed_and_named(self, secured: Secured, number: int) -> None:
         """Without it the process ends with a line that names operation and resource."""
-        name = getattr(secured.deployment, role)
-        acls = [
-            acl
-            for acl in secured.acls()
-            if (acl.resource, acl.name.rstrip("-"), acl.operation) != (resource, name, operation)
-        ]
-        assert len(acls) == len(secured.acls()) - 1
-        user = f"without-{resource}-{role}-{operation}".lower()
+        acls = secured.acls()
+        missing = acls.pop(number)
+        user = f"without-{number}"
         secured.kafka.add_user(user, acls)
-        noun = resource.lower().replace("_", " ")
-        spelled = operation.title().replace("_", "")
-        assert_refused(secured.run(user), "missing ACL", spelled, f"on {noun} {name}")
+        refused = secured.run(user)
+        assert_refused(refused)
+        assert missing.is_named_in(refused.complaint), (missing, refused.complaint)
+
+    def test_no_other_is_left_out(self) -> None:
+        """The two that have tests of their own are the only ones without one above."""
+        assert len([acl for acl in DOCUMENTED if not ends_the_process(acl)]) == len(LATE)
 
     def test_a_refused_trim_is_said_and_ends_nothing(self, secured: Secured) -> None:
         """Only disk space is at stake, so the service goes on and keeps saying what it lacks."""
@@ -391,27 +377,37 @@ class TestAcls:
             refused = run_command("run", **fresh.settings(**secured_kafka.login(names.prefix)))
         assert_refused(refused, "missing ACL", "Read", f"on topic {deployment.ready_topic}")
 
-    def test_creating_topics_needs_create(
-        self, secured_kafka: SecuredKafka, secured: Secured, names: Names
+    @pytest.mark.timeout(300)
+    def test_creating_topics_with_the_documented_ones(
+        self, secured_kafka: SecuredKafka, names: Names
     ) -> None:
-        """`topics create` by somebody who may only look says which right is missing, on what."""
-        looks = [Acl("TOPIC", names.prefix, op, "PREFIXED") for op in ("READ", "DESCRIBE_CONFIGS")]
-        looks += [
-            Acl("TOPIC", secured.deployment.input_topic, op) for op in ("READ", "DESCRIBE_CONFIGS")
+        """`topics create` makes all five with these, and each that is missing is named."""
+        calls, missing = [], []
+        for number in range(len(DOCUMENTED_TO_CREATE) + 1):
+            settings: dict[str, Any] = {
+                "GROUP_ID": names.group(f"group-{number}"),
+                "INPUT_TOPICS": names.topic(f"input-{number}"),
+                "OUTPUT_TOPIC": names.topic(f"ready-{number}"),
+                "DEAD_LETTER_TOPIC": names.topic(f"dead-{number}"),
+            }
+            variables = {f"{PREFIX}{name}": value for name, value in settings.items()}
+            acls = granted(needed_acls(Settings.load(variables), ["topics create"]))
+            missing.append(acls.pop(number) if number < len(acls) else None)
+            user = f"{names.prefix}-{number}"
+            secured_kafka.add_user(user, acls)
+            command = ("topics", "create", "--input-partitions", "3")
+            calls.append(partial(run_command, *command, **settings, **secured_kafka.login(user)))
+        *refused, done = [
+            finished
+            for at in range(0, len(calls), AT_ONCE)
+            for finished in run_at_once(*calls[at : at + AT_ONCE])
         ]
-        secured_kafka.add_user(names.prefix, looks)
-        settings = secured.settings(
-            GROUP_ID=names.group(),
-            OUTPUT_TOPIC=names.topic("ready"),
-            DEAD_LETTER_TOPIC=names.topic("dead"),
-            **secured_kafka.login(names.prefix),
-        )
-        refused = run_command("topics", "create", **settings)
-        assert_refused(refused, "missing ACL", "Create", f"on topic {names.prefix}")
-        secured_kafka.add_user(names.prefix, [Acl("TOPIC", names.prefix, "CREATE", "PREFIXED")])
-        done = run_command("topics", "create", **settings)
         assert done.exit_code == 0, done.stderr
-        assert len(done.json["created"]) == 4
+        assert len(done.json["created"]) == 5
+        for acl, finished in zip(missing, refused, strict=False):
+            assert_refused(finished)
+            assert acl is not None
+            assert acl.is_named_in(finished.complaint), (acl, finished.complaint)
 
 
 class TestAutoCreation:

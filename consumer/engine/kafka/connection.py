@@ -35,7 +35,7 @@ AUTHENTICATION_ERRORS: Final = (
 
 # What a refused call needed, by the words that ``translate`` is given.
 TOPIC_OPERATIONS: Final = {
-    "describe topics": "Read or Write (docs/operations.md), which imply Describe,",
+    "describe topics": "Describe, or Read or Write, which imply it (see `checkpoint-ready acls`),",
     "describe topic settings": "DescribeConfigs",
     "fetch": "Read",
     "list offsets": "Read",

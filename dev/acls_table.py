@@ -1,0 +1,53 @@
+"""The table of ACLs in docs/operations.md, made from the one place that defines them.
+
+`python -m dev.acls_table` prints it; `python -m dev.acls_table docs/operations.md` puts it into a
+file.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from consumer.config import Settings
+from consumer.tools.acls import PREFIXED, USES, Acl
+from dev.marked_table import MarkedTable, markdown
+
+# Settings in place of names. The service itself would refuse them.
+NAMES = msgspec.structs.replace(
+    Settings.load({}),
+    group_id="{GROUP_ID}",
+    input_topics=("{INPUT_TOPICS}",),
+    output_topic="{OUTPUT_TOPIC}",
+    dead_letter_topic="{DEAD_LETTER_TOPIC}",
+)
+
+
+def acls_table() -> MarkedTable:
+    """Return the table: a row for each resource, a column for each use."""
+    columns = [list(find(NAMES)) for find in USES.values()]
+    resources = dict.fromkeys(_resource(acl) for acls in columns for acl in acls)
+    return MarkedTable(
+        holds="acls",
+        command="python -m dev.acls_table docs/operations.md",
+        text=markdown(
+            ("Resource", *(f"`{use}`" for use in USES)),
+            [(name, *(_cell(name, acls) for acls in columns)) for name in resources],
+        ),
+    )
+
+
+def _resource(acl: Acl) -> str:
+    pattern = " (prefixed)" if acl.pattern == PREFIXED else ""
+    return f"{acl.resource.replace('-', ' ')} `{acl.name}`{pattern}"
+
+
+def _cell(name: str, acls: list[Acl]) -> str:
+    mine = [acl for acl in acls if _resource(acl) == name]
+    return "; ".join(
+        (f"with `{acl.only_with}` " if acl.only_with else "") + ", ".join(acl.operations)
+        for acl in mine
+    )
+
+
+if __name__ == "__main__":
+    acls_table().print_or_write()

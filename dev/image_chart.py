@@ -1,0 +1,155 @@
+"""The pods of the Helm chart as podman runs them: the same user, rights, mounts, settings, probes.
+
+Helm renders the chart; what a pod's securityContext says becomes podman's options. Whatever it says
+that has no translation here is an error: the test of the image must not be laxer than a cluster.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import yaml
+
+from dev.chart_tools import helm
+from dev.image_base import ImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+CHART: Final = Path(__file__).resolve().parent.parent / "helm"
+RENDER_SECONDS: Final = 60
+UNITS: Final = {"Ki": 1024, "Mi": 1024**2, "Gi": 1024**3}
+PROBES: Final = ("startupProbe", "livenessProbe", "readinessProbe")
+
+Object = dict[str, Any]
+
+
+class Pod(NamedTuple):
+    """One pod: how podman is to run it, and where it is asked how it is."""
+
+    options: list[str]
+    environment: dict[str, str]
+    arguments: list[str]
+    may_write: list[str]
+    port: int
+    probes: list[str]
+
+
+class ChartPods(NamedTuple):
+    """What an install starts: first the Job that makes the topics, then the service."""
+
+    name: str
+    topics: Pod
+    service: Pod
+    metrics_path: str
+
+
+def chart_pods(values: Mapping[str, Any], name: str) -> ChartPods:
+    """Render the chart with these values; `name` is the name of the pod.
+
+    Raises:
+        ImageError: Helm refuses them, or a pod asks for what podman is not told here.
+    """
+    objects = _render(values)
+    (settings,) = (it["data"] for it in objects if it["kind"] == "ConfigMap")
+    pods = {}
+    for kind in ("Job", "Deployment"):
+        (found,) = (it for it in objects if it["kind"] == kind)
+        pods[kind] = _pod(found["spec"]["template"]["spec"], settings, name)
+    (monitor,) = (it for it in objects if it["kind"] == "PodMonitor")
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    return ChartPods(name, pods["Job"], pods["Deployment"], endpoint["path"])
+
+
+def _render(values: Mapping[str, Any]) -> list[Object]:
+    with tempfile.TemporaryDirectory() as home:
+        file = Path(home, "values.json")
+        file.write_text(json.dumps(values), encoding="utf-8")
+        done = subprocess.run(  # noqa: S603 - our own arguments
+            [helm(), "template", "image-test", CHART, "--values", file],
+            env={"HOME": home},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=RENDER_SECONDS,
+            check=False,
+        )
+    if done.returncode != 0:
+        raise ImageError(f"helm: {done.stderr}")
+    return [it for it in yaml.safe_load_all(done.stdout) if it]
+
+
+def _pod(spec: Object, settings: Mapping[str, str], name: str) -> Pod:
+    (container,) = spec["containers"]
+    mounts = dict(_writable(spec, container))
+    ports = [port["containerPort"] for port in container.get("ports", [])]
+    # An entrypoint of several words is a JSON list to podman, as it is to the chart.
+    entrypoint = json.dumps(container["command"])
+    return Pod(
+        options=[
+            *_identity(dict(spec["securityContext"])),
+            *_confinement(dict(container["securityContext"])),
+            *(f"--tmpfs={path}:{options}" for path, options in mounts.items()),
+            f"--entrypoint={entrypoint}",
+        ],
+        environment=_environment(container, settings, name),
+        arguments=list(container["args"]),
+        may_write=list(mounts),
+        port=ports[0] if ports else 0,
+        probes=[container[probe]["httpGet"]["path"] for probe in PROBES if probe in container],
+    )
+
+
+def _identity(context: Object) -> Iterator[str]:
+    """Translate the securityContext of a pod."""
+    if not context.pop("runAsNonRoot") or not context.get("runAsUser"):
+        raise ImageError("the chart does not say as whom the service runs, or says root")
+    yield f"--user={context.pop('runAsUser')}:{context.pop('runAsGroup')}"
+    yield f"--group-add={context.pop('fsGroup')}"
+    # podman's own default is the runtime's.
+    if context.pop("seccompProfile") != {"type": "RuntimeDefault"} or context:
+        raise ImageError(f"the chart's pod asks for what this test does not know: {context}")
+
+
+def _confinement(context: Object) -> Iterator[str]:
+    """Translate the securityContext of a container."""
+    if context.pop("allowPrivilegeEscalation") is False:
+        yield "--security-opt=no-new-privileges"
+    if context.pop("readOnlyRootFilesystem"):
+        yield "--read-only"
+        yield "--read-only-tmpfs=false"
+    for capability in context.pop("capabilities")["drop"]:
+        yield f"--cap-drop={capability.lower()}"
+    if context:
+        raise ImageError(f"the chart's container asks for what this test does not know: {context}")
+
+
+def _writable(spec: Object, container: Object) -> Iterator[tuple[str, str]]:
+    """Yield the path and the options of each mount that can be written to; there are no others."""
+    volumes = {volume["name"]: volume for volume in spec["volumes"]}
+    for mount in container["volumeMounts"]:
+        volume = volumes[mount["name"]]
+        if "emptyDir" not in volume:
+            raise ImageError(f"the chart mounts what this test does not know: {volume}")
+        size = _bytes(volume["emptyDir"]["sizeLimit"])
+        yield mount["mountPath"], f"rw,nosuid,nodev,size={size},mode=1777"
+
+
+def _environment(container: Object, settings: Mapping[str, str], name: str) -> dict[str, str]:
+    found = dict(settings) if "envFrom" in container else {}
+    for variable in container.get("env", []):
+        # The only field of itself that a pod is told is its name.
+        found[variable["name"]] = variable.get("value", name)
+    return found
+
+
+def _bytes(quantity: str) -> int:
+    found = re.fullmatch(r"(\d+)(Ki|Mi|Gi)", quantity)
+    if found is None:
+        raise ImageError(f"a size that this test does not know: {quantity}")
+    return int(found[1]) * UNITS[found[2]]

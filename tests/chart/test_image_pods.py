@@ -1,0 +1,50 @@
+"""What `make image-test` tells podman is what the chart tells Kubernetes."""
+
+from __future__ import annotations
+
+import pytest
+
+from dev.image_base import ImageError
+from dev.image_chart import chart_pods
+from tests.chart.rendering import MINIMAL, render
+
+VALUES = {**MINIMAL, "monitoring": {"podMonitor": True}}
+
+
+def test_podman_gets_the_rights_of_the_chart() -> None:
+    """User, root file system, privileges, capabilities and mounts are those of both pods."""
+    pods = chart_pods(VALUES, "pod-0")
+    for pod in (pods.topics, pods.service):
+        assert pod.options == [
+            "--user=10001:10001",
+            "--group-add=10001",
+            "--security-opt=no-new-privileges",
+            "--read-only",
+            "--read-only-tmpfs=false",
+            "--cap-drop=all",
+            "--tmpfs=/tmp:rw,nosuid,nodev,size=268435456,mode=1777",
+            '--entrypoint=["checkpoint-ready"]',
+        ]
+        assert pod.may_write == ["/tmp"]  # noqa: S108 - a path of the chart
+    assert (pods.topics.arguments, pods.service.arguments) == (["topics", "create"], ["run"])
+
+
+def test_podman_gets_the_settings_and_probes_of_the_chart() -> None:
+    """The pod is a static member by its name, as in Kubernetes."""
+    pods = chart_pods(VALUES, "pod-0")
+    settings = render().settings()
+    name = {"CHECKPOINT_READY_GROUP_INSTANCE_ID": "pod-0"}
+    assert pods.topics.environment == settings
+    assert pods.service.environment == settings | name
+    assert pods.service.probes == ["/startupz", "/livez", "/readyz"]
+    assert (pods.service.port, pods.metrics_path) == (8080, "/metrics")
+
+
+def test_what_podman_cannot_be_told_is_refused() -> None:
+    """A user that the platform chooses, and a mounted login, are not run as something else."""
+    with pytest.raises(ImageError, match="does not say as whom"):
+        chart_pods({**VALUES, "runAsUser": None}, "pod-0")
+    sasl = {"mechanism": "SCRAM-SHA-512", "existingSecret": "login"}
+    kafka = {**MINIMAL["kafka"], "securityProtocol": "SASL_PLAINTEXT", "sasl": sasl}
+    with pytest.raises(ImageError, match="mounts what this test does not know"):
+        chart_pods({**VALUES, "kafka": kafka}, "pod-0")

@@ -1,0 +1,172 @@
+"""A real Prometheus that scrapes processes of the service as one in Kubernetes would its pods.
+
+What Kubernetes adds to every series, namespace, pod and job, is taken from the chart's PodMonitor
+and Deployment. Rules are loaded with their clock turned faster: a minute of theirs is a second.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlencode
+
+import yaml
+
+from dev.free_ports import free_ports
+from tests.integration.http_client import ask
+from tests.integration.process import END_SECONDS, WATCHER
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tests.chart.rendering import Object, Rendering
+
+SCRAPE_SECONDS = 1
+SECONDS_OF = {"m": 1, "h": 60}
+DURATION = re.compile(r"\b(\d+)([mh])\b")
+LOG_TAIL_BYTES = 3000
+
+
+def sped_up(rules: Object) -> Object:
+    """Return rules of which a minute lasts a second: windows and `for`, and nothing else."""
+    return {
+        "groups": [
+            {**group, "rules": [rule | _sped_up_durations(rule) for rule in group["rules"]]}
+            for group in rules["groups"]
+        ]
+    }
+
+
+def _sped_up_durations(rule: Object) -> Object:
+    def in_seconds(found: re.Match[str]) -> str:
+        return f"{int(found[1]) * SECONDS_OF[found[2]]}s"
+
+    return {key: DURATION.sub(in_seconds, rule[key]) for key in ("expr", "for") if key in rule}
+
+
+def target_labels(rendered: Rendering, namespace: str, pod: str) -> dict[str, str]:
+    """Return what the Prometheus operator's relabelling adds to a pod's series."""
+    monitor = rendered.one("PodMonitor")["spec"]
+    template = rendered.one("Deployment")["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    (endpoint,) = monitor["podMetricsEndpoints"]
+    labels = template["metadata"]["labels"]
+    assert monitor["selector"]["matchLabels"].items() <= labels.items()
+    assert endpoint["port"] in {port["name"] for port in container["ports"]}
+    return {
+        "namespace": namespace,
+        "pod": pod,
+        "container": container["name"],
+        "endpoint": endpoint["port"],
+        "job": labels[monitor["jobLabel"]],
+    }
+
+
+class Prometheus:
+    """One Prometheus; a context manager that ends it."""
+
+    def __init__(
+        self,
+        program: Path,
+        folder: Path,
+        *,
+        rules: Object,
+        targets: Mapping[int, Mapping[str, str]],
+        path: str,
+    ) -> None:
+        """Start it on these rules; it scrapes `path` on each port, and adds the port's labels."""
+        (self._port,) = free_ports(1)
+        (folder / "rules.yaml").write_text(yaml.safe_dump(rules))
+        interval = f"{SCRAPE_SECONDS}s"
+        static = [
+            {"targets": [f"127.0.0.1:{port}"], "labels": dict(labels)}
+            for port, labels in targets.items()
+        ]
+        configuration = {
+            "global": {"scrape_interval": interval, "evaluation_interval": interval},
+            "rule_files": ["rules.yaml"],
+            "scrape_configs": [
+                {"job_name": "podMonitor", "metrics_path": path, "static_configs": static}
+            ],
+        }
+        (folder / "prometheus.yaml").write_text(yaml.safe_dump(configuration))
+        self._log = folder / "prometheus.log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [
+                    program,
+                    f"--config.file={folder / 'prometheus.yaml'}",
+                    f"--storage.tsdb.path={folder / 'data'}",
+                    f"--web.listen-address=127.0.0.1:{self._port}",
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self._watcher = subprocess.Popen(
+            ["/bin/sh", "-c", WATCHER, str(self._process.pid)],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> Self:
+        """Return when it answers."""
+        try:
+            wait_until(self._is_ready, what="Prometheus")
+        except AssertionError as error:
+            self.__exit__()
+            tail = self._log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace")
+            raise AssertionError(f"{error}\n{tail}") from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it."""
+        self._watcher.kill()  # first: the number of the process may soon be another's
+        self._watcher.wait()
+        if self._watcher.stdin is not None:
+            self._watcher.stdin.close()
+        self._process.terminate()
+        try:
+            self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def values(self, query: str) -> list[float]:
+        """Return what an instant query finds, a number for each series."""
+        found = self._api("query", query=query)["result"]
+        return [float(series["value"][1]) for series in found]
+
+    def label_values(self, label: str, series: str) -> list[str]:
+        """Return the values of a label on a metric, as a variable of a dashboard offers them."""
+        found: list[str] = self._api(f"label/{label}/values", **{"match[]": series})
+        return found
+
+    def alerts(self, name: str) -> list[Object]:
+        """Return the alerts of this name that are pending or fire."""
+        alerts: list[Object] = self._api("alerts")["alerts"]
+        return [alert for alert in alerts if alert["labels"]["alertname"] == name]
+
+    def firing(self, name: str) -> list[Object]:
+        """Return those that fire."""
+        return [alert for alert in self.alerts(name) if alert["state"] == "firing"]
+
+    def rules(self) -> list[Object]:
+        """Return the loaded rules, each with its health."""
+        return [rule for group in self._api("rules")["groups"] for rule in group["rules"]]
+
+    def _is_ready(self) -> bool:
+        assert self._process.poll() is None, "Prometheus has ended"
+        try:
+            return ask(self._port, "/-/ready").status == 200
+        except OSError:
+            return False
+
+    def _api(self, path: str, **parameters: str) -> Any:  # noqa: ANN401 - any JSON
+        answer = ask(self._port, f"/api/v1/{path}?{urlencode(parameters)}")
+        assert answer.status == 200, answer.text
+        return json.loads(answer.text)["data"]

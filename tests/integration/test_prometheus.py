@@ -1,0 +1,195 @@
+"""A real Prometheus scrapes the real service: the dashboard has data, and the alert comes and goes.
+
+Rules, labels and dashboard are those that Helm renders. In the loaded copy of the rules a minute
+lasts a second (`for:` and windows), and nothing else is changed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from confluent_kafka import Producer
+
+from consumer.service.metrics import METRICS, PREFIX
+from dev.chart_fetching import ChartToolMissing
+from dev.chart_tools import helm, prometheus
+from dev.free_ports import free_ports
+from tests.chart.rendering import NAMESPACE, RELEASE, render_case
+from tests.integration.events import (
+    assert_exactly_once,
+    checkpoint,
+    ids_at_home,
+    numbered_ids,
+    scattered,
+    wait_until_handled,
+)
+from tests.integration.new_record import NewRecord
+from tests.integration.prometheus import Prometheus, sped_up, target_labels
+from tests.integration.service import Deployment
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.chart.rendering import Rendering
+    from tests.integration.cluster import Cluster, Names
+
+SHARDS = 3
+STALLED = "CheckpointReadyStalled"
+# Long enough for the whole test.
+RATE_INTERVAL = "2m"
+REQUEST_SECONDS = 30.0
+ALERT_SECONDS = 60.0
+HOLD_MS = 300_000  # longer than the test
+LABEL_VALUES = re.compile(r"label_values\((?P<series>.+), (?P<label>\w+)\)")
+
+
+@pytest.fixture(scope="module")
+def program() -> Path:
+    """Return the real Prometheus; Helm must be there too, for what it loads."""
+    try:
+        helm()
+        return prometheus()
+    except ChartToolMissing as error:
+        pytest.skip(str(error))
+
+
+class Hold:
+    """Another program's transaction, left open on all partitions of a changelog.
+
+    A shard that starts must wait for its end, or it would publish ids twice; so with all shards
+    taken over once, each of them restores, waits and commits nothing.
+    """
+
+    def __init__(self, cluster: Cluster, deployment: Deployment) -> None:
+        """Open it."""
+        settings = {
+            **cluster.settings,
+            "transactional.id": f"{deployment.names.prefix}-foreign",
+            "transaction.timeout.ms": HOLD_MS,
+        }
+        self._producer = Producer(settings)
+        self._producer.init_transactions(REQUEST_SECONDS)
+        self._producer.begin_transaction()
+        for shard in range(SHARDS):
+            self._producer.produce(deployment.changelog_topic, b"{}", b"f:foreign", shard)
+        assert self._producer.flush(REQUEST_SECONDS) == 0
+
+    def release(self) -> None:
+        """Abort it."""
+        self._producer.abort_transaction(REQUEST_SECONDS)
+
+
+def test_the_dashboard_has_data_and_the_stalled_alert_comes_and_goes(
+    cluster: Cluster, names: Names, program: Path, tmp_path: Path
+) -> None:
+    """Every query returns a number; no stall at work, one while nothing is committed, none after.
+
+    1. A process works, Prometheus reads it, and a second process joins: a rebalance.
+    2. All shards are taken over while another program holds the changelog; records wait.
+    3. The alert fires, with its release's name. In this state the dashboard is looked at.
+    4. The other program lets go: all is handled, each id published once, and the alert is gone.
+    """
+    rendered = render_case("production")
+    ports = free_ports(2)
+    with (
+        Deployment(cluster, names) as deployment,
+        Prometheus(
+            program,
+            tmp_path,
+            rules=sped_up(rendered.one("PrometheusRule")["spec"]),
+            targets={
+                port: target_labels(rendered, NAMESPACE, f"{RELEASE}-checkpoint-ready-{port}")
+                for port in ports
+            },
+            path=rendered.one("PodMonitor")["spec"]["podMetricsEndpoints"][0]["path"],
+        ) as prom,
+    ):
+        first = deployment.start(HTTP_PORT=ports[0])  # 1.
+        deployment.wait_until_running(SHARDS, first)
+        wait_until(lambda: prom.values(f"{PREFIX}rebalances_total") == [1], what="a scrape")
+        ids = produce_work(deployment)
+        wait_until_handled(cluster, names)
+        second = deployment.start(HTTP_PORT=ports[1])
+        deployment.wait_until_running(SHARDS, first, second)
+        wait_until(lambda: len(prom.values(f"{PREFIX}info")) == 2, what="both processes")
+        assert prom.firing(STALLED) == []
+
+        hold = Hold(cluster, deployment)  # 2.
+        for shard in range(SHARDS):
+            take_over(deployment, shard)
+        late = [one for shard in range(SHARDS) for one in ids_at_home(shard, SHARDS, 5, "late")]
+        cluster.produce(deployment.input_topic, scattered(late))
+        lag = f"sum({PREFIX}lag_records)"
+        wait_until(lambda: sum(prom.values(lag)) > 0, what="lag")
+
+        wait_until(lambda: prom.firing(STALLED), ALERT_SECONDS, what="the alert")  # 3.
+        (alert,) = prom.firing(STALLED)
+        expected = {"namespace": NAMESPACE, "job": RELEASE, "severity": "critical"}
+        assert expected.items() <= alert["labels"].items()
+        assert f"records wait in {NAMESPACE}/{RELEASE}," in alert["annotations"]["description"]
+        assert {rule["health"] for rule in prom.rules()} == {"ok"}
+        assert_every_metric_is_there(prom)
+        assert_dashboard_has_data(prom, rendered)
+
+        hold.release()  # 4.
+        wait_until(lambda: not prom.alerts(STALLED), ALERT_SECONDS, what="the end of the alert")
+        assert_exactly_once(cluster, names, ids + late)
+
+
+def produce_work(deployment: Deployment) -> list[str]:
+    """Produce of every kind: new and known ids, another content of one, and two poisons."""
+    ids = numbered_ids(60)
+    records = [*scattered(ids), NewRecord(b"no json"), NewRecord(b'{"id": 1}')]
+    deployment.cluster.produce(deployment.input_topic, records)
+    wait_until_handled(deployment.cluster, deployment.names)
+    again = [*scattered(ids[:20]), NewRecord(checkpoint(ids[0], step_number=7), b"conflict")]
+    deployment.cluster.produce(deployment.input_topic, again)
+    return ids
+
+
+def take_over(deployment: Deployment, shard: int) -> None:
+    """Take a shard's transactional id, as another process would; its task must start anew."""
+    deployment.cluster.produce(
+        deployment.changelog_topic, [], transactional_id=f"{deployment.group}-{shard}"
+    )
+
+
+def assert_every_metric_is_there(prom: Prometheus) -> None:
+    """Expect a series of every metric that the service names."""
+    names = [f"{it.full_name}_count" if it.kind == "histogram" else it.full_name for it in METRICS]
+    assert [name for name in names if not prom.values(name)] == []
+
+
+def assert_dashboard_has_data(prom: Prometheus, rendered: Rendering) -> None:
+    """Expect a number from every query of every panel, its variables filled in as Grafana does."""
+    (found,) = [it for it in rendered.all("ConfigMap") if "dashboard" in str(it["metadata"])]
+    dashboard = json.loads(found["data"]["checkpoint-ready.json"])
+    variables = {"__rate_interval": RATE_INTERVAL}
+    for variable in dashboard["templating"]["list"]:
+        if variable["type"] == "query":
+            query = filled_in(variable["query"]["query"], variables)
+            asked = LABEL_VALUES.fullmatch(query)
+            assert asked, query
+            offered = prom.label_values(asked["label"], asked["series"])
+            variables[variable["name"]] = f"({'|'.join(offered)})"
+    assert variables.items() >= {"namespace": f"({NAMESPACE})", "job": f"({RELEASE})"}.items()
+    queries = {
+        (panel["title"], filled_in(target["expr"], variables))
+        for panel in dashboard["panels"]
+        for target in panel.get("targets", [])
+    }
+    assert not [query for query in queries if "$" in query[1]]
+    empty = [it for it in queries if not any(map(math.isfinite, prom.values(it[1])))]
+    assert empty == []
+
+
+def filled_in(query: str, variables: dict[str, str]) -> str:
+    """Return a query with the variables that are known so far."""
+    for name, value in variables.items():
+        query = query.replace(f"${name}", value)
+    return query
