@@ -26,6 +26,7 @@ WORKERS ?= 2
 
 .PHONY: test
 test: venv archive browser chart-tools ## Run all tests (ARGS="-k name" for some, WORKERS=0 for one by one, KAFKA_VERSION=3.9.1 for another broker)
+	@[ "$(CLUSTER_TEST_BUILD)" != 1 ] || $(MAKE) cluster-binaries
 	@$(BIN)/python -m pytest -o cache_dir='$(CACHE)/pytest' \
 		--numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
@@ -108,6 +109,17 @@ chart-tools: venv
 .PHONY: chart
 chart: chart-tools ## Test the Helm chart alone, without a broker
 	@$(BIN)/python -m pytest -o cache_dir='$(CACHE)/pytest' tests/chart $(ARGS)
+
+# etcd and three programs of Kubernetes, which Go builds once. `make test` runs this test too where
+# they are in the cache; CLUSTER_TEST_BUILD=1 puts them there.
+.PHONY: cluster-binaries
+cluster-binaries: venv
+	@dev/ensure-go
+	@$(BIN)/python -m dev.cluster_binaries >/dev/null
+
+.PHONY: cluster-test
+cluster-test: archive chart-tools cluster-binaries ## Install, scale, upgrade, drain and kill on a real control plane, under load
+	@$(BIN)/python -m tests.cluster $(ARGS)
 
 .PHONY: helm3
 helm3: venv ## Build Helm 3 once (minutes), so that the chart is tested with it too

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 REQUIREMENTS = Path(__file__).parents[1] / "requirements"
@@ -61,3 +62,22 @@ def download_wheel(pins: str, folder: Path) -> Path:
     )
     (wheel,) = folder.glob("*.whl")
     return wheel
+
+
+def fetch_debian_program(package: str, member: str, program: Path) -> None:
+    """Take one program, or a folder of them, out of a Debian package.
+
+    It is unpacked and not installed, for an installed one would start a daemon.
+    """
+    announce(f"{program.name} with apt-get")
+    with tempfile.TemporaryDirectory(dir=program.parent) as scratch:
+        Path(scratch).chmod(0o755)
+        download = ["apt-get", "download", "-qq", package]
+        try:
+            run(download, folder=Path(scratch))
+        except ChartToolMissing:
+            run(["apt-get", "update", "-qq"])
+            run(download, folder=Path(scratch))
+        (archive,) = Path(scratch).glob("*.deb")
+        run(["dpkg", "-x", str(archive), scratch])
+        (Path(scratch) / member).rename(program)

@@ -18,7 +18,13 @@ import zipfile
 from pathlib import Path
 
 from dev.chart_crds import custom_resource_definitions
-from dev.chart_fetching import ChartToolMissing, announce, download_wheel, run
+from dev.chart_fetching import (
+    ChartToolMissing,
+    announce,
+    download_wheel,
+    fetch_debian_program,
+    run,
+)
 from dev.kafka_jars import cache_dir, locked
 
 HELM_VERSION = "4.2.3"
@@ -120,18 +126,7 @@ def _prometheus_program(name: str) -> Path:
 def _fetch_prometheus(folder: Path) -> None:
     if shutil.which("apt-get") is None:
         raise ChartToolMissing("Prometheus is missing: install it (macOS: brew install prometheus)")
-    announce("Prometheus with apt-get")
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        Path(scratch).chmod(0o755)
-        download = ["apt-get", "download", "-qq", "prometheus"]
-        try:
-            run(download, folder=Path(scratch))
-        except ChartToolMissing:
-            run(["apt-get", "update", "-qq"])
-            run(download, folder=Path(scratch))
-        (package,) = Path(scratch).glob("*.deb")
-        run(["dpkg", "-x", str(package), scratch])
-        (Path(scratch) / "usr" / "bin").rename(folder)
+    fetch_debian_program("prometheus", "usr/bin", folder)
 
 
 def fetch_all() -> None:

@@ -90,7 +90,8 @@
 {{- if hasSuffix "%" (toString $pdb.minAvailable) -}}
 {{- $kept = int (ceil (divf (mulf (trimSuffix "%" $pdb.minAvailable | float64) (float64 $least)) 100)) -}}
 {{- end -}}
-{{- if ge $kept (int $least) -}}
+{{- /* Whoever scales by hand minds the budget by hand. */ -}}
+{{- if and (not (kindIs "invalid" $least)) (ge $kept (int $least)) -}}
 {{- $problems = append $problems (printf "podDisruptionBudget.minAvailable=%s keeps all of %d pods and blocks every drain of a node: lower it, or use maxUnavailable=1." (include "checkpoint-ready.plain" $pdb.minAvailable) (int $least)) -}}
 {{- end -}}
 {{- end -}}

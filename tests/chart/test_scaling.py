@@ -37,6 +37,12 @@ def test_cpu_scales_the_service_within_its_shards() -> None:
     assert "replicas" not in rendered.one("Deployment")["spec"]
 
 
+def test_a_number_that_is_left_out_is_left_to_others() -> None:
+    """What `kubectl scale` says then conflicts with nothing, nor is it refused for a budget."""
+    rendered = render(replicas=None, shards=3, podDisruptionBudget={"minAvailable": 1})
+    assert "replicas" not in rendered.one("Deployment")["spec"]
+
+
 def test_the_network_policy_lets_through_what_is_needed() -> None:
     """Names, the brokers' ports and the metrics, for the Jobs too."""
     rendered = render(kafka={"bootstrapServers": "a:9093, [::1]:9094,b:9093"})

@@ -134,6 +134,7 @@ class ShardWriter:
                         delivery = await self._producer.send_batch(
                             batches[turn], target.topic, partition=target.partition
                         )
+                        delivery.add_done_callback(_take_note)
                         deliveries.append((target, delivery))
             delivered = asyncio.gather(*(d for _, d in deliveries), return_exceptions=True)
             # The transaction may end by itself (a missing ACL); then no batch ever answers.
@@ -147,3 +148,12 @@ class ShardWriter:
         for target, delivery in deliveries:
             first_offsets.setdefault(target, delivery.result().offset)
         return first_offsets
+
+
+def _take_note(delivery: asyncio.Future[Any]) -> None:
+    """See a delivery's outcome, also where a later send failed and nobody asks for it any more.
+
+    asyncio would write a warning about it past our logs.
+    """
+    if not delivery.cancelled():
+        delivery.exception()

@@ -1,0 +1,153 @@
+"""The programs of a real control plane: etcd, and three of Kubernetes that Go builds once.
+
+``python -m dev.cluster_binaries`` provides all that is missing, in about ten minutes on two cores.
+No package that can be had carries the three, so they are built out of the module that they are
+released as, which Go checks against its checksum database and this module against the sum below.
+Only the programs are kept, 0.3 GB, in a folder of the cache that names their version.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from dev.chart_fetching import ChartToolMissing, announce, fetch_debian_program, run
+from dev.kafka_jars import cache_dir, locked
+
+KUBERNETES_VERSION = "1.37.2"
+MODULE = f"k8s.io/kubernetes@v{KUBERNETES_VERSION}"
+CHECKSUM = "h1:A2VDEiObzkYqFTKhSsn0ZEb0RlLEXpHWj93gi2HqEwE="
+PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+BUILD_TIMEOUT_SECONDS = 3600
+# Two compilers at once take 2.7 GB at the most.
+PARALLEL = 2
+STAGED = re.compile(r"^\s*(?:replace )?(k8s\.io/\S+) => \./staging/src/\1$", re.MULTILINE)
+
+
+class ClusterBinaries(NamedTuple):
+    """Where the programs lie."""
+
+    etcd: Path
+    apiserver: Path
+    controller_manager: Path
+    scheduler: Path
+
+
+def are_cached() -> bool:
+    """Tell whether nothing has to be built or downloaded."""
+    return _folder().is_dir() and _etcd_if_there() is not None
+
+
+def cluster_binaries() -> ClusterBinaries:
+    """Return the programs; build and download what is missing.
+
+    Raises:
+        ChartToolMissing: they cannot be had; the message says what is missing.
+    """
+    folder = _folder()
+    with locked(cache_dir() / f"{folder.name}.lock"):
+        etcd = _etcd_if_there() or _fetch_etcd()
+        if not folder.is_dir():
+            _build(folder)
+    return ClusterBinaries(etcd, *(folder / program for program in PROGRAMS))
+
+
+def _folder() -> Path:
+    return cache_dir() / f"kubernetes-{KUBERNETES_VERSION}"
+
+
+def _etcd_if_there() -> Path | None:
+    unpacked = cache_dir() / "etcd"
+    if unpacked.is_file():
+        return unpacked
+    installed = shutil.which("etcd")
+    return Path(installed) if installed else None
+
+
+def _fetch_etcd() -> Path:
+    if shutil.which("apt-get") is None:
+        raise ChartToolMissing("etcd is missing: install it (macOS: brew install etcd)")
+    program = cache_dir() / "etcd"
+    fetch_debian_program("etcd-server", "usr/bin/etcd", program)
+    return program
+
+
+def _build(folder: Path) -> None:
+    announce(f"Kubernetes {KUBERNETES_VERSION}, and building it, which takes some ten minutes")
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        source = Path(scratch) / "source"
+        unfinished = Path(scratch) / "bin"
+        source.mkdir()
+        unfinished.mkdir(mode=0o755)
+        _write_module(source)
+        environment = {
+            **os.environ,
+            "CGO_ENABLED": "0",
+            "GOFLAGS": f"-mod=mod -buildvcs=false -p={PARALLEL}",
+        }
+        for program in PROGRAMS:
+            print(f"  {program} …", file=sys.stderr, flush=True)
+            run(
+                ["nice", *_build_command(program, unfinished / program)],
+                folder=source,
+                environment=environment,
+                timeout_seconds=BUILD_TIMEOUT_SECONDS,
+            )
+        unfinished.rename(folder)
+    print(f"  built in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+
+
+def _build_command(program: str, target: Path) -> list[str]:
+    """Return how to build it: without what a debugger needs, and with the version it reports."""
+    major, minor, _ = KUBERNETES_VERSION.split(".")
+    said = {"gitVersion": f"v{KUBERNETES_VERSION}", "gitMajor": major, "gitMinor": minor}
+    version = " ".join(
+        f"-X k8s.io/component-base/version.{name}={text}" for name, text in said.items()
+    )
+    package = f"k8s.io/kubernetes/cmd/{program}"
+    return ["go", "build", "-trimpath", f"-ldflags=-s -w {version}", f"-o={target}", package]
+
+
+def _write_module(folder: Path) -> None:
+    """Write a module of our own around Kubernetes.
+
+    Its go.mod points to folders for the modules that are released beside it (`staging`), and Go
+    heeds that of the main module alone: here each of them is replaced by its own release.
+    """
+    environment = {**os.environ, "GOFLAGS": "-mod=mod"}
+    said = run(["go", "mod", "download", "-json", MODULE], folder=folder, environment=environment)
+    module = json.loads(said)
+    if module["Sum"] != CHECKSUM:
+        raise ChartToolMissing(f"{MODULE} has the checksum {module['Sum']}, not the pinned one")
+    of_kubernetes = Path(module["GoMod"]).read_text()
+    staged = sorted(set(STAGED.findall(of_kubernetes)))
+    language = re.findall(r"^(?:go|godebug) .*$", of_kubernetes, re.MULTILINE)
+    version = f"v0.{KUBERNETES_VERSION.partition('.')[2]}"
+    lines = [
+        "module checkpoint-ready/cluster",
+        *language,
+        f"require {MODULE.replace('@', ' ')}",
+        *(f"replace {name} => {name} {version}" for name in staged),
+    ]
+    (folder / "go.mod").write_text("\n".join(lines) + "\n")
+
+
+def main() -> None:
+    """Provide what is missing, and say where it lies."""
+    try:
+        for program in cluster_binaries():
+            print(program)
+    except ChartToolMissing as error:
+        sys.exit(f"checkpoint-ready: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""The release under test: its namespace, its values, and what the API server says to the chart."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from dev.chart_crds import custom_resource_definitions
+from tests.chart.rendering import CASES, CHART, render_case
+from tests.cluster.kubernetes_tools import NAMESPACE, Refused
+from tests.integration.secured import MECHANISM, PASSWORD
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cluster.kubernetes_tools import KubernetesTools
+    from tests.integration.cluster import Names
+
+RELEASE = "checkpoint-ready"  # of its objects too, and of the labels of its pods
+REPOSITORY = "registry.example/checkpoint-ready"
+FIRST_TAG, SECOND_TAG = "0.1.0", "0.1.1"
+SHARDS = 6
+USER = "checkpoint-ready"
+PODS = f"--selector=app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component=service"
+RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+CREDULOUS_POD: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "credulous"},
+    "spec": {"containers": [{"name": "it", "image": "it"}]},
+}
+# What a change of the second release is seen by, in the environment of its containers.
+CHANGED_SETTING = ("CHECKPOINT_READY_COMMIT_INTERVAL_MS", "50")
+
+
+def values(names: Names, bootstrap_servers: str) -> dict[str, Any]:
+    """Return the values: a login, and of the objects as many kinds as one release may have.
+
+    No KEDA runs, so replicas are set by hand, as it would set them.
+    """
+    return {
+        "image": {"repository": REPOSITORY, "tag": FIRST_TAG},
+        "shards": SHARDS,
+        "groupId": names.group(),
+        "kafka": {
+            "bootstrapServers": bootstrap_servers,
+            "securityProtocol": "SASL_PLAINTEXT",
+            "sasl": {"mechanism": MECHANISM, "username": USER, "password": PASSWORD},
+        },
+        "topics": {
+            "inputs": [names.topic("input")],
+            "output": names.topic("ready"),
+            "deadLetters": names.topic("dead-letters"),
+        },
+        "keda": {"enabled": True},
+        "monitoring": {"podMonitor": True, "rules": True, "dashboard": True},
+        "replay": {"enabled": True},
+    }
+
+
+def changed(original: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of an upgrade: another image, another setting."""
+    name, value = CHANGED_SETTING
+    setting = name.removeprefix("CHECKPOINT_READY_")
+    image = {**original["image"], "tag": SECOND_TAG}
+    return {**original, "image": image, "config": {setting: int(value)}}
+
+
+def chart_arguments(chosen: dict[str, Any], folder: Path) -> list[str]:
+    """Return what `helm install` and `helm upgrade` are called with."""
+    path = folder / "values.json"
+    path.write_text(json.dumps(chosen))
+    return [RELEASE, str(CHART), f"--values={path}", "--wait", "--timeout=4m"]
+
+
+def prepare_cluster(tools: KubernetesTools) -> None:
+    """Make the operators' resources known, and the namespace, which is restricted."""
+    files = [f"--filename={path}" for path in custom_resource_definitions()]
+    tools.kubectl("apply", "--server-side", *files)
+    tools.kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=60s")
+    tools.kubectl("create", "namespace", NAMESPACE)
+    tools.kubectl("wait", "serviceaccount/default", "--for=create", "--timeout=60s")
+    labels = [f"{name}={value}" for name, value in RESTRICTED.items()]
+    tools.kubectl("label", "namespace", NAMESPACE, *labels)
+
+
+def require_restriction(tools: KubernetesTools) -> None:
+    """Show that the namespace refuses a pod that does not give up its privileges."""
+    try:
+        tools.kubectl("create", "--filename=-", text=json.dumps(CREDULOUS_POD))
+    except Refused as error:
+        if 'violates PodSecurity "restricted' in str(error):
+            return
+        raise
+    raise AssertionError("the namespace takes a pod that keeps its privileges")
+
+
+def accept_examples(tools: KubernetesTools) -> int:
+    """Let the API server judge helm/ci/*-values.yaml strictly; return how many objects it took.
+
+    A warning fails too: of a Deployment whose pods would be refused nothing else is said.
+    """
+    count = 0
+    for case in CASES:
+        rendering = render_case(case)
+        pods = [spec for _, spec in rendering.pods()]
+        pods += [pod["spec"] for pod in rendering.all("Pod")]
+        _provide_for(tools, pods)
+        text = yaml.safe_dump_all(rendering.objects)
+        said = tools.kubectl(
+            "apply",
+            "--server-side",
+            "--dry-run=server",
+            "--validate=strict",
+            "--filename=-",
+            text=text,
+        )
+        if said.complaints:
+            raise AssertionError(f"{case}: {said.complaints}")
+        count += len(said.output.splitlines())
+    return count
+
+
+def _provide_for(tools: KubernetesTools, pods: list[dict[str, Any]]) -> None:
+    """Make what pods must find: their account and their priority."""
+    accounts = {pod["serviceAccountName"] for pod in pods} - {"default"}
+    items: list[dict[str, Any]] = [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}
+        for name in sorted(accounts)
+    ]
+    items += [
+        {
+            "apiVersion": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "metadata": {"name": name},
+            "value": 1,
+        }
+        for name in sorted({pod["priorityClassName"] for pod in pods if "priorityClassName" in pod})
+    ]
+    if items:
+        text = yaml.safe_dump_all(items)
+        tools.kubectl("apply", "--server-side", "--filename=-", text=text)
