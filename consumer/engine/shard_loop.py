@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 
 from consumer.engine.buffer import Buffer, Gathered
 from consumer.engine.changelog import ShardState
@@ -20,7 +21,7 @@ from consumer.engine.sources import find_recreated
 from consumer.engine.transaction import apply_to_memory, fill_outbox, report
 from consumer.engine.view import UNANSWERED_SECONDS, SourceView
 from consumer.engine.watermark import Watermarks
-from consumer.errors import ClusterError, TaskFailed, TimedOut
+from consumer.errors import CheckpointReadyError, TaskFailed, TimedOut
 from consumer.pipeline.process import Decision, process
 from consumer.pipeline.records import Counts, SourceBatch
 
@@ -169,13 +170,13 @@ class ShardLoop:
         for source in self._sources:
             lag = None if self._is_comparing else self._reader.lag(source)
             seen_at_ms = self._reader.seen_at_ms(source) or self._running_since_ms
-            views.append(
-                SourceView(
-                    *source,
-                    lag=None if lag is None else lag + in_hand[source],
-                    unanswered_seconds=max(0, now_ms - seen_at_ms) / 1000,
-                )
+            view = SourceView(
+                *source,
+                lag=None if lag is None else lag + in_hand[source],
+                unanswered_seconds=max(0, now_ms - seen_at_ms) / 1000,
             )
+            # That there is no lag is an answer's word, and good for a moment only.
+            views.append(replace(view, lag=None) if view.is_silent and not view.lag else view)
         return tuple(views)
 
     async def _gather(self) -> None:
@@ -271,7 +272,7 @@ class ShardLoop:
         self._observer.on_step(shard, Step.DECIDED)
         try:
             await self._send_and_commit(outbox)  # 2., 3.
-        except (TaskFailed, ClusterError) as error:
+        except CheckpointReadyError as error:
             duration_ms = (self._clock() - began) * 1000
             self._observer.on_transaction_lost(LostTransaction(shard, error, duration_ms, sources))
             raise

@@ -110,14 +110,14 @@ async def find_recreated(
     """Return the sources whose witness record has become another record; `clock` is in seconds.
 
     Raises:
-        TaskFailed: the broker did not say in time.
+        TaskFailed: for a while the broker has not said anything more.
     """
     if not witnesses:
         return []
     reader.assign({source: witness.offset for source, witness in witnesses.items()})
     firsts: dict[TopicPartition, SourceRecord | None] = {}
     deadline = clock() + WITNESS_SECONDS
-    while len(firsts) < len(witnesses):
+    while (known := len(firsts)) < len(witnesses):
         if clock() > deadline:
             raise TaskFailed("the witness records of the sources could not be read in time")
         for source, records in (await reader.fetch(FETCH_MS, len(witnesses))).items():
@@ -127,6 +127,8 @@ async def find_recreated(
         for source, witness in witnesses.items():
             if source not in firsts and reader.position(source) > witness.offset:
                 firsts[source] = None
+        if len(firsts) > known:
+            deadline = clock() + WITNESS_SECONDS
     return [
         source
         for source, witness in witnesses.items()

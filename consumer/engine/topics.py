@@ -13,7 +13,7 @@ import msgspec
 
 from consumer.config import Settings
 from consumer.engine.kafka import ClusterAdmin, TopicDescription
-from consumer.errors import ClusterError
+from consumer.errors import ClusterError, TransientError
 
 MIN_SHARDS: Final = 3
 REPLICATION: Final = 3
@@ -94,10 +94,13 @@ async def ensure_replays_topic(admin: ClusterAdmin, settings: Settings) -> Topic
 
     Raises:
         ClusterError: it cannot be made, or is not what it must be.
+        TransientError: it is there, and not known yet.
     """
     name = settings.replays_topic
     await ensure_topic(admin, name, 1, REPLAYS_CONFIGS)
-    topic = (await admin.describe([name]))[name]
+    topic = (await admin.describe([name])).get(name)
+    if topic is None:  # a broker that has just started may not know it yet
+        raise TransientError(f"topic {name} is not known to the broker that was asked")
     problems = list(_wrong_settings(topic, {"cleanup.policy": "compact"}))
     if topic.max_message_bytes < REPLAYS_MESSAGE_BYTES:
         problems.append(

@@ -40,6 +40,7 @@ class UnreadLag:
 
     async def keep_asking(self) -> None:
         """Ask now and then; never returns."""
+        is_known = True
         try:
             while True:
                 await asyncio.sleep(INTERVAL_SECONDS)
@@ -50,9 +51,12 @@ class UnreadLag:
                     continue
                 try:
                     self.lags = await self._ask(sources)
+                    is_known = True
                 except (ClusterError, TaskFailed, TransientError) as error:
                     self.lags = {}  # what is not known is not shown
-                    log.info("unread_lag_not_known", error=str(error))
+                    if is_known:
+                        log.info("unread_lag_not_known", error=str(error))
+                    is_known = False
                     await self._close()
         finally:
             await self._close()
@@ -69,7 +73,7 @@ class UnreadLag:
         starts = await reader.beginning_offsets(sources)
         committed = await self._admin.group_offsets(self._group_id)
         return {
-            source: max(0, ends[source] - max(starts[source], committed.get(source, 0)))
+            source: ends[source] - _next_offset(starts[source], ends[source], committed.get(source))
             for source in sources
         }
 
@@ -78,3 +82,10 @@ class UnreadLag:
         if reader is not None:
             with contextlib.suppress(TaskFailed):
                 await reader.close()
+
+
+def _next_offset(start: int, end: int, committed: int | None) -> int:
+    """Return where a shard would read on, as far as the group's offsets tell."""
+    if committed is None or committed > end:  # never read, or made anew since then
+        return start
+    return max(start, committed)

@@ -10,6 +10,7 @@ WAITING, REFUSED = "waiting", "refused"
 """The states of a shard without a task: between two tries, and one that must not run."""
 UNANSWERED_SECONDS: Final = 10.0
 """Longer is silence: a fetch is answered within 0.2 s, if only to say that there is nothing."""
+BUSY_UNANSWERED_SECONDS: Final = 60.0
 
 
 class SourceView(msgspec.Struct, frozen=True):
@@ -24,8 +25,13 @@ class SourceView(msgspec.Struct, frozen=True):
 
     @property
     def is_silent(self) -> bool:
-        """Whether the broker has not answered for too long."""
-        return self.unanswered_seconds > UNANSWERED_SECONDS
+        """Whether the broker has not answered for too long.
+
+        With lag it need not be asked while what was fetched ahead is worked off, which slow
+        transactions may draw out.
+        """
+        limit = BUSY_UNANSWERED_SECONDS if self.lag else UNANSWERED_SECONDS
+        return self.unanswered_seconds > limit
 
 
 class ShardView(msgspec.Struct, frozen=True):

@@ -44,9 +44,7 @@ def is_ready(view: EngineView) -> Answer:
     for shard in view.shards:
         if shard.state != TaskState.RUNNING.value:
             problems.append(_describe(shard))
-        # While there is lag, what was fetched ahead is worked off, and nothing needs to be asked
-        # for; whether that gets on is the watchdog's question.
-        silent = [source for source in shard.sources if source.is_silent and not source.lag]
+        silent = [source for source in shard.sources if source.is_silent]
         problems += [
             f"shard {shard.shard}: no broker has answered for {source.topic}/{source.partition} "
             f"for {source.unanswered_seconds:.0f} s"

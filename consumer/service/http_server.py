@@ -42,6 +42,7 @@ class HttpServer:
         self._routes = routes
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
+        self._waiting: dict[asyncio.StreamWriter, None] = {}  # for their request, the oldest first
 
     async def start(self) -> None:
         """Begin to serve.
@@ -70,18 +71,29 @@ class HttpServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._open) >= MAX_CONNECTIONS:
-            writer.transport.abort()
-            return
+            # Who says nothing makes room, for a probe says all at once and must be heard.
+            silent = next(iter(self._waiting), writer)
+            silent.transport.abort()
+            self._forget(silent)
+            if silent is writer:
+                return
         self._open.add(writer)
+        self._waiting[writer] = None
         # Whoever goes away or is slow has itself to blame.
         with contextlib.suppress(TimeoutError, OSError, asyncio.IncompleteReadError):
             async with asyncio.timeout(REQUEST_SECONDS):
-                writer.write(await self._answer(reader))
+                answer = await self._answer(reader)
+                self._waiting.pop(writer, None)
+                writer.write(answer)
                 await writer.drain()
                 writer.close()
                 await writer.wait_closed()
-        self._open.discard(writer)
+        self._forget(writer)
         writer.transport.abort()
+
+    def _forget(self, writer: asyncio.StreamWriter) -> None:
+        self._open.discard(writer)
+        self._waiting.pop(writer, None)
 
     async def _answer(self, reader: asyncio.StreamReader) -> bytes:
         try:

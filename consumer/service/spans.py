@@ -28,11 +28,11 @@ from consumer.engine.kafka import TopicPartition
 from consumer.engine.lifecycle import LostTransaction, Observer, Step, TransactionReport
 from consumer.engine.watermark import is_announcement
 from consumer.pipeline.records import SourceRecord
-from consumer.pipeline.trace_context import TRACEPARENT, TraceContext, trace_context
+from consumer.pipeline.trace_context import TraceContext, trace_context
 
 # What OpenTelemetry keeps of links by default; more would be made to be thrown away.
 MAX_LINKS: Final = 128
-Attributes = dict[str, str | int]
+Attributes = dict[str, str | int | bool]
 
 
 class TransactionSpans:
@@ -114,9 +114,9 @@ class TransactionSpans:
             attributes |= _of_message(batches[0][1][0])
         else:
             attributes["messaging.batch.message_count"] = messages
-        links, omitted = _make_links(batches, shared)
-        if omitted:
-            attributes["checkpoint_ready.links.omitted"] = omitted
+        links, is_cut = _make_links(batches, shared)
+        if is_cut:
+            attributes["checkpoint_ready.links.cut"] = True
         topic = shared.get("messaging.destination.name", "")
         return self._tracer.start_span(
             f"process {topic}".rstrip(),
@@ -181,10 +181,9 @@ def _shared_attributes(sources: set[TopicPartition]) -> Attributes:
     return shared
 
 
-def _make_links(batches: Iterable[Gathered], shared: Attributes) -> tuple[list[Link], int]:
-    """Return links to the spans that records name, and how many records more name one."""
+def _make_links(batches: Iterable[Gathered], shared: Attributes) -> tuple[list[Link], bool]:
+    """Return links to the spans that records name, and whether there are more than those."""
     links: list[Link] = []
-    omitted = 0
     for source, records in batches:
         place: Attributes = {
             "messaging.destination.name": source.topic,
@@ -195,12 +194,12 @@ def _make_links(batches: Iterable[Gathered], shared: Attributes) -> tuple[list[L
             headers = record.headers
             if not headers:
                 continue
-            if len(links) == MAX_LINKS:  # not read any more: thousands may follow
-                omitted += any(name == TRACEPARENT for name, _ in headers)
-            elif (context := trace_context(headers)) is not None:
+            if (context := trace_context(headers)) is not None:
+                if len(links) == MAX_LINKS:  # thousands may follow, which are not looked at
+                    return links, True
                 offset: Attributes = {"messaging.kafka.offset": record.offset}
                 links.append(Link(_span_context(context), place | offset))
-    return links, omitted
+    return links, False
 
 
 def _span_context(context: TraceContext) -> SpanContext:

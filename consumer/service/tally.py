@@ -6,11 +6,14 @@ tenth of its handling. Sorting the values and looking for the buckets' bounds am
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from consumer.service import metrics
+
+MAX_SECONDS: Final = 10 * 365 * 86_400.0
 
 
 class Tally(Collector):
@@ -23,12 +26,15 @@ class Tally(Collector):
         self._sum = 0.0
 
     def add(self, values: Sequence[float]) -> None:
-        """Take in values; a negative one, of a clock that is ahead, counts as 0."""
+        """Take in values in seconds; a negative one, of a clock that is ahead, counts as 0.
+
+        Producers may write any time, and a single one of the year 1 would spoil each mean for good.
+        """
         ordered = sorted(values)
         for index, bound in enumerate(self._metric.buckets):
             self._at_most[index] += bisect_right(ordered, bound)
         self._count += len(ordered)
-        self._sum += sum(value for value in ordered if value > 0)
+        self._sum += sum(min(value, MAX_SECONDS) for value in ordered if value > 0)
 
     def collect(self) -> Iterator[Metric]:
         """Return the histogram as it is now."""

@@ -10,7 +10,7 @@ the earlier.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Final
 
@@ -109,12 +109,13 @@ class Backfill:
         found = await self._survey()
         if not found.accepted:
             return Outcome(found, None)
+        written = {self._topic: self._limit_bytes, **await self._session.ensure_journal()}
         unfinished = before if before is not None and not before.finished else None
         sent_before = unfinished.sent if unfinished else 0
         began = time.monotonic()
         with show(found, unfinished) as display:
             state = await keep_going(
-                lambda: self._attempt(found, display, again=again),
+                lambda: self._attempt(written, found, display, again=again),
                 lambda: self._committed.elements if self._committed else 0,
                 self._stop,
             )
@@ -128,9 +129,11 @@ class Backfill:
             raise Interrupted("stopped before anything was sent", self._stop.signal)
         return found
 
-    async def _attempt(self, found: Survey, display: Display, *, again: bool) -> BackfillState:
+    async def _attempt(
+        self, written: Mapping[str, int], found: Survey, display: Display, *, again: bool
+    ) -> BackfillState:
         """Take the journal over and send from where it stands."""
-        async with self._session.journal(PURPOSE, {self._topic: self._limit_bytes}) as journal:
+        async with self._session.journal(PURPOSE, written) as journal:
             try:
                 entries = await journal.open(self._is_ours)
                 stored = read_state(self._settings, entries, self._digest)

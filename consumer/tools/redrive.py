@@ -4,7 +4,7 @@ What was put back stands in the ledger, in the same transaction as the records; 
 difference how often the command runs, where it is killed, or by which filters it is called.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from typing import Final
 
@@ -77,11 +77,14 @@ class Redrive:
         """
         session = self._session
         stretch = await resolve_letters(session, self._wanted)
+        written = {**session.topology.max_message_bytes, **await session.ensure_journal()}
         with display(
             "redrive", total=stretch.offsets, already=0, unit="records", write=write
         ) as bar:
             await keep_going(
-                lambda: self._attempt(stretch, bar.show), lambda: self._committed, self._stop
+                lambda: self._attempt(stretch, written, bar.show),
+                lambda: self._committed,
+                self._stop,
             )
         if self._stop.signal is not None and not self._is_finished:
             done = self.tally.redriven.letters
@@ -91,14 +94,13 @@ class Redrive:
             )
         return self.tally
 
-    async def _attempt(self, stretch: Stretch, show: Show) -> None:
+    async def _attempt(self, stretch: Stretch, written: Mapping[str, int], show: Show) -> None:
         """Go through the stretch once.
 
         1. Take the journal over: whoever did the same is fenced, and what is in doubt is settled.
         2. Drop entries of dead letters that retention has deleted.
         3. Put back what the ledger does not hold, a transaction at a time.
         """
-        written = self._session.topology.max_message_bytes
         async with self._session.journal(PURPOSE, written) as journal:
             entries = await journal.open(is_redriven)  # 1.
             ledger = Ledger(entries)

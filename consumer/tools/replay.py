@@ -81,7 +81,7 @@ class ReplayRun:
         async with open_session(self._settings, purpose) as session:
             target = await replay_source.describe_target(session, request)
             await replay_source.ensure_target(session, target)
-            written = {target.topic: target.max_message_bytes}
+            written = {target.topic: target.max_message_bytes, **await session.ensure_journal()}
             async with session.journal(purpose, written) as journal:
                 name = request.name
                 entries = await journal.open(lambda key: is_of_replay(name, key))  # 1.

@@ -40,25 +40,31 @@ class Session(msgspec.Struct, frozen=True):
         await self.reader.follow([topic])
         return await read_journal(self.settings, self.reader, is_wanted)
 
+    async def ensure_journal(self) -> dict[str, int]:
+        """Make the journal's topic where it is missing; return its ``max.message.bytes`` by name.
+
+        Raises:
+            ClusterError: the cluster refuses.
+            TaskFailed, TransientError: it does not answer, or not yet.
+        """
+        topic = await ensure_replays_topic(self.admin, self.settings)
+        await self.reader.follow([topic.name])
+        return {topic.name: topic.max_message_bytes}
+
     @asynccontextmanager
     async def journal(
         self, purpose: str, max_message_bytes: Mapping[str, int]
     ) -> AsyncGenerator[Journal, None]:
-        """Make a writer of the journal, whose topic is made where it is missing, and close it.
+        """Make a writer of the journal, which exists, and close it.
 
-        `purpose` tells writers apart; `max_message_bytes`: of every other topic that is written.
-
-        Raises:
-            ClusterError: the cluster refuses.
+        `purpose` tells writers apart; `max_message_bytes`: of every topic that is written.
         """
-        topic = await ensure_replays_topic(self.admin, self.settings)
-        await self.reader.follow([topic.name])
         journal = Journal(
             self.settings,
             self.connection,
             self.reader,
             purpose=purpose,
-            max_message_bytes={**max_message_bytes, topic.name: topic.max_message_bytes},
+            max_message_bytes=max_message_bytes,
         )
         try:
             yield journal

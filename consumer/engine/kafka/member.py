@@ -127,8 +127,8 @@ class GroupMember(ConsumerRebalanceListener):
             self._id_changes.append(time.monotonic())
         self.wanted = frozenset(partition.partition for partition in assigned)
         self.rebalances += 1
-        self._on_rebalance(time.monotonic() - self._undecided_since)
         self._on_change()
+        self._on_rebalance(time.monotonic() - self._undecided_since)
 
     def _has_twin(self) -> bool:
         changes = self._id_changes
