@@ -88,6 +88,7 @@ class Engine:
                 view if view.sources else replace(view, sources=self._unread_views(view.shard))
                 for view in self._roster.views(self._member.wanted or ())
             ),
+            group_shards=None if self._topology is None else self._topology.shards,
             stall=self._watchdog.worst,
         )
 

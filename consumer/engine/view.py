@@ -59,5 +59,7 @@ class EngineView(msgspec.Struct, frozen=True):
     is_member: bool
     """The group has said what runs here, and is not about to say otherwise."""
     shards: tuple[ShardView, ...] = ()
+    group_shards: int | None = None
+    """How many shards there are in all; None before the topics were looked at."""
     stall: Stall | None = None
     """What has work and makes no progress for the longest time, if anything."""

@@ -169,6 +169,13 @@ LAG = Metric(
 )
 STATE_ENTRIES = Metric("state_entries", "gauge", ("shard",), "ids", "Ids in a shard's memory.")
 SHARDS = Metric("shards", "gauge", ("state",), "shards", "Shards of this process by state.")
+GROUP_SHARDS = Metric(
+    "group_shards",
+    "gauge",
+    (),
+    "shards",
+    "Shards of the whole group, each of which should run in one of its processes.",
+)
 RESTORE_PROGRESS = Metric(
     "restore_progress_ratio",
     "gauge",
@@ -203,6 +210,7 @@ METRICS: Final = (
     LAG,
     STATE_ENTRIES,
     SHARDS,
+    GROUP_SHARDS,
     RESTORE_PROGRESS,
     INFO,
     LAST_COMMIT,

@@ -22,7 +22,8 @@ class Snapshot(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Ask the engine."""
-        shards = self._look().shards
+        seen = self._look()
+        shards = seen.shards
         lag, entries = _family(metrics.LAG), _family(metrics.STATE_ENTRIES)
         progress, by_state = _family(metrics.RESTORE_PROGRESS), _family(metrics.SHARDS)
         for view in shards:
@@ -34,7 +35,10 @@ class Snapshot(Collector):
         counts = Counter(view.state for view in shards)
         for state in SHARD_STATES:
             by_state.add_metric([state], counts[state])
-        return iter((lag, entries, progress, by_state))
+        in_all = _family(metrics.GROUP_SHARDS)
+        if seen.group_shards is not None:
+            in_all.add_metric([], seen.group_shards)
+        return iter((lag, entries, progress, by_state, in_all))
 
 
 def _family(metric: metrics.Metric) -> GaugeMetricFamily:

@@ -14,6 +14,7 @@ from dev.metrics_table import metrics_table
 OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
 VIEW = EngineView(
     is_member=True,
+    group_shards=3,
     shards=(
         ShardView(0, "running", 7, 1.0, has_run=True, sources=(SourceView("in", 0, 5),)),
         ShardView(1, "restoring", 2, 0.25),
