@@ -65,9 +65,9 @@ password: {{ . | b64enc | quote }}
 {{- end -}}
 {{- end -}}
 
-{{/* A number of the values is a float in Helm: 2592000 must not become 2.592e+06. */}}
+{{/* A number of the values is a float in Helm: 2592000 must not become 2.592e+06, nor 0.1 a 0. */}}
 {{- define "checkpoint-ready.plain" -}}
-{{- if kindIs "float64" . }}{{ int64 . }}{{ else }}{{ . }}{{ end -}}
+{{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ int64 . }}{{ else }}{{ . }}{{ end -}}
 {{- end -}}
 
 {{/* The settings of every process that are no secret, as a YAML map. */}}
@@ -109,4 +109,30 @@ CHECKPOINT_READY_{{ $name }}: {{ $value | quote }}
 {{- define "checkpoint-ready.acl" }}
 - resource: { type: {{ .type }}, name: {{ .name | quote }}, patternType: {{ .pattern | default "literal" }} }
   operations: {{ toJson .operations }}
+{{- end -}}
+
+{{/* What a NetworkPolicy lets out: names and the brokers. */}}
+{{- define "checkpoint-ready.egress" -}}
+{{- $ports := .Values.networkPolicy.kafkaPorts -}}
+{{- if not $ports -}}
+{{- range splitList "," .Values.kafka.bootstrapServers -}}
+{{- $ports = append $ports (regexReplaceAll ".*:" . "" | trim | int) -}}
+{{- end -}}
+{{- end -}}
+egress:
+  # Names: wherever the cluster's DNS runs.
+  - ports:
+      - { port: 53, protocol: UDP }
+      - { port: 53, protocol: TCP }
+  - ports:
+      {{- range uniq $ports }}
+      - { port: {{ . }}, protocol: TCP }
+      {{- end }}
+    {{- with .Values.networkPolicy.kafkaPeers }}
+    to:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+  {{- with .Values.networkPolicy.extraEgress }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end -}}

@@ -1,17 +1,18 @@
 {{- define "checkpoint-ready.fullname" -}}
+{{- /* A release may have dots in its name, a Service may not. */ -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
 {{- else if contains "checkpoint-ready" .Release.Name -}}
-{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- .Release.Name | replace "." "-" | trunc 52 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-checkpoint-ready" .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- printf "%s-checkpoint-ready" .Release.Name | replace "." "-" | trunc 52 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 
 {{/* Never change these two: a Deployment's selector is immutable. */}}
 {{- define "checkpoint-ready.releaseLabels" -}}
 app.kubernetes.io/name: checkpoint-ready
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "checkpoint-ready.selectorLabels" -}}

@@ -29,7 +29,7 @@ tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with $.Values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- $ca := and (include "checkpoint-ready.hasTls" $) $.Values.kafka.tls.caSecret }}
 {{- $client := fromJson (include "checkpoint-ready.clientCertificate" $) }}

@@ -12,6 +12,12 @@
 {{- $problems = append $problems "kafka.bootstrapServers is empty: set it to your brokers, host:port, comma separated." -}}
 {{- end -}}
 
+{{- range splitList "," $v.kafka.bootstrapServers -}}
+{{- if and $v.kafka.bootstrapServers (not (regexMatch "^[^ ]+:[0-9]{1,5}$" (trim .))) -}}
+{{- $problems = append $problems (printf "kafka.bootstrapServers has %q, which is no host:port: name each broker with its port, comma separated." .) -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* Topics */ -}}
 {{- $own := fromJson (include "checkpoint-ready.ownTopics" .) -}}
 {{- range $v.topics.inputs -}}
@@ -91,7 +97,7 @@
 {{- $kept = int (ceil (divf (mulf (trimSuffix "%" $pdb.minAvailable | float64) (float64 $least)) 100)) -}}
 {{- end -}}
 {{- /* Whoever scales by hand minds the budget by hand. */ -}}
-{{- if and (not (kindIs "invalid" $least)) (ge $kept (int $least)) -}}
+{{- if and (not (kindIs "invalid" $least)) (ge $kept (int $least)) (gt $kept 0) -}}
 {{- $problems = append $problems (printf "podDisruptionBudget.minAvailable=%s keeps all of %d pods and blocks every drain of a node: lower it, or use maxUnavailable=1." (include "checkpoint-ready.plain" $pdb.minAvailable) (int $least)) -}}
 {{- end -}}
 {{- end -}}

@@ -19,6 +19,10 @@ def _kafka(**values: Any) -> dict[str, Any]:  # noqa: ANN401 - values of a chart
 
 REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "no broker": ({"kafka": {}}, "kafka.bootstrapServers is empty: set it to your brokers"),
+    "a broker without a port": (
+        {"kafka": {"bootstrapServers": "a:9092,kafka"}},
+        'kafka.bootstrapServers has "kafka", which is no host:port',
+    ),
     "an input of our own": (
         {"topics": {"inputs": ["a", "ready"], "output": "ready"}},
         "topics.inputs names ready, which is topics.output: reading it would loop",

@@ -46,9 +46,17 @@ def test_a_number_that_is_left_out_is_left_to_others() -> None:
 def test_the_network_policy_lets_through_what_is_needed() -> None:
     """Names, the brokers' ports and the metrics, for the Jobs too."""
     rendered = render(kafka={"bootstrapServers": "a:9093, [::1]:9094,b:9093"})
-    spec = rendered.one("NetworkPolicy")["spec"]
+    spec = rendered.one("NetworkPolicy", "-ready")["spec"]
     ports = [[port["port"] for port in rule["ports"]] for rule in spec["egress"]]
     assert ports == [[53, 53], [9093, 9094]]
     assert spec["ingress"] == [{"ports": [{"port": 8080, "protocol": "TCP"}]}]
     job = rendered.one("Job")["spec"]["template"]["metadata"]["labels"]
     assert spec["podSelector"]["matchLabels"].items() <= job.items()
+    # The Job comes before the policy is there or has new ports, so it brings its own.
+    hook = rendered.one("NetworkPolicy", "-topics")
+    assert hook["spec"]["podSelector"]["matchLabels"].items() <= job.items()
+    assert hook["spec"]["egress"] == spec["egress"]
+    annotations = rendered.one("Job")["metadata"]["annotations"]
+    ours = hook["metadata"]["annotations"]
+    assert ours["helm.sh/hook"] == annotations["helm.sh/hook"]
+    assert int(ours["helm.sh/hook-weight"]) < int(annotations["helm.sh/hook-weight"])

@@ -95,3 +95,13 @@ def test_the_release_is_that_of_the_code() -> None:
     assert chart["appVersion"] == __version__
     (container,) = render().one("Deployment")["spec"]["template"]["spec"]["containers"]
     assert container["image"] == f"checkpoint-ready:{__version__}"
+
+
+@pytest.mark.parametrize(
+    ("given", "rendered"), [(0.1, "0.1"), (2_592_000, "2592000"), (2e6, "2000000"), ("x", "x")]
+)
+def test_numbers_stay_what_they_are(given: object, rendered: str) -> None:
+    """Helm reads every number as a float: none is cut, and none gets an exponent."""
+    container = render(extraEnv={"ANY": given}).one("Deployment")["spec"]["template"]["spec"]
+    environment = {it["name"]: it.get("value") for it in container["containers"][0]["env"]}
+    assert environment["ANY"] == rendered
