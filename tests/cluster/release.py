@@ -9,6 +9,7 @@ import yaml
 
 from dev.chart_crds import custom_resource_definitions
 from tests.chart.rendering import CASES, CHART, render_case
+from tests.chart.rendering import RELEASE as EXAMPLE
 from tests.cluster.kubernetes_tools import NAMESPACE, Refused
 from tests.integration.secured import MECHANISM, PASSWORD
 
@@ -95,6 +96,23 @@ def require_restriction(tools: KubernetesTools) -> None:
             return
         raise
     raise AssertionError("the namespace takes a pod that keeps its privileges")
+
+
+def require_fixed_shards(tools: KubernetesTools) -> None:
+    """Show that the chart does not enlarge a changelog that it finds on the cluster."""
+    changelog = render_case("strimzi").one("KafkaTopic", "-changelog")
+    tools.kubectl("apply", "--server-side", "--filename=-", text=json.dumps(changelog))
+    more = f"--set=shards={changelog['spec']['partitions'] * 2}"
+    example = f"--values={CHART / 'ci' / 'strimzi-values.yaml'}"
+    try:
+        tools.helm("install", EXAMPLE, str(CHART), example, more, "--dry-run=server")
+    except Refused as error:
+        if "which must never change" not in str(error):
+            raise
+    else:
+        raise AssertionError("the chart would enlarge a changelog")
+    finally:
+        tools.kubectl("delete", "kafkatopic", changelog["metadata"]["name"])
 
 
 def accept_examples(tools: KubernetesTools) -> int:

@@ -20,6 +20,7 @@ from tests.cluster.release import (
     USER,
     accept_examples,
     prepare_cluster,
+    require_fixed_shards,
     require_restriction,
     values,
 )
@@ -70,6 +71,7 @@ def run(folder: Path, say: Callable[[str], None]) -> Report:
         tools.require_alive = agent.require_alive
         prepare_cluster(tools)
         require_restriction(tools)  # 2.
+        require_fixed_shards(tools)
         accepted = accept_examples(tools)
         say(f"it runs after {time.monotonic() - began:.1f} s; it takes {accepted} example objects")
         traffic = stack.enter_context(Traffic(secured.cluster(), names))  # 3.
