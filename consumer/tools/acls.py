@@ -53,6 +53,16 @@ def acls_of_topics_create(settings: Settings) -> Iterator[Acl]:
         yield Acl(TOPIC, topic, ("Create", "Describe", "DescribeConfigs"))
 
 
+def acls_of_topics_check(settings: Settings) -> Iterator[Acl]:
+    """Yield what ``topics check`` needs."""
+    yield from _acls_of_looking(settings)
+
+
+def acls_of_tail(settings: Settings) -> Iterator[Acl]:
+    """Yield what ``tail`` needs; a subscriber of another kind mostly needs Read alone."""
+    yield Acl(TOPIC, settings.output_topic, ("Read", "DescribeConfigs"))
+
+
 def acls_of_replay(settings: Settings) -> Iterator[Acl]:
     """Yield what ``replay`` needs, to its default target."""
     yield from _acls_of_looking(settings, settings.changelog_topic, *settings.input_topics)
@@ -79,6 +89,8 @@ def acls_of_dead_letters(settings: Settings) -> Iterator[Acl]:
 USES: Final[dict[str, Callable[[Settings], Iterator[Acl]]]] = {
     "run": acls_of_run,
     "topics create": acls_of_topics_create,
+    "topics check": acls_of_topics_check,
+    "tail": acls_of_tail,
     "replay": acls_of_replay,
     "backfill": acls_of_backfill,
     "dead-letters": acls_of_dead_letters,

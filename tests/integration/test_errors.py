@@ -363,6 +363,28 @@ class TestAcls:
         assert not service.has_ended
         assert service.terminate() == 0
 
+    @pytest.mark.parametrize("command", [("topics", "check"), ("tail", "--all")], ids=" ".join)
+    def test_looking_needs_what_is_documented(
+        self, secured: Secured, command: tuple[str, ...]
+    ) -> None:
+        """It works with these, and each that is missing is named."""
+        use = "tail" if command[0] == "tail" else " ".join(command)
+        acls = granted(needed_acls(secured.deployment.configuration, [use]))
+        cases: list[Acl | None] = [None, *acls]
+        runs = []
+        for number, missing in enumerate(cases):
+            user = f"{use.replace(' ', '-')}-{number}"
+            secured.kafka.add_user(user, [acl for acl in acls if acl != missing])
+            login = secured.settings(**secured.kafka.login(user))
+            runs.append(partial(secured.deployment.run, *command, **login))
+        for missing, done in zip(cases, run_at_once(*runs), strict=True):
+            if missing is None:
+                assert done.exit_code == 0, done.stderr
+            else:
+                assert done.exit_code == 1
+                named = "\n".join(done.complaints)
+                assert missing.is_named_in(named), (missing, named)
+
     def test_reading_the_ready_topic_is_needed_at_the_first_start(
         self, secured_kafka: SecuredKafka, names: Names
     ) -> None:
