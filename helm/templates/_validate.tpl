@@ -39,6 +39,9 @@
 {{- if and $v.shards (not $autoscaled) (gt (int $v.replicas) (int $v.shards)) -}}
 {{- $problems = append $problems (printf "replicas is %d, but there are only %d shards, and a process without one idles: lower replicas; shards are fixed for the life of a group." (int $v.replicas) (int $v.shards)) -}}
 {{- end -}}
+{{- if and $v.hpa.enabled (not (dig "requests" "cpu" "" ($v.resources | default dict))) -}}
+{{- $problems = append $problems "hpa.enabled scales by the share of resources.requests.cpu, which is not set: set it." -}}
+{{- end -}}
 {{- range $name, $scaler := dict "keda" $v.keda "hpa" $v.hpa -}}
 {{- if $scaler.enabled -}}
 {{- $least = $scaler.minReplicas -}}

@@ -19,6 +19,14 @@ def _kafka(**values: Any) -> dict[str, Any]:  # noqa: ANN401 - values of a chart
 
 REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "no broker": ({"kafka": {}}, "kafka.bootstrapServers is empty: set it to your brokers"),
+    "an autoscaler without a measure": (
+        {
+            "shards": 6,
+            "hpa": {"enabled": True},
+            "resources": {"requests": {"cpu": None, "memory": "512Mi"}},
+        },
+        "hpa.enabled scales by the share of resources.requests.cpu, which is not set",
+    ),
     "a broker without a port": (
         {"kafka": {"bootstrapServers": "a:9092,kafka"}},
         'kafka.bootstrapServers has "kafka", which is no host:port',
