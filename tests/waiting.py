@@ -15,7 +15,7 @@ POLL_SECONDS = 0.02
 
 
 def wait_until(
-    condition: Callable[[], Value],
+    condition: Callable[[], Value | None],
     deadline_seconds: float = 20.0,
     *,
     what: str = "the condition",

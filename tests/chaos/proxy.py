@@ -169,11 +169,14 @@ class Proxy:
         try:
             await asyncio.wait({answers, giving}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            # First, for the wait below can be cancelled: a connection cut while it ends by itself.
+            broker.writer.transport.abort()
             for task in (answers, taking, giving):
                 task.cancel()
-            await asyncio.gather(answers, taking, giving, return_exceptions=True)
-            self._forget(link, frames)
-            broker.writer.transport.abort()
+            try:
+                await asyncio.gather(answers, taking, giving, return_exceptions=True)
+            finally:
+                self._forget(link, frames)
 
     async def _take(
         self, link: Link, reader: asyncio.StreamReader, frames: asyncio.Queue[Held | None]

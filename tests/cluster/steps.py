@@ -131,7 +131,8 @@ class Release(NamedTuple):
             f"--selector=app.kubernetes.io/instance={RELEASE}",
             "--output=name",
         )
-        assert left.output.split() == [f"pod/{TEST_POD}"], left.output
+        # The pod of `helm test` stays as Helm keeps it, unless the drained node was its own.
+        assert set(left.output.split()) <= {f"pod/{TEST_POD}"}, left.output
         ends = {
             event.what
             for event in self.agent.events

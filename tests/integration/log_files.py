@@ -8,6 +8,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.waiting import wait_until
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -31,7 +33,23 @@ class Batch(NamedTuple):
 def batches(data: Path, topic: str, partition: int) -> list[Batch]:
     """Return the batches of a partition in their order, from a node's data folder."""
     folder = data / f"{topic}-{partition}"
-    return [batch for segment in sorted(folder.glob("*.log")) for batch in _read(segment)]
+    return wait_until(lambda: _read_all(folder), what=f"a moment without a swap in {folder}")
+
+
+def _read_all(folder: Path) -> list[Batch] | None:
+    """Return all batches; None while the cleaner puts a compacted segment in place."""
+    names = _segments(folder)
+    try:
+        found = [batch for segment in names for batch in _read(segment)]
+    except FileNotFoundError:
+        return None
+    is_whole = all(name.suffix == ".log" for name in names) and _segments(folder) == names
+    return found if is_whole else None
+
+
+def _segments(folder: Path) -> list[Path]:
+    """Return the files of the log in their order, those that are being put in place among them."""
+    return sorted([*folder.glob("*.log"), *folder.glob("*.log.swap")])
 
 
 def _read(segment: Path) -> Iterator[Batch]:

@@ -83,7 +83,7 @@ class OtlpReceiver:
         """Return the first span that is wanted."""
         return wait_until(
             lambda: next(filter(is_wanted, self.spans), None), what=f"a span ({self._names()})"
-        )  # type: ignore[return-value]  # something true has come
+        )
 
     def named(self, name: str) -> list[ReceivedSpan]:
         """Return the spans of this name that have come so far."""

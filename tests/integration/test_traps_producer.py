@@ -251,8 +251,9 @@ def test_a_fenced_shard_stays_with_the_other_process(cluster: Cluster, names: Na
             stream.wait_for_more(50)
         kept = heir.running_shards()
         assert kept
-        assert not heir.logged("task_fenced", after=heirs_lines)
         for shard in kept:
+            # What the group gives back to the former may be taken before the heir has let go.
+            assert not heir.logged("task_fenced", after=heirs_lines, shard=shard)
             states = former.logged("task_state", after=lines, shard=shard)
             assert [line["state"] for line in states] in ([], ["closed"])
         assert_exactly_once(cluster, names, stream.ids)

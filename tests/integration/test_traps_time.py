@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from confluent_kafka import Producer
+
 from tests.integration.events import assert_exactly_once, checkpoint, event_id, numbered_ids
-from tests.integration.new_record import NewRecord
+from tests.integration.new_record import NewRecord, send
 from tests.integration.service import Deployment
 from tests.integration.test_restore import log_starts
 from tests.waiting import wait_until
@@ -14,6 +16,7 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from tests.integration.cluster import Cluster, Names
 
+REQUEST_SECONDS = 20.0
 DAY_MS = 24 * 3600 * 1000
 LAST_MONTH_MS, NEXT_WEEK_MS = -30 * DAY_MS, 7 * DAY_MS
 # A broker takes no time of a producer that lies more than an hour ahead, unless told to.
@@ -94,9 +97,14 @@ def test_records_that_expire_before_a_running_shard_reads_them(
         service = deployment.start()
         cluster.produce(deployment.input_topic, stamped(before, 0))
         assert_exactly_once(cluster, names, before)
+        # Records of an open transaction are not given to the fetch that waits at the broker.
+        producer = Producer({**cluster.settings, "transactional.id": names.group("source")})
+        producer.init_transactions(REQUEST_SECONDS)
         service.pause()
-        cluster.produce(deployment.input_topic, stamped([*gone, *left], 0))
+        producer.begin_transaction()
+        send(producer, deployment.input_topic, stamped([*gone, *left], 0))
         cluster.delete_records(deployment.input_topic, {0: len(before) + len(gone)})
+        producer.commit_transaction(REQUEST_SECONDS)
         service.resume()
         lost = service.wait_for_log("unread_input_lost")
         assert (lost["records"], lost["level"]) == (len(gone), "error")
