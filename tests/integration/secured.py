@@ -1,9 +1,8 @@
-"""A broker that asks who comes: SCRAM with and without TLS, and nothing allowed but by an ACL."""
+"""A broker that asks who comes, by SCRAM or a certificate; nothing is allowed but by an ACL."""
 
 from __future__ import annotations
 
 import re
-import subprocess
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from confluent_kafka import KafkaException
@@ -20,6 +19,7 @@ from confluent_kafka.admin import (
 )
 
 from dev.kafka import LocalKafka
+from tests.certificates import Authority
 from tests.integration.cluster import Cluster
 from tests.waiting import wait_until
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 PASSWORD = "correct horse battery staple"
 MECHANISM = "SCRAM-SHA-256"
 REQUEST_SECONDS = 30.0
-SASL, TLS = "SASL", "TLS"
+SASL, TLS, MUTUAL = "SASL", "TLS", "MUTUAL"
 SCRAM_LOGIN = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 # None means any; the client's types do not know it.
 ANY_RESOURCE = AclBindingFilter(
@@ -92,27 +92,37 @@ def granted(acls: Iterable[NeededAcl]) -> list[Acl]:
 
 
 class SecuredKafka:
-    """A broker with a listener for SASL and one for SASL over TLS; without a login all is allowed.
+    """A broker with SASL, with TLS and with mutual TLS; on its first listener all is allowed.
 
     It creates topics by itself, as many do: nothing of ours may ever come to be that way.
     """
 
     def __init__(self, folder: Path) -> None:
         """Describe it; certificates go to `folder`."""
-        self.ca_file = folder / "ca.pem"
+        self.authority = Authority(folder)
+        store = folder / "keystore.pem"
+        broker = self.authority.certify("broker")
+        store.write_text(
+            "".join(path.read_text() for path in (broker.key, broker.chain, self.authority.file))
+        )
         properties = {
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             "super.users": "User:ANONYMOUS",
             "auto.create.topics.enable": "true",
-            "listener.name.tls.ssl.keystore.type": "PEM",
-            "listener.name.tls.ssl.keystore.location": str(_make_certificates(folder)),
+            "listener.name.mutual.ssl.client.auth": "required",
+            "listener.name.mutual.ssl.truststore.type": "PEM",
+            "listener.name.mutual.ssl.truststore.location": str(self.authority.file),
         }
+        for listener in ("tls", "mutual"):
+            properties[f"listener.name.{listener}.ssl.keystore.type"] = "PEM"
+            properties[f"listener.name.{listener}.ssl.keystore.location"] = str(store)
         for listener in ("sasl", "tls"):
             prefix = f"listener.name.{listener}"
             properties[f"{prefix}.sasl.enabled.mechanisms"] = MECHANISM
             properties[f"{prefix}.{MECHANISM.lower()}.sasl.jaas.config"] = SCRAM_LOGIN
         self.kafka = LocalKafka(
-            properties=properties, extra_listeners={SASL: "SASL_PLAINTEXT", TLS: "SASL_SSL"}
+            properties=properties,
+            extra_listeners={SASL: "SASL_PLAINTEXT", TLS: "SASL_SSL", MUTUAL: "SSL"},
         )
 
     def cluster(self) -> Cluster:
@@ -121,15 +131,23 @@ class SecuredKafka:
 
     def login(self, user: str, listener: str = SASL) -> dict[str, Any]:
         """Return the variables of a service that logs in as this user."""
-        settings: dict[str, Any] = {
-            "BOOTSTRAP_SERVERS": self.kafka.listener(listener),
+        settings: dict[str, Any] = {"BOOTSTRAP_SERVERS": self.kafka.listener(listener)}
+        if listener == MUTUAL:
+            ours = self.authority.certify(user)
+            return settings | {
+                "SECURITY_PROTOCOL": "SSL",
+                "SSL_CAFILE": self.authority.file,
+                "SSL_CERTFILE": ours.chain,
+                "SSL_KEYFILE": ours.key,
+            }
+        settings |= {
             "SECURITY_PROTOCOL": "SASL_PLAINTEXT",
             "SASL_MECHANISM": MECHANISM,
             "SASL_USERNAME": user,
             "SASL_PASSWORD": PASSWORD,
         }
         if listener == TLS:
-            settings |= {"SECURITY_PROTOCOL": "SASL_SSL", "SSL_CAFILE": self.ca_file}
+            settings |= {"SECURITY_PROTOCOL": "SASL_SSL", "SSL_CAFILE": self.authority.file}
         return settings
 
     def add_user(self, user: str, acls: Iterable[Acl] = ()) -> None:
@@ -139,6 +157,12 @@ class SecuredKafka:
         change = UserScramCredentialUpsertion(user, info, PASSWORD.encode())
         for changed in admin.alter_user_scram_credentials([change]).values():
             changed.result(REQUEST_SECONDS)
+        self.allow(user, acls)
+        wait_until(lambda: _may_log_in(admin, user), what=f"the login of {user}")
+
+    def allow(self, user: str, acls: Iterable[Acl]) -> None:
+        """Let a principal of this name do this; return when the broker knows."""
+        admin = self.cluster().admin
         bindings = [acl.binding(user) for acl in acls]
         if bindings:
             for created in admin.create_acls(bindings).values():
@@ -147,7 +171,6 @@ class SecuredKafka:
             lambda: set(bindings) <= set(admin.describe_acls(ANY_RESOURCE).result(REQUEST_SECONDS)),
             what=f"the ACLs of {user}",
         )
-        wait_until(lambda: _may_log_in(admin, user), what=f"the login of {user}")
 
 
 def _may_log_in(admin: AdminClient, user: str) -> bool:
@@ -157,29 +180,3 @@ def _may_log_in(admin: AdminClient, user: str) -> bool:
         return bool(described[user].result(REQUEST_SECONDS).scram_credential_infos)
     except KafkaException:  # nobody of this name yet
         return False
-
-
-def _make_certificates(folder: Path) -> Path:
-    """Make a certificate authority and, by it, the broker's key store."""
-    extensions = folder / "extensions"
-    extensions.write_text("subjectAltName=IP:127.0.0.1\nauthorityKeyIdentifier=keyid\n")
-
-    def openssl(command: str) -> None:
-        done = subprocess.run(
-            ["openssl", *command.split()], cwd=folder, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-
-    openssl(
-        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=test-ca "
-        "-addext keyUsage=critical,keyCertSign"
-    )
-    openssl("req -newkey rsa:2048 -nodes -keyout key.pem -out request.pem -subj /CN=broker")
-    openssl(
-        "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -out certificate.pem "
-        "-days 2 -extfile extensions"
-    )
-    store = folder / "keystore.pem"
-    parts = ("key.pem", "certificate.pem", "ca.pem")
-    store.write_text("".join((folder / part).read_text() for part in parts))
-    return store

@@ -18,17 +18,19 @@ import pytest
 from consumer.config import Settings
 from consumer.tools.acls import needed_acls
 from tests.builders import checkpoint
+from tests.certificates import Authority
 from tests.integration.cluster import Names
 from tests.integration.command_line import Finished, run_at_once, run_command
 from tests.integration.events import wait_until_handled
 from tests.integration.new_record import NewRecord
 from tests.integration.process import Service
-from tests.integration.secured import PASSWORD, TLS, Acl, SecuredKafka, granted
+from tests.integration.secured import MUTUAL, PASSWORD, SASL, TLS, Acl, SecuredKafka, granted
 from tests.integration.service import PREFIX, Deployment
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from tests.integration.cluster import Cluster
 
@@ -267,6 +269,7 @@ def secured(secured_kafka: SecuredKafka) -> Iterator[Secured]:
     cluster = secured_kafka.cluster()
     with Deployment(cluster, names, input_partitions=PARTITIONS) as deployment:
         secured_kafka.add_user("service", documented_acls(deployment))
+        secured_kafka.allow("CN=service", documented_acls(deployment))
         yield Secured(secured_kafka, deployment)
 
 
@@ -303,13 +306,28 @@ class TestCredentials:
         refused = run_command("topics", "check", **secured.settings(**login))
         assert_refused(refused, "certificate", "SSL_CAFILE")
 
+    def test_mutual_tls_without_a_certificate_of_its_authority(
+        self, secured: Secured, tmp_path: Path
+    ) -> None:
+        """The broker wants one, and does not take that of a stranger."""
+        ours = secured.kafka.login("service", MUTUAL)
+        strangers = Authority(tmp_path, "stranger").certify("service")
+        none = {**ours, "SSL_CERTFILE": "", "SSL_KEYFILE": ""}
+        strange = {**ours, "SSL_CERTFILE": strangers.chain, "SSL_KEYFILE": strangers.key}
+        for login in (none, strange):
+            refused = run_command("topics", "check", **secured.settings(**login))
+            assert_refused(refused, "refused our certificate", "SSL_CERTFILE")
+
 
 class TestAcls:
     """The documented ACLs suffice, each is needed, and a missing one is named."""
 
-    @pytest.mark.parametrize("listener", ["SASL", "TLS"])
+    @pytest.mark.parametrize("listener", [SASL, TLS, MUTUAL])
     def test_the_main_job_with_the_documented_ones(self, secured: Secured, listener: str) -> None:
-        """Over SCRAM, with TLS and without: published, buried, trimmed, committed, no complaint."""
+        """Over SCRAM, with TLS and without, and by a certificate.
+
+        Published, buried, trimmed, committed, no complaint.
+        """
         deployment = secured.deployment
         service = deployment.start(**secured.settings(**secured.kafka.login("service", listener)))
         ids = produce_work(deployment)

@@ -1,6 +1,7 @@
 """How to reach the cluster, and what its refusals mean to us."""
 
 import asyncio
+import re
 import ssl
 from collections.abc import Awaitable
 from typing import Any, Final, Self, TypeVar
@@ -10,10 +11,10 @@ from aiokafka import errors as kafka_errors
 from aiokafka.conn import create_conn
 
 from consumer.config import Settings
+from consumer.engine.kafka.tls import RenewableContext, TlsFiles
 from consumer.errors import (
     CheckpointReadyError,
     ClusterError,
-    ConfigError,
     Fenced,
     TaskFailed,
     TimedOut,
@@ -32,6 +33,8 @@ AUTHENTICATION_ERRORS: Final = (
     kafka_errors.UnsupportedSaslMechanismError,
     kafka_errors.IllegalSaslStateError,
 )
+# The alerts about a certificate (RFC 8446 section 6.2), in OpenSSL's words.
+REFUSED_CERTIFICATE: Final = re.compile("ALERT.*(CERTIFICATE|UNKNOWN_CA)")
 
 # What a refused call needed, by the words that ``translate`` is given.
 TOPIC_OPERATIONS: Final = {
@@ -64,7 +67,7 @@ class Connection(msgspec.Struct, frozen=True):
             security["sasl_plain_username"] = settings.sasl_username
             security["sasl_plain_password"] = settings.sasl_password.reveal()
         if settings.security_protocol.endswith("SSL"):
-            security["ssl_context"] = _ssl_context(settings)
+            security["ssl_context"] = RenewableContext(TlsFiles.of(settings))
         return cls(settings.bootstrap_servers, security)
 
     def options(self, client_id: str) -> dict[str, Any]:
@@ -92,18 +95,6 @@ async def why_unreachable(connection: Connection) -> BaseException | None:
         return error
     conn.close()
     return None
-
-
-def _ssl_context(settings: Settings) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=settings.ssl_cafile or None)
-        if settings.ssl_certfile:
-            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"CHECKPOINT_READY_SSL_*: a certificate or key cannot be used: {error}"
-        ) from None
-    return context
 
 
 async def bounded(call: Awaitable[T], seconds: float, what: str) -> T:
@@ -162,6 +153,11 @@ def _refusal(error: BaseException, what: str) -> str | None:
         return (
             f"the broker's certificate is not trusted ({error.verify_message}); "
             "name its authority in CHECKPOINT_READY_SSL_CAFILE"
+        )
+    if isinstance(error, ssl.SSLError) and REFUSED_CERTIFICATE.search(error.reason or ""):
+        return (
+            f"the broker refused our certificate ({error.reason}); CHECKPOINT_READY_SSL_CERTFILE "
+            "must name one that has not expired, by an authority that the broker trusts"
         )
     grant = _missing_acl(error, what)
     return None if grant is None else f"missing ACL: grant {grant}"

@@ -1,0 +1,104 @@
+"""TLS whose files may change: a certificate is renewed in its file while the process runs."""
+
+import os
+import ssl
+from typing import Final, Self
+
+import msgspec
+import structlog
+
+from consumer.config import Settings
+from consumer.errors import ConfigError
+
+log = structlog.get_logger(__name__)
+
+# What says that a file is another one. Kubernetes puts renewed files in place by a symbolic link.
+Stamp = tuple[int, int, int] | None
+
+
+class TlsFiles(msgspec.Struct, frozen=True):
+    """The files of SSL_CAFILE, SSL_CERTFILE and SSL_KEYFILE; empty where none is named."""
+
+    authorities: str
+    certificate: str
+    key: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the files that the settings name."""
+        return cls(settings.ssl_cafile, settings.ssl_certfile, settings.ssl_keyfile)
+
+    def load(self) -> ssl.SSLContext:
+        """Read them.
+
+        Raises:
+            OSError: a file cannot be read, or it holds no certificate or key (ssl.SSLError).
+        """
+        context = ssl.create_default_context(cafile=self.authorities or None)
+        if self.certificate:
+            context.load_cert_chain(self.certificate, self.key)
+        return context
+
+    def stamps(self) -> tuple[Stamp, ...]:
+        """Return what changes when one of them does."""
+        return tuple(_stamp(path) for path in (self.authorities, self.certificate, self.key))
+
+
+class RenewableContext(ssl.SSLContext):
+    """The context of all clients of a process, for which changed files count from then on.
+
+    Connections that stand are left alone. Without it a process would go on with the certificate
+    of its start, and could connect no more once that has expired.
+    """
+
+    def __new__(cls, files: TlsFiles) -> Self:  # noqa: ARG004 - for __init__
+        """Make the context that others see; the one of the files is behind it."""
+        return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
+
+    def __init__(self, files: TlsFiles) -> None:
+        """Read the files.
+
+        Raises:
+            ConfigError: one cannot be used.
+        """
+        self._files: Final = files
+        self._stamps = files.stamps()
+        try:
+            self._current = files.load()
+        except OSError as error:
+            raise ConfigError(
+                f"CHECKPOINT_READY_SSL_*: a certificate or key cannot be used: {error}"
+            ) from None
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,  # noqa: FBT001, FBT002 - the signature of the base class
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        """Begin a connection; asyncio calls it for each."""
+        self._renew()
+        return self._current.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+
+    def _renew(self) -> None:
+        stamps = self._files.stamps()
+        if stamps == self._stamps:
+            return
+        # Said once for each change: a file that is only half there will change again.
+        self._stamps = stamps
+        try:
+            self._current = self._files.load()
+        except OSError as error:
+            log.error("tls_files_unusable", error=str(error))  # noqa: TRY400 - no traceback
+        else:
+            log.info("tls_files_renewed")
+
+
+def _stamp(path: str) -> Stamp:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - a Path would be made for every connection
+    except OSError:  # none is named, or it is being replaced
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size

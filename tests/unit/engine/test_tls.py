@@ -1,0 +1,127 @@
+"""TLS with files that change: who connects shows the certificate that lies there now."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from consumer.engine.kafka.tls import RenewableContext, TlsFiles
+from consumer.errors import ConfigError
+from tests.certificates import Authority, Certificate
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+HOST = "127.0.0.1"
+
+
+@asynccontextmanager
+async def asking_who_comes(authority: Authority) -> AsyncIterator[int]:
+    """Listen and tell each who connects the name in the certificate that it showed; the port."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.certify("server"))
+    context.load_verify_locations(authority.file)
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        subject = dict(name for (name,) in writer.get_extra_info("peercert")["subject"])
+        writer.write(subject["commonName"].encode())
+        writer.close()
+
+    async with await asyncio.start_server(answer, HOST, 0, ssl=context) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def name_shown(port: int, context: ssl.SSLContext) -> str:
+    """Connect and return by which name the server knows us."""
+    reader, writer = await asyncio.open_connection(HOST, port, ssl=context)
+    try:
+        return (await reader.read()).decode()
+    finally:
+        writer.close()
+
+
+def put(certificate: Certificate, files: TlsFiles) -> None:
+    """Put a certificate and its key where a process has them from, at once as Kubernetes does."""
+    certificate.chain.replace(files.certificate)
+    certificate.key.replace(files.key)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    """Sign certificates."""
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def files(authority: Authority, tmp_path: Path) -> TlsFiles:
+    """Where a process has its own from: of the name `first`, to begin with."""
+    files = TlsFiles(str(authority.file), str(tmp_path / "tls.crt"), str(tmp_path / "tls.key"))
+    put(authority.certify("first"), files)
+    return files
+
+
+async def test_a_renewed_certificate_is_shown_from_then_on(
+    authority: Authority, files: TlsFiles
+) -> None:
+    """By the same context that every client of the process has."""
+    context = RenewableContext(files)
+    async with asking_who_comes(authority) as port:
+        assert await name_shown(port, context) == "first"
+        put(authority.certify("second"), files)
+        with capture_logs() as lines:
+            assert await name_shown(port, context) == "second"
+            assert await name_shown(port, context) == "second"
+    assert [line["event"] for line in lines] == ["tls_files_renewed"]
+
+
+async def test_a_renewed_authority_is_trusted(
+    authority: Authority, files: TlsFiles, tmp_path: Path
+) -> None:
+    """Of the server too, and the former one no more."""
+    (tmp_path / "next").mkdir()
+    other = Authority(tmp_path / "next", "next")
+    context = RenewableContext(files)
+    async with asking_who_comes(authority) as former, asking_who_comes(other) as port:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await name_shown(port, context)
+        put(other.certify("ours"), files)
+        other.file.replace(files.authorities)
+        assert await name_shown(port, context) == "ours"
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await name_shown(former, context)
+
+
+@pytest.mark.parametrize("broken", ["rubbish", "another's key", "nothing"])
+async def test_what_cannot_be_used_leaves_the_former_one(
+    authority: Authority, files: TlsFiles, tmp_path: Path, broken: str
+) -> None:
+    """Said once, and once more when it is mended."""
+    context = RenewableContext(files)
+    key = tmp_path / "tls.key"
+    async with asking_who_comes(authority) as port:
+        if broken == "rubbish":
+            key.write_text("-----BEGIN")
+        elif broken == "another's key":
+            authority.certify("another").key.replace(key)
+        else:
+            key.unlink()
+        with capture_logs() as lines:
+            assert await name_shown(port, context) == "first"
+            assert await name_shown(port, context) == "first"
+            put(authority.certify("second"), files)
+            assert await name_shown(port, context) == "second"
+    assert [line["event"] for line in lines] == ["tls_files_unusable", "tls_files_renewed"]
+
+
+def test_files_that_cannot_be_used_at_the_start_end_it(files: TlsFiles, tmp_path: Path) -> None:
+    """With the variables in the error."""
+    (tmp_path / "tls.crt").write_text("rubbish")
+    with pytest.raises(ConfigError, match="CHECKPOINT_READY_SSL_"):
+        RenewableContext(files)
