@@ -86,7 +86,7 @@ async def keep_going(
             attempts in turn failed without any progress.
     """
     tries = 0
-    has_begun = False
+    was_reached = False
     while True:
         before = progress()
         try:
@@ -98,8 +98,8 @@ async def keep_going(
         except (TaskFailed, TransientError, Unreachable) as error:
             has_moved = progress() > before
             tries = 1 if has_moved else tries + 1
-            has_begun = has_begun or has_moved
-            if isinstance(error, Unreachable) and not has_begun:
+            was_reached = was_reached or has_moved or not isinstance(error, Unreachable)
+            if not was_reached:
                 raise  # a wrong address, for all that is known
             if stop.signal is not None:
                 raise Interrupted(STOPPED, stop.signal) from error

@@ -105,6 +105,14 @@ def test_a_partition_that_is_not_read_lags(cluster: Cluster, names: Names) -> No
         assert "shard 1 must not run: " in ready.text
         assert seen.status("/livez") == 200
         assert seen.status("/startupz") == 200
+        # Made anew, the topic ends before what the group has committed of it.
+        cluster.delete_topics(deployment.input_topic)
+        cluster.create_topics({deployment.input_topic: 3})
+        cluster.produce(
+            deployment.input_topic,
+            [NewRecord(checkpoint(one), b"k", 1) for one in ids_at_home(1, 3, 2, "anew")],
+        )
+        wait_until(lambda: seen.metric("lag_records", **labels) == 2)
 
 
 def test_a_takeover_is_counted(cluster: Cluster, names: Names) -> None:

@@ -10,6 +10,7 @@ from consumer.errors import (
     Fenced,
     Interrupted,
     TaskFailed,
+    TransientError,
     Unreachable,
 )
 from consumer.tools import endurance
@@ -69,7 +70,10 @@ async def test_a_wrong_address_ends_it_at_once() -> None:
     """Nobody there at the very start is a mistake; later it is an outage."""
     with pytest.raises(Unreachable):
         await Work(Unreachable("nobody"), None).run()
-    assert await Work(TaskFailed("x"), Unreachable("nobody"), None, progress=True).run() == "done"
+    for trouble in (TaskFailed("x"), TransientError("x")):
+        assert await Work(trouble, Unreachable("nobody"), None).run() == "done"
+    committed = Work(Unreachable("gone"), Unreachable("nobody"), None, progress=True)
+    assert await committed.run() == "done"
 
 
 async def test_another_process_goes_on() -> None:
