@@ -66,7 +66,7 @@ image: ## Build the container image (ENGINE=podman, IMAGE=name:tag, ARGS="--buil
 	@$(ENGINE) build --tag '$(IMAGE)' --build-arg REVISION="$$(git rev-parse HEAD)" $(ARGS) .
 
 .PHONY: image-test
-image-test: venv java ## Build the image without a registry, and run the main job in it (ARGS="--base IMAGE" pulls a base)
+image-test: venv java ## Build the image without a registry, and run the main job in it (ARGS="--base IMAGE" pulls a base, "--extras otel" has traces)
 	@dev/ensure-podman
 	@$(BIN)/python -m dev.image_test $(ARGS)
 

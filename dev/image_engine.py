@@ -47,8 +47,8 @@ class Podman:
             self.call("import", "--quiet", str(base_archive()), name)
         return name
 
-    def build(self, base: str, revision: str) -> None:
-        """Build the image with the repository's Dockerfile."""
+    def build(self, base: str, revision: str, extras: str) -> None:
+        """Build the image with the repository's Dockerfile; `extras` may be empty."""
         with tempfile.TemporaryDirectory(prefix="checkpoint-ready-image-") as folder:
             self.call(
                 "build",
@@ -56,6 +56,7 @@ class Podman:
                 *LIMITS,
                 f"--build-arg=BASE={base}",
                 f"--build-arg=REVISION={revision}",
+                f"--build-arg=EXTRAS={extras}",
                 *pip_secrets(Path(folder)),
                 f"--tag={IMAGE}",
                 str(ROOT),

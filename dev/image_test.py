@@ -167,7 +167,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     revision = _revision()
     print(f"building the image on {base} …", file=sys.stderr)
     began = time.monotonic()
-    podman.build(base, revision)
+    podman.build(base, revision, arguments.extras)
     figures: dict[str, Any] = {"build_seconds": round(time.monotonic() - began, 1)}
     for name, image in (("image_mb", IMAGE), ("base_mb", base)):
         figures[name] = round(podman.describe(image)["Size"] / BYTES_OF_A_MB)
@@ -179,6 +179,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         pods = chart_pods(chart_values(kafka.bootstrap_servers), name)
         if problems := look_into(podman, revision, pods.service):
             raise ImageError("\n".join(problems))
+        if arguments.extras:
+            exporter = ["-I", "-c", "import consumer.service.span_export"]
+            podman.run({}, exporter, *STRICT, f"--entrypoint={PYTHONS[0]}")
         print("the main job, in a container with the chart's rights …", file=sys.stderr)
         plan = make_plan(arguments.seed, RECORDS)
         return figures | work(podman, kafka.bootstrap_servers, plan, pods, Path(folder))
@@ -188,6 +191,7 @@ def main() -> int:
     """Run the test as a program."""
     parser = argparse.ArgumentParser(prog="make image-test", description=__doc__.partition("\n")[0])
     parser.add_argument("--base", help="a base image to pull, instead of one made by debootstrap")
+    parser.add_argument("--extras", choices=["otel"], default="", help="build it with traces")
     parser.add_argument("--seed", type=int, default=1, help="the same seed plans the same records")
     try:
         figures = run(parser.parse_args())
