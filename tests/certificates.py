@@ -44,6 +44,11 @@ class Authority:
         )
         return made
 
+    def encrypt(self, key: Path) -> None:
+        """Put a password on a key that lies in the folder."""
+        self._openssl(f"pkey -in {key.name} -out encrypted.key -aes256 -passout pass:secret")
+        (self._folder / "encrypted.key").replace(key)
+
     def _openssl(self, command: str) -> None:
         done = subprocess.run(
             ["openssl", *command.split()],

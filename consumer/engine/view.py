@@ -40,7 +40,8 @@ class ShardView(msgspec.Struct, frozen=True):
     shard: int
     state: str
     entries: int = 0
-    restore_ratio: float = 0.0
+    restore_ratio: float | None = None
+    """How much of its changelog is read; None: it has no task, so nothing is read."""
     has_run: bool = False
     """Whether it has been restored here at least once since it was given to this process."""
     refusal: str = ""

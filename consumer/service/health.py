@@ -79,6 +79,6 @@ class StartUp:
 def _describe(shard: ShardView) -> str:
     if shard.refusal:
         return f"shard {shard.shard} must not run: {shard.refusal}"
-    if shard.state == TaskState.RESTORING.value:
+    if shard.restore_ratio is not None and shard.state == TaskState.RESTORING.value:
         return f"shard {shard.shard} is restoring: {shard.restore_ratio:.0%}, {shard.entries} ids"
     return f"shard {shard.shard} is {shard.state}"

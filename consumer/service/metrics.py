@@ -181,7 +181,7 @@ RESTORE_PROGRESS = Metric(
     "gauge",
     ("shard",),
     "ratio",
-    "How far a shard's restore has come; 1 when it is done.",
+    "How far a shard's restore has come; 1 when it is done. None of a shard that waits or must not run.",
 )
 INFO = Metric("info", "gauge", ("version",), "", "1; its label tells the version.")
 LAST_COMMIT = Metric(

@@ -28,7 +28,8 @@ class Snapshot(Collector):
         progress, by_state = _family(metrics.RESTORE_PROGRESS), _family(metrics.SHARDS)
         for view in shards:
             entries.add_metric([str(view.shard)], view.entries)
-            progress.add_metric([str(view.shard)], view.restore_ratio)
+            if view.restore_ratio is not None:
+                progress.add_metric([str(view.shard)], view.restore_ratio)
             for source in view.sources:
                 if source.lag is not None:
                     lag.add_metric([source.topic, str(source.partition)], source.lag)

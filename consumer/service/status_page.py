@@ -151,7 +151,7 @@ def _state(view: ShardView) -> str:
     if view.refusal:
         return f'<span class="bad">{_text(view.state)}</span>: {_text(view.refusal, 1000)}'
     word = view.state
-    if word == TaskState.RESTORING.value:
+    if view.restore_ratio is not None and word == TaskState.RESTORING.value:
         word = f"{word} {view.restore_ratio:.0%}"
     return f'<span class="wait">{_text(word)}</span>'
 

@@ -70,6 +70,15 @@ password: {{ . | b64enc | quote }}
 {{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ int64 . }}{{ else }}{{ . }}{{ end -}}
 {{- end -}}
 
+{{/* What a quantity of Kubernetes comes to, as 1.5Gi or 500m; nothing where it is none. */}}
+{{- define "checkpoint-ready.quantity" -}}
+{{- $text := include "checkpoint-ready.plain" . -}}
+{{- $unit := get (dict "u" 1 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0) (regexFind "[A-Za-z]*$" $text | default "u") -}}
+{{- if and $unit (regexMatch "^[0-9.]+[A-Za-z]*$" $text) -}}
+{{ printf "%f" (mulf (regexFind "^[0-9.]+" $text | float64) $unit) }}
+{{- end -}}
+{{- end -}}
+
 {{/* The settings of every process that are no secret, as a YAML map. */}}
 {{- define "checkpoint-ready.settings" -}}
 {{- $env := dict -}}
@@ -124,6 +133,9 @@ egress:
   - ports:
       - { port: 53, protocol: UDP }
       - { port: 53, protocol: TCP }
+      # OpenShift's: policies there look behind the Service.
+      - { port: 5353, protocol: UDP }
+      - { port: 5353, protocol: TCP }
   - ports:
       {{- range uniq $ports }}
       - { port: {{ . }}, protocol: TCP }

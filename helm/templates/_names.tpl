@@ -9,6 +9,11 @@
 {{- end -}}
 {{- end -}}
 
+{{/* A CronJob's name may have 52 characters, for its Jobs' have more. */}}
+{{- define "checkpoint-ready.replayName" -}}
+{{ include "checkpoint-ready.fullname" . | trunc 45 | trimSuffix "-" }}-replay
+{{- end -}}
+
 {{/* Never change these two: a Deployment's selector is immutable. */}}
 {{- define "checkpoint-ready.releaseLabels" -}}
 app.kubernetes.io/name: checkpoint-ready

@@ -7,13 +7,20 @@
 {{- $login := $v.kafka.sasl -}}
 {{- $autoscaled := or $v.keda.enabled $v.hpa.enabled -}}
 {{- $least := $v.replicas -}}
+{{- $resources := $v.resources | default dict -}}
+{{- $name := include "checkpoint-ready.fullname" . -}}
+
+{{- if regexMatch "^[0-9]" $name -}}
+{{- $problems = append $problems (printf "%s begins with a digit, which the name of a Service must not: set fullnameOverride." $name) -}}
+{{- end -}}
 
 {{- if not $v.kafka.bootstrapServers -}}
 {{- $problems = append $problems "kafka.bootstrapServers is empty: set it to your brokers, host:port, comma separated." -}}
 {{- end -}}
 
 {{- range splitList "," $v.kafka.bootstrapServers -}}
-{{- if and $v.kafka.bootstrapServers (not (regexMatch "^[^ ]+:[0-9]{1,5}$" (trim .))) -}}
+{{- $port := regexFind ":[0-9]{1,5}$" (trim .) | trimPrefix ":" | int -}}
+{{- if and $v.kafka.bootstrapServers (or (not (regexMatch "^[^ ]+:[0-9]+$" (trim .))) (lt $port 1) (gt $port 65535)) -}}
 {{- $problems = append $problems (printf "kafka.bootstrapServers has %q, which is no host:port: name each broker with its port, comma separated." .) -}}
 {{- end -}}
 {{- end -}}
@@ -39,7 +46,7 @@
 {{- if and $v.shards (not $autoscaled) (gt (int $v.replicas) (int $v.shards)) -}}
 {{- $problems = append $problems (printf "replicas is %d, but there are only %d shards, and a process without one idles: lower replicas; shards are fixed for the life of a group." (int $v.replicas) (int $v.shards)) -}}
 {{- end -}}
-{{- if and $v.hpa.enabled (not (dig "requests" "cpu" "" ($v.resources | default dict))) -}}
+{{- if and $v.hpa.enabled (not (or (dig "requests" "cpu" "" $resources) (dig "limits" "cpu" "" $resources))) -}}
 {{- $problems = append $problems "hpa.enabled scales by the share of resources.requests.cpu, which is not set: set it." -}}
 {{- end -}}
 {{- range $name, $scaler := dict "keda" $v.keda "hpa" $v.hpa -}}
@@ -91,22 +98,47 @@
 {{- $pdb := $v.podDisruptionBudget -}}
 {{- if $pdb.enabled -}}
 {{- if kindIs "invalid" $pdb.minAvailable -}}
-{{- if has (toString $pdb.maxUnavailable) (list "0" "0%") -}}
+{{- if regexMatch "^0+%?$" (toString $pdb.maxUnavailable) -}}
 {{- $problems = append $problems "podDisruptionBudget.maxUnavailable=0 blocks every drain of a node: set it to 1 or more." -}}
 {{- end -}}
 {{- else -}}
 {{- $kept := int $pdb.minAvailable -}}
+{{- $isAll := false -}}
 {{- if hasSuffix "%" (toString $pdb.minAvailable) -}}
+{{- $isAll = ge (trimSuffix "%" $pdb.minAvailable | int) 100 -}}
 {{- $kept = int (ceil (divf (mulf (trimSuffix "%" $pdb.minAvailable | float64) (float64 $least)) 100)) -}}
 {{- end -}}
 {{- /* Whoever scales by hand minds the budget by hand. */ -}}
-{{- if and (not (kindIs "invalid" $least)) (ge $kept (int $least)) (gt $kept 0) -}}
-{{- $problems = append $problems (printf "podDisruptionBudget.minAvailable=%s keeps all of %d pods and blocks every drain of a node: lower it, or use maxUnavailable=1." (include "checkpoint-ready.plain" $pdb.minAvailable) (int $least)) -}}
+{{- if or $isAll (and (not (kindIs "invalid" $least)) (ge $kept (int $least)) (gt $kept 0)) -}}
+{{- $all := kindIs "invalid" $least | ternary "all" (printf "all of %d" (int $least)) -}}
+{{- $problems = append $problems (printf "podDisruptionBudget.minAvailable=%s keeps %s pods and blocks every drain of a node: lower it, or use maxUnavailable=1." (include "checkpoint-ready.plain" $pdb.minAvailable) $all) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 
+{{- /* Times that bound each other; the numbers are the settings' defaults. */ -}}
+{{- $heartbeat := dig "HEARTBEAT_INTERVAL_MS" 300 $v.config | int64 -}}
+{{- $session := dig "SESSION_TIMEOUT_MS" 10000 $v.config | int64 -}}
+{{- $transaction := dig "TRANSACTION_TIMEOUT_MS" 15000 $v.config | int64 -}}
+{{- $watchdog := dig "WATCHDOG_SECONDS" 300 $v.config | int64 -}}
+{{- if gt (mul $heartbeat 3) $session -}}
+{{- $problems = append $problems (printf "config.HEARTBEAT_INTERVAL_MS is %d, more than a third of config.SESSION_TIMEOUT_MS, %d: lower it, or raise that." $heartbeat $session) -}}
+{{- end -}}
+{{- range $bound, $ms := dict "TRANSACTION_TIMEOUT_MS" $transaction "SESSION_TIMEOUT_MS" $session -}}
+{{- if and $watchdog (lt (mul $watchdog 1000) (mul $ms 2)) -}}
+{{- $problems = append $problems (printf "config.WATCHDOG_SECONDS is %d, less than twice config.%s, %d ms: raise it, lower that, or set it to 0." $watchdog $bound $ms) -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* Around it */ -}}
+{{- range $resource := list "cpu" "memory" -}}
+{{- $request := dig "requests" $resource "" $resources -}}
+{{- $limit := dig "limits" $resource "" $resources -}}
+{{- $numbers := list (include "checkpoint-ready.quantity" $request) (include "checkpoint-ready.quantity" $limit) -}}
+{{- if and (first $numbers) (last $numbers) (gt (first $numbers | float64) (last $numbers | float64)) -}}
+{{- $problems = append $problems (printf "resources.requests.%s=%s is above resources.limits.%s=%s: raise both." $resource (include "checkpoint-ready.plain" $request) $resource (include "checkpoint-ready.plain" $limit)) -}}
+{{- end -}}
+{{- end -}}
 {{- if and $v.monitoring.podMonitor $v.monitoring.serviceMonitor -}}
 {{- $problems = append $problems "monitoring.podMonitor and monitoring.serviceMonitor would count everything twice: keep one." -}}
 {{- end -}}

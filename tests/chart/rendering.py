@@ -71,7 +71,13 @@ def render(**values: Any) -> Rendering:  # noqa: ANN401 - values of a chart are 
     Raises:
         Refused: Helm refuses them.
     """
-    return Rendering(_template(helm(), None, json.dumps({**MINIMAL, **values}, sort_keys=True)))
+    return render_release(RELEASE, **values)
+
+
+def render_release(release: str, **values: Any) -> Rendering:  # noqa: ANN401 - the same
+    """Do the same for a release of this name."""
+    every = json.dumps({**MINIMAL, **values}, sort_keys=True)
+    return Rendering(_template(helm(), None, every, release))
 
 
 def render_case(case: str, **values: Any) -> Rendering:  # noqa: ANN401 - the same
@@ -94,12 +100,12 @@ def _values_file(case: str) -> Path:
 
 
 @functools.cache
-def _template(program: Path, case: str | None, values: str) -> str:
+def _template(program: Path, case: str | None, values: str, release: str = RELEASE) -> str:
     files = [] if case is None else ["--values", str(_values_file(case))]
     with tempfile.NamedTemporaryFile("w", suffix=".json") as extra:
         extra.write(values)
         extra.flush()
-        arguments = ["template", RELEASE, str(CHART), "--namespace", NAMESPACE, *files]
+        arguments = ["template", release, str(CHART), "--namespace", NAMESPACE, *files]
         # A Helm 3 that `go install` built takes the cluster for a 1.20.
         arguments += ["--kube-version", KUBE_VERSION]
         return _run(program, [*arguments, "--values", extra.name])

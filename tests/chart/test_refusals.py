@@ -31,6 +31,38 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
         {"kafka": {"bootstrapServers": "a:9092,kafka"}},
         'kafka.bootstrapServers has "kafka", which is no host:port',
     ),
+    "a broker at a port that there is not": (
+        {"kafka": {"bootstrapServers": "a:9092,b:99999"}},
+        'kafka.bootstrapServers has "b:99999", which is no host:port',
+    ),
+    "a broker at port 0": (
+        {"kafka": {"bootstrapServers": "a:0"}},
+        'kafka.bootstrapServers has "a:0", which is no host:port',
+    ),
+    "no drain, by all of whatever there is": (
+        {"replicas": None, "podDisruptionBudget": {"minAvailable": "100%"}},
+        "podDisruptionBudget.minAvailable=100% keeps all pods and blocks every drain of a node",
+    ),
+    "no drain, by no share away in two digits": (
+        {"podDisruptionBudget": {"maxUnavailable": "00%"}},
+        "podDisruptionBudget.maxUnavailable=0 blocks every drain of a node: set it to 1 or more",
+    ),
+    "more memory than allowed": (
+        {"resources": {"requests": {"memory": "2Gi"}}},
+        "resources.requests.memory=2Gi is above resources.limits.memory=1Gi: raise both",
+    ),
+    "more CPU than allowed": (
+        {"resources": {"requests": {"cpu": 1.5}, "limits": {"cpu": "1200m"}}},
+        "resources.requests.cpu=1.5 is above resources.limits.cpu=1200m: raise both",
+    ),
+    "silent for too short a time": (
+        {"config": {"HEARTBEAT_INTERVAL_MS": 4000}},
+        "config.HEARTBEAT_INTERVAL_MS is 4000, more than a third of config.SESSION_TIMEOUT_MS",
+    ),
+    "watched for too short a time": (
+        {"config": {"WATCHDOG_SECONDS": 29}},
+        "config.WATCHDOG_SECONDS is 29, less than twice config.TRANSACTION_TIMEOUT_MS, 15000 ms",
+    ),
     "an input of our own": (
         {"topics": {"inputs": ["a", "ready"], "output": "ready"}},
         "topics.inputs names ready, which is topics.output: reading it would loop",
@@ -204,6 +236,14 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
         {"replicas": 6, "shards": 6},
         {"replicas": 1, "podDisruptionBudget": {"enabled": False, "minAvailable": 1}},
         {"replicas": 0},
+        {"resources": {"requests": {"memory": 536870912}, "limits": {"memory": "0.5Gi"}}},
+        {"resources": {"requests": {"cpu": "1000m"}, "limits": {"cpu": 1}}},
+        {"resources": {"requests": {"memory": "600Mi"}, "limits": {"memory": None}}},
+        {
+            "shards": 6,
+            "hpa": {"enabled": True},
+            "resources": {"requests": {"cpu": None}, "limits": {"cpu": "2"}},
+        },
     ],
 )
 def test_what_just_goes_together_is_taken(values: dict[str, Any]) -> None:

@@ -48,7 +48,7 @@ def test_the_network_policy_lets_through_what_is_needed() -> None:
     rendered = render(kafka={"bootstrapServers": "a:9093, [::1]:9094,b:9093"})
     spec = rendered.one("NetworkPolicy", "-ready")["spec"]
     ports = [[port["port"] for port in rule["ports"]] for rule in spec["egress"]]
-    assert ports == [[53, 53], [9093, 9094]]
+    assert ports == [[53, 53, 5353, 5353], [9093, 9094]]
     assert spec["ingress"] == [{"ports": [{"port": 8080, "protocol": "TCP"}]}]
     job = rendered.one("Job")["spec"]["template"]["metadata"]["labels"]
     assert spec["podSelector"]["matchLabels"].items() <= job.items()

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from consumer.config import VARIABLES
-from tests.chart.rendering import CASES, CHART, render
+from consumer.config import PREFIX, VARIABLES, Settings
+from consumer.errors import ConfigError
+from tests.chart.rendering import CASES, CHART, Refused, render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,6 +96,40 @@ def test_a_setting_has_the_words_and_the_bounds_of_its_variable(name: str) -> No
             assert variable.parse(word) == word
         with pytest.raises(ValueError, match="must be one of"):
             variable.parse("none of them")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"HEARTBEAT_INTERVAL_MS": 3_333},
+        {"HEARTBEAT_INTERVAL_MS": 3_334},
+        {"HEARTBEAT_INTERVAL_MS": 60_000, "SESSION_TIMEOUT_MS": 150_000},
+        {"HEARTBEAT_INTERVAL_MS": 50_000, "SESSION_TIMEOUT_MS": 150_000},
+        {"SESSION_TIMEOUT_MS": 150_001},
+        {"SESSION_TIMEOUT_MS": 1_800_000},
+        {"SESSION_TIMEOUT_MS": 1_800_000, "WATCHDOG_SECONDS": 3_600},
+        {"SESSION_TIMEOUT_MS": 1_800_000, "WATCHDOG_SECONDS": 0},
+        {"TRANSACTION_TIMEOUT_MS": 150_000},
+        {"TRANSACTION_TIMEOUT_MS": 150_001},
+        {"TRANSACTION_TIMEOUT_MS": 900_000, "WATCHDOG_SECONDS": 1_799},
+        {"WATCHDOG_SECONDS": 30},
+        {"WATCHDOG_SECONDS": 29},
+        {"WATCHDOG_SECONDS": 1, "TRANSACTION_TIMEOUT_MS": 1_000},
+    ],
+    ids=str,
+)
+def test_settings_that_contradict_each_other_are_refused_as_by_the_service(
+    config: dict[str, int],
+) -> None:
+    """By the chart before anything is changed, and with the same bounds and defaults."""
+    variables = {f"{PREFIX}{name}": str(v) for name, v in config.items()}
+    try:
+        Settings.load(variables)
+    except ConfigError:
+        with pytest.raises(Refused, match="config"):
+            render(config=config)
+    else:
+        assert render(config=config).settings()
 
 
 @pytest.mark.parametrize("name", CONFIG)

@@ -99,6 +99,8 @@ def test_a_partition_that_is_not_read_lags(cluster: Cluster, names: Names) -> No
         labels = {"topic": deployment.input_topic, "partition": "1"}
         wait_until(lambda: seen.metric("lag_records", **labels) == 7)
         assert seen.metric("shards", state="refused") == 1
+        assert seen.metric("restore_progress_ratio", shard="1") is None
+        assert seen.metric("restore_progress_ratio", shard="0") == 1
         assert seen.metric("shards", state="running") == 2
         ready = seen.get("/readyz")
         assert ready.status == 503

@@ -32,11 +32,12 @@ class TlsFiles(msgspec.Struct, frozen=True):
         """Read them.
 
         Raises:
-            OSError: a file cannot be read, or it holds no certificate or key (ssl.SSLError).
+            OSError: a file cannot be read, it holds no certificate or key (ssl.SSLError), or the
+                key asks for a password.
         """
         context = ssl.create_default_context(cafile=self.authorities or None)
         if self.certificate:
-            context.load_cert_chain(self.certificate, self.key)
+            context.load_cert_chain(self.certificate, self.key, _refuse_to_ask)
         return context
 
     def stamps(self) -> tuple[Stamp, ...]:
@@ -62,7 +63,7 @@ class RenewableContext(ssl.SSLContext):
             ConfigError: one cannot be used.
         """
         self._files: Final = files
-        self._stamps = files.stamps()
+        self._stamps = self._refused = files.stamps()
         try:
             self._current = files.load()
         except OSError as error:
@@ -86,14 +87,21 @@ class RenewableContext(ssl.SSLContext):
         stamps = self._files.stamps()
         if stamps == self._stamps:
             return
-        # Said once for each change: a file that is only half there will change again.
-        self._stamps = stamps
         try:
             self._current = self._files.load()
         except OSError as error:
-            log.error("tls_files_unusable", error=str(error))  # noqa: TRY400 - no traceback
+            # Tried again for the next connection: it may be half written, or not ours to read yet.
+            if stamps != self._refused:
+                log.error("tls_files_unusable", error=str(error))  # noqa: TRY400 - no traceback
+            self._refused = stamps
         else:
             log.info("tls_files_renewed")
+            self._stamps = stamps
+
+
+def _refuse_to_ask() -> str:
+    # OpenSSL would ask at the terminal, and everything would stand still meanwhile.
+    raise OSError("the key is encrypted, and nobody is there to ask: decrypt it")
 
 
 def _stamp(path: str) -> Stamp:

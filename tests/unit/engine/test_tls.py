@@ -98,7 +98,7 @@ async def test_a_renewed_authority_is_trusted(
             await name_shown(former, context)
 
 
-@pytest.mark.parametrize("broken", ["rubbish", "another's key", "nothing"])
+@pytest.mark.parametrize("broken", ["rubbish", "another's key", "encrypted", "nothing"])
 async def test_what_cannot_be_used_leaves_the_former_one(
     authority: Authority, files: TlsFiles, tmp_path: Path, broken: str
 ) -> None:
@@ -110,6 +110,8 @@ async def test_what_cannot_be_used_leaves_the_former_one(
             key.write_text("-----BEGIN")
         elif broken == "another's key":
             authority.certify("another").key.replace(key)
+        elif broken == "encrypted":
+            authority.encrypt(key)
         else:
             key.unlink()
         with capture_logs() as lines:
@@ -118,6 +120,36 @@ async def test_what_cannot_be_used_leaves_the_former_one(
             put(authority.certify("second"), files)
             assert await name_shown(port, context) == "second"
     assert [line["event"] for line in lines] == ["tls_files_unusable", "tls_files_renewed"]
+
+
+async def test_what_becomes_readable_is_taken(
+    authority: Authority, files: TlsFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of a file changes but who may read it, which its stamp does not say."""
+    context = RenewableContext(files)
+    put(authority.certify("second"), files)
+    load = TlsFiles.load
+
+    def forbid(_: TlsFiles) -> ssl.SSLContext:
+        raise PermissionError(13, "Permission denied", str(tmp_path / "tls.key"))
+
+    async with asking_who_comes(authority) as port:
+        monkeypatch.setattr(TlsFiles, "load", forbid)  # the tests may run as root
+        with capture_logs() as lines:
+            assert await name_shown(port, context) == "first"
+            assert await name_shown(port, context) == "first"
+            monkeypatch.setattr(TlsFiles, "load", load)
+            assert await name_shown(port, context) == "second"
+    assert [line["event"] for line in lines] == ["tls_files_unusable", "tls_files_renewed"]
+
+
+def test_an_encrypted_key_is_refused_in_words(
+    authority: Authority, files: TlsFiles, tmp_path: Path
+) -> None:
+    """Instead of a question at a terminal that there may be."""
+    authority.encrypt(tmp_path / "tls.key")
+    with pytest.raises(ConfigError, match="the key is encrypted"):
+        RenewableContext(files)
 
 
 def test_files_that_cannot_be_used_at_the_start_end_it(files: TlsFiles, tmp_path: Path) -> None:
