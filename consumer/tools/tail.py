@@ -130,6 +130,7 @@ async def _records(
     reader.assign(
         await (reader.end_offsets if is_from_now else reader.beginning_offsets)(partitions)
     )
+    reader.settle()  # a fetch that waits at the broker is answered as soon as there is an event
     while True:
         for records in (await reader.fetch(FETCH_MS, FETCH_RECORDS)).values():
             yield records

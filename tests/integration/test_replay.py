@@ -182,7 +182,7 @@ def test_people_see_a_table_and_a_bar(history: Deployment) -> None:
 
 def test_of_two_equal_commands_one_goes_on(history: Deployment) -> None:
     """The later one takes over; the earlier one ends and says so; each id is published once."""
-    command = ("replay", "--name", "twins", "--rate", "60")
+    command = ("replay", "--name", "twins", "--rate", "12")
     first = history.start(command=["consumer", *command, "--execute"])
     first.wait_for_log("progress")
     _execute(history, "twins")

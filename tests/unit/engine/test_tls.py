@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socketserver
 import ssl
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -15,27 +18,51 @@ from consumer.errors import ConfigError
 from tests.certificates import Authority, Certificate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 HOST = "127.0.0.1"
 
 
-@asynccontextmanager
-async def asking_who_comes(authority: Authority) -> AsyncIterator[int]:
-    """Listen and tell each who connects the name in the certificate that it showed; the port."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*authority.certify("server"))
-    context.load_verify_locations(authority.file)
-    context.verify_mode = ssl.CERT_REQUIRED
+class Asking(socketserver.BaseRequestHandler):
+    """Tells each who connects the name in the certificate that it showed."""
 
-    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        subject = dict(name for (name,) in writer.get_extra_info("peercert")["subject"])
-        writer.write(subject["commonName"].encode())
-        writer.close()
+    server: Server
 
-    async with await asyncio.start_server(answer, HOST, 0, ssl=context) as server:
-        yield server.sockets[0].getsockname()[1]
+    def handle(self) -> None:
+        """Answer one."""
+        with (
+            contextlib.suppress(OSError),  # it does not trust us
+            self.server.context.wrap_socket(self.request, server_side=True) as secured,
+        ):
+            certificate: Any = secured.getpeercert()
+            subject = dict(name for (name,) in certificate["subject"])
+            secured.sendall(str(subject["commonName"]).encode())
+
+
+class Server(socketserver.ThreadingTCPServer):
+    """Wants a certificate of an authority; its end waits for what it has begun."""
+
+    def __init__(self, authority: Authority) -> None:
+        """Listen."""
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(*authority.certify("server"))
+        self.context.load_verify_locations(authority.file)
+        self.context.verify_mode = ssl.CERT_REQUIRED
+        super().__init__((HOST, 0), Asking)
+
+
+@contextmanager
+def asking_who_comes(authority: Authority) -> Iterator[int]:
+    """Serve in a thread of its own; the port."""
+    with Server(authority) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 async def name_shown(port: int, context: ssl.SSLContext) -> str:
@@ -45,6 +72,8 @@ async def name_shown(port: int, context: ssl.SSLContext) -> str:
         return (await reader.read()).decode()
     finally:
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
 
 def put(certificate: Certificate, files: TlsFiles) -> None:
@@ -72,7 +101,7 @@ async def test_a_renewed_certificate_is_shown_from_then_on(
 ) -> None:
     """By the same context that every client of the process has."""
     context = RenewableContext(files)
-    async with asking_who_comes(authority) as port:
+    with asking_who_comes(authority) as port:
         assert await name_shown(port, context) == "first"
         put(authority.certify("second"), files)
         with capture_logs() as lines:
@@ -88,7 +117,7 @@ async def test_a_renewed_authority_is_trusted(
     (tmp_path / "next").mkdir()
     other = Authority(tmp_path / "next", "next")
     context = RenewableContext(files)
-    async with asking_who_comes(authority) as former, asking_who_comes(other) as port:
+    with asking_who_comes(authority) as former, asking_who_comes(other) as port:
         with pytest.raises(ssl.SSLCertVerificationError):
             await name_shown(port, context)
         put(other.certify("ours"), files)
@@ -105,7 +134,7 @@ async def test_what_cannot_be_used_leaves_the_former_one(
     """Said once, and once more when it is mended."""
     context = RenewableContext(files)
     key = tmp_path / "tls.key"
-    async with asking_who_comes(authority) as port:
+    with asking_who_comes(authority) as port:
         if broken == "rubbish":
             key.write_text("-----BEGIN")
         elif broken == "another's key":
@@ -133,7 +162,7 @@ async def test_what_becomes_readable_is_taken(
     def forbid(_: TlsFiles) -> ssl.SSLContext:
         raise PermissionError(13, "Permission denied", str(tmp_path / "tls.key"))
 
-    async with asking_who_comes(authority) as port:
+    with asking_who_comes(authority) as port:
         monkeypatch.setattr(TlsFiles, "load", forbid)  # the tests may run as root
         with capture_logs() as lines:
             assert await name_shown(port, context) == "first"
