@@ -2,8 +2,8 @@
 
 import argparse
 import asyncio
-import contextlib
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
@@ -137,7 +137,7 @@ def _plain(value: object) -> str:
 
 def _tail(settings: Settings, options: argparse.Namespace) -> int:
     silence_logs(settings)
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         asyncio.run(
             tail(
                 settings,
@@ -147,6 +147,8 @@ def _tail(settings: Settings, options: argparse.Namespace) -> int:
                 live_table=sys.stdout.isatty(),
             )
         )
+    except KeyboardInterrupt:  # whoever goes on with what was written must know that more was there
+        return 128 + signal.SIGINT
     return EXIT_OK
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import tomllib
@@ -19,7 +20,7 @@ from tests.integration.cluster import Names
 from tests.integration.command_line import PROGRAM, environment, run_command, run_in_terminal
 from tests.integration.json_schema import is_valid
 from tests.integration.new_record import NewRecord
-from tests.integration.service import PREFIX, ROOT, Deployment
+from tests.integration.service import PREFIX, ROOT, Deployment, Service
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -400,6 +401,17 @@ class TestTail:
         assert (done.exit_code, done.stderr) == (0, "")
         shown = done.stdout.encode().splitlines()
         assert sorted(shown) == sorted(record.value or b"" for record in published.records)
+
+    def test_ctrl_c_is_no_end_of_the_events(self, published: Published) -> None:
+        """Whoever goes on with its output is told that there may be more: exit code 130."""
+        command = ["consumer", "tail", "--from-beginning"]
+        following = Service(command, environment(published.settings))
+        try:
+            wait_until(lambda: len(following.lines) >= EVENTS, what="the events that there are")
+            assert following.interrupt() == 128 + signal.SIGINT
+            assert all("id" in line for line in following.lines), following.tail()
+        finally:
+            following.kill()
 
     def test_it_begins_with_the_next_event(self, cluster: Cluster, published: Published) -> None:
         """Without --from-beginning nothing that was there before is shown."""
