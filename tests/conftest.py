@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import uuid
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,10 @@ IN_CI = os.environ.get("CI") == "true"
 # The one test that may be left out in CI too, for its programs take ten minutes to build; it is not
 # skipped, which CI does not let pass, but not collected, and the summary says so.
 collect_ignore = [] if are_cached() else ["cluster/test_cluster.py"]
+
+# A shell's background job ignores Ctrl-C, and so would every process that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 configuration.set_hypothesis_home_dir(cache_dir() / "hypothesis")
 # No deadline in either: a loaded machine with two cores would fail tests for being slow.
