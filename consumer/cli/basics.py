@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import os
-import signal
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
@@ -137,18 +136,15 @@ def _plain(value: object) -> str:
 
 def _tail(settings: Settings, options: argparse.Namespace) -> int:
     silence_logs(settings)
-    try:
-        asyncio.run(
-            tail(
-                settings,
-                write_line,
-                reach=_reach(options),
-                max_events=options.max_events,
-                live_table=sys.stdout.isatty(),
-            )
+    asyncio.run(
+        tail(
+            settings,
+            write_line,
+            reach=_reach(options),
+            max_events=options.max_events,
+            live_table=sys.stdout.isatty(),
         )
-    except KeyboardInterrupt:  # whoever goes on with what was written must know that more was there
-        return 128 + signal.SIGINT
+    )
     return EXIT_OK
 
 
