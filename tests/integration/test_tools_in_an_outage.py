@@ -41,7 +41,7 @@ def test_each_goes_on_when_the_broker_is_back(
     names: Names,
     tmp_path: Path,
 ) -> None:
-    """The broker is killed while each tool has a transaction open, and back after a try of each."""
+    """The broker is killed while a tool has a transaction open, and back after a failed try."""
     old, new = numbered_ids(IDS, "old"), numbered_ids(IDS, "new")
     poison = [b"no json %d" % number for number in range(LETTERS)]
     file = tmp_path / "file"
@@ -59,21 +59,17 @@ def test_each_goes_on_when_the_broker_is_back(
             cluster.produce(deployment.input_topic, records)
             wait_until_handled(cluster, names)
             assert service.terminate() == 0
-            tools = [
-                deployment.start(
+            # One after the other: a replay's range would take in what a backfill commits before it,
+            # and an open transaction of one holds up the journal for the next.
+            for command in commands:
+                tool = deployment.start(
                     command=tool_signalled_at(signal.SIGSTOP, Step.SENT, THIRD, *command)
                 )
-                for command in commands
-            ]
-            for tool in tools:
                 wait_until(lambda tool=tool: tool.is_frozen, what="an open transaction")  # type: ignore[misc]
-            kafka.kill(1)
-            for tool in tools:
+                kafka.kill(1)
                 tool.resume()
-            for tool in tools:
                 wait_until(lambda tool=tool: "trying again" in tool.tail(), what="a failed try")  # type: ignore[misc]
-            kafka.restart(1)
-            for tool in tools:
+                kafka.restart(1)
                 assert tool.wait(END_SECONDS) == 0, tool.tail()
 
             deployment.restart(service)
