@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 IDS, LETTERS = 200, 1_500
 THIRD = 3  # after the mark of the start and one that is committed
 END_SECONDS = 60.0
+# A lone broker that has just started still takes itself for the leader of old; where it then ends
+# a timed-out transaction before the controller has fenced it, it takes the leaderless partitions
+# for deleted ones, skips their markers, and the transaction hangs for ever (docs/operations.md).
+NO_TIMED_OUT_TRANSACTIONS = {
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "3600000"
+}
 
 
 @pytest.mark.timeout(300)
@@ -51,7 +57,7 @@ def test_each_goes_on_when_the_broker_is_back(
         ("backfill", str(file), "--execute"),
         ("dead-letters", "redrive", "--execute"),
     ]
-    with LocalKafka() as kafka:
+    with LocalKafka(properties=NO_TIMED_OUT_TRANSACTIONS) as kafka:
         cluster = Cluster(kafka.bootstrap_servers)
         with Deployment(cluster, names, MAX_TRANSACTION_RECORDS=20) as deployment:
             service = deployment.start()

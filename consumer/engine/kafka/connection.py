@@ -186,6 +186,16 @@ def _subject(error: BaseException) -> str:
 
 
 def _brief(error: BaseException) -> str:
+    """Return the error's name and text, and those of its first cause, in one line.
+
+    The library hides what a broker answered behind "Unexpected error during batch delivery".
+    """
+    causes = _causes(error)
+    texts = [_named(each) for each in (error, *causes[-1:])]
+    return f"{texts[0]} (by {texts[1]})" if len(texts) > 1 else texts[0]
+
+
+def _named(error: BaseException) -> str:
     text = str(error)
     name = type(error).__name__
     return text if text.startswith(name) else f"{name}: {text}" if text else name

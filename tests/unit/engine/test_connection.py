@@ -62,3 +62,12 @@ async def test_a_call_without_an_answer_is_given_up() -> None:
         await bounded(hanging, 0.01, "the commit")
     with pytest.raises(asyncio.CancelledError):
         await hanging
+
+
+def test_the_cause_behind_a_wrapped_error_is_told() -> None:
+    """The library's own words hide what the broker answered."""
+    wrapped = kafka_errors.KafkaError("Unexpected error during batch delivery")
+    wrapped.__cause__ = kafka_errors.InvalidTxnState()
+    told = str(translate(wrapped, "commit"))
+    assert "Unexpected error during batch delivery (by " in told
+    assert "InvalidTxnState" in told
