@@ -27,7 +27,15 @@ from typing import Final
 import msgspec
 
 from consumer.config import Settings
-from consumer.engine.kafka import Connection, Outbox, ShardReader, ShardWriter, TopicPartition
+from consumer.engine.hanging import refuse_hanging
+from consumer.engine.kafka import (
+    ClusterAdmin,
+    Connection,
+    Outbox,
+    ShardReader,
+    ShardWriter,
+    TopicPartition,
+)
 from consumer.engine.mark import write_mark
 from consumer.engine.scan import Span, scan, settled_spans, stable_spans
 from consumer.errors import Fenced, TaskFailed
@@ -58,16 +66,18 @@ class Journal:
     Never reused after an error: open a new one, which reads what was committed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is what a tool has, and there is one place that makes it
         self,
         settings: Settings,
         connection: Connection,
+        admin: ClusterAdmin,
         reader: ShardReader,
         *,
         purpose: str,
         max_message_bytes: Mapping[str, int],
     ) -> None:
         """`purpose` tells writers apart; `max_message_bytes`: of every topic that is written."""
+        self._admin = admin
         self._reader = reader
         self._partition = journal_partition(settings)
         self._max_message_bytes = max_message_bytes
@@ -87,8 +97,10 @@ class Journal:
             Fenced: another process has started the same meanwhile.
             TaskFailed, TransientError: try again, with a new journal.
             ClusterError: a person must mend the cluster.
+            StateCorrupted: the brokers have left a transaction of ours open.
         """
         await self._writer.fence()  # 1.
+        await refuse_hanging(self._admin, self._writer, [self._partition.topic])
         mark_offset = await self._mark()  # 2.
         start = (await self._reader.beginning_offsets([self._partition]))[self._partition]
         return await _read(  # 3.

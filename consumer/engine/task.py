@@ -12,6 +12,7 @@ from consumer.engine.changelog import ShardState, fence_record, meta_record, pro
 from consumer.engine.clock import wall_clock_ms
 from consumer.engine.context import ShardContext
 from consumer.engine.empty_state import refuse_deleted_state, refuse_lost_state
+from consumer.engine.hanging import refuse_hanging
 from consumer.engine.kafka import (
     ClusterAdmin,
     Connection,
@@ -70,7 +71,7 @@ class ShardTask:
     async def run(self) -> None:
         """Run the shard.
 
-        1. Fence whoever held it.
+        1. Fence whoever held it; refuse what the brokers should have settled then and did not.
         2. Mark the end of what must be restored.
         3. Restore up to the mark.
         4. Verify that this state belongs here; find where to read on.
@@ -98,6 +99,7 @@ class ShardTask:
             self._enter(TaskState.FENCING)
             await writer.fence()  # 1.
             self._observer.on_step(shard, Step.FENCED)
+            await refuse_hanging(self._admin, writer, context.transactional_topics)
             self._enter(TaskState.MARKING)
             mark_offset = await self._mark(context, writer)  # 2.
             self._observer.on_step(shard, Step.MARKED)

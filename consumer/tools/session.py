@@ -62,6 +62,7 @@ class Session(msgspec.Struct, frozen=True):
         journal = Journal(
             self.settings,
             self.connection,
+            self.admin,
             self.reader,
             purpose=purpose,
             max_message_bytes=max_message_bytes,

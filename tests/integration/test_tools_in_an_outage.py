@@ -33,9 +33,8 @@ if TYPE_CHECKING:
 IDS, LETTERS = 200, 1_500
 THIRD = 3  # after the mark of the start and one that is committed
 END_SECONDS = 60.0
-# A lone broker that has just started still takes itself for the leader of old; where it then ends
-# a timed-out transaction before the controller has fenced it, it takes the leaderless partitions
-# for deleted ones and skips their markers: the transaction hangs (docs/design.md, the promise).
+# A lone broker that has just started takes itself for the coordinator of old; where it then ends a
+# timed-out transaction, that hangs in the leaderless partitions (docs/design.md, the promise).
 NO_TIMED_OUT_TRANSACTIONS = {
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "3600000"
 }

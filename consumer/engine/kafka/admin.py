@@ -14,6 +14,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from consumer.engine.kafka.connection import Connection, bounded, translate, why_unreachable
 from consumer.engine.kafka.partition import TopicPartition
+from consumer.engine.kafka.producers import DescribeProducersRequest
 from consumer.errors import ClusterError, TaskFailed, TransientError, Unreachable
 
 CALL_SECONDS: Final = 15.0
@@ -161,6 +162,56 @@ class ClusterAdmin:
             for partition, offset, _, _ in partitions
             if offset >= 0
         }
+
+    async def open_transactions(
+        self, producer_id: int, before_epoch: int, topics: Iterable[str]
+    ) -> dict[TopicPartition, int]:
+        """Return where earlier owners of a producer have one open, and from which offset on.
+
+        A later owner's is no matter of the one who asks. Brokers before Kafka 2.8 cannot be asked
+        (KIP-664); the answer is empty then.
+
+        Raises:
+            TransientError: a partition has no leader, or it has just moved.
+            TaskFailed: a leader does not answer.
+            ClusterError: we may not read a topic.
+        """
+        by_leader: dict[int, dict[str, list[int]]] = {}
+        for name, partitions in (await self._partitions(topics)).items():
+            for _, partition, leader, *_ in partitions:
+                if leader < 0:
+                    raise TransientError(f"describe producers: {name}/{partition} has no leader")
+                by_leader.setdefault(leader, {}).setdefault(name, []).append(partition)
+        answers = [await self._producers(leader, asked) for leader, asked in by_leader.items()]
+        found = {}
+        for name, partitions in (entry for answer in answers for entry in answer):
+            for partition, error_code, _, producers, _ in partitions:
+                error = kafka_errors.for_code(error_code)
+                if error is kafka_errors.TopicAuthorizationFailedError:
+                    raise translate(error(name), "describe producers")
+                if error is not kafka_errors.NoError:
+                    raise TransientError(
+                        f"describe producers: {name}/{partition}: {error.__name__}"
+                    )
+                for one, epoch, _, _, _, start_offset, _ in producers:
+                    if one == producer_id and epoch < before_epoch and start_offset >= 0:
+                        found[TopicPartition(name, partition)] = start_offset
+        return found
+
+    async def _producers(self, leader: int, asked: dict[str, list[int]]) -> list[tuple[str, Any]]:
+        async def ask() -> Any:  # noqa: ANN401 - a response of the untyped library
+            client = self._client._client  # noqa: SLF001
+            if client.cluster.broker_metadata(leader) is None:  # it joined after we connected
+                await client.force_metadata_update()
+            return await client.send(leader, DescribeProducersRequest(asked))
+
+        try:
+            answer = await self._ask(ask, "describe producers")
+        except TaskFailed as error:
+            if isinstance(error.__cause__, kafka_errors.IncompatibleBrokerVersion):
+                return []
+            raise
+        return [(name, partitions) for name, partitions, _ in answer.topics]
 
     async def _group_offsets(self, group_id: str) -> Any:  # noqa: ANN401 - a response of the untyped library
         coordinator = await self._client.find_coordinator(group_id)

@@ -40,6 +40,7 @@ REFUSED_CERTIFICATE: Final = re.compile("ALERT.*(CERTIFICATE|UNKNOWN_CA)")
 TOPIC_OPERATIONS: Final = {
     "describe topics": "Describe, or Read or Write, which imply it (see `checkpoint-ready acls`),",
     "describe topic settings": "DescribeConfigs",
+    "describe producers": "Read",
     "fetch": "Read",
     "list offsets": "Read",
     "send": "Write",

@@ -37,6 +37,12 @@ def close_batch(batch: BatchBuilder, record_count: int) -> None:
     batch.close()
 
 
+def producer_id_and_epoch(producer: AIOKafkaProducer) -> tuple[int, int]:
+    """Return what InitProducerId gave; a transactional id keeps its id, each owner has an epoch."""
+    manager = producer._txn_manager  # noqa: SLF001
+    return int(manager.producer_id), int(manager.producer_epoch)
+
+
 def transaction_end(producer: AIOKafkaProducer) -> asyncio.Future[None]:
     """Return the future that an open transaction ends with: it holds the first error."""
     ended: asyncio.Future[None] = producer._txn_manager.wait_for_transaction_end()  # noqa: SLF001

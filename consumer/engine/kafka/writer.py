@@ -61,6 +61,11 @@ class ShardWriter:
         except Exception as error:
             raise translate(error, "fence") from error
 
+    @property
+    def producer_id_and_epoch(self) -> tuple[int, int]:
+        """The producer in the brokers' logs, and which owner of it this is; after ``fence``."""
+        return internals.producer_id_and_epoch(self._producer)
+
     async def send(self, outbox: Outbox) -> dict[TopicPartition, int]:
         """Open a transaction and deliver every batch; return the first offset per partition.
 

@@ -90,6 +90,8 @@ def test_a_producer_has_the_parts_we_touch() -> None:
     for name in ("_sender", "client", "_closed"):
         assert f"self.{name} = " in source
     assert isinstance(sender.Sender.sender_task, property)
+    for name in ("producer_id", "producer_epoch"):
+        assert isinstance(getattr(transaction_manager.TransactionManager, name), property)
 
 
 def test_group_offsets_can_be_committed_for_foreign_partitions() -> None:
