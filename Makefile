@@ -71,8 +71,9 @@ image-test: venv java ## Build the image without a registry, and run the main jo
 	@$(BIN)/python -m dev.image_test $(ARGS)
 
 .PHONY: fuzz
-fuzz: venv ## Judge a million mutants by an oracle (ARGS="--payloads 50000 --seed 7"), then search guided by coverage
+fuzz: venv java ## Judge a million mutants by an oracle (ARGS="--payloads 50000 --seed 7"), batches by the Java client, then search guided by coverage
 	@$(BIN)/python -m tests.fuzz $(or $(ARGS),--payloads 1000000 --seed 1)
+	@$(BIN)/python -m tests.batches --batches 60000 --seed 1
 	@$(BIN)/python -m tests.fuzz.guided --seconds 60
 
 .PHONY: venv

@@ -1,6 +1,6 @@
 """What a shard has gathered and not decided yet."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from consumer.engine.kafka import TopicPartition
 from consumer.engine.progress import Progress, Witness
@@ -15,6 +15,7 @@ class Buffer:
 
     def __init__(self) -> None:
         self._gathered: list[Gathered] = []
+        self._next_offsets: dict[TopicPartition, int] = {}
         self.records = 0
         self.size_bytes = 0
 
@@ -24,17 +25,26 @@ class Buffer:
     def __iter__(self) -> Iterator[Gathered]:
         return iter(self._gathered)
 
-    def add(self, fetched: Mapping[TopicPartition, Sequence[SourceRecord]]) -> None:
-        """Take in what a fetch brought."""
+    def add(
+        self,
+        fetched: Mapping[TopicPartition, Sequence[SourceRecord]],
+        position: Callable[[TopicPartition], int],
+    ) -> None:
+        """Add what a fetch brought; `position` returns the offset to read a source from next."""
         for source, records in fetched.items():
             self._gathered.append((source, records))
+            self._next_offsets[source] = position(source)
             self.records += len(records)
             self.size_bytes += sum(map(record_bytes, records))
 
     def progress_behind(self, stream_time_ms: int) -> dict[TopicPartition, Progress]:
-        """Return the progress of each source when all of it is handled."""
-        progress: dict[TopicPartition, Progress] = {}
-        for source, records in self._gathered:
-            last = records[-1]
-            progress[source] = Progress(last.offset + 1, stream_time_ms, Witness.of(last))
-        return progress
+        """Return the progress of each source when all of it is handled.
+
+        The position counts, not the last record: behind it may be markers, or records that are not
+        visible, and what a record says of its own offset is a producer's word.
+        """
+        lasts = {source: records[-1] for source, records in self._gathered}
+        return {
+            source: Progress(self._next_offsets[source], stream_time_ms, Witness.of(last))
+            for source, last in lasts.items()
+        }

@@ -183,7 +183,7 @@ class ShardLoop:
         room = max(1, self._limit.records - self._buffer.records)
         timeout_ms = self._pacing.fetch_timeout_ms(self._clock(), caught_up=self._is_caught_up())
         fetched = await self._reader.fetch(timeout_ms, room)
-        self._buffer.add(fetched)
+        self._buffer.add(fetched, self._reader.position)
         if fetched:
             self._pacing.note_buffered(self._clock())
 

@@ -16,7 +16,14 @@ import msgspec
 
 from consumer.pipeline.envelope import is_envelope, unwrap
 from consumer.pipeline.json_document import invalid, malformed, parse
-from consumer.pipeline.records import Headers, PackedBatch, PoisonRecord, Reason, Stage
+from consumer.pipeline.records import (
+    PACKED_CAUSES,
+    Headers,
+    PackedBatch,
+    PoisonRecord,
+    Reason,
+    Stage,
+)
 from schemas.checkpoint import (
     CHECKPOINT_OBJECT,
     FIRST_UNIX_SECOND,
@@ -103,9 +110,8 @@ def _decoded(checkpoint: Checkpoint, canonical: bytes) -> Decoded:
 
 def _decode_other_spelling(payload: bytes) -> Decoded:
     if isinstance(payload, PackedBatch):
-        raise PoisonRecord(
-            Reason.TOO_LARGE, payload.note, Stage.VALUE_CONVERTER, "RecordBatchTooLarge"
-        )
+        cause = PACKED_CAUSES[payload.reason]
+        raise PoisonRecord(payload.reason, payload.note, Stage.VALUE_CONVERTER, cause)
     if b'"createdAt"' not in payload:
         return _decode_slowly(payload)
     try:

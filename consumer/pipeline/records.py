@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import NamedTuple, Protocol, Self
+from typing import Final, NamedTuple, Protocol, Self
 
 from msgspec import Struct, field
 
@@ -38,14 +38,16 @@ class SourceRecord(Protocol):
 
 
 class PackedBatch(bytes):
-    """The value of a record that stands for a whole batch which memory must not hold unpacked."""
+    """The value of a record that is a whole batch, because the batch cannot or must not be read."""
 
     note: str
+    reason: "Reason"
 
-    def __new__(cls, raw: bytes, note: str) -> Self:
-        """Take the batch as it lies in the log, and say why it is not unpacked."""
+    def __new__(cls, raw: bytes, note: str, reason: "Reason") -> Self:
+        """Take the batch as it is in the log, and why its records are not read."""
         packed = super().__new__(cls, raw)
         packed.note = note
+        packed.reason = reason
         return packed
 
 
@@ -67,8 +69,16 @@ class Reason(StrEnum):
     WRONG_OBJECT_TYPE = "wrong_object_type"
     TOO_DEEP = "too_deep"
     TOO_LARGE = "too_large"
+    UNREADABLE_BATCH = "unreadable_batch"
     CONFLICTING_DUPLICATE = "conflicting_duplicate"
     INTERNAL_ERROR = "internal_error"
+
+
+PACKED_CAUSES: Final = {
+    Reason.TOO_LARGE: "RecordBatchTooLarge",
+    Reason.UNREADABLE_BATCH: "RecordBatchUnreadable",
+}
+"""The class of error in the dead letter of a whole batch, by which a redrive knows it."""
 
 
 class Stage(StrEnum):

@@ -17,13 +17,10 @@ from consumer.pipeline.dead_letter import (
     VALUE_SIZE_HEADER,
 )
 from consumer.pipeline.home import partition_for_key
-from consumer.pipeline.records import Header, Headers, Reason, SourceRecord
+from consumer.pipeline.records import PACKED_CAUSES, Header, Headers, Reason, SourceRecord
 from schemas.ready_event import Origin
 
 REDRIVE_HEADER: Final = "checkpoint-ready.redrive"
-# A batch that memory must not hold unpacked: its value is many records, none of which is the one
-# that a producer sent.
-PACKED_CAUSE: Final = "RecordBatchTooLarge"
 _MARK_NAMES: Final = [VALUE_SHA256_HEADER, VALUE_SIZE_HEADER]
 _REASONS: Final = frozenset(Reason)
 _SHA256: Final = re.compile(rb"[0-9a-f]{64}")
@@ -79,8 +76,8 @@ class Letter(msgspec.Struct, frozen=True):
 
     @property
     def is_packed(self) -> bool:
-        """Whether it stands for a whole compressed batch."""
-        return self.cause == PACKED_CAUSE
+        """Whether its value is a whole record batch, not one that a producer sent as a record."""
+        return self.cause in PACKED_CAUSES.values()
 
 
 def read_back(record: SourceRecord) -> Letter | None:

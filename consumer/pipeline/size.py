@@ -9,6 +9,10 @@ from typing import Final
 from consumer.pipeline.records import Header, Headers, PoisonRecord, Reason, SourceRecord, Stage
 
 BATCH_OVERHEAD_BYTES: Final = 61
+RECORD_OBJECT_BYTES: Final = 250
+"""The record, its key, value and list of headers in CPython 3.11, without their content."""
+HEADER_OBJECT_BYTES: Final = 150
+"""A header's tuple, name and value, and its place in the list, without their content."""
 _FIXED_RECORD_BYTES: Final = 3  # attributes, timestamp delta and offset delta of the first record
 _LONGEST_VARINT_BYTES: Final = 5
 
@@ -59,8 +63,14 @@ def require_room(
 
 
 def record_bytes(record: SourceRecord) -> int:
-    """Return what a record's content takes in memory, as it is: key, value and headers."""
-    size_bytes = len(record.key or b"") + len(record.value or b"")
-    if record.headers:
-        size_bytes += sum(len(name) + len(content or b"") for name, content in record.headers)
+    """Return what a record takes in memory: key, value and headers, and the objects around them.
+
+    Objects count because a producer chooses how many there are: two bytes of a batch can become a
+    header that takes a hundred.
+    """
+    size_bytes = RECORD_OBJECT_BYTES + len(record.key or b"") + len(record.value or b"")
+    headers = record.headers
+    if headers:
+        size_bytes += len(headers) * HEADER_OBJECT_BYTES
+        size_bytes += sum(len(name) + len(content or b"") for name, content in headers)
     return size_bytes

@@ -1,59 +1,65 @@
-"""Compressed batches may not inflate without end: the library inflates each one as a whole.
+"""Decompresses record batches within a limit, and accepts what the Java client accepts.
 
-A broker bounds a batch as it is stored, and one of a megabyte can hold gigabytes. What inflates to
-more than the limit is not read record by record: it becomes one record, the batch itself as it
-lies in the log, which the pipeline puts among the dead letters. So nothing of it is lost, no
-partition is stuck behind it, and it takes no more memory than any other record.
+A broker bounds a batch as it is stored, and one of a megabyte can hold gigabytes. So every codec
+stops at a limit. Producers also write streams that Java reads and other decoders refuse: bytes
+behind the end of a gzip or lz4 stream, wrong lz4 content checksums, snappy streams one after
+another. A shard that refused such a batch would stop at it for ever, because brokers keep it.
 """
 
-import gzip
-import io
 import mmap
 import struct
-from typing import Any, Final, NamedTuple
+import zlib
+from typing import Final
 
 import cramjam
-from aiokafka import codec
-from aiokafka.record import default_records, legacy_records
-from aiokafka.record._crecords import default_records as compiled_records
-from aiokafka.record._crecords import legacy_records as compiled_legacy_records
 
-from consumer.pipeline.records import Header, PackedBatch
-
+NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
 LEAST_LIMIT_BYTES: Final = 64 * 1024 * 1024
-# JSON shrinks to a tenth or so; a batch as large as its topic takes must still be read.
+# JSON shrinks to a tenth or so; a batch as large as its topic accepts must still be read.
 LIMIT_RATIO: Final = 16
-# A scratch that held more than this is given back instead of kept for the next batch.
+# A checkpoint is longer than this, so a batch within the limit of bytes has fewer records.
+LEAST_RECORD_BYTES: Final = 160
+# A scratch buffer that held more than this is released instead of kept for the next batch.
 KEPT_SCRATCH_BYTES: Final = 4 * 1024 * 1024
-OVERFLOW_MESSAGE: Final = "failed to write whole buffer"  # of cramjam, whose errors have one class
-XERIAL_HEADER_BYTES: Final = 16
-V2_HEADER: Final = struct.Struct(">qiibIhiqqqhii")  # KIP-98
-V1_HEADER: Final = struct.Struct(">qiIbbq")
-LOG_OVERHEAD: Final = struct.Struct(">qi")  # offset and length, of every format
-MAGIC_OFFSET: Final = 16
-FIRST_MAGIC_OF_BATCHES: Final = 2
+_OVERFLOW_MESSAGE: Final = "failed to write whole buffer"  # of cramjam, whose errors have one class
+_GZIP_MAGIC: Final = b"\x1f\x8b\x08"
+_GZIP_HEADER_BYTES, _GZIP_TRAILER_BYTES = 10, 8
+_GZIP_HEADER_CHECKSUM, _GZIP_EXTRA, _GZIP_NAME, _GZIP_COMMENT = 2, 4, 8, 16
+_GZIP_FRAME_BYTES: Final = 18  # a header and a trailer: Java looks for no member in less
+_GZIP_PIECE_BYTES: Final = 4096
+_RAW_DEFLATE: Final = -15  # zlib: the largest window, no header and no trailer
+_XERIAL_MAGIC: Final = b"\x82SNAPPY\x00"
+_XERIAL_HEADER_BYTES: Final = 16
+_LZ4_MAGIC: Final = 0x184D2204
+_LZ4_LEAST_BLOCK_BYTES: Final = 64 * 1024  # the least size of a frame's blocks, but the last
+_LZ4_STORED: Final = 0x80000000
+_LZ4_INDEPENDENT, _LZ4_BLOCK_CHECKSUM, _LZ4_CONTENT_SIZE, _LZ4_CONTENT_CHECKSUM = 32, 16, 8, 4
+_ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+_ZSTD_SINGLE_SEGMENT, _ZSTD_CHECKSUM = 32, 4
+_ZSTD_DICTIONARY_BYTES: Final = (0, 1, 2, 4)
+_ZSTD_CONTENT_SIZE_BYTES: Final = (0, 2, 4, 8)
+_ZSTD_RLE: Final = 1
+_ZSTD_SKIPPABLE: Final = b"\x2a\x4d\x18"  # behind a first byte of 0x50 to 0x5f
+_int32_be: Final = struct.Struct(">i").unpack_from
+_gzip_trailer: Final = struct.Struct("<II").pack
+_uint32_le: Final = struct.Struct("<I").unpack_from
 
 
-class InflatesTooMuch(Exception):
-    """A batch holds more than the limit."""
-
-
-class PackedRecord(NamedTuple):
-    """A record whose value is a whole batch; it stands at the batch's last offset."""
-
-    offset: int
-    timestamp: int
-    key: None
-    value: PackedBatch
-    headers: list[Header]
+class TakesTooMuch(Exception):
+    """A batch would take more memory than it may; the message says of what, as a verb phrase."""
 
 
 class Inflater:
-    """The library's decoders with a limit, which is one for the whole process."""
+    """Decompresses with one limit for the whole process."""
 
     def __init__(self) -> None:
         self.limit_bytes = LEAST_LIMIT_BYTES
         self._scratch: mmap.mmap | None = None
+
+    @property
+    def max_records(self) -> int:
+        """How many records a compressed batch may declare; each one costs objects in memory."""
+        return self.limit_bytes // LEAST_RECORD_BYTES
 
     def allow_for(self, largest_batch_bytes: int) -> None:
         """Let batches of this size, as they are stored, inflate as far as honest ones do."""
@@ -61,44 +67,103 @@ class Inflater:
         if limit_bytes > self.limit_bytes:
             self.limit_bytes, self._scratch = limit_bytes, None
 
-    def gzip(self, payload: Any) -> bytes:  # noqa: ANN401 - any buffer
-        """Inflate gzip."""
-        with gzip.GzipFile(fileobj=io.BytesIO(payload)) as stream:
-            inflated = stream.read(self.limit_bytes + 1)
-        if len(inflated) > self.limit_bytes:
-            raise InflatesTooMuch
-        return inflated
+    def inflate(self, codec: int, payload: bytes) -> bytes:
+        """Return the decompressed payload; `codec` is the number in the batch's attributes.
 
-    def snappy(self, payload: Any) -> bytes:  # noqa: ANN401 - any buffer
-        """Inflate snappy, whose blocks say their size beforehand."""
-        view = memoryview(payload)
-        blocks = [view]
-        if codec._detect_xerial_stream(view):  # noqa: SLF001 - pinned, as all that is private here
-            blocks = list(_xerial_blocks(view))
-        sizes = (cramjam.snappy.decompress_raw_len(bytes(block)) for block in blocks)
-        if sum(sizes) > self.limit_bytes:
-            raise InflatesTooMuch
-        return bytes(codec.snappy_decode(payload))
+        Raises:
+            TakesTooMuch: it is longer than the limit.
+            ValueError, zlib.error, cramjam.DecompressionError: it cannot be read.
+        """
+        if codec == GZIP:
+            return self._gzip(payload)
+        if codec == SNAPPY:
+            return self._snappy(payload)
+        if codec == LZ4:
+            return self._lz4(payload)
+        if codec == ZSTD:
+            return self._zstd(payload)
+        raise ValueError(f"unknown compression codec {codec}")
 
-    def lz4(self, payload: Any) -> bytes:  # noqa: ANN401 - any buffer
-        """Inflate lz4."""
-        return self._into_scratch(cramjam.lz4, payload)
+    def _too_much(self) -> TakesTooMuch:
+        return TakesTooMuch(f"inflates to more than {self.limit_bytes} bytes")
 
-    def zstd(self, payload: Any) -> bytes:  # noqa: ANN401 - any buffer
-        """Inflate zstd."""
-        return self._into_scratch(cramjam.zstd, payload)
+    def _gzip(self, payload: bytes) -> bytes:
+        """Read every member; what follows the last one and is no member is ignored."""
+        parts: list[bytes] = []
+        position, room_bytes = _gzip_header_end(payload, 0), self.limit_bytes
+        while True:
+            content, position = _gzip_member(payload, position, room_bytes + 1)
+            if len(content) > room_bytes:
+                raise self._too_much()
+            parts.append(content)
+            room_bytes -= len(content)
+            if len(payload) - position <= _GZIP_FRAME_BYTES:
+                break
+            try:
+                position = _gzip_header_end(payload, position)
+            except ValueError:
+                break
+        return b"".join(parts)
 
-    def _into_scratch(self, codec_module: Any, payload: Any) -> bytes:  # noqa: ANN401 - untyped
+    def _snappy(self, payload: bytes) -> bytes:
+        """Read one raw block, or blocks in the framing of xerial, Java's library."""
+        blocks = list(_xerial_blocks(payload)) if _is_xerial(payload) else [payload]
+        # A block declares its size, and is not allocated before the sum is known.
+        sizes_bytes = [cramjam.snappy.decompress_raw_len(block) for block in blocks]
+        if sum(sizes_bytes) > self.limit_bytes:
+            raise self._too_much()
+        return b"".join(bytes(cramjam.snappy.decompress_raw(block)) for block in blocks)
+
+    def _lz4(self, payload: bytes) -> bytes:
+        """Read the first frame; Java ignores what follows it."""
+        frame = payload[: _lz4_frame_bytes(payload)]
+        try:
+            return self._into_scratch(cramjam.lz4, frame)
+        except cramjam.DecompressionError:
+            # Java verifies no content checksum, and v0 messages have a wrong header checksum
+            # (KAFKA-3160).
+            return self._lz4_by_blocks(frame)
+
+    def _lz4_by_blocks(self, frame: bytes) -> bytes:
+        flags, position = frame[4], _lz4_header_bytes(frame)
+        if not flags & _LZ4_INDEPENDENT:
+            raise ValueError("lz4 blocks that depend on each other")
+        block_bytes = 1 << (8 + 2 * (frame[5] >> 4 & 7))
+        inflated, size_bytes = [], 0
+        while field := _uint32_le(frame, position)[0]:
+            block = frame[position + 4 : position + 4 + (field & ~_LZ4_STORED)]
+            position += 4 + len(block) + (4 if flags & _LZ4_BLOCK_CHECKSUM else 0)
+            if not field & _LZ4_STORED:
+                block = bytes(cramjam.lz4.decompress_block(block, output_len=block_bytes))
+            inflated.append(block)
+            size_bytes += len(block)
+            if size_bytes > self.limit_bytes:
+                raise self._too_much()
+            if len(inflated) > self.limit_bytes // _LZ4_LEAST_BLOCK_BYTES:
+                raise ValueError("more lz4 blocks than any content needs")
+        return b"".join(inflated)
+
+    def _zstd(self, payload: bytes) -> bytes:
+        """Read every whole frame; Java ignores one that is cut behind them."""
+        try:
+            return self._into_scratch(cramjam.zstd, payload)
+        except cramjam.DecompressionError:
+            whole_bytes = _zstd_frames_bytes(payload)
+            if whole_bytes in {0, len(payload)} or not _begins_zstd_frame(payload[whole_bytes:]):
+                raise
+            return self._into_scratch(cramjam.zstd, payload[:whole_bytes])
+
+    def _into_scratch(self, codec_module: object, payload: bytes) -> bytes:
         # Anonymous memory: a page of it takes room only once it is written to.
         if self._scratch is None:
             self._scratch = mmap.mmap(-1, self.limit_bytes)
         scratch, size_bytes = self._scratch, self.limit_bytes
         try:
-            size_bytes = codec_module.decompress_into(payload, scratch)
+            size_bytes = codec_module.decompress_into(payload, scratch)  # type: ignore[attr-defined]  # cramjam's modules share no type
             return scratch[:size_bytes]
         except cramjam.DecompressionError as error:
-            if OVERFLOW_MESSAGE in str(error):
-                raise InflatesTooMuch from None
+            if _OVERFLOW_MESSAGE in str(error):
+                raise self._too_much() from None
             raise
         finally:
             if size_bytes > KEPT_SCRATCH_BYTES:
@@ -108,59 +173,140 @@ class Inflater:
 inflater: Final = Inflater()
 
 
-def install() -> None:
-    """Let every consumer of this process inflate with a limit."""
-    decoders = {
-        "gzip_decode": inflater.gzip,
-        "snappy_decode": inflater.snappy,
-        "lz4_decode": inflater.lz4,
-        "zstd_decode": inflater.zstd,
-    }
-    modules = (default_records, legacy_records, compiled_records, compiled_legacy_records)
-    for module in modules:
-        for name, decoder in decoders.items():
-            if hasattr(module, name):
-                setattr(module, name, decoder)
+def _gzip_header_end(payload: bytes, begin: int) -> int:
+    """Return where a member's header ends (RFC 1952). Reserved flags are ignored, as in Java.
+
+    Raises:
+        ValueError: there is none, or it is cut off.
+    """
+    end = begin + _GZIP_HEADER_BYTES
+    if len(payload) < end or not payload.startswith(_GZIP_MAGIC, begin):
+        raise ValueError("no gzip stream")
+    flags = payload[begin + 3]
+    if flags & _GZIP_EXTRA:
+        end += 2 + int.from_bytes(payload[end : end + 2], "little")
+    for flag in (_GZIP_NAME, _GZIP_COMMENT):
+        if flags & flag:
+            end = payload.index(b"\0", end) + 1
+    if flags & _GZIP_HEADER_CHECKSUM:
+        checksum = zlib.crc32(memoryview(payload)[begin:end]) & 0xFFFF
+        if checksum.to_bytes(2, "little") != payload[end : end + 2]:
+            raise ValueError("the gzip header has a wrong checksum")
+        end += 2
+    if end > len(payload):
+        raise ValueError("the gzip header is cut off")
+    return end
 
 
-def unread_batches(bytes_data: bytes, next_offset: int) -> bytes:
-    """Return the batches of a fetch from the one that holds ``next_offset`` or comes after it."""
-    place = 0
-    while place + V1_HEADER.size <= len(bytes_data):
-        offset, length = LOG_OVERHEAD.unpack_from(bytes_data, place)
-        if bytes_data[place + MAGIC_OFFSET] >= FIRST_MAGIC_OF_BATCHES:
-            offset += V2_HEADER.unpack_from(bytes_data, place)[6]
-        if offset >= next_offset:
-            break
-        place += LOG_OVERHEAD.size + length
-    return bytes_data[place:]
+def _gzip_member(payload: bytes, position: int, most_bytes: int) -> tuple[bytes, int]:
+    """Return a member's content, cut at `most_bytes`, and where its trailer ends.
+
+    The input is passed in short pieces. What a member leaves of its last piece is copied, and
+    a stream of many short members would otherwise be copied once for each of them.
+
+    Raises:
+        ValueError: the member is cut off, or its trailer does not fit its content.
+    """
+    member = zlib.decompressobj(_RAW_DEFLATE)
+    parts, room_bytes = [], most_bytes
+    while not member.eof and room_bytes and position < len(payload):
+        piece = payload[position : position + _GZIP_PIECE_BYTES]
+        parts.append(member.decompress(piece, room_bytes))
+        room_bytes -= len(parts[-1])
+        position += len(piece) - len(member.unused_data)
+    content = b"".join(parts)
+    if not room_bytes:
+        return content, position
+    end = position + _GZIP_TRAILER_BYTES
+    if not member.eof or end > len(payload):
+        raise ValueError("the gzip stream is cut off")
+    if payload[position:end] != _gzip_trailer(zlib.crc32(content), len(content) & 0xFFFFFFFF):
+        raise ValueError("the gzip stream has a wrong checksum or size")
+    return content, end
 
 
-def packed_record(bytes_data: bytes, next_offset: int) -> PackedRecord:
-    """Return the batch that holds ``next_offset`` as one record."""
-    unread = unread_batches(bytes_data, next_offset)
-    first_offset, length = LOG_OVERHEAD.unpack_from(unread)
-    raw = unread[: LOG_OVERHEAD.size + length]
-    last_offset, timestamp_ms, records = first_offset, V1_HEADER.unpack_from(raw)[5], "some"
-    if raw[MAGIC_OFFSET] >= FIRST_MAGIC_OF_BATCHES:
-        header = V2_HEADER.unpack_from(raw)
-        last_offset, timestamp_ms, records = first_offset + header[6], header[8], str(header[12])
-    elif raw[MAGIC_OFFSET] == 0:
-        timestamp_ms = -1
-    note = (
-        f"a compressed batch of {records} records (offsets {min(first_offset, next_offset)} to "
-        f"{last_offset}) inflates to more than {inflater.limit_bytes} bytes; the value is the "
-        "batch as it lies in the log"
-    )
-    return PackedRecord(last_offset, timestamp_ms, None, PackedBatch(raw, note), [])
+def _is_xerial(payload: bytes) -> bool:
+    return len(payload) >= _XERIAL_HEADER_BYTES and payload.startswith(_XERIAL_MAGIC)
 
 
-def _xerial_blocks(view: memoryview) -> list[memoryview]:
-    blocks, place = [], XERIAL_HEADER_BYTES
-    while place < len(view):
-        (size_bytes,) = struct.unpack_from(">i", view, place)
-        if size_bytes < 0:
-            raise ValueError("a block of snappy with a negative size")
-        blocks.append(view[place + 4 : place + 4 + size_bytes])
-        place += 4 + size_bytes
+def _xerial_blocks(payload: bytes) -> list[bytes]:
+    """Return the compressed blocks of snappy streams that follow one another."""
+    blocks, position = [], _XERIAL_HEADER_BYTES
+    # Less than the four bytes of a size is ignored at the end, as Java does.
+    while position + 4 <= len(payload):
+        if payload.startswith(_XERIAL_MAGIC[:4], position):
+            if not payload.startswith(_XERIAL_MAGIC, position):  # Java stops here without an error
+                break
+            position += _XERIAL_HEADER_BYTES
+            continue
+        (size_bytes,) = _int32_be(payload, position)
+        block = payload[position + 4 : position + 4 + size_bytes] if size_bytes >= 0 else b""
+        if len(block) != size_bytes:
+            raise ValueError("a snappy block has a size that the stream does not hold")
+        blocks.append(block)
+        position += 4 + size_bytes
     return blocks
+
+
+def _lz4_header_bytes(frame: bytes) -> int:
+    """Return the length of a frame's header: magic, two flag bytes, sizes, checksum."""
+    return 7 + (8 if frame[4] & _LZ4_CONTENT_SIZE else 0)
+
+
+def _lz4_frame_bytes(payload: bytes) -> int:
+    """Return the length of the first frame.
+
+    Raises:
+        ValueError: there is none, or it is cut off.
+    """
+    try:
+        if _uint32_le(payload)[0] != _LZ4_MAGIC:
+            raise ValueError("no lz4 frame")
+        flags, position = payload[4], _lz4_header_bytes(payload)
+        while field := _uint32_le(payload, position)[0]:
+            position += 4 + (field & ~_LZ4_STORED) + (4 if flags & _LZ4_BLOCK_CHECKSUM else 0)
+    except (IndexError, struct.error):
+        raise ValueError("the lz4 frame is cut off") from None
+    return position + 4 + (4 if flags & _LZ4_CONTENT_CHECKSUM else 0)
+
+
+def _zstd_frames_bytes(payload: bytes) -> int:
+    """Return the length of all whole frames at the beginning (RFC 8878)."""
+    whole_bytes = 0
+    try:
+        while whole_bytes < len(payload):
+            end = _zstd_frame_end(payload, whole_bytes)
+            if end > len(payload):
+                break
+            whole_bytes = end
+    except (IndexError, struct.error, ValueError):
+        pass
+    return whole_bytes
+
+
+def _zstd_frame_end(payload: bytes, position: int) -> int:
+    if payload[position + 1 : position + 4] == _ZSTD_SKIPPABLE:
+        return position + 8 + int(_uint32_le(payload, position + 4)[0])
+    if not payload.startswith(_ZSTD_MAGIC, position):
+        raise ValueError("no zstd frame")
+    descriptor = payload[position + 4]
+    is_single = bool(descriptor & _ZSTD_SINGLE_SEGMENT)
+    size_bytes = _ZSTD_CONTENT_SIZE_BYTES[descriptor >> 6] or int(is_single)
+    position += 5 + (not is_single) + _ZSTD_DICTIONARY_BYTES[descriptor & 3] + size_bytes
+    is_last = False
+    while not is_last:
+        block = int.from_bytes(payload[position : position + 3], "little")
+        if position + 3 > len(payload):
+            raise ValueError("the zstd frame is cut off")
+        is_last = bool(block & 1)
+        position += 3 + (1 if block >> 1 & 3 == _ZSTD_RLE else block >> 3)
+    return position + (4 if descriptor & _ZSTD_CHECKSUM else 0)
+
+
+def _begins_zstd_frame(rest: bytes) -> bool:
+    """Tell whether bytes are the beginning of a frame, as far as they go."""
+    magic = rest[: len(_ZSTD_MAGIC)]
+    if _ZSTD_MAGIC.startswith(magic):
+        return True
+    is_skippable = magic[0] >> 4 == 5  # noqa: PLR2004 - 0x50 to 0x5f
+    return is_skippable and _ZSTD_SKIPPABLE.startswith(magic[1:])

@@ -1,18 +1,13 @@
-"""Header names that are no UTF-8: brokers take them, so a shard must live with them.
+"""Header names that are not UTF-8: brokers accept them, so a shard must read and write them.
 
-The compiled record classes decode every header name strictly. One hostile record would make its
-partition unreadable for ever. Only where that happens, a batch is read, and a record is written,
-by the library's slower Python classes, through which a name keeps its own bytes.
+The compiled batch builder takes plain strings only. A record with such a name is written by the
+library's slower Python builder, through which the name keeps its own bytes.
 """
 
-from typing import Any, Self, SupportsIndex
+from typing import Self
 
 from aiokafka.producer.message_accumulator import BatchBuilder
-from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy, _DefaultRecordBatchPy
-from aiokafka.record.legacy_records import LegacyRecordBatch
-from aiokafka.record.memory_records import _MemoryRecordsPy
-
-FIRST_MAGIC_WITH_HEADERS = 2
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 
 class RawHeaderName(str):
@@ -32,48 +27,12 @@ class RawHeaderName(str):
         return self._raw
 
 
-class _Part(bytearray):
-    """A slice of a batch; the library calls ``decode`` on header names only."""
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        raw = bytes(self)
-        try:
-            return raw.decode(encoding, errors)
-        except UnicodeDecodeError:
-            return RawHeaderName(raw)
-
-
-class _Buffer(bytearray):
-    """A batch's bytes whose slices decode leniently."""
-
-    def __getitem__(self, place: SupportsIndex | slice) -> Any:  # noqa: ANN401 - int or bytearray
-        part = super().__getitem__(place)
-        return _Part(part) if isinstance(place, slice) else part
-
-
-class LenientBatch(_DefaultRecordBatchPy):
-    """A record batch that reads any header name."""
-
-    _buffer: bytearray
-
-    def _maybe_uncompress(self) -> None:
-        super()._maybe_uncompress()
-        self._buffer = _Buffer(self._buffer)
-
-
-class LenientRecords(_MemoryRecordsPy):
-    """The batches of a fetched partition, read leniently."""
-
-    def next_batch(self) -> LenientBatch | LegacyRecordBatch | None:
-        """Return the next batch, or None at the end."""
-        found = self._next_slice
-        if found is None:
-            return None
-        self._cache_next()
-        magic = found[self.MAGIC_OFFSET]
-        if magic < FIRST_MAGIC_WITH_HEADERS:
-            return LegacyRecordBatch(found, magic)
-        return LenientBatch(found)
+def header_name(raw: bytes) -> str:
+    """Return a header's name, which keeps its bytes if they are not UTF-8."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return RawHeaderName(raw)
 
 
 class RawBatchBuilder(BatchBuilder):

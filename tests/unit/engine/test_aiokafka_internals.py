@@ -7,13 +7,12 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer import fetcher, group_coordinator
 from aiokafka.producer import message_accumulator, sender, transaction_manager
-from aiokafka.record import default_records
-from aiokafka.record._crecords import default_records as compiled_records
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from consumer.engine.kafka import Outbox, TopicPartition, writer
-from consumer.engine.kafka.fetched import BoundedFetchResult, FetchedPartition
-from consumer.engine.kafka.inflation import inflater
+from consumer.engine.kafka.fetched import BoundedFetchResult, FetchedBytes, FetchedPartition
+from tests.batches.build import batch
+from tests.batches.judge import read_here
 
 COMPILED = "aiokafka.record._crecords"
 
@@ -41,7 +40,7 @@ def test_records_are_compiled_and_handed_through() -> None:
 
 
 def test_the_library_hides_what_we_hide() -> None:
-    """Its rules of visibility, which are written anew here, are still these."""
+    """Its rules of visibility, which are written again here, are still these."""
     source = inspect.getsource(FetchedPartition.__base__._unpack_records)  # noqa: SLF001
     for rule in (
         "self._consume_aborted_up_to(next_batch.base_offset)",
@@ -55,16 +54,17 @@ def test_the_library_hides_what_we_hide() -> None:
 
 def test_an_emptied_control_batch_is_survived() -> None:
     """Compaction may leave a control batch without records; the library would fail for ever."""
-    assert not FetchedPartition._contains_abort_marker(None, iter(()))  # type: ignore[arg-type]  # noqa: SLF001
+    emptied = batch(b"", 0, last_offset_delta=0, attributes=0x30, producer=(9, 0, -1))
+    assert read_here(emptied).next_offset == 1
     assert "Control batch did not contain" in inspect.getsource(FetchedPartition.__base__)
 
 
-def test_batches_inflate_within_our_limit() -> None:
-    """The record classes look their decoders up where ours were put, and results are ours too."""
-    for module in (compiled_records, default_records):
-        for name in ("gzip", "snappy", "lz4", "zstd"):
-            assert getattr(module, f"{name}_decode") == getattr(inflater, name)
+def test_fetched_batches_are_read_by_our_classes() -> None:
+    """The fetcher looks its classes up where ours were put, and results are ours too."""
+    assert fetcher.MemoryRecords is FetchedBytes
     source = inspect.getsource(fetcher.Fetcher)
+    assert "records = MemoryRecords(part_data[-1])" in source
+    assert "records.has_next()" in source
     assert "type(res_or_error) is FetchResult" in source
     assert "res_or_error.getall(max_records)" in source
 

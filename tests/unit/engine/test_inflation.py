@@ -82,7 +82,7 @@ def test_a_bomb_is_one_record_of_its_own_bytes(codec: int, start: int) -> None:
     assert values == [b"before"][start - 3 :] * (start < 5) + [bomb, b"after"]
     (packed,) = (record for record in records if isinstance(record.value, PackedBatch))
     assert (packed.offset, packed.timestamp, packed.key, packed.headers) == (7, 1002, None, [])
-    assert "batch of 3 records" in packed.value.note
+    assert "a batch of 3 records" in packed.value.note
     assert f"more than {LIMIT_BYTES} bytes" in packed.value.note
 
 
@@ -119,28 +119,25 @@ def test_a_bomb_is_a_dead_letter_with_its_bytes() -> None:
 def test_snappy_in_blocks_is_summed_up(block_bytes: int) -> None:
     """Java's clients write snappy in blocks; no single one need be large."""
     fits = b"c" * LIMIT_BYTES
-    assert inflater.snappy(snappy_encode(fits, xerial_blocksize=block_bytes)) == fits
-    with pytest.raises(inflation.InflatesTooMuch):
-        inflater.snappy(snappy_encode(fits + b"c", xerial_blocksize=block_bytes))
+    snappy = CODECS["snappy"]
+    assert inflater.inflate(snappy, snappy_encode(fits, xerial_blocksize=block_bytes)) == fits
+    with pytest.raises(inflation.TakesTooMuch):
+        inflater.inflate(snappy, snappy_encode(fits + b"c", xerial_blocksize=block_bytes))
 
 
 @pytest.mark.parametrize(
-    ("inflate", "deflate"),
-    [
-        (inflater.gzip, gzip_encode),
-        (inflater.snappy, snappy_encode),
-        (inflater.lz4, lz4_encode),
-        (inflater.zstd, zstd_encode),
-    ],
+    ("codec", "deflate"),
+    [("gzip", gzip_encode), ("snappy", snappy_encode), ("lz4", lz4_encode), ("zstd", zstd_encode)],
 )
-def test_the_limit_is_exact_and_comes_again(inflate: Any, deflate: Any) -> None:  # noqa: ANN401
+def test_the_limit_is_exact_and_comes_again(codec: str, deflate: Any) -> None:  # noqa: ANN401
     """To the byte, also after a refusal; and broken bytes are no bomb."""
+    number = CODECS[codec]
     for _ in range(2):
-        assert len(inflate(deflate(b"d" * LIMIT_BYTES))) == LIMIT_BYTES
-        with pytest.raises(inflation.InflatesTooMuch):
-            inflate(deflate(b"d" * (LIMIT_BYTES + 1)))
-    with pytest.raises((cramjam.DecompressionError, EOFError)):
-        inflate(deflate(b"d" * 1000)[:-5])
+        assert len(inflater.inflate(number, deflate(b"d" * LIMIT_BYTES))) == LIMIT_BYTES
+        with pytest.raises(inflation.TakesTooMuch):
+            inflater.inflate(number, deflate(b"d" * (LIMIT_BYTES + 1)))
+    with pytest.raises((cramjam.DecompressionError, ValueError)):
+        inflater.inflate(number, deflate(b"d" * 1000)[:-5])
 
 
 def test_large_batches_of_a_topic_get_room() -> None:

@@ -11,7 +11,7 @@ from consumer.pipeline.forward import ORIGIN_HEADER
 from consumer.pipeline.home import home
 from consumer.pipeline.press import MAX_ID_CHARS
 from consumer.pipeline.process import Decision, apply, expire, process
-from consumer.pipeline.records import Header, Reason
+from consumer.pipeline.records import Header, PackedBatch, Reason
 from schemas.ready_event import Origin
 from tests.builders import (
     NO_CEILING_MS,
@@ -94,6 +94,9 @@ def test_every_reason() -> None:
         Reason.WRONG_OBJECT_TYPE: record({"object": "list"}),
         Reason.TOO_DEEP: record(raw=b"[" * 2000),
         Reason.TOO_LARGE: record(checkpoint(id="large", extra="x" * 5000)),
+        Reason.UNREADABLE_BATCH: record(
+            raw=PackedBatch(b"batch", "cannot be read", Reason.UNREADABLE_BATCH)
+        ),
         Reason.CONFLICTING_DUPLICATE: record(checkpoint(step_number=1)),
     }
     decision = decide(
