@@ -74,9 +74,14 @@ class Cluster:
         *,
         replication_factor: int = -1,
     ) -> None:
-        """Create topics ({name: partitions}) and return when every partition has a leader."""
+        """Create topics ({name: partitions}) and return when every partition has a leader.
+
+        They keep records of any age unless `config` says otherwise: many tests stamp theirs with
+        a time of years ago, and brokers delete what is too old every five minutes.
+        """
+        configs = {"retention.ms": "-1", **(config or {})}
         topics = [
-            NewTopic(name, count, replication_factor, config=dict(config or {}))
+            NewTopic(name, count, replication_factor, config=configs)
             for name, count in partitions.items()
         ]
         _results(self.admin.create_topics(topics, request_timeout=REQUEST_SECONDS))
