@@ -22,6 +22,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -45,6 +46,7 @@ FORMAT_VERSION: Final = 1
 # Of this process, on whatever host and under whatever number: containers all have the same ones.
 OWNER: Final = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
 TAKEOVER_SECONDS: Final = 10.0
+TOMBSTONES_PER_TRANSACTION: Final = 5_000
 Entries = dict[bytes, bytes]
 
 
@@ -79,7 +81,7 @@ class Journal:
         """`purpose` tells writers apart; `max_message_bytes`: of every topic that is written."""
         self._admin = admin
         self._reader = reader
-        self._partition = journal_partition(settings)
+        self.partition = journal_partition(settings)
         self._max_message_bytes = max_message_bytes
         # A colon, which no group name can hold: no shard of any group has an id like this.
         self._writer = ShardWriter(
@@ -100,11 +102,11 @@ class Journal:
             StateCorrupted: the brokers have left a transaction of ours open.
         """
         await self._writer.fence()  # 1.
-        await refuse_hanging(self._admin, self._writer, [self._partition.topic])
+        await refuse_hanging(self._admin, self._writer, [self.partition.topic])
         mark_offset = await self._mark()  # 2.
-        start = (await self._reader.beginning_offsets([self._partition]))[self._partition]
+        start = (await self._reader.beginning_offsets([self.partition]))[self.partition]
         return await _read(  # 3.
-            self._reader, {self._partition: Span(start, mark_offset + 1)}, is_wanted
+            self._reader, {self.partition: Span(start, mark_offset + 1)}, is_wanted
         )
 
     def outbox(self) -> Outbox:
@@ -117,7 +119,7 @@ class Journal:
         Raises:
             Fenced, TaskFailed: the outcome is in doubt; a new journal tells it.
         """
-        journal = outbox.to(*self._partition)
+        journal = outbox.to(*self.partition)
         for key, value in entries:
             journal.append(key, value)
         try:
@@ -129,6 +131,19 @@ class Journal:
             # The broker's own timeout fences too: this process was held up, nobody else is there.
             raise TaskFailed(f"a transaction was open for too long: {error}") from error
 
+    async def forget(self, keys: Iterable[bytes]) -> None:
+        """Write tombstones for these keys, in as many transactions as that takes.
+
+        The number of keys grows with the time that a tool has run, and one transaction must end
+        well within its timeout.
+
+        Raises:
+            Fenced, TaskFailed: as `commit`; some of the keys may be forgotten already.
+        """
+        rest = iter(keys)
+        while some := list(islice(rest, TOMBSTONES_PER_TRANSACTION)):
+            await self.commit(self.outbox(), [(key, None) for key in some])
+
     async def close(self) -> None:
         """Close; what is left open is settled by the next fence."""
         await self._writer.close()
@@ -138,7 +153,7 @@ class Journal:
         key = FENCE + self._writer.transactional_id.encode()
         deadline = time.monotonic() + TAKEOVER_SECONDS
         while time.monotonic() < deadline:
-            spans = await settled_spans(self._reader, [self._partition])
+            spans = await settled_spans(self._reader, [self.partition])
             marks = await _read(self._reader, spans, lambda found: found == key)
             if msgspec.json.decode(marks[key])["owner"] != OWNER:
                 return True
@@ -148,7 +163,7 @@ class Journal:
     async def _mark(self) -> int:
         key = FENCE + self._writer.transactional_id.encode()
         value = msgspec.json.encode({"version": FORMAT_VERSION, "owner": OWNER})
-        return await write_mark(self._writer, self.outbox(), self._partition, key, value)
+        return await write_mark(self._writer, self.outbox(), self.partition, key, value)
 
 
 async def read_journal(

@@ -119,8 +119,7 @@ class Redrive:
             [TopicPartition(topic, n) for n in range(session.topology.dead_letter_partitions)],
         )
         outlived = ledger.outlived({p.partition: span.start for p, span in there.items()})
-        if outlived:
-            await journal.commit(journal.outbox(), [(key, None) for key in outlived])
+        await journal.forget(outlived)
 
     async def _put_back(
         self, journal: Journal, ledger: Ledger, stretch: Stretch, show: Show

@@ -24,10 +24,11 @@ from consumer.tools.replay_request import ReplayRequest
 from consumer.tools.replay_source import Source, Target
 from consumer.tools.replay_state import (
     ReplayState,
-    forget_settled,
     is_of_replay,
     read_settled,
     read_state,
+    require_room,
+    settled_keys,
     settled_record,
     span_states,
     state_record,
@@ -39,6 +40,9 @@ TRANSACTION_EVENTS: Final = 5_000
 TRANSACTION_BYTES: Final = 8 * 1024 * 1024
 # Of a stretch without events the progress is saved too, if not as often.
 TRANSACTION_OFFSETS: Final = 50_000
+# One entry of the journal holds the ids that a transaction settles. It must fit the journal's
+# max.message.bytes, also where none of these ids is an event (16 bytes each: 256 KiB).
+TRANSACTION_SETTLED: Final = 16 * 1024
 
 OnProgress = Callable[[ReplayState], None]
 
@@ -90,14 +94,18 @@ class ReplayRun:
                     _require_same(self.state, request)
                     if self.state.finished_at_ms is not None:
                         return self.state
-                source = await self._source(session, journal, target)  # 2.
+                journal_bytes = written[self._settings.replays_topic]
+                source = await self._source(session, journal, target, journal_bytes)  # 2.
                 source.replayer.settle(read_settled(entries, name))
                 await self._replay(session, journal, target, source)  # 3.
                 return await self._finish(journal)  # 4.
 
-    async def _source(self, session: Session, journal: Journal, target: Target) -> Source:
+    async def _source(
+        self, session: Session, journal: Journal, target: Target, journal_bytes: int
+    ) -> Source:
         request, state = self._request, self.state
         if state is not None:
+            require_room(state, journal.partition.topic, journal_bytes)
             await replay_source.refuse_recreated(session, state)
             return await replay_source.resume(session, request, target, state)
         now_ms = wall_clock_ms()
@@ -115,6 +123,7 @@ class ReplayRun:
             changelog_ends=source.changelog_ends,
             known_ids=len(source.origins),
         )
+        require_room(state, journal.partition.topic, journal_bytes)
         # From here on the range is the same, however often it is begun anew.
         await journal.commit(journal.outbox(), [state_record(state)])
         self.state = state
@@ -166,9 +175,15 @@ class ReplayRun:
             )
 
     async def _finish(self, journal: Journal) -> ReplayState:
+        """Drop the settled ids and commit that the replay is finished, in this order.
+
+        A process that dies between the two has handled every record of the range already, so the
+        next start publishes nothing and drops the rest.
+        """
+        await journal.forget(settled_keys(self.committed))
         now_ms = wall_clock_ms()
         state = msgspec.structs.replace(self.committed, updated_at_ms=now_ms, finished_at_ms=now_ms)
-        await journal.commit(journal.outbox(), [state_record(state), *forget_settled(state)])
+        await journal.commit(journal.outbox(), [state_record(state)])
         self.accept(state)
         return state
 
@@ -185,6 +200,8 @@ class _Writing:
         self._replayer = replayer
         self._decision = ReplayDecision()
         self._next_offsets: dict[TopicPartition, int] = {}
+        spans = run.committed.rest.spans
+        self._positions = {partition: span.start for partition, span in spans.items()}
         self._began = time.monotonic()
         self._lasts: dict[TopicPartition, SourceRecord] = {}
         self._passed = 0
@@ -204,8 +221,8 @@ class _Writing:
             self._lasts[partition] = records[decided - 1]
         rest = records[decided:]
         reached = rest[0].offset if rest else next_offset
-        self._passed += reached - self._next_offsets.get(partition, reached)
-        self._next_offsets[partition] = reached
+        self._passed += reached - self._positions.get(partition, reached)
+        self._positions[partition] = self._next_offsets[partition] = reached
         return batch._replace(records=rest) if rest else None
 
     def is_due(self, room: int) -> bool:
@@ -215,6 +232,7 @@ class _Writing:
         self._measured = len(events)
         return (
             len(events) >= room
+            or len(self._decision.settled) >= TRANSACTION_SETTLED
             or self._bytes >= TRANSACTION_BYTES
             or self._passed >= TRANSACTION_OFFSETS
         )

@@ -1,5 +1,6 @@
 """What the journal keeps of a replay: enough to go on with exactly what is left."""
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
@@ -9,13 +10,16 @@ from consumer.engine.journal import FORMAT_VERSION, REPLAY, SETTLED, Entries
 from consumer.engine.kafka import TopicPartition
 from consumer.engine.progress import Witness
 from consumer.engine.scan import Span
-from consumer.errors import StateCorrupted
+from consumer.errors import ClusterError, StateCorrupted
 from consumer.pipeline.digest_table import KEY_BYTES
+from consumer.pipeline.records import Reason
 from consumer.pipeline.replay import ReplayCounts
+from consumer.pipeline.size import batch_bytes
 from consumer.tools.replay_request import Arguments
 from consumer.tools.stretch import Stretch
 
 _SLASH: Final = b"/"
+_LONGEST: Final = 2**63 - 1  # the longest of the numbers that Kafka or a counter can hold
 
 
 class SpanState(msgspec.Struct, frozen=True):
@@ -149,11 +153,47 @@ def read_settled(entries: Entries, name: str) -> Iterator[bytes]:
                 yield value[place : place + KEY_BYTES]
 
 
-def forget_settled(state: ReplayState) -> Iterable[tuple[bytes, None]]:
-    """Yield tombstones for what a finished replay does not need any more."""
+def settled_keys(state: ReplayState) -> Iterator[bytes]:
+    """Yield the keys of the settled ids, which a finished replay does not need any more."""
     prefix = _settled_prefix(state.name)
     for number in range(state.transactions):
-        yield prefix + str(number).encode(), None
+        yield prefix + str(number).encode()
+
+
+def require_room(state: ReplayState, topic: str, max_message_bytes: int) -> None:
+    """Refuse a replay whose state would become too large for the journal before its end.
+
+    Each partition of the range has its place in the state, and each transaction writes the state
+    again. A replay that met the limit in its middle could never go on.
+
+    Raises:
+        ClusterError: the message names the size that is needed and the limit.
+    """
+    needed_bytes = batch_bytes(*state_record(_largest(state)), [])
+    if needed_bytes > max_message_bytes:
+        raise ClusterError(
+            f"replay {state.name} reads {len(state.spans)} partitions, and its state may take "
+            f"{needed_bytes} bytes, but max.message.bytes of {topic} is {max_message_bytes}: raise "
+            "it to that, or replay fewer partitions at a time (--from topic/partition:offset)"
+        )
+
+
+def _largest(state: ReplayState) -> ReplayState:
+    """Return the state with every number as long as it can become."""
+    witness = Witness(_LONGEST, -_LONGEST, 2**32 - 1)
+    numbers = {field: _LONGEST for field in ReplayCounts.__struct_fields__ if field != "poison"}
+    return msgspec.structs.replace(
+        state,
+        updated_at_ms=_LONGEST,
+        finished_at_ms=_LONGEST,
+        spans=[
+            msgspec.structs.replace(span, next_offset=span.end, witness=witness)
+            for span in state.spans
+        ],
+        counts=ReplayCounts(**numbers, poison=dict.fromkeys(Reason, _LONGEST)),
+        transactions=_LONGEST,
+        busy_seconds=-sys.float_info.max,
+    )
 
 
 def _settled_prefix(name: str) -> bytes:

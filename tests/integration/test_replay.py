@@ -282,6 +282,38 @@ def test_ctrl_c_is_heard_in_a_stretch_without_events(cluster: Cluster, names: Na
         assert finished["transactions"] > 2
 
 
+def test_a_filter_that_takes_nothing_of_many_partitions(cluster: Cluster, names: Names) -> None:
+    """Each transaction settles a bounded number of ids, also killed in the middle and resumed.
+
+    Together the ids of the range would not fit one record of the journal (16 bytes each).
+    """
+    partitions, each = 100, 700
+    wanted = NewRecord(checkpoint("wanted", job="ftjob-wanted"), None, partitions - 1)
+    others = [
+        NewRecord(checkpoint(f"other_{partition}_{number}"), None, partition)
+        for partition in range(partitions)
+        for number in range(each)
+    ]
+    with Deployment(cluster, names, input_partitions=partitions, SHARDS=3) as deployment:
+        cluster.produce(deployment.input_topic, [*others, wanted])
+        options = ("--job", "ftjob-wanted")
+        command = ["replay", "--name", "sparse", *options, "--execute"]
+        # The first commits are the mark and the range; the kill is in the second of the rest.
+        killed = deployment.start(command=tool_crashing_at(Step.SENT, 4, *command))
+        assert killed.wait(60) == -signal.SIGKILL
+        assert deployment.run("replay", "show", "sparse").json["transactions"] == 1
+        finished = _execute(deployment, "sparse", *options)
+        assert finished["counts"]["events"] == 1
+        assert finished["counts"]["records"] == partitions * each + 1
+        assert finished["transactions"] > 3
+        assert [event_id(one) for one in _replayed(deployment, "sparse")] == ["wanted"]
+        entries: dict[bytes, bytes | None] = {}
+        for record in cluster.read(f"{deployment.group}.replays"):
+            entries[record.key or b""] = record.value
+        settled = [value for key, value in entries.items() if key.startswith(b"s:")]
+        assert settled == [None] * len(settled)
+
+
 def test_another_topic_under_the_old_name_is_not_its_rest(cluster: Cluster, names: Names) -> None:
     """Made anew in the middle of a replay, shorter or longer: going on is refused."""
     with Deployment(cluster, names, input_partitions=1, SHARDS=1) as deployment:
