@@ -45,7 +45,7 @@ class ShardContext(msgspec.Struct, frozen=True):
 
     def outbox(self) -> Outbox:
         """Return an empty outbox that respects the topics' batch sizes."""
-        return Outbox(self.topology.max_message_bytes)
+        return Outbox(self.topology.max_message_bytes, {self.settings.changelog_topic})
 
     def meta(self) -> Meta:
         """Return the meta entry of this configuration on this cluster."""

@@ -10,7 +10,6 @@ import structlog
 from msgspec.structs import replace
 
 from consumer.config import Settings
-from consumer.engine.clock import wall_clock_ms
 from consumer.engine.context import ShardContext
 from consumer.engine.group_offsets import GroupOffsets
 from consumer.engine.kafka import ClusterAdmin, Connection, GroupMember, TopicPartition
@@ -208,7 +207,7 @@ class Engine:
         """Look for new input partitions; their shard reads them from their beginning."""
         while True:
             await asyncio.sleep(self._settings.discovery_interval_ms / 1000)
-            seen_at_ms = wall_clock_ms()
+            seen_at = time.monotonic()
             try:
                 topology = await check_topics(self._admin, self._settings)
             except (ClusterError, TaskFailed, TransientError) as error:
@@ -217,7 +216,7 @@ class Engine:
                 continue
             self._topology = topology
             for task in self._roster.tasks:
-                task.expect_topology(topology, seen_at_ms)
+                task.expect_topology(topology, seen_at)
 
     async def _trim_repartition(self) -> None:
         """Delete forwards that are handled and committed; nothing else ever deletes them."""

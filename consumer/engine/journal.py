@@ -111,7 +111,7 @@ class Journal:
 
     def outbox(self) -> Outbox:
         """Return an empty outbox that respects the topics' batch sizes."""
-        return Outbox(self._max_message_bytes)
+        return Outbox(self._max_message_bytes, {self.partition.topic})
 
     async def commit(self, outbox: Outbox, entries: Iterable[tuple[bytes, bytes | None]]) -> None:
         """Make the outbox visible together with these entries of the journal.

@@ -1,6 +1,7 @@
 """A running shard: gather records, decide, write one transaction, only then change memory."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -10,7 +11,6 @@ from msgspec.structs import replace
 
 from consumer.engine.buffer import Buffer, Gathered
 from consumer.engine.changelog import ShardState
-from consumer.engine.clock import wall_clock_ms
 from consumer.engine.context import ShardContext
 from consumer.engine.dead_letter_guard import DeadLetterGuard
 from consumer.engine.kafka import Outbox, ShardReader, ShardWriter, TopicPartition
@@ -27,6 +27,9 @@ from consumer.pipeline.records import Counts, SourceBatch
 
 # Between chunks the event loop runs, so that heartbeats and the other shards go on.
 DECIDE_CHUNK: Final = 500
+# A record may be this much later than the brokers' time as it is known here: their clocks differ a
+# little, and their answers take a moment.
+CEILING_SLACK_MS: Final = 1000
 log = structlog.get_logger(__name__)
 
 
@@ -48,7 +51,7 @@ class ShardLoop:
         observer: Observer,
         positions: Mapping[TopicPartition, int],
         limit: TransactionLimit,
-        topics_seen_at_ms: int,
+        topics_seen_at: float,
     ) -> None:
         self.transactions = 0
         self.handled_records = 0
@@ -70,9 +73,9 @@ class ShardLoop:
         self._unsaved: dict[TopicPartition, Progress] = {}
         self._uncounted = Counts()
         self._consumed_by_topic: Counter[str] = Counter()  # decided, and not reported yet
-        self._running_since_ms = wall_clock_ms()
+        self._running_since = time.monotonic()
         self._watermarks = Watermarks(
-            context.topology.shards, context.settings.dedup_window_seconds, topics_seen_at_ms
+            context.topology.shards, context.settings.dedup_window_seconds, topics_seen_at
         )
 
     async def turn(self) -> None:
@@ -111,11 +114,11 @@ class ShardLoop:
         if self._unsaved:
             await self._write(self._new_decision(), self._unsaved, began=self._clock())
 
-    async def look_again(self, context: ShardContext, topics_seen_at_ms: int) -> None:
-        """Go by what the topics were like at that time (wall clock)."""
+    async def look_again(self, context: ShardContext, topics_seen_at: float) -> None:
+        """Go by what the topics were like at that time (monotonic seconds)."""
         if context.topology != self._context.topology:
             await self._take_over(context)
-        self._watermarks.topics_seen_at_ms = topics_seen_at_ms
+        self._watermarks.topics_seen_at = topics_seen_at
 
     async def _take_over(self, context: ShardContext) -> None:
         """Go by changed topics: their limits, and new input partitions from their beginning.
@@ -151,29 +154,29 @@ class ShardLoop:
     @property
     def is_behind(self) -> bool:
         """Whether records are not handled yet, or whether there are any is not known."""
-        unseen_ms = wall_clock_ms() - UNANSWERED_SECONDS * 1000
+        unseen = time.monotonic() - UNANSWERED_SECONDS
         return (
             bool(self._buffer)
             or self._is_comparing
             or not self._is_caught_up()
             # Whose fetches are not answered may have any backlog.
-            or any((self._reader.seen_at_ms(s) or 0) < unseen_ms for s in self._sources)
+            or any((self._reader.seen_at(s) or 0) < unseen for s in self._sources)
         )
 
     @property
     def source_views(self) -> tuple[SourceView, ...]:
         """What is known of each source's lag, records in hand included."""
-        now_ms, in_hand = wall_clock_ms(), Counter[TopicPartition]()
+        now, in_hand = time.monotonic(), Counter[TopicPartition]()
         for source, records in self._buffer:
             in_hand[source] += len(records)
         views = []
         for source in self._sources:
             lag = None if self._is_comparing else self._reader.lag(source)
-            seen_at_ms = self._reader.seen_at_ms(source) or self._running_since_ms
+            seen_at = self._reader.seen_at(source) or self._running_since
             view = SourceView(
                 *source,
                 lag=None if lag is None else lag + in_hand[source],
-                unanswered_seconds=max(0, now_ms - seen_at_ms) / 1000,
+                unanswered_seconds=max(0.0, now - seen_at),
             )
             # That there is no lag is an answer's word, and good for a moment only.
             views.append(replace(view, lag=None) if view.is_silent and not view.lag else view)
@@ -214,7 +217,7 @@ class ShardLoop:
         if not self._watermarks.is_due(now):
             return
         inputs = [source for source in self._sources if not self._context.is_forwards(source)]
-        announced_ms = self._watermarks.own_ms(self._reader, inputs)
+        announced_ms = self._watermarks.own_ms(self._reader, inputs, self._writer.broker_clock)
         if announced_ms is not None:
             await self._write(self._new_decision(), self._unsaved, now, announced_ms)
             self._watermarks.note_announced(now)
@@ -232,7 +235,7 @@ class ShardLoop:
 
     async def _decide(self) -> Decision:
         decision = self._new_decision()
-        ceiling_ms = wall_clock_ms()
+        ceiling_ms = self._writer.broker_clock.now_ms() + CEILING_SLACK_MS
         for source, gathered in self._buffer:
             forwarded = self._context.is_forwards(source)
             records = self._watermarks.take_out(gathered) if forwarded else gathered

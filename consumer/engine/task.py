@@ -3,13 +3,13 @@
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Callable
 
 import structlog
 
 from consumer.config import Settings
 from consumer.engine.changelog import ShardState, fence_record, meta_record, progress_record
-from consumer.engine.clock import wall_clock_ms
 from consumer.engine.context import ShardContext
 from consumer.engine.empty_state import refuse_deleted_state, refuse_lost_state
 from consumer.engine.hanging import refuse_hanging
@@ -29,6 +29,7 @@ from consumer.engine.shard_loop import ShardLoop
 from consumer.engine.sources import locate_sources
 from consumer.engine.topics import Topology, check_topics
 from consumer.engine.view import ShardView
+from consumer.engine.watermark import NOTHING_KNOWN_MS, announcement
 from consumer.errors import ClusterError, Fenced, TaskFailed
 
 log = structlog.get_logger(__name__)
@@ -65,7 +66,7 @@ class ShardTask:
         self._settled: dict[TopicPartition, int] = {}
         self._transactions = 0
         self._handled_records = 0
-        self._next_look: tuple[Topology, int] | None = None
+        self._next_look: tuple[Topology, float] | None = None
         self._stopping = False
 
     async def run(self) -> None:
@@ -83,7 +84,7 @@ class ShardTask:
             ClusterError: a person must mend the cluster.
             LimitReached: a person must decide what becomes of the poison.
         """
-        topics_seen_at_ms = wall_clock_ms()
+        topics_seen_at = time.monotonic()
         context = self._context(await self._check_topics())
         settings, shard = self._settings, self.shard
         writer = ShardWriter(
@@ -119,16 +120,16 @@ class ShardTask:
                 observer=self._observer,
                 positions=positions,
                 limit=self._limit,
-                topics_seen_at_ms=topics_seen_at_ms,
+                topics_seen_at=topics_seen_at,
             )
             while not self._stopping:
                 if self._next_look is not None:
-                    (topology, seen_at_ms), self._next_look = self._next_look, None
+                    (topology, seen_at), self._next_look = self._next_look, None
                     context = self._context(topology)
                     # A changed number of shards gives ids another home: it must end this task.
                     if self._memory.meta is not None:
                         verify_meta(self._memory.meta, context.meta())
-                    await loop.look_again(context, seen_at_ms)
+                    await loop.look_again(context, seen_at)
                 await loop.turn()
             self._enter(TaskState.STOPPING)
             await loop.save_progress()
@@ -144,9 +145,9 @@ class ShardTask:
         """Let the task end after its current transaction; undecided records are left unread."""
         self._stopping = True
 
-    def expect_topology(self, topology: Topology, seen_at_ms: int) -> None:
-        """Tell what the topics were like then; before its next fetch the task goes by that."""
-        self._next_look = topology, seen_at_ms
+    def expect_topology(self, topology: Topology, seen_at: float) -> None:
+        """Take over what the topics were like then (monotonic seconds), before the next fetch."""
+        self._next_look = topology, seen_at
 
     @property
     def positions(self) -> dict[TopicPartition, int]:
@@ -237,9 +238,17 @@ class ShardTask:
         return ShardContext(self.shard, self._settings, topology, self._tick)
 
     async def _mark(self, context: ShardContext, writer: ShardWriter) -> int:
-        """Commit a fence record; everything committed before it is to be restored."""
+        """Commit a fence record; everything committed before it is to be restored.
+
+        With a window the first decision already needs the brokers' time, which only a topic with
+        LogAppendTime answers. So an announcement that says nothing goes to our own partition.
+        """
         fence = fence_record(f"{socket.gethostname()}/{os.getpid()}")
-        return await write_mark(writer, context.outbox(), context.changelog, *fence)
+        outbox = context.outbox()
+        if self._settings.dedup_window_seconds:
+            forwards = outbox.to(self._settings.repartition_topic, self.shard)
+            forwards.append(None, None, announcement(self.shard, NOTHING_KNOWN_MS))
+        return await write_mark(writer, outbox, context.changelog, *fence)
 
     async def _verify(
         self, context: ShardContext, reader: ShardReader, writer: ShardWriter

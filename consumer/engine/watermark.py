@@ -7,6 +7,9 @@ record in every partition of the repartition topic, how far back its inputs may 
 stands behind all that the shard has forwarded until then. The least of all announcements is the
 watermark; until each shard has made one, nothing is forgotten.
 
+Times of day are the brokers' (`BrokerClock`), and an announcement counts for no more than the time
+at which the broker appended it: the clock of a process that announces may be wrong.
+
 Announcements are not stored: after a restart new ones come within the interval, and until then
 nothing is forgotten either.
 """
@@ -16,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
+from consumer.engine.clock import BrokerClock
 from consumer.engine.kafka import ShardReader, TopicPartition
 from consumer.pipeline.dedup import SeenIds
 from consumer.pipeline.process import Decision, expire
@@ -23,6 +27,8 @@ from consumer.pipeline.records import Headers, SourceRecord
 
 WATERMARK_HEADER: Final = "checkpoint-ready.watermark"
 _ANNOUNCEMENT: Final = struct.Struct(">iq")  # shard, milliseconds
+# What a shard announces that does not know anything of its inputs yet.
+NOTHING_KNOWN_MS: Final = 0
 # A record may reach its topic a little later than its timestamp says; ids are kept that long more.
 GRACE_PART_OF_WINDOW: Final = 10
 MAX_GRACE_MS: Final = 300_000
@@ -64,9 +70,12 @@ class Reach:
 class Watermarks:
     """What the shards have announced to this one, and when this one announces again."""
 
-    def __init__(self, shards: int, window_seconds: int, topics_seen_at_ms: int) -> None:
-        """Without a window (0) nothing is announced and nothing expires."""
-        self.topics_seen_at_ms = topics_seen_at_ms
+    def __init__(self, shards: int, window_seconds: int, topics_seen_at: float) -> None:
+        """Without a window (0) nothing is announced and nothing expires.
+
+        `topics_seen_at`: monotonic seconds.
+        """
+        self.topics_seen_at = topics_seen_at
         self._reaches: defaultdict[TopicPartition, Reach] = defaultdict(Reach)
         self._shards = shards
         self._window_seconds = window_seconds
@@ -82,7 +91,8 @@ class Watermarks:
         for record in records:
             if is_announcement(record.headers):
                 shard, watermark_ms = _ANNOUNCEMENT.unpack(record.headers[-1][1] or b"")
-                self._announced[shard] = watermark_ms
+                # The repartition topic has LogAppendTime: its timestamps are the broker's.
+                self._announced[shard] = min(watermark_ms, record.timestamp)
             else:
                 forwards.append(record)
         return forwards
@@ -92,15 +102,17 @@ class Watermarks:
         if self._window_seconds:
             self._reaches[source].note(records)
 
-    def own_ms(self, reader: ShardReader, inputs: Iterable[TopicPartition]) -> int | None:
+    def own_ms(
+        self, reader: ShardReader, inputs: Iterable[TopicPartition], clock: BrokerClock
+    ) -> int | None:
         """Return what this shard may announce, None while that is not known."""
-        views = (
-            InputView(
-                reader.backlog(source), reader.seen_at_ms(source), self._reaches[source].until_ms
-            )
-            for source in inputs
-        )
-        return own_watermark(views, self.topics_seen_at_ms)
+        views = []
+        for source in inputs:
+            seen_at = reader.seen_at(source)
+            seen_at_ms = None if seen_at is None else clock.at_ms(seen_at)
+            until_ms = self._reaches[source].until_ms
+            views.append(InputView(reader.backlog(source), seen_at_ms, until_ms))
+        return own_watermark(views, clock.at_ms(self.topics_seen_at))
 
     @property
     def low_ms(self) -> int | None:
@@ -135,7 +147,7 @@ class InputView(NamedTuple):
     backlog: int | None
     """Records that are not read yet, those of open transactions too; None: not known yet."""
     seen_at_ms: int | None
-    """When that was so, by the wall clock."""
+    """When that was so, by the brokers' clock."""
     read_until_ms: int | None
     """The timestamp down to which the latest records reach back; None: too few were read."""
 

@@ -4,7 +4,9 @@ Event names are constant snake_case words with bound context. Never a payload, n
 """
 
 import logging
+import math
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -75,11 +77,12 @@ class _LibraryHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         kind = (record.name, str(record.msg))  # the text before its arguments: few of them exist
-        if record.created - self._last.get(kind, 0.0) < LIBRARY_INTERVAL_SECONDS:
+        now = time.monotonic()  # a clock that is set back must not silence a library for as long
+        if now - self._last.get(kind, -math.inf) < LIBRARY_INTERVAL_SECONDS:
             self._suppressed[kind] = self._suppressed.get(kind, 0) + 1
             self._on_suppressed()
             return
-        self._last[kind] = record.created
+        self._last[kind] = now
         suppressed = self._suppressed.pop(kind, 0)
         facts: dict[str, Any] = {"logger": record.name, "message": record.getMessage()}
         if suppressed:

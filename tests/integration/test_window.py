@@ -63,6 +63,7 @@ def test_after_a_long_downtime_the_window_still_holds(cluster: Cluster, names: N
         SHARDS=3,
         DEDUP_WINDOW_SECONDS=WINDOW_SECONDS,
         MAX_TRANSACTION_RECORDS=7,
+        DISCOVERY_INTERVAL_MS=500,  # the watermark never passes the last look at the topics
     ) as deployment:
         cluster.produce(deployment.input_topic, backlog)
         service = deployment.start()

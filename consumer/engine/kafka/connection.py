@@ -160,6 +160,8 @@ def _refusal(error: BaseException, what: str) -> str | None:
             f"the broker refused our certificate ({error.reason}); CHECKPOINT_READY_SSL_CERTFILE "
             "must name one that has not expired, by an authority that the broker trusts"
         )
+    if isinstance(error, kafka_errors.InvalidTimestampError):
+        return "the broker refuses the time of our records: set the clock of this machine right"
     grant = _missing_acl(error, what)
     return None if grant is None else f"missing ACL: grant {grant}"
 

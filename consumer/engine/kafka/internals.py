@@ -5,6 +5,7 @@ A test fails when one of them changes its name or its meaning.
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -14,7 +15,6 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.structs import OffsetAndMetadata
 
-from consumer.engine.clock import wall_clock_ms
 from consumer.engine.kafka.connection import bounded
 from consumer.engine.kafka.partition import TopicPartition
 from consumer.errors import TaskFailed
@@ -50,23 +50,23 @@ def transaction_end(producer: AIOKafkaProducer) -> asyncio.Future[None]:
 
 
 def watch_fetches(
-    consumer: AIOKafkaConsumer, note: Callable[[TopicPartition, int, bool], None]
+    consumer: AIOKafkaConsumer, note: Callable[[TopicPartition, float, bool], None]
 ) -> None:
     """Call ``note`` for each partition that a fetch answers for.
 
-    It is told when the fetch was sent (wall clock, ms) and whether it was refused. The library
+    It is told when the fetch was sent (monotonic seconds) and whether it was refused. The library
     retries most refusals by itself and tells nobody, also where a topic was deleted and made anew
     meanwhile.
     """
     send = consumer._client.send  # noqa: SLF001
 
     async def watched(node_id: int, request: Any, **more: Any) -> Any:  # noqa: ANN401 - the library is untyped
-        sent_at_ms = wall_clock_ms()
+        sent_at = time.monotonic()
         response = await send(node_id, request, **more)
         if isinstance(request, FetchRequest):
             for topic, partitions in response.topics:
                 for partition, error_code, *_ in partitions:
-                    note(TopicPartition(topic, partition), sent_at_ms, error_code != 0)
+                    note(TopicPartition(topic, partition), sent_at, error_code != 0)
         return response
 
     consumer._client.send = watched  # noqa: SLF001

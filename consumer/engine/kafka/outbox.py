@@ -1,6 +1,6 @@
 """The record batches of one transaction, finished before the transaction is opened."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from aiokafka.producer.message_accumulator import BatchBuilder
@@ -12,6 +12,8 @@ from consumer.engine.kafka.raw_headers import RawBatchBuilder
 
 # A transaction sends one batch per partition at a time; bigger batches mean fewer round trips.
 BATCH_BYTES: Final = 512 * 1024
+# Kafka's RecordBatch.NO_TIMESTAMP.
+NO_TIMESTAMP_MS: Final = -1
 Header = tuple[str, bytes | None]
 
 
@@ -73,10 +75,19 @@ class PartitionBatches:
 class Outbox:
     """What one transaction sends, by partition."""
 
-    def __init__(self, max_message_bytes: Mapping[str, int]) -> None:
+    def __init__(
+        self, max_message_bytes: Mapping[str, int], unstamped: Collection[str] = ()
+    ) -> None:
+        """Start empty; records of the `unstamped` topics have no timestamp.
+
+        These are the topics of our own state, which nobody reads by time. A broker refuses a
+        record that is stamped an hour ahead of its own clock (KIP-937), so with a timestamp a
+        machine whose clock is ahead could not run a shard.
+        """
         self._batch_bytes = {
             topic: min(BATCH_BYTES, limit) for topic, limit in max_message_bytes.items()
         }
+        self._unstamped = unstamped
         self._timestamp_ms = wall_clock_ms()
         self._partitions: dict[tuple[str, int], PartitionBatches] = {}
 
@@ -84,7 +95,8 @@ class Outbox:
         """Return the batches for one partition."""
         batches = self._partitions.get((topic, partition))
         if batches is None:
-            batches = PartitionBatches(self._batch_bytes[topic], self._timestamp_ms)
+            timestamp_ms = NO_TIMESTAMP_MS if topic in self._unstamped else self._timestamp_ms
+            batches = PartitionBatches(self._batch_bytes[topic], timestamp_ms)
             self._partitions[topic, partition] = batches
         return batches
 

@@ -45,7 +45,7 @@ class ShardReader:
     ) -> None:
         self._topics = frozenset(topics)
         self.is_in_doubt = False
-        self._seen_at_ms: dict[TopicPartition, int] = {}
+        self._seen_at: dict[TopicPartition, float] = {}
         self._consumer = AIOKafkaConsumer(
             **connection.options(client_id),
             group_id=None,
@@ -58,11 +58,11 @@ class ShardReader:
         )
         inflater.allow_for(max_message_bytes)
 
-    def _note_fetch(self, partition: TopicPartition, sent_at_ms: int, is_refused: bool) -> None:  # noqa: FBT001 - a callback
+    def _note_fetch(self, partition: TopicPartition, sent_at: float, is_refused: bool) -> None:  # noqa: FBT001 - a callback
         if is_refused:
             self.is_in_doubt = True
         else:
-            self._seen_at_ms[partition] = sent_at_ms
+            self._seen_at[partition] = sent_at
 
     async def start(self) -> None:
         """Connect.
@@ -141,12 +141,12 @@ class ShardReader:
         highwater = self._consumer.highwater(partition)
         return None if highwater is None else max(0, highwater - self.position(partition))
 
-    def seen_at_ms(self, partition: TopicPartition) -> int | None:
-        """Return since when lag and backlog were as they were told last, by the wall clock.
+    def seen_at(self, partition: TopicPartition) -> float | None:
+        """Return when the fetch behind the current lag and backlog was sent, in monotonic seconds.
 
-        It is when the fetch was sent: its answer may be late.
+        Its answer may have come much later. None before the first one.
         """
-        return self._seen_at_ms.get(partition)
+        return self._seen_at.get(partition)
 
     async def beginning_offsets(
         self, partitions: Iterable[TopicPartition]

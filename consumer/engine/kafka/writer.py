@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.producer import sender
 from aiokafka.producer.message_accumulator import BatchBuilder
 
+from consumer.engine.clock import BrokerClock
 from consumer.engine.kafka import internals
 from consumer.engine.kafka.connection import Connection, bounded, translate
 from consumer.engine.kafka.outbox import Outbox
@@ -25,6 +26,8 @@ FENCE_SECONDS: Final = 30.0
 CLOSE_SECONDS: Final = 2.0
 # aiokafka wraps sequence numbers wrongly after 2^31 records of a partition: renew long before.
 MAX_RECORDS_PER_PRODUCER: Final = 2**30
+# Of a produce answer: its time is the broker's own, not what the records said.
+LOG_APPEND_TIME: Final = 1
 
 # Right after a commit the coordinator answers CONCURRENT_TRANSACTIONS until its markers are
 # written, about 2 ms on a quiet broker; the library's pause of 20 ms would triple our latency.
@@ -38,6 +41,7 @@ class ShardWriter:
         self, connection: Connection, transactional_id: str, transaction_timeout_ms: int
     ) -> None:
         self.transactional_id = transactional_id
+        self.broker_clock = BrokerClock()
         # Every step must end before the broker would abort the transaction by itself.
         self._step_seconds = transaction_timeout_ms / 1000 / 2
         self._records_written = 0
@@ -151,7 +155,10 @@ class ShardWriter:
                 raise reason
         first_offsets: dict[TopicPartition, int] = {}
         for target, delivery in deliveries:
-            first_offsets.setdefault(target, delivery.result().offset)
+            answer = delivery.result()
+            first_offsets.setdefault(target, answer.offset)
+            if answer.timestamp_type == LOG_APPEND_TIME and answer.timestamp is not None:
+                self.broker_clock.note(answer.timestamp)
         return first_offsets
 
 

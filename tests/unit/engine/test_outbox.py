@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.engine.kafka import Outbox, TopicPartition
+from consumer.engine.kafka.outbox import NO_TIMESTAMP_MS
 
 LIMIT = 2000
 payloads = st.one_of(st.none(), st.binary(max_size=900))
@@ -30,3 +31,16 @@ def test_every_record_comes_out_once_in_order(
             assert [record.offset for record in found] == list(range(batch.record_count()))
             read += [(record.key, record.value, list(record.headers)) for record in found]
         assert read == expected
+
+
+def test_records_of_our_own_state_have_no_timestamp() -> None:
+    """Brokers refuse records that are stamped ahead of their clock; this machine's may be wrong."""
+    outbox = Outbox({"state": LIMIT, "t": LIMIT}, unstamped={"state"})
+    for topic in ("state", "t"):
+        outbox.to(topic, 0).append(b"k", b"v")
+    stamps = {}
+    for (topic, _), (batch,) in outbox.finish().items():
+        (record,) = MemoryRecords(bytes(batch._build())).next_batch()  # noqa: SLF001
+        stamps[topic] = record.timestamp
+    assert stamps["state"] == NO_TIMESTAMP_MS
+    assert stamps["t"] > 0

@@ -1,5 +1,9 @@
 """The watermark: what is announced, what is believed, and when nothing is known."""
 
+from typing import cast
+
+from consumer.engine.clock import BrokerClock
+from consumer.engine.kafka import ShardReader, TopicPartition
 from consumer.engine.watermark import (
     MAX_INTERVAL_SECONDS,
     REACH_RECORDS,
@@ -48,7 +52,7 @@ def test_what_is_not_known_is_not_announced() -> None:
 
 def test_the_watermark_is_the_least_of_all_shards() -> None:
     """It needs a word of every shard, is the least of them, and takes off a tenth as grace."""
-    watermarks = Watermarks(2, 100, NOW_MS)
+    watermarks = Watermarks(2, 100, 0.0)
     lows = []
     for shard, watermark_ms in ((0, 500_000), (1, 300_000), (1, 600_000)):
         assert not watermarks.take_out([announced(shard, watermark_ms)])
@@ -56,11 +60,40 @@ def test_the_watermark_is_the_least_of_all_shards() -> None:
     assert lows == [None, 290_000, 490_000]
 
 
+def test_an_announcement_counts_for_no_more_than_its_broker_timestamp() -> None:
+    """The clock of the process that announces may be a day ahead; the broker's is not."""
+    watermarks = Watermarks(1, 100, 0.0)
+    watermarks.take_out([announced(0, NOW_MS + 86_400_000)])
+    assert watermarks.low_ms == NOW_MS - 10_000
+
+
+class SilentReader:
+    """What a shard knows of a partition that is read to its end: when that was asked for."""
+
+    def backlog(self, _: TopicPartition) -> int:
+        """Return how much is left."""
+        return 0
+
+    def seen_at(self, _: TopicPartition) -> float:
+        """Return when the fetch was sent."""
+        return 70.0
+
+
+def test_what_is_announced_goes_by_the_brokers_clock() -> None:
+    """A look at a partition 30 s ago is 30 s before the brokers' time, not this machine's."""
+    clock = BrokerClock(lambda: 100.0)
+    clock.note(NOW_MS)
+    watermarks = Watermarks(1, 100, 90.0)
+    inputs = [TopicPartition("in", 0)]
+    own_ms = watermarks.own_ms(cast("ShardReader", SilentReader()), inputs, clock)
+    assert own_ms == NOW_MS - 30_000
+
+
 def test_only_announcements_are_taken_out() -> None:
     """Forwards stay, in their order, also one with a forged header before our own."""
     forged = record({}, headers=[*announcement(0, 1), ("checkpoint-ready.origin", b"x")])
     others = [record({}), forged, Record(9, 0, None, None, [])]
-    watermarks = Watermarks(1, 100, NOW_MS)
+    watermarks = Watermarks(1, 100, 0.0)
     assert list(watermarks.take_out(others)) == others
     assert watermarks.low_ms is None
     assert list(watermarks.take_out([others[0], announced(0, 1), *others[1:]])) == others
@@ -69,7 +102,7 @@ def test_only_announcements_are_taken_out() -> None:
 
 def test_without_a_window_nothing_is_announced_or_expires() -> None:
     """The default costs nothing."""
-    watermarks = Watermarks(1, 0, NOW_MS)
+    watermarks = Watermarks(1, 0, 0.0)
     watermarks.take_out([announced(0, 1)])
     assert watermarks.low_ms is None
     assert not watermarks.is_due(10.0**9)
@@ -78,7 +111,7 @@ def test_without_a_window_nothing_is_announced_or_expires() -> None:
 def test_announcements_come_at_intervals() -> None:
     """Twenty times a window, but never more than one a second or less than one a minute."""
     for window_seconds, interval in ((1, 1.0), (200, 10.0), (10**6, MAX_INTERVAL_SECONDS)):
-        watermarks = Watermarks(1, window_seconds, NOW_MS)
+        watermarks = Watermarks(1, window_seconds, 0.0)
         assert watermarks.is_due(0.0)
         watermarks.note_announced(0.0)
         assert not watermarks.is_due(interval - 0.01)
@@ -99,7 +132,7 @@ def test_tombstones_keep_up_with_new_ids() -> None:
     seen = SeenIds(1000)
     for number in range(5000):
         seen.remember(id_digest(str(number)), b"x" * 16, 0)
-    watermarks = Watermarks(1, 1, NOW_MS)
+    watermarks = Watermarks(1, 1, 0.0)
     watermarks.take_out([announced(0, NOW_MS)])
     entering = decide(batch(*(record(checkpoint(id=f"new-{n}")) for n in range(700))), seen=seen)
     watermarks.add_tombstones(seen, entering)

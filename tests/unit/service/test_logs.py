@@ -88,6 +88,19 @@ def test_the_same_complaint_of_a_library_is_not_repeated(printed: Printed) -> No
     assert {line["level"] for line in found} == {"warning"}
 
 
+def test_a_clock_that_is_set_back_silences_no_library(
+    printed: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Repeats are held back for ten seconds that have passed, not by the time of day."""
+    library = logging.getLogger("aiokafka.test")
+    moments = iter((100.0, 105.0, 111.0))
+    monkeypatch.setattr("consumer.service.logs.time.monotonic", lambda: next(moments))
+    for _ in range(3):
+        library.error("cannot reach node %s", 1)
+        monkeypatch.setattr("logging.time.time", lambda: 0.0)
+    assert [line.get("suppressed") for line in printed()] == [None, 1]
+
+
 def test_a_terminal_gets_text(monkeypatch: pytest.MonkeyPatch, printed: Printed) -> None:
     """Without LOG_FORMAT the logs are for people where people look, else JSON."""
     assert printed() == []
