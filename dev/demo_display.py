@@ -12,6 +12,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from consumer.pipeline.printable import printable_line
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -123,11 +125,12 @@ def _row(value: bytes | None) -> tuple[str, ...]:
     event: dict[str, Any] = json.loads(value or b"")
     checkpoint = event["data"]["checkpoint"]
     loss = event["data"]["evaluation"].get("loss")
-    return (
-        str(event["time"]),
-        str(checkpoint["fine_tuning_job_id"]),
-        str(checkpoint["step_number"]),
-        str(checkpoint["fine_tuned_model_checkpoint"]),
+    cells = (
+        event["time"],
+        checkpoint["fine_tuning_job_id"],
+        checkpoint["step_number"],
+        checkpoint["fine_tuned_model_checkpoint"],
         "" if loss is None else f"{loss:.4f}",
-        str(event["id"]),
+        event["id"],
     )
+    return tuple(printable_line(str(cell)) for cell in cells)

@@ -1,22 +1,23 @@
 """The command that feeds checkpoints of the past into the input."""
 
 import argparse
-import asyncio
 import sys
 from typing import Any, Final
 
 import msgspec
 
 from consumer.cli.output import EXIT_OK, say, silence_logs, write_line
+from consumer.cli.signals import run_async
 from consumer.config import PREFIX, Settings
 from consumer.errors import CheckpointReadyError, ConfigError
+from consumer.pipeline.printable import printable_line
 from consumer.tools.backfill import PURPOSE, Backfill, Outcome
 from consumer.tools.backfill_elements import Rejected
 from consumer.tools.backfill_file import Content, open_content
 from consumer.tools.backfill_plan import Survey
 from consumer.tools.backfill_state import BackfillState
 from consumer.tools.endurance import stop_on_signals
-from consumer.tools.progress_display import Display, display
+from consumer.tools.progress_display import Display, Goal, display
 from consumer.tools.session import open_session
 from consumer.tools.stretch import rfc3339_ms
 
@@ -57,7 +58,8 @@ class _Rejections:
             write_line(msgspec.json.encode({"event": "rejected", **msgspec.to_builtins(rejected)}))
         elif self._count <= SHOWN_ON_TERMINAL:
             index = "" if rejected.index is None else f", element {rejected.index}"
-            print(f"line {rejected.line}{index}: {rejected.reason}: {rejected.message}")
+            message = printable_line(rejected.message)
+            print(f"line {rejected.line}{index}: {rejected.reason}: {message}")
 
     def sum_up(self) -> None:
         if sys.stdout.isatty() and self._count > SHOWN_ON_TERMINAL:
@@ -86,7 +88,7 @@ def _backfill(settings: Settings, options: argparse.Namespace) -> int:
     topic = _choose_topic(settings, options.topic)
     rejections = _Rejections()
     with open_content(options.file) as content:
-        outcome = asyncio.run(_work(settings, options, content, topic, rejections))
+        outcome = run_async(_work(settings, options, content, topic, rejections))
         rejections.sum_up()
         name = content.name
     state = outcome.state
@@ -118,9 +120,8 @@ async def _work(
 
 def _show(found: Survey, before: BackfillState | None) -> Display:
     already = before.elements if before else 0
-    return display(
-        "backfill", total=found.elements, already=already, unit="records", write=write_line
-    )
+    goal = Goal(found.elements, already)
+    return display("backfill", goal, unit="records", write=write_line)
 
 
 def _say_plan(name: str, topic: str, outcome: Outcome) -> None:

@@ -1,7 +1,6 @@
 """The commands that check and show."""
 
 import argparse
-import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -11,6 +10,7 @@ import msgspec
 
 from consumer.cli.arguments import positive
 from consumer.cli.output import EXIT_OK, complain, say, silence_logs, write, write_line
+from consumer.cli.signals import run_async
 from consumer.config import VARIABLES, Secret, Settings, unknown_variables
 from consumer.engine.kafka import ClusterAdmin, Connection
 from consumer.engine.topics import check_topics, create_topics
@@ -112,7 +112,7 @@ def _with_admin(settings: Settings, action: Callable[[ClusterAdmin], Awaitable[T
         finally:
             await admin.close()
 
-    return asyncio.run(call())
+    return run_async(call())
 
 
 def _config(settings: Settings, _: argparse.Namespace) -> int:
@@ -136,7 +136,7 @@ def _plain(value: object) -> str:
 
 def _tail(settings: Settings, options: argparse.Namespace) -> int:
     silence_logs(settings)
-    asyncio.run(
+    run_async(
         tail(
             settings,
             write_line,

@@ -1,7 +1,6 @@
 """Commands that list, show and send back what could not be published."""
 
 import argparse
-import asyncio
 import sys
 import time
 from collections import Counter
@@ -19,9 +18,12 @@ from consumer.cli.letter_text import (
     left_out_text,
     letters_table,
 )
-from consumer.cli.output import EXIT_OK, complain, say, silence_logs, write, write_line
+from consumer.cli.output import EXIT_OK, complain, say, silence_logs, write_bytes, write_line
+from consumer.cli.signals import run_async
 from consumer.config import Settings
 from consumer.engine.clock import wall_clock_ms
+from consumer.errors import ConfigError
+from consumer.pipeline.printable import printable
 from consumer.pipeline.records import Reason
 from consumer.tools.dead_letters import (
     Counted,
@@ -115,7 +117,7 @@ def _wanted(options: argparse.Namespace) -> Wanted:
 def _list(settings: Settings, options: argparse.Namespace) -> int:
     wanted = _wanted(options)
     silence_logs(settings)
-    asyncio.run(_list_letters(settings, options, wanted))
+    run_async(_list_letters(settings, options, wanted))
     return EXIT_OK
 
 
@@ -149,7 +151,7 @@ async def _list_letters(settings: Settings, options: argparse.Namespace, wanted:
 def _show(settings: Settings, options: argparse.Namespace) -> int:
     partition, offset = parse_address(options.address)
     silence_logs(settings)
-    found = asyncio.run(_find(settings, partition, offset))
+    found = run_async(_find(settings, partition, offset))
     if options.raw:
         _write_raw(found)
         return EXIT_OK
@@ -170,16 +172,23 @@ def _write_raw(found: Found) -> None:
     elif letter is not None and letter.whole_value is not None:
         size_bytes = letter.whole_value.size_bytes
         complain(f"{found.address} is cut: {len(value)} bytes of {size_bytes} are there")
-    write(value or b"")
+    content = value or b""
+    text = content.decode("utf-8", "backslashreplace")
+    if sys.stdout.isatty() and printable(text) != text:
+        raise ConfigError(
+            f"the value of {found.address} has control characters, which this terminal would "
+            "obey: send the output to a file or a pipe, or leave --raw out"
+        )
+    write_bytes(content)
 
 
 def _redrive(settings: Settings, options: argparse.Namespace) -> int:
     wanted = _wanted(options)
     silence_logs(settings)
     if options.execute:
-        asyncio.run(_execute(settings, wanted, options.max_attempts))
+        run_async(_execute(settings, wanted, options.max_attempts))
     else:
-        asyncio.run(_plan(settings, wanted, options.max_attempts))
+        run_async(_plan(settings, wanted, options.max_attempts))
     return EXIT_OK
 
 

@@ -6,6 +6,7 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
+from consumer.pipeline.printable import printable, printable_line
 from consumer.pipeline.records import Headers
 from consumer.tools.dead_letters import Counted, Found, place, summary
 from consumer.tools.redrive_plan import LeftOut, Tally
@@ -45,7 +46,7 @@ def letters_table(rows: list[dict[str, Any]], *, is_more: bool) -> Table:
         if row["foreign"]:
             shown["reason"] = "(foreign)"
         cells = ("" if shown[name] is None else str(shown[name]) for name, *_ in COLUMNS)
-        table.add_row(*(Text(printable(cell).replace("\n", " ")) for cell in cells))
+        table.add_row(*(Text(printable_line(cell)) for cell in cells))
     return table
 
 
@@ -114,14 +115,6 @@ def left_out_text(tally: Tally) -> str:
     """Return what is left out and why, a line for each cause."""
     lines = [f"{count:>9}  {CAUSES[cause]}" for cause, count in tally.left_out.most_common()]
     return "\n".join(["left out:", *lines]) if lines else ""
-
-
-def printable(text: str) -> str:
-    """Return text without what a terminal would obey: control characters are spelled out."""
-    return "".join(
-        one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode()
-        for one in text
-    )
 
 
 def _shown(content: bytes | None, *, as_hex: bool) -> str | None:

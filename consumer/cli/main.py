@@ -14,16 +14,18 @@ from typing import Final
 from consumer import __version__
 from consumer.cli.arguments import join_times
 from consumer.cli.output import EXIT_OK, complain
+from consumer.cli.signals import start_command
 from consumer.config import Settings
 from consumer.errors import CheckpointReadyError, ConfigError, Interrupted
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
+SERVICE: Final = "run"
 # The module of each command. Only that of the one that is asked for is imported: a pod that starts
 # shall not wait for what the tools on history need.
 FAMILIES: Final = {
-    "run": "run",
+    SERVICE: "run",
     "acls": "acls",
     "pipe": "basics",
     "topics": "basics",
@@ -41,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = join_times(sys.argv[1:] if arguments is None else arguments)
     options = _parser(words[0] if words else "").parse_args(words)
     try:
+        if words[:1] != [SERVICE]:  # which ends with 0 until it has handlers of its own
+            start_command()
         settings = Settings.load(os.environ)
         return int(options.command(settings, options))
     except ConfigError as error:

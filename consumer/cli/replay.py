@@ -1,7 +1,6 @@
 """Commands that publish ready events of the past again, and tell which replays there were."""
 
 import argparse
-import asyncio
 import shlex
 import sys
 from contextlib import ExitStack
@@ -12,11 +11,13 @@ import msgspec
 from consumer.cli.arguments import add_range, positive
 from consumer.cli.output import EXIT_OK, say, silence_logs, write_line
 from consumer.cli.replay_text import describe, facts_of_state, plan_text, state_text, states_table
+from consumer.cli.signals import run_async
 from consumer.config import Settings
 from consumer.engine.clock import wall_clock_ms
 from consumer.errors import CheckpointReadyError, ConfigError, Interrupted
+from consumer.pipeline.printable import printable
 from consumer.tools.endurance import stop_on_signals
-from consumer.tools.progress_display import Display, display
+from consumer.tools.progress_display import Display, Goal, display
 from consumer.tools.replay import ReplayRun
 from consumer.tools.replay_plan import Plan, Planner
 from consumer.tools.replay_request import ReplayRequest, check_request
@@ -78,7 +79,7 @@ def _replay(settings: Settings, options: argparse.Namespace) -> int:
     )
     request.range(wall_clock_ms())  # to refuse a wrong one before anything is connected
     silence_logs(settings)
-    return asyncio.run((_execute if options.execute else _plan)(settings, request))
+    return run_async((_execute if options.execute else _plan)(settings, request))
 
 
 async def _plan(settings: Settings, request: ReplayRequest) -> int:
@@ -93,7 +94,7 @@ async def _plan(settings: Settings, request: ReplayRequest) -> int:
 
 
 async def _execute(settings: Settings, request: ReplayRequest) -> int:
-    with stop_on_signals() as stop, _Shown(request.name) as shown:
+    with stop_on_signals() as stop, _Shown(request.name, request.max_events) as shown:
         try:
             state = await ReplayRun(settings, request, stop, shown.show).run()
         except Interrupted as interrupted:
@@ -124,9 +125,10 @@ def _say_finished_before(state: ReplayState, request: ReplayRequest) -> None:
 class _Shown:
     """The progress that is shown, from the first committed state on; a context manager."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, max_events: int | None) -> None:
         self.has_moved = False
         self._name = name
+        self._max_events = max_events
         self._open = ExitStack()
         self._display: Display | None = None
 
@@ -139,13 +141,8 @@ class _Shown:
     def show(self, state: ReplayState) -> None:
         """Show how far it is."""
         if self._display is None:
-            bar = display(
-                self._name,
-                total=state.offsets,
-                already=state.passed,
-                unit="events",
-                write=write_line,
-            )
+            goal = Goal(state.offsets, state.passed, self._max_events)
+            bar = display(self._name, goal, unit="events", write=write_line)
             self._display = self._open.enter_context(bar)
         self.has_moved = True
         self._display.show(state.passed, state.counts.events)
@@ -153,9 +150,9 @@ class _Shown:
 
 def _list(settings: Settings, _: argparse.Namespace) -> int:
     silence_logs(settings)
-    states = asyncio.run(list_replays(settings))
+    states = run_async(list_replays(settings))
     if sys.stdout.isatty():
-        print(states_table(states))
+        print(printable(states_table(states)))
     else:
         for state in states:
             write_line(msgspec.json.encode(facts_of_state(state)))
@@ -164,7 +161,7 @@ def _list(settings: Settings, _: argparse.Namespace) -> int:
 
 def _show(settings: Settings, options: argparse.Namespace) -> int:
     silence_logs(settings)
-    state = asyncio.run(find_replay(settings, options.shown))
+    state = run_async(find_replay(settings, options.shown))
     if state is None:
         raise ConfigError(f"there is no replay {options.shown}; see `checkpoint-ready replay list`")
     say(facts_of_state(state), state_text(state))

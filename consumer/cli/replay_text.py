@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from consumer.pipeline.printable import printable_line
 from consumer.pipeline.replay import ReplayCounts
 from consumer.tools.replay_plan import Plan
 from consumer.tools.replay_state import ReplayState
@@ -134,11 +135,12 @@ def _table(*columns: str) -> Table:
 
 
 def _row(table: Table, *cells: str) -> None:
-    table.add_row(*map(Text, cells))  # Text: names are not to be taken as markup
+    # Text: names are not to be taken as markup.
+    table.add_row(*(Text(printable_line(cell)) for cell in cells))
 
 
 def _render(table: Table) -> str:
-    console = Console()
+    console = Console(color_system=None)  # plain: what is printed afterwards has no escapes
     with console.capture() as capture:
         console.print(table)
     return capture.get().rstrip()

@@ -12,9 +12,11 @@ from typing import Any, Final
 
 import msgspec
 import structlog
+from structlog.typing import EventDict
 
 from consumer.config import Settings
 from consumer.engine.lifecycle import LostTransaction, Step, TransactionReport
+from consumer.pipeline.printable import printable, printable_json
 
 LIBRARY_LEVEL: Final = logging.WARNING
 # The client library calls an error what it then heals by itself. What concerns the operator is
@@ -41,7 +43,9 @@ def configure_logs(settings: Settings, on_suppressed: Callable[[], object] = lam
             processors=[
                 *shared,
                 structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer(serializer=_encode),
+                structlog.processors.JSONRenderer(
+                    serializer=_encode_shown if sys.stdout.isatty() else _encode
+                ),
             ],
             wrapper_class=structlog.make_filtering_bound_logger(level),
             logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
@@ -49,7 +53,14 @@ def configure_logs(settings: Settings, on_suppressed: Callable[[], object] = lam
         )
     else:
         structlog.configure(
-            processors=[*shared, structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())],
+            processors=[
+                *shared,
+                structlog.processors.format_exc_info,
+                _spell_out,
+                structlog.dev.ConsoleRenderer(
+                    colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
+                ),
+            ],
             wrapper_class=structlog.make_filtering_bound_logger(level),
             logger_factory=structlog.PrintLoggerFactory(sys.stdout),
             cache_logger_on_first_use=True,
@@ -61,6 +72,17 @@ def configure_logs(settings: Settings, on_suppressed: Callable[[], object] = lam
 
 def _encode(event: dict[str, Any], **_: object) -> bytes:
     return msgspec.json.encode(event, enc_hook=repr)
+
+
+def _encode_shown(event: dict[str, Any], **_: object) -> bytes:
+    return printable_json(_encode(event))
+
+
+def _spell_out(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Make text of producers and brokers safe for a terminal; what is no text is shown by repr."""
+    return {
+        name: printable(value) if isinstance(value, str) else value for name, value in event.items()
+    }
 
 
 class _LibraryHandler(logging.Handler):

@@ -16,6 +16,7 @@ from consumer.errors import (
     TransientError,
     Unreachable,
 )
+from consumer.pipeline.printable import printable
 
 T = TypeVar("T")
 
@@ -53,7 +54,11 @@ class Stop:
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """Turn SIGINT and SIGTERM into a request; a second one ends the process as usual."""
+    """Turn SIGINT and SIGTERM into a request; a second one ends the process as usual.
+
+    Raises:
+        Interrupted: an end was asked for while the cluster did not answer.
+    """
     loop, stop = asyncio.get_running_loop(), Stop()
     signs = (signal.SIGINT, signal.SIGTERM)
 
@@ -67,6 +72,12 @@ def stop_on_signals() -> Iterator[Stop]:
         loop.add_signal_handler(sign, ask, sign)
     try:
         yield stop
+    except Fenced:
+        raise
+    except (TaskFailed, TransientError, Unreachable) as error:
+        if stop.signal is None:
+            raise
+        raise Interrupted(STOPPED, stop.signal) from error
     finally:
         for sign in signs:
             loop.remove_signal_handler(sign)
@@ -99,13 +110,13 @@ async def keep_going(
             has_moved = progress() > before
             tries = 1 if has_moved else tries + 1
             was_reached = was_reached or has_moved or not isinstance(error, Unreachable)
-            if not was_reached:
-                raise  # a wrong address, for all that is known
             if stop.signal is not None:
                 raise Interrupted(STOPPED, stop.signal) from error
+            if not was_reached:
+                raise  # a wrong address, for all that is known
             if tries >= TRIES_WITHOUT_PROGRESS:
                 raise
-            sys.stderr.write(f"checkpoint-ready: {error}; trying again\n")
+            sys.stderr.write(f"checkpoint-ready: {printable(str(error))}; trying again\n")
             pause_seconds = min(LONGEST_PAUSE_SECONDS, 2.0 ** (tries - 1))
             await stop.wait(pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
 

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from consumer.pipeline.dedup import SeenIds
+from consumer.pipeline.printable import printable_line
 from consumer.pipeline.process import Decision, apply, expire, process
 from consumer.pipeline.records import Header, Headers, Reason, ShardSettings, SourceBatch
 
@@ -79,7 +80,8 @@ def pipe(
         try:
             batch = _whole_record(text, number) if records else _bare_value(text, number)
         except ValueError as error:
-            sys.stderr.write(f"line {number + 1} is not a record: {error}\n")
+            message = printable_line(str(error))
+            sys.stderr.write(f"line {number + 1} is not a record: {message}\n")
             exit_code = 1
             continue
         decision = Decision()

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, NamedTuple, Protocol, Self
 
 import msgspec
 from rich.console import Console
@@ -17,6 +17,21 @@ from rich.progress import (
 )
 
 LINE_SECONDS: Final = 1.0
+
+
+class Goal(NamedTuple):
+    """What there is to do, in offsets or elements, and how much of it was done before."""
+
+    total: int
+    already: int
+    most: int | None = None
+    """The tool also ends when it has written that many records."""
+
+    def reached(self, done: int, written: int) -> float:
+        """Return how much of the total is done, by whichever limit ends the tool first."""
+        if self.most is None:
+            return done
+        return max(done, self.total * min(written, self.most) / self.most)
 
 
 class Display(Protocol):
@@ -40,7 +55,8 @@ class Display(Protocol):
 class Bar:
     """A progress bar with the rate of writing and the time that is left, on standard error."""
 
-    def __init__(self, what: str, total: int, already: int, unit: str) -> None:
+    def __init__(self, what: str, goal: Goal, unit: str) -> None:
+        self._goal = goal
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -49,7 +65,9 @@ class Bar:
             TimeRemainingColumn(),
             console=Console(stderr=True),
         )
-        self._task = self._progress.add_task(what, total=total, completed=already, rate="-")
+        self._task = self._progress.add_task(
+            what, total=goal.total, completed=goal.already, rate="-"
+        )
         self._began: tuple[float, int] | None = None
 
     def __enter__(self) -> Self:
@@ -62,19 +80,18 @@ class Bar:
     def show(self, done: int, written: int) -> None:
         """Move the bar."""
         rate, self._began = _rate(self._began, written)
-        self._progress.update(self._task, completed=done, rate=f"{rate:,.0f}")
+        reached = self._goal.reached(done, written)
+        self._progress.update(self._task, completed=reached, rate=f"{rate:,.0f}")
 
 
 class Lines:
     """A JSON line a second at most."""
 
-    def __init__(
-        self, write: Callable[[bytes], None], what: str, total: int, already: int, unit: str
-    ) -> None:
+    def __init__(self, write: Callable[[bytes], None], what: str, goal: Goal, unit: str) -> None:
         self._write = write
         self._what = what
-        self._total = total
-        self._already = already
+        self._goal = goal
+        self._first: float | None = None if goal.most else goal.already
         self._unit = unit
         self._began: tuple[float, int] | None = None
         self._began_at = self._last = time.monotonic()
@@ -89,16 +106,19 @@ class Lines:
         """Write a line, unless the last one is younger than a second."""
         rate, self._began = _rate(self._began, written)
         now = time.monotonic()
+        total, reached = self._goal.total, self._goal.reached(done, written)
+        if self._first is None:  # how much was written before is known only now
+            self._first = reached
         if now - self._last < LINE_SECONDS:
             return
         self._last = now
-        speed = (done - self._already) / (now - self._began_at)
-        left = None if speed <= 0 else round(max(0, self._total - done) / speed, 1)
+        speed = (reached - self._first) / (now - self._began_at)
+        left = None if speed <= 0 else round(max(0, total - reached) / speed, 1)
         line = {
             "event": "progress",
             "what": self._what,
             "done": done,
-            "total": self._total,
+            "total": total,
             "written": written,
             f"{self._unit}_per_second": round(rate),
             "seconds_left": left,
@@ -106,13 +126,11 @@ class Lines:
         self._write(msgspec.json.encode(line))
 
 
-def display(
-    what: str, *, total: int, already: int, unit: str, write: Callable[[bytes], None]
-) -> Display:
+def display(what: str, goal: Goal, *, unit: str, write: Callable[[bytes], None]) -> Display:
     """Return what suits where we are: a bar if somebody looks, lines if a program reads."""
     if sys.stdout.isatty() and sys.stderr.isatty():
-        return Bar(what, total, already, unit)
-    return Lines(write, what, total, already, unit)
+        return Bar(what, goal, unit)
+    return Lines(write, what, goal, unit)
 
 
 def _rate(began: tuple[float, int] | None, written: int) -> tuple[float, tuple[float, int]]:

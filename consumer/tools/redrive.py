@@ -18,7 +18,7 @@ from consumer.pipeline.redrive import Letter, redriven_partition
 from consumer.pipeline.size import record_bytes
 from consumer.tools.dead_letters import Found, Wanted, read_letters, resolve_letters
 from consumer.tools.endurance import Stop, keep_going
-from consumer.tools.progress_display import display
+from consumer.tools.progress_display import Goal, display
 from consumer.tools.redrive_ledger import Ledger, is_redriven
 from consumer.tools.redrive_plan import Tally, select_in
 from consumer.tools.session import Session
@@ -78,9 +78,8 @@ class Redrive:
         session = self._session
         stretch = await resolve_letters(session, self._wanted)
         written = {**session.topology.max_message_bytes, **await session.ensure_journal()}
-        with display(
-            "redrive", total=stretch.offsets, already=0, unit="records", write=write
-        ) as bar:
+        goal = Goal(stretch.offsets, 0)
+        with display("redrive", goal, unit="records", write=write) as bar:
             await keep_going(
                 lambda: self._attempt(stretch, written, bar.show),
                 lambda: self._committed,

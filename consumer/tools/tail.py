@@ -16,6 +16,7 @@ from consumer.config import Settings
 from consumer.engine.kafka import ClusterAdmin, Connection, ShardReader, TopicPartition
 from consumer.engine.scan import scan, stable_spans
 from consumer.errors import ClusterError
+from consumer.pipeline.printable import printable_line
 from consumer.pipeline.records import SourceRecord
 from schemas.ready_event import READY_TYPE, ReadyEvent
 
@@ -173,5 +174,6 @@ def _table(rows: deque[ReadyEvent], shown: int) -> Table:
             "" if loss is None else f"{loss:.4f}",
             event.id,
         )
-        table.add_row(*map(Text, cells))  # Text: what a producer sent is not to be taken as markup
+        # Text: what a producer sent is not to be taken as markup.
+        table.add_row(*(Text(printable_line(cell)) for cell in cells))
     return table

@@ -2,9 +2,9 @@
 
 import pytest
 
-from consumer.cli.letter_text import printable
 from consumer.errors import ConfigError
 from consumer.pipeline.dead_letter import dead_letter
+from consumer.pipeline.printable import printable
 from consumer.pipeline.records import PoisonRecord, Reason, Stage
 from consumer.pipeline.redrive import Letter, read_back
 from consumer.tools.dead_letters import Wanted, parse_address, parse_origin

@@ -1,0 +1,65 @@
+"""How a command ends by Ctrl-C or SIGTERM: at once, in order, and without a traceback.
+
+There are three phases. While the program loads, `__main__` ends the process. From then on Ctrl-C
+raises KeyboardInterrupt and SIGTERM raises SystemExit (`start_command`). While coroutines run, both
+cancel them (`run_async`), and a tool that writes finishes its transaction first (`endurance`).
+"""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Coroutine
+from types import FrameType
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
+
+EXIT_TERMINATED: Final = 128 + signal.SIGTERM
+
+
+class _Terminated(Exception):
+    """SIGTERM came while coroutines ran, and they have ended."""
+
+
+def start_command() -> None:
+    """Let Ctrl-C and SIGTERM end the command that begins now, with its clean-up."""
+    # A shell's background job ignores Ctrl-C, and shall go on doing so.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _terminate)
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` to its end and return its result; SIGTERM cancels it as Ctrl-C does.
+
+    Raised inside the event loop, the SystemExit of a signal handler would break the loop off in the
+    middle of a task, and asyncio would write about that task on standard error.
+    """
+    try:
+        return asyncio.run(_until_terminated(work))
+    except _Terminated:
+        sys.exit(EXIT_TERMINATED)
+    finally:
+        signal.signal(signal.SIGTERM, _terminate)
+
+
+async def _until_terminated(work: Coroutine[Any, Any, T]) -> T:
+    working = asyncio.ensure_future(work)
+    is_terminated = False
+
+    def terminate() -> None:
+        nonlocal is_terminated
+        is_terminated = True
+        working.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
+    try:
+        return await working
+    except asyncio.CancelledError:
+        if is_terminated:
+            raise _Terminated from None
+        raise
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(EXIT_TERMINATED)
