@@ -49,9 +49,9 @@ class KubernetesTools:
         """Run kubectl in the namespace, with this text as its standard input."""
         return self._run(kubectl(), arguments, text)
 
-    def helm(self, *arguments: str) -> Said:
-        """Run Helm in the namespace."""
-        return self._run(helm(), arguments, "")
+    def helm(self, *arguments: str, program: Path | None = None) -> Said:
+        """Run Helm, or another release of it, in the namespace."""
+        return self._run(program or helm(), arguments, "")
 
     def get(self, kind: str, *arguments: str) -> list[Object]:
         """Return objects: all of a kind, or those that the arguments choose."""

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from dev.chart_crds import custom_resource_definitions
+from dev.chart_tools import helm, helm_3
 from tests.chart.rendering import CASES, CHART, render_case
 from tests.chart.rendering import RELEASE as EXAMPLE
 from tests.cluster.kubernetes_tools import NAMESPACE, Refused
 from tests.integration.secured import MECHANISM, PASSWORD
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.cluster.api import Object
     from tests.cluster.kubernetes_tools import KubernetesTools
     from tests.integration.cluster import Names
 
@@ -24,6 +27,7 @@ REPOSITORY = "registry.example/checkpoint-ready"
 FIRST_TAG, SECOND_TAG = "0.1.0", "0.1.1"
 SHARDS = 6
 USER = "checkpoint-ready"
+INSTANCE = "app.kubernetes.io/instance"
 PODS = f"--selector=app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component=service"
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
 CREDULOUS_POD: dict[str, Any] = {
@@ -80,11 +84,22 @@ def prepare_cluster(tools: KubernetesTools) -> None:
     """Make the operators' resources known, and the namespace, which is restricted."""
     files = [f"--filename={path}" for path in custom_resource_definitions()]
     tools.kubectl("apply", "--server-side", *files)
-    tools.kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=60s")
+    # Not `kubectl wait`: it ends with an error on one that has no conditions yet.
+    wait_until(lambda: _are_established(tools.get("crd")), 60, what="the resources of operators")
     tools.kubectl("create", "namespace", NAMESPACE)
     tools.kubectl("wait", "serviceaccount/default", "--for=create", "--timeout=60s")
     labels = [f"{name}={value}" for name, value in RESTRICTED.items()]
     tools.kubectl("label", "namespace", NAMESPACE, *labels)
+
+
+def _are_established(definitions: list[Object]) -> bool:
+    return all(
+        any(
+            condition["type"] == "Established" and condition["status"] == "True"
+            for condition in definition.get("status", {}).get("conditions") or []
+        )
+        for definition in definitions
+    )
 
 
 def require_restriction(tools: KubernetesTools) -> None:
@@ -113,6 +128,48 @@ def require_fixed_shards(tools: KubernetesTools) -> None:
         raise AssertionError("the chart would enlarge a changelog")
     finally:
         tools.kubectl("delete", "kafkatopic", changelog["metadata"]["name"])
+
+
+def require_kept_replicas(tools: KubernetesTools) -> None:
+    """Show that a number that others decide about stays what it is, whoever has set it.
+
+    An autoscaler scales as `kubectl scale` does, by the scale subresource. No pod of these releases
+    ever runs: the question is what Helm makes of the Deployment.
+    """
+    programs = {"kept": helm(), "kept-by-helm-3": helm_3()}
+    for name, program in programs.items():
+        if program is None:
+            continue
+        tools.helm("install", name, *_unscheduled(replicas=3), program=program)
+        steps: list[tuple[dict[str, Any], int | None]] = [
+            ({"hpa.enabled": "true"}, None),
+            ({"keda.enabled": "true", "httpPort": 8081}, 5),
+            ({"replicas": "null"}, None),
+            ({"replicas": "null", "httpPort": 8081}, 4),
+        ]
+        expected = 3
+        for changes, scaled_to in steps:
+            (deployment,) = tools.get("deployment", f"--selector={INSTANCE}={name}")
+            if scaled_to is not None:
+                expected = scaled_to
+                target = f"deployment/{deployment['metadata']['name']}"
+                tools.kubectl("scale", target, f"--replicas={scaled_to}")
+            tools.helm("upgrade", name, *_unscheduled(**changes), program=program)
+            (deployment,) = tools.get("deployment", f"--selector={INSTANCE}={name}")
+            assert deployment["spec"]["replicas"] == expected, (name, changes)
+        tools.helm("uninstall", name, program=program)
+
+
+def _unscheduled(**more: object) -> list[str]:
+    """Return the arguments for a release that no node takes, with these values more."""
+    given = {
+        "kafka.bootstrapServers": "kafka:9092",
+        "topics.create": "false",
+        "shards": SHARDS,
+        "nodeSelector.nowhere": "here",
+        **more,
+    }
+    return [str(CHART), *(f"--set={name}={value}" for name, value in given.items())]
 
 
 def accept_examples(tools: KubernetesTools) -> int:

@@ -21,6 +21,7 @@ from tests.cluster.release import (
     accept_examples,
     prepare_cluster,
     require_fixed_shards,
+    require_kept_replicas,
     require_restriction,
     values,
 )
@@ -72,6 +73,7 @@ def run(folder: Path, say: Callable[[str], None]) -> Report:
         prepare_cluster(tools)
         require_restriction(tools)  # 2.
         require_fixed_shards(tools)
+        require_kept_replicas(tools)
         accepted = accept_examples(tools)
         say(f"it runs after {time.monotonic() - began:.1f} s; it takes {accepted} example objects")
         traffic = stack.enter_context(Traffic(secured.cluster(), names))  # 3.

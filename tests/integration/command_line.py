@@ -10,17 +10,18 @@ import re
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from consumer.config import PREFIX
 from tests.integration.process import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 PROGRAM = (sys.executable, "-m", "consumer")
 DEADLINE_SECONDS = 60.0
@@ -117,6 +118,14 @@ def run_unheard(*arguments: str, **settings: object) -> Finished:
 
 def run_in_terminal(*arguments: str, **settings: object) -> Finished:
     """Run a command on a terminal and return what a person sees, less colours and movements."""
+    done = run_in_raw_terminal(arguments, settings)
+    return done._replace(stdout=ESCAPE_SEQUENCE.sub("", done.stdout).replace("\r\n", "\n"))
+
+
+def run_in_raw_terminal(
+    arguments: Sequence[str], settings: Mapping[str, object], stdin: bytes | None = None
+) -> Finished:
+    """Run a command on a terminal and return what that receives; `stdin` comes from a file."""
     began = time.monotonic()
     ours, theirs = pty.openpty()
     fcntl.ioctl(
@@ -125,9 +134,17 @@ def run_in_terminal(*arguments: str, **settings: object) -> Finished:
     variables = environment(settings) | {"TERM": "xterm-256color"}
     for name in ("COLUMNS", "LINES"):  # the size of another terminal: a shell's, or pytest's
         variables.pop(name, None)
-    with subprocess.Popen(
-        [*PROGRAM, *arguments], cwd=ROOT, env=variables, stdin=theirs, stdout=theirs, stderr=theirs
-    ) as process:
+    with (
+        tempfile.TemporaryFile() as given,
+        subprocess.Popen(
+            [*PROGRAM, *arguments],
+            cwd=ROOT,
+            env=variables,
+            stdin=theirs if stdin is None else _filled(given, stdin),
+            stdout=theirs,
+            stderr=theirs,
+        ) as process,
+    ):
         os.close(theirs)
         deadline = threading.Timer(DEADLINE_SECONDS, process.kill)
         deadline.start()
@@ -140,5 +157,10 @@ def run_in_terminal(*arguments: str, **settings: object) -> Finished:
         process.wait()
         deadline.cancel()
     os.close(ours)
-    text = ESCAPE_SEQUENCE.sub("", seen.decode()).replace("\r\n", "\n")
-    return Finished(process.returncode, text, "", time.monotonic() - began)
+    return Finished(process.returncode, seen.decode(), "", time.monotonic() - began)
+
+
+def _filled(file: IO[bytes], content: bytes) -> IO[bytes]:
+    file.write(content)
+    file.seek(0)
+    return file

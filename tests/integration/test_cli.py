@@ -9,6 +9,7 @@ import sys
 import tomllib
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -17,7 +18,13 @@ import pytest
 from consumer import __version__
 from tests.builders import checkpoint
 from tests.integration.cluster import Names
-from tests.integration.command_line import PROGRAM, environment, run_command, run_in_terminal
+from tests.integration.command_line import (
+    PROGRAM,
+    environment,
+    run_command,
+    run_in_raw_terminal,
+    run_in_terminal,
+)
 from tests.integration.json_schema import is_valid
 from tests.integration.new_record import NewRecord
 from tests.integration.service import PREFIX, ROOT, Deployment, Service
@@ -27,10 +34,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.integration.cluster import Cluster
+    from tests.integration.process import Line
     from tests.integration.subscriber import Record
 
 PASSWORD = "correct horse battery staple"
 EVENTS = 5
+IDLE_TAILS = 5
+# What sets the clipboard, clears the screen, does so by a C1 control, and turns text around.
+OBEYED = ("\x1b]52", "\x1b[2J", "\x07", "\x7f", "\x9b2J", "\u202e", "\u2066", "\u200b")
+HOSTILE = "\x1b]52;c;aGk=\x07" + "".join(OBEYED)
 
 
 class Topics(NamedTuple):
@@ -413,6 +425,44 @@ class TestTail:
         finally:
             following.kill()
 
+    def test_producers_do_not_command_the_terminal(self, cluster: Cluster, names: Names) -> None:
+        """Clipboard, screen, C1 controls and text directions of an event are spelled out."""
+        fields = {
+            "id": f"one{HOSTILE}",
+            "fine_tuning_job_id": f"job{HOSTILE}",
+            "fine_tuned_model_checkpoint": f"model{HOSTILE}",
+        }
+        value = json.dumps(checkpoint(**fields), ensure_ascii=False).encode()
+        event = run_command("pipe", stdin=value).json["event"]
+        cluster.create_topics({names.topic("ready"): 1})
+        published = json.dumps(event, ensure_ascii=False).encode()
+        cluster.produce(names.topic("ready"), [NewRecord(published)])
+        settings = {
+            "BOOTSTRAP_SERVERS": cluster.bootstrap_servers,
+            "OUTPUT_TOPIC": names.topic("ready"),
+        }
+        table = run_in_raw_terminal(["tail", "--all"], settings)
+        decision = run_in_raw_terminal(["pipe"], {}, stdin=value)
+        for done in (table, decision):
+            assert done.exit_code == 0
+            assert not any(one in done.stdout for one in OBEYED)
+        assert r"one\x1b]52" in table.stdout
+        assert json.loads(decision.stdout)["event"]["id"] == fields["id"]
+
+    def test_an_idle_tail_ends_by_sigterm_without_a_word(self, published: Published) -> None:
+        """Exit code 143, and nothing on its output: not a line of asyncio's either."""
+        command = ["consumer", "tail", "--from-beginning"]
+        for _ in range(IDLE_TAILS):
+            idle = Service(command, environment(published.settings))
+            lines = idle.lines
+            try:
+                wait_until(partial(_has_events, lines), what="the events that there are")
+                shown = len(lines)
+                assert idle.terminate() == 128 + signal.SIGTERM
+                assert lines[shown:] == []
+            finally:
+                idle.kill()
+
     def test_it_begins_with_the_next_event(self, cluster: Cluster, published: Published) -> None:
         """Without --from-beginning nothing that was there before is shown."""
         template = json.loads(published.records[0].value or b"")
@@ -570,3 +620,7 @@ class TestUsage:
         ]
         assert outputs[0] == outputs[1]
         assert outputs[0]
+
+
+def _has_events(lines: list[Line]) -> bool:
+    return len(lines) >= EVENTS

@@ -101,6 +101,27 @@ def test_a_clock_that_is_set_back_silences_no_library(
     assert [line.get("suppressed") for line in printed()] == [None, 1]
 
 
+def test_producers_do_not_command_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, printed: Printed
+) -> None:
+    """What an id, a broker's message or an exception says is spelled out, in both formats."""
+    assert printed() == []
+    for log_format in ("console", "json"):
+        output = io.BytesIO()
+        stdout = io.TextIOWrapper(output)
+        monkeypatch.setattr(stdout, "isatty", lambda: True)
+        monkeypatch.setattr("sys.stdout", stdout)
+        configure_logs(Settings.load({"CHECKPOINT_READY_LOG_FORMAT": log_format}))
+        log = structlog.get_logger(log_format)
+        error = ValueError("\x1b]52;c;aGk=\x07")
+        facts = {"id": "one\x1b[2J", "error": "\x9b2J\u202e", "more": ["\x1b[2J"]}
+        log.error("checkpoint_ready", exc_info=error, **facts)
+        stdout.flush()
+        shown = output.getvalue().decode()
+        assert not any(one in shown for one in ("\x1b]", "\x1b[2J", "\x07", "\x9b", "\u202e"))
+        assert "[2J" in shown
+
+
 def test_a_terminal_gets_text(monkeypatch: pytest.MonkeyPatch, printed: Printed) -> None:
     """Without LOG_FORMAT the logs are for people where people look, else JSON."""
     assert printed() == []
