@@ -90,6 +90,17 @@ def render_with(program: Path, case: str) -> Rendering:
     return Rendering(_template(program, case, "{}"))
 
 
+def render_live(program: Path, kubeconfig: Path, **values: Any) -> Rendering:  # noqa: ANN401 - the same
+    """Render an upgrade of the release on the cluster that this leads to, which Helm asks."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as extra:
+        json.dump({**MINIMAL, **values}, extra)
+        extra.flush()
+        arguments = ["template", RELEASE, str(CHART), "--namespace", NAMESPACE, "--is-upgrade"]
+        arguments += ["--dry-run=server", "--disable-openapi-validation"]
+        arguments += ["--kube-version", KUBE_VERSION, "--values", extra.name]
+        return Rendering(_run(program, arguments, kubeconfig))
+
+
 def lint(case: str) -> str:
     """Return what `helm lint --strict` says; raises Refused if it finds something."""
     return _run(helm(), ["lint", "--strict", str(CHART), "--values", str(_values_file(case))])
@@ -111,12 +122,12 @@ def _template(program: Path, case: str | None, values: str, release: str = RELEA
         return _run(program, [*arguments, "--values", extra.name])
 
 
-def _run(program: Path, arguments: list[str]) -> str:
+def _run(program: Path, arguments: list[str], kubeconfig: Path = Path(os.devnull)) -> str:
     with tempfile.TemporaryDirectory() as home:
         done = subprocess.run(
             [program, *arguments],
             # Nothing of this person's own Helm or cluster.
-            env={"HOME": home, "PATH": os.environ["PATH"], "KUBECONFIG": os.devnull},
+            env={"HOME": home, "PATH": os.environ["PATH"], "KUBECONFIG": str(kubeconfig)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

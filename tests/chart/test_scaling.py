@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from tests.chart.rendering import render, render_case
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dev.chart_tools import helm, helm_3
+from tests.chart.live_cluster import running_deployment
+from tests.chart.rendering import NAMESPACE, render, render_case, render_live
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HELM_3 = helm_3()  # it takes minutes to build: `make helm3`
+VERSIONS = ["helm 4"] if HELM_3 is None else ["helm 4", "helm 3"]
 
 
 def test_lag_scales_the_service_within_its_shards() -> None:
@@ -35,6 +47,28 @@ def test_cpu_scales_the_service_within_its_shards() -> None:
     spec = rendered.one("HorizontalPodAutoscaler")["spec"]
     assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 6)
     assert "replicas" not in rendered.one("Deployment")["spec"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"hpa": {"enabled": True}, "shards": 6},
+        {"keda": {"enabled": True}, "shards": 6},
+        {"replicas": None},
+    ],
+    ids=["hpa", "keda", "by hand"],
+)
+def test_an_upgrade_keeps_the_number_that_others_decide_about(
+    version: str, values: dict[str, Any], tmp_path: Path
+) -> None:
+    """Left out of a running release, the API server would put its default there: one pod."""
+    program = HELM_3 if version == "helm 3" and HELM_3 is not None else helm()
+    name = render().one("Deployment")["metadata"]["name"]
+    with running_deployment(NAMESPACE, name, 5, tmp_path) as kubeconfig:
+        kept = render_live(program, kubeconfig, **values).one("Deployment")["spec"]
+        by_hand = render_live(program, kubeconfig, replicas=3).one("Deployment")["spec"]
+    assert (kept["replicas"], by_hand["replicas"]) == (5, 3)
 
 
 def test_a_number_that_is_left_out_is_left_to_others() -> None:
