@@ -173,8 +173,8 @@ def _write_raw(found: Found) -> None:
         size_bytes = letter.whole_value.size_bytes
         complain(f"{found.address} is cut: {len(value)} bytes of {size_bytes} are there")
     content = value or b""
-    text = content.decode("utf-8", "backslashreplace")
-    if sys.stdout.isatty() and printable(text) != text:
+    shown = printable(content.decode("utf-8", "backslashreplace")).encode()
+    if sys.stdout.isatty() and shown != content:
         raise ConfigError(
             f"the value of {found.address} has control characters, which this terminal would "
             "obey: send the output to a file or a pipe, or leave --raw out"

@@ -254,6 +254,10 @@ class TestListAndShow:
         assert (nothing.exit_code, nothing.stdout) == (0, "")
         assert "null" in nothing.complaint
         assert "own: \\x1b[31m" in lab.on_terminal(*SHOW, text)
+        assert lab.on_terminal(*SHOW, text, "--raw") == "no JSON"
+        refused = lab.run_in_terminal(*SHOW, binary, "--raw")
+        assert refused.exit_code == 2
+        assert "which this terminal would obey" in refused.stdout
 
     def test_bad_usage(self, lab: Lab) -> None:
         """What cannot be meant is exit code 2 and a line that says so."""

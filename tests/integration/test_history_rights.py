@@ -122,8 +122,9 @@ def refuse_without(past: Past, use: str, cases: list[Case]) -> list[tuple[Acl, F
         command = (*COMMANDS[use], *named, *options)
         # Another content one each time: what was sent before is not sent again.
         calls.append(partial(past.run, *command, user=user, stdin=checkpoint(user)))
-    # All redrives of a group write under one transactional id: two at once would fence one another.
-    at_once = 1 if use == "dead-letters" else AT_ONCE
+    # All redrives of a group write under one transactional id, and all backfills: two at once would
+    # fence one another.
+    at_once = AT_ONCE if use == "replay" else 1
     ended = [
         finished
         for at in range(0, len(calls), at_once)
