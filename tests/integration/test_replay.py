@@ -90,6 +90,23 @@ def test_a_killed_replay_goes_on_with_the_rest(history: Deployment, step: Step) 
     _assert_equals_live(history, name)
 
 
+@pytest.mark.parametrize(("options", "events"), [((), IDS), (("--max-events", "7"), 7)])
+def test_a_replay_killed_before_it_says_that_it_is_finished(
+    history: Deployment, options: tuple[str, ...], events: int
+) -> None:
+    """All is published and the settled ids are dropped: the same command publishes nothing more."""
+    name = f"almost-{events}"
+    command = ["replay", "--name", name, *options, "--execute"]
+    # Mark, range, events, and the tombstones of the settled ids.
+    killed = history.start(command=tool_crashing_at(Step.COMMITTED, 4, *command))
+    assert killed.wait(60) == -signal.SIGKILL
+    begun = history.run("replay", "show", name).json
+    assert (begun["state"], begun["counts"]["events"]) == ("unfinished", events)
+    assert _execute(history, name, *options)["counts"]["events"] == events
+    published = [event_id(record) for record in _replayed(history, name)]
+    assert len(published) == len(set(published)) == events
+
+
 def test_ctrl_c_leaves_a_replay_that_goes_on(history: Deployment) -> None:
     """It ends after its transaction with 130 and the command that goes on, which then does."""
     command = ("replay", "--name", "interrupted", "--rate", "20", "--execute")
