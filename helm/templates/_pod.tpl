@@ -112,3 +112,31 @@ volumeMounts:
   value: {{ include "checkpoint-ready.plain" $value | quote }}
 {{- end }}
 {{- end -}}
+
+{{- /*
+The number of pods that the Deployment states; empty where others decide about it.
+
+A number that the running revision states and the next one leaves out is removed, and the API server
+puts its default there: one pod until an autoscaler acts. So it is stated further on, as it is on the
+cluster, until that does no harm: with server-side apply (Helm 4) as soon as another has changed it,
+since then it is not Helm's any more. With a three-way merge (Helm 3) that moment never comes.
+*/ -}}
+{{- define "checkpoint-ready.replicas" -}}
+{{- if not (or .Values.keda.enabled .Values.hpa.enabled (kindIs "invalid" .Values.replicas)) -}}
+{{- .Values.replicas -}}
+{{- else -}}
+{{- $live := lookup "apps/v1" "Deployment" .Release.Namespace (include "checkpoint-ready.fullname" .) -}}
+{{- if $live -}}
+{{- $isStated := hasKey ($live.metadata.annotations | default dict) "checkpoint-ready/replicas" -}}
+{{- range $live.metadata.managedFields -}}
+{{- $spec := get (.fieldsV1 | default dict) "f:spec" | default dict -}}
+{{- if and (eq .operation "Apply") (hasKey $spec "f:template") (not (hasKey $spec "f:replicas")) -}}
+{{- $isStated = false -}}
+{{- end -}}
+{{- end -}}
+{{- if $isStated -}}
+{{- int $live.spec.replicas -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}

@@ -25,7 +25,7 @@ RESOURCES = {
 }
 
 
-def answers(namespace: str, name: str, replicas: int) -> dict[str, Any]:
+def answers(namespace: str, name: str, replicas: int, metadata: dict[str, Any]) -> dict[str, Any]:
     """Return what the API server says, by path: what it serves, and the Deployment."""
     groups = [
         {
@@ -53,16 +53,18 @@ def answers(namespace: str, name: str, replicas: int) -> dict[str, Any]:
     found[f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}"] = {
         "kind": "Deployment",
         "apiVersion": "apps/v1",
-        "metadata": {"name": name, "namespace": namespace},
+        "metadata": {"name": name, "namespace": namespace, **metadata},
         "spec": {"replicas": replicas},
     }
     return found
 
 
 @contextmanager
-def running_deployment(namespace: str, name: str, replicas: int, folder: Path) -> Iterator[Path]:
+def running_deployment(
+    namespace: str, name: str, replicas: int, metadata: dict[str, Any], folder: Path
+) -> Iterator[Path]:
     """Serve a cluster with this Deployment; yield the kubeconfig that leads there."""
-    known = answers(namespace, name, replicas)
+    known = answers(namespace, name, replicas, metadata)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -62,13 +62,29 @@ def test_cpu_scales_the_service_within_its_shards() -> None:
 def test_an_upgrade_keeps_the_number_that_others_decide_about(
     version: str, values: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Left out of a running release, the API server would put its default there: one pod."""
+    """Left out after a revision that states it, the API server would put its default there: 1.
+
+    It is left out once another has changed it under server-side apply, and where no revision has
+    stated it: a rollback to one that does not would take it away.
+    """
     program = HELM_3 if version == "helm 3" and HELM_3 is not None else helm()
-    name = render().one("Deployment")["metadata"]["name"]
-    with running_deployment(NAMESPACE, name, 5, tmp_path) as kubeconfig:
-        kept = render_live(program, kubeconfig, **values).one("Deployment")["spec"]
-        by_hand = render_live(program, kubeconfig, replicas=3).one("Deployment")["spec"]
-    assert (kept["replicas"], by_hand["replicas"]) == (5, 3)
+    by_hand = render(replicas=3).one("Deployment")
+    name, annotations = by_hand["metadata"]["name"], by_hand["metadata"]["annotations"]
+    fields: dict[str, Any] = {"f:spec": {"f:template": {}, "f:replicas": {}}}
+    applied = {"manager": "helm", "operation": "Apply", "fieldsV1": fields}
+    taken = {**applied, "fieldsV1": {"f:spec": {"f:template": {}}}}
+    updated = {**taken, "operation": "Update"}
+    kept = []
+    for metadata in (
+        {"annotations": annotations, "managedFields": [applied]},
+        {"annotations": annotations, "managedFields": [updated]},
+        {"annotations": annotations, "managedFields": [taken]},
+        {"managedFields": [updated]},
+    ):
+        with running_deployment(NAMESPACE, name, 5, metadata, tmp_path) as kubeconfig:
+            spec = render_live(program, kubeconfig, **values).one("Deployment")["spec"]
+            kept.append(spec.get("replicas"))
+    assert kept == [5, 5, None, None]
 
 
 def test_a_number_that_is_left_out_is_left_to_others() -> None:

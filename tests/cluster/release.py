@@ -158,6 +158,17 @@ def require_kept_replicas(tools: KubernetesTools) -> None:
             (deployment,) = tools.get("deployment", f"--selector={INSTANCE}={name}")
             assert deployment["spec"]["replicas"] == expected, (name, changes)
         tools.helm("uninstall", name, program=program)
+        # Where an autoscaler decides from the beginning on, a rollback keeps the number too.
+        scaled = [f"{name}-by-others", *_unscheduled(**{"hpa.enabled": "true"})]
+        tools.helm("install", *scaled, program=program)
+        (deployment,) = tools.get("deployment", f"--selector={INSTANCE}={scaled[0]}")
+        target = f"deployment/{deployment['metadata']['name']}"
+        tools.kubectl("scale", target, "--replicas=4")
+        tools.helm("upgrade", *scaled, "--set=httpPort=8081", program=program)
+        tools.helm("rollback", scaled[0], "1", program=program)
+        (deployment,) = tools.get("deployment", f"--selector={INSTANCE}={scaled[0]}")
+        assert deployment["spec"]["replicas"] == 4, name
+        tools.helm("uninstall", scaled[0], program=program)
 
 
 def _unscheduled(**more: object) -> list[str]:
