@@ -12,6 +12,8 @@ from consumer.tools.dead_letters import Counted, Found, place, summary
 from consumer.tools.redrive_plan import LeftOut, Tally
 from consumer.tools.stretch import rfc3339_ms
 
+# rich measures a cell character by character, and a forged dead letter may hold a megabyte.
+MAX_CELL_CHARS: Final = 600
 COLUMNS: Final = (  # name, least width, share of what is left
     ("address", 9, 0),
     ("time", 24, 0),
@@ -46,7 +48,8 @@ def letters_table(rows: list[dict[str, Any]], *, is_more: bool) -> Table:
         if row["foreign"]:
             shown["reason"] = "(foreign)"
         cells = ("" if shown[name] is None else str(shown[name]) for name, *_ in COLUMNS)
-        table.add_row(*(Text(printable_line(cell)) for cell in cells))
+        cells = (printable_line(cell[:MAX_CELL_CHARS]) for cell in cells)
+        table.add_row(*(Text(cell) for cell in cells))
     return table
 
 

@@ -25,6 +25,8 @@ from schemas.ready_event import Origin
 
 # One log line per published event or dead letter, but a backfill must not drown in them.
 MAX_EVENT_LINES: Final = 10
+# Producers choose ids of any length; a log line holds the beginning.
+MAX_LOGGED_CHARS: Final = 256
 Positions = Mapping[TopicPartition, Progress]
 
 
@@ -95,7 +97,11 @@ def report(  # noqa: PLR0913 - what a transaction has become, from all its sides
     """Describe a committed transaction for logs and metrics."""
     counts = decision.counts
     events: list[dict[str, object]] = [
-        {"id": ready.id, "job_id": ready.job_id, **_whence(ready.origin, ready.headers)}
+        {
+            "id": ready.id[:MAX_LOGGED_CHARS],
+            "job_id": ready.job_id[:MAX_LOGGED_CHARS],
+            **_whence(ready.origin, ready.headers),
+        }
         for ready in decision.ready[:MAX_EVENT_LINES]
     ]
     letters: list[dict[str, object]] = [

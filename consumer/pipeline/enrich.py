@@ -35,6 +35,9 @@ _EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
 _SECONDS_PER_DAY: Final = 86_400
 _MINUTES: Final = tuple(f"T{hour:02}:{minute:02}:" for hour in range(24) for minute in range(60))
 _SECONDS: Final = tuple(f"{second:02}Z" for second in range(60))
+# Of the characters that a cache entry holds: a producer may send ids of any length, and a cache of
+# a thousand such ids would hold a thousand times the largest record.
+_CACHED_JOB_ID_CHARS: Final = 256
 _NOTHING_EVALUATED: Final = Evaluation()
 
 _encode = Encoder().encode
@@ -59,7 +62,8 @@ def enrich(
     checkpoint = decoded.checkpoint
     checkpoint_id = decoded.id
     job_id = decoded.job_id
-    source, key = _address(job_id)
+    make_address = _cached_address if len(job_id) <= _CACHED_JOB_ID_CHARS else _address
+    source, key = make_address(job_id)
     event = ReadyEvent(
         SPEC_VERSION,
         checkpoint_id,
@@ -139,10 +143,12 @@ def _day(days: int) -> str:
     return date.fromordinal(days + _EPOCH_ORDINAL).isoformat()
 
 
-@lru_cache(maxsize=1024)
 def _address(job_id: str) -> tuple[str, bytes]:
     """Return the event's `source`, which must be a URI reference, and the record's key."""
     return f"/fine_tuning/jobs/{quote(job_id, safe=_SAFE_IN_SEGMENT)}", job_id.encode()
+
+
+_cached_address: Final = lru_cache(maxsize=1024)(_address)
 
 
 def _perplexity(loss: float) -> float | None:

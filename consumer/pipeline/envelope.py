@@ -79,5 +79,7 @@ def _unwrap_structured(value: bytes | None, content_type: str) -> bytes:
 
 def _check_version(version: object) -> None:
     if version != SPEC_VERSION:
-        shown = repr(version)[:_QUOTED_CHARS]
+        # The repr of a list or an object may cost more than all the rest of the record.
+        is_nested = isinstance(version, dict | list)
+        shown = type(version).__name__ if is_nested else repr(version)[:_QUOTED_CHARS]
         raise invalid(f"CloudEvents specversion is {shown}, not {SPEC_VERSION!r}")

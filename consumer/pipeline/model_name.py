@@ -19,9 +19,9 @@ from schemas.ready_event import Model
 _OPENAI: Final = re.compile(
     r"ft:([^:]+):([^:]*):([^:]*):(?!ckpt-step-)[^:]+(?::ckpt-step-([0-9]{1,18}))?"
 ).fullmatch
-_AZURE: Final = re.compile(
-    r"([^:/\\]+)\.ft-[0-9a-f]{32}(?:-([^:/\\]+))?(?::ckpt-step-([0-9]{1,18}))?"
-).fullmatch
+_STEP_TAIL: Final = re.compile(r"ckpt-step-([0-9]{1,18})").fullmatch
+_AZURE_JOB: Final = re.compile(r"\.ft-[0-9a-f]{32}(?:-|\Z)").match
+_JOB_MARK: Final = ".ft-"
 _PATH: Final = re.compile(r"(?:[~.]{0,2}[/\\]|[A-Za-z]:[/\\]|[a-z][a-z0-9+.-]*://)").match
 _PATH_STEP: Final = re.compile(r"(?:\A|.*[/\\])checkpoint-([0-9]{1,18})[/\\]?", re.DOTALL).fullmatch
 
@@ -37,12 +37,33 @@ def parse_model_name(name: str) -> Model:
         return Model(
             "openai", base_model, organization or None, suffix or None, number, step is None
         )
-    azure = _AZURE(name)
+    azure = _azure(name)
     if azure is not None:
-        base_model, suffix, step = azure.groups()
-        number = None if step is None else int(step)
-        return Model("azure", base_model, None, suffix, number, step is None)
+        return azure
     path_step = _PATH_STEP(name)
     if path_step is not None:
         return Model("path", step=int(path_step[1]))
     return Model("path") if _PATH(name) else UNRECOGNISED
+
+
+def _azure(name: str) -> Model | None:
+    """Return what an Azure name says, None for any other text, in linear time.
+
+    The base model and the suffix may both contain `.ft-` and 32 digits. One pattern for the whole
+    name tries each of those places against all text behind it: 1 MB then takes minutes. The job is
+    the last such place that leaves a complete name, so this searches from the end.
+    """
+    head, colon, tail = name.partition(":")
+    step = _STEP_TAIL(tail) if colon else None
+    if (colon and step is None) or "/" in head or "\\" in head:
+        return None
+    place = head.rfind(_JOB_MARK)
+    while place > 0:
+        job = _AZURE_JOB(head, place)
+        if job is not None:
+            suffix = head[job.end() :]
+            if suffix or not job[0].endswith("-"):
+                number = None if step is None else int(step[1])
+                return Model("azure", head[:place], None, suffix or None, number, step is None)
+        place = head.rfind(_JOB_MARK, 0, place)
+    return None

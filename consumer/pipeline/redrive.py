@@ -26,6 +26,8 @@ _REASONS: Final = frozenset(Reason)
 _SHA256: Final = re.compile(rb"[0-9a-f]{64}")
 _SIZE: Final = re.compile(rb"[0-9]{1,10}")
 _DROPPED: Final = re.compile(r"[0-9]+ of [0-9]+ headers(?: and the key's end)? dropped to fit; ")
+# The names that Kafka takes: any other one is forged, and may have any length.
+_TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _PARTITION: Final = re.compile(r"[0-9]{1,9}")
 _OFFSET: Final = re.compile(r"[0-9]{1,19}")
 _TIMESTAMP: Final = re.compile(r"-?[0-9]{1,19}")
@@ -88,6 +90,7 @@ def read_back(record: SourceRecord) -> Letter | None:
     topic, partition, offset, stage, cause, message, reason, timestamp_ms = texts
     if not (
         reason in _REASONS
+        and _TOPIC.fullmatch(topic)
         and _PARTITION.fullmatch(partition)
         and _OFFSET.fullmatch(offset)
         and _TIMESTAMP.fullmatch(timestamp_ms)

@@ -24,8 +24,8 @@ def varint_bytes(number: int) -> int:
 
 def header_bytes(header: Header) -> int:
     """Return the encoded length of one header."""
-    name_bytes = len(header[0].encode())
-    value = header[1]
+    name, value = header
+    name_bytes = len(name) if name.isascii() else len(name.encode())
     value_bytes = 1 if value is None else varint_bytes(len(value)) + len(value)
     return varint_bytes(name_bytes) + name_bytes + value_bytes
 

@@ -13,9 +13,8 @@ from consumer.pipeline.records import Headers
 TRACEPARENT: Final = "traceparent"
 _NO_TRACE: Final = b"0" * 32
 _NO_SPAN: Final = b"0" * 16
-_parse = re.compile(
-    rb"[ \t]*([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?[ \t]*"
-).fullmatch
+_BLANKS: Final = b" \t"
+_parse = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?").fullmatch
 
 
 class TraceContext(NamedTuple):
@@ -42,7 +41,8 @@ def parse_traceparent(text: bytes) -> TraceContext | None:
 
     A later version than 00 may say more behind what is known, and is taken for what is known.
     """
-    match = _parse(text)
+    # The blanks are not part of the pattern: `.*` before them would try each of their splits.
+    match = _parse(text.strip(_BLANKS))
     if match is None:
         return None
     version, trace_id, span_id, flags, more = match.groups()

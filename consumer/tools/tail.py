@@ -31,6 +31,8 @@ COLUMNS: Final = (  # name, least width, share of what is left
     ("id", 10, 2),
 )
 MAX_ROWS: Final = 20
+# rich measures a cell character by character at every refresh.
+MAX_CELL_CHARS: Final = 200
 ATTRIBUTE: Final = "ce_"
 _decode_event = msgspec.json.Decoder(ReadyEvent).decode
 
@@ -175,5 +177,5 @@ def _table(rows: deque[ReadyEvent], shown: int) -> Table:
             event.id,
         )
         # Text: what a producer sent is not to be taken as markup.
-        table.add_row(*(Text(printable_line(cell)) for cell in cells))
+        table.add_row(*(Text(printable_line(cell[:MAX_CELL_CHARS])) for cell in cells))
     return table

@@ -1,5 +1,7 @@
 """Poison in bulk: mutants through the pipeline, every outcome compared with the oracle's.
 
+A payload over its budget of processor time (tests/fuzz/budget.py) ends the run.
+
 python -m tests.fuzz --payloads 1000000 --seed 1    the same seed, the same mutants
 python -m tests.fuzz.guided --seconds 60            let coverage lead instead (atheris)
 """
@@ -7,13 +9,14 @@ python -m tests.fuzz.guided --seconds 60            let coverage lead instead (a
 import argparse
 import sys
 
+from tests.fuzz.budget import TooSlow
 from tests.fuzz.bulk import run
 from tests.fuzz.faults import Fault, place
 from tests.fuzz.judge import Disagreement
 
 
 def main() -> int:
-    """Run what was asked for; the exit code is 1 after a disagreement with the oracle."""
+    """Run what was asked for; the exit code is 1 after a disagreement or a slow payload."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.fuzz",
         description=__doc__,
@@ -28,7 +31,7 @@ def main() -> int:
         setattr(*place(Fault[options.fault]))
     try:
         outcome = run(options.payloads, options.seed)
-    except Disagreement as error:
+    except (Disagreement, TooSlow) as error:
         sys.stdout.write(f"{error}\n")
         return 1
     sys.stdout.write(f"{outcome.describe()}\n")

@@ -5,6 +5,7 @@ from collections import Counter
 from typing import Final, NamedTuple
 
 from tests.builders import shard_settings
+from tests.fuzz.budget import Slowest, as_in_the_service
 from tests.fuzz.judge import Shard
 from tests.fuzz.mutate import Mutator
 
@@ -20,6 +21,7 @@ class Outcome(NamedTuple):
 
     counts: Counter[str]
     seconds: float
+    slowest: Slowest
 
     @property
     def payloads(self) -> int:
@@ -31,23 +33,32 @@ class Outcome(NamedTuple):
         rows = [f"{name:24}{count:>12,}" for name, count in self.counts.most_common()]
         pace = self.payloads / self.seconds
         rows.append(f"{self.payloads:,} payloads in {self.seconds:.1f} s, {pace:,.0f} payloads/s")
+        rows.append(self.slowest.describe())
         return "\n".join(rows)
 
 
 def run(payloads: int, seed: int) -> Outcome:
-    """Judge so many mutants; raises `Disagreement` at the first that is wrongly decided."""
+    """Judge so many mutants.
+
+    Raises:
+        Disagreement: the first one that is decided wrongly.
+        TooSlow: the first one over its budget of processor time.
+    """
     mutator = Mutator(seed)
     counts: Counter[str] = Counter()
     began = time.perf_counter()
-    offset = 0
-    while offset < payloads:
-        size = min(_ROUND, payloads - offset)
-        counts += _round(mutator, offset, size)
-        offset += size
-    return Outcome(counts, time.perf_counter() - began)
+    offset, slowest = 0, Slowest()
+    with as_in_the_service():
+        while offset < payloads:
+            size = min(_ROUND, payloads - offset)
+            outcomes, slowest_of_round = _round(mutator, offset, size)
+            counts += outcomes
+            slowest = max(slowest, slowest_of_round)
+            offset += size
+    return Outcome(counts, time.perf_counter() - began, slowest)
 
 
-def _round(mutator: Mutator, first: int, size: int) -> Counter[str]:
+def _round(mutator: Mutator, first: int, size: int) -> tuple[Counter[str], Slowest]:
     """Judge records that share one memory: as one shard, with tight topics, or as three shards."""
     kind = first // _ROUND % 8
     if kind == 0:
@@ -65,4 +76,4 @@ def _round(mutator: Mutator, first: int, size: int) -> Counter[str]:
         for shard in shards:
             arrived = [sent.record for sent in forwards if sent.shard == shard.settings.shard]
             counts += shard.judge(arrived, forwarded=True)[0]
-    return counts
+    return counts, max(shard.slowest for shard in shards)

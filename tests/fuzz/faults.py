@@ -1,13 +1,15 @@
 """Faults to plant in the pipeline: a fuzzer that does not notice them proves nothing."""
 
 import enum
+import re
 from collections.abc import Callable
 from typing import Any
 
-from consumer.pipeline import json_document, process
+from consumer.pipeline import enrich, json_document, process
 from consumer.pipeline.dead_letter import dead_letter
+from consumer.pipeline.model_name import UNRECOGNISED, parse_model_name
 from consumer.pipeline.records import DeadLetter, Headers, PoisonRecord, SourceRecord
-from schemas.ready_event import Origin
+from schemas.ready_event import Model, Origin
 
 Place = tuple[object, str, Callable[..., Any]]
 
@@ -18,6 +20,7 @@ class Fault(enum.Enum):
     REST_UNREAD = "the text behind a number out of range is not looked at"
     DEPTH_UNCOUNTED = "only the parser bounds the depth"
     KEY_LOST = "the dead letter of a record with an empty key has no key"
+    BACKTRACKS = "one pattern for a whole model name tries each place of a job"
     ESCAPES = "a header without a value is an exception while the dead letter is made"
 
 
@@ -30,6 +33,8 @@ def place(fault: Fault) -> Place:
             return json_document, "_is_too_deep", lambda _: False
         case Fault.KEY_LOST:
             return process, "dead_letter", _without_empty_key
+        case Fault.BACKTRACKS:
+            return enrich, "parse_model_name", _backtracking
         case Fault.ESCAPES:
             return process, "dead_letter", _for_headers_with_values
 
@@ -49,3 +54,8 @@ def _for_headers_with_values(
     if any(content is None for _, content in headers):
         raise TypeError("object of type 'NoneType' has no len()")
     return dead_letter(poison, origin, record, headers, max_bytes)
+
+
+def _backtracking(name: str) -> Model:
+    pattern = r"([^:/\\]+)\.ft-[0-9a-f]{32}(?:-([^:/\\]+))?(?::ckpt-step-([0-9]{1,18}))?"
+    return parse_model_name(name) if re.fullmatch(pattern, name) else UNRECOGNISED

@@ -9,9 +9,10 @@ from typing import Any, Final, NamedTuple
 from murmurhash2 import murmurhash2
 
 from consumer.pipeline.dedup import SeenIds
-from consumer.pipeline.process import Decision, apply
-from consumer.pipeline.records import DeadLetter, ReadyRecord, ShardSettings
-from tests.builders import TOPIC, Record, batch, decide, shard_settings
+from consumer.pipeline.process import Decision, apply, process
+from consumer.pipeline.records import DeadLetter, ReadyRecord, ShardSettings, SourceBatch
+from tests.builders import NO_CEILING_MS, TOPIC, Record, shard_settings
+from tests.fuzz.budget import Slowest, TimedRecords, check_budget
 from tests.fuzz.oracle import Content, Headers, expected_evaluation, expected_time, read
 
 MAX_ID_CHARS: Final = 32_768
@@ -45,14 +46,22 @@ class Shard:
         self._seen = SeenIds(0)
         self._published: dict[str, str] = {}
         self._refused: set[tuple[str, str]] = set()
+        self.slowest = Slowest()
 
     def judge(
         self, records: Sequence[Record], *, forwarded: bool = False
     ) -> tuple[Counter[str], list[Forward]]:
-        """Let the shard decide, commit, compare; return the outcomes and what it forwards."""
-        decision = decide(
-            batch(*records, forwarded=forwarded), seen=self._seen, settings=self.settings
-        )
+        """Let the shard decide, commit, compare; return the outcomes and what it forwards.
+
+        Raises:
+            Disagreement: the service and the oracle differ.
+            TooSlow: a record costs more than its budget.
+        """
+        decision, timed = Decision(), TimedRecords(records)
+        batch = SourceBatch(TOPIC, 0, timed, forwarded)
+        process(self.settings, self._seen, batch, decision, NO_CEILING_MS)
+        found_slowest = check_budget(timed, self.settings, forwarded=forwarded)
+        self.slowest = max(self.slowest, found_slowest)
         apply(self._seen, decision)
         outcomes: Counter[str] = Counter()
         forwards: list[Forward] = []

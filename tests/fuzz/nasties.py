@@ -80,6 +80,8 @@ VALUES: Final[tuple[bytes, ...]] = (
     b'"\\"',
     b'"tab\there"',
     b"'single'",
+    b'"' + (b".ft-" + b"0" * 32 + b"-") * 300 + b':"',
+    b"[" + b"5e-324," * 300 + b"1e290]",
     b'"fine_tuning.job"',
     b'"fine_tuning.job.checkpoint"',
     b'"fine_tuning.job.checkpoint "',

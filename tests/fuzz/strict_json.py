@@ -52,8 +52,12 @@ def read_json(payload: bytes) -> Any:  # noqa: ANN401 - JSON of any shape
 
 
 def _is_too_deep(payload: bytes) -> bool:
-    """Tell whether more than 64 brackets are ever open; one that closes nothing does not count."""
-    depths = list(accumulate(_STEPS[mark] for mark in _STRING.sub(b"", payload) if mark in _STEPS))
+    """Tell whether more than 64 brackets are ever open; one that closes nothing does not count.
+
+    Behind a backslash outside a string no bracket is ever read.
+    """
+    outside = _STRING.sub(b"", payload).partition(b"\\")[0]
+    depths = list(accumulate(_STEPS[mark] for mark in outside if mark in _STEPS))
     lowest = accumulate(depths, min, initial=0)
     return max(map(sub, depths, lowest), default=0) > MAX_DEPTH
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tests.integration.service import Service
 
 PARTITIONS = 6
+HOSTILE_SECONDS = 20.0  # most of it is the start of the service
 LONG_AGO_MS = 1_500_000_000_000
 TRACEPARENT = ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 
@@ -85,6 +86,19 @@ def test_each_conflicting_content_is_one_dead_letter(
     assert sorted(steps) == [1, 2, 3]
     reasons = {letter.header("checkpoint-ready.reason") for letter in letters}
     assert reasons == {b"conflicting_duplicate"}
+
+
+@pytest.mark.usefixtures("service")
+def test_hostile_texts_take_no_time(cluster: Cluster, deployment: Deployment) -> None:
+    """A model name and a trace context that once took minutes hold up no shard."""
+    model_name = (".ft-" + "0" * 32 + "-") * 8_000 + ":"
+    blanks = [("traceparent", b"01" + TRACEPARENT[1][2:] + b"-" + b" " * 64_000 + b"\n")]
+    hostile = checkpoint("hostile", fine_tuned_model_checkpoint=model_name)
+    records = [NewRecord(hostile, b"key", p, blanks) for p in range(PARTITIONS)]
+    cluster.produce(deployment.input_topic, [*records, *scattered(["good"])])
+    began = time.monotonic()
+    assert_exactly_once(cluster, deployment.names, ["hostile", "good"])
+    assert time.monotonic() - began < HOSTILE_SECONDS
 
 
 @pytest.mark.usefixtures("service")

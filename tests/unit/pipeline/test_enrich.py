@@ -1,6 +1,7 @@
 """Ready events: what is in them, and that the CloudEvents SDK reads them."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ from consumer.pipeline.enrich import (
 from consumer.pipeline.records import Header, ReadyRecord
 from schemas.checkpoint import FIRST_UNIX_SECOND, LAST_UNIX_SECOND, Metrics
 from schemas.ready_event import DATASCHEMA, READY_TYPE, Evaluation, Origin, ReadyEvent
-from tests.builders import SDK_EXAMPLE, checkpoint, shard_settings
+from tests.builders import SDK_EXAMPLE, batch, checkpoint, decide, record, shard_settings
 
 ORIGIN = Origin("töpic", 3, 42, 1_721_764_900_000)
 
@@ -182,3 +183,19 @@ def test_trace_context_is_handed_on() -> None:
     """Of the source's headers only the trace context travels on."""
     trace: list[Header] = [("traceparent", b"00-1"), ("tracestate", b"a=b")]
     assert trace_headers([("x", b"1"), *trace, ("traceparent", None)]) == trace
+
+
+def test_long_job_ids_are_not_kept() -> None:
+    """A cache of job ids holds short ones only: 200 records of 1 MB kept more than 1 GiB."""
+    size_bytes = 100_000
+    records = [
+        record(checkpoint(id=f"c{n}", fine_tuning_job_id="é" * size_bytes + str(n)), offset=n)
+        for n in range(20)
+    ]
+    decide(batch(records[0]))  # what is loaded at the first record does not count
+    tracemalloc.start()
+    for one in records:
+        decide(batch(one))
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < size_bytes
