@@ -47,6 +47,8 @@ MOST_BYTES: Final = 1_000_000
 MEASURABLE_SECONDS: Final = 0.001
 GROWTH: Final = 4
 MOST_GROWTH: Final = 6.0
+QUADRATIC_GROWTH: Final = 12.0
+"""No noise looks as bad as this; a loop in a loop gives 16."""
 MOST_SECONDS_PER_MB: Final = 0.25
 """Of a decision. The densest inputs, lists and numbers of two bytes each, take 0.1 s at rest."""
 TRIES: Final = 4
@@ -75,11 +77,6 @@ class Cost(NamedTuple):
     def growth(self) -> float:
         """How many times more the longer input costs."""
         return self.seconds_at_four_times / self.seconds
-
-    @property
-    def is_right(self) -> bool:
-        """Whether it grows as its input does."""
-        return self.growth < MOST_GROWTH
 
     def at_best(self, before: "Cost") -> "Cost":
         """Return the least of this and what was measured before at the same length."""
@@ -112,7 +109,7 @@ def measure(family: Family) -> Cost:
         cost = _cost(family, size_bytes)
     for tried_bytes in (size_bytes, GROWTH * size_bytes):
         for _ in range(TRIES):
-            if cost.is_right:
+            if not MOST_GROWTH <= cost.growth < QUADRATIC_GROWTH:
                 return cost
             cost = _cost(family, tried_bytes).at_best(cost)
     return cost
