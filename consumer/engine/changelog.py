@@ -29,7 +29,7 @@ import msgspec
 from consumer.engine.kafka import TopicPartition
 from consumer.engine.progress import Progress
 from consumer.errors import StateCorrupted
-from consumer.pipeline.dedup import DIGEST_BYTES, SeenIds
+from consumer.pipeline.dedup import DIGEST_BYTES, SeenIds, id_digest
 from consumer.pipeline.records import IdEntry, SourceRecord, VariantEntry
 from schemas.ready_event import Origin
 
@@ -114,7 +114,8 @@ class ShardState:
             return
         version, _, stream_time_ms = _HEAD.unpack_from(value)
         _require_version(version)
-        self.seen.remember_variant(digest, stream_time_ms)
+        of_id = id_digest(value[_HEAD.size :].decode())
+        self.seen.remember_variant(digest, of_id, stream_time_ms)
 
     def _load_progress(self, name: str, value: bytes | None) -> None:
         topic, _, partition = name.rpartition("/")

@@ -20,7 +20,13 @@ from consumer.engine.watermark import is_announcement
 from consumer.errors import LimitReached
 from consumer.pipeline.dedup import SeenIds
 from consumer.pipeline.process import Decision, process
-from consumer.pipeline.records import DeadLetter, Reason, SourceBatch, SourceRecord
+from consumer.pipeline.records import (
+    DeadLetter,
+    Reason,
+    ShardSettings,
+    SourceBatch,
+    SourceRecord,
+)
 
 LOOK_BACK_SECONDS: Final = 20.0
 FETCH_MS: Final = 100
@@ -38,13 +44,20 @@ class DeadLetterGuard:
         self._looked_back: set[TopicPartition] = set()
 
     async def check(
-        self, context: ShardContext, reader: ShardReader, buffer: Buffer, decision: Decision
+        self,
+        context: ShardContext,
+        reader: ShardReader,
+        buffer: Buffer,
+        decision: Decision,
+        seen: SeenIds,
     ) -> None:
         """Let a decision pass, or end the process.
 
         1. A decision without poison passes; the window is made of poison alone.
         2. At the first poison of a partition since the start, look back over its window.
         3. Count.
+
+        `seen` is the memory that the decision was made against.
 
         Raises:
             LimitReached: a partition has too much poison; what is gathered stays unread.
@@ -59,15 +72,21 @@ class DeadLetterGuard:
             ends[source] = records[-1].offset
         for source, poison in _by_source(context, decision, ends).items():
             if source not in self._looked_back:  # 2.
-                seen = await self._look_back(context, reader, source, first_offsets[source])
-                self._limit.count(source, seen)
+                end = first_offsets[source]
+                before = await self._look_back(context, reader, source, end, seen)
+                self._limit.count(source, before)
                 self._looked_back.add(source)
             breach = self._limit.count(source, poison)  # 3.
             if breach is not None:
                 raise self._refusal(context, breach, first_offsets[source])
 
     async def _look_back(
-        self, context: ShardContext, reader: ShardReader, source: TopicPartition, end: int
+        self,
+        context: ShardContext,
+        reader: ShardReader,
+        source: TopicPartition,
+        end: int,
+        seen: SeenIds,
     ) -> list[Poison]:
         """Decide once more about the window before ``end``, for the sake of its poison."""
         log_start = (await reader.beginning_offsets([source]))[source]
@@ -84,7 +103,8 @@ class DeadLetterGuard:
                 log.warning("dead_letter_window_cut", shard=context.shard, **source._asdict())
                 break
             for records in (await reader.fetch(FETCH_MS, FETCH_RECORDS)).values():
-                poison += _poison_again(context, source, [r for r in records if r.offset < end])
+                before = [record for record in records if record.offset < end]
+                poison += _poison_again(context, source, before, seen)
             await asyncio.sleep(0)
         reader.assign(positions)
         return poison
@@ -130,25 +150,47 @@ def _by_source(
 
 
 def _poison_again(
-    context: ShardContext, source: TopicPartition, records: Sequence[SourceRecord]
+    context: ShardContext,
+    source: TopicPartition,
+    records: Sequence[SourceRecord],
+    seen: SeenIds,
 ) -> list[Poison]:
+    """Return the poison among records before the position, in the order of their offsets.
+
+    1. Without a memory: whatever the records are, they cannot be taken for duplicates.
+    2. With the memory as it is: which conflicts it has no room for. They are all that counts here.
+    """
     if not records:
         return []
-    decision, last_offset = Decision(), records[-1].offset
+    last_offset = records[-1].offset
     forwarded = context.is_forwards(source)
     if forwarded:
         records = [record for record in records if not is_announcement(record.headers)]
     batch = SourceBatch(source.topic, source.partition, records, forwarded)
-    process(context.pipeline(), SeenIds(0), batch, decision, NO_CEILING_MS)
-    return _by_source(context, decision, {source: last_offset}).get(source, [])
+    pipeline, again = context.pipeline(), Decision()
+    process(pipeline, SeenIds(0), batch, again, NO_CEILING_MS)  # 1.
+    again.unremembered = _unremembered(pipeline, seen, batch)  # 2.
+    poison = _by_source(context, again, {source: last_offset}).get(source, [])
+    return sorted(poison, key=lambda one: one.offset)
+
+
+def _unremembered(pipeline: ShardSettings, seen: SeenIds, batch: SourceBatch) -> list[DeadLetter]:
+    decision = Decision()
+    process(pipeline, seen, batch, decision, NO_CEILING_MS)
+    return decision.unremembered
 
 
 def _poison_letters(decision: Decision) -> Iterator[DeadLetter]:
-    """Yield the dead letters that count.
+    """Yield the dead letters that count, in the order of their records.
 
-    A conflicting duplicate does not: it is a sound record, its id is published, and nothing is
-    kept from the subscribers by it.
+    A conflicting duplicate that is remembered does not: it is a sound record, its id is published,
+    nothing is kept from the subscribers by it, and it is a dead letter only once. One that memory
+    has no room for does: there is no end of those.
     """
-    for letter in decision.dead_letters:
-        if letter.reason is not Reason.CONFLICTING_DUPLICATE:
-            yield letter
+    counted = [
+        letter
+        for letter in decision.dead_letters
+        if letter.reason is not Reason.CONFLICTING_DUPLICATE
+    ]
+    letters = [*counted, *decision.unremembered]
+    yield from sorted(letters, key=lambda letter: letter.origin.offset)

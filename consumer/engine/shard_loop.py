@@ -96,7 +96,8 @@ class ShardLoop:
             caught_up=self._is_caught_up(),
         ):
             decision = await self._decide()
-            await self._guard.check(self._context, self._reader, self._buffer, decision)
+            seen = self._memory.seen
+            await self._guard.check(self._context, self._reader, self._buffer, decision, seen)
             progress = {**self._unsaved, **self._buffer.progress_behind(decision.stream_time_ms)}
             if decision.needs_commit:
                 await self._write(decision, progress, began=now, sources=tuple(self._buffer))

@@ -189,6 +189,7 @@ class ShardTask:
             shard=self.shard,
             state=self.state.value,
             entries=len(self._memory.seen),
+            variants=self._memory.seen.variants,
             restore_ratio=self._memory.restore_ratio,
             has_run=self.has_run,
             sources=self._loop.source_views if self._loop is not None else (),

@@ -46,6 +46,7 @@ class ShardView(msgspec.Struct, frozen=True):
     """Whether it has been restored here at least once since it was given to this process."""
     refusal: str = ""
     sources: tuple[SourceView, ...] = ()
+    variants: int = 0
 
     @property
     def lag(self) -> int | None:

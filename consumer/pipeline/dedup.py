@@ -21,6 +21,11 @@ from msgspec import Struct, field
 from consumer.pipeline.digest_table import KEY_BYTES, DigestTable
 
 DIGEST_BYTES: Final = KEY_BYTES
+MAX_VARIANTS_PER_ID: Final = 8
+"""How many refused contents of an id are remembered. Two or three are what producers mean: metrics
+that come later, two pollers with different fields. With a field that changes at every poll there is
+no end of them, and none comes twice."""
+_COUNT_BYTES: Final = 4
 _TIME_BYTES: Final = 8
 _PLACES_PER_CHUNK: Final = 1024
 _EMPTY: Final = bytes(KEY_BYTES)
@@ -66,6 +71,11 @@ class _TimedDigests:
         if time_ms - _time_of(entered) >= self._window_ms:
             return None
         return entered[: self._value_bytes]
+
+    def value_of(self, digest: bytes) -> bytes | None:
+        """Return what was entered, at whatever time."""
+        entered = self._table.get(digest)
+        return None if entered is None else entered[: self._value_bytes]
 
     def put(self, digest: bytes, value: bytes, time_ms: int) -> None:
         """Enter a digest; the times of all calls never go back."""
@@ -155,18 +165,26 @@ class Expired(Struct):
 class SeenIds:
     """The published ids of one shard, and the variants of them that were refused."""
 
-    __slots__ = ("_ids", "_variants", "_window_ms", "stream_time_ms")
+    __slots__ = ("_ids", "_variant_counts", "_variants", "_window_ms", "stream_time_ms")
 
     def __init__(self, window_ms: int) -> None:
         """Start empty. `window_ms` 0: nothing ever expires, and no times are kept."""
         self.stream_time_ms = 0
         self._window_ms = window_ms
         self._ids = _TimedDigests(DIGEST_BYTES, window_ms)
-        self._variants = _TimedDigests(0, window_ms)
+        # A variant's value is the digest of its id, so that a tombstone of the variant can be
+        # counted for the id. Ids without variants are not in the counts.
+        self._variants = _TimedDigests(DIGEST_BYTES, window_ms)
+        self._variant_counts = DigestTable(_COUNT_BYTES)
 
     def __len__(self) -> int:
         """Return how many ids are held, expired ones without a tombstone included."""
         return len(self._ids)
+
+    @property
+    def variants(self) -> int:
+        """How many refused contents are held, expired ones without a tombstone included."""
+        return len(self._variants)
 
     def lookup(self, digest: bytes, time_ms: int) -> bytes | None:
         """Return the digest of the content that was published under the id of this digest.
@@ -178,6 +196,14 @@ class SeenIds:
     def has_variant(self, digest: bytes, time_ms: int) -> bool:
         """Tell whether this content of this id already is a dead letter."""
         return self._variants.get(digest, time_ms) is not None
+
+    def holds_variant(self, digest: bytes) -> bool:
+        """Tell whether this content of this id is held, even outside its window."""
+        return self._variants.value_of(digest) is not None
+
+    def variants_of(self, of_id: bytes) -> int:
+        """Return how many refused contents of the id of this digest are held."""
+        return int.from_bytes(self._variant_counts.get(of_id) or b"", "big")
 
     def remember(self, digest: bytes, content: bytes, stream_time_ms: int) -> None:
         """Take in a published id. Calls come in the order of stream time."""
@@ -194,9 +220,11 @@ class SeenIds:
         """Take in many published ids, for a restore."""
         self._ids.put_all(digests, contents, stream_times_ms)
 
-    def remember_variant(self, digest: bytes, stream_time_ms: int) -> None:
-        """Take in a refused variant. Calls come in the order of stream time."""
-        self._variants.put(digest, b"", stream_time_ms)
+    def remember_variant(self, digest: bytes, of_id: bytes, stream_time_ms: int) -> None:
+        """Take in a refused variant of an id. Calls come in the order of stream time."""
+        if not self.holds_variant(digest):
+            self._count_variant(of_id, 1)
+        self._variants.put(digest, of_id, stream_time_ms)
 
     def forget(self, digest: bytes) -> None:
         """Drop an id; an unknown one is no error."""
@@ -204,7 +232,10 @@ class SeenIds:
 
     def forget_variant(self, digest: bytes) -> None:
         """Drop a variant; an unknown one is no error."""
-        self._variants.drop(digest)
+        of_id = self._variants.value_of(digest)
+        if of_id is not None:
+            self._count_variant(of_id, -1)
+            self._variants.drop(digest)
 
     def expired(self, watermark_ms: int, limit: int) -> Expired:
         """Return what a tombstone is due for, oldest first, at most `limit`; nothing changes.
@@ -222,6 +253,13 @@ class SeenIds:
         for _, digest, kind in islice(merge(ids, variants, key=_time), limit):
             kind[digest] = None
         return expired
+
+    def _count_variant(self, of_id: bytes, change: int) -> None:
+        count = self.variants_of(of_id) + change
+        if count:
+            self._variant_counts.put(of_id, count.to_bytes(_COUNT_BYTES, "big"))
+        else:
+            self._variant_counts.drop(of_id)
 
     def is_expired(self, entered_ms: int, time_ms: int) -> bool:
         """Tell whether a record of `time_ms` lies outside the window of what was entered then."""

@@ -12,7 +12,13 @@ from msgspec import Struct, field
 
 from consumer.pipeline.codec import Decoded, decode
 from consumer.pipeline.dead_letter import dead_letter
-from consumer.pipeline.dedup import Expired, SeenIds, id_digest, variant_digest
+from consumer.pipeline.dedup import (
+    MAX_VARIANTS_PER_ID,
+    Expired,
+    SeenIds,
+    id_digest,
+    variant_digest,
+)
 from consumer.pipeline.forward import forward, misdirected, strip_origin
 from consumer.pipeline.home import home
 from consumer.pipeline.press import Press
@@ -34,6 +40,7 @@ from consumer.pipeline.records import (
 from schemas.ready_event import Origin
 
 _QUOTED_CHARS: Final = 80
+_UNREMEMBERED_CAUSE: Final = "TooManyConflicts"
 # A record with a clock ahead does not tell when it was written: it repeats whatever is still held.
 _NO_TIME_MS: Final = -1
 
@@ -48,6 +55,10 @@ class Decision(Struct):
     """By the digest of the id."""
     variants: dict[bytes, VariantEntry] = field(default_factory=dict)
     """By the digest of id and content."""
+    more_variants: dict[bytes, int] = field(default_factory=dict)
+    """By the digest of an id: how many contents of it are not in memory yet."""
+    unremembered: list[DeadLetter] = field(default_factory=list)
+    """The dead letters among those above whose content the memory does not keep."""
     expired: Expired = field(default_factory=Expired)
     """Tombstones, oldest first; never of a key that the decision itself enters."""
     stream_time_ms: int = 0
@@ -142,7 +153,7 @@ def apply(seen: SeenIds, decision: Decision) -> None:
     for digest, entry in decision.entries.items():
         seen.remember(digest, entry.digest, entry.stream_time_ms)
     for digest, variant in decision.variants.items():
-        seen.remember_variant(digest, variant.stream_time_ms)
+        seen.remember_variant(digest, id_digest(variant.id), variant.stream_time_ms)
     seen.stream_time_ms = max(seen.stream_time_ms, decision.stream_time_ms)
 
 
@@ -172,7 +183,11 @@ def _settle(
 
 
 def _repeat(bench: _Bench, decoded: Decoded, digest: bytes, published: bytes, time_ms: int) -> None:
-    """Drop a duplicate; refuse other content under a published id, each content once."""
+    """Drop a duplicate; refuse other content under a published id.
+
+    Each content is refused once, as long as the memory has room for contents of this id. Without
+    room each such record is refused: whether it came before is not known, and nothing may be lost.
+    """
     decision = bench.decision
     if decoded.digest == published:
         decision.counts.duplicates += 1
@@ -181,16 +196,36 @@ def _repeat(bench: _Bench, decoded: Decoded, digest: bytes, published: bytes, ti
     if _is_refused(bench, variant, time_ms):
         decision.counts.duplicates += 1
         return
-    decision.variants.pop(variant, None)
-    decision.variants[variant] = VariantEntry(decoded.id, decoded.digest, decision.stream_time_ms)
-    decision.expired.variants.pop(variant, None)
     message = (
         f"id {decoded.id[:_QUOTED_CHARS]!r} was published with other content: "
         f"digest {published.hex()}, this record has {decoded.digest.hex()}"
     )
-    raise PoisonRecord(
-        Reason.CONFLICTING_DUPLICATE, message, Stage.TRANSFORMATION, "ConflictingDuplicate"
-    )
+    cause = "ConflictingDuplicate"
+    if _has_room(bench, digest, variant):
+        # Entries stay in the order of time.
+        decision.variants.pop(variant, None)
+        entry = VariantEntry(decoded.id, decoded.digest, decision.stream_time_ms)
+        decision.variants[variant] = entry
+        decision.expired.variants.pop(variant, None)
+    else:
+        cause = _UNREMEMBERED_CAUSE
+        message += (
+            f"; {MAX_VARIANTS_PER_ID} contents of this id were refused before, so this one is not "
+            "remembered: does a field change with every record?"
+        )
+    raise PoisonRecord(Reason.CONFLICTING_DUPLICATE, message, Stage.TRANSFORMATION, cause)
+
+
+def _has_room(bench: _Bench, of_id: bytes, variant: bytes) -> bool:
+    """Tell whether a variant may be remembered, and count it if it is a new one."""
+    decision, seen = bench.decision, bench.seen
+    if variant in decision.variants or seen.holds_variant(variant):
+        return True
+    more = decision.more_variants.get(of_id, 0)
+    if seen.variants_of(of_id) + more >= MAX_VARIANTS_PER_ID:
+        return False
+    decision.more_variants[of_id] = more + 1
+    return True
 
 
 def _is_refused(bench: _Bench, variant: bytes, time_ms: int) -> bool:
@@ -211,6 +246,8 @@ def _bury(
     max_bytes = bench.settings.limits.dead_letter_max_bytes
     letter = dead_letter(poison, origin, record, headers, max_bytes)
     bench.decision.dead_letters.append(letter)
+    if poison.cause == _UNREMEMBERED_CAUSE:
+        bench.decision.unremembered.append(letter)
     counts = bench.decision.counts
     reason = poison.reason
     counts.dead_letters[reason] = counts.dead_letters.get(reason, 0) + 1

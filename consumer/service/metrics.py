@@ -77,7 +77,7 @@ DUPLICATES = Metric(
     "counter",
     ("kind",),
     "records",
-    "Repeated ids: with content that was met before (same), or with new content, each once (conflicting, which is a dead letter).",
+    "Repeated ids: with content that was met before (same), or with other content (conflicting, which is a dead letter): once for each content, and behind eight of an id for each record.",
 )
 DEAD_LETTERS = Metric(
     "dead_letters_total",
@@ -168,6 +168,13 @@ LAG = Metric(
     "Records of a source partition that are not handled yet; markers of transactions are none. Absent while it is not known.",
 )
 STATE_ENTRIES = Metric("state_entries", "gauge", ("shard",), "ids", "Ids in a shard's memory.")
+STATE_VARIANTS = Metric(
+    "state_variants",
+    "gauge",
+    ("shard",),
+    "contents",
+    "Refused contents of published ids in a shard's memory, at most eight of each id.",
+)
 SHARDS = Metric("shards", "gauge", ("state",), "shards", "Shards of this process by state.")
 GROUP_SHARDS = Metric(
     "group_shards",
@@ -209,6 +216,7 @@ METRICS: Final = (
     FRESHNESS,
     LAG,
     STATE_ENTRIES,
+    STATE_VARIANTS,
     SHARDS,
     GROUP_SHARDS,
     RESTORE_PROGRESS,

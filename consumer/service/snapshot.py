@@ -25,9 +25,11 @@ class Snapshot(Collector):
         seen = self._look()
         shards = seen.shards
         lag, entries = _family(metrics.LAG), _family(metrics.STATE_ENTRIES)
+        variants = _family(metrics.STATE_VARIANTS)
         progress, by_state = _family(metrics.RESTORE_PROGRESS), _family(metrics.SHARDS)
         for view in shards:
             entries.add_metric([str(view.shard)], view.entries)
+            variants.add_metric([str(view.shard)], view.variants)
             if view.restore_ratio is not None:
                 progress.add_metric([str(view.shard)], view.restore_ratio)
             for source in view.sources:
@@ -39,7 +41,7 @@ class Snapshot(Collector):
         in_all = _family(metrics.GROUP_SHARDS)
         if seen.group_shards is not None:
             in_all.add_metric([], seen.group_shards)
-        return iter((lag, entries, progress, by_state, in_all))
+        return iter((lag, entries, variants, progress, by_state, in_all))
 
 
 def _family(metric: metrics.Metric) -> GaugeMetricFamily:

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from murmurhash2 import murmurhash2
 
-from consumer.pipeline.dedup import SeenIds
+from consumer.pipeline.dedup import MAX_VARIANTS_PER_ID, SeenIds
 from consumer.pipeline.process import Decision, apply, process
 from consumer.pipeline.records import DeadLetter, ReadyRecord, ShardSettings, SourceBatch
 from tests.builders import NO_CEILING_MS, TOPIC, Record, shard_settings
@@ -45,7 +45,7 @@ class Shard:
         self.settings = settings or shard_settings()
         self._seen = SeenIds(0)
         self._published: dict[str, str] = {}
-        self._refused: set[tuple[str, str]] = set()
+        self._refused: dict[str, set[str]] = {}
         self.slowest = Slowest()
 
     def judge(
@@ -95,11 +95,12 @@ class Shard:
             return self._check_forward(record, outcome, home)
         published = self._published.get(content.id)
         if published is not None:
-            variant = (content.id, content.text)
-            if content.text == published or variant in self._refused:
+            refused = self._refused.setdefault(content.id, set())
+            if content.text == published or content.text in refused:
                 assert outcome is None, "a duplicate must leave nothing behind"
                 return "duplicate"
-            self._refused.add(variant)
+            if len(refused) < MAX_VARIANTS_PER_ID:
+                refused.add(content.text)
             _check_dead_letter(record, outcome, "conflicting_duplicate", self.settings)
             return "conflicting_duplicate"
         limits = self.settings.limits

@@ -80,13 +80,38 @@ def test_a_trickle_does_not_pass_restart_by_restart(cluster: Cluster, names: Nam
 
 
 def test_conflicting_duplicates_do_not_count(cluster: Cluster, names: Names) -> None:
-    """They keep nothing from the subscribers: the id is published."""
-    (one,) = ids_at_home(0, 3, 1)
-    variants = [NewRecord(checkpoint(one, step_number=n), b"key", 0) for n in range(40)]
+    """They keep nothing from the subscribers: the ids are published."""
+    ids = ids_at_home(0, 3, 10)
+    variants = [
+        NewRecord(checkpoint(one, step_number=n), b"key", 0) for one in ids for n in range(5)
+    ]
     with Deployment(cluster, names, **LIMIT) as deployment:
         cluster.produce(deployment.input_topic, variants)
         service = deployment.start()
         deployment.wait_until_running(3, service)
-        assert_exactly_once(cluster, names, [one])
-        assert len(cluster.read(deployment.dead_letter_topic)) == 39
+        assert_exactly_once(cluster, names, ids)
+        assert len(cluster.read(deployment.dead_letter_topic)) == 40
         assert not service.has_ended
+
+
+def test_a_flood_of_conflicts_stops_and_stays_unread(cluster: Cluster, names: Names) -> None:
+    """A field that changes with every record counts, once an id has no room for more contents."""
+    (one,) = ids_at_home(0, 3, 1)
+    polls = [NewRecord(checkpoint(one, fetched_at=n), b"key", 0) for n in range(200)]
+    remembered = 8
+    with Deployment(cluster, names, **LIMIT) as deployment:
+        cluster.produce(deployment.input_topic, polls[: 1 + remembered])
+        first = deployment.start()
+        deployment.wait_until_running(3, first)
+        assert_exactly_once(cluster, names, [one])
+        for poll in polls[1 + remembered : 10 + remembered]:  # one by one, below the limit
+            cluster.produce(deployment.input_topic, [poll])
+        wait_until_handled(cluster, names)
+        assert first.terminate() == 0
+        letters = remembered + MOST_DEAD_LETTERS
+        assert len(cluster.read(deployment.dead_letter_topic)) == letters
+        cluster.produce(deployment.input_topic, polls[10 + remembered :])
+        for service in (deployment.start(), deployment.start()):
+            line = refusal(service)
+            assert "conflicting_duplicate" in line
+        assert len(cluster.read(deployment.dead_letter_topic)) == letters

@@ -56,6 +56,8 @@ def test_counters_equal_what_happened(cluster: Cluster, names: Names) -> None:
         assert seen.metric("freshness_seconds_count") == 60
         assert seen.metric("rebalances_total") == 1
         assert sum(_entries(seen, shard) for shard in range(3)) == 60
+        variants = [seen.metric("state_variants", shard=str(shard)) for shard in range(3)]
+        assert sum(one or 0 for one in variants) == 1
         assert seen.metric("shards", state="running") == 3
         assert (seen.metric("process_resident_memory_bytes") or 0) > 1_000_000
 

@@ -24,9 +24,14 @@ steps = st.lists(
     st.lists(st.tuples(st.sampled_from(IDS), st.integers(0, 2), st.integers(0, 40)), max_size=6),
     max_size=12,
 )
+# One id with more contents than memory has room for.
+floods = st.lists(
+    st.lists(st.tuples(st.just("a"), st.integers(0, 20), st.integers(0, 40)), max_size=12),
+    max_size=6,
+)
 
 
-@given(steps=steps, window_ms=st.sampled_from([0, 10, 25]), limit=st.integers(0, 3))
+@given(steps=steps | floods, window_ms=st.sampled_from([0, 10, 25]), limit=st.integers(0, 3))
 def test_restored_state_equals_live_state(
     steps: list[list[tuple[str, int, int]]], window_ms: int, limit: int
 ) -> None:
@@ -69,6 +74,8 @@ def observed(state: ShardState) -> object:
     return (
         now,
         len(seen),
+        seen.variants,
+        [seen.variants_of(id_digest(name)) for name in IDS],
         [[seen.lookup(id_digest(name), now + ahead) for ahead in (0, 5, 20)] for name in IDS],
         [seen.expired(now + ahead, 100) for ahead in (0, 5, 20)],
         state.progress,

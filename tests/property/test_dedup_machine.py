@@ -4,17 +4,20 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from consumer.pipeline.dedup import SeenIds, id_digest, variant_digest
+from consumer.pipeline.codec import decode
+from consumer.pipeline.dedup import MAX_VARIANTS_PER_ID, SeenIds, id_digest, variant_digest
 from consumer.pipeline.process import Decision, apply, expire, process
 from consumer.pipeline.records import Reason
 from tests.builders import NO_CEILING_MS, Record, batch, checkpoint, record, shard_settings
 
 IDS = ("a", "b", "c")
-CONTENTS = (0, 1, 2)
+# More than an id may have in memory, and few of them mostly.
+CONTENTS = (0, 0, 1, 1, 2, *range(MAX_VARIANTS_PER_ID + 3))
 WINDOW_MS = 100
 OLDEST_MS = 60
 Fate = str
 Logged = tuple[str, bytes, bytes | None, int]
+Refused = tuple[str, int]
 
 
 class PlainShard:
@@ -24,7 +27,7 @@ class PlainShard:
         self.window_ms = window_ms
         self.now_ms = 0
         self.published: dict[str, tuple[int, int]] = {}
-        self.refused: dict[tuple[str, int], int] = {}
+        self.refused: dict[Refused, int] = {}
 
     def copy(self) -> "PlainShard":
         """Return an independent copy, kept for the case of a crash."""
@@ -47,8 +50,18 @@ class PlainShard:
         refused_ms = self.refused.get((name, content))
         if content == known[0] or (refused_ms is not None and self.is_live(refused_ms, time_ms)):
             return "duplicate"
-        self.refused[name, content] = self.now_ms
+        if refused_ms is not None or self.refusals_of(name) < MAX_VARIANTS_PER_ID:
+            self.refused[name, content] = self.now_ms
         return "conflicting"
+
+    def refusals_of(self, name: str) -> int:
+        """Return how many contents of an id are held."""
+        return sum(held == name for held, _ in self.refused)
+
+    def forget(self, refused: set[Refused]) -> None:
+        """Drop refused contents."""
+        for one in refused:
+            self.refused.pop(one, None)
 
 
 class DedupMachine(RuleBasedStateMachine):
@@ -62,6 +75,7 @@ class DedupMachine(RuleBasedStateMachine):
         self.seen = SeenIds(self.window_ms)
         self.plain = PlainShard(self.window_ms)
         self.log: list[Logged] = []
+        self.variants: dict[bytes, Refused] = {}  # every content that was ever sent
         self.stream_time_ms = 0
         self.begin()
 
@@ -90,9 +104,11 @@ class DedupMachine(RuleBasedStateMachine):
             for name, content, step_ms in chunk:
                 time_ms = max(0, self.planned.now_ms + step_ms)
                 self.fates.append(self.planned.take(name, content, time_ms))
-                records.append(
-                    record(checkpoint(id=name, step_number=content), timestamp_ms=time_ms)
-                )
+                value = checkpoint(id=name, step_number=content)
+                records.append(record(value, timestamp_ms=time_ms))
+                decoded = decode(records[-1].value)
+                variant = variant_digest(id_digest(name), decoded.digest)
+                self.variants[variant] = (name, content)
             process(self.settings, self.seen, batch(*records), self.decision, NO_CEILING_MS)
 
     @rule(limit=st.integers(0, 4))
@@ -109,12 +125,14 @@ class DedupMachine(RuleBasedStateMachine):
         for digest, entry in decision.entries.items():
             self.log.append(("id", digest, entry.digest, entry.stream_time_ms))
         for digest, variant in decision.variants.items():
-            self.log.append(("variant", digest, b"", variant.stream_time_ms))
+            of_id = id_digest(variant.id)
+            self.log.append(("variant", digest, of_id, variant.stream_time_ms))
         self.log += [("id", digest, None, 0) for digest in decision.expired.ids]
         self.log += [("variant", digest, None, 0) for digest in decision.expired.variants]
         self.stream_time_ms = max(self.stream_time_ms, decision.stream_time_ms)
         apply(self.seen, decision)
         self.plain = self.planned
+        self.plain.forget({self.variants[digest] for digest in decision.expired.variants})
         self.begin()
 
     @rule()
@@ -145,14 +163,19 @@ class DedupMachine(RuleBasedStateMachine):
         restored = self.restored()
         assert restored.stream_time_ms == self.seen.stream_time_ms
         assert len(restored) == len(self.seen)
-        contents = {content for kind, _, content, _ in self.log if kind == "id" and content}
+        assert restored.variants == self.seen.variants == len(self.plain.refused)
+        for name in IDS:
+            of_id = id_digest(name)
+            held = self.seen.variants_of(of_id)
+            assert restored.variants_of(of_id) == held == self.plain.refusals_of(name)
+            assert held <= MAX_VARIANTS_PER_ID
         for now_ms in (self.stream_time_ms + ahead for ahead in (-30, 0, 30, WINDOW_MS, 10**6)):
             assert restored.expired(now_ms, 100) == self.seen.expired(now_ms, 100)
             for digest in map(id_digest, IDS):
                 assert restored.lookup(digest, now_ms) == self.seen.lookup(digest, now_ms)
-                for variant in (variant_digest(digest, content) for content in contents):
-                    live = self.seen.has_variant(variant, now_ms)
-                    assert restored.has_variant(variant, now_ms) == live
+            for variant in self.variants:
+                live = self.seen.has_variant(variant, now_ms)
+                assert restored.has_variant(variant, now_ms) == live
 
     @invariant()
     def nothing_is_both_entered_and_deleted(self) -> None:
@@ -169,7 +192,7 @@ class DedupMachine(RuleBasedStateMachine):
             elif kind == "id":
                 seen.forget(digest)
             elif content is not None:
-                seen.remember_variant(digest, time_ms)
+                seen.remember_variant(digest, content, time_ms)
             else:
                 seen.forget_variant(digest)
         seen.stream_time_ms = self.stream_time_ms

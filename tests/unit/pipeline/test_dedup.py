@@ -24,7 +24,7 @@ def test_expiry_is_exact() -> None:
     """An id is known until one millisecond before its window has passed, and not after."""
     seen = SeenIds(1000)
     seen.remember(ID, A, 500)
-    seen.remember_variant(VARIANT, 500)
+    seen.remember_variant(VARIANT, ID, 500)
     assert seen.lookup(ID, 1499) == A
     assert seen.has_variant(VARIANT, 1499)
     assert not seen.expired(1499, 10)
@@ -46,7 +46,8 @@ def test_expiry_is_bounded_oldest_first_and_changes_nothing() -> None:
     seen = SeenIds(10)
     for number in range(5):
         seen.remember(numbered(number), A, number * 2)
-        seen.remember_variant(variant_digest(numbered(number), B), number * 2 + 1)
+        of_id = numbered(number)
+        seen.remember_variant(variant_digest(of_id, B), of_id, number * 2 + 1)
     expired = seen.expired(100, 3)
     assert list(expired.ids) == [numbered(0), numbered(1)]
     assert list(expired.variants) == [variant_digest(numbered(0), B)]
@@ -89,7 +90,7 @@ def test_forgetting_the_unknown_is_no_error() -> None:
         seen.forget(ID)
         seen.forget_variant(VARIANT)
         seen.remember(ID, A, 0)
-        seen.remember_variant(VARIANT, 0)
+        seen.remember_variant(VARIANT, ID, 0)
         seen.forget(ID)
         seen.forget_variant(VARIANT)
         assert seen.lookup(ID, 0) is None

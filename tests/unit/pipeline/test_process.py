@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from consumer.pipeline import press as press_module
-from consumer.pipeline.dedup import SeenIds, id_digest
+from consumer.pipeline.dedup import MAX_VARIANTS_PER_ID, SeenIds, id_digest
 from consumer.pipeline.forward import ORIGIN_HEADER
 from consumer.pipeline.home import home
 from consumer.pipeline.press import MAX_ID_CHARS
@@ -72,6 +72,33 @@ def test_repeats_are_dropped_within_and_after_a_decision() -> None:
     again = decide(batch(record(checkpoint())), seen=seen)
     assert again.counts.duplicates == 1
     assert not again.needs_commit
+
+
+def test_a_field_that_changes_with_every_record_takes_bounded_memory() -> None:
+    """Behind eight contents of an id each further record is a dead letter, and none is kept."""
+    seen = SeenIds(0)
+    polls = [record(checkpoint(fetched_at=second), offset=second) for second in range(100)]
+    first = decide(batch(*polls), seen=seen)
+    apply(seen, first)
+    assert (len(first.ready), first.counts.conflicting) == (1, 99)
+    assert reasons(first) == [Reason.CONFLICTING_DUPLICATE] * 99
+    assert len(first.variants) == seen.variants == MAX_VARIANTS_PER_ID
+    assert first.unremembered == first.dead_letters[MAX_VARIANTS_PER_ID:]
+    assert "does a field change" in first.unremembered[0].message
+
+    again = decide(batch(*polls), seen=seen)
+    apply(seen, again)
+    assert again.counts.duplicates == 1 + MAX_VARIANTS_PER_ID
+    assert len(again.unremembered) == len(again.dead_letters) == 99 - MAX_VARIANTS_PER_ID
+    assert (again.variants, seen.variants) == ({}, MAX_VARIANTS_PER_ID)
+
+
+def test_the_bound_on_contents_is_that_of_one_id() -> None:
+    """Another id's first contents are remembered, whatever a flood has done."""
+    flood = [record(checkpoint(id="a", fetched_at=second)) for second in range(100)]
+    others = [record(checkpoint(id="b", step_number=step)) for step in range(3)]
+    decision = decide(batch(*flood, *others, *others))
+    assert (decision.counts.conflicting, decision.counts.duplicates) == (99 + 2, 3)
 
 
 def test_each_conflicting_content_is_a_dead_letter_once() -> None:

@@ -16,7 +16,9 @@ VIEW = EngineView(
     is_member=True,
     group_shards=3,
     shards=(
-        ShardView(0, "running", 7, 1.0, has_run=True, sources=(SourceView("in", 0, 5),)),
+        ShardView(
+            0, "running", 7, 1.0, has_run=True, sources=(SourceView("in", 0, 5),), variants=4
+        ),
         ShardView(1, "restoring", 2, 0.25),
         ShardView(2, "running", has_run=True, sources=(SourceView("in", 2, None),)),
     ),
@@ -56,6 +58,7 @@ def test_a_scrape_tells_lag_shards_and_restores_as_they_are() -> None:
     assert value("lag_records", topic="in", partition="0") == 5
     assert value("lag_records", topic="in", partition="2") is None
     assert value("state_entries", shard="0") == 7
+    assert value("state_variants", shard="0") == 4
     assert value("shards", state="running") == 2
     assert value("shards", state="restoring") == 1
     assert value("shards", state="refused") == 0
