@@ -17,11 +17,36 @@ from consumer.errors import StateCorrupted
 FETCH_MS: Final = 200
 FETCH_RECORDS: Final = 20_000
 LOUD_AFTER_SECONDS: Final = 3.0
-# A backlog has little more than one offset for an id; at rest its progress and a marker are added.
-OFFSETS_PER_ID: Final = 2
-# There may be few ids among many offsets, and room for ten million costs 40 MiB.
-MOST_RESERVED_IDS: Final = 10_000_000
+MOST_GROWTH: Final = 8
+MOST_MOVED_IDS: Final = 200_000
+"""Moving so many takes 0.1 s. A larger table grows by itself, a tenth slower."""
 log = structlog.get_logger(__name__)
+
+
+class Room:
+    """How much room for ids a restore prepares: a table that grows bit by bit costs time.
+
+    The span of offsets alone says nothing: 1,000 ids may be among 20 million offsets of progress.
+    So the rest of the log is expected to hold as many ids for each offset as what was read so far,
+    and never more than some times as many as were read: compaction leaves few old records.
+    """
+
+    def __init__(self, start: int, mark_offset: int) -> None:
+        """Prepare for a log between these two offsets."""
+        self._start = start
+        self._offsets = mark_offset - start
+        self._reserved = 0
+
+    def ids(self, position: int, ids: int) -> int:
+        """Return for how many ids there should be room, when so many were read before `position`.
+
+        0: there is enough, or the table is so large that moving its entries would block the loop.
+        """
+        passed = position - self._start
+        if passed <= 0 or ids > MOST_MOVED_IDS or 2 * ids < self._reserved:
+            return 0
+        self._reserved = min(MOST_GROWTH * ids, ids * self._offsets // passed)
+        return self._reserved
 
 
 async def restore(
@@ -41,8 +66,9 @@ async def restore(
     reader.assign({changelog: start})
     began = last_progress = clock()
     position = start
-    memory.seen.reserve(min(MOST_RESERVED_IDS, (mark_offset - start) // OFFSETS_PER_ID))
+    room = Room(start, mark_offset)
     while position <= mark_offset:
+        memory.seen.reserve(room.ids(position, len(memory.seen)))
         for records in (await reader.fetch(FETCH_MS, FETCH_RECORDS)).values():
             try:
                 memory.load(records)

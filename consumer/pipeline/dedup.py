@@ -210,7 +210,7 @@ class SeenIds:
         self._ids.put(digest, content, stream_time_ms)
 
     def reserve(self, ids: int) -> None:
-        """Make room for so many ids before a restore; with a window nobody knows how many live."""
+        """Make room for so many ids in all; with a window it is not known how many of them live."""
         if not self._window_ms:
             self._ids.reserve(ids)
 

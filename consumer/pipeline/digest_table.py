@@ -65,11 +65,20 @@ class DigestTable:
             self._split()
 
     def reserve(self, count: int) -> None:
-        """Make an empty table fit for `count` entries or a little less: growing costs time."""
-        if not self._count:
-            doublings = max(0, (count // ENTRIES_PER_BUCKET).bit_length() - 1)
-            self._buckets = [bytearray() for _ in range(1 << doublings)]
-            self._low_mask, self._next_split = (1 << doublings) - 1, 0
+        """Make the table fit for `count` entries or a little less: growing costs time.
+
+        The entries that are there move, so this blocks for as long as they take.
+        """
+        doublings = max(0, (count // ENTRIES_PER_BUCKET).bit_length() - 1)
+        if 1 << doublings <= len(self._buckets):
+            return
+        before, key_bytes = self._buckets, KEY_BYTES
+        self._buckets = [bytearray() for _ in range(1 << doublings)]
+        self._low_mask, self._next_split = (1 << doublings) - 1, 0
+        for bucket in before:
+            for (entry,) in self._entries(bucket):
+                (hashed,) = _hash(entry[:key_bytes])
+                self._buckets[hashed & self._low_mask] += entry
 
     def put_all(self, keys: Iterable[bytes], values: Iterable[bytes]) -> None:
         """Set many keys, as `put` does; without its calls twice as fast, for a restore."""

@@ -34,6 +34,11 @@ class TableMachine(RuleBasedStateMachine):
             self.table.put(key, key[: self.value_bytes])
             self.plain[key] = key[: self.value_bytes]
 
+    @rule(count=st.integers(0, 2000))
+    def reserve(self, count: int) -> None:
+        """Make room at any moment: the entries that are there are moved."""
+        self.table.reserve(count)
+
     @rule(key=keys)
     def drop(self, key: bytes) -> None:
         """Remove a key, known or not."""
