@@ -91,8 +91,9 @@ class Watermarks:
         for record in records:
             if is_announcement(record.headers):
                 shard, watermark_ms = _ANNOUNCEMENT.unpack(record.headers[-1][1] or b"")
-                # The repartition topic has LogAppendTime: its timestamps are the broker's.
-                self._announced[shard] = min(watermark_ms, record.timestamp)
+                if 0 <= shard < self._shards:  # another number is forged: it would take memory
+                    # The repartition topic has LogAppendTime: its timestamps are the broker's.
+                    self._announced[shard] = min(watermark_ms, record.timestamp)
             else:
                 forwards.append(record)
         return forwards

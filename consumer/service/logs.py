@@ -23,6 +23,8 @@ LIBRARY_LEVEL: Final = logging.WARNING
 # said by us, at the level that it deserves.
 LOUDEST_LIBRARY_LEVEL: Final = logging.WARNING
 LIBRARY_INTERVAL_SECONDS: Final = 10.0
+# Some libraries format a text before they log it, so that each line is another kind.
+MAX_LIBRARY_KINDS: Final = 500
 log = structlog.get_logger("checkpoint_ready")
 
 
@@ -104,6 +106,9 @@ class _LibraryHandler(logging.Handler):
             self._suppressed[kind] = self._suppressed.get(kind, 0) + 1
             self._on_suppressed()
             return
+        if len(self._last) >= MAX_LIBRARY_KINDS:
+            self._last.clear()
+            self._suppressed.clear()
         self._last[kind] = now
         suppressed = self._suppressed.pop(kind, 0)
         facts: dict[str, Any] = {"logger": record.name, "message": record.getMessage()}

@@ -89,6 +89,14 @@ def test_what_is_announced_goes_by_the_brokers_clock() -> None:
     assert own_ms == NOW_MS - 30_000
 
 
+def test_announcements_of_no_shard_are_ignored() -> None:
+    """A forged number takes no memory, and does not stand for a shard that is silent."""
+    watermarks = Watermarks(2, 100, NOW_MS)
+    forged = [announced(shard, 500_000) for shard in (-1, 2, 2**31 - 1)]
+    assert not watermarks.take_out([announced(0, 500_000), *forged])
+    assert watermarks.low_ms is None
+
+
 def test_only_announcements_are_taken_out() -> None:
     """Forwards stay, in their order, also one with a forged header before our own."""
     forged = record({}, headers=[*announcement(0, 1), ("checkpoint-ready.origin", b"x")])

@@ -10,7 +10,12 @@ import structlog
 
 from consumer.config import Settings
 from consumer.engine.lifecycle import TransactionReport
-from consumer.service.logs import LogObserver, configure_logs
+from consumer.service.logs import (
+    MAX_LIBRARY_KINDS,
+    LogObserver,
+    _LibraryHandler,
+    configure_logs,
+)
 
 Printed = Callable[[], list[dict[str, object]]]
 
@@ -120,6 +125,17 @@ def test_producers_do_not_command_a_terminal(
         shown = output.getvalue().decode()
         assert not any(one in shown for one in ("\x1b]", "\x1b[2J", "\x07", "\x9b", "\u202e"))
         assert "[2J" in shown
+
+
+def test_what_libraries_complain_of_takes_bounded_memory(printed: Printed) -> None:
+    """Some put their facts into the text itself, so that each line is of another kind."""
+    library = logging.getLogger("aiokafka.test")
+    for node in range(3 * MAX_LIBRARY_KINDS):
+        library.error(f"cannot reach node {node}")
+    handlers = logging.getLogger().handlers
+    (handler,) = (one for one in handlers if isinstance(one, _LibraryHandler))
+    assert len(handler._last) <= MAX_LIBRARY_KINDS  # noqa: SLF001 - memory is what it is about
+    assert len(printed()) == 3 * MAX_LIBRARY_KINDS
 
 
 def test_a_terminal_gets_text(monkeypatch: pytest.MonkeyPatch, printed: Printed) -> None:
