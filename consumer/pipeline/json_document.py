@@ -27,9 +27,15 @@ for _depth, _next in enumerate(_DEPTHS):
 _TOO_DEEP: Final = _DEPTHS[-1]
 _TOO_DEEP[_CLOSE] = _TOO_DEEP  # it never leaves this state
 
-# msgspec takes 6 µs for a number near either end of what a float holds, 100 times more than for
-# others; 1 MB of them takes a second. Python's own parser takes the same time for all.
-_LONG_EXPONENT: Final = re.compile(rb"[0-9][eE][+-]?[0-9]{3}").search
+# msgspec takes 6 µs for a number near either end of what a float holds (1e290, 5e-324), 100 times
+# more than for others: 1 MB of them takes a second. Python's own parser takes the same time for
+# all. It is slower for most, so texts with few values (and commas) are left to msgspec.
+_FEW_COMMAS: Final = 64
+_HARD_EXPONENT: Final = re.compile(rb"[0-9][eE][+-]?(?:[0-9]{3}|2)").search
+
+
+def _may_hold_hard_numbers(payload: bytes) -> bool:
+    return payload.count(b",") > _FEW_COMMAS and _HARD_EXPONENT(payload) is not None
 
 
 def _finite_float(text: str) -> float:
@@ -41,7 +47,7 @@ def _finite_float(text: str) -> float:
 
 
 _decode = msgspec.json.Decoder().decode
-_decode_long_exponents = msgspec.json.Decoder(float_hook=_finite_float).decode
+_decode_hard = msgspec.json.Decoder(float_hook=_finite_float).decode
 _skip = msgspec.json.Decoder(msgspec.Raw).decode
 
 
@@ -51,8 +57,7 @@ def parse(payload: bytes) -> Any:  # noqa: ANN401 - JSON of any shape
         raise _too_deep()
     try:
         try:
-            has_long_exponents = _LONG_EXPONENT(payload) is not None
-            return (_decode_long_exponents if has_long_exponents else _decode)(payload)
+            return (_decode_hard if _may_hold_hard_numbers(payload) else _decode)(payload)
         except msgspec.ValidationError as error:  # a number that no machine holds
             _require_json(payload)
             raise invalid(str(error)) from None

@@ -16,13 +16,14 @@ from tests.builders import NO_CEILING_MS, TOPIC, Record
 SECONDS_PER_MB: Final = 0.050
 LEAST_SECONDS: Final = 0.010
 """Also for a payload of a few bytes: less cannot be told from a page fault on a busy machine."""
+_TRIES: Final = 3
 _MB: Final = 1_000_000
 _HEADER_BYTES: Final = 3
 """What the lengths of a header take in a batch, at the least."""
 
 
 class TooSlow(AssertionError):
-    """A payload costs more than its budget, twice."""
+    """A payload costs more than its budget, each time it is measured."""
 
 
 class Slowest(NamedTuple):
@@ -98,14 +99,15 @@ def check_budget(timed: TimedRecords, settings: ShardSettings, *, forwarded: boo
     """Return the slowest of the records.
 
     Raises:
-        TooSlow: one is over its budget, and again when it is decided alone.
+        TooSlow: one is over its budget, also when it is decided alone.
     """
     slowest = Slowest()
     for record, seconds in zip(timed, list(timed.seconds), strict=True):
         budget = budget_seconds(record)
         spent = seconds
-        if spent > budget:  # a busy machine, or a collection of garbage?
-            spent = min(spent, _seconds_alone(record, settings, forwarded=forwarded))
+        for _ in range(_TRIES):  # a busy machine, or a collection of garbage?
+            if spent > budget:
+                spent = min(spent, _seconds_alone(record, settings, forwarded=forwarded))
         found = Slowest(spent / budget, spent, record_bytes(record), (record.value or b"")[:60])
         if spent > budget:
             raise TooSlow(f"over its budget of {budget * 1000:.0f} ms; {found.describe()}")

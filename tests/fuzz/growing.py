@@ -80,8 +80,6 @@ class Cost(NamedTuple):
 
     def at_best(self, before: "Cost") -> "Cost":
         """Return the least of this and what was measured before at the same length."""
-        if before.size_bytes != self.size_bytes:
-            return self
         return Cost(
             self.size_bytes,
             min(self.seconds, before.seconds),
@@ -98,20 +96,27 @@ def measure(family: Family) -> Cost:
     """Return the cost at the first length that can be measured, and at four times that length.
 
     The processor time of this thread counts, and the least of several tries: another process
-    cannot make an input look slow. An input that outgrows a cache of the processor does, once. So
-    a cost that grows too fast is measured again at four times the length, where a quadratic one
-    grows just as fast.
+    cannot make an input look slow. An input that outgrows a cache of the processor does, once,
+    and so does one that is long enough for another way to be taken. So a cost that grows too fast
+    is measured again at four times the length, where a quadratic one grows just as fast.
     """
     size_bytes = FIRST_UNITS
     cost = _cost(family, size_bytes)
     while cost.seconds < MEASURABLE_SECONDS and GROWTH**2 * size_bytes <= MOST_BYTES:
         size_bytes *= GROWTH
         cost = _cost(family, size_bytes)
-    for tried_bytes in (size_bytes, GROWTH * size_bytes):
-        for _ in range(TRIES):
-            if not MOST_GROWTH <= cost.growth < QUADRATIC_GROWTH:
-                return cost
-            cost = _cost(family, tried_bytes).at_best(cost)
+    cost = _at_best(family, cost)
+    if cost.growth < MOST_GROWTH:
+        return cost
+    return _at_best(family, _cost(family, GROWTH * size_bytes))
+
+
+def _at_best(family: Family, cost: Cost) -> Cost:
+    """Measure again while noise can be what makes the cost grow too fast."""
+    for _ in range(TRIES):
+        if not MOST_GROWTH <= cost.growth < QUADRATIC_GROWTH:
+            break
+        cost = _cost(family, cost.size_bytes).at_best(cost)
     return cost
 
 
