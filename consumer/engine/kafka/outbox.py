@@ -80,7 +80,7 @@ class Outbox:
     ) -> None:
         """Start empty; records of the `unstamped` topics have no timestamp.
 
-        These are the topics of our own state, which nobody reads by time. A broker refuses a
+        These are the topics of our own state, which are never read by time. A broker refuses a
         record that is stamped an hour ahead of its own clock (KIP-937), so with a timestamp a
         machine whose clock is ahead could not run a shard.
         """
