@@ -7,11 +7,15 @@ producers' bytes has a family here that repeats what could make it slow.
 
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from io import BytesIO
+from io import BytesIO, StringIO
 from typing import Any, Final, NamedTuple
+
+import msgspec
+from rich.console import Console
 
 from consumer.cli.letter_text import details, details_text, letters_table
 from consumer.engine.buffer import Buffer
@@ -28,8 +32,8 @@ from consumer.pipeline.trace_context import trace_context
 from consumer.tools.backfill_elements import read_elements
 from consumer.tools.backfill_file import Content
 from consumer.tools.dead_letters import Found, summary
-from consumer.tools.tail import structured
-from schemas.ready_event import Origin
+from consumer.tools.tail import _table, structured
+from schemas.ready_event import Origin, ReadyEvent
 from tests.builders import (
     STRUCTURED,
     Record,
@@ -395,6 +399,7 @@ def _tools() -> Iterator[Family]:
         partial(_make_backfill, b"{},\n", hidden, b'{}],"x":"data","y":"data"}'),
     )
     yield Family("tail: attributes", _make_attributes)
+    yield Family("tail: a table", _make_table)
 
 
 def _make_letter(name: str, size_bytes: int) -> Call:
@@ -429,6 +434,15 @@ def _make_attributes(size_bytes: int) -> Call:
     value = json.dumps({"checkpoint": checkpoint()}).encode()
     one = record(raw=value, headers=[*headers, ("ce_type", b"fine_tuning.job.checkpoint.ready")])
     return partial(structured, one)
+
+
+def _make_table(size_bytes: int) -> Call:
+    name = "m" * size_bytes
+    one = record(checkpoint(fine_tuned_model_checkpoint=name))
+    (event,) = decide(batch(one), settings=_SETTINGS["published"]).ready
+    rows = deque([msgspec.json.decode(event.value, type=ReadyEvent)] * 20)
+    console = Console(file=StringIO(), width=120)
+    return lambda: console.print(_table(rows, 20))
 
 
 DECIDED: Final = tuple(_decided())
