@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from consumer.engine.kafka.tls import RenewableContext, TlsFiles
@@ -94,6 +95,12 @@ def files(authority: Authority, tmp_path: Path) -> TlsFiles:
     files = TlsFiles(str(authority.file), str(tmp_path / "tls.crt"), str(tmp_path / "tls.key"))
     put(authority.certify("first"), files)
     return files
+
+
+@pytest.fixture(autouse=True)
+def _own_logger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Log by a new logger: the module's keeps what another test first configured it with."""
+    monkeypatch.setattr("consumer.engine.kafka.tls.log", structlog.get_logger())
 
 
 async def test_a_renewed_certificate_is_shown_from_then_on(
