@@ -24,17 +24,23 @@ MIN_INSYNC_REPLICAS: Final = 2
 HEADER_ROOM_BYTES: Final = 64 * 1024
 CHANGELOG_MESSAGE_BYTES: Final = 256 * 1024
 LOG_APPEND_TIME: Final = {"message.timestamp.type": "LogAppendTime"}
-EVENT_CONFIGS: Final = {"cleanup.policy": "delete", **LOG_APPEND_TIME}
+# A replica that was not in sync has lost committed records: ids, progress or events. It must not
+# become the leader, whatever the brokers' default is.
+UNCLEAN: Final = "unclean.leader.election.enable"
+CLEAN: Final = {UNCLEAN: "false"}
+# What a topic of events must have; those that we create get CLEAN besides.
+EVENT_POLICY: Final = {"cleanup.policy": "delete", **LOG_APPEND_TIME}
+EVENT_CONFIGS: Final = {**EVENT_POLICY, **CLEAN}
 CHANGELOG_CONFIGS: Final = {
     "cleanup.policy": "compact",
     "segment.bytes": str(64 * 1024 * 1024),
     "delete.retention.ms": str(2 * 24 * 3600 * 1000),
-    "unclean.leader.election.enable": "false",
+    **CLEAN,
 }
 REPLAYS_MESSAGE_BYTES: Final = 1024 * 1024
-REPLAYS_CONFIGS: Final = {"cleanup.policy": "compact", "unclean.leader.election.enable": "false"}
-KEPT_CONFIGS: Final = {**EVENT_CONFIGS, "retention.ms": "-1", "retention.bytes": "-1"}
-REPARTITION_CONFIGS: Final = {**KEPT_CONFIGS, "unclean.leader.election.enable": "false"}
+REPLAYS_CONFIGS: Final = {"cleanup.policy": "compact", **CLEAN}
+KEPT_CONFIGS: Final = {**EVENT_POLICY, "retention.ms": "-1", "retention.bytes": "-1"}
+REPARTITION_CONFIGS: Final = {**KEPT_CONFIGS, **CLEAN}
 DEAD_LETTER_RETENTION_MS: Final = 90 * 24 * 3600 * 1000
 
 
@@ -102,6 +108,7 @@ async def ensure_replays_topic(admin: ClusterAdmin, settings: Settings) -> Topic
     if topic is None:  # a broker that has just started may not know it yet
         raise TransientError(f"topic {name} is not known to the broker that was asked")
     problems = list(_wrong_settings(topic, {"cleanup.policy": "compact"}))
+    problems += _allows_unclean_election(topic)
     if topic.max_message_bytes < REPLAYS_MESSAGE_BYTES:
         problems.append(
             f"topic {name}: max.message.bytes is {topic.max_message_bytes}; set it to "
@@ -195,7 +202,9 @@ def find_problems(settings: Settings, found: Mapping[str, TopicDescription]) -> 
             )
     yield from _wrong_shard_topics(settings, found)
     for name in (settings.output_topic, settings.dead_letter_topic):
-        yield from _wrong_settings(found.get(name), EVENT_CONFIGS)
+        yield from _wrong_settings(found.get(name), EVENT_POLICY)
+    for name in _our_topics(settings):
+        yield from _allows_unclean_election(found.get(name))
     inputs = [found[name].max_message_bytes for name in settings.input_topics if name in found]
     for name in (settings.repartition_topic, settings.dead_letter_topic):
         if name in found and inputs and found[name].max_message_bytes <= max(inputs):
@@ -234,6 +243,19 @@ def _wrong_settings(topic: TopicDescription | None, wanted: Mapping[str, str]) -
         actual = topic.configs.get(key)
         if actual != value:
             yield f"topic {topic.name}: {key} is {actual}; set it to {value}"
+
+
+def _allows_unclean_election(topic: TopicDescription | None) -> Iterator[str]:
+    """Yield a problem where a replica that lost records may become the leader.
+
+    The value is the effective one. A broker that does not report it has no such setting.
+    """
+    if topic is not None and topic.configs.get(UNCLEAN) == "true":
+        yield (
+            f"topic {topic.name}: {UNCLEAN} is true, so committed records can be lost without a "
+            f"word; set it to false (kafka-configs.sh --alter --entity-type topics --entity-name "
+            f"{topic.name} --add-config {UNCLEAN}=false)"
+        )
 
 
 def _missing_input(name: str) -> str:

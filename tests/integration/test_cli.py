@@ -154,7 +154,7 @@ class TestTopicsCreate:
             assert config[role]["message.timestamp.type"] == "LogAppendTime", role
         for role in ("repartition", "dead"):
             assert int(config[role]["max.message.bytes"] or 0) > largest, role
-        for role in ("changelog", "repartition"):
+        for role in roles:
             assert config[role]["unclean.leader.election.enable"] == "false", role
         assert int(config["dead"]["retention.ms"] or 0) > int(config["ready"]["retention.ms"] or 0)
 
@@ -255,6 +255,22 @@ class TestTopicsCheck:
             f"is {is_now}; set it to {right}"
             for role, setting, is_now, right in wrong
         )
+
+    def test_unclean_leader_election_is_refused(self, cluster: Cluster, made: Topics) -> None:
+        """A leader that lost committed ids, progress or events is a loss that nothing reports."""
+        names = sorted(map(made.by_role, ("changelog", "repartition", "ready", "dead")))
+        for name in names:
+            cluster.set_config(name, unclean_leader_election_enable="true")
+        try:
+            refused = run_command("topics", "check", **made.settings())
+        finally:
+            for name in names:
+                cluster.set_config(name, unclean_leader_election_enable="false")
+        assert refused.exit_code == 1
+        assert len(refused.complaints) == len(names)
+        for name, complaint in zip(names, sorted(refused.complaints), strict=True):
+            assert f"topic {name}: unclean.leader.election.enable is true" in complaint
+            assert f"{name} --add-config unclean.leader.election.enable=false" in complaint
 
     @pytest.mark.parametrize("role", ["repartition", "dead"])
     def test_too_little_room_is_refused(self, cluster: Cluster, made: Topics, role: str) -> None:
