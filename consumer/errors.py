@@ -14,6 +14,8 @@
     │   ├── Fenced        the same, if the shard is still wanted after the next heartbeat
     │   └── TimedOut      the same, and what took too long should be smaller the next time
     ├── StateCorrupted    refuse to run this shard, loudly; the other shards go on
+    ├── HangingTransaction  do not run this shard until an operator has ended the transaction;
+    │                     a tool ends with one line, exit 1
     └── PoisonRecord      one record that cannot be published: a dead letter, then go on
                           (defined in ``consumer.pipeline.records``, next to its reasons)
 
@@ -69,6 +71,10 @@ class Fenced(TaskFailed):
 
 class TimedOut(TaskFailed):
     """A call did not answer within its bound; its outcome is unknown."""
+
+
+class HangingTransaction(CheckpointReadyError):
+    """The brokers left a transaction of ours open; the message holds the command that ends it."""
 
 
 class StateCorrupted(CheckpointReadyError):

@@ -24,12 +24,6 @@ class ShardContext(msgspec.Struct, frozen=True):
         """The partition that holds the shard's truth."""
         return TopicPartition(self.settings.changelog_topic, self.shard)
 
-    @property
-    def transactional_topics(self) -> list[str]:
-        """The topics that its transactions write to and that it may read."""
-        settings = self.settings
-        return [settings.output_topic, settings.repartition_topic, settings.changelog_topic]
-
     def sources(self) -> list[TopicPartition]:
         """Return what the shard reads: input partitions p with p % S == shard, and its forwards."""
         partitions = [

@@ -12,6 +12,8 @@ from msgspec.structs import replace
 from consumer.config import Settings
 from consumer.engine.context import ShardContext
 from consumer.engine.group_offsets import GroupOffsets
+from consumer.engine.hanging import OpenTransactionCheck
+from consumer.engine.hanging_watch import HangingWatch
 from consumer.engine.kafka import ClusterAdmin, Connection, GroupMember, TopicPartition
 from consumer.engine.lifecycle import Observer
 from consumer.engine.pacing import TransactionLimit
@@ -69,6 +71,14 @@ class Engine:
         self._offsets = GroupOffsets(self._member, self._positions, clock)
         self._limits: dict[int, TransactionLimit] = {}  # by shard
         self._watchdog = Watchdog(settings.watchdog_seconds)
+        # Asked for where we may read it: the service needs no right to read the dead letters.
+        self._check = OpenTransactionCheck(
+            self._admin,
+            settings.bootstrap_servers,
+            (settings.output_topic, settings.repartition_topic, settings.changelog_topic),
+            optional=(settings.dead_letter_topic,),
+        )
+        self._hanging_watch = HangingWatch(self._check, lambda: self._roster.tasks, clock)
         self._unread_lag = UnreadLag(
             self._connection, self._admin, settings.group_id, self._unread_sources
         )
@@ -88,6 +98,7 @@ class Engine:
                 for view in self._roster.views(self._member.wanted or ())
             ),
             group_shards=None if self._topology is None else self._topology.shards,
+            open_seconds=self._hanging_watch.open_seconds,
             stall=self._watchdog.worst,
         )
 
@@ -145,6 +156,7 @@ class Engine:
                 self._trim_repartition,
                 self._watch,
                 self._unread_lag.keep_asking,
+                self._hanging_watch.keep_looking,
             )
         ]
         done, pending = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
@@ -271,6 +283,7 @@ class Engine:
             limit=self._limits.setdefault(
                 shard, TransactionLimit(self._settings.max_transaction_records)
             ),
+            check=self._check,
             accept_empty_state=self._accept_empty_state,
         )
 

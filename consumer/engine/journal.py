@@ -28,7 +28,7 @@ from typing import Final
 import msgspec
 
 from consumer.config import Settings
-from consumer.engine.hanging import refuse_hanging
+from consumer.engine.hanging import OpenTransactionCheck
 from consumer.engine.kafka import (
     ClusterAdmin,
     Connection,
@@ -79,7 +79,13 @@ class Journal:
         max_message_bytes: Mapping[str, int],
     ) -> None:
         """`purpose` tells writers apart; `max_message_bytes`: of every topic that is written."""
-        self._admin = admin
+        # What is written beside the journal is asked for where we may read it.
+        self._check = OpenTransactionCheck(
+            admin,
+            settings.bootstrap_servers,
+            [settings.replays_topic],
+            optional=max_message_bytes.keys() - {settings.replays_topic},
+        )
         self._reader = reader
         self.partition = journal_partition(settings)
         self._max_message_bytes = max_message_bytes
@@ -99,10 +105,10 @@ class Journal:
             Fenced: another process has started the same meanwhile.
             TaskFailed, TransientError: try again, with a new journal.
             ClusterError: a person must mend the cluster.
-            StateCorrupted: the brokers have left a transaction of ours open.
+            HangingTransaction: the brokers have left a transaction of ours open.
         """
         await self._writer.fence()  # 1.
-        await refuse_hanging(self._admin, self._writer, [self.partition.topic])
+        await self._check.refuse_hanging(self._writer)
         mark_offset = await self._mark()  # 2.
         start = (await self._reader.beginning_offsets([self.partition]))[self.partition]
         return await _read(  # 3.

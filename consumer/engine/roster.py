@@ -13,7 +13,13 @@ from consumer.engine.lifecycle import TaskState
 from consumer.engine.task import ShardTask
 from consumer.engine.view import REFUSED, WAITING, ShardView
 from consumer.engine.watchdog import Sight
-from consumer.errors import Fenced, StateCorrupted, TaskFailed, TransientError
+from consumer.errors import (
+    Fenced,
+    HangingTransaction,
+    StateCorrupted,
+    TaskFailed,
+    TransientError,
+)
 
 FIRST_BACKOFF_SECONDS: Final = 0.2
 MAX_BACKOFF_SECONDS: Final = 10.0
@@ -72,6 +78,8 @@ class Roster:
             if place.refused is not None:
                 continue
             task = place.task
+            if task is not None and task.hangs:  # only an operator can help, and a restart cannot
+                continue
             if task is None:
                 sights[f"shard {shard}"] = Sight(
                     is_behind=True, state="between two tries", task=place.tries
@@ -166,7 +174,7 @@ class Roster:
             pause = self._fenced_pause_seconds * self._random.uniform(1, 2)
             place.not_before = self._clock() + pause
             log.warning("task_fenced", shard=shard, error=str(error), pause_seconds=round(pause, 3))
-        elif isinstance(error, TaskFailed | TransientError):
+        elif isinstance(error, TaskFailed | TransientError | HangingTransaction):
             ceiling = min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**place.failures)
             pause = ceiling * self._random.uniform(0.5, 1)
             place.failures = min(place.failures + 1, 10)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -13,13 +13,14 @@ from consumer.engine.buffer import Buffer, Gathered
 from consumer.engine.changelog import ShardState
 from consumer.engine.context import ShardContext
 from consumer.engine.dead_letter_guard import DeadLetterGuard
+from consumer.engine.held_back import HeldBackSources
 from consumer.engine.kafka import Outbox, ShardReader, ShardWriter, TopicPartition
 from consumer.engine.lifecycle import LostTransaction, Observer, Step
 from consumer.engine.pacing import Pacing, TransactionLimit
 from consumer.engine.progress import Progress
 from consumer.engine.sources import find_recreated
 from consumer.engine.transaction import apply_to_memory, fill_outbox, report
-from consumer.engine.view import UNANSWERED_SECONDS, SourceView
+from consumer.engine.view import NOT_HELD_BACK, UNANSWERED_SECONDS, SourceView
 from consumer.engine.watermark import Watermarks
 from consumer.errors import CheckpointReadyError, TaskFailed, TimedOut
 from consumer.pipeline.process import Decision, process
@@ -68,6 +69,7 @@ class ShardLoop:
         self._sources = list(positions)
         self._reader.assign(positions)
         self._reader.settle()
+        self._held_back = HeldBackSources(context.shard, context.settings.bootstrap_servers)
         self._buffer = Buffer()
         self._is_comparing = False  # the reader stands elsewhere, and on some sources nowhere
         self._unsaved: dict[TopicPartition, Progress] = {}
@@ -89,6 +91,7 @@ class ShardLoop:
         if self._reader.is_in_doubt:
             await self._compare_witnesses()
         now = self._clock()
+        self._held_back.look(now, self._reader, self._sources)
         if self._pacing.is_decision_due(
             now,
             records=self._buffer.records,
@@ -114,6 +117,14 @@ class ShardLoop:
         """Commit progress over records that were all duplicates."""
         if self._unsaved:
             await self._write(self._new_decision(), self._unsaved, began=self._clock())
+
+    async def write_markers(self, partitions: Iterable[TopicPartition]) -> None:
+        """Write the marker that the brokers have left out of a transaction that we committed.
+
+        Raises:
+            TaskFailed, ClusterError: the outcome is in doubt.
+        """
+        await self._writer.commit_in(partitions)
 
     async def look_again(self, context: ShardContext, topics_seen_at: float) -> None:
         """Go by what the topics were like at that time (monotonic seconds)."""
@@ -170,7 +181,7 @@ class ShardLoop:
         now, in_hand = time.monotonic(), Counter[TopicPartition]()
         for source, records in self._buffer:
             in_hand[source] += len(records)
-        views = []
+        held_back, views = self._held_back.views, []
         for source in self._sources:
             lag = None if self._is_comparing else self._reader.lag(source)
             seen_at = self._reader.seen_at(source) or self._running_since
@@ -178,9 +189,11 @@ class ShardLoop:
                 *source,
                 lag=None if lag is None else lag + in_hand[source],
                 unanswered_seconds=max(0.0, now - seen_at),
+                held_back=held_back.get(source, NOT_HELD_BACK),
             )
             # That there is no lag is an answer's word, and good for a moment only.
-            views.append(replace(view, lag=None) if view.is_silent and not view.lag else view)
+            is_unknown = view.is_silent and not view.lag
+            views.append(replace(view, lag=None, held_back=None) if is_unknown else view)
         return tuple(views)
 
     async def _gather(self) -> None:

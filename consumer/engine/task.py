@@ -4,7 +4,8 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Final
 
 import structlog
 
@@ -12,7 +13,7 @@ from consumer.config import Settings
 from consumer.engine.changelog import ShardState, fence_record, meta_record, progress_record
 from consumer.engine.context import ShardContext
 from consumer.engine.empty_state import refuse_deleted_state, refuse_lost_state
-from consumer.engine.hanging import refuse_hanging
+from consumer.engine.hanging import OpenTransactionCheck
 from consumer.engine.kafka import (
     ClusterAdmin,
     Connection,
@@ -30,8 +31,11 @@ from consumer.engine.sources import locate_sources
 from consumer.engine.topics import Topology, check_topics
 from consumer.engine.view import ShardView
 from consumer.engine.watermark import NOTHING_KNOWN_MS, announcement
-from consumer.errors import ClusterError, Fenced, TaskFailed
+from consumer.errors import ClusterError, Fenced, HangingTransaction, TaskFailed
 
+# While a transaction hangs: how soon a shard notices its end, and how often it is logged.
+HANGING_PAUSE_SECONDS: Final = 5.0
+HANGING_LOG_SECONDS: Final = 60.0
 log = structlog.get_logger(__name__)
 
 
@@ -48,12 +52,18 @@ class ShardTask:
         observer: Observer,
         clock: Callable[[], float],
         limit: TransactionLimit,
+        check: OpenTransactionCheck,
         accept_empty_state: bool = False,
     ) -> None:
         self.shard = shard
         self.state = TaskState.CREATED
         self.has_run = False
         self.last_sign_of_life = clock()
+        self.hangs = ""  # where a transaction of an earlier owner hangs, and what ends it
+        self._hanging_partitions = 0
+        self._check = check
+        self._writer: ShardWriter | None = None
+        self._markers_due: list[TopicPartition] = []
         self._settings = settings
         self._connection = connection
         self._admin = admin
@@ -72,7 +82,7 @@ class ShardTask:
     async def run(self) -> None:
         """Run the shard.
 
-        1. Fence whoever held it; refuse what the brokers should have settled then and did not.
+        1. Fence whoever held it; wait where the brokers did not end its transaction.
         2. Mark the end of what must be restored.
         3. Restore up to the mark.
         4. Verify that this state belongs here; find where to read on.
@@ -82,6 +92,7 @@ class ShardTask:
             TaskFailed, Fenced, TransientError: make a new task.
             StateCorrupted: do not run this shard.
             ClusterError: a person must mend the cluster.
+            HangingTransaction: the same; the new task waits until the transaction is ended.
             LimitReached: a person must decide what becomes of the poison.
         """
         topics_seen_at = time.monotonic()
@@ -100,7 +111,7 @@ class ShardTask:
             self._enter(TaskState.FENCING)
             await writer.fence()  # 1.
             self._observer.on_step(shard, Step.FENCED)
-            await refuse_hanging(self._admin, writer, context.transactional_topics)
+            await self._wait_while_hanging(writer)
             self._enter(TaskState.MARKING)
             mark_offset = await self._mark(context, writer)  # 2.
             self._observer.on_step(shard, Step.MARKED)
@@ -111,6 +122,7 @@ class ShardTask:
             self._enter(TaskState.VERIFYING)
             positions = await self._verify(context, reader, writer)  # 4.
             self._enter(TaskState.RUNNING)
+            self._writer = writer
             self.has_run = True
             self._loop = loop = ShardLoop(  # 5.
                 context,
@@ -123,6 +135,7 @@ class ShardTask:
                 topics_seen_at=topics_seen_at,
             )
             while not self._stopping:
+                await self._act_on_open_transactions(loop)
                 if self._next_look is not None:
                     (topology, seen_at), self._next_look = self._next_look, None
                     context = self._context(topology)
@@ -144,6 +157,19 @@ class ShardTask:
     def stop(self) -> None:
         """Let the task end after its current transaction; undecided records are left unread."""
         self._stopping = True
+
+    @property
+    def running_writer(self) -> ShardWriter | None:
+        """Its producer while the task runs, else None."""
+        return self._writer if self.state is TaskState.RUNNING else None
+
+    def stop_over(self, hanging: str) -> None:
+        """End the task before its next transaction; `hanging` says why."""
+        self.hangs = hanging
+
+    def write_marker(self, partitions: Iterable[TopicPartition]) -> None:
+        """Complete the task's own committed transaction in these partitions, before the next."""
+        self._markers_due = list(partitions)
 
     def expect_topology(self, topology: Topology, seen_at: float) -> None:
         """Take over what the topics were like then (monotonic seconds), before the next fetch."""
@@ -192,6 +218,8 @@ class ShardTask:
             variants=self._memory.seen.variants,
             restore_ratio=self._memory.restore_ratio,
             has_run=self.has_run,
+            hangs=self.hangs,
+            hanging_partitions=self._hanging_partitions,
             sources=self._loop.source_views if self._loop is not None else (),
         )
 
@@ -203,6 +231,32 @@ class ShardTask:
         if self.state is not TaskState.RUNNING or progress is None or progress.witness is None:
             return None
         return progress.witness.offset
+
+    async def _wait_while_hanging(self, writer: ShardWriter) -> None:
+        """Wait behind the fence until no transaction of an earlier owner is open.
+
+        Nothing is written meanwhile, for the next marker would decide about that transaction. A
+        marker that is merely late ends the wait too, and so does an operator, without a restart.
+        """
+        next_log = 0.0
+        while found := await self._check.left_open(writer):
+            self._hanging_partitions = len(found)
+            self.hangs = self._check.describe(writer.transactional_id, found)
+            if self._tick() >= next_log:
+                next_log = self._clock() + HANGING_LOG_SECONDS
+                log.error("transaction_hangs", shard=self.shard, error=self.hangs)
+            await asyncio.sleep(HANGING_PAUSE_SECONDS)
+        if self.hangs:
+            log.info("hanging_transaction_ended", shard=self.shard)
+        self.hangs, self._hanging_partitions = "", 0
+
+    async def _act_on_open_transactions(self, loop: ShardLoop) -> None:
+        """Do what was found to be due between two transactions (``hanging_watch``)."""
+        if self.hangs:
+            raise HangingTransaction(self.hangs)
+        if self._markers_due:
+            partitions, self._markers_due = self._markers_due, []
+            await loop.write_markers(partitions)
 
     def _let_go_of_memory(self) -> None:
         """Keep only what is asked of an ended task.

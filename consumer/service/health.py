@@ -77,6 +77,8 @@ class StartUp:
 
 
 def _describe(shard: ShardView) -> str:
+    if shard.hangs:
+        return f"shard {shard.shard} waits: {shard.hangs}"
     if shard.refusal:
         return f"shard {shard.shard} must not run: {shard.refusal}"
     if shard.restore_ratio is not None and shard.state == TaskState.RESTORING.value:

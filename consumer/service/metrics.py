@@ -167,6 +167,34 @@ LAG = Metric(
     "records",
     "Records of a source partition that are not handled yet; markers of transactions are none. Absent while it is not known.",
 )
+HELD_BACK_RECORDS = Metric(
+    "held_back_records",
+    "gauge",
+    ("topic", "partition"),
+    "records",
+    "Records of a source partition behind an open transaction of a producer, that transaction's own included: high watermark minus last stable offset. They are no lag. Absent while it is not known.",
+)
+HELD_BACK_SECONDS = Metric(
+    "held_back_seconds",
+    "gauge",
+    ("topic", "partition"),
+    "seconds",
+    "For how long the last stable offset of a source partition has not moved while records are held back; 0: none are.",
+)
+HANGING_TRANSACTIONS = Metric(
+    "hanging_transactions",
+    "gauge",
+    ("shard",),
+    "partitions",
+    "Partitions in which the brokers left a transaction of an earlier owner of the shard open; the shard does not run over it.",
+)
+OPEN_TRANSACTION_SECONDS = Metric(
+    "open_transaction_seconds",
+    "gauge",
+    ("topic",),
+    "seconds",
+    "For how long the oldest open transaction in a topic that the service writes has been seen open, of any producer; subscribers wait behind it.",
+)
 STATE_ENTRIES = Metric("state_entries", "gauge", ("shard",), "ids", "Ids in a shard's memory.")
 STATE_VARIANTS = Metric(
     "state_variants",
@@ -215,6 +243,10 @@ METRICS: Final = (
     REBALANCE_SECONDS,
     FRESHNESS,
     LAG,
+    HELD_BACK_RECORDS,
+    HELD_BACK_SECONDS,
+    HANGING_TRANSACTIONS,
+    OPEN_TRANSACTION_SECONDS,
     STATE_ENTRIES,
     STATE_VARIANTS,
     SHARDS,

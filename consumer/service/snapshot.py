@@ -27,21 +27,33 @@ class Snapshot(Collector):
         lag, entries = _family(metrics.LAG), _family(metrics.STATE_ENTRIES)
         variants = _family(metrics.STATE_VARIANTS)
         progress, by_state = _family(metrics.RESTORE_PROGRESS), _family(metrics.SHARDS)
+        held_records = _family(metrics.HELD_BACK_RECORDS)
+        held_seconds = _family(metrics.HELD_BACK_SECONDS)
+        hanging = _family(metrics.HANGING_TRANSACTIONS)
         for view in shards:
+            hanging.add_metric([str(view.shard)], view.hanging_partitions)
             entries.add_metric([str(view.shard)], view.entries)
             variants.add_metric([str(view.shard)], view.variants)
             if view.restore_ratio is not None:
                 progress.add_metric([str(view.shard)], view.restore_ratio)
             for source in view.sources:
+                labels = [source.topic, str(source.partition)]
                 if source.lag is not None:
-                    lag.add_metric([source.topic, str(source.partition)], source.lag)
+                    lag.add_metric(labels, source.lag)
+                if source.held_back is not None:
+                    held_records.add_metric(labels, source.held_back.records)
+                    held_seconds.add_metric(labels, source.held_back.seconds)
         counts = Counter(view.state for view in shards)
         for state in SHARD_STATES:
             by_state.add_metric([state], counts[state])
         in_all = _family(metrics.GROUP_SHARDS)
         if seen.group_shards is not None:
             in_all.add_metric([], seen.group_shards)
-        return iter((lag, entries, variants, progress, by_state, in_all))
+        open_seconds = _family(metrics.OPEN_TRANSACTION_SECONDS)
+        for topic, seconds in seen.open_seconds.items():
+            open_seconds.add_metric([topic], seconds)
+        held = (held_records, held_seconds, hanging, open_seconds)
+        return iter((lag, *held, entries, variants, progress, by_state, in_all))
 
 
 def _family(metric: metrics.Metric) -> GaugeMetricFamily:

@@ -8,12 +8,14 @@ from html import escape
 from typing import Final, NamedTuple
 
 from consumer.engine.lifecycle import TaskState
-from consumer.engine.view import EngineView, ShardView
+from consumer.engine.view import EngineView, HeldBack, ShardView
 from consumer.service.health import Answer
 from consumer.service.recent import Recent
 
 REFRESH_SECONDS: Final = 5
 MAX_CHARS: Final = 120
+# Shorter is normal: each transaction of a producer holds back what is behind it for a moment.
+HELD_BACK_SHOWN_SECONDS: Final = 10
 MINUTE_SECONDS: Final = 60
 HOUR_SECONDS: Final = 3600
 DAY_SECONDS: Final = 86_400
@@ -114,6 +116,7 @@ def _shards(shards: Iterable[ShardView], recent: Recent) -> str:
         Column("shard"),
         Column("state"),
         Column("lag", is_number=True),
+        Column("held back", is_number=True),
         Column("ids", is_number=True),
         Column("records/s", is_number=True),
         Column("events/s", is_number=True),
@@ -121,7 +124,13 @@ def _shards(shards: Iterable[ShardView], recent: Recent) -> str:
     rows = []
     for view in shards:
         consumed, published = recent.rate(view.shard)
-        figures = (_whole(view.lag), _whole(view.entries), _decimal(consumed), _decimal(published))
+        figures = (
+            _whole(view.lag),
+            _held_back(view.held_back),
+            _whole(view.entries),
+            _decimal(consumed),
+            _decimal(published),
+        )
         rows.append((_text(str(view.shard)), _state(view), *map(_text, figures)))
     return _table(columns, rows)
 
@@ -145,9 +154,18 @@ def _dead_letters(recent: Recent) -> str:
     )
 
 
+def _held_back(held: HeldBack) -> str:
+    """Return how many records wait behind open transactions, and for how long."""
+    if not held.records or held.seconds < HELD_BACK_SHOWN_SECONDS:
+        return "0"
+    return f"{_whole(held.records)} for {_span(held.seconds)}"
+
+
 def _state(view: ShardView) -> str:
     if view.state == TaskState.RUNNING.value:
         return f'<span class="good">{_text(view.state)}</span>'
+    if view.hangs:
+        return f'<span class="bad">{_text(view.state)}</span>: {_text(view.hangs, 1000)}'
     if view.refusal:
         return f'<span class="bad">{_text(view.state)}</span>: {_text(view.refusal, 1000)}'
     word = view.state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -57,6 +58,17 @@ class KafkaTools:
             for one in listed
             if one.transactional_id.startswith(f"{group}-") and one.state in OPEN_STATES
         ]
+
+    def run_transactions_command(self, line: str) -> str:
+        """Run a `kafka-transactions.sh` command as a log line or a document gives it."""
+        program, *arguments = shlex.split(line)
+        assert program == "kafka-transactions.sh"
+        return self._run(TRANSACTIONS, arguments)
+
+    def producers(self, topic: str, partition: int) -> list[tuple[int, int]]:
+        """Return id and epoch of each producer of a partition, as its leader knows them."""
+        command = ["describe-producers", "--topic", topic, "--partition", str(partition)]
+        return [(int(row[0]), int(row[1])) for row in self._table("ProducerId", command)]
 
     def delete_offsets(self, group: str, topic: str) -> int:
         """Delete a group's offsets of a topic that it does not subscribe to, live or not.

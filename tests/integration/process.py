@@ -97,6 +97,11 @@ class Service:
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
     @property
+    def open_files(self) -> int:
+        """How many files and sockets it has open now."""
+        return len(list(Path(f"/proc/{self._process.pid}/fd").iterdir()))
+
+    @property
     def has_ended(self) -> bool:
         """Whether the process has ended by itself or by our doing."""
         return self._process.poll() is not None

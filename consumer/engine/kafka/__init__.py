@@ -5,7 +5,7 @@ Everything private that is used here is listed in ``internals`` with its reason 
 The reasons for most of what looks odd are in docs/design.md, "Non-obvious".
 """
 
-from consumer.engine.kafka.admin import ClusterAdmin, TopicDescription
+from consumer.engine.kafka.admin import ClusterAdmin, OpenTransaction, TopicDescription
 from consumer.engine.kafka.connection import Connection
 from consumer.engine.kafka.member import GroupMember
 from consumer.engine.kafka.outbox import Outbox
@@ -17,6 +17,7 @@ __all__ = [
     "ClusterAdmin",
     "Connection",
     "GroupMember",
+    "OpenTransaction",
     "Outbox",
     "ShardReader",
     "ShardWriter",

@@ -15,7 +15,13 @@ from aiokafka.protocol.metadata import MetadataRequest
 from consumer.engine.kafka.connection import Connection, bounded, translate, why_unreachable
 from consumer.engine.kafka.partition import TopicPartition
 from consumer.engine.kafka.producers import DescribeProducersRequest
-from consumer.errors import ClusterError, TaskFailed, TransientError, Unreachable
+from consumer.errors import (
+    CheckpointReadyError,
+    ClusterError,
+    TaskFailed,
+    TransientError,
+    Unreachable,
+)
 
 CALL_SECONDS: Final = 15.0
 CLOSE_SECONDS: Final = 2.0
@@ -36,6 +42,25 @@ class TopicDescription(msgspec.Struct, frozen=True):
     def max_message_bytes(self) -> int:
         """The largest record batch that the topic takes."""
         return int(self.configs["max.message.bytes"])
+
+
+class OpenTransaction(msgspec.Struct, frozen=True, order=True):
+    """A transaction that is open in one partition, as the partition's leader reports it."""
+
+    partition: TopicPartition
+    start_offset: int
+    producer_id: int
+    producer_epoch: int
+
+
+class OpenTransactions(msgspec.Struct, frozen=True):
+    """The answer to one question about open transactions."""
+
+    found: tuple[OpenTransaction, ...]
+    not_asked: dict[str, str]
+    """The optional topics that are missing in ``found``, and why."""
+    silent_brokers: frozenset[int] = frozenset()
+    """The leaders that are older than Kafka 2.8 and do not know the request (KIP-664)."""
 
 
 class ClusterAdmin:
@@ -164,41 +189,50 @@ class ClusterAdmin:
         }
 
     async def open_transactions(
-        self, producer_id: int, before_epoch: int, topics: Iterable[str]
-    ) -> dict[TopicPartition, int]:
-        """Return where earlier owners of a producer have one open, and from which offset on.
+        self, topics: Iterable[str], optional: Iterable[str] = ()
+    ) -> OpenTransactions:
+        """Return every transaction that is open in these topics (DescribeProducers, KIP-664).
 
-        A later owner's is no matter of the one who asks. Brokers before Kafka 2.8 cannot be asked
-        (KIP-664); the answer is empty then.
+        Of an `optional` topic that cannot be asked for, the answer says so instead.
 
         Raises:
             TransientError: a partition has no leader, or it has just moved.
             TaskFailed: a leader does not answer.
             ClusterError: we may not read a topic.
         """
-        by_leader: dict[int, dict[str, list[int]]] = {}
-        for name, partitions in (await self._partitions(topics)).items():
-            for _, partition, leader, *_ in partitions:
-                if leader < 0:
-                    raise TransientError(f"describe producers: {name}/{partition} has no leader")
-                by_leader.setdefault(leader, {}).setdefault(name, []).append(partition)
-        answers = [await self._producers(leader, asked) for leader, asked in by_leader.items()]
-        found = {}
-        for name, partitions in (entry for answer in answers for entry in answer):
-            for partition, error_code, _, producers, _ in partitions:
-                error = kafka_errors.for_code(error_code)
-                if error is kafka_errors.TopicAuthorizationFailedError:
-                    raise translate(error(name), "describe producers")
-                if error is not kafka_errors.NoError:
-                    raise TransientError(
-                        f"describe producers: {name}/{partition}: {error.__name__}"
-                    )
-                for one, epoch, _, _, _, start_offset, _ in producers:
-                    if one == producer_id and epoch < before_epoch and start_offset >= 0:
-                        found[TopicPartition(name, partition)] = start_offset
-        return found
+        not_asked: dict[str, str] = {}
+        described = await self._partitions(topics)
+        by_leader = _by_leader(described)
+        for name in optional:
+            try:
+                for leader, asked in _by_leader(await self._partitions([name])).items():
+                    by_leader.setdefault(leader, {}).update(asked)
+            except (ClusterError, TransientError) as error:
+                not_asked[name] = str(error)
+        found: list[OpenTransaction] = []
+        silent: set[int] = set()
+        for leader, asked in by_leader.items():
+            answer = await self._producers(leader, asked)
+            if answer is None:
+                silent.add(leader)
+                continue
+            for name, partition, refusal, producers in answer:
+                if refusal is not None and name in described:
+                    raise refusal
+                if refusal is not None:
+                    not_asked[name] = str(refusal)
+                found += [
+                    OpenTransaction(TopicPartition(name, partition), start, producer_id, epoch)
+                    for producer_id, epoch, _, _, _, start, _ in producers
+                    if start >= 0
+                ]
+        return OpenTransactions(tuple(sorted(found)), not_asked, frozenset(silent))
 
-    async def _producers(self, leader: int, asked: dict[str, list[int]]) -> list[tuple[str, Any]]:
+    async def _producers(
+        self, leader: int, asked: dict[str, list[int]]
+    ) -> list[tuple[str, int, CheckpointReadyError | None, list[Any]]] | None:
+        """Ask one leader; return topic, partition, refusal and producers, or None: it cannot."""
+
         async def ask() -> Any:  # noqa: ANN401 - a response of the untyped library
             client = self._client._client  # noqa: SLF001
             if client.cluster.broker_metadata(leader) is None:  # it joined after we connected
@@ -209,9 +243,13 @@ class ClusterAdmin:
             answer = await self._ask(ask, "describe producers")
         except TaskFailed as error:
             if isinstance(error.__cause__, kafka_errors.IncompatibleBrokerVersion):
-                return []
+                return None
             raise
-        return [(name, partitions) for name, partitions, _ in answer.topics]
+        return [
+            (name, partition, _describe_refusal(name, partition, error_code), producers)
+            for name, partitions, _ in answer.topics
+            for partition, error_code, _, producers, _ in partitions
+        ]
 
     async def _group_offsets(self, group_id: str) -> Any:  # noqa: ANN401 - a response of the untyped library
         coordinator = await self._client.find_coordinator(group_id)
@@ -255,3 +293,28 @@ class ClusterAdmin:
             return await bounded(call, CALL_SECONDS, what)
         except Exception as error:
             raise translate(error, what) from error
+
+
+def _by_leader(topics: Mapping[str, list[Any]]) -> dict[int, dict[str, list[int]]]:
+    """Return the partitions by their leader and topic, from an answer to a metadata request.
+
+    Raises:
+        TransientError: a partition has no leader.
+    """
+    by_leader: dict[int, dict[str, list[int]]] = {}
+    for name, partitions in topics.items():
+        for _, partition, leader, *_ in partitions:
+            if leader < 0:
+                raise TransientError(f"describe producers: {name}/{partition} has no leader")
+            by_leader.setdefault(leader, {}).setdefault(name, []).append(partition)
+    return by_leader
+
+
+def _describe_refusal(name: str, partition: int, error_code: int) -> CheckpointReadyError | None:
+    """Return the error of one partition in an answer to DescribeProducers, if any."""
+    error = kafka_errors.for_code(error_code)
+    if error is kafka_errors.NoError:
+        return None
+    if error is kafka_errors.TopicAuthorizationFailedError:
+        return translate(error(name), "describe producers")
+    return TransientError(f"describe producers: {name}/{partition}: {error.__name__}")

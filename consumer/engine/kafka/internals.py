@@ -43,6 +43,15 @@ def producer_id_and_epoch(producer: AIOKafkaProducer) -> tuple[int, int]:
     return int(manager.producer_id), int(manager.producer_epoch)
 
 
+def add_to_transaction(producer: AIOKafkaProducer, partitions: Iterable[TopicPartition]) -> None:
+    """Register partitions in the open transaction without a record (AddPartitionsToTxn).
+
+    The library registers only partitions that a record is sent to.
+    """
+    for partition in partitions:
+        producer._txn_manager.maybe_add_partition_to_txn(partition)  # noqa: SLF001
+
+
 def transaction_end(producer: AIOKafkaProducer) -> asyncio.Future[None]:
     """Return the future that an open transaction ends with: it holds the first error."""
     ended: asyncio.Future[None] = producer._txn_manager.wait_for_transaction_end()  # noqa: SLF001

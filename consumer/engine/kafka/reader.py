@@ -141,6 +141,15 @@ class ShardReader:
         highwater = self._consumer.highwater(partition)
         return None if highwater is None else max(0, highwater - self.position(partition))
 
+    def stable_offset_and_end(self, partition: TopicPartition) -> tuple[int, int] | None:
+        """Return the last stable offset and the high watermark, or None before the first fetch.
+
+        Both come with each fetch response. They differ while a transaction is open.
+        """
+        stable = self._consumer.last_stable_offset(partition)
+        highwater = self._consumer.highwater(partition)
+        return None if stable is None or highwater is None else (stable, highwater)
+
     def seen_at(self, partition: TopicPartition) -> float | None:
         """Return when the fetch behind the current lag and backlog was sent, in monotonic seconds.
 

@@ -7,7 +7,7 @@ the broker then settles what was left open. That is what a new task does first.
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
@@ -44,6 +44,8 @@ class ShardWriter:
         self.broker_clock = BrokerClock()
         # Every step must end before the broker would abort the transaction by itself.
         self._step_seconds = transaction_timeout_ms / 1000 / 2
+        self.begun_transactions = 0
+        self.committed_transactions = 0
         self._records_written = 0
         self._producer = AIOKafkaProducer(
             **connection.options(transactional_id),
@@ -101,6 +103,20 @@ class ShardWriter:
             )
         except Exception as error:
             raise translate(error, "commit") from error
+        self.committed_transactions += 1
+
+    async def commit_in(self, partitions: Iterable[TopicPartition]) -> None:
+        """Commit a transaction without records, which writes its marker to these partitions.
+
+        A marker decides about all that this producer has open in the partition. So it completes
+        what an earlier transaction of this writer, which was committed, has left open there.
+
+        Raises:
+            Fenced, TaskFailed: as ``commit``.
+        """
+        await bounded(self._begin(), self._step_seconds, "the begin of a transaction")
+        internals.add_to_transaction(self._producer, partitions)
+        await self.commit()
 
     async def refresh(self) -> None:
         """Ask for the topics anew: the library refuses a partition that it does not know yet.
@@ -127,10 +143,14 @@ class ShardWriter:
         with contextlib.suppress(TaskFailed):
             await bounded(producer.client.close(), CLOSE_SECONDS, "closing the producer")
 
+    async def _begin(self) -> None:
+        await self._producer.begin_transaction()
+        self.begun_transactions += 1
+
     async def _send(
         self, finished: Mapping[TopicPartition, list[BatchBuilder]]
     ) -> dict[TopicPartition, int]:
-        await self._producer.begin_transaction()
+        await self._begin()
         ended = internals.transaction_end(self._producer)
         deliveries: list[tuple[TopicPartition, asyncio.Future[Any]]] = []
         # Round by round, so that the first batches of all partitions go out in one request and

@@ -26,6 +26,7 @@ def view(*shards: ShardView, is_member: bool = True, stall: Stall | None = None)
         (view(RUNNING, is_member=False), False, "the group has not said what runs here"),
         (view(RUNNING, RESTORING), False, "shard 1 is restoring: 34%, 12 ids"),
         (view(RUNNING, REFUSED), False, "shard 2 must not run: its changelog is lost"),
+        (view(ShardView(5, "fencing", hangs="it hangs")), False, "shard 5 waits: it hangs"),
         (view(ShardView(4, "waiting", has_run=True)), False, "shard 4 is waiting"),
         (view(RUNNING, SILENT), False, "shard 3: no broker has answered for in/3 for 12 s"),
     ],

@@ -5,7 +5,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from consumer.config import Settings
-from consumer.engine.view import EngineView, ShardView, SourceView
+from consumer.engine.view import EngineView, HeldBack, ShardView, SourceView
 from consumer.service.meter import Meter
 from consumer.service.metrics import METRICS
 from consumer.service.snapshot import Snapshot
@@ -17,11 +17,18 @@ VIEW = EngineView(
     group_shards=3,
     shards=(
         ShardView(
-            0, "running", 7, 1.0, has_run=True, sources=(SourceView("in", 0, 5),), variants=4
+            0,
+            "running",
+            7,
+            1.0,
+            has_run=True,
+            sources=(SourceView("in", 0, 5, held_back=HeldBack(2_000, 90.0)),),
+            variants=4,
         ),
-        ShardView(1, "restoring", 2, 0.25),
+        ShardView(1, "fencing", 2, 0.25, hangs="it hangs", hanging_partitions=2),
         ShardView(2, "running", has_run=True, sources=(SourceView("in", 2, None),)),
     ),
+    open_seconds={"ready": 12.0},
 )
 
 
@@ -60,6 +67,12 @@ def test_a_scrape_tells_lag_shards_and_restores_as_they_are() -> None:
     assert value("state_entries", shard="0") == 7
     assert value("state_variants", shard="0") == 4
     assert value("shards", state="running") == 2
-    assert value("shards", state="restoring") == 1
+    assert value("shards", state="fencing") == 1
+    assert value("held_back_records", topic="in", partition="0") == 2_000
+    assert value("held_back_seconds", topic="in", partition="0") == 90
+    assert value("held_back_records", topic="in", partition="2") is None
+    assert value("hanging_transactions", shard="0") == 0
+    assert value("hanging_transactions", shard="1") == 2
+    assert value("open_transaction_seconds", topic="ready") == 12
     assert value("shards", state="refused") == 0
     assert value("restore_progress_ratio", shard="1") == 0.25

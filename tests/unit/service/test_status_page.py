@@ -2,7 +2,9 @@
 
 from html.parser import HTMLParser
 
-from consumer.engine.view import EngineView, ShardView, SourceView
+import pytest
+
+from consumer.engine.view import EngineView, HeldBack, ShardView, SourceView
 from consumer.service.health import is_ready
 from consumer.service.recent import Recent
 from consumer.service.status_page import MAX_CHARS, Status, render_status
@@ -74,10 +76,23 @@ def test_each_shard_shows_its_state_and_why_it_does_not_run() -> None:
         ShardView(0, "running", 1234, 1.0, has_run=True, sources=(SourceView("in", 0, 5678),)),
         ShardView(1, "restoring", 10, 0.42, sources=(SourceView("in", 1, None),)),
         ShardView(2, "refused", refusal="lost <state>"),
+        ShardView(3, "fencing", hangs="it hangs in <ready>/0"),
     )
+    assert "it hangs in <ready>/0" in page.texts
     for text in ("running", "1,234", "5,678", "restoring 42%", "refused", "lost <state>"):
         assert text in page.texts
-    assert page.texts.count("unknown") == 3  # of two shards, and so of all
+    assert page.texts.count("unknown") == 4  # of three shards, and so of all
     assert "not ready" in page.texts
-    assert "1 of 3" in page.texts
+    assert "1 of 4" in page.texts
     assert "too_deep" in page.texts
+
+
+@pytest.mark.parametrize(
+    ("held", "shown"),
+    [(HeldBack(2_000, 190.0), "2,000 for 3 min"), (HeldBack(2_000, 1.0), None), (None, None)],
+)
+def test_what_an_open_transaction_holds_back(held: HeldBack | None, shown: str | None) -> None:
+    """It is shown beside the lag once it lasts; a moment is what each transaction takes."""
+    source = SourceView("in", 0, 0, held_back=held)
+    page = elements(ShardView(0, "running", has_run=True, sources=(source,)))
+    assert [text for text in page.texts if " for " in text] == ([shown] if shown else [])

@@ -1,0 +1,52 @@
+"""What waits behind a producer's open transaction is seen, though it is no lag."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dev.free_ports import free_ports
+from dev.kafka_jars import kafka_version
+from tests.chaos.kafka_tools import KafkaTools
+from tests.integration.events import assert_exactly_once, checkpoint, numbered_ids
+from tests.integration.http_client import Observed
+from tests.integration.new_record import NewRecord
+from tests.integration.open_transaction import open_transaction
+from tests.integration.service import Deployment
+from tests.integration.tuned_service import tuned
+from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from tests.integration.cluster import Cluster, Names
+
+RECORDS = 2_000
+
+
+def test_an_open_transaction_on_an_input(cluster: Cluster, names: Names) -> None:
+    """2,000 committed records wait behind it: gauges, page and a warning say so, until it ends."""
+    ids = numbered_ids(RECORDS)
+    with Deployment(cluster, names) as deployment:
+        port = free_ports(1)[0]
+        command = tuned(held_back__WARN_AFTER_SECONDS=2.0)
+        seen = Observed(deployment.start(command=command, HTTP_PORT=port), port)
+        deployment.wait_until_running(3, seen.service)
+        topic = deployment.input_topic
+        labels = {"topic": topic, "partition": "0"}
+        wait_until(lambda: seen.metric("held_back_seconds", **labels) == 0)
+        with open_transaction(cluster, names.group("poller"), topic, [checkpoint("aborted")]):
+            cluster.produce(topic, [NewRecord(checkpoint(one), None, 0) for one in ids])
+            line = seen.service.wait_for_log("input_held_back")
+            assert (line["topic"], line["partition"], line["records"]) == (topic, 0, RECORDS + 1)
+            assert line["seconds"] >= 2
+            command_line = f"describe-producers --topic {topic} --partition 0"
+            assert f"{cluster.bootstrap_servers} {command_line}" in line["hint"]
+            assert len(KafkaTools(cluster.bootstrap_servers, kafka_version()).producers(topic, 0))
+            assert seen.metric("held_back_records", **labels) == RECORDS + 1
+            assert (seen.metric("held_back_seconds", **labels) or 0) >= 2
+            assert seen.metric("lag_records", **labels) == 0
+            assert seen.status("/readyz") == 200
+            wait_until(lambda: f"{RECORDS + 1:,} for" in seen.get("/").text, what="the page")
+        seen.service.wait_for_log("input_no_longer_held_back", topic=topic, partition=0)
+        wait_until(lambda: seen.metric("held_back_records", **labels) == 0)
+        assert seen.metric("held_back_seconds", **labels) == 0
+        assert_exactly_once(cluster, names, ids)
+        assert len(seen.service.logged("input_held_back")) == 1

@@ -1,0 +1,36 @@
+"""The service with other values of constants that are no settings: intervals and ages.
+
+python -m tests.integration.tuned_service consumer.engine.hanging_watch:INTERVAL_SECONDS=0.5 …
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from consumer.cli import main as run_command
+
+MODULE = "tests.integration.tuned_service"
+
+
+def tuned(**seconds: float) -> list[str]:
+    """Return the command for a `Service`; names are `module__CONSTANT` in `consumer.engine`."""
+    changes = [
+        f"consumer.engine.{name.replace('__', ':')}={value}" for name, value in seconds.items()
+    ]
+    return [MODULE, *changes]
+
+
+def main() -> int:
+    """Change the constants and run the service."""
+    for change in sys.argv[1:]:
+        place, _, value = change.partition("=")
+        module, _, name = place.partition(":")
+        loaded = importlib.import_module(module)
+        assert isinstance(getattr(loaded, name), float), place
+        setattr(loaded, name, float(value))
+    return run_command(["run"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
