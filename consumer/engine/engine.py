@@ -16,6 +16,7 @@ from consumer.engine.hanging import OpenTransactionCheck
 from consumer.engine.hanging_watch import HangingWatch
 from consumer.engine.kafka import ClusterAdmin, Connection, GroupMember, TopicPartition
 from consumer.engine.lifecycle import Observer
+from consumer.engine.open_files import raise_open_files_limit, report_open_files
 from consumer.engine.pacing import TransactionLimit
 from consumer.engine.roster import STARTED_STATES, Roster
 from consumer.engine.task import ShardTask
@@ -68,6 +69,7 @@ class Engine:
         )
         self._stuck_seconds = max(STUCK_SECONDS, settings.transaction_timeout_ms / 1000)
         self._topology: Topology | None = None
+        self._brokers = 0
         self._offsets = GroupOffsets(self._member, self._positions, clock)
         self._limits: dict[int, TransactionLimit] = {}  # by shard
         self._watchdog = Watchdog(settings.watchdog_seconds)
@@ -136,13 +138,16 @@ class Engine:
                     raise
                 log.warning("start_up_retried", error=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
+        report_open_files(raise_open_files_limit(), self._topology.shards, self._brokers)
         await self._member.join()
 
     async def _prepare_topics(self) -> Topology:
         if self._settings.create_topics:
             created = await create_topics(self._admin, self._settings)
             log.info("topics_created", topics=created)
-        return await check_topics(self._admin, self._settings)
+        topology = await check_topics(self._admin, self._settings)
+        _, self._brokers = await self._admin.cluster()
+        return topology
 
     async def _run_side_by_side(self) -> None:
         """Run the loops; the first that ends, by order or by an error, ends all."""

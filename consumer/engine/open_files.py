@@ -1,0 +1,56 @@
+"""How many open files (sockets) a process needs, and its limit (RLIMIT_NOFILE).
+
+A shard holds a connection to each broker for its producer and another for its consumer, and one
+to its transaction coordinator. A process may get every shard of the group. Behind the limit each
+connect fails with "Too many open files", so shards would fail one after the other.
+"""
+
+import resource
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+# The process itself: standard streams, the event loop, logs, libraries, HTTP (64 at once).
+ROOM: Final = 128
+# Clients of the process beside the shards: membership, administration, lag of idle shards.
+OTHER_CLIENTS: Final = 3
+Limit = tuple[int, int]
+log = structlog.get_logger(__name__)
+
+
+def needed_open_files(shards: int, brokers: int) -> int:
+    """Return how many open files a process needs that runs all shards."""
+    return shards * (2 * brokers + 1) + OTHER_CLIENTS * (brokers + 1) + ROOM
+
+
+def raise_open_files_limit(
+    get: Callable[[], Limit] = lambda: resource.getrlimit(resource.RLIMIT_NOFILE),
+    set_limit: Callable[[Limit], None] = lambda it: resource.setrlimit(resource.RLIMIT_NOFILE, it),
+) -> int:
+    """Raise the soft limit to the hard limit, as servers do, and return the limit in force.
+
+    The soft limit of 1,024 is there for programs that use select(2); this one uses epoll.
+    """
+    soft, hard = get()
+    if soft != hard:
+        try:
+            set_limit((hard, hard))
+        except (OSError, ValueError):  # a sandbox may forbid it; the soft limit stays
+            return soft
+    return hard
+
+
+def report_open_files(limit: int, shards: int, brokers: int) -> None:
+    """Log one line: what is needed with every shard here, and the limit; a warning if too low."""
+    needed = needed_open_files(shards, brokers)
+    fields = {"limit": limit, "needed": needed, "shards": shards, "brokers": brokers}
+    if limit == resource.RLIM_INFINITY or limit >= needed:
+        log.info("open_files", **fields)
+        return
+    log.warning(
+        "open_files_limit_too_low",
+        **fields,
+        hint=f"raise the hard limit of open files to {needed} or more (ulimit -Hn, LimitNOFILE= "
+        "of systemd, --ulimit nofile= of docker), or run more processes with fewer shards each",
+    )
