@@ -28,24 +28,20 @@ log = structlog.get_logger(__name__)
 class _Held(msgspec.Struct):
     stable_offset: int
     since: float
-    next_warning: float
-    is_warned: bool = False
-    view: HeldBack = HeldBack(0, 0.0)
+    view: HeldBack
 
 
 class HeldBackSources:
-    """Measures the sources of one shard; logs what lasts."""
+    """Measures some partitions of a reader, once a second at most."""
 
-    def __init__(self, shard: int, bootstrap_servers: str) -> None:
-        self._shard = shard
-        self._bootstrap_servers = bootstrap_servers
+    def __init__(self) -> None:
         self._held: dict[TopicPartition, _Held] = {}
         self._next_look = 0.0
 
-    def look(self, now: float, reader: ShardReader, sources: Iterable[TopicPartition]) -> None:
-        """Compare with the last look; does nothing within a second of it. `now` is monotonic."""
+    def look(self, now: float, reader: ShardReader, sources: Iterable[TopicPartition]) -> bool:
+        """Compare with the last look; return False within a second of it. `now` is monotonic."""
         if now < self._next_look:
-            return
+            return False
         self._next_look = now + LOOK_SECONDS
         for source in sources:
             offsets = reader.stable_offset_and_end(source)
@@ -53,6 +49,7 @@ class HeldBackSources:
             seen_at = reader.seen_at(source)
             if offsets and seen_at is not None and now - seen_at <= UNANSWERED_SECONDS:
                 self._take_in(now, source, *offsets)
+        return True
 
     @property
     def views(self) -> Mapping[TopicPartition, HeldBack]:
@@ -60,39 +57,55 @@ class HeldBackSources:
         return {source: held.view for source, held in self._held.items()}
 
     def _take_in(self, now: float, source: TopicPartition, stable_offset: int, end: int) -> None:
-        held = self._held.get(source)
-        records = end - stable_offset
-        if held is not None and (records <= 0 or held.stable_offset != stable_offset):
-            del self._held[source]
-            if held.is_warned:
-                self._log_end(now, source, held)
-            held = None
+        held, records = self._held.pop(source, None), end - stable_offset
         if records <= 0:
             return
-        if held is None:
-            held = _Held(stable_offset, now, now + WARN_AFTER_SECONDS)
-            self._held[source] = held
-        held.view = HeldBack(records, now - held.since)
-        if now >= held.next_warning:
-            held.is_warned, held.next_warning = True, now + WARN_AGAIN_SECONDS
-            topic, partition = source
-            hint = HINT.format(servers=self._bootstrap_servers, topic=topic, partition=partition)
-            log.warning(
-                "input_held_back",
-                shard=self._shard,
-                topic=topic,
-                partition=partition,
-                records=records,
-                last_stable_offset=stable_offset,
-                seconds=round(now - held.since, 1),
-                hint=hint,
-            )
+        since = held.since if held is not None and held.stable_offset == stable_offset else now
+        self._held[source] = _Held(stable_offset, since, HeldBack(records, now - since))
 
-    def _log_end(self, now: float, source: TopicPartition, held: _Held) -> None:
+
+class HeldBackLog:
+    """Logs what lasts of one shard's sources, rarely, and its end."""
+
+    def __init__(self, shard: int, bootstrap_servers: str) -> None:
+        self._shard = shard
+        self._bootstrap_servers = bootstrap_servers
+        self._warned: dict[TopicPartition, tuple[float, float]] = {}
+        """The age at the last look, and when it is logged again."""
+
+    def look(self, now: float, views: Mapping[TopicPartition, HeldBack]) -> None:
+        """Log what is due; `now` is monotonic."""
+        for source, held in views.items():
+            age, next_log = self._warned.get(source, (0.0, 0.0))
+            if held.seconds < age:  # another wait has begun
+                self._log_end(source)
+                next_log = 0.0
+            if held.seconds >= WARN_AFTER_SECONDS:
+                if now >= next_log:
+                    next_log = now + WARN_AGAIN_SECONDS
+                    self._warn(source, held)
+                self._warned[source] = held.seconds, next_log
+        for source in self._warned.keys() - views.keys():
+            self._log_end(source)
+
+    def _warn(self, source: TopicPartition, held: HeldBack) -> None:
+        topic, partition = source
+        log.warning(
+            "input_held_back",
+            shard=self._shard,
+            topic=topic,
+            partition=partition,
+            records=held.records,
+            seconds=round(held.seconds, 1),
+            hint=HINT.format(servers=self._bootstrap_servers, topic=topic, partition=partition),
+        )
+
+    def _log_end(self, source: TopicPartition) -> None:
+        age, _ = self._warned.pop(source)
         log.info(
             "input_no_longer_held_back",
             shard=self._shard,
             topic=source.topic,
             partition=source.partition,
-            seconds=round(now - held.since, 1),
+            seconds=round(age, 1),
         )

@@ -13,7 +13,7 @@ from consumer.engine.buffer import Buffer, Gathered
 from consumer.engine.changelog import ShardState
 from consumer.engine.context import ShardContext
 from consumer.engine.dead_letter_guard import DeadLetterGuard
-from consumer.engine.held_back import HeldBackSources
+from consumer.engine.held_back import HeldBackLog, HeldBackSources
 from consumer.engine.kafka import Outbox, ShardReader, ShardWriter, TopicPartition
 from consumer.engine.lifecycle import LostTransaction, Observer, Step
 from consumer.engine.pacing import Pacing, TransactionLimit
@@ -69,7 +69,8 @@ class ShardLoop:
         self._sources = list(positions)
         self._reader.assign(positions)
         self._reader.settle()
-        self._held_back = HeldBackSources(context.shard, context.settings.bootstrap_servers)
+        self._held_back = HeldBackSources()
+        self._held_back_log = HeldBackLog(context.shard, context.settings.bootstrap_servers)
         self._buffer = Buffer()
         self._is_comparing = False  # the reader stands elsewhere, and on some sources nowhere
         self._unsaved: dict[TopicPartition, Progress] = {}
@@ -91,7 +92,8 @@ class ShardLoop:
         if self._reader.is_in_doubt:
             await self._compare_witnesses()
         now = self._clock()
-        self._held_back.look(now, self._reader, self._sources)
+        if self._held_back.look(now, self._reader, self._sources):
+            self._held_back_log.look(now, self._held_back.views)
         if self._pacing.is_decision_due(
             now,
             records=self._buffer.records,

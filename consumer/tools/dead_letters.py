@@ -18,6 +18,7 @@ from consumer.tools.history_range import HistoryRange
 from consumer.tools.redrive_ledger import Ledger, is_redriven
 from consumer.tools.session import Session
 from consumer.tools.stretch import Stretch, resolve, rfc3339_ms
+from consumer.tools.unreadable import say_left_out
 from schemas.ready_event import Origin
 
 FOREIGN_MESSAGE: Final = "not written by this service: its last headers are not those of ours"
@@ -113,6 +114,8 @@ async def resolve_letters(session: Session, wanted: Wanted) -> Stretch:
     """
     topic = session.settings.dead_letter_topic
     topics = await session.admin.describe([topic])
+    count = session.topology.dead_letter_partitions
+    await say_left_out(session.reader, [TopicPartition(topic, number) for number in range(count)])
     return await resolve(
         session.reader,
         topics,

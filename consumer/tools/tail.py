@@ -1,5 +1,6 @@
 """Ready events as they appear: a live table for people, JSON lines for programs."""
 
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
@@ -18,6 +19,7 @@ from consumer.engine.scan import scan, stable_spans
 from consumer.errors import ClusterError
 from consumer.pipeline.printable import printable_line
 from consumer.pipeline.records import SourceRecord
+from consumer.tools.unreadable import WaitNotice, say_left_out
 from schemas.ready_event import READY_TYPE, ReadyEvent
 
 FETCH_MS: Final = 200
@@ -125,6 +127,7 @@ async def _records(
     reader: ShardReader, partitions: Sequence[TopicPartition], reach: Reach
 ) -> AsyncGenerator[Sequence[SourceRecord], None]:
     if reach is Reach.PAST:
+        await say_left_out(reader, partitions)
         async with aclosing(scan(reader, await stable_spans(reader, partitions))) as batches:
             async for batch in batches:
                 yield batch.records
@@ -134,7 +137,9 @@ async def _records(
         await (reader.end_offsets if is_from_now else reader.beginning_offsets)(partitions)
     )
     reader.settle()  # a fetch that waits at the broker is answered as soon as there is an event
+    notice = WaitNotice(reader, partitions)
     while True:
+        notice.look(time.monotonic())
         for records in (await reader.fetch(FETCH_MS, FETCH_RECORDS)).values():
             yield records
 

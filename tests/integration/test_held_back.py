@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
+
+from consumer.config import PREFIX, Settings
+from consumer.tools import unreadable
+from consumer.tools.tail import Reach, tail
 from dev.free_ports import free_ports
 from dev.kafka_jars import kafka_version
 from tests.chaos.kafka_tools import KafkaTools
@@ -13,7 +19,7 @@ from tests.integration.new_record import NewRecord
 from tests.integration.open_transaction import open_transaction
 from tests.integration.service import Deployment
 from tests.integration.tuned_service import tuned
-from tests.waiting import wait_until
+from tests.waiting import wait_until, wait_until_async
 
 if TYPE_CHECKING:
     from tests.integration.cluster import Cluster, Names
@@ -50,3 +56,50 @@ def test_an_open_transaction_on_an_input(cluster: Cluster, names: Names) -> None
         assert seen.metric("held_back_seconds", **labels) == 0
         assert_exactly_once(cluster, names, ids)
         assert len(seen.service.logged("input_held_back")) == 1
+
+
+@pytest.mark.parametrize(
+    ("role", "command"), [("ready", ("tail", "--all")), ("dead-letters", ("dead-letters", "list"))]
+)
+def test_a_command_says_what_it_leaves_out(
+    cluster: Cluster, names: Names, role: str, command: tuple[str, ...]
+) -> None:
+    """A list that ends at an open transaction is not complete, and standard error says so."""
+    with Deployment(cluster, names) as deployment:
+        topic = names.topic(role)
+        with open_transaction(cluster, names.group("foreign"), topic, [b"open"]):
+            cluster.produce(topic, [NewRecord(b"committed", None, 0)] * 3)
+            done = deployment.run(*command)
+            said = f"{topic}/0: 4 records from offset 0 on are left out behind an open transaction"
+            assert done.exit_code == 0
+            assert said in done.stderr
+        assert "left out" not in deployment.run(*command).stderr
+
+
+async def test_a_command_that_follows_says_that_it_waits(
+    cluster: Cluster,
+    names: Names,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nothing comes, and that is not because nothing is published."""
+    topic = names.topic("ready")
+    cluster.create_topics({topic: 1})
+    monkeypatch.setattr(unreadable, "SAY_AFTER_SECONDS", 0.5)
+    servers = {f"{PREFIX}BOOTSTRAP_SERVERS": cluster.bootstrap_servers}
+    settings = Settings.load({**servers, f"{PREFIX}OUTPUT_TOPIC": topic})
+    following = asyncio.ensure_future(
+        tail(settings, print, reach=Reach.PAST_AND_FUTURE, max_events=None, live_table=False)
+    )
+    said = ""
+
+    def says_so() -> bool:
+        nonlocal said
+        said += capsys.readouterr().err
+        return f"{topic}/0: 1 records wait behind an open transaction" in said
+
+    with open_transaction(cluster, names.group("foreign"), topic, [b"open"]):
+        await wait_until_async(says_so, what="the notice")
+    following.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await following

@@ -9,7 +9,12 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from consumer.engine.held_back import WARN_AFTER_SECONDS, WARN_AGAIN_SECONDS, HeldBackSources
+from consumer.engine.held_back import (
+    WARN_AFTER_SECONDS,
+    WARN_AGAIN_SECONDS,
+    HeldBackLog,
+    HeldBackSources,
+)
 from consumer.engine.kafka import TopicPartition
 from consumer.engine.view import HeldBack
 
@@ -44,7 +49,8 @@ class Bench:
     def __init__(self) -> None:
         self.now = 1000.0
         self.reader = Offsets()
-        self.held = HeldBackSources(0, "kafka:9092")
+        self.held = HeldBackSources()
+        self.log = HeldBackLog(0, "kafka:9092")
 
     def look(self, seconds: float, stable_and_end: tuple[int, int] | None) -> HeldBack | None:
         """Let time pass, with this response all the while."""
@@ -52,7 +58,9 @@ class Bench:
         reader: Any = self.reader
         for _ in range(int(seconds / 2)):
             self.now += 2
-            self.held.look(self.now, reader, [SOURCE])
+            assert self.held.look(self.now, reader, [SOURCE])
+            assert not self.held.look(self.now + 0.5, reader, [SOURCE])
+            self.log.look(self.now, self.held.views)
         return self.held.views.get(SOURCE)
 
 
