@@ -13,7 +13,7 @@ from consumer.cli.output import EXIT_OK, complain, say, silence_logs, write, wri
 from consumer.cli.signals import run_async
 from consumer.config import VARIABLES, Secret, Settings, unknown_variables
 from consumer.engine.kafka import ClusterAdmin, Connection
-from consumer.engine.topics import check_topics, create_topics
+from consumer.engine.topics import Topology, check_topics, create_topics
 from consumer.pipeline.records import Limits, ShardSettings
 from consumer.tools.pipe import pipe
 from consumer.tools.schemas import export_schemas
@@ -86,7 +86,7 @@ def _topics_create(settings: Settings, options: argparse.Namespace) -> int:
         created = await create_topics(admin, settings, options.input_partitions)
         say({"created": created}, f"created: {', '.join(created) or 'nothing, all are there'}")
         # What was there before may be wrong, and whoever creates topics should learn it now.
-        await check_topics(admin, settings)
+        _complain_about_risks(await check_topics(admin, settings))
 
     _with_admin(settings, create)
     return EXIT_OK
@@ -94,11 +94,20 @@ def _topics_create(settings: Settings, options: argparse.Namespace) -> int:
 
 def _topics_check(settings: Settings, _: argparse.Namespace) -> int:
     topology = _with_admin(settings, lambda admin: check_topics(admin, settings))
+    _complain_about_risks(topology)
+    shown = msgspec.to_builtins(topology)
+    del shown["leader_epochs"]  # they change with every restart of a broker
     say(
-        msgspec.to_builtins(topology),
+        shown,
         f"all topics are right: {topology.shards} shards, inputs {topology.inputs}",
     )
     return EXIT_OK
+
+
+def _complain_about_risks(topology: Topology) -> None:
+    """Warn of input topics that may lose records; the service takes them as they are."""
+    for risk in topology.input_risks:
+        complain(f"warning: {risk.text}")
 
 
 def _with_admin(settings: Settings, action: Callable[[ClusterAdmin], Awaitable[T]]) -> T:

@@ -8,6 +8,7 @@ prefix   rest of the key             value
 ``p:``   topic ``/`` partition       progress (JSON)
 ``m:``                               meta (JSON)
 ``f:``                               the fence mark of the latest start (JSON)
+``f:``   ``first``                   where "latest" was at the group's first start (JSON)
 =======  ==========================  ===================================================
 
 A null value is a tombstone. The prefixes keep ids and everything else apart. Entries of ids are
@@ -35,6 +36,7 @@ from schemas.ready_event import Origin
 
 FORMAT_VERSION: Final = 2
 ID, VARIANT, PROGRESS, META, FENCE = b"i:", b"v:", b"p:", b"m:", b"f:"
+FIRST_START: Final = FENCE + b"first"
 _HEAD: Final = struct.Struct(f">B{DIGEST_BYTES}sq")  # of both kinds of entry
 _ORIGIN: Final = struct.Struct(">iqqB")
 _DIGEST_KEY_BYTES: Final = len(ID) + DIGEST_BYTES

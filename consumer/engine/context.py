@@ -7,6 +7,7 @@ import msgspec
 from consumer.config import Settings
 from consumer.engine.changelog import FORMAT_VERSION, Meta
 from consumer.engine.kafka import Outbox, TopicPartition
+from consumer.engine.progress import Identity
 from consumer.engine.topics import Topology
 from consumer.pipeline.records import Limits, ShardSettings
 
@@ -36,6 +37,12 @@ class ShardContext(msgspec.Struct, frozen=True):
     def is_forwards(self, source: TopicPartition) -> bool:
         """Tell whether this source brings records from other shards."""
         return source.topic == self.settings.repartition_topic
+
+    def identity(self, source: TopicPartition) -> Identity:
+        """Return what the brokers said of a source at the last look at the topics."""
+        topology = self.topology
+        epochs = topology.leader_epochs.get(source.topic, {})
+        return Identity(topology.topic_ids.get(source.topic), epochs.get(source.partition))
 
     def outbox(self) -> Outbox:
         """Return an empty outbox that respects the topics' batch sizes."""

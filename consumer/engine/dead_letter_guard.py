@@ -15,7 +15,8 @@ from consumer.config import PREFIX, Settings
 from consumer.engine.buffer import Buffer
 from consumer.engine.context import ShardContext
 from consumer.engine.dead_letter_limit import Breach, DeadLetterLimit, Poison
-from consumer.engine.kafka import ShardReader, TopicPartition
+from consumer.engine.kafka import TopicPartition
+from consumer.engine.side_reader import SideReaders
 from consumer.engine.watermark import is_announcement
 from consumer.errors import LimitReached
 from consumer.pipeline.dedup import SeenIds
@@ -38,18 +39,14 @@ log = structlog.get_logger(__name__)
 class DeadLetterGuard:
     """Refuses a decision whose dead letters reach the limit, before anything of it is written."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, readers: SideReaders) -> None:
+        self._readers = readers
         self._percent = settings.dead_letter_limit_percent
         self._limit = DeadLetterLimit(self._percent, settings.dead_letter_window_records)
         self._looked_back: set[TopicPartition] = set()
 
     async def check(
-        self,
-        context: ShardContext,
-        reader: ShardReader,
-        buffer: Buffer,
-        decision: Decision,
-        seen: SeenIds,
+        self, context: ShardContext, buffer: Buffer, decision: Decision, seen: SeenIds
     ) -> None:
         """Let a decision pass, or end the process.
 
@@ -73,7 +70,7 @@ class DeadLetterGuard:
         for source, poison in _by_source(context, decision, ends).items():
             if source not in self._looked_back:  # 2.
                 end = first_offsets[source]
-                before = await self._look_back(context, reader, source, end, seen)
+                before = await self._look_back(context, source, end, seen)
                 self._limit.count(source, before)
                 self._looked_back.add(source)
             breach = self._limit.count(source, poison)  # 3.
@@ -81,33 +78,27 @@ class DeadLetterGuard:
                 raise self._refusal(context, breach, first_offsets[source])
 
     async def _look_back(
-        self,
-        context: ShardContext,
-        reader: ShardReader,
-        source: TopicPartition,
-        end: int,
-        seen: SeenIds,
+        self, context: ShardContext, source: TopicPartition, end: int, seen: SeenIds
     ) -> list[Poison]:
         """Decide once more about the window before ``end``, for the sake of its poison."""
-        log_start = (await reader.beginning_offsets([source]))[source]
-        start = max(log_start, end - self._limit.window_offsets)
-        if start >= end:
-            return []
-        positions = reader.positions
-        deadline = context.clock() + LOOK_BACK_SECONDS
-        reader.assign({source: start})
-        poison: list[Poison] = []
-        while reader.position(source) < end:
-            if context.clock() > deadline:
-                # Huge records: the rest of the window is given up rather than the shard.
-                log.warning("dead_letter_window_cut", shard=context.shard, **source._asdict())
-                break
-            for records in (await reader.fetch(FETCH_MS, FETCH_RECORDS)).values():
-                before = [record for record in records if record.offset < end]
-                poison += _poison_again(context, source, before, seen)
-            await asyncio.sleep(0)
-        reader.assign(positions)
-        return poison
+        async with self._readers.open(context, committed_only=True) as reader:
+            log_start = (await reader.beginning_offsets([source]))[source]
+            start = max(log_start, end - self._limit.window_offsets)
+            if start >= end:
+                return []
+            deadline = context.clock() + LOOK_BACK_SECONDS
+            reader.assign({source: start})
+            poison: list[Poison] = []
+            while reader.position(source) < end:
+                if context.clock() > deadline:
+                    # Huge records: the rest of the window is given up rather than the shard.
+                    log.warning("dead_letter_window_cut", shard=context.shard, **source._asdict())
+                    break
+                for records in (await reader.fetch(FETCH_MS, FETCH_RECORDS)).values():
+                    before = [record for record in records if record.offset < end]
+                    poison += _poison_again(context, source, before, seen)
+                await asyncio.sleep(0)
+            return poison
 
     def _refusal(self, context: ShardContext, breach: Breach, unread_from: int) -> LimitReached:
         topic, partition = breach.source

@@ -20,7 +20,7 @@ from consumer.engine.open_files import raise_open_files_limit, report_open_files
 from consumer.engine.pacing import TransactionLimit
 from consumer.engine.roster import STARTED_STATES, Roster
 from consumer.engine.task import ShardTask
-from consumer.engine.topics import Topology, check_topics, create_topics
+from consumer.engine.topics import InputRisk, Topology, check_topics, create_topics
 from consumer.engine.unread_lag import UnreadLag
 from consumer.engine.view import EngineView, SourceView
 from consumer.engine.watchdog import Sight, Watchdog, keep_watch
@@ -70,6 +70,7 @@ class Engine:
         self._stuck_seconds = max(STUCK_SECONDS, settings.transaction_timeout_ms / 1000)
         self._topology: Topology | None = None
         self._brokers = 0
+        self._known_risks: set[InputRisk] = set()
         self._offsets = GroupOffsets(self._member, self._positions, clock)
         self._limits: dict[int, TransactionLimit] = {}  # by shard
         self._watchdog = Watchdog(settings.watchdog_seconds)
@@ -139,6 +140,7 @@ class Engine:
                 log.warning("start_up_retried", error=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
         report_open_files(raise_open_files_limit(), self._topology.shards, self._brokers)
+        self._warn_of_risks(self._topology)
         await self._member.join()
 
     async def _prepare_topics(self) -> Topology:
@@ -231,9 +233,17 @@ class Engine:
                 # A broker that just came back may not know a topic for a moment.
                 log.warning("discovery_failed", error=str(error))
                 continue
+            self._warn_of_risks(topology)
             self._topology = topology
             for task in self._roster.tasks:
                 task.expect_topology(topology, seen_at)
+
+    def _warn_of_risks(self, topology: Topology) -> None:
+        """Say once, at the start or when it is new, by what an input may lose records."""
+        for risk in topology.input_risks:
+            if risk not in self._known_risks:
+                self._known_risks.add(risk)
+                log.warning(risk.event, topic=risk.topic, hint=risk.text)
 
     async def _trim_repartition(self) -> None:
         """Delete forwards that are handled and committed; nothing else ever deletes them."""

@@ -49,9 +49,17 @@ class Pacing:
         if self._oldest_buffered is None:
             self._oldest_buffered = now
 
+    def note_dropped(self) -> None:
+        """Note that what was buffered is given back to the log, to be read again."""
+        self._oldest_buffered = None
+
     def note_unsaved(self, now: float) -> None:
         """Note that mere duplicates were decided; their progress is not committed yet."""
         self._oldest_buffered = None
+        self.note_moved(now)
+
+    def note_moved(self, now: float) -> None:
+        """Note progress that is not committed yet, whatever is buffered."""
         if self._oldest_unsaved is None:
             self._oldest_unsaved = now
 

@@ -1,16 +1,22 @@
-"""How far a shard has read one source partition, and the witness that it is still the same one.
+"""How far a shard has read one source partition, and whether it is still the same partition.
 
-A topic that was deleted and created anew grows past an old offset without any error; reading on
-from there would skip its first records. So progress remembers the last record that was handled.
+A topic that was deleted and created again grows past an old offset without any error. So does a
+partition that lost its end, in a power cut or an unclean leader election, and went on. Reading on
+at the old offset would skip records. So progress remembers the topic's id (KIP-516), the leader
+epoch (KIP-320), and the last record that was handled with one from further back.
 """
 
 import enum
 import zlib
-from typing import Self
+from typing import Final, NamedTuple, Self
 
 import msgspec
+from msgspec.structs import replace
 
 from consumer.pipeline.records import SourceRecord
+
+# How far the older fingerprint falls behind the last one before a later one takes its place.
+OLDER_OFFSETS: Final = 2000
 
 
 class Witness(msgspec.Struct, frozen=True):
@@ -27,36 +33,150 @@ class Witness(msgspec.Struct, frozen=True):
         return cls(record.offset, record.timestamp, checksum)
 
 
-class Progress(msgspec.Struct, frozen=True):
-    """The position of one source partition, as it stands in the changelog."""
+class Identity(NamedTuple):
+    """What the brokers say of a partition; None where they do not know it (before Kafka 2.8)."""
+
+    topic_id: str | None = None
+    leader_epoch: int | None = None
+
+
+class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The position of one source partition, as the changelog stores it.
+
+    ``leader_epoch`` is one in which the log was seen to hold what was handled: what a later leader
+    appends in place of lost records has a higher one. Entries of older releases have neither an
+    epoch nor a topic id.
+    """
 
     next_offset: int
     stream_time_ms: int
     witness: Witness | None = None
+    topic_id: str | None = None
+    leader_epoch: int | None = None
+    older: Witness | None = None
+
+    @property
+    def identity(self) -> Identity:
+        """What the brokers said of the partition when it was last found to be intact."""
+        return Identity(self.topic_id, self.leader_epoch)
+
+    def identified(self, identity: Identity) -> Self:
+        """Return it with this identity; what the brokers do not know any more stays."""
+        topic_id, leader_epoch = identity
+        return replace(
+            self,
+            topic_id=self.topic_id if topic_id is None else topic_id,
+            leader_epoch=self.leader_epoch if leader_epoch is None else leader_epoch,
+        )
+
+    def following(self, previous: Self) -> Self:
+        """Return it as the successor of ``previous``, whose last record may become the older one.
+
+        The identity of ``previous`` stays: only a judgement may change it.
+        """
+        witness, older = self.witness or previous.witness, previous.older
+        is_far_behind = (
+            older is None or witness is None or witness.offset - older.offset >= OLDER_OFFSETS
+        )
+        return replace(
+            self.identified(previous.identity),
+            witness=witness,
+            older=(previous.witness or older) if is_far_behind else older,
+        )
 
 
 class Continuity(enum.Enum):
-    """What a restart finds at a source partition that it has read before."""
+    """What is found at a source partition that was read before."""
 
     INTACT = "intact"
     EXPIRED = "expired"  # records were deleted before they were read
+    TRUNCATED = "truncated"  # the same topic lost its last records, and may have grown since
     RECREATED = "recreated"  # this is another partition under the same name
 
 
-def judge_bounds(progress: Progress, log_start: int, end_offset: int) -> Continuity:
-    """Compare progress with the offsets that exist; both offsets are the broker's answer now."""
-    if progress.next_offset > end_offset:
-        return Continuity.RECREATED
-    if progress.next_offset < log_start:
-        return Continuity.EXPIRED
-    return Continuity.INTACT
+class Found(NamedTuple):
+    """What the brokers show of a partition now.
 
-
-def judge_witness(witness: Witness, first: SourceRecord | None) -> Continuity:
-    """Compare the witness with the first record at or after its offset (None: there is none).
-
-    A witness that is gone (compacted, expired) proves nothing, so it is taken as intact.
+    ``at_witness`` is the first record at or behind the witness's offset, ``at_older`` the same of
+    the older one; None: there is none, or it was not asked for. ``epoch_end`` is where the stored
+    leader epoch ends in the log as it is now.
     """
-    if first is None or first.offset != witness.offset or Witness.of(first) == witness:
-        return Continuity.INTACT
-    return Continuity.RECREATED
+
+    log_start: int
+    end_offset: int  # the high watermark: open transactions hide nothing of it
+    topic_id: str | None = None
+    at_witness: SourceRecord | None = None
+    at_older: SourceRecord | None = None
+    epoch_end: int | None = None
+
+
+class Verdict(NamedTuple):
+    """What became of a partition, and the offset at which reading goes on."""
+
+    continuity: Continuity
+    resume_at: int
+
+
+def is_another_topic(progress: Progress, topic_id: str | None) -> bool:
+    """Tell whether both topic ids are known and differ."""
+    return None not in {progress.topic_id, topic_id} and progress.topic_id != topic_id
+
+
+def lost_its_end(progress: Progress, found: Found) -> bool:
+    """Tell whether what was handled last is not in the log any more.
+
+    A fingerprint whose record is gone (compacted, expired) proves nothing.
+    """
+    if progress.next_offset > found.end_offset:
+        return True
+    witness = progress.witness
+    return witness is not None and _is_replaced(witness, found.at_witness)
+
+
+def judge(progress: Progress, found: Found) -> Verdict:
+    """Compare progress with what is found; never resume behind a record that may be unread.
+
+    1. Another topic id is another topic: read it from its start.
+    2. The last handled record is there, or gone by age: go on, behind what retention deleted.
+    3. It is lost, and the topic is the same one by its id or an older fingerprint: go on behind
+       what is known to be handled. Records behind that may have been appended since.
+    4. Neither id nor older fingerprint speak for the same topic: read it from its start.
+    """
+    if is_another_topic(progress, found.topic_id):  # 1.
+        return Verdict(Continuity.RECREATED, found.log_start)
+    if not lost_its_end(progress, found):  # 2.
+        if progress.next_offset < found.log_start:
+            return Verdict(Continuity.EXPIRED, found.log_start)
+        return Verdict(Continuity.INTACT, progress.next_offset)
+    is_same_topic = None not in {progress.topic_id, found.topic_id}
+    handled_until = _handled_until(progress, found, is_same_topic=is_same_topic)
+    if handled_until is None and not is_same_topic:  # 4.
+        return Verdict(Continuity.RECREATED, found.log_start)
+    most = min(handled_until or 0, progress.next_offset, found.end_offset)
+    return Verdict(Continuity.TRUNCATED, max(found.log_start, most))  # 3.
+
+
+def _handled_until(progress: Progress, found: Found, *, is_same_topic: bool) -> int | None:
+    """Return the offset up to which the log still is what was handled; None: not known."""
+    bounds = []
+    if is_same_topic and found.epoch_end is not None:
+        witness = progress.witness
+        # Within one epoch records are not replaced. If one was, the epochs are not to be trusted.
+        contradicts = (
+            witness is not None
+            and witness.offset < found.epoch_end
+            and _is_replaced(witness, found.at_witness)
+        )
+        if not contradicts:
+            bounds.append(found.epoch_end)
+    if progress.older is not None and _is_there(progress.older, found.at_older):
+        bounds.append(progress.older.offset + 1)
+    return max(bounds, default=None)
+
+
+def _is_there(witness: Witness, first: SourceRecord | None) -> bool:
+    return first is not None and Witness.of(first) == witness
+
+
+def _is_replaced(witness: Witness, first: SourceRecord | None) -> bool:
+    return first is not None and first.offset == witness.offset and Witness.of(first) != witness

@@ -17,8 +17,9 @@ from consumer.engine.held_back import HeldBackLog, HeldBackSources
 from consumer.engine.kafka import Outbox, ShardReader, ShardWriter, TopicPartition
 from consumer.engine.lifecycle import LostTransaction, Observer, Step
 from consumer.engine.pacing import Pacing, TransactionLimit
-from consumer.engine.progress import Progress
-from consumer.engine.sources import find_recreated
+from consumer.engine.progress import Continuity, Progress, judge
+from consumer.engine.side_reader import SideReaders
+from consumer.engine.sources import inspect, unread_lost
 from consumer.engine.transaction import apply_to_memory, fill_outbox, report
 from consumer.engine.view import NOT_HELD_BACK, UNANSWERED_SECONDS, SourceView
 from consumer.engine.watermark import Watermarks
@@ -31,6 +32,9 @@ DECIDE_CHUNK: Final = 500
 # A record may be this much later than the brokers' time as it is known here: their clocks differ a
 # little, and their answers take a moment.
 CEILING_SLACK_MS: Final = 1000
+# How often an idle shard saves that its position has moved behind markers. They come behind the
+# transaction that is handled, and retention may delete them before the next one saves progress.
+MOVED_SECONDS: Final = 60.0
 log = structlog.get_logger(__name__)
 
 
@@ -49,6 +53,7 @@ class ShardLoop:
         memory: ShardState,
         reader: ShardReader,
         writer: ShardWriter,
+        readers: SideReaders,
         observer: Observer,
         positions: Mapping[TopicPartition, int],
         limit: TransactionLimit,
@@ -60,20 +65,21 @@ class ShardLoop:
         self._memory = memory
         self._reader = reader
         self._writer = writer
+        self._readers = readers
         self._observer = observer
         self._clock = context.clock
         self._pipeline = context.pipeline()
         self._limit = limit
         self._pacing = Pacing(context.settings.commit_interval_ms / 1000, limit)
-        self._guard = DeadLetterGuard(context.settings)
+        self._guard = DeadLetterGuard(context.settings, readers)
         self._sources = list(positions)
         self._reader.assign(positions)
         self._reader.settle()
         self._held_back = HeldBackSources()
         self._held_back_log = HeldBackLog(context.shard, context.settings.bootstrap_servers)
         self._buffer = Buffer()
-        self._is_comparing = False  # the reader stands elsewhere, and on some sources nowhere
         self._unsaved: dict[TopicPartition, Progress] = {}
+        self._next_moved = self._clock() + MOVED_SECONDS
         self._uncounted = Counts()
         self._consumed_by_topic: Counter[str] = Counter()  # decided, and not reported yet
         self._running_since = time.monotonic()
@@ -90,7 +96,7 @@ class ShardLoop:
         """
         await self._gather()
         if self._reader.is_in_doubt:
-            await self._compare_witnesses()
+            await self._judge_again()
         now = self._clock()
         if self._held_back.look(now, self._reader, self._sources):
             self._held_back_log.look(now, self._held_back.views)
@@ -102,21 +108,30 @@ class ShardLoop:
         ):
             decision = await self._decide()
             seen = self._memory.seen
-            await self._guard.check(self._context, self._reader, self._buffer, decision, seen)
-            progress = {**self._unsaved, **self._buffer.progress_behind(decision.stream_time_ms)}
+            await self._guard.check(self._context, self._buffer, decision, seen)
+            progress = {**self._unsaved, **self._progress_behind(decision.stream_time_ms)}
             if decision.needs_commit:
                 await self._write(decision, progress, began=now, sources=tuple(self._buffer))
             else:
                 self._keep_unsaved(decision, progress)
             self._buffer = Buffer()
         elif self._pacing.is_progress_due(now):
-            await self.save_progress()
+            await self._save_progress()
+        elif now >= self._next_moved:
+            self._next_moved = now + MOVED_SECONDS
+            self._note_moved(now)
         if not self._buffer:
             await self._announce_watermark()
             await self._forget_more()
 
-    async def save_progress(self) -> None:
-        """Commit progress over records that were all duplicates."""
+    async def save_all_progress(self) -> None:
+        """Commit, at an orderly end, whatever is handled and not saved."""
+        if not self._is_unanswered():  # a broker that is gone must not hold up the end
+            self._note_moved(self._clock())
+        await self._save_progress()
+
+    async def _save_progress(self) -> None:
+        """Commit progress over records that were all duplicates, or over markers alone."""
         if self._unsaved:
             await self._write(self._new_decision(), self._unsaved, began=self._clock())
 
@@ -129,7 +144,20 @@ class ShardLoop:
         await self._writer.commit_in(partitions)
 
     async def look_again(self, context: ShardContext, topics_seen_at: float) -> None:
-        """Go by what the topics were like at that time (monotonic seconds)."""
+        """Take over what the topics were like at that time (monotonic seconds).
+
+        Raises:
+            TaskFailed: a source is another topic now; the start of the next task deals with it.
+        """
+        for source in self._sources:
+            (id_before, epoch_before), (id_now, epoch_now) = (
+                self._context.identity(source),
+                context.identity(source),
+            )
+            if None not in {id_before, id_now} and id_before != id_now:
+                raise TaskFailed(f"topic {source.topic} was deleted and created again")
+            if epoch_before != epoch_now:  # another leader, which may lack records
+                self._reader.is_in_doubt = True
         if context.topology != self._context.topology:
             await self._take_over(context)
         self._watermarks.topics_seen_at = topics_seen_at
@@ -150,6 +178,12 @@ class ShardLoop:
         positions.update(starts)
         self._sources = list(positions)
         self._reader.assign(positions)
+        for source, log_start in starts.items():
+            if log_start > 0:
+                unread_lost(context, source, 0, log_start)
+            born = Progress(log_start, self._memory.seen.stream_time_ms)
+            self._unsaved[source] = born.identified(context.identity(source))
+        self._pacing.note_moved(self._clock())
         names = [f"{source.topic}/{source.partition}" for source in fresh]
         log.info("sources_added", shard=context.shard, sources=names)
 
@@ -160,7 +194,7 @@ class ShardLoop:
         With nothing in hand it is the reader's position, which also lies behind the markers of
         transactions; else what is committed.
         """
-        if not self._buffer and not self._is_comparing:
+        if not self._buffer:
             return {source: self._reader.position(source) for source in self._sources}
         known = {**self._memory.progress, **self._unsaved}
         return {s: known[s].next_offset for s in self._sources if s in known}
@@ -168,13 +202,11 @@ class ShardLoop:
     @property
     def is_behind(self) -> bool:
         """Whether records are not handled yet, or whether there are any is not known."""
-        unseen = time.monotonic() - UNANSWERED_SECONDS
         return (
             bool(self._buffer)
-            or self._is_comparing
             or not self._is_caught_up()
             # Whose fetches are not answered may have any backlog.
-            or any((self._reader.seen_at(s) or 0) < unseen for s in self._sources)
+            or self._is_unanswered()
         )
 
     @property
@@ -185,7 +217,7 @@ class ShardLoop:
             in_hand[source] += len(records)
         held_back, views = self._held_back.views, []
         for source in self._sources:
-            lag = None if self._is_comparing else self._reader.lag(source)
+            lag = self._reader.lag(source)
             seen_at = self._reader.seen_at(source) or self._running_since
             view = SourceView(
                 *source,
@@ -206,26 +238,69 @@ class ShardLoop:
         if fetched:
             self._pacing.note_buffered(self._clock())
 
-    async def _compare_witnesses(self) -> None:
+    async def _judge_again(self) -> None:
         """Make sure that the sources still are what they were, before anything more is decided.
+
+        1. Give back what is gathered: some of it may be of before, and some of after.
+        2. Judge each source by what is handled of it, with another reader.
 
         Raises:
             TaskFailed: one is not, or does not answer; the start of the next task deals with it.
         """
         self._reader.is_in_doubt = False  # before: a new doubt meanwhile must not be missed
-        positions = {source: self._reader.position(source) for source in self._sources}
-        witnesses = {
-            source: progress.witness
+        handled = self._handled()
+        self._buffer = Buffer()  # 1.
+        self._pacing.note_dropped()
+        self._reader.assign({source: progress.next_offset for source, progress in handled.items()})
+        async with self._readers.open(self._context, committed_only=False) as look:  # 2.
+            found = await inspect(self._context, look, self._readers.admin, handled)
+        broken = [
+            f"{source.topic}/{source.partition} was {verdict.continuity.value}"
+            for source, progress in handled.items()
+            if (verdict := judge(progress, found[source])).continuity is not Continuity.INTACT
+        ]
+        if broken:
+            raise TaskFailed(f"{', '.join(broken)} while it was read")
+
+    def _handled(self) -> dict[TopicPartition, Progress]:
+        """Return how far each source is handled, saved or not; markers at its end included."""
+        known = {**self._memory.progress, **self._unsaved}
+        gathered = {source for source, _ in self._buffer}
+        return {
+            source: known[source]
+            if source in gathered
+            else replace(
+                known[source],
+                next_offset=max(known[source].next_offset, self._reader.position(source)),
+            )
             for source in self._sources
-            if (progress := self._memory.progress.get(source)) and progress.witness
         }
-        self._is_comparing = True
-        recreated = await find_recreated(self._reader, witnesses, self._clock)
-        if recreated:
-            names = ", ".join(f"{source.topic}/{source.partition}" for source in recreated)
-            raise TaskFailed(f"{names}: the last handled record has become another one")
-        self._reader.assign(positions)
-        self._is_comparing = False
+
+    def _progress_behind(self, stream_time_ms: int) -> dict[TopicPartition, Progress]:
+        """Return the progress of what is gathered, with the identity that was judged last."""
+        known = {**self._memory.progress, **self._unsaved}
+        return {
+            source: progress.following(known[source]).identified(self._context.identity(source))
+            for source, progress in self._buffer.progress_behind(stream_time_ms).items()
+        }
+
+    def _note_moved(self, now: float) -> None:
+        """Remember positions that moved without a record: behind markers, or aborted records."""
+        moved = {
+            source: progress
+            for source, progress in self._handled().items()
+            if progress.next_offset > self._known_offset(source)
+        }
+        if moved:
+            self._unsaved = {**self._unsaved, **moved}
+            self._pacing.note_moved(now)
+
+    def _known_offset(self, source: TopicPartition) -> int:
+        return (self._unsaved.get(source) or self._memory.progress[source]).next_offset
+
+    def _is_unanswered(self) -> bool:
+        unseen = time.monotonic() - UNANSWERED_SECONDS
+        return any((self._reader.seen_at(s) or 0) < unseen for s in self._sources)
 
     async def _announce_watermark(self) -> None:
         """Tell all shards now and then how far back our inputs may still reach."""

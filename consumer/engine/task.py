@@ -27,6 +27,7 @@ from consumer.engine.meta import verify_meta
 from consumer.engine.pacing import TransactionLimit
 from consumer.engine.restore import restore
 from consumer.engine.shard_loop import ShardLoop
+from consumer.engine.side_reader import SideReaders
 from consumer.engine.sources import locate_sources
 from consumer.engine.topics import Topology, check_topics
 from consumer.engine.view import ShardView
@@ -67,6 +68,7 @@ class ShardTask:
         self._settings = settings
         self._connection = connection
         self._admin = admin
+        self._readers = SideReaders(connection, admin)
         self._observer = observer
         self._clock = clock
         self._limit = limit
@@ -129,6 +131,7 @@ class ShardTask:
                 memory=self._memory,
                 reader=reader,
                 writer=writer,
+                readers=self._readers,
                 observer=self._observer,
                 positions=positions,
                 limit=self._limit,
@@ -145,7 +148,7 @@ class ShardTask:
                     await loop.look_again(context, seen_at)
                 await loop.turn()
             self._enter(TaskState.STOPPING)
-            await loop.save_progress()
+            await loop.save_all_progress()
         except Fenced:
             self._observer.on_fenced(shard)
             raise
@@ -308,7 +311,7 @@ class ShardTask:
     async def _verify(
         self, context: ShardContext, reader: ShardReader, writer: ShardWriter
     ) -> dict[TopicPartition, int]:
-        """Check meta and witnesses, commit what is new of both; return where to read on."""
+        """Check meta and sources, commit what is new of both; return where to read on."""
         memory, expected = self._memory, context.meta()
         if memory.meta is not None:
             verify_meta(memory.meta, expected)
@@ -316,15 +319,17 @@ class ShardTask:
             await refuse_deleted_state(context, reader)
             if memory.meta is None:
                 await refuse_lost_state(context, reader, self._admin)
-        start = await locate_sources(context, reader, memory)
-        if memory.meta != expected or start.baseline:
+        start = await locate_sources(context, self._readers, reader, memory)
+        if memory.meta != expected or start.changed:
             outbox = context.outbox()
             changelog = outbox.to(*context.changelog)
+            if start.first_start is not None:  # before all else: it is looked for there
+                changelog.append(*start.first_start.record())
             changelog.append(*meta_record(expected))
-            for source, progress in start.baseline.items():
+            for source, progress in start.changed.items():
                 changelog.append(*progress_record(*source, progress))
             await writer.send(outbox)
             await writer.commit()
             memory.meta = expected
-            memory.progress.update(start.baseline)
+            memory.progress.update(start.changed)
         return start.positions

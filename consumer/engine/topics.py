@@ -41,7 +41,17 @@ REPLAYS_MESSAGE_BYTES: Final = 1024 * 1024
 REPLAYS_CONFIGS: Final = {"cleanup.policy": "compact", **CLEAN}
 KEPT_CONFIGS: Final = {**EVENT_POLICY, "retention.ms": "-1", "retention.bytes": "-1"}
 REPARTITION_CONFIGS: Final = {**KEPT_CONFIGS, **CLEAN}
+UNLIMITED_RETENTION_MS: Final = -1
+SHORT_RETENTION_MS: Final = 3600 * 1000
 DEAD_LETTER_RETENTION_MS: Final = 90 * 24 * 3600 * 1000
+
+
+class InputRisk(msgspec.Struct, frozen=True):
+    """A setting of an input topic by which records may be lost before they are read."""
+
+    event: str
+    topic: str
+    text: str
 
 
 class Topology(msgspec.Struct, frozen=True):
@@ -53,6 +63,9 @@ class Topology(msgspec.Struct, frozen=True):
     output_partitions: int
     dead_letter_partitions: int
     max_message_bytes: dict[str, int]
+    topic_ids: dict[str, str] = {}
+    leader_epochs: dict[str, dict[int, int]] = {}
+    input_risks: tuple[InputRisk, ...] = ()
 
     @property
     def largest_source_bytes(self) -> int:
@@ -186,6 +199,11 @@ async def check_topics(admin: ClusterAdmin, settings: Settings) -> Topology:
         output_partitions=found[settings.output_topic].partitions,
         dead_letter_partitions=found[settings.dead_letter_topic].partitions,
         max_message_bytes={name: found[name].max_message_bytes for name in names},
+        topic_ids={
+            name: topic_id for name in names if (topic_id := found[name].topic_id) is not None
+        },
+        leader_epochs={name: found[name].leader_epochs for name in names},
+        input_risks=tuple(find_input_risks(settings, found)),
     )
 
 
@@ -211,6 +229,39 @@ def find_problems(settings: Settings, found: Mapping[str, TopicDescription]) -> 
             yield (
                 f"topic {name}: max.message.bytes is {found[name].max_message_bytes}; set it above "
                 f"the input's {max(inputs)}, since records get headers added"
+            )
+
+
+def find_input_risks(
+    settings: Settings, found: Mapping[str, TopicDescription]
+) -> Iterator[InputRisk]:
+    """Yield the settings of input topics that may lose unread records; inputs are the user's."""
+    for name in settings.input_topics:
+        if name not in found:
+            continue
+        configs = found[name].configs
+        if "compact" in configs.get("cleanup.policy", ""):
+            yield InputRisk(
+                "input_is_compacted",
+                name,
+                f"input topic {name}: cleanup.policy is {configs['cleanup.policy']}: compaction "
+                "deletes checkpoints that were not read yet where a later record has the same key; "
+                "set it to delete, or key each checkpoint by its id",
+            )
+        if configs.get("unclean.leader.election.enable") == "true":
+            yield InputRisk(
+                "input_may_be_truncated",
+                name,
+                f"input topic {name}: unclean.leader.election.enable is true: a new leader may "
+                "lack records that were acknowledged, read or not; set it to false",
+            )
+        retention_ms = int(configs.get("retention.ms", UNLIMITED_RETENTION_MS))
+        if "delete" in configs.get("cleanup.policy", "") and 0 <= retention_ms < SHORT_RETENTION_MS:
+            yield InputRisk(
+                "input_retention_is_short",
+                name,
+                f"input topic {name}: retention.ms is {retention_ms}, less than an hour: an outage "
+                "of that length loses checkpoints that were not read; lengthen it",
             )
 
 

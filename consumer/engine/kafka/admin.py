@@ -10,9 +10,14 @@ from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.protocol.commit import OffsetFetchRequest
-from aiokafka.protocol.metadata import MetadataRequest
 
 from consumer.engine.kafka.connection import Connection, bounded, translate, why_unreachable
+from consumer.engine.kafka.metadata import (
+    EpochEndsRequest,
+    TopicMetadata,
+    TopicsRequest,
+    topics_of,
+)
 from consumer.engine.kafka.partition import TopicPartition
 from consumer.engine.kafka.producers import DescribeProducersRequest
 from consumer.errors import (
@@ -31,12 +36,17 @@ ASK_PAUSE_SECONDS: Final = 0.05
 
 
 class TopicDescription(msgspec.Struct, frozen=True):
-    """One topic: how many partitions, how often replicated, which settings."""
+    """One topic: how many partitions, how often replicated, which settings.
+
+    ``topic_id`` and ``leader_epochs`` (by partition) are unknown to brokers before Kafka 2.8.
+    """
 
     name: str
     partitions: int
     replication: int
     configs: dict[str, str]
+    topic_id: str | None = None
+    leader_epochs: dict[int, int] = {}
 
     @property
     def max_message_bytes(self) -> int:
@@ -105,7 +115,7 @@ class ClusterAdmin:
         metadata = await self._ask(lambda: self._metadata([]), "describe the cluster")
         unknown: set[str] = set()
         for node_id, *_ in metadata.brokers:
-            unknown |= wanted - (await self._partitions(wanted, node_id)).keys()
+            unknown |= wanted - (await self._topics(wanted, node_id)).keys()
         return unknown
 
     async def describe(self, topics: Iterable[str]) -> dict[str, TopicDescription]:
@@ -114,10 +124,10 @@ class ClusterAdmin:
         Raises:
             ClusterError: we may not describe a topic or its settings.
         """
-        partitions = await self._partitions(topics)
-        if not partitions:
+        found = await self._topics(topics)
+        if not found:
             return {}
-        resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in partitions]
+        resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in found]
         responses = await self._ask(
             lambda: self._client.describe_configs(resources), "describe topic settings"
         )
@@ -128,9 +138,18 @@ class ClusterAdmin:
                 if error is not kafka_errors.NoError:
                     raise translate(error(name), "describe topic settings")
                 configs = {str(entry[0]): str(entry[1]) for entry in entries}
-                replication = min(len(partition[3]) for partition in partitions[name])
-                descriptions[str(name)] = TopicDescription(
-                    str(name), len(partitions[name]), replication, configs
+                topic = found[str(name)]
+                descriptions[topic.name] = TopicDescription(
+                    name=topic.name,
+                    partitions=len(topic.partitions),
+                    replication=min(len(partition.replicas) for partition in topic.partitions),
+                    configs=configs,
+                    topic_id=topic.topic_id,
+                    leader_epochs={
+                        p.partition: p.leader_epoch
+                        for p in topic.partitions
+                        if p.leader_epoch is not None
+                    },
                 )
         return descriptions
 
@@ -201,11 +220,11 @@ class ClusterAdmin:
             ClusterError: we may not read a topic.
         """
         not_asked: dict[str, str] = {}
-        described = await self._partitions(topics)
+        described = await self._topics(topics)
         by_leader = _by_leader(described)
         for name in optional:
             try:
-                for leader, asked in _by_leader(await self._partitions([name])).items():
+                for leader, asked in _by_leader(await self._topics([name])).items():
                     by_leader.setdefault(leader, {}).update(asked)
             except (ClusterError, TransientError) as error:
                 not_asked[name] = str(error)
@@ -228,19 +247,64 @@ class ClusterAdmin:
                 ]
         return OpenTransactions(tuple(sorted(found)), not_asked, frozenset(silent))
 
-    async def _producers(
-        self, leader: int, asked: dict[str, list[int]]
-    ) -> list[tuple[str, int, CheckpointReadyError | None, list[Any]]] | None:
-        """Ask one leader; return topic, partition, refusal and producers, or None: it cannot."""
+    async def epoch_ends(self, epochs: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Return the first offset behind each leader epoch, in the logs as they are now (KIP-320).
 
+        For the latest epoch of a log it is the log's end. A partition whose leader does not know
+        the epoch is left out.
+
+        Raises:
+            TransientError: a partition has no leader, or it has just moved.
+            TaskFailed: a leader does not answer.
+            ClusterError: we may not describe a topic.
+        """
+        what = "ask for leader epochs"
+        by_leader: dict[int, dict[str, dict[int, int]]] = {}
+        leaders = await self._leaders({partition.topic for partition in epochs}, what)
+        for partition, epoch in epochs.items():
+            if partition not in leaders:
+                raise TransientError(f"{what}: {partition.topic}/{partition.partition} is gone")
+            by_topic = by_leader.setdefault(leaders[partition], {})
+            by_topic.setdefault(partition.topic, {})[partition.partition] = epoch
+        ends = {}
+        for leader, asked in by_leader.items():
+            answer = await self._ask_leader(leader, EpochEndsRequest(asked), what)
+            for name, partitions in answer.topics:
+                for error_code, partition, _, end_offset in partitions:
+                    error = kafka_errors.for_code(error_code)
+                    if error is kafka_errors.TopicAuthorizationFailedError:
+                        raise translate(error(name), what)
+                    if error is not kafka_errors.NoError:
+                        raise TransientError(f"{what}: {name}/{partition}: {error.__name__}")
+                    if end_offset >= 0:
+                        ends[TopicPartition(name, partition)] = end_offset
+        return ends
+
+    async def _leaders(self, topics: Iterable[str], what: str) -> dict[TopicPartition, int]:
+        leaders = {}
+        for name, topic in (await self._topics(topics)).items():
+            for partition in topic.partitions:
+                if partition.leader < 0:
+                    raise TransientError(f"{what}: {name}/{partition.partition} has no leader")
+                leaders[TopicPartition(name, partition.partition)] = partition.leader
+        return leaders
+
+    async def _ask_leader(self, leader: int, request: Any, what: str) -> Any:  # noqa: ANN401 - the library is untyped
         async def ask() -> Any:  # noqa: ANN401 - a response of the untyped library
             client = self._client._client  # noqa: SLF001
             if client.cluster.broker_metadata(leader) is None:  # it joined after we connected
                 await client.force_metadata_update()
-            return await client.send(leader, DescribeProducersRequest(asked))
+            return await client.send(leader, request)
 
+        return await self._ask(ask, what)
+
+    async def _producers(
+        self, leader: int, asked: dict[str, list[int]]
+    ) -> list[tuple[str, int, CheckpointReadyError | None, list[Any]]] | None:
+        """Ask one leader; return topic, partition, refusal and producers, or None: it cannot."""
         try:
-            answer = await self._ask(ask, "describe producers")
+            request = DescribeProducersRequest(asked)
+            answer = await self._ask_leader(leader, request, "describe producers")
         except TaskFailed as error:
             if isinstance(error.__cause__, kafka_errors.IncompatibleBrokerVersion):
                 return None
@@ -256,26 +320,25 @@ class ClusterAdmin:
         request = OffsetFetchRequest(group_id, None)
         return await self._client._send_request(request, coordinator)  # noqa: SLF001
 
-    async def _partitions(
+    async def _topics(
         self, topics: Iterable[str], node_id: int | None = None
-    ) -> dict[str, list[Any]]:
+    ) -> dict[str, TopicMetadata]:
         names = list(topics)
         metadata = await self._ask(lambda: self._metadata(names, node_id), "describe topics")
         found = {}
-        for error_code, name, _, partitions in metadata.topics:
-            error = kafka_errors.for_code(error_code)
+        for topic in topics_of(metadata):
+            error = kafka_errors.for_code(topic.error_code)
             if error is kafka_errors.TopicAuthorizationFailedError:
-                raise translate(error(name), "describe topics")
+                raise translate(error(topic.name), "describe topics")
             if error is kafka_errors.NoError:
-                found[str(name)] = partitions
+                found[topic.name] = topic
             elif error is not kafka_errors.UnknownTopicOrPartitionError:
-                raise TransientError(f"describe topic {name}: {error.__name__}")
+                raise TransientError(f"describe topic {topic.name}: {error.__name__}")
         return found
 
     async def _metadata(self, topics: list[str], node_id: int | None = None) -> Any:  # noqa: ANN401 - a response of the untyped library
         # The library's own call would allow the broker to create what we only ask about.
-        request = MetadataRequest(topics, allow_auto_topic_creation=False)
-        return await self._client._send_request(request, node_id)  # noqa: SLF001
+        return await self._client._send_request(TopicsRequest(topics), node_id)  # noqa: SLF001
 
     async def _ask(self, call: Callable[[], Awaitable[Any]], what: str) -> Any:  # noqa: ANN401 - the same
         """Make a call that changes nothing, and again where the broker it went to is down."""
@@ -295,18 +358,18 @@ class ClusterAdmin:
             raise translate(error, what) from error
 
 
-def _by_leader(topics: Mapping[str, list[Any]]) -> dict[int, dict[str, list[int]]]:
+def _by_leader(topics: Mapping[str, TopicMetadata]) -> dict[int, dict[str, list[int]]]:
     """Return the partitions by their leader and topic, from an answer to a metadata request.
 
     Raises:
         TransientError: a partition has no leader.
     """
     by_leader: dict[int, dict[str, list[int]]] = {}
-    for name, partitions in topics.items():
-        for _, partition, leader, *_ in partitions:
-            if leader < 0:
-                raise TransientError(f"describe producers: {name}/{partition} has no leader")
-            by_leader.setdefault(leader, {}).setdefault(name, []).append(partition)
+    for name, topic in topics.items():
+        for one in topic.partitions:
+            if one.leader < 0:
+                raise TransientError(f"describe producers: {name}/{one.partition} has no leader")
+            by_leader.setdefault(one.leader, {}).setdefault(name, []).append(one.partition)
     return by_leader
 
 

@@ -41,6 +41,7 @@ TOPIC_OPERATIONS: Final = {
     "describe topics": "Describe, or Read or Write, which imply it (see `checkpoint-ready acls`),",
     "describe topic settings": "DescribeConfigs",
     "describe producers": "Read",
+    "ask for leader epochs": "Describe",
     "fetch": "Read",
     "list offsets": "Read",
     "send": "Write",

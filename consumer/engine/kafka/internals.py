@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.structs import OffsetAndMetadata
@@ -63,19 +64,28 @@ def watch_fetches(
 ) -> None:
     """Call ``note`` for each partition that a fetch answers for.
 
-    It is told when the fetch was sent (monotonic seconds) and whether it was refused. The library
-    retries most refusals by itself and tells nobody, also where a topic was deleted and made anew
-    meanwhile.
+    It is told when the fetch was sent (monotonic seconds) and whether it, or one before that got no
+    answer, was refused. The library retries both by itself and tells nobody, also where a topic was
+    deleted and made anew meanwhile, or a broker that was gone came back without its last records.
     """
     send = consumer._client.send  # noqa: SLF001
+    unanswered: set[TopicPartition] = set()
 
     async def watched(node_id: int, request: Any, **more: Any) -> Any:  # noqa: ANN401 - the library is untyped
         sent_at = time.monotonic()
-        response = await send(node_id, request, **more)
+        try:
+            response = await send(node_id, request, **more)
+        except KafkaError:
+            if isinstance(request, FetchRequest):
+                for topic, asked in request.topics:
+                    unanswered.update(TopicPartition(topic, partition) for partition, *_ in asked)
+            raise
         if isinstance(request, FetchRequest):
             for topic, partitions in response.topics:
                 for partition, error_code, *_ in partitions:
-                    note(TopicPartition(topic, partition), sent_at, error_code != 0)
+                    source = TopicPartition(topic, partition)
+                    note(source, sent_at, error_code != 0 or source in unanswered)
+                    unanswered.discard(source)
         return response
 
     consumer._client.send = watched  # noqa: SLF001

@@ -1,4 +1,4 @@
-"""One shard's consumer: manually assigned, read_committed, positions set by us alone.
+"""A consumer of one shard: manually assigned, read_committed, positions set by us alone.
 
 Committed group offsets are never read: aiokafka 0.14 can answer None where an offset exists and
 then jumps to its reset policy. ``auto_offset_reset="none"`` makes any such path an error.
@@ -42,6 +42,7 @@ class ShardReader:
         *,
         topics: Iterable[str],
         max_message_bytes: int,
+        committed_only: bool = True,
     ) -> None:
         self._topics = frozenset(topics)
         self.is_in_doubt = False
@@ -49,7 +50,7 @@ class ShardReader:
         self._consumer = AIOKafkaConsumer(
             **connection.options(client_id),
             group_id=None,
-            isolation_level="read_committed",
+            isolation_level="read_committed" if committed_only else "read_uncommitted",
             auto_offset_reset="none",
             enable_auto_commit=False,
             fetch_max_wait_ms=STARTING_FETCH_WAIT_MS,
@@ -164,7 +165,10 @@ class ShardReader:
         return await self._offsets(self._consumer.beginning_offsets(list(partitions)))
 
     async def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """Return each partition's last *stable* offset (read_committed): no end of what exists."""
+        """Return each partition's last *stable* offset (read_committed): no end of what exists.
+
+        A reader that sees uncommitted records too returns the high watermark.
+        """
         return await self._offsets(self._consumer.end_offsets(list(partitions)))
 
     async def offsets_for_times(
