@@ -122,6 +122,11 @@ class ReplayRun:
             spans=span_states(source.stretch),
             changelog_ends=source.changelog_ends,
             known_ids=len(source.origins),
+            topic_ids={
+                topic: topic_id
+                for topic, topic_id in session.topology.topic_ids.items()
+                if topic in session.topology.inputs
+            },
         )
         require_room(state, journal.partition.topic, journal_bytes)
         # From here on the range is the same, however often it is begun anew.

@@ -102,11 +102,19 @@ async def refuse_recreated(session: Session, state: ReplayState) -> None:
     """Refuse to go on where the inputs are not those any more that the replay has begun with.
 
     Raises:
-        ClusterError: a topic was deleted and made anew.
+        ClusterError: a topic was deleted and created again, or has lost its last records.
         TaskFailed: the broker did not say in time.
     """
     there = await stable_spans(session.reader, state.rest.spans)
-    recreated = {p for p, span in state.rest.spans.items() if there[p].end < span.end}
+    ids = session.topology.topic_ids
+    renamed = {
+        topic
+        for topic, topic_id in state.topic_ids.items()
+        if topic in ids and ids[topic] != topic_id
+    }
+    recreated = {
+        p for p, span in state.rest.spans.items() if there[p].end < span.end or p.topic in renamed
+    }
     witnesses = {
         p: witness
         for p, witness in state.witnesses.items()
@@ -115,8 +123,10 @@ async def refuse_recreated(session: Session, state: ReplayState) -> None:
     recreated.update(await find_recreated(session.reader, witnesses, time.monotonic))
     if recreated:
         names = ", ".join(sorted({partition.topic for partition in recreated}))
+        is_same = all(state.topic_ids.get(p.topic, "") == ids.get(p.topic) for p in recreated)
+        what = "has lost its last records" if is_same else "was deleted and made anew"
         raise ClusterError(
-            f"{names} was deleted and made anew since replay {state.name} began; what was left of "
+            f"{names} {what} since replay {state.name} began; what was left of "
             "it is gone. Give a replay of the new one another --name"
         )
 

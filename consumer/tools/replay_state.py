@@ -52,6 +52,8 @@ class ReplayState(msgspec.Struct, frozen=True, kw_only=True):
     """By shard: which record of an id was published is read up to here, also when resumed."""
     known_ids: int
     """How many ids the changelogs had until there."""
+    topic_ids: dict[str, str] = {}
+    """Of the inputs when it began; empty where the brokers, or an older release, know none."""
     counts: ReplayCounts = msgspec.field(default_factory=ReplayCounts)
     transactions: int = 0
     busy_seconds: float = 0.0

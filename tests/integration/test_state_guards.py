@@ -268,6 +268,99 @@ class TestChangedInputs:
             service.wait_for_log("input_recreated", partition=partition)
         assert_exactly_once(deployment.cluster, deployment.names, old_ids + new_ids)
 
+    def test_a_recreated_input_of_which_nothing_was_read(self, deployment: Deployment) -> None:
+        """Without a record to compare the topic's id says so: nothing of the new one is skipped."""
+        cluster, topic = deployment.cluster, deployment.input_topic
+        publish(deployment, numbered_ids(12, "skipped"))
+        service = deployment.start(AUTO_OFFSET_RESET="latest")
+        deployment.wait_until_running(SHARDS, service)
+        assert service.terminate() == 0
+        cluster.delete_topics(topic)
+        cluster.create_topics({topic: SHARDS})
+        new_ids = numbered_ids(36, "new")
+        publish(deployment, new_ids)
+        again = deployment.restart(service)
+        for partition in range(SHARDS):
+            again.wait_for_log("input_recreated", partition=partition)
+        assert_exactly_once(cluster, deployment.names, new_ids)
+
+    def test_a_late_shard_skips_nothing_under_latest(self, deployment: Deployment) -> None:
+        """Where "latest" is was decided when the group started, not when this shard could."""
+        cluster = deployment.cluster
+        publish(deployment, numbered_ids(12, "skipped"))
+        foreign = Producer({**cluster.settings, "transactional.id": deployment.names.group("txn")})
+        foreign.init_transactions(20)
+        foreign.begin_transaction()
+        send(foreign, deployment.changelog_topic, [NewRecord(b"x", b"x", 1)])
+        service = deployment.start(AUTO_OFFSET_RESET="latest")
+        for shard in (0, 2):
+            service.wait_for_log("task_state", shard=shard, state="running")
+        new_ids = numbered_ids(12, "new")
+        publish(deployment, new_ids)
+        foreign.abort_transaction(20)
+        deployment.wait_until_running(SHARDS, service)
+        assert_exactly_once(cluster, deployment.names, new_ids)
+
+    def test_a_partition_that_lost_records_before_it_was_known(
+        self, deployment: Deployment, old_ids: list[str]
+    ) -> None:
+        """It was born and cut while nothing ran: what is gone was never read, and is counted."""
+        cluster, topic = deployment.cluster, deployment.input_topic
+        cluster.add_partitions(topic, SHARDS + 1)
+        new_ids = numbered_ids(10, "new")
+        records = [NewRecord(checkpoint(one), partition=SHARDS) for one in new_ids]
+        cluster.produce(topic, records)
+        cluster.delete_records(topic, {SHARDS: 6})
+        service = deployment.start()
+        lost = service.wait_for_log("unread_input_lost")
+        assert (lost["partition"], lost["next_offset"], lost["records"]) == (SHARDS, 0, 6)
+        assert_exactly_once(cluster, deployment.names, old_ids + new_ids[6:])
+
+    def test_a_deleted_marker_is_no_loss(self, deployment: Deployment) -> None:
+        """Retention took all that was handled, and the producer's last commit marker with it."""
+        cluster, topic = deployment.cluster, deployment.input_topic
+        ids = ids_at_home(0, SHARDS, 3)
+        service = deployment.start()
+        cluster.produce(
+            topic,
+            [NewRecord(checkpoint(one), partition=0) for one in ids],
+            transactional_id=deployment.names.group("producer"),
+        )
+        assert_exactly_once(cluster, deployment.names, ids)
+        assert service.terminate() == 0
+        end = cluster.end_offsets(topic)[0]
+        assert end == len(ids) + 1
+        cluster.delete_records(topic, {0: end})
+        again = deployment.restart(service)
+        deployment.wait_until_running(SHARDS, again)
+        assert again.logged("unread_input_lost") == []
+
+    def test_inputs_that_may_lose_records_are_warned_of(self, deployment: Deployment) -> None:
+        """`topics check` names the setting and passes; each start of the service logs it."""
+        topic = deployment.input_topic
+        deployment.cluster.set_config(
+            topic,
+            cleanup_policy="compact,delete",
+            retention_ms="60000",
+            unclean_leader_election_enable="true",
+        )
+        checked = deployment.run("topics", "check")
+        assert checked.exit_code == 0
+        wanted = {
+            "input_is_compacted": "cleanup.policy",
+            "input_may_be_truncated": "unclean.leader.election.enable",
+            "input_retention_is_short": "retention.ms",
+        }
+        events = {risk["event"] for risk in checked.json["input_risks"]}
+        assert events == wanted.keys()
+        for setting in wanted.values():
+            assert f"input topic {topic}: {setting} is " in checked.stderr
+        service = deployment.start()
+        for event, setting in wanted.items():
+            warned = service.wait_for_log(event, topic=topic, level="warning")
+            assert setting in warned["hint"]
+        deployment.wait_until_running(SHARDS, service)
+
     def test_unread_input_that_was_deleted_is_counted(
         self, deployment: Deployment, old_ids: list[str]
     ) -> None:
