@@ -1,11 +1,12 @@
-"""What a process asks of the cluster while a broker of it is down."""
+"""What a process asks of the cluster, also while a broker of it is down."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from consumer.config import PREFIX, Settings
-from consumer.engine.kafka import ClusterAdmin, Connection
+from consumer.engine.kafka import ClusterAdmin, Connection, TopicPartition
+from tests.integration.new_record import NewRecord
 
 if TYPE_CHECKING:
     from dev.kafka import LocalKafka
@@ -13,6 +14,29 @@ if TYPE_CHECKING:
 
 CALLS = 15
 VICTIM = 2
+
+
+async def test_topic_ids_and_leader_epochs(cluster: Cluster, names: Names) -> None:
+    """A topic that is created again has another id; its latest epoch ends with its log."""
+    topic = names.topic()
+    settings = Settings.load({f"{PREFIX}BOOTSTRAP_SERVERS": cluster.bootstrap_servers})
+    admin = ClusterAdmin(Connection.of(settings), "test")
+    ids = set()
+    try:
+        await admin.start()
+        for _ in range(2):
+            cluster.create_topics({topic: 2})
+            cluster.produce(topic, [NewRecord(b"x", partition=1)] * 5)
+            described = (await admin.describe([topic]))[topic]
+            ids.add(described.topic_id)
+            epochs = {TopicPartition(topic, p): e for p, e in described.leader_epochs.items()}
+            assert await admin.epoch_ends(epochs) == {(topic, 0): 0, (topic, 1): 5}
+            unknown = {partition: epoch + 1000 for partition, epoch in epochs.items()}
+            assert await admin.epoch_ends(unknown) == {}
+            cluster.delete_topics(topic)
+    finally:
+        await admin.close()
+    assert len(ids - {None}) == 2
 
 
 async def test_a_broker_that_has_just_gone_fails_no_call(
