@@ -61,8 +61,11 @@ async def locate_sources(
         TaskFailed, TransientError: the broker did not say in time.
     """
     known = {s: p for s in context.sources() if (p := memory.progress.get(s)) is not None}
-    async with readers.open(context, committed_only=False) as look:
-        found = await inspect(context, look, readers.admin, known)
+    found = await inspect(context, reader, readers.admin, known)
+    if any(lost_its_end(progress, found[source]) for source, progress in known.items()):
+        # Or an open transaction hides it. A reader of its own costs a start some milliseconds.
+        async with readers.open(context, committed_only=False) as look:
+            found = await inspect(context, look, readers.admin, known)
     start = await _locate_new(context, readers, reader, memory)
     for source, progress in known.items():
         verdict = judge(progress, found[source])
@@ -84,9 +87,9 @@ async def inspect(
     admin: ClusterAdmin,
     known: Mapping[TopicPartition, Progress],
 ) -> dict[TopicPartition, Found]:
-    """Return what the brokers show of sources; `reader` must see uncommitted records too.
+    """Return what the brokers show of sources; where a source has lost its end, how far back.
 
-    Where a source has lost what was handled last, the brokers are asked how far back.
+    A `reader` of committed records is good enough to find a source intact, and for nothing else.
 
     Raises:
         TaskFailed, TransientError: the brokers did not say in time.

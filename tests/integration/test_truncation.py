@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, Producer
 
 from dev.kafka import LocalKafka
 from tests.integration.cluster import Cluster
@@ -17,7 +17,7 @@ from tests.integration.events import (
     ids_at_home,
     numbered_ids,
 )
-from tests.integration.new_record import NewRecord
+from tests.integration.new_record import NewRecord, send
 from tests.integration.service import Deployment
 from tests.waiting import wait_until
 
@@ -74,9 +74,10 @@ def fragile(local_brokers: None) -> Iterator[Fragile]:  # noqa: ARG001 - for its
 
 def produce(cluster: Cluster, topic: str, ids: list[str], timestamp_ms: int = 0) -> None:
     """Produce checkpoints to partition 0, a batch each, so that a cut can lie anywhere."""
+    producer = Producer({**cluster.settings, "enable.idempotence": True})
     for one in ids:
         record = NewRecord(checkpoint(one), one.encode(), 0, timestamp_ms=timestamp_ms)
-        cluster.produce(topic, [record])
+        send(producer, topic, [record])
 
 
 def produce_invalid(cluster: Cluster, topic: str) -> None:
