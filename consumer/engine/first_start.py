@@ -1,4 +1,4 @@
-"""Where "latest" is: decided once for a group, at the first start of any of its shards.
+"""The meaning of "latest": decided once for a group, at the first start of any of its shards.
 
 A shard may start for the first time hours after the others, because it was refused or waited for
 an open transaction. The end of its inputs is then another one, and what came in between would be
@@ -50,7 +50,7 @@ async def find_first_start(
     """
     inputs = context.topology.inputs
     everything = [TopicPartition(topic, p) for topic, count in inputs.items() for p in range(count)]
-    # Before the others are asked: one that stores its own meanwhile has seen the same ends or more.
+    # Asked before the others' entries are read: a shard that stores one meanwhile sees later ends.
     ends = await reader.end_offsets(everything)
     now = FirstStart(
         wall_clock_ms(),
@@ -58,7 +58,7 @@ async def find_first_start(
     )
     async with readers.open(context, committed_only=True) as look:
         stored = await _stored(context, look)
-    # Whatever is stored is earlier than the present; the clocks of two machines may deny it.
+    # Whatever is stored is earlier than the present; the clocks of two machines may disagree.
     return min(stored, key=lambda one: one.started_at_ms, default=now)
 
 

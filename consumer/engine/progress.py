@@ -140,7 +140,7 @@ def judge(progress: Progress, found: Found) -> Verdict:
     2. The last handled record is there, or gone by age: go on, behind what retention deleted.
     3. It is lost, and the topic is the same one by its id or an older fingerprint: go on behind
        what is known to be handled. Records behind that may have been appended since.
-    4. Neither id nor older fingerprint speak for the same topic: read it from its start.
+    4. Neither the id nor the older fingerprint shows the same topic: read it from its start.
     """
     if is_another_topic(progress, found.topic_id):  # 1.
         return Verdict(Continuity.RECREATED, found.log_start)
@@ -161,7 +161,7 @@ def _handled_until(progress: Progress, found: Found, *, is_same_topic: bool) -> 
     bounds = []
     if is_same_topic and found.epoch_end is not None:
         witness = progress.witness
-        # Within one epoch records are not replaced. If one was, the epochs are not to be trusted.
+        # Within one epoch records are not replaced. If one was, the epochs cannot be trusted.
         contradicts = (
             witness is not None
             and witness.offset < found.epoch_end

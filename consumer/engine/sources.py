@@ -63,7 +63,8 @@ async def locate_sources(
     known = {s: p for s in context.sources() if (p := memory.progress.get(s)) is not None}
     found = await inspect(context, reader, readers.admin, known)
     if any(lost_its_end(progress, found[source]) for source, progress in known.items()):
-        # Or an open transaction hides it. A reader of its own costs a start some milliseconds.
+        # An open transaction may hide the end from a reader of committed records. Another reader
+        # is opened only here, since it would delay every start.
         async with readers.open(context, committed_only=False) as look:
             found = await inspect(context, look, readers.admin, known)
     start = await _locate_new(context, readers, reader, memory)
