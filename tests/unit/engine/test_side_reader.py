@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 from msgspec.structs import replace
@@ -16,7 +17,7 @@ from consumer.engine.dead_letter_guard import DeadLetterGuard
 from consumer.engine.kafka import TopicPartition
 from consumer.engine.pacing import TransactionLimit
 from consumer.engine.progress import Found, Progress, Witness
-from consumer.engine.shard_loop import ShardLoop
+from consumer.engine.shard_loop import MOVED_SECONDS, ShardLoop
 from consumer.engine.sources import inspect
 from consumer.engine.topics import Topology
 from consumer.errors import TaskFailed
@@ -139,9 +140,30 @@ def context() -> ShardContext:
     return ShardContext(0, settings, topology, lambda: 0.0)
 
 
-def running(context: ShardContext, own: FakeReader, look: FakeReader) -> ShardLoop:
+class FakeWriter:
+    """Takes what is sent and commits it."""
+
+    def __init__(self) -> None:
+        """Count transactions."""
+        self.committed = 0
+
+    async def send(self, _: object) -> None:
+        """Take it."""
+
+    async def commit(self) -> None:
+        """Count it."""
+        self.committed += 1
+
+
+def running(
+    context: ShardContext,
+    own: FakeReader,
+    look: FakeReader,
+    memory: ShardState | None = None,
+    writer: FakeWriter | None = None,
+) -> ShardLoop:
     """Return a loop that has handled ten records of each source."""
-    memory = ShardState(0)
+    memory = memory or ShardState(0)
     sources = (INPUT, FORWARDS)
     for source in sources:
         memory.progress[source] = Progress(10, 0, Witness.of(HANDLED), "id", 3)
@@ -151,9 +173,9 @@ def running(context: ShardContext, own: FakeReader, look: FakeReader) -> ShardLo
         context,
         memory=memory,
         reader=anything,
-        writer=unused,
+        writer=writer or unused,  # type: ignore[arg-type]  # stands for it
         readers=FakeReaders(look),  # type: ignore[arg-type]  # stands for them
-        observer=unused,
+        observer=Mock(),
         positions=dict.fromkeys(sources, 10),
         limit=TransactionLimit(1000),
         topics_seen_at_ms=0,
@@ -231,3 +253,22 @@ async def test_a_fingerprint_that_retention_deleted_is_not_fetched(context: Shar
     found = await inspect(context, reader, reader, known)
     assert found == {INPUT: Found(15, 21, "id")}
     assert look.assignments == []
+
+
+async def test_a_position_behind_markers_is_saved_now_and_then(context: ShardContext) -> None:
+    """A marker moves the position without a record; retention may delete it with what it ends."""
+    clock = [0.0]
+    ticking = replace(context, clock=lambda: clock[0])
+    own, memory, writer = FakeReader({INPUT: [], FORWARDS: []}), ShardState(0), FakeWriter()
+    loop = running(ticking, own, own, memory, writer)
+    own.assigned[INPUT] = 12
+    for _ in range(3):
+        await loop.turn()
+    assert writer.committed == 0  # not at once: it would double the transactions of a trickle
+    for seconds in (1, 10, MOVED_SECONDS + 20, 2 * MOVED_SECONDS):
+        clock[0] = MOVED_SECONDS + seconds
+        await loop.turn()
+    assert writer.committed == 1
+    assert memory.progress[INPUT].next_offset == 12
+    assert memory.progress[INPUT].witness == Witness.of(HANDLED)
+    assert memory.progress[FORWARDS].next_offset == 10
