@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from consumer.config import PREFIX, Settings
 from consumer.engine.buffer import Buffer
 from consumer.engine.changelog import ShardState
+from consumer.engine.clock import BrokerClock
 from consumer.engine.context import ShardContext
 from consumer.engine.dead_letter_guard import DeadLetterGuard
 from consumer.engine.kafka import TopicPartition
@@ -84,9 +85,13 @@ class FakeReader:
         """Return no lag; raises for what is not assigned."""
         return 0 * self.assigned[source]
 
-    def seen_at_ms(self, source: TopicPartition) -> int:
+    def seen_at(self, source: TopicPartition) -> float:
         """Raise for what is not assigned."""
-        return 0 * self.assigned[source]
+        return 0.0 * self.assigned[source]
+
+    def stable_offset_and_end(self, source: TopicPartition) -> None:
+        """Raise for what is not assigned; no fetch has answered."""
+        assert source in self.assigned
 
     def pause(self, _: object) -> None:
         """Do nothing."""
@@ -146,6 +151,7 @@ class FakeWriter:
     def __init__(self) -> None:
         """Count transactions."""
         self.committed = 0
+        self.broker_clock = BrokerClock()
 
     async def send(self, _: object) -> None:
         """Take it."""
@@ -178,7 +184,7 @@ def running(
         observer=Mock(),
         positions=dict.fromkeys(sources, 10),
         limit=TransactionLimit(1000),
-        topics_seen_at_ms=0,
+        topics_seen_at=0.0,
     )
 
 
@@ -238,10 +244,10 @@ async def test_a_look_back_leaves_the_reader_alone(context: ShardContext) -> Non
     look = FakeReader({INPUT: invalid})
     guard = DeadLetterGuard(context.settings, FakeReaders(look))  # type: ignore[arg-type]
     buffer, decision = Buffer(), Decision()
-    buffer.add({INPUT: invalid[10:]})
+    buffer.add({INPUT: invalid[10:]}, lambda _: 20)
     batch = SourceBatch("input", 0, invalid[10:], forwarded=False)
     process(context.pipeline(), SeenIds(0), batch, decision, 2**62)
-    await guard.check(context, buffer, decision)
+    await guard.check(context, buffer, decision, SeenIds(0))
     assert look.assignments == [{INPUT: 0}]
 
 
