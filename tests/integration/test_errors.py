@@ -348,6 +348,12 @@ class TestAcls:
         # The library warns while the broker's first group finds its coordinator.
         complaints = [line for line in service.lines if line.get("level") in {"warning", "error"}]
         assert {line["event"] for line in complaints} <= {"library_message"}, complaints
+        # Read on the dead letters is optional: it is said once that they are not looked at.
+        (incomplete,) = service.logged("hanging_check_incomplete")
+        assert (incomplete["level"], incomplete["not_asked"]) == (
+            "info",
+            deployment.dead_letter_topic,
+        )
 
     @pytest.mark.parametrize(
         "number",
