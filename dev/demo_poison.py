@@ -34,6 +34,7 @@ def make_poison(rng: random.Random) -> list[Poison]:
     """Return one of every kind, about checkpoints made up for them."""
     content = make_job(rng).checkpoints[0]
     return [
+        Poison("tombstone", None, []),
         *(Poison("malformed_json", value, []) for value in _malformed(content)),
         *(Poison("invalid_schema", compact(document), []) for document in _invalid(content)),
         *(Poison("invalid_schema", value, headers) for value, headers in _bad_envelopes(content)),
@@ -62,17 +63,16 @@ def _with_field(document: bytes, name: bytes, value: bytes) -> bytes:
     return document[:-1] + b',"' + name + b'":' + value + b"}"
 
 
-def _malformed(content: Content) -> list[bytes | None]:
+def _malformed(content: Content) -> list[bytes]:
     text = compact(content)
     return [
-        None,
         b"",
         text[: len(text) // 2],
         b"<html><body><h1>502 Bad Gateway</h1></body></html>",
         text[:-1] + b",}",
         text.replace(b'"step_number":', b'"step_number":NaN,"was":'),
         text.replace(b'"object"', b'"note":"\xff\xfe","object"'),
-        b"\xef\xbb\xbf" + text,
+        text.decode().encode("utf-16"),
     ]
 
 
@@ -87,13 +87,13 @@ def _invalid(content: Content) -> list[object]:
         {**content, "step_number": "88"},
         {**content, "step_number": 88.5},
         {**content, "step_number": True},
-        {**content, "metrics": None},
+        {**content, "metrics": 0},
         {**content, "metrics": {"train_loss": "0.5"}},
         {**content, "created_at": created_at * 1000},
         {**content, "created_at": 253_402_300_800},  # the year 10000
         {**content, **to_sdk({**content, "created_at": created_at + 1})},
-        # An envelope that no header announces.
-        {"specversion": "1.0", "id": "1", "source": "/x", "type": "y", "data": content},
+        # A change event of Debezium.
+        {"before": None, "after": content, "source": {"connector": "postgresql"}, "op": "c"},
     ]
 
 

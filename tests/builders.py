@@ -64,6 +64,12 @@ def envelope(data: object, **changes: object) -> dict[str, Any]:
     return {name: found for name, found in members.items() if found is not ...}
 
 
+def connect(payload: object, schema: object = ...) -> dict[str, Any]:
+    """Return what Kafka Connect's JsonConverter writes, by default with a schema."""
+    some: dict[str, Any] = {"type": "struct", "optional": False, "fields": []}
+    return {"schema": some if schema is ... else schema, "payload": payload}
+
+
 def record(  # noqa: PLR0913 - one parameter for each part of a record
     value: object = None,
     *,

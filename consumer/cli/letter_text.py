@@ -29,6 +29,7 @@ CAUSES: Final = {
     LeftOut.ORIGIN_IS_NO_INPUT: "their origin is no input of this group",
     LeftOut.PACKED_BATCH: "they stand for a whole compressed batch",
     LeftOut.CUT: "cut to fit: the original bytes are not all there",
+    LeftOut.TOMBSTONE: "tombstones: there is no checkpoint in them",
     LeftOut.CONFLICTING_DUPLICATE: "conflicting duplicates, not asked for",
     LeftOut.TOO_MANY_ATTEMPTS: "failed again --max-attempts times",
     LeftOut.TOO_LARGE_FOR_INPUT: "too large for the input with the audit header",

@@ -16,9 +16,15 @@ binary because a restore reads millions of them; the few others are JSON, to be 
 Memory knows ids by their digests only, so the digest is the key: a tombstone needs nothing else.
 The id itself stands in the value.
 
-Id entry: version (1 byte), digest of the content (16), stream time (8), partition (4), offset (8),
+Id entry: version (1 byte), digest of the content (16: the version of its comparison form, then
+15 of BLAKE2b), stream time (8), partition (4), offset (8),
 timestamp (8) and topic (1 byte of length, then UTF-8) of the record that was published, id (UTF-8).
 Variant entry: version (1), digest of the content (16), stream time (8), id (UTF-8). Big-endian.
+
+The version of an entry is that of its layout. A new comparison form has a version of its own, in
+the digest, so it changes no layout (`pipeline/comparison`). A release that brings a new layout
+reads it and goes on to write the old one; the release after it writes the new one. So the two
+releases of a rolling upgrade, and of a rollback, always read each other.
 """
 
 import struct
@@ -34,7 +40,9 @@ from consumer.pipeline.dedup import DIGEST_BYTES, SeenIds, id_digest
 from consumer.pipeline.records import IdEntry, SourceRecord, VariantEntry
 from schemas.ready_event import Origin
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
+READABLE_VERSIONS: Final = frozenset({FORMAT_VERSION})
+"""The layouts that this release reads; the one that it writes is `FORMAT_VERSION`."""
 ID, VARIANT, PROGRESS, META, FENCE = b"i:", b"v:", b"p:", b"m:", b"f:"
 FIRST_START: Final = FENCE + b"first"
 _HEAD: Final = struct.Struct(f">B{DIGEST_BYTES}sq")  # of both kinds of entry
@@ -190,8 +198,9 @@ def _digest_of(key: bytes) -> bytes:
 
 
 def _require_version(version: int) -> None:
-    if version != FORMAT_VERSION:
+    if version not in READABLE_VERSIONS:
+        known = ", ".join(map(str, sorted(READABLE_VERSIONS)))
         raise StateCorrupted(
-            f"the changelog has format version {version}, this release knows {FORMAT_VERSION}: "
+            f"the changelog has format version {version}, this release knows {known}: "
             "run the release that wrote it"
         )

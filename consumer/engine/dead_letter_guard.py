@@ -33,6 +33,7 @@ LOOK_BACK_SECONDS: Final = 20.0
 FETCH_MS: Final = 100
 FETCH_RECORDS: Final = 500
 NO_CEILING_MS: Final = 2**62
+_NOT_COUNTED: Final = frozenset({Reason.CONFLICTING_DUPLICATE, Reason.TOMBSTONE})
 log = structlog.get_logger(__name__)
 
 
@@ -176,12 +177,9 @@ def _poison_letters(decision: Decision) -> Iterator[DeadLetter]:
 
     A conflicting duplicate that is remembered does not: it is a sound record, its id is published,
     nothing is kept from the subscribers by it, and it is a dead letter only once. One that memory
-    has no room for does: there is no end of those.
+    has no room for does: there is no end of those. A tombstone does not: it never was a checkpoint,
+    and on a compacted input there may be any number of them.
     """
-    counted = [
-        letter
-        for letter in decision.dead_letters
-        if letter.reason is not Reason.CONFLICTING_DUPLICATE
-    ]
+    counted = [letter for letter in decision.dead_letters if letter.reason not in _NOT_COUNTED]
     letters = [*counted, *decision.unremembered]
     yield from sorted(letters, key=lambda letter: letter.origin.offset)

@@ -10,6 +10,8 @@ from consumer.engine.changelog import ID, META, Meta, read_id_entry
 from consumer.engine.kafka import ShardReader, TopicPartition
 from consumer.engine.scan import Span, scan
 from consumer.errors import StateCorrupted
+from consumer.pipeline.codec import Decoded
+from consumer.pipeline.comparison import is_same_content
 from consumer.pipeline.dedup import DIGEST_BYTES
 from consumer.pipeline.digest_table import DigestTable
 from consumer.pipeline.records import SourceRecord
@@ -49,18 +51,22 @@ class PublishedOrigins:
         place = self._places.get(digest)
         return None if place is None else _read_place(list(self._topics), place)
 
-    def is_origin(self, digest: bytes, origin: Origin, content: bytes) -> bool | None:
+    def is_origin(self, digest: bytes, origin: Origin, decoded: Decoded) -> bool | None:
         """Tell whether this record of an id was published; None: the id has no entry.
 
-        Its place alone does not tell: the topic may have been deleted and made anew.
+        The place and the time alone do not decide, because the topic may have been recreated. But
+        they do where the content cannot be compared: a newer release has written the entry.
         """
         place = self._places.get(digest)
         if place is None:
             return None
-        number = self._topics.get(origin.topic, len(self._topics))
-        return place == _PLACE.pack(
-            number, origin.partition, origin.offset, origin.timestamp_ms, content
-        )
+        topic, partition, offset, timestamp_ms, content = _PLACE.unpack(place)
+        place_of_record = (origin.partition, origin.offset, origin.timestamp_ms)
+        if (partition, offset, timestamp_ms) != place_of_record:
+            return False
+        if topic != self._topics.get(origin.topic):
+            return False
+        return is_same_content(decoded.digest, decoded.canonical, content) is not False
 
     def load(self, shard: int, records: Iterable[SourceRecord]) -> None:
         """Take over records of a shard's changelog, in the order of their offsets.

@@ -11,7 +11,7 @@ from msgspec.json import Encoder
 
 from consumer.pipeline.codec import Decoded
 from consumer.pipeline.model_name import parse_model_name
-from consumer.pipeline.records import Header, Headers, ReadyRecord, ShardSettings
+from consumer.pipeline.records import Header, ReadyRecord, ShardSettings
 from schemas.checkpoint import Metrics
 from schemas.ready_event import (
     DATA_CONTENT_TYPE,
@@ -29,7 +29,6 @@ from schemas.ready_event import (
 SHARD_HEADER: Final = "checkpoint-ready.shard"
 """On every ready event: group, shard and number of shards of whoever published it."""
 
-_TRACE_HEADERS: Final = ("traceparent", "tracestate")
 _SAFE_IN_SEGMENT: Final = "-._~!$&'()*+,;=:@"
 _EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
 _SECONDS_PER_DAY: Final = 86_400
@@ -105,20 +104,25 @@ def replayed(event: ReadyRecord, replay_id: str, *, binary_mode: bool) -> ReadyR
     )
 
 
-def trace_headers(headers: Headers) -> list[Header]:
-    """Return the W3C trace context among a source record's headers."""
-    return [header for header in headers if header[0] in _TRACE_HEADERS and header[1] is not None]
-
-
 def evaluate(metrics: Metrics) -> Evaluation:
-    """Return the figures that `metrics` allow."""
+    """Return the figures that `metrics` allow.
+
+    A loss of exactly 0 whose accuracy is exactly 0 was not measured: SDKs in Go and Java write
+    every number that is missing as 0.
+    """
     metric: Metric
     train_loss = metrics.train_loss
+    if not train_loss and metrics.train_mean_token_accuracy == 0:
+        train_loss = None
     valid_loss = metrics.full_valid_loss
+    if not valid_loss and metrics.full_valid_mean_token_accuracy == 0:
+        valid_loss = None
     if valid_loss is not None:
         metric = "full_valid_loss"
     else:
         valid_loss = metrics.valid_loss
+        if not valid_loss and metrics.valid_mean_token_accuracy == 0:
+            valid_loss = None
         if valid_loss is not None:
             metric = "valid_loss"
         elif train_loss is not None:

@@ -13,11 +13,12 @@ from typing import Any, Final
 import msgspec
 
 from consumer.pipeline.records import PoisonRecord, Reason, Stage
+from consumer.pipeline.wrappings import explain_not_utf8, explain_text
 
 MAX_DEPTH: Final = 64
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _CLOSE, _OPEN = 0, 1
 _TO_STEPS: Final = bytes.maketrans(b"[]{}", bytes([_OPEN, _CLOSE, _OPEN, _CLOSE]))
+_BEGINNING: Final = re.compile(rb'[ \t\r\n]*+[\[{"0-9tfn-]')
 _NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _CHUNK_BRACKETS: Final = 65_536
 _DEPTHS: Final[list[list[Any]]] = [[] for _ in range(MAX_DEPTH + 2)]
@@ -53,7 +54,8 @@ _skip = msgspec.json.Decoder(msgspec.Raw).decode
 
 def parse(payload: bytes) -> Any:  # noqa: ANN401 - JSON of any shape
     """Return the parsed document, or raise the poison that it is."""
-    if _is_too_deep(payload):
+    # What does not even begin as JSON has no depth: the brackets in it may be those of a gzip.
+    if _BEGINNING.match(payload) and _is_too_deep(payload):
         raise _too_deep()
     try:
         try:
@@ -63,10 +65,13 @@ def parse(payload: bytes) -> Any:  # noqa: ANN401 - JSON of any shape
             raise invalid(str(error)) from None
     except RecursionError:
         raise _too_deep() from None
-    except ValueError as error:  # msgspec.DecodeError and UnicodeDecodeError
-        message = str(error)
-        if payload.startswith(_BYTE_ORDER_MARK):
-            message = f"the text starts with a byte order mark; {message}"
+    except UnicodeDecodeError as error:
+        message = f"{explain_not_utf8(payload)}; {error}"
+        raise malformed(message, type(error).__name__) from None
+    except ValueError as error:  # msgspec.DecodeError
+        explained, message = explain_text(payload, str(error)), str(error)
+        if explained is not None:
+            message = f"{explained}; {message}"
         raise malformed(message, type(error).__name__) from None
 
 
@@ -74,6 +79,12 @@ def _require_json(payload: bytes) -> None:
     """Raise ValueError where the text is not JSON behind the number that ended its parsing."""
     payload.decode()  # what is skipped is not looked at as text
     _skip(payload)
+
+
+def tombstone() -> PoisonRecord:
+    """Return the poison of a null value: a compacted topic deletes the key by it."""
+    message = "the value is null, a tombstone: there is no checkpoint in it, and nothing is deleted"
+    return PoisonRecord(Reason.TOMBSTONE, message, Stage.VALUE_CONVERTER, "Tombstone")
 
 
 def malformed(message: str, cause: str = "DecodeError") -> PoisonRecord:

@@ -5,7 +5,7 @@ from typing import Final, Self
 from msgspec import Struct
 
 from consumer.pipeline.codec import Decoded
-from consumer.pipeline.enrich import enrich, ready_headers, trace_headers
+from consumer.pipeline.enrich import enrich, ready_headers
 from consumer.pipeline.records import (
     Header,
     Headers,
@@ -16,6 +16,7 @@ from consumer.pipeline.records import (
     Stage,
 )
 from consumer.pipeline.size import require_room, room_beside
+from consumer.pipeline.trace_context import trace_headers
 from schemas.ready_event import Origin
 
 MAX_ID_CHARS: Final = 32_768
@@ -45,9 +46,10 @@ class Press(Struct, frozen=True):
             message = f"the id has {len(decoded.id)} characters, at most {MAX_ID_CHARS} are taken"
             raise PoisonRecord(Reason.TOO_LARGE, message, Stage.TASK_PUT, "RecordTooLarge")
         event_headers = self.first_headers
-        if headers:
-            event_headers = event_headers + trace_headers(headers)
+        has_headers = bool(headers or decoded.trace)
+        if has_headers:
+            event_headers = event_headers + trace_headers(headers, decoded.trace)
         event = enrich(decoded, origin, event_headers, binary_mode=self.binary_mode)
-        if headers or len(event.key) + len(event.value) > self.sure_room_bytes:
+        if has_headers or len(event.key) + len(event.value) > self.sure_room_bytes:
             require_room("ready event", event.key, event.value, event.headers, self.ready_max_bytes)
         return event

@@ -11,6 +11,7 @@ from typing import Final
 from msgspec import Struct, field
 
 from consumer.pipeline.codec import Decoded, decode
+from consumer.pipeline.comparison import digests, is_same_content
 from consumer.pipeline.dead_letter import dead_letter
 from consumer.pipeline.dedup import (
     MAX_VARIANTS_PER_ID,
@@ -189,15 +190,19 @@ def _repeat(bench: _Bench, decoded: Decoded, digest: bytes, published: bytes, ti
     room each such record is refused: whether it came before is not known, and nothing may be lost.
     """
     decision = bench.decision
-    if decoded.digest == published:
+    is_same = is_same_content(decoded.digest, decoded.canonical, published)
+    if is_same:
+        decision.counts.duplicates += 1
+        return
+    # A release may have refused it by the digest of an older form.
+    contents = digests(decoded.digest, decoded.canonical)
+    if any(_is_refused(bench, variant_digest(digest, content), time_ms) for content in contents):
         decision.counts.duplicates += 1
         return
     variant = variant_digest(digest, decoded.digest)
-    if _is_refused(bench, variant, time_ms):
-        decision.counts.duplicates += 1
-        return
+    what = "other content" if is_same is False else "content that only a newer release can compare"
     message = (
-        f"id {decoded.id[:_QUOTED_CHARS]!r} was published with other content: "
+        f"id {decoded.id[:_QUOTED_CHARS]!r} was published with {what}: "
         f"digest {published.hex()}, this record has {decoded.digest.hex()}"
     )
     cause = "ConflictingDuplicate"

@@ -64,6 +64,7 @@ class SourceBatch(NamedTuple):
 class Reason(StrEnum):
     """Why a record is a dead letter: a closed list."""
 
+    TOMBSTONE = "tombstone"
     MALFORMED_JSON = "malformed_json"
     INVALID_SCHEMA = "invalid_schema"
     WRONG_OBJECT_TYPE = "wrong_object_type"

@@ -39,10 +39,10 @@ _NO_LIMIT: Final = 2**62
 class Origins(Protocol):
     """Where the published record of each id stood."""
 
-    def is_origin(self, digest: bytes, origin: Origin, content: bytes) -> bool | None:
+    def is_origin(self, digest: bytes, origin: Origin, decoded: Decoded) -> bool | None:
         """Tell whether this record of an id was published; None: the id has no entry.
 
-        `digest` is that of the id, `content` that of what the record says.
+        `digest` is that of the id, `decoded` what the record says.
         """
 
 
@@ -185,7 +185,7 @@ class Replayer(Struct, frozen=True):
         if self.met is not None:
             self.met.put(digest, _HELD)
         origin = Origin(*place, record.offset, record.timestamp)
-        is_origin = self.origins.is_origin(digest, origin, decoded.digest)
+        is_origin = self.origins.is_origin(digest, origin, decoded)
         if is_origin is False:
             counts.duplicates += 1
             return

@@ -8,9 +8,13 @@ specification: what is malformed, or said twice, is as if it were not there.
 import re
 from typing import Final, NamedTuple
 
-from consumer.pipeline.records import Headers
+from consumer.pipeline.records import Header, Headers
 
 TRACEPARENT: Final = "traceparent"
+TRACESTATE: Final = "tracestate"
+_OWN: Final = frozenset({TRACEPARENT, TRACESTATE})
+# As attributes of a CloudEvent in binary mode; the names of its headers know no case.
+_OF_EVENT: Final = {f"ce_{name}": name for name in _OWN}
 _NO_TRACE: Final = b"0" * 32
 _NO_SPAN: Final = b"0" * 16
 _BLANKS: Final = b" \t"
@@ -28,12 +32,33 @@ class TraceContext(NamedTuple):
 def trace_context(headers: Headers) -> TraceContext | None:
     """Return the context that a record's headers name, if they name exactly one."""
     found = None
-    for name, value in headers:
+    for name, value in trace_headers(headers):
         if name == TRACEPARENT and value is not None:
             if found is not None:
                 return None
             found = value
     return None if found is None else parse_traceparent(found)
+
+
+def trace_headers(headers: Headers, of_envelope: Headers = ()) -> list[Header]:
+    """Return the trace context of a source record as headers, each as it came.
+
+    The first place with a `traceparent` counts, for a `tracestate` belongs to its own: the
+    record's headers, the attributes of a CloudEvent in its headers, those in its envelope.
+    """
+    own: list[Header] = []
+    of_event: list[Header] = []
+    for name, value in headers:
+        if value is None:
+            continue
+        if name in _OWN:
+            own.append((name, value))
+        elif (lowered := name.lower()) in _OF_EVENT:
+            of_event.append((_OF_EVENT[lowered], value))
+    for found in (own, of_event):
+        if any(name == TRACEPARENT for name, _ in found):
+            return found
+    return list(of_envelope) or own
 
 
 def parse_traceparent(text: bytes) -> TraceContext | None:

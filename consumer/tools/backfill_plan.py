@@ -9,6 +9,7 @@ import msgspec
 from consumer.engine.changelog import ID, ShardState
 from consumer.engine.scan import scan, settled_spans
 from consumer.pipeline.codec import Decoded, decode
+from consumer.pipeline.comparison import FORMS, digests
 from consumer.pipeline.dedup import DIGEST_BYTES, SeenIds, id_digest
 from consumer.pipeline.digest_table import DigestTable
 from consumer.pipeline.press import MAX_ID_CHARS
@@ -79,31 +80,39 @@ class Forecast(msgspec.Struct, frozen=True):
 
 
 class Contents:
-    """The ids of accepted elements and the digests of their contents, packed, in their order."""
+    """The ids of accepted elements and the digests of their contents, packed, in their order.
+
+    Of each content there is a digest in every form that the changelogs may hold.
+    """
 
     def __init__(self) -> None:
         self.ids = DigestTable(0)
-        self._pairs = bytearray()
+        self._entries = bytearray()
 
     def note(self, decoded: Decoded) -> None:
         """Take an element in."""
         of_id = id_digest(decoded.id)
         self.ids.put(of_id, b"")
-        self._pairs += of_id + decoded.digest
+        self._entries += of_id
+        for content in digests(decoded.digest, decoded.canonical):
+            self._entries += content
 
     def forecast(self, published: SeenIds, now_ms: int) -> Forecast:
         """Tell what becomes of the elements, sent in their order to who has published that."""
         outcomes = {"new": 0, "published": 0, "repeated": 0, "conflicting": 0}
         first_contents = DigestTable(DIGEST_BYTES)
-        for place in range(0, len(self._pairs), 2 * DIGEST_BYTES):
-            of_id = bytes(self._pairs[place : place + DIGEST_BYTES])
-            content = bytes(self._pairs[place + DIGEST_BYTES : place + 2 * DIGEST_BYTES])
+        width = (1 + len(FORMS)) * DIGEST_BYTES
+        for start in range(0, len(self._entries), width):
+            of_id, content, *others = (
+                bytes(self._entries[place : place + DIGEST_BYTES])
+                for place in range(start, start + width, DIGEST_BYTES)
+            )
             known = published.lookup(of_id, now_ms)
             earlier = first_contents.get(of_id)
             if known is None and earlier is None:
                 first_contents.put(of_id, content)
                 outcome = "new"
-            elif content != (earlier if known is None else known):
+            elif (earlier if known is None else known) not in {content, *others}:
                 outcome = "conflicting"
             else:
                 outcome = "repeated" if known is None else "published"

@@ -33,6 +33,7 @@ class LeftOut(StrEnum):
     ORIGIN_IS_NO_INPUT = "origin_is_no_input"
     PACKED_BATCH = "packed_batch"
     CUT = "cut"
+    TOMBSTONE = "tombstone"
     CONFLICTING_DUPLICATE = "conflicting_duplicate"
     TOO_MANY_ATTEMPTS = "too_many_attempts"
     TOO_LARGE_FOR_INPUT = "too_large_for_input"
@@ -80,6 +81,8 @@ class Selection(msgspec.Struct, frozen=True):
             (topic not in self.input_partitions, LeftOut.ORIGIN_IS_NO_INPUT),
             (letter.is_packed, LeftOut.PACKED_BATCH),
             (letter.is_cut, LeftOut.CUT),
+            # On a compacted input it would delete what was written under its key since.
+            (letter.reason is Reason.TOMBSTONE, LeftOut.TOMBSTONE),
             (conflicts and letter.reason not in asked_for, LeftOut.CONFLICTING_DUPLICATE),
             (
                 most_attempts is not None and letter.attempts >= most_attempts,

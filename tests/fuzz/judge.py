@@ -96,11 +96,11 @@ class Shard:
         published = self._published.get(content.id)
         if published is not None:
             refused = self._refused.setdefault(content.id, set())
-            if content.text == published or content.text in refused:
+            if content.same == published or content.same in refused:
                 assert outcome is None, "a duplicate must leave nothing behind"
                 return "duplicate"
             if len(refused) < MAX_VARIANTS_PER_ID:
-                refused.add(content.text)
+                refused.add(content.same)
             _check_dead_letter(record, outcome, "conflicting_duplicate", self.settings)
             return "conflicting_duplicate"
         limits = self.settings.limits
@@ -115,7 +115,7 @@ class Shard:
         room = limits.ready_max_bytes
         assert _fits(outcome.key, outcome.value, outcome.headers, room), "it does not fit its topic"
         _check_event(record, outcome, content)
-        self._published[content.id] = content.text
+        self._published[content.id] = content.same
         return "published"
 
     def _home(self, checkpoint_id: str) -> int:
@@ -197,10 +197,7 @@ def _check_event(record: Record, event: ReadyRecord, content: Content) -> None:
     _equal("origin", (origin["offset"], origin["timestamp_ms"]), (record.offset, record.timestamp))
     assert data["model"]["provider"] in _PROVIDERS, "an unknown provider"
     assert found["source"].isascii(), "source is no URI reference"
-    traces = [
-        h for h in record.headers if h[0] in {"traceparent", "tracestate"} and h[1] is not None
-    ]
-    _equal("headers", list(event.headers[2:]), traces)
+    _equal("headers", list(event.headers[2:]), content.trace)
 
 
 def _equal(what: str, found: Any, wanted: Any) -> None:  # noqa: ANN401 - of any type
@@ -209,7 +206,7 @@ def _equal(what: str, found: Any, wanted: Any) -> None:  # noqa: ANN401 - of any
 
 def _may_exceed(content: Content, record: Record, max_bytes: int) -> bool:
     """Tell whether the event may be too large; only where that is near is it worked out."""
-    traces = sum(len(name) + len(found or b"") for name, found in record.headers)
+    traces = sum(len(name) + len(found or b"") for name, found in content.trace)
     rough = len(record.value or b"") * _GROWTH + traces + _SLACK
     if rough <= max_bytes:
         return False

@@ -33,10 +33,20 @@ _NAMES: Final = (
     "data",
     "data_base64",
     "specversion",
+    "schema",
+    "payload",
+    "traceparent",
     "new",
+    "resultFiles",
+    "result_files",
+    "userID",
     "",
     "Id",
     "\U0001f600",
+)
+_UNKNOWN: Final[tuple[object, ...]] = (
+    *(0, 1, 1.0, 10**16, 1e16, None, True, "\u00e9", [[]], "\\"),
+    *({"teamSize": 0}, {"team_size": 0.0}, {"teamSize": 1, "team_size": None}, [1, 1.0, {}]),
 )
 _MARK: Final = "@V{}@"
 
@@ -126,7 +136,9 @@ class Mutator:
             case 4:
                 members[name] = draw() * 10 ** int(draw() * 40 - 20)
             case 5:
-                members[f"x{int(draw() * 9)}"] = self._pick((0, 1.0, "\u00e9", None, [[]], "\\"))
+                members[f"x{int(draw() * 9)}"] = self._pick(
+                    (0, 1.0, 1, 10**16, 1e16, {"aB": 0}, {"a_b": 0.0}, "\u00e9", None, [[]], "\\")
+                )
             case _:
                 mark = int(draw() * len(VALUES))
                 marks.append(mark)

@@ -4,7 +4,7 @@ import base64
 import json
 from typing import Any, Final, NamedTuple
 
-from tests.builders import SDK_EXAMPLE, STRUCTURED, camel, checkpoint, envelope
+from tests.builders import SDK_EXAMPLE, STRUCTURED, camel, checkpoint, connect, envelope
 from tests.fuzz.nasties import Header
 
 ID: Final = "@ID@"
@@ -19,6 +19,9 @@ _METRICS: Final = {
     "full_valid_loss": 0.567,
     "full_valid_mean_token_accuracy": 0.944,
 }
+
+
+_TRACE: Final = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
 
 
 class Seed(NamedTuple):
@@ -46,17 +49,26 @@ def _checkpoints() -> list[dict[str, Any]]:
         checkpoint(id=ID, createdAt=1_721_764_867, metrics={"valid_loss": None, "trainLoss": 1}),
         checkpoint(id=ID, org={"name": "Zoë \U0001f600", "tags": [1, 2.5, None, True]}, seed=7),
         *(checkpoint(id=ID, fine_tuned_model_checkpoint=name) for name in names),
+        checkpoint(id=ID, metrics=None),
+        checkpoint(id=ID, metrics=dict.fromkeys(_METRICS, 0) | {"train_loss": 0.51}),
+        checkpoint(id=ID, resultFiles=["f"], org={"teamSize": 1.0, "team_name": None}, big=1e16),
+        envelope(checkpoint(id=ID), traceparent=_TRACE, tracestate="a=b"),
+        connect(checkpoint(id=ID)),
+        connect(envelope(camel(wire))),
     ]
 
 
 def _near_misses() -> list[dict[str, Any]]:
     return [
         checkpoint(id=ID, object="fine_tuning.job"),
+        {"before": None, "after": checkpoint(id=ID), "op": "c", "source": {}},
         {"object": "list", "data": [checkpoint(id=ID)], "has_more": False},
         checkpoint(id=ID, fine_tuning_job_id=...),
         checkpoint(id=ID, created_at=1_721_764_867_000),
         checkpoint(id=ID, stepNumber=89),
-        envelope(checkpoint(id=ID)),
+        envelope(envelope(checkpoint(id=ID))),
+        connect({"value": json.dumps(checkpoint(id=ID)), "key": "k"}),
+        connect(json.dumps(checkpoint(id="text"))),
     ]
 
 
@@ -69,7 +81,10 @@ def _seeds() -> tuple[Seed, ...]:
         envelope(checkpoint(id=ID), specversion="0.3"),
     ]
     binary: Header = ("ce_specversion", b"1.0")
+    plain = _text(checkpoint(id=ID))
     return (
+        Seed(checkpoint(id=ID), b"\x00\x00\x00\x00\x07" + plain),
+        Seed(checkpoint(id=ID), b"\xef\xbb\xbf" + plain),
         *(Seed(document, _text(document)) for document in bare),
         *(Seed(document, _text(document), (STRUCTURED,)) for document in enveloped),
         *(Seed(document, _text(document), (binary,)) for document in _checkpoints()[:2]),

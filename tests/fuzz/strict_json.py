@@ -16,6 +16,7 @@ MAX_DEPTH: Final = 64
 MAX_INTEGER_CHARS: Final = 4300
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
 _STEPS: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_BEGINNINGS: Final = frozenset(bytes([mark]) for mark in b'[{"-0123456789tfn')
 _INFINITY: Final = float("inf")
 
 
@@ -34,6 +35,8 @@ class _OutOfRange(Exception):
 def read_json(payload: bytes) -> Any:  # noqa: ANN401 - JSON of any shape
     """Return what the text says, or raise `Refused`."""
     if not payload:
+        raise Refused("malformed_json")
+    if payload.lstrip(b" \t\r\n")[:1] not in _BEGINNINGS:
         raise Refused("malformed_json")
     if payload.count(b"[") + payload.count(b"{") > MAX_DEPTH and _is_too_deep(payload):
         raise Refused("too_deep")

@@ -17,6 +17,7 @@ OUTCOMES = {
     "published",
     "duplicate",
     "forwarded",
+    "tombstone",
     "malformed_json",
     "invalid_schema",
     "wrong_object_type",

@@ -115,3 +115,20 @@ def test_a_flood_of_conflicts_stops_and_stays_unread(cluster: Cluster, names: Na
             line = refusal(service)
             assert "conflicting_duplicate" in line
         assert len(cluster.read(deployment.dead_letter_topic)) == letters
+
+
+def test_tombstones_do_not_count(cluster: Cluster, names: Names) -> None:
+    """A compacted input deletes keys by them: before a restart and after it none stops a shard."""
+    ids = ids_at_home(0, 3, 2)
+    tombstones = [NewRecord(None, b"key %d" % number, 0) for number in range(60)]
+    with Deployment(cluster, names, **LIMIT) as deployment:
+        for one in ids:
+            cluster.produce(deployment.input_topic, [*tombstones, *sound([one])])
+            service = deployment.start()
+            deployment.wait_until_running(3, service)
+            wait_until_handled(cluster, names)
+            assert service.terminate() == 0
+        assert_exactly_once(cluster, names, ids)
+        letters = cluster.read(deployment.dead_letter_topic)
+        assert {letter.header("checkpoint-ready.reason") for letter in letters} == {b"tombstone"}
+        assert len(letters) == 2 * len(tombstones)

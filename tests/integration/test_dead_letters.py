@@ -188,7 +188,7 @@ class TestListAndShow:
         assert sorted((line["reason"], line["origin"]) for line in listed) == sorted(
             (reason, f"{topic}/{partition}:{offset}")
             for reason, (partition, offset) in zip(
-                ["malformed_json", "malformed_json", "wrong_object_type", "malformed_json"],
+                ["malformed_json", "malformed_json", "wrong_object_type", "tombstone"],
                 buried,
                 strict=True,
             )
@@ -216,7 +216,7 @@ class TestListAndShow:
         )
         assert lines(by_place) == lines(by_range) == [wrong]
         assert [line["time"] >= wrong["time"] for line in lines(two)] == [True, True]
-        expected = {"reason": "malformed_json", "origin_topic": lab.input_topic, "count": 3}
+        expected = {"reason": "malformed_json", "origin_topic": lab.input_topic, "count": 2}
         assert expected in counts.json["by"]
         assert counts.json["foreign"] == 1
         (foreign,) = [line for line in lines(everything) if line["foreign"]]
@@ -438,6 +438,7 @@ class TestLeftOut:
                 letter(topic, b"v" * 9000, max_bytes=5000),
                 letter("another.topic", b"value"),
                 letter(topic, b"variant", reason=Reason.CONFLICTING_DUPLICATE),
+                letter(topic, b"", reason=Reason.TOMBSTONE),
                 letter(topic, b"v" * (limit_bytes - 100)),
                 letter(topic, b"gone", partition=7),
             ],
@@ -448,6 +449,7 @@ class TestLeftOut:
             "packed_batch": 1,
             "cut": 1,
             "origin_is_no_input": 1,
+            "tombstone": 1,
             "conflicting_duplicate": 1,
             "too_large_for_input": 1,
         }

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from consumer.pipeline import codec
 from consumer.pipeline.codec import decode
+from consumer.pipeline.comparison import WRITTEN_FORM, digest_in, is_same_content
 from consumer.pipeline.records import PoisonRecord
 from tests.builders import STRUCTURED, batch, camel, decide, envelope, record
 from tests.property.strategies import checkpoints, json_values, name, spellings, values
@@ -69,3 +70,17 @@ def test_output_bytes_do_not_depend_on_the_spelling(
     ]
     plain, spelled, enveloped = (decide(batch(source)).ready[0] for source in sources)
     assert plain == spelled == enveloped
+
+
+@given(
+    fields=checkpoints(),
+    extra=st.dictionaries(name.map("x-{}".format) | st.just("aBc"), json_values),
+)
+def test_the_digest_is_that_of_the_canonical_bytes(
+    fields: dict[str, Any], extra: dict[str, Any]
+) -> None:
+    """On the fast path and on the slow one it can be taken again from what was published."""
+    for document in (fields, fields | extra):
+        decoded = decode(json.dumps(document).encode())
+        assert digest_in(WRITTEN_FORM, decoded.canonical) == decoded.digest
+        assert is_same_content(decoded.digest, decoded.canonical, decoded.digest)

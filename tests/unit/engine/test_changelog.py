@@ -17,7 +17,7 @@ KEY = id_digest("ftckpt_ä")
 VARIANT_KEY = variant_digest(KEY, DIGEST)
 VARIANT = VariantEntry("ftckpt_ä", DIGEST, 5)
 ENTRY = IdEntry("ftckpt_ä", DIGEST, Origin("in", 3, 2**40, 1_721_764_900_000), 1_721_764_900_001)
-META = Meta(2, "group", 0, 6, "cluster", ["in"], "out")
+META = Meta(3, "group", 0, 6, "cluster", ["in"], "out")
 
 
 def load(state: ShardState, key: bytes | None, value: bytes | None) -> None:
@@ -76,13 +76,13 @@ def test_a_record_that_cannot_be_read_is_named_by_its_offset() -> None:
         (b"i:" + KEY, b"short"),
         (b"i:an id of the first format", changelog.id_record(KEY, ENTRY)[1]),
         (b"i:an id of the first format", None),
-        (b"i:" + KEY, b"\x03" + changelog.id_record(KEY, ENTRY)[1][1:]),
-        (b"v:" + VARIANT_KEY, b"\x03" + changelog.variant_record(VARIANT_KEY, VARIANT)[1][1:]),
+        (b"i:" + KEY, b"\x04" + changelog.id_record(KEY, ENTRY)[1][1:]),
+        (b"v:" + VARIANT_KEY, b"\x02" + changelog.variant_record(VARIANT_KEY, VARIANT)[1][1:]),
         (b"v:" + VARIANT_KEY + b"more", None),
         (b"p:in/0", b"{}"),
         (b"p:in/zero", changelog.progress_record("in", 0, Progress(1, 1))[1]),
-        (b"m:", b'{"version":3}'),
-        (b"m:", changelog.meta_record(Meta(3, "g", 0, 1, "c", [], "o"))[1]),
+        (b"m:", b'{"version":4}'),
+        (b"m:", changelog.meta_record(Meta(4, "g", 0, 1, "c", [], "o"))[1]),
         (b"m:", None),
     ],
 )

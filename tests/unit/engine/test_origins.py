@@ -1,16 +1,21 @@
 """Which record of an id was published."""
 
+import json
+
 import pytest
 
 from consumer.engine.changelog import ID, id_key, id_record
 from consumer.engine.origins import OriginPlace, PublishedOrigins
 from consumer.errors import StateCorrupted
+from consumer.pipeline.codec import decode
 from consumer.pipeline.dedup import id_digest
 from consumer.pipeline.records import IdEntry
 from schemas.ready_event import Origin
-from tests.builders import Record
+from tests.builders import Record, checkpoint
 
-CONTENT, OTHER = b"c" * 16, b"o" * 16
+CONTENT, OTHER = (
+    decode(json.dumps(checkpoint(id="a", step_number=step)).encode()) for step in (1, 2)
+)
 ORIGIN = Origin("input", 3, 40, 5_000)
 DIGEST = id_digest("a")
 
@@ -24,7 +29,7 @@ def origins(*entries: tuple[bytes, bytes | None]) -> PublishedOrigins:
 
 def entry(origin: Origin = ORIGIN) -> tuple[bytes, bytes]:
     """Return the entry of the id "a"."""
-    return id_record(DIGEST, IdEntry("a", CONTENT, origin, 0))
+    return id_record(DIGEST, IdEntry("a", CONTENT.digest, origin, 0))
 
 
 def test_the_published_record_is_known_by_all_that_it_is() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from consumer.pipeline.codec import decode
 from consumer.pipeline.records import PoisonRecord, Reason, Stage
-from tests.builders import SDK_EXAMPLE, camel, checkpoint
+from tests.builders import SDK_EXAMPLE, STRUCTURED, camel, checkpoint
 
 METRICS = {"step": 88, "train_loss": 0.5}
 
@@ -26,7 +26,7 @@ def poison_of(payload: bytes | None) -> PoisonRecord:
 
 
 def test_canonical_form() -> None:
-    """Wire spelling, sorted keys, no white space; the digest is over exactly these bytes."""
+    """Wire spelling, sorted keys, no white space; the digest is of these, behind its version."""
     decoded = decode(json.dumps(checkpoint(metrics=METRICS), indent=3).encode())
     assert decoded.canonical == (
         b'{"created_at":1721764867,"fine_tuned_model_checkpoint":'
@@ -35,7 +35,7 @@ def test_canonical_form() -> None:
         b'"metrics":{"step":88,"train_loss":0.5},"object":"fine_tuning.job.checkpoint",'
         b'"step_number":88}'
     )
-    assert decoded.digest == blake2b(decoded.canonical, digest_size=16).digest()
+    assert decoded.digest == b"\x01" + blake2b(decoded.canonical, digest_size=15).digest()
     assert (decoded.id, decoded.job_id) == ("ftckpt_qtZ5Gyk4BLq1SfLFWp3RtO3P", "ftjob-abc123")
 
 
@@ -93,9 +93,9 @@ def test_a_fractional_step_metric_is_a_number_like_any_other() -> None:
     assert b'"step":1.5' in decode_json(checkpoint(metrics={"step": 1.5}))
 
 
-@pytest.mark.parametrize("payload", [None, b"", b" ", b"{", b'{"id":"\\ud800"}', b"\xff", b"NaN"])
+@pytest.mark.parametrize("payload", [b"", b" ", b"{", b'{"id":"\\ud800"}', b"\xff", b"NaN"])
 def test_malformed(payload: bytes | None) -> None:
-    """No value, or one that is not JSON, is malformed."""
+    """An empty value, or one that is not JSON, is malformed."""
     poison = poison_of(payload)
     assert (poison.reason, poison.stage) == (Reason.MALFORMED_JSON, Stage.VALUE_CONVERTER)
 
@@ -126,7 +126,8 @@ def test_malformed(payload: bytes | None) -> None:
         checkpoint(step_number="88"),
         checkpoint(step_number=88.5),
         checkpoint(step_number=2**63),
-        checkpoint(metrics=None),
+        checkpoint(metrics=...),
+        checkpoint(metrics=0),
         checkpoint(metrics=[]),
         checkpoint(metrics={"train_loss": "0.5"}),
         checkpoint(metrics={"train_loss": True}),
@@ -140,6 +141,15 @@ def test_malformed(payload: bytes | None) -> None:
 def test_invalid(fields: object) -> None:
     """Whatever is JSON but not a checkpoint is invalid."""
     assert poison_of(json.dumps(fields).encode()).reason is Reason.INVALID_SCHEMA
+
+
+def test_a_null_value_is_a_tombstone() -> None:
+    """It has a reason of its own, whatever its headers say; an empty value has not."""
+    for headers in ([], [STRUCTURED], [("ce_specversion", b"0.3")]):
+        with pytest.raises(PoisonRecord) as caught:
+            decode(None, headers)
+        assert caught.value.reason is Reason.TOMBSTONE
+    assert poison_of(b"").reason is Reason.MALFORMED_JSON
 
 
 def test_numbers_out_of_range_are_invalid() -> None:

@@ -1,6 +1,7 @@
 """Ready events: what is in them, and that the CloudEvents SDK reads them."""
 
 import json
+import math
 import tracemalloc
 from typing import Any
 
@@ -15,12 +16,21 @@ from consumer.pipeline.enrich import (
     evaluate,
     ready_headers,
     rfc3339,
-    trace_headers,
 )
 from consumer.pipeline.records import Header, ReadyRecord
+from consumer.pipeline.trace_context import trace_headers
 from schemas.checkpoint import FIRST_UNIX_SECOND, LAST_UNIX_SECOND, Metrics
 from schemas.ready_event import DATASCHEMA, READY_TYPE, Evaluation, Origin, ReadyEvent
-from tests.builders import SDK_EXAMPLE, batch, checkpoint, decide, record, shard_settings
+from tests.builders import (
+    SDK_EXAMPLE,
+    batch,
+    checkpoint,
+    connect,
+    decide,
+    envelope,
+    record,
+    shard_settings,
+)
 
 ORIGIN = Origin("töpic", 3, 42, 1_721_764_900_000)
 
@@ -199,3 +209,69 @@ def test_long_job_ids_are_not_kept() -> None:
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert kept < size_bytes
+
+
+@pytest.mark.parametrize(
+    ("headers", "of_envelope", "expected"),
+    [
+        ([], [("traceparent", b"e")], [("traceparent", b"e")]),
+        ([("tracestate", b"s")], [("traceparent", b"e")], [("traceparent", b"e")]),
+        ([("traceparent", b"h")], [("traceparent", b"e")], [("traceparent", b"h")]),
+        (
+            [("CE_TraceParent", b"b"), ("ce_tracestate", b"s")],
+            [("traceparent", b"e")],
+            [("traceparent", b"b"), ("tracestate", b"s")],
+        ),
+        ([("ce_traceparent", None)], [("traceparent", b"e")], [("traceparent", b"e")]),
+        ([("ce_traceparent", b"b"), ("traceparent", b"h")], [], [("traceparent", b"h")]),
+        ([("tracestate", b"s"), ("ce_tracestate", b"t")], [], [("tracestate", b"s")]),
+    ],
+)
+def test_the_first_place_with_a_traceparent_counts(
+    headers: list[Header], of_envelope: list[Header], expected: list[Header]
+) -> None:
+    """Headers of the record, then those of a CloudEvent, then the attributes of its envelope."""
+    assert trace_headers(headers, of_envelope) == expected
+
+
+def test_trace_context_in_an_envelope_reaches_the_event() -> None:
+    """Its attributes become headers of the event; what is no text is no trace context."""
+    attributes: dict[str, Any] = {"traceparent": "00-a", "tracestate": "k=v"}
+    for wrapped in (envelope(checkpoint(), **attributes), connect(envelope({}, **attributes))):
+        if "payload" in wrapped:
+            wrapped["payload"]["data"] = checkpoint()
+        (event,) = decide(batch(record(wrapped))).ready
+        assert event.headers[2:] == [("traceparent", b"00-a"), ("tracestate", b"k=v")]
+    (event,) = decide(batch(record(envelope(checkpoint(), traceparent=5, tracestate="s")))).ready
+    assert event.headers[2:] == []
+
+
+@pytest.mark.parametrize(
+    ("metrics", "evaluation"),
+    [
+        (
+            Metrics(0, 0, 90, 0.51, 0, 0, 0),
+            Evaluation(0.51, "train_loss", math.exp(0.51)),
+        ),
+        (Metrics(full_valid_loss=0, full_valid_mean_token_accuracy=-0.0), Evaluation()),
+        (Metrics(0, 0, 0, 0, 0, 0, 0), Evaluation()),
+        (
+            Metrics(0, 0, valid_loss=0.62, train_loss=0, train_mean_token_accuracy=0),
+            Evaluation(0.62, "valid_loss", math.exp(0.62)),
+        ),
+        (Metrics(full_valid_loss=0), Evaluation(0, "full_valid_loss", 1)),
+        (
+            Metrics(full_valid_loss=0, full_valid_mean_token_accuracy=1),
+            Evaluation(0, "full_valid_loss", 1),
+        ),
+        (
+            Metrics(train_loss=1e-300, train_mean_token_accuracy=0),
+            Evaluation(1e-300, "train_loss", 1),
+        ),
+    ],
+)
+def test_a_loss_of_0_beside_an_accuracy_of_0_is_not_measured(
+    metrics: Metrics, evaluation: Evaluation
+) -> None:
+    """Evaluation takes the next loss: never a loss of 0 that an SDK wrote for a missing one."""
+    assert evaluate(metrics) == evaluation

@@ -2,26 +2,35 @@
 
 import base64
 import json
+from collections.abc import Sequence
 
 import pytest
 
 from consumer.pipeline.codec import decode
+from consumer.pipeline.envelope import structured_type
 from consumer.pipeline.records import Header, PoisonRecord, Reason
-from tests.builders import STRUCTURED, checkpoint, envelope
+from tests.builders import STRUCTURED, camel, checkpoint, connect, envelope
 
 BARE = decode(json.dumps(checkpoint()).encode())
 
 
+def is_bare(value: bytes, headers: Sequence[Header] = ()) -> bool:
+    """Tell whether a record has the content of the bare checkpoint, and publishes its bytes."""
+    decoded = decode(value, headers)
+    assert (decoded.id, decoded.job_id) == (BARE.id, BARE.job_id)
+    return (decoded.canonical, decoded.digest) == (BARE.canonical, BARE.digest)
+
+
 def test_structured_data_is_the_checkpoint() -> None:
     """The same checkpoint has the same content bare and in an envelope."""
-    assert decode(json.dumps(envelope(checkpoint())).encode(), [STRUCTURED]) == BARE
+    assert is_bare(json.dumps(envelope(checkpoint())).encode(), [STRUCTURED])
 
 
 def test_structured_data_in_base64() -> None:
     """Data in base64 is taken too."""
     encoded = base64.b64encode(json.dumps(checkpoint()).encode()).decode()
     value = json.dumps(envelope(..., data_base64=encoded)).encode()
-    assert decode(value, [STRUCTURED]) == BARE
+    assert is_bare(value, [STRUCTURED])
 
 
 @pytest.mark.parametrize("name", ["content-type", "Content-Type"])
@@ -30,21 +39,21 @@ def test_structured_data_in_base64() -> None:
 )
 def test_content_type_in_any_case(name: str, text: bytes) -> None:
     """Header names and media types know no case, and parameters do not matter."""
-    assert decode(json.dumps(envelope(checkpoint())).encode(), [(name, text)]) == BARE
+    assert is_bare(json.dumps(envelope(checkpoint())).encode(), [(name, text)])
 
 
 def test_white_space_around_the_media_type_is_that_of_ascii() -> None:
     """A no-break space makes it another media type: the value is then taken as it is."""
     value = json.dumps(checkpoint()).encode()
-    assert decode(value, [("content-type", b"\xa0application/cloudevents+json")]) == BARE
+    assert is_bare(value, [("content-type", b"\xa0application/cloudevents+json")])
     spaced: Header = ("content-type", b" application/cloudevents+json\t")
-    assert decode(json.dumps(envelope(checkpoint())).encode(), [spaced]) == BARE
+    assert is_bare(json.dumps(envelope(checkpoint())).encode(), [spaced])
 
 
 def test_binary_mode() -> None:
     """With attributes in headers the value is the checkpoint itself."""
     headers: list[Header] = [("ce_specversion", b"1.0"), ("content-type", b"application/json")]
-    assert decode(json.dumps(checkpoint()).encode(), headers) == BARE
+    assert is_bare(json.dumps(checkpoint()).encode(), headers)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +78,17 @@ def test_binary_mode() -> None:
         (checkpoint(), [STRUCTURED]),
         (checkpoint(), [("ce_specversion", b"0.3")]),
         (checkpoint(), [("ce_specversion", None)]),
-        (envelope(checkpoint()), []),
+        (envelope(checkpoint(), specversion="0.3"), []),
+        (envelope(checkpoint(), data_base64=""), []),
+        (envelope(envelope(checkpoint())), []),
+        (envelope(json.dumps(checkpoint())), []),
+        (connect(connect(checkpoint())), []),
+        (connect(None), []),
+        (connect([checkpoint()]), []),
+        (connect(5), []),
+        (connect(checkpoint()) | {"more": 1}, []),
+        ({"payload": checkpoint()}, []),
+        (connect(checkpoint()), [STRUCTURED]),
     ],
 )
 def test_invalid_envelopes(value: object, headers: list[Header]) -> None:
@@ -79,14 +98,98 @@ def test_invalid_envelopes(value: object, headers: list[Header]) -> None:
     assert caught.value.reason is Reason.INVALID_SCHEMA
 
 
-def test_an_envelope_without_its_header_is_named() -> None:
-    """The message says which header is missing."""
-    with pytest.raises(PoisonRecord, match="no header content-type"):
-        decode(json.dumps(envelope(checkpoint())).encode())
+@pytest.mark.parametrize(
+    "value",
+    [
+        envelope(checkpoint()),
+        envelope(..., data_base64=base64.b64encode(json.dumps(checkpoint()).encode()).decode()),
+        envelope(camel(checkpoint())),
+        envelope(checkpoint(), object=None),
+        connect(checkpoint()),
+        connect(camel(checkpoint())),
+        connect(checkpoint(), schema=None),
+        connect(json.dumps(checkpoint())),
+        connect(" " + json.dumps(checkpoint(), indent=1)),
+        connect(envelope(checkpoint())),
+        connect(json.dumps(envelope(checkpoint()))),
+        envelope(connect(checkpoint())),
+    ],
+)
+@pytest.mark.parametrize("prefix", [b"", b"\xef\xbb\xbf", b"\x00\x00\x00\x00\x07", b" \r\n"])
+def test_layers_that_leave_no_doubt(value: object, prefix: bytes) -> None:
+    """An envelope is known by its members, and each kind is taken off once."""
+    assert is_bare(prefix + json.dumps(value).encode())
 
 
-@pytest.mark.parametrize("value", [None, b"", b"{"])
-def test_malformed_envelopes(value: bytes | None) -> None:
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        b"\x00\x00\x01\x86\xa1",
+        b"\x00\x7b\x7b\x7b\x7b",
+        b"\x00" + bytes(7) + b"\x07",
+        b"\x01" + bytes(range(16)),
+        b"\xef\xbb\xbf",
+        b"\x00\x00\x00\x00\x07\xef\xbb\xbf \n",
+    ],
+)
+@pytest.mark.parametrize("headers", [[], [STRUCTURED], [("ce_specversion", b"1.0")]])
+def test_prefixes_are_taken_off(prefix: bytes, headers: list[Header]) -> None:
+    """A schema registry's prefix and a byte-order mark, before any kind of document."""
+    document = envelope(checkpoint()) if STRUCTURED in headers else checkpoint()
+    assert is_bare(prefix + json.dumps(document).encode(), headers)
+
+
+def test_a_byte_order_mark_inside() -> None:
+    """One before the text in base64 or in a payload is taken off too."""
+    marked = b"\xef\xbb\xbf" + json.dumps(checkpoint()).encode()
+    encoded = base64.b64encode(marked).decode()
+    assert is_bare(json.dumps(envelope(..., data_base64=encoded)).encode())
+    assert is_bare(json.dumps(connect(marked.decode())).encode())
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"\x00\x00\x00\x00\x07",
+        b"\x00\x00\x00\x00\x07[]",
+        b"\x00" + json.dumps(checkpoint()).encode(),
+        b"\x02\x00\x00\x00\x07" + json.dumps(checkpoint()).encode(),
+        b"\x00\x00\x00\x00\x07" * 2 + json.dumps(checkpoint()).encode(),
+        b"\xef\xbb\xbf" * 2 + json.dumps(checkpoint()).encode(),
+        b"\xef\xbb\xbf",
+    ],
+)
+def test_what_is_no_prefix(value: bytes) -> None:
+    """Only a known length before an object counts, and only once."""
+    with pytest.raises(PoisonRecord) as caught:
+        decode(value)
+    assert caught.value.reason is Reason.MALFORMED_JSON
+
+
+@pytest.mark.parametrize("name", ["contentType", "content-type", "ContentType"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'"application/cloudevents+json"',
+        b' "application/cloudevents+json;charset=UTF-8" ',
+        b"application/cloudevents+json",
+    ],
+)
+def test_springs_content_type(name: str, text: bytes) -> None:
+    """Spring names the header its own way, and writes JSON quotes around the value."""
+    assert structured_type([(name, text)]) is not None
+    assert is_bare(json.dumps(envelope(checkpoint())).encode(), [(name, text)])
+
+
+def test_the_standard_content_type_goes_first() -> None:
+    """Spring's header beside it is that of the message's body."""
+    both: list[Header] = [STRUCTURED, ("contentType", b"application/json")]
+    for headers in (both, both[::-1]):
+        assert structured_type(headers) is not None
+
+
+@pytest.mark.parametrize("value", [b"", b"{"])
+def test_malformed_envelopes(value: bytes) -> None:
     """An envelope that is missing or no JSON is malformed."""
     with pytest.raises(PoisonRecord) as caught:
         decode(value, [STRUCTURED])

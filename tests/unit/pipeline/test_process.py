@@ -116,6 +116,7 @@ def test_each_conflicting_content_is_a_dead_letter_once() -> None:
 def test_every_reason() -> None:
     """Each reason of the closed list occurs, is counted, and keeps the record's bytes."""
     poisons = {
+        Reason.TOMBSTONE: record(),
         Reason.MALFORMED_JSON: record(raw=b"{"),
         Reason.INVALID_SCHEMA: record({}),
         Reason.WRONG_OBJECT_TYPE: record({"object": "list"}),

@@ -2,6 +2,7 @@
 
 import pytest
 
+from consumer.pipeline.codec import Decoded
 from consumer.pipeline.dedup import id_digest
 from consumer.pipeline.records import Reason, SourceRecord
 from consumer.pipeline.replay import ReplayCounts, ReplayDecision, Replayer, Selection
@@ -17,9 +18,9 @@ class KnownOrigins:
     def __init__(self, **places: tuple[int, int]) -> None:
         self._places = {id_digest(one): place for one, place in places.items()}
 
-    def is_origin(self, digest: bytes, origin: Origin, content: bytes) -> bool | None:
+    def is_origin(self, digest: bytes, origin: Origin, decoded: Decoded) -> bool | None:
         """Tell whether it stands there."""
-        assert content
+        assert id_digest(decoded.id) == digest
         place = self._places.get(digest)
         return (
             None

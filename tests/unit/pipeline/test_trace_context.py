@@ -56,6 +56,9 @@ def test_one_header_counts_and_two_contradict_each_other() -> None:
     assert trace_context([("Traceparent", b"x"), ("traceparent", None)]) is None
     assert trace_context([("traceparent", None), header]) == TraceContext(TRACE, SPAN, "01")
     assert trace_context([header, header]) is None
+    of_event = ("ce_traceparent", VALID.encode())
+    assert trace_context([of_event]) == TraceContext(TRACE, SPAN, "01")
+    assert trace_context([of_event, ("traceparent", b"x")]) is None
 
 
 @given(NEARLY_VALID | st.text(st.characters(max_codepoint=127, exclude_characters="\n")))

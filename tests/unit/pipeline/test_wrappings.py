@@ -1,0 +1,136 @@
+"""Every common wrapping of a checkpoint is named, with the setting that undoes it."""
+
+import base64
+import gzip
+import json
+import lzma
+import pickle
+import time
+import zlib
+from typing import Any
+
+import pytest
+
+from consumer.pipeline.codec import decode
+from consumer.pipeline.records import PoisonRecord, Reason
+from tests.builders import checkpoint, connect, envelope
+
+TEXT = json.dumps(checkpoint()).encode()
+CHANGE = {"before": None, "after": checkpoint(), "source": {}, "op": "c", "ts_ms": 1}
+
+
+def poison_of(value: bytes) -> PoisonRecord:
+    """Return the poison that a value is."""
+    with pytest.raises(PoisonRecord) as caught:
+        decode(value)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (TEXT.replace(b"0.478", b"NaN"), f"NaN at byte {TEXT.index(b'0.478')}"),
+        (TEXT.replace(b"0.478", b"Infinity"), "Infinity at byte"),
+        (TEXT.replace(b"0.478", b"-Infinity"), f"-Infinity at byte {TEXT.index(b'0.478')}"),
+        (TEXT.decode().encode("utf-16"), "UTF-16"),
+        (TEXT.decode().encode("utf-16-le"), "UTF-16"),
+        (TEXT.decode().encode("utf-16-be"), "UTF-16"),
+        (TEXT.decode().encode("utf-32"), "UTF-32"),
+        (TEXT.decode().encode("utf-32-le"), "UTF-32"),
+        (TEXT.decode().encode("utf-32-be"), "UTF-32"),
+        (TEXT.replace(b"custom", b"caf\xe9"), "Latin-1"),
+        (gzip.compress(TEXT * 50), "gzip"),
+        (zlib.compress(TEXT), "zlib"),
+        (lzma.compress(TEXT), "xz"),
+        (b"\x28\xb5\x2f\xfd\x00", "zstd"),
+        (b"\x82SNAPPY\x00\x00", "snappy"),
+        (b"\xff\x06\x00\x00sNaPpY", "snappy"),
+        (b"\x04\x22\x4d\x18\x60", "lz4"),
+        (TEXT + b"\n" + TEXT, f"documents in one value, the second one from byte {len(TEXT) + 1}"),
+        (TEXT + TEXT, "several JSON documents"),
+        (b"\x1e" + TEXT + b"\n", "JSON text sequence"),
+        (TEXT[: len(TEXT) // 2], "ends in its middle"),
+        (b"\x00\x00\x00\x00\x07\x02\x0aabc", "schema registry"),
+        (b"\x01" + bytes(range(16)) + b"\x02abc", "schema registry"),
+        (b"Obj\x01\x04\x14avro.codec", "an Avro file"),
+        (b"\xac\xed\x00\x05t\x01", "serialized Java object"),
+        (pickle.dumps(checkpoint()), "Python pickle"),
+        (b"\x87\xa2id\xa1x", "MessagePack"),
+        (b"\xbf\x62id\x61x\xff", "CBOR"),
+        (b"\x11\x00\x00\x00\x02id\x00\x02\x00\x00\x00x\x00\x00\x00"[:16] + b"\x00", "BSON"),
+        (base64.b64encode(TEXT), "base64"),
+        (str(checkpoint()).encode(), "json.dumps"),
+        (str(TEXT).encode(), "json.dumps"),
+        (b"[object Object]", "JSON.stringify"),
+        (b"Struct{id=x,object=y}", "StringConverter"),
+        (b"{id=x, object=y}", "toString"),
+        (TEXT.replace(b'"', b'\\"'), "escaped quotes"),
+        (b"<!DOCTYPE html><html>502 Bad Gateway</html>", "HTML page"),
+        (b'<?xml version="1.0"?><a/>', "XML"),
+        (b"payload=%7B%22object%22%3A1%7D", "percent-encoded"),
+        (b"data: " + TEXT + b"\n\n", "server-sent event"),
+        (b"ftckpt_1:" + TEXT, "parse.key"),
+        (b"object: fine_tuning.job.checkpoint\nid: x\n", "YAML"),
+    ],
+)  # fmt: skip
+def test_values_that_are_not_json(value: bytes, words: str) -> None:
+    """The message names the encoding or the place, and the reason stays the same."""
+    poison = poison_of(value)
+    assert words in poison.message
+    assert poison.reason is Reason.MALFORMED_JSON
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        (json.dumps(checkpoint()), "encoded twice"),
+        (base64.b64encode(TEXT).decode(), "base64"),
+        ([checkpoint(), checkpoint(id="b")], "array"),
+        ([envelope(checkpoint())], "batch of CloudEvents"),
+        (envelope(json.dumps(checkpoint())), "encoded twice"),
+        (envelope(envelope(checkpoint())), "inside another one"),
+        ({"data": [checkpoint()], "has_more": False}, "page of a list"),
+        (connect({"value": json.dumps(checkpoint()), "key": "k"}), "Kafka Connect envelope"),
+        (connect({"value": json.dumps(checkpoint())}), "ExtractField$Value"),
+        (connect([checkpoint()]), "Kafka Connect envelope"),
+        (connect(connect(checkpoint())), "Kafka Connect envelope"),
+        (CHANGE, "ExtractNewRecordState"),
+        (connect(CHANGE), "ExtractNewRecordState"),
+        (
+            {"_id": {}, "operationType": "insert", "ns": {}, "fullDocument": checkpoint()},
+            "publish.full.document.only",
+        ),
+        ({"Type": "Notification", "TopicArn": "a", "Message": "{}"}, "raw message delivery"),
+        ({"records": [{"value": checkpoint()}]}, "REST proxy"),
+        ({"checkpoint": checkpoint()}, "inside the member 'checkpoint'"),
+        ({"@timestamp": "t", "message": json.dumps(checkpoint())}, "member 'message' holds JSON"),
+    ],
+)
+def test_json_that_is_no_checkpoint(document: Any, words: str) -> None:  # noqa: ANN401 - JSON of any shape
+    """The message names the wrapping; it stays invalid."""
+    poison = poison_of(json.dumps(document).encode())
+    assert words in poison.message
+    assert poison.reason is Reason.INVALID_SCHEMA
+
+
+def test_a_page_of_a_list_is_named() -> None:
+    """It is an object of another type, and the message says what to do with its elements."""
+    poison = poison_of(json.dumps({"object": "list", "data": [checkpoint()]}).encode())
+    assert poison.reason is Reason.WRONG_OBJECT_TYPE
+    assert "each of its elements" in poison.message
+    assert "checkpoint-ready backfill" in poison.message
+
+
+def test_the_setting_is_never_cut_off() -> None:
+    """The longest message leaves the parser's own words out first: it comes first, and fits."""
+    message = poison_of(json.dumps(connect({"value": "{}"})).encode()).message
+    assert message.index("StringConverter") < 450
+
+
+@pytest.mark.parametrize("unit", [b"{'a': ", b"NaN,", b"ftckpt_1:", b'{"a":1}', b"%7B", b"x-._"])
+def test_naming_costs_the_same_whatever_the_size(unit: bytes) -> None:
+    """A megabyte is refused in milliseconds: only bounded parts are looked at."""
+    value = unit * (1_000_000 // len(unit))
+    began = time.process_time()
+    poison_of(value)
+    assert time.process_time() - began < 0.2
