@@ -30,7 +30,7 @@ WORDS = {
         "waiting",
         "refused",
     },
-    "reason": {"internal_error"},
+    "reason": {"internal_error", "tombstone"},
 }
 _SERIES = re.compile(rf"{PREFIX}(\w+)(?:\{{([^}}]*)\}})?")
 _MATCHER = re.compile(r'(\w+)\s*(?:=~|!~|!=|=)\s*"([^"]*)"')
