@@ -34,8 +34,8 @@ WRITTEN_FORM: Final = 1
 """The version of the form that this release writes. It is one of `FORMS`."""
 
 MAX_PLAIN_CONTAINERS: Final = 1_000
-"""A loop over the lists and objects of 1 MB of brackets would hold up the process for half a second.
-A document with more of them in unknown fields is compared as it is published."""
+"""A document with more lists and objects in unknown fields is compared as it is published. A loop
+over 1 MB of brackets would hold up the process for half a second."""
 
 Form = Callable[[dict[str, Any]], dict[str, Any]]
 

@@ -38,6 +38,7 @@ def _checkpoints() -> list[dict[str, Any]]:
         "ft:gpt-4o-mini:openai::7p4lURel",
         "gpt-4o-mini-2024-07-18.ft-0123456789abcdef0123456789abcdef:ckpt-step-90",
         "/data/outputs/checkpoint-500",
+        (".ft-" + "0" * 32 + "-") * 300 + ":",  # many places at which an Azure name may end
     )
     wire = checkpoint(id=ID, metrics=_METRICS)
     return [
