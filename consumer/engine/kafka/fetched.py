@@ -15,7 +15,7 @@ from aiokafka.consumer.fetcher import READ_COMMITTED
 from aiokafka.record.util import calc_crc32c
 
 from consumer.engine.kafka.legacy_batch import LegacyMessage, LegacyRecords
-from consumer.engine.kafka.packed_batch import OpenBatch
+from consumer.engine.kafka.packed_batch import OpenBatch, PackedRecord
 from consumer.engine.kafka.record_batch import (
     TRANSACTIONAL_OR_CONTROL,
     BatchHeader,
@@ -98,7 +98,12 @@ class FetchedPartition(fetcher.PartitionRecords):
             )
             size_bytes += records_bytes
             if records and records[0].offset < self.next_fetch_offset:
-                records = [one for one in records if one.offset >= self.next_fetch_offset]
+                records = [
+                    one
+                    for one in records
+                    # A packed batch holds what was not read, whatever offsets its records claim.
+                    if one.offset >= self.next_fetch_offset or isinstance(one, PackedRecord)
+                ]
             taken += records
             if batch.is_used_up:
                 self._batch, self.next_fetch_offset = None, batch.next_offset

@@ -160,9 +160,9 @@ class BatchRecords:
         limit = begin + min(most_bytes, STEP_BYTES)
         records: Sequence[SourceRecord] | None = None
         if self._compiled is not None:
-            count, end = _measure(self._buffer, begin, most, limit, self._must_count_headers)
+            count, end = self._measure(most, limit)
             if self._read + count == self._header.record_count and end != len(self._buffer):
-                count -= 1  # something follows the last record
+                count, end = self._measure(count - 1, limit)  # something follows the last record
             records = self._take_compiled(count) if count > 0 else None
             if records:
                 self._position = end
@@ -171,6 +171,9 @@ class BatchRecords:
         if not records:
             records = self._take_field_by_field(most, limit)
         return records, self._position - begin + _objects_bytes(records)
+
+    def _measure(self, most: int, limit: int) -> tuple[int, int]:
+        return _measure(self._buffer, self._position, most, limit, self._must_count_headers)
 
     def _take_compiled(self, count: int) -> Sequence[SourceRecord] | None:
         """Return the next records as the compiled reader builds them; None if it cannot."""
@@ -375,18 +378,23 @@ def _headers(buffer: bytes, position: int, end: int) -> tuple[list[Header], int]
     if count > MAX_HEADERS:
         raise TakesTooMuch(f"has a record with more than {MAX_HEADERS} headers")
     headers: list[Header] = []
+    append = headers.append
     for _ in range(count):
         name, position = _field(buffer, position)
         if name is None:
             raise UnreadableRecord("a header without a name")
         content, position = _field(buffer, position)
-        headers.append((header_name(name), content))
+        append((header_name(name), content))
     return headers, position
 
 
 def _field(buffer: bytes, position: int) -> tuple[bytes | None, int]:
     """Return the bytes behind their length, None for a length below 0, and the position behind."""
-    size, position = _varint(buffer, position, _INT32_VARINT_BYTES)
+    size = buffer[position]
+    if size & 0x81:  # below 0, or longer than one byte
+        size, position = _varint(buffer, position, _INT32_VARINT_BYTES)
+    else:
+        size, position = size >> 1, position + 1
     if size < 0:
         return None, position
     if position + size > len(buffer):

@@ -106,6 +106,15 @@ def test_what_java_reads_of_a_stream_is_read(codec: int, payload: bytes) -> None
     assert values(batch(payload, 2, attributes=codec)) == [b"0", b"1"]
 
 
+def test_a_record_before_the_last_is_not_skipped() -> None:
+    """Something follows the last declared record; Java reads all records but that one."""
+    raw = batch(records(3) + b"more", 3, last_offset_delta=5)
+    for most_records in (1, 2, 100):
+        reading = read_here(raw, most_records=most_records)
+        assert [one.value for one in reading.records] == [b"0", b"1"]
+        assert "offsets 2 to 5" in reading.packed[0].value.note
+
+
 def test_what_can_be_read_is_read_and_the_rest_is_one_dead_letter() -> None:
     """The records before the unreadable one come first, whatever the steps."""
     broken = record(1)[:1] + b"\xff" * (len(record(1)) - 1)
