@@ -276,6 +276,11 @@ def _documents() -> Iterator[tuple[str, Callable[[int], bytes]]]:
         yield f"member, {name}", partial(_make_member, before, unit, after)
         yield f"whole, {name}", partial(_make_whole, before, unit, after)
     yield "many members", _make_members
+    yield "many members in camelCase", _make_camel_members
+    yield (
+        "a member with a long camelCase name",
+        partial(_make_whole, b'{"a', b"Bb", b'":1,' + _BASE[1:]),
+    )
     yield "one member again and again", partial(_make_whole, b"{", b'"k":1,', _BASE[1:])
     yield "the id again and again", partial(_make_whole, b"{", b'"id":"a",', _BASE[1:])
     before, opening, after = _BASE.partition(b'"metrics": {')
@@ -293,6 +298,11 @@ def _make_member(before: bytes, unit: bytes, after: bytes, size_bytes: int) -> b
 
 def _make_members(size_bytes: int) -> bytes:
     return b"{" + b"".join(b'"k%d":1,' % at for at in range(size_bytes // 12)) + _BASE[1:]
+
+
+def _make_camel_members(size_bytes: int) -> bytes:
+    names = (b'"k%dAb":1,' % at for at in range(size_bytes // 14))
+    return b"{" + b"".join(names) + _BASE[1:]
 
 
 def _envelopes() -> Iterator[tuple[str, Callable[[int], bytes]]]:

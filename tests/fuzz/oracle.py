@@ -22,7 +22,7 @@ LAST_SECOND: Final = int(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestam
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _MARK: Final = b"\xef\xbb\xbf"
-_WORD: Final = re.compile("[a-z][a-z0-9]*|[A-Z][a-z0-9]+")
+_WORD: Final = re.compile(r"[a-z][a-z0-9]*|[A-Z][a-z0-9]+|[A-Z]\Z")
 _FIELDS: Final = (
     "created_at",
     "fine_tuned_model_checkpoint",

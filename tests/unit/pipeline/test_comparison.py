@@ -43,6 +43,7 @@ def numbers(*texts: str) -> list[bytes]:
         ({"new": [1, 10**16]}, {"new": [1, 1e16]}),
         ({"resultFiles": ["f"]}, {"result_files": ["f"]}),
         ({"metrics": {"trainMeanReward": 1}}, {"metrics": {"train_mean_reward": 1}}),
+        ({"topP": 1, "method": {"topK": 40}}, {"top_p": 1, "method": {"top_k": 40}}),
         ({"new": {"learnRate": [{"nEpochs": 3}]}}, {"new": {"learn_rate": [{"n_epochs": 3}]}}),
         ({"new": None}, {}),
         ({"new": {"a": None, "b": 1}}, {"new": {"b": 1}}),
@@ -103,7 +104,8 @@ def test_numbers_are_compared_exactly() -> None:
     [
         ("resultFiles", "result_files"),
         ("aB2c", "a_b2c"),
-        ("xY", "xY"),
+        ("topK", "top_k"),
+        ("topKNone", "topKNone"),
         ("top5Accuracy", "top5_accuracy"),
         ("userID", "userID"),
         ("ResultFiles", "ResultFiles"),
