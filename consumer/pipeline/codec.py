@@ -16,6 +16,7 @@ import msgspec
 
 from consumer.pipeline.comparison import (
     document_digest,
+    encode_sorted,
     in_snake_case,
     known_digest,
     known_form,
@@ -122,7 +123,6 @@ _decode_positive = msgspec.json.Decoder(_PositiveCheckpoint).decode
 _decode_wire = msgspec.json.Decoder(_StrictCheckpoint).decode
 _decode_sdk = msgspec.json.Decoder(_StrictSdkCheckpoint).decode
 _encode = msgspec.json.Encoder().encode
-_encode_sorted = msgspec.json.Encoder(order="sorted").encode
 
 
 def decode(value: bytes | None, headers: Headers = ()) -> Decoded:
@@ -254,7 +254,7 @@ def _decode_document(document: object) -> Decoded:
         checkpoint.id,
         checkpoint.fine_tuning_job_id,
         checkpoint,
-        _encode_sorted(canonical),
+        encode_sorted(canonical),
         document_digest(canonical),
     )
 

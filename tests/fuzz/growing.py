@@ -281,6 +281,8 @@ def _documents() -> Iterator[tuple[str, Callable[[int], bytes]]]:
         "a member with a long camelCase name",
         partial(_make_whole, b'{"a', b"Bb", b'":1,' + _BASE[1:]),
     )
+    yield "many members, the least one last", partial(_make_rotated, 1)
+    yield "many members, the greatest one first", partial(_make_rotated, -1)
     yield "one member again and again", partial(_make_whole, b"{", b'"k":1,', _BASE[1:])
     yield "the id again and again", partial(_make_whole, b"{", b'"id":"a",', _BASE[1:])
     before, opening, after = _BASE.partition(b'"metrics": {')
@@ -303,6 +305,12 @@ def _make_members(size_bytes: int) -> bytes:
 def _make_camel_members(size_bytes: int) -> bytes:
     names = (b'"k%dAb":1,' % at for at in range(size_bytes // 14))
     return b"{" + b"".join(names) + _BASE[1:]
+
+
+def _make_rotated(turn: int, size_bytes: int) -> bytes:
+    names = [b"%06d" % at for at in range(size_bytes // 11)]
+    members = (b'"%b":1' % name for name in names[turn:] + names[:turn])
+    return _BASE[:-1] + b',"x":{' + b",".join(members) + b"}}"
 
 
 def _envelopes() -> Iterator[tuple[str, Callable[[int], bytes]]]:

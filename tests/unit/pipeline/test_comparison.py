@@ -3,11 +3,14 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from consumer.pipeline import comparison
 from consumer.pipeline.codec import Decoded, decode
-from consumer.pipeline.comparison import snake_case
+from consumer.pipeline.comparison import encode_sorted, snake_case
 from tests.builders import camel, checkpoint
 
 ZEROS = {
@@ -139,6 +142,31 @@ def test_what_is_published_is_the_records_own_content() -> None:
     assert published["labels"] == {"teamName": 1.0, "none": None}
     assert published["metrics"] == {"train_loss": 0.0, "train_reward": 1.0}
     assert (published["teamSize"], published["team_size"]) == (1, 2)
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_the_order_of_many_members_costs_no_time_and_no_stack(turn: int) -> None:
+    """Sorted by msgspec alone, one of these takes minutes, and the other ends the process."""
+    names = [f"{at:06d}" for at in range(200_000)]
+    members = dict.fromkeys(names[turn:] + names[:turn], 1)
+    in_order = decoded(new=[{"é": dict.fromkeys(names, 1)}])
+    found = decoded(new=[{"é": members}])
+    assert (found.canonical, found.digest) == (in_order.canonical, in_order.digest)
+
+
+@given(
+    st.recursive(
+        st.integers(0, 9),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner),
+        max_leaves=20,
+    )
+)
+def test_members_are_sorted_as_the_encoder_sorts_them(inner: object) -> None:
+    """The bytes are those of the encoder's own sorting, also of large objects."""
+    large = {chr(at): inner for at in range(0x2FF, 0x1FF, -1)}
+    document = {"a": inner, "large": large, "inner": [large, {"b": [large]}]}
+    expected = msgspec.json.encode(document, order="sorted")
+    assert encode_sorted(document) == expected
 
 
 @pytest.mark.parametrize(
