@@ -79,7 +79,7 @@ def bare_text(value: bytes) -> bytes:
 def structured_type(headers: Headers) -> str | None:
     """Return the content type of a structured CloudEvent; None: the headers name no such.
 
-    Spring names the header `contentType` and writes its value in the quotes of a JSON string.
+    Spring names the header `contentType` and writes values in the quotes of a JSON string.
     """
     content_type = springs_type = spec_version = None
     for name, content in headers:
@@ -94,14 +94,17 @@ def structured_type(headers: Headers) -> str | None:
         content_type = springs_type
     if content_type is not None:
         # As bytes: a str would take more than ASCII's for white space and letters.
-        content_type = content_type.strip().lower()
-        if content_type[:1] == content_type[-1:] == b'"':
-            content_type = content_type[1:-1].strip()
+        content_type = _unquoted(content_type.strip()).strip().lower()
         if content_type.startswith(_STRUCTURED_PREFIX.encode()):
             return content_type.decode("latin-1")
     if spec_version is not None:
-        _check_version(spec_version.decode("latin-1"))
+        _check_version(_unquoted(spec_version).decode("latin-1"))
     return None
+
+
+def _unquoted(content: bytes) -> bytes:
+    """Return a header's value without the quotes of a JSON string around it."""
+    return content[1:-1] if content[:1] == content[-1:] == b'"' else content
 
 
 def open_structured(text: bytes, content_type: str) -> Inner:

@@ -44,7 +44,9 @@ def printable_json(document: bytes) -> bytes:
 
 def _json_escape(found: re.Match[str]) -> str:
     one = found[0]
-    if one.isprintable() or one in "\t\r":
+    if one == "\r":  # white space here, but a terminal writes over the line
+        return " "
+    if one.isprintable() or one == "\t":
         return one
     number = ord(one)
     if number < _BEYOND_BMP:

@@ -138,7 +138,7 @@ def _unwrapped(value: bytes, headers: Headers) -> tuple[Any, Headers]:
             raise Refused("invalid_schema")
         event = read_json(_without_prefix(value))
         return _peeled(_structured(event), {"event"}, _trace_of(event))
-    if "ce_specversion" in last and last["ce_specversion"] != b"1.0":
+    if "ce_specversion" in last and last["ce_specversion"] not in {b"1.0", b'"1.0"'}:
         raise Refused("invalid_schema")
     return _peeled(read_json(_without_prefix(value)), set(), ())
 

@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import pytest
 
@@ -179,6 +180,14 @@ def test_springs_content_type(name: str, text: bytes) -> None:
     """Spring names the header its own way, and writes JSON quotes around the value."""
     assert structured_type([(name, text)]) is not None
     assert is_bare(json.dumps(envelope(checkpoint())).encode(), [(name, text)])
+
+
+@pytest.mark.parametrize(("version", "is_right"), [(b'"1.0"', True), (b'"0.3"', False)])
+def test_springs_version(version: bytes, *, is_right: bool) -> None:
+    """A Spring that quotes the content type quotes the other headers of binary mode too."""
+    headers: list[Header] = [("contentType", b'"application/json"'), ("ce_specversion", version)]
+    with nullcontext() if is_right else pytest.raises(PoisonRecord):
+        assert is_bare(json.dumps(checkpoint()).encode(), headers)
 
 
 def test_the_standard_content_type_goes_first() -> None:

@@ -41,6 +41,11 @@ def test_json_for_a_terminal_means_the_same(value: object) -> None:
     assert json.loads(shown) == value
 
 
+def test_white_space_in_json_writes_over_nothing() -> None:
+    """A carriage return is white space in JSON, and a terminal goes back to the line's start."""
+    assert printable_json(b'{"id":"a"\r,"b":1}\n') == b'{"id":"a" ,"b":1}\n'
+
+
 def test_json_keeps_characters_beyond_the_first_plane() -> None:
     """One that is not printable becomes a pair of surrogates, as JSON asks (RFC 8259)."""
     text = f"🙂\U000e0001{OBEYED}"
