@@ -1,4 +1,4 @@
-"""What commands write: text for people on a terminal, JSON lines for programs elsewhere.
+"""What commands write: text for users on a terminal, JSON lines for programs elsewhere.
 
 Whatever goes to a terminal passes `printable`: others wrote a part of it.
 """

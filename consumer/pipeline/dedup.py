@@ -210,7 +210,7 @@ class SeenIds:
         self._ids.put(digest, content, stream_time_ms)
 
     def reserve(self, ids: int) -> None:
-        """Make room for so many ids in all; with a window it is not known how many of them live."""
+        """Make room for this number of ids in all. With a window it does nothing."""
         if not self._window_ms:
             self._ids.reserve(ids)
 

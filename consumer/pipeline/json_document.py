@@ -77,7 +77,7 @@ def parse(payload: bytes) -> Any:  # noqa: ANN401 - JSON of any shape
 
 def _require_json(payload: bytes) -> None:
     """Raise ValueError where the text is not JSON behind the number that ended its parsing."""
-    payload.decode()  # what is skipped is not looked at as text
+    payload.decode()  # the decoder does not check text that it skips
     _skip(payload)
 
 

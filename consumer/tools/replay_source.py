@@ -124,7 +124,7 @@ async def refuse_recreated(session: Session, state: ReplayState) -> None:
     if recreated:
         names = ", ".join(sorted({partition.topic for partition in recreated}))
         is_same = all(state.topic_ids.get(p.topic, "") == ids.get(p.topic) for p in recreated)
-        what = "has lost its last records" if is_same else "was deleted and made anew"
+        what = "has lost its last records" if is_same else "was deleted and created again"
         raise ClusterError(
             f"{names} {what} since replay {state.name} began; what was left of "
             "it is gone. Give a replay of the new one another --name"

@@ -347,7 +347,7 @@ def test_another_topic_under_the_old_name_is_not_its_rest(cluster: Cluster, name
             cluster.produce(deployment.input_topic, records)
             refused = deployment.run(*command)
             assert refused.exit_code == 1
-            assert "was deleted and made anew" in refused.complaint
+            assert "was deleted and created again" in refused.complaint
 
 
 def test_a_changelog_that_was_compacted_meanwhile_is_noticed(
