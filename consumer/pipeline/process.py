@@ -29,6 +29,7 @@ from consumer.pipeline.records import (
     ForwardRecord,
     Headers,
     IdEntry,
+    PackedBatch,
     PoisonRecord,
     ReadyRecord,
     Reason,
@@ -106,7 +107,7 @@ def process(
         headers = record.headers
         origin = Origin(topic, partition, record.offset, record.timestamp)
         try:
-            if forwarded:
+            if forwarded and not isinstance(record.value, PackedBatch):
                 headers, origin = strip_origin(headers)
             time_ms = origin.timestamp_ms
             if time_ms > decision.stream_time_ms:

@@ -361,3 +361,11 @@ def test_an_id_too_long_for_the_changelog_is_too_large() -> None:
     decision = decide(batch(record(checkpoint(id=fits)), record(checkpoint(id=too_long), offset=1)))
     assert [ready.id for ready in decision.ready] == [fits]
     assert [letter.reason for letter in decision.dead_letters] == [Reason.TOO_LARGE]
+
+
+def test_a_packed_batch_of_the_repartition_topic_keeps_its_reason() -> None:
+    """It is no record without an origin: its dead letter says why the batch was not read."""
+    packed = PackedBatch(b"batch", "it is damaged", Reason.UNREADABLE_BATCH)
+    decision = decide(batch(record(raw=packed), forwarded=True))
+    (letter,) = decision.dead_letters
+    assert (letter.reason, letter.message) == (Reason.UNREADABLE_BATCH, "it is damaged")
