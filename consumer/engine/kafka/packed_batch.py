@@ -93,7 +93,9 @@ class OpenBatch:
         except Exception as error:  # noqa: BLE001 - behind a valid checksum no byte may stop a shard
             self.is_used_up = True
             packed = self._pack(error, from_offset)
-            return [packed], record_bytes(packed)
+            # A small batch may have cost a lot of time. So nothing more is read in the same step,
+            # and the event loop runs between two of them.
+            return [packed], max(most_bytes, record_bytes(packed))
         return taken
 
     def _pack(self, error: Exception, from_offset: int) -> PackedRecord:

@@ -4,6 +4,7 @@ Committed group offsets are never read: aiokafka 0.14 can answer None where an o
 then jumps to its reset policy. ``auto_offset_reset="none"`` makes any such path an error.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -115,6 +116,8 @@ class ShardReader:
         Raises:
             TaskFailed: positions are in doubt (records may be drained and lost to the caller).
         """
+        # The library does not wait while records are at hand, and others must go on meanwhile.
+        await asyncio.sleep(0)
         try:
             records: dict[TopicPartition, Any] = await self._consumer.getmany(
                 timeout_ms=timeout_ms, max_records=max_records

@@ -5,8 +5,10 @@ import tracemalloc
 
 import pytest
 from aiokafka.codec import gzip_encode, lz4_encode, zstd_encode
+from aiokafka.consumer import fetcher
 
-from consumer.engine.kafka import record_batch
+from consumer.engine.kafka import TopicPartition, record_batch
+from consumer.engine.kafka.fetched import TAKE_BYTES
 from consumer.pipeline.records import Reason
 from tests import builders
 from tests.batches.build import batch, record, repaired, varint
@@ -130,6 +132,35 @@ def test_what_can_be_read_is_read_and_the_rest_is_one_dead_letter() -> None:
     decision = builders.decide(builders.batch(packed))
     (letter,) = decision.dead_letters
     assert (letter.reason, letter.value) == (Reason.UNREADABLE_BATCH, raw)
+
+
+@pytest.mark.parametrize("attributes", [0, 0x80])
+def test_what_follows_the_last_record_is_not_taken_for_it(attributes: int) -> None:
+    """Java refuses the last record then; one that was not declared must not come in its place."""
+    raw = batch(records(3) + record(2, b"more", attributes=attributes), 3)
+    for most_records in (1, 100):
+        reading = read_here(raw, most_records=most_records)
+        assert [one.value for one in reading.records] == [b"0", b"1"]
+        assert [(one.offset, one.value) for one in reading.packed] == [(2, raw)]
+
+
+def test_one_step_inflates_no_more_than_one_batch_that_takes_too_much() -> None:
+    """Two kilobytes may inflate for a tenth of a second, and a fetch holds hundreds of them."""
+    body = b"\0\0\0\1\1" + varint(5_000_000) + b"\0\0" * 5_000_000
+    bomb = zstd_encode(varint(len(body)) + body)
+    raw = b"".join(batch(bomb, 1, base_offset=n, attributes=ZSTD) for n in range(3))
+    partition = fetcher.PartitionRecords(
+        TopicPartition("t", 0),
+        fetcher.MemoryRecords(raw),
+        None,
+        0,
+        None,
+        None,
+        True,  # noqa: FBT003 - the library's own order: check the checksums
+        1,
+    )
+    steps = [[one.offset for one in partition.take(1000, TAKE_BYTES)] for _ in range(4)]
+    assert steps == [[0], [1], [2], []]
 
 
 @pytest.mark.parametrize("codec", [GZIP, LZ4, ZSTD])
