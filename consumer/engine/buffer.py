@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from consumer.engine.kafka import TopicPartition
 from consumer.engine.progress import Progress, Witness
-from consumer.pipeline.records import SourceRecord
+from consumer.pipeline.records import PackedBatch, SourceRecord
 from consumer.pipeline.size import record_bytes
 
 Gathered = tuple[TopicPartition, Sequence[SourceRecord]]
@@ -41,10 +41,19 @@ class Buffer:
         """Return the progress of each source when all of it is handled.
 
         The position counts, not the last record: behind it may be markers, or records that are not
-        visible, and what a record says of its own offset is a producer's word.
+        visible, and what a record says of its own offset is a producer's word. A packed batch is no
+        fingerprint: under a higher limit, or by a later release, its records can be read.
         """
-        lasts = {source: records[-1] for source, records in self._gathered}
+        witnesses: dict[TopicPartition, Witness | None] = {}
+        for source, records in self._gathered:
+            last = next((r for r in reversed(records) if not _is_packed(r)), None)
+            if last is not None or source not in witnesses:
+                witnesses[source] = None if last is None else Witness.of(last)
         return {
-            source: Progress(self._next_offsets[source], stream_time_ms, Witness.of(last))
-            for source, last in lasts.items()
+            source: Progress(self._next_offsets[source], stream_time_ms, witness)
+            for source, witness in witnesses.items()
         }
+
+
+def _is_packed(record: SourceRecord) -> bool:
+    return isinstance(record.value, PackedBatch)

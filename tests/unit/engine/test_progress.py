@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from consumer.engine.buffer import Buffer
+from consumer.engine.kafka import TopicPartition
 from consumer.engine.progress import (
     OLDER_OFFSETS,
     Continuity,
@@ -16,8 +18,11 @@ from consumer.engine.progress import (
     judge,
     lost_its_end,
 )
+from consumer.pipeline.records import PackedBatch, Reason
+from tests.batches.build import batch
 from tests.builders import Record, record
 
+SOURCE = TopicPartition("in", 0)
 OLDER = Record(40, 400, b"key", b"older", ())
 LAST = Record(99, 990, b"key", b"last", ())
 REPLACED = LAST._replace(value=b"another")
@@ -175,3 +180,21 @@ def test_entries_of_both_releases_can_be_read() -> None:
     old = OldProgress(100, 0, Witness.of(LAST))
     assert msgspec.json.decode(msgspec.json.encode(old), type=Progress) == BARE
     assert msgspec.json.decode(msgspec.json.encode(KNOWN), type=OldProgress) == old
+
+
+def test_a_packed_batch_is_no_fingerprint() -> None:
+    """A higher `max.message.bytes` makes its records readable: the source is still the same."""
+    raw = batch(b"", 1, base_offset=LAST.offset + 1, attributes=7)
+    value = PackedBatch(raw, "inflates too far", Reason.TOO_LARGE)
+    packed = Record(LAST.offset + 1, 990, None, value, ())
+    buffer = Buffer()
+    buffer.add({SOURCE: [LAST, packed]}, lambda _: 101)
+    assert buffer.progress_behind(0) == {SOURCE: Progress(101, 0, Witness.of(LAST))}
+    buffer.add({SOURCE: [packed]}, lambda _: 102)
+    assert buffer.progress_behind(0) == {SOURCE: Progress(102, 0, Witness.of(LAST))}
+    only_packed = Buffer()
+    only_packed.add({SOURCE: [packed]}, lambda _: 101)
+    progress = only_packed.progress_behind(0)[SOURCE].following(KNOWN)
+    assert (progress.next_offset, progress.witness) == (101, KNOWN.witness)
+    readable = packed._replace(value=b"a record that can be read now")
+    assert judge(progress, Found(0, 200, "topic", LAST, readable)) == Verdict(INTACT, 101)
