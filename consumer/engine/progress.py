@@ -137,7 +137,8 @@ def judge(progress: Progress, found: Found) -> Verdict:
     """Compare progress with what is found; never resume behind a record that may be unread.
 
     1. Another topic id is another topic: read it from its start.
-    2. The last handled record is there, or gone by age: go on, behind what retention deleted.
+    2. The last handled record is there, or gone by age: go on, behind what retention deleted, but
+       read again what a later leader may have put in place of lost markers.
     3. It is lost, and the topic is the same one by its id or an older fingerprint: go on behind
        what is known to be handled. Records behind that may have been appended since.
     4. Neither the id nor the older fingerprint shows the same topic: read it from its start.
@@ -147,13 +148,26 @@ def judge(progress: Progress, found: Found) -> Verdict:
     if not lost_its_end(progress, found):  # 2.
         if progress.next_offset < found.log_start:
             return Verdict(Continuity.EXPIRED, found.log_start)
-        return Verdict(Continuity.INTACT, progress.next_offset)
+        return Verdict(Continuity.INTACT, max(found.log_start, _proven_until(progress, found)))
     is_same_topic = None not in {progress.topic_id, found.topic_id}
     handled_until = _handled_until(progress, found, is_same_topic=is_same_topic)
     if handled_until is None and not is_same_topic:  # 4.
         return Verdict(Continuity.RECREATED, found.log_start)
     most = min(handled_until or 0, progress.next_offset, found.end_offset)
     return Verdict(Continuity.TRUNCATED, max(found.log_start, most))  # 3.
+
+
+def _proven_until(progress: Progress, found: Found) -> int:
+    """Return up to where a log that holds the last handled record is known to be the same.
+
+    Behind that record was nothing visible, so to read that part again costs nothing. But markers
+    there may be lost, and a later leader may have appended records in their place.
+    """
+    witness, epoch_end = progress.witness, found.epoch_end
+    is_same_topic = None not in {progress.topic_id, found.topic_id}
+    if witness is None or epoch_end is None or not is_same_topic:
+        return progress.next_offset
+    return min(progress.next_offset, max(witness.offset + 1, epoch_end))
 
 
 def _handled_until(progress: Progress, found: Found, *, is_same_topic: bool) -> int | None:

@@ -35,6 +35,7 @@ CEILING_SLACK_MS: Final = 1000
 # How often an idle shard saves that its position has moved behind markers. They come behind the
 # transaction that is handled, and retention may delete them before the next one saves progress.
 MOVED_SECONDS: Final = 60.0
+INTACT: Final = Continuity.INTACT
 log = structlog.get_logger(__name__)
 
 
@@ -255,9 +256,10 @@ class ShardLoop:
         async with self._readers.open(self._context, committed_only=False) as look:  # 2.
             found = await inspect(self._context, look, self._readers.admin, handled)
         broken = [
-            f"{source.topic}/{source.partition} was {verdict.continuity.value}"
+            f"{source.topic}/{source.partition} was {verdict.continuity.value} up to "
+            f"{verdict.resume_at}"
             for source, progress in handled.items()
-            if (verdict := judge(progress, found[source])).continuity is not Continuity.INTACT
+            if (verdict := judge(progress, found[source])) != (INTACT, progress.next_offset)
         ]
         if broken:
             raise TaskFailed(f"{', '.join(broken)} while it was read")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 import structlog
+from msgspec.structs import replace
 
 from consumer.engine.changelog import ShardState
 from consumer.engine.context import ShardContext
@@ -72,7 +73,7 @@ async def locate_sources(
         verdict = judge(progress, found[source])
         identity = context.identity(source)
         if verdict.continuity is Continuity.INTACT:
-            moved = progress.identified(identity)
+            moved = replace(progress.identified(identity), next_offset=verdict.resume_at)
         else:
             _report_break(context, source, progress.next_offset, verdict, found[source])
             moved = Progress(verdict.resume_at, progress.stream_time_ms, None, *identity)
@@ -108,7 +109,9 @@ async def inspect(
     older = {s: p.older for s, p in broken.items() if p.older is not None}
     for source, first in (await _records_at(reader, _within(older, found), context.clock)).items():
         found[source] = found[source]._replace(at_older=first)
-    epochs = {s: p.leader_epoch for s, p in broken.items() if p.leader_epoch is not None}
+    # A later leader may also lack what came behind a record that it has.
+    asked = broken | {s: p for s, p in same.items() if p.leader_epoch != _epoch(context, s)}
+    epochs = {s: p.leader_epoch for s, p in asked.items() if p.leader_epoch is not None}
     if epochs:
         for source, end in (await admin.epoch_ends(epochs)).items():
             found[source] = found[source]._replace(epoch_end=end)
@@ -224,6 +227,10 @@ def _report_break(
         log.error("input_recreated", hint=hint, **facts)
     else:
         log.error("input_truncated", records=next_offset - verdict.resume_at, hint=hint, **facts)
+
+
+def _epoch(context: ShardContext, source: TopicPartition) -> int | None:
+    return context.identity(source).leader_epoch
 
 
 def _within(

@@ -260,10 +260,11 @@ class ClusterAdmin:
         """
         what = "ask for leader epochs"
         by_leader: dict[int, dict[str, dict[int, int]]] = {}
-        leaders = await self._leaders({partition.topic for partition in epochs}, what)
+        leaders = await self._leaders({partition.topic for partition in epochs})
         for partition, epoch in epochs.items():
             if partition not in leaders:
-                raise TransientError(f"{what}: {partition.topic}/{partition.partition} is gone")
+                name = f"{partition.topic}/{partition.partition}"
+                raise TransientError(f"{what}: {name} has no leader, or is gone")
             by_topic = by_leader.setdefault(leaders[partition], {})
             by_topic.setdefault(partition.topic, {})[partition.partition] = epoch
         ends = {}
@@ -280,14 +281,13 @@ class ClusterAdmin:
                         ends[TopicPartition(name, partition)] = end_offset
         return ends
 
-    async def _leaders(self, topics: Iterable[str], what: str) -> dict[TopicPartition, int]:
-        leaders = {}
-        for name, topic in (await self._topics(topics)).items():
-            for partition in topic.partitions:
-                if partition.leader < 0:
-                    raise TransientError(f"{what}: {name}/{partition.partition} has no leader")
-                leaders[TopicPartition(name, partition.partition)] = partition.leader
-        return leaders
+    async def _leaders(self, topics: Iterable[str]) -> dict[TopicPartition, int]:
+        return {
+            TopicPartition(name, partition.partition): partition.leader
+            for name, topic in (await self._topics(topics)).items()
+            for partition in topic.partitions
+            if partition.leader >= 0
+        }
 
     async def _ask_leader(self, leader: int, request: Any, what: str) -> Any:  # noqa: ANN401 - the library is untyped
         async def ask() -> Any:  # noqa: ANN401 - a response of the untyped library

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from consumer.engine.buffer import Buffer
 from consumer.engine.kafka import TopicPartition
@@ -42,6 +43,16 @@ TABLE = {
     "the last record was compacted": (
         KNOWN,
         Found(0, 500, "topic", LAST._replace(offset=120, value=b"next")),
+        (INTACT, 100),
+    ),
+    "markers behind the last record were replaced": (
+        replace(KNOWN, next_offset=105),
+        Found(0, 500, "topic", LAST, epoch_end=102),
+        (INTACT, 102),
+    ),
+    "the last record came in a later epoch": (
+        replace(KNOWN, next_offset=105),
+        Found(0, 500, "topic", LAST, epoch_end=90),
         (INTACT, 100),
     ),
     "unread records are gone by age": (KNOWN, Found(130, 500, "topic"), (EXPIRED, 130)),
