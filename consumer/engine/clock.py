@@ -1,7 +1,7 @@
 """The time of day, of this machine and of the brokers; durations are monotonic seconds.
 
-What decides about ids goes by the brokers' time: a machine whose clock is wrong, or jumps, would
-otherwise forget ids too early, or believe times from the future.
+Decisions about ids use the brokers' time. A machine whose clock is wrong, or jumps, would otherwise
+forget ids too early, or believe times from the future.
 """
 
 import time

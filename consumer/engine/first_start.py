@@ -16,7 +16,8 @@ from consumer.engine.clock import wall_clock_ms
 from consumer.engine.context import ShardContext
 from consumer.engine.kafka import ShardReader, TopicPartition
 from consumer.engine.side_reader import SideReaders
-from consumer.errors import TaskFailed
+from consumer.errors import StateCorrupted, TaskFailed
+from consumer.pipeline.records import SourceRecord
 
 READ_SECONDS: Final = 20.0
 FETCH_MS: Final = 100
@@ -47,6 +48,7 @@ async def find_first_start(
 
     Raises:
         TaskFailed: the brokers do not answer in time.
+        StateCorrupted: a stored first start cannot be read.
     """
     inputs = context.topology.inputs
     everything = [TopicPartition(topic, p) for topic, count in inputs.items() for p in range(count)]
@@ -60,6 +62,16 @@ async def find_first_start(
         stored = await _stored(context, look)
     # Whatever is stored is earlier than the present; the clocks of two machines may disagree.
     return min(stored, key=lambda one: one.started_at_ms, default=now)
+
+
+def _read(changelog: TopicPartition, entry: SourceRecord) -> FirstStart:
+    try:
+        return msgspec.json.decode(entry.value or b"", type=FirstStart)
+    except msgspec.DecodeError as error:
+        raise StateCorrupted(
+            f"changelog {changelog.topic}/{changelog.partition}: the first start at offset "
+            f"{entry.offset} cannot be read: {error}"
+        ) from error
 
 
 async def _stored(context: ShardContext, reader: ShardReader) -> list[FirstStart]:
@@ -81,7 +93,7 @@ async def _stored(context: ShardContext, reader: ShardReader) -> list[FirstStart
             if entry is not None and partition in unread:
                 unread.discard(partition)
                 if entry.key == FIRST_START:
-                    found.append(msgspec.json.decode(entry.value or b"", type=FirstStart))
+                    found.append(_read(partition, entry))
         unread -= {p for p in unread if reader.position(p) >= ends[p]}
         reader.pause([p for p in changelogs if p not in unread and p in reader.positions])
     return found

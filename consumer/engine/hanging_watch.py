@@ -48,7 +48,7 @@ class _Seen(msgspec.Struct):
 
     since: float
     begun: int | None
-    """How many transactions its shard had begun at the first look; None: not of a shard here."""
+    """How many its shard had begun at the first look while it ran; None: it is of no shard here."""
     next_report: float = 0.0
 
 
@@ -138,10 +138,10 @@ class HangingWatch:
     def _remember(self, found: Iterable[OpenTransaction], writers: Iterable[ShardWriter]) -> None:
         begun = {it.producer_id_and_epoch: it.begun_transactions for it in writers}
         now, before = self._clock(), self._seen
-        self._seen = {
-            it: before.get(it) or _Seen(now, begun.get((it.producer_id, it.producer_epoch)))
-            for it in found
-        }
+        self._seen = {it: before.get(it) or _Seen(now, None) for it in found}
+        for it, seen in self._seen.items():
+            if seen.begun is None:  # its shard may have begun to run since the first look
+                seen.begun = begun.get((it.producer_id, it.producer_epoch))
 
     def _report(self, ours: Iterable[int]) -> None:
         """Log the transactions of other producers that stay open."""

@@ -19,7 +19,7 @@ FETCH_RECORDS: Final = 20_000
 LOUD_AFTER_SECONDS: Final = 3.0
 MOST_GROWTH: Final = 8
 MOST_MOVED_IDS: Final = 200_000
-"""Moving so many takes 0.1 s. A larger table grows by itself, a tenth slower."""
+"""Moving this number takes 0.1 s. A larger table grows by itself, a tenth slower."""
 log = structlog.get_logger(__name__)
 
 
@@ -38,7 +38,7 @@ class Room:
         self._reserved = 0
 
     def ids(self, position: int, ids: int) -> int:
-        """Return for how many ids there should be room, when so many were read before `position`.
+        """Return for how many ids there should be room, when `ids` were read before `position`.
 
         0: there is enough, or the table is so large that moving its entries would block the loop.
         """

@@ -15,7 +15,7 @@ _LOOK_MEMBERS: Final = 50
 _NAME_CHARS: Final = 40
 _WHITE_SPACE: Final = b" \t\r\n"
 _POSITION: Final = re.compile(r"\(byte ([0-9]+)\)\Z")
-_NO_NUMBER: Final = re.compile(rb"-?Infinity|NaN|-?inf\b|nan\b")
+_NO_NUMBER: Final = re.compile(rb"-?Infinity|-?NaN|-?inf\b")
 _BSON_OVERHEAD_BYTES: Final = 5
 _ZLIB_CHECK: Final = 31
 # The first byte of a map with members.

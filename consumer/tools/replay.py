@@ -15,7 +15,7 @@ from consumer.engine.progress import Witness
 from consumer.engine.scan import ScannedBatch
 from consumer.errors import ConfigError, Interrupted
 from consumer.pipeline.home import partition_for_key
-from consumer.pipeline.records import SourceRecord
+from consumer.pipeline.records import PackedBatch, SourceRecord
 from consumer.pipeline.replay import ReplayDecision, Replayer
 from consumer.tools import replay_source
 from consumer.tools.endurance import Stop, keep_going
@@ -223,7 +223,9 @@ class _Writing:
         chunk = records[:DECIDE_CHUNK]
         decided = self._replayer.decide(partition, chunk, self._decision, room)
         if decided:
-            self._lasts[partition] = records[decided - 1]
+            last = records[decided - 1]
+            if not isinstance(last.value, PackedBatch):  # a higher limit makes its records readable
+                self._lasts[partition] = last
         rest = records[decided:]
         reached = rest[0].offset if rest else next_offset
         self._passed += reached - self._positions.get(partition, reached)

@@ -64,9 +64,9 @@ def watch_fetches(
 ) -> None:
     """Call ``note`` for each partition that a fetch answers for.
 
-    It is told when the fetch was sent (monotonic seconds) and whether it, or one before that got no
-    answer, was refused. The library retries both by itself and tells nobody, also where a topic was
-    deleted and made anew meanwhile, or a broker that was gone came back without its last records.
+    Its arguments say when the fetch was sent (monotonic seconds), and whether it, or one before
+    that got no answer, was refused. The library retries both without a report, also where a topic
+    was deleted and created again meanwhile, or a broker came back without its last records.
     """
     send = consumer._client.send  # noqa: SLF001
     unanswered: set[TopicPartition] = set()

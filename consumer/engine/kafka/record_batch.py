@@ -26,10 +26,13 @@ from consumer.pipeline.size import HEADER_OBJECT_BYTES, RECORD_OBJECT_BYTES
 # A step is bounded, so that nothing larger is built before it is counted.
 STEP_RECORDS: Final = 500
 STEP_BYTES: Final = 512 * 1024
-# Two bytes of a record can become a header of 72 bytes. Below this size even a batch of nothing
-# else takes no more than 40 MB, so its header counts are read for long records only.
+# Two bytes of a record can become a header without content, of 72 bytes. Below this size even a
+# batch of nothing else takes no more than 40 MB, so its header counts are read for long records
+# only.
 TRUSTED_BYTES: Final = 1024 * 1024
-MAX_HEADERS: Final = 100_000
+MAX_HEADERS: Final = 30_000
+# Reading this number of headers one by one takes 50 ms, in which nothing else of the process runs.
+STEP_HEADERS: Final = 20_000
 _HEADER: Final = struct.Struct(">qiibIhiqqqhii")
 HEADER_BYTES: Final = _HEADER.size
 _ATTRIBUTES_END: Final = 23
@@ -179,7 +182,7 @@ class BatchRecords:
         """Return the next records as the compiled reader builds them; None if it cannot."""
         try:
             records = list(islice(self._compiled or (), count))
-        except Exception:  # noqa: BLE001 - whatever it stumbles over is read field by field
+        except Exception:  # noqa: BLE001 - what it cannot read is read field by field
             return None
         offsets = [record.offset for record in records]
         if self._header.is_complete:
@@ -199,7 +202,8 @@ class BatchRecords:
 
     def _take_field_by_field(self, most: int, limit: int) -> Sequence[SourceRecord]:
         records: list[ReadRecord] = []
-        while len(records) < most and self._position < limit:
+        headers = 0
+        while len(records) < most and self._position < limit and headers < STEP_HEADERS:
             try:
                 record, position = _read_record(self._buffer, self._position, self._header)
                 self._check(record, position)
@@ -212,6 +216,7 @@ class BatchRecords:
                 # its offsets does not look at that number in an uncompressed one.
                 record = record._replace(offset=self._header.base_offset + self._read)
             records.append(record)
+            headers += len(record.headers)
             self._position = position
             self._read += 1
             self._next_offset = record.offset + 1
@@ -275,7 +280,7 @@ def _read_at_once(raw: bytes, header: BatchHeader) -> list[SourceRecord] | None:
         return None
     try:
         records: list[SourceRecord] = list(DefaultRecordBatch(raw))
-    except Exception:  # noqa: BLE001 - whatever it stumbles over is read field by field
+    except Exception:  # noqa: BLE001 - what it cannot read is read field by field
         return None
     offsets = [record.offset for record in records]
     return records if offsets == list(range(first, first + count)) else None
@@ -378,13 +383,12 @@ def _headers(buffer: bytes, position: int, end: int) -> tuple[list[Header], int]
     if count > MAX_HEADERS:
         raise TakesTooMuch(f"has a record with more than {MAX_HEADERS} headers")
     headers: list[Header] = []
-    append = headers.append
     for _ in range(count):
         name, position = _field(buffer, position)
         if name is None:
             raise UnreadableRecord("a header without a name")
         content, position = _field(buffer, position)
-        append((header_name(name), content))
+        headers.append((header_name(name), content))
     return headers, position
 
 
@@ -451,6 +455,6 @@ def _header_count(buffer: bytes, position: int) -> int:
 
 
 def _signed(number: int, bits: int) -> int:
-    """Return a number as Java's type of so many bits holds it."""
+    """Return a number as Java's type of this width holds it."""
     number &= (1 << bits) - 1
     return number - (1 << bits) if number >> (bits - 1) else number

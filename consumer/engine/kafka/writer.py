@@ -114,8 +114,11 @@ class ShardWriter:
         Raises:
             Fenced, TaskFailed: as ``commit``.
         """
-        await bounded(self._begin(), self._step_seconds, "the begin of a transaction")
-        internals.add_to_transaction(self._producer, partitions)
+        try:
+            await bounded(self._begin(), self._step_seconds, "the begin of a transaction")
+            internals.add_to_transaction(self._producer, partitions)
+        except Exception as error:
+            raise translate(error, "begin") from error
         await self.commit()
 
     async def refresh(self) -> None:
