@@ -220,7 +220,7 @@ def _decode_slowly(text: bytes, taken: frozenset[Layer] = _NOTHING_AROUND) -> De
         if inner is not None:
             return _decode_inner(inner)
     try:
-        return _decode_document(document)
+        return _decode_document(document, text.count(b":"))
     except PoisonRecord as poison:
         explained = explain_document(document, in_connect=Layer.CONNECT in taken)
         if explained is None:
@@ -229,7 +229,7 @@ def _decode_slowly(text: bytes, taken: frozenset[Layer] = _NOTHING_AROUND) -> De
         raise PoisonRecord(poison.reason, message, poison.stage, poison.cause) from None
 
 
-def _decode_document(document: object) -> Decoded:
+def _decode_document(document: object, most_members: int) -> Decoded:
     if not isinstance(document, dict):
         raise invalid(f"a checkpoint is a JSON object, not a {type(document).__name__}")
     _check_object(document)
@@ -247,15 +247,16 @@ def _decode_document(document: object) -> Decoded:
         raise invalid(str(error)) from None
     if not (unknown or unknown_metrics):
         return _decoded(checkpoint)
-    canonical = msgspec.to_builtins(checkpoint)
-    canonical["metrics"].update(in_snake_case(unknown_metrics))
-    canonical.update(in_snake_case(unknown))
+    published = msgspec.to_builtins(checkpoint)
+    published["metrics"].update(in_snake_case(unknown_metrics))
+    published.update(in_snake_case(unknown))
+    canonical = encode_sorted(published, most_members)
     return Decoded(
         checkpoint.id,
         checkpoint.fine_tuning_job_id,
         checkpoint,
-        encode_sorted(canonical),
-        document_digest(canonical),
+        canonical,
+        document_digest(published, canonical),
     )
 
 

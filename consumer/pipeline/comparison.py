@@ -33,13 +33,15 @@ DIGEST_BYTES: Final = 16
 WRITTEN_FORM: Final = 1
 """The version of the form that this release writes. It is one of `FORMS`."""
 
-MAX_PLAIN_CONTAINERS: Final = 1_000
-"""A document with more lists and objects in unknown fields is compared as it is published. A loop
-over 1 MB of brackets would hold up the process for half a second."""
+MAX_COMPARED_CONTAINERS: Final = 1_000
+MAX_COMPARED_COMMAS: Final = 20_000
+"""A document with more lists and objects, or more commas, is compared as it is published, in every
+form. A loop over 1 MB of brackets would hold up the process for half a second."""
 
 # msgspec sorts by a quicksort without a bound. In an unlucky order of the names 80,000 members take
 # seven seconds, or a recursion that ends the process by SIGSEGV. Few members cannot do that.
 _FEW_MEMBERS: Final = 100
+_MOST_SORTED_CONTAINERS: Final = 100_000
 _CONTAINERS: Final = frozenset({dict, list})
 
 Form = Callable[[dict[str, Any]], dict[str, Any]]
@@ -62,14 +64,21 @@ _encode = msgspec.json.Encoder().encode
 _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 
 
-def encode_sorted(document: dict[str, Any]) -> bytes:
+def encode_sorted(document: dict[str, Any], most_members: int) -> bytes:
     """Return the JSON text with the members of every object in the order of their names.
 
     Large objects of the document are reordered in place before the encoder sorts them again: it
-    takes linear time for what is in order.
+    takes linear time for what is in order. A document with very many lists and objects keeps its
+    order, because a loop over them would hold up the process. `most_members` is a bound on the
+    members of all objects that costs nothing, such as the colons of the text that the document was
+    parsed from.
     """
-    if _encode(document).count(b'":') > _FEW_MEMBERS:
-        _sort_large_objects(document)
+    if most_members > _FEW_MEMBERS:
+        text = _encode(document)
+        if text.count(b'":') > _FEW_MEMBERS:
+            if text.count(b"[") + text.count(b"{") > _MOST_SORTED_CONTAINERS:
+                return text
+            _sort_large_objects(document)
     return _encode_sorted(document)
 
 
@@ -127,18 +136,39 @@ def known_form(checkpoint: Checkpoint, canonical: bytes) -> bytes:
     return _encode(replace(checkpoint, metrics=metrics))
 
 
-def document_digest(document: dict[str, Any], version: int | None = None) -> bytes:
-    """Return the digest of a canonical document in a form, by default in the one written."""
+def document_digest(
+    document: dict[str, Any], canonical: bytes, version: int | None = None
+) -> bytes:
+    """Return the digest of a document in a form, by default in the one written.
+
+    `canonical` is the document encoded, as it is published.
+    """
     if version is None:
         version = WRITTEN_FORM
     hasher = _new_hasher()
-    hasher.update(encode_sorted(FORMS[version](document)))
+    if is_compared_as_published(canonical):
+        hasher.update(canonical)
+    else:
+        hasher.update(encode_sorted(FORMS[version](document), canonical.count(b":")))
     return bytes([version]) + hasher.digest()
+
+
+def is_compared_as_published(canonical: bytes) -> bool:
+    """Tell whether a content is so large that its spelling makes a difference.
+
+    Two spellings of one content have as many lists, objects and values: both get the same answer.
+    """
+    if canonical.count(b",") > MAX_COMPARED_COMMAS:
+        return True
+    return canonical.count(b"[") + canonical.count(b"{") > MAX_COMPARED_CONTAINERS
 
 
 def digest_in(version: int, canonical: bytes) -> bytes | None:
     """Return the digest of canonical bytes in a form; None: this release does not know it."""
-    return document_digest(_decode(canonical), version) if version in FORMS else None
+    if version not in FORMS:
+        return None
+    document = {} if is_compared_as_published(canonical) else _decode(canonical)
+    return document_digest(document, canonical, version)
 
 
 def digests(written: bytes, canonical: bytes) -> list[bytes]:
@@ -163,10 +193,10 @@ def is_same_content(written: bytes, canonical: bytes, stored: bytes) -> bool | N
 
 def _first_form(document: dict[str, Any]) -> dict[str, Any]:
     """Return a canonical document in form 1. Known fields have one spelling already."""
-    form = _plain_unknown({name: document[name] for name in document if name not in _FIELDS})
+    form = _plain_members({name: document[name] for name in document if name not in _FIELDS})
     form.update((name, document[name]) for name in _FIELDS)
     metrics: dict[str, Any] = document["metrics"]
-    plain = _plain_unknown({name: metrics[name] for name in metrics if name not in _METRICS})
+    plain = _plain_members({name: metrics[name] for name in metrics if name not in _METRICS})
     plain.update((name, metrics[name]) for name in _METRICS if metrics.get(name))
     form["metrics"] = plain
     return form
@@ -174,17 +204,6 @@ def _first_form(document: dict[str, Any]) -> dict[str, Any]:
 
 FORMS: Final[dict[int, Form]] = {1: _first_form}
 """Every form that a stored digest may have, by its version. One that was released never changes."""
-
-
-def _plain_unknown(members: dict[str, Any]) -> dict[str, Any]:
-    """Return unknown members without what makes no difference; of very many lists, as they are.
-
-    The two spellings of one content have as many lists and objects, so both get the same answer.
-    """
-    text = _encode(members)
-    if text.count(b"[") + text.count(b"{") > MAX_PLAIN_CONTAINERS:
-        return members
-    return _plain_members(members)
 
 
 def _plain(item: Any) -> Any:  # noqa: ANN401 - JSON of any shape

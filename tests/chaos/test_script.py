@@ -50,6 +50,7 @@ def test_every_kind_comes() -> None:
     assert max(contents.values()) > 2
     assert {m.reason for m in meanings} == {
         "",
+        "tombstone",
         "malformed_json",
         "invalid_schema",
         "wrong_object_type",

@@ -87,7 +87,7 @@ def prepare_cluster(tools: KubernetesTools) -> None:
     # Not `kubectl wait`: it ends with an error on one that has no conditions yet.
     wait_until(lambda: _are_established(tools.get("crd")), 60, what="the resources of operators")
     tools.kubectl("create", "namespace", NAMESPACE)
-    tools.kubectl("wait", "serviceaccount/default", "--for=create", "--timeout=60s")
+    tools.kubectl("wait", "serviceaccount/default", "--for=create", "--timeout=180s")
     labels = [f"{name}={value}" for name, value in RESTRICTED.items()]
     tools.kubectl("label", "namespace", NAMESPACE, *labels)
 

@@ -14,6 +14,8 @@ from consumer.service.app import GC_THRESHOLDS
 from tests.builders import NO_CEILING_MS, TOPIC, Record
 
 SECONDS_PER_MB: Final = 0.050
+SECONDS_PER_FURTHER_MB: Final = 0.100
+"""Of a payload of several megabytes each copy needs new pages, which the system has to clear."""
 LEAST_SECONDS: Final = 0.010
 """Also for a payload of a few bytes: less cannot be told from a page fault on a busy machine."""
 _TRIES: Final = 3
@@ -92,7 +94,9 @@ def without_collections() -> Iterator[None]:
 def budget_seconds(record: Record) -> float:
     """Return what this record may cost."""
     size_bytes = record_bytes(record) + _HEADER_BYTES * len(record.headers)
-    return max(LEAST_SECONDS, SECONDS_PER_MB * size_bytes / _MB)
+    first, further = min(size_bytes, _MB), max(0, size_bytes - _MB)
+    seconds = (SECONDS_PER_MB * first + SECONDS_PER_FURTHER_MB * further) / _MB
+    return max(LEAST_SECONDS, seconds)
 
 
 def check_budget(timed: TimedRecords, settings: ShardSettings, *, forwarded: bool) -> Slowest:

@@ -92,6 +92,20 @@ def test_other_content_is_other_content(one: dict[str, Any], other: dict[str, An
     assert decoded(**one).digest != decoded(**other).digest
 
 
+@pytest.mark.parametrize("unit", ["[],", "1,"])
+def test_a_very_large_content_is_compared_as_published(unit: str) -> None:
+    """A loop over its parts would block the process; the spelling of its numbers counts then."""
+
+    def count(repeats: int, *ends: str) -> int:
+        plain = json.dumps(checkpoint(new="@"))
+        texts = (plain.replace('"@"', f"[{unit * repeats}{end}]") for end in ends)
+        return len({decode(text.encode()).digest for text in texts})
+
+    assert count(900, "1", "1.0", " 1") == 1
+    assert count(30_000, "1", "1.0") == 2
+    assert count(30_000, "1", " 1") == 1
+
+
 def test_numbers_are_compared_exactly() -> None:
     """One value in all its spellings, however large; a neighbour is another one."""
     assert len(set(numbers("10000000000000000", "1e16", "1E+16", "10000000000000000.0"))) == 1
@@ -166,7 +180,7 @@ def test_members_are_sorted_as_the_encoder_sorts_them(inner: object) -> None:
     large = {chr(at): inner for at in range(0x2FF, 0x1FF, -1)}
     document = {"a": inner, "large": large, "inner": [large, {"b": [large]}]}
     expected = msgspec.json.encode(document, order="sorted")
-    assert encode_sorted(document) == expected
+    assert encode_sorted(document, len(expected)) == expected
 
 
 @pytest.mark.parametrize(
