@@ -84,7 +84,7 @@ class ShardTask:
     async def run(self) -> None:
         """Run the shard.
 
-        1. Fence whoever held it; wait where the brokers did not end its transaction.
+        1. Fence the previous owner; wait where the brokers did not end its transaction.
         2. Mark the end of what must be restored.
         3. Restore up to the mark.
         4. Verify that this state belongs here; find where to read on.

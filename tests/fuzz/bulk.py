@@ -38,7 +38,7 @@ class Outcome(NamedTuple):
 
 
 def run(payloads: int, seed: int) -> Outcome:
-    """Judge so many mutants.
+    """Judge this number of mutants.
 
     Raises:
         Disagreement: the first one that is decided wrongly.

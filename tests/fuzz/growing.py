@@ -64,7 +64,7 @@ Call = Callable[[], object]
 
 
 class Family(NamedTuple):
-    """Inputs of one structure; `make` returns what to call for an input of so many bytes."""
+    """Inputs of one structure; `make` returns what to call for an input of a number of bytes."""
 
     name: str
     make: Callable[[int], Call]
