@@ -110,6 +110,7 @@ class CommittedReader:
     """Reads every partition of some topics from their start, read_committed."""
 
     def __init__(self, servers: str, topics: Iterable[str]) -> None:
+        self._admin = AdminClient({**CLIENT, "bootstrap.servers": servers})
         self._consumer = Consumer(
             {
                 **CLIENT,
@@ -152,12 +153,7 @@ class CommittedReader:
 
     def read_to_end(self) -> list[ReadRecord]:
         """Read up to what is the end now, also behind transactions that are still open."""
-        ends = {
-            place: self._consumer.get_watermark_offsets(
-                TopicPartition(*place), timeout=REQUEST_SECONDS
-            )[1]
-            for place in self._positions
-        }
+        ends = _ends(self._admin, {topic for topic, _ in self._positions})
         deadline = time.monotonic() + READ_SECONDS
         records = []
         while any(self._positions[place] < end for place, end in ends.items()):
@@ -194,17 +190,8 @@ class Broker:
         group = [ConsumerGroupTopicPartitions(topics.group)]
         found = _only(self._admin.list_consumer_group_offsets(group)).topic_partitions
         committed = {(at.topic, at.partition): at.offset for at in found}
-        asked = {
-            TopicPartition(topic, partition): OffsetSpec.latest()
-            for topic in (topics.input, topics.internal[1])
-            for partition in _partitions(self._admin, topic)
-        }
-        answers = self._admin.list_offsets(asked, isolation_level=IsolationLevel.READ_UNCOMMITTED)
-        return all(
-            committed.get((place.topic, place.partition), 0)
-            >= answer.result(REQUEST_SECONDS).offset
-            for place, answer in answers.items()
-        )
+        ends = _ends(self._admin, (topics.input, topics.internal[1]))
+        return all(committed.get(place, 0) >= end for place, end in ends.items())
 
     def delete(self, topics: Topics) -> None:
         """Delete what one run has left behind."""
@@ -219,6 +206,23 @@ def _partitions(client: Consumer | AdminClient, topic: str) -> list[int]:
     if found.error is not None:
         raise KafkaException(found.error)
     return sorted(found.partitions)
+
+
+def _ends(admin: AdminClient, topics: Iterable[str]) -> dict[tuple[str, int], int]:
+    """Return the end offset of every partition, records of open transactions included.
+
+    A read_committed consumer cannot be asked: it returns the last stable offset.
+    """
+    asked = {
+        TopicPartition(topic, partition): OffsetSpec.latest()
+        for topic in topics
+        for partition in _partitions(admin, topic)
+    }
+    answers = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_UNCOMMITTED)
+    return {
+        (place.topic, place.partition): answer.result(REQUEST_SECONDS).offset
+        for place, answer in answers.items()
+    }
 
 
 def _only(futures: Mapping[Any, Any]) -> Any:  # noqa: ANN401 - whatever was asked for

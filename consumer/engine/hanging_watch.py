@@ -117,8 +117,6 @@ class HangingWatch:
             if is_last and older:
                 task.stop_over(self._check.describe(writer.transactional_id, older))
             elif is_last and own:
-                places = [f"{it.partition.topic}/{it.partition.partition}" for it in own]
-                log.warning("missing_marker_written", shard=task.shard, partitions=places)
                 task.write_marker([it.partition for it in own])
         if not is_last:
             self._report({writer.producer_id_and_epoch[0] for _, writer in writers})

@@ -260,6 +260,8 @@ class ShardTask:
         if self._markers_due:
             partitions, self._markers_due = self._markers_due, []
             await loop.write_markers(partitions)
+            places = [f"{it.topic}/{it.partition}" for it in partitions]
+            log.warning("missing_marker_written", shard=self.shard, partitions=places)
 
     def _let_go_of_memory(self) -> None:
         """Keep only what is asked of an ended task.

@@ -63,10 +63,12 @@ class Deployment:
         """Use as a context manager."""
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Kill what still runs."""
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Kill what still runs; after a failure print the end of each log for the report."""
         for process in self.processes:
             process.kill()
+            if kind is not None:
+                print(f"--- the log of one process ends so:\n{process.tail()}")  # noqa: T201 - into the report
 
     @property
     def group(self) -> str:

@@ -13,13 +13,12 @@ from confluent_kafka import (
     KafkaException,
     TopicPartition,
 )
-from confluent_kafka.admin import OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from confluent_kafka import Message
-    from confluent_kafka.admin import AdminClient
 
 REQUEST_SECONDS = 30.0
 POLL_SECONDS = 0.05
@@ -58,6 +57,7 @@ class Subscriber:
         self.topic = topic
         self.records: list[Record] = []
         self._handled: dict[int, int] = {}  # partition: the first offset not yet passed
+        self._admin = AdminClient(dict(settings))
         self._consumer = Consumer(
             {
                 **settings,
@@ -110,16 +110,13 @@ class Subscriber:
         """Read to what is the end now, uncommitted records included, and return all.
 
         Behind an open transaction this waits until that has ended: the markers of a commit that has
-        already answered may still be on their way.
+        already answered may still be on their way. The ends come from an admin client, because
+        ``Consumer.get_watermark_offsets`` of a read_committed consumer returns the last stable
+        offset, which is before them.
         """
         self._follow_new_partitions()
         deadline = time.monotonic() + deadline_seconds
-        ends = {
-            partition: self._consumer.get_watermark_offsets(
-                TopicPartition(self.topic, partition), timeout=REQUEST_SECONDS
-            )[1]
-            for partition in self._handled
-        }
+        ends = end_offsets(self._admin, self.topic)
         while behind := {p: end for p, end in ends.items() if self._handled[p] < end}:
             if time.monotonic() > deadline:
                 message = f"{self.topic}: at {self._handled}, not at the end of {behind} in time"

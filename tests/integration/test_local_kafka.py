@@ -17,6 +17,7 @@ from dev.kafka import LocalKafka
 from dev.kafka_jars import LocalKafkaError, class_archive, kafka_jars
 from tests.integration.cluster import Cluster, Names
 from tests.integration.new_record import NewRecord, send
+from tests.integration.open_transaction import open_transaction
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -66,6 +67,19 @@ def test_an_aborted_transaction_is_not_read(cluster: Cluster, names: Names) -> N
     producer.abort_transaction(20)
     assert cluster.read(topic) == []
     assert [r.value for r in cluster.read(topic, committed_only=False)] == [b"aborted"]
+
+
+def test_reading_to_the_end_waits_for_an_open_transaction(cluster: Cluster, names: Names) -> None:
+    """An end that stops at the last stable offset would hide records whose commit is on its way."""
+    topic = names.topic()
+    cluster.create_topics({topic: 1})
+    with (
+        open_transaction(cluster, names.group("txn"), topic, [b"open"]),
+        cluster.subscriber(topic) as subscriber,
+        pytest.raises(AssertionError, match="not at the end"),
+    ):
+        subscriber.read_to_end(0.2)
+    assert cluster.read(topic) == []
 
 
 def test_topics_are_changed_and_groups_deleted(cluster: Cluster, names: Names) -> None:
