@@ -4,9 +4,9 @@ import gc
 import time
 
 from bench.events import checkpoint
-from consumer.pipeline.dedup import SeenIds
-from consumer.pipeline.process import Decision, apply, process
+from consumer.pipeline.decider import Decision, apply, process
 from consumer.pipeline.records import Limits, ShardSettings, SourceBatch
+from consumer.pipeline.seen_ids import SeenIds
 from tests.builders import Record
 
 CHUNK = 500

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from bench.watch import Watch
-from consumer.engine.lifecycle import Step
+from consumer.shard.events import Step
 from tests.integration.cluster import Cluster, Names
 from tests.integration.crashing_service import crashing_at
 from tests.integration.events import Stream

@@ -13,9 +13,9 @@ from typing import IO, Final
 from confluent_kafka import Producer
 
 from bench.service import CLOCK_TICKS, BenchService
-from consumer.engine.changelog import id_record
-from consumer.pipeline.dedup import id_digest
 from consumer.pipeline.records import IdEntry
+from consumer.pipeline.seen_ids import id_digest
+from consumer.shard.changelog import id_record
 from schemas.ready_event import Origin
 
 IDS_PER_TRANSACTION: Final = 100_000

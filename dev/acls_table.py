@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
+from consumer.cli.acls import PREFIXED, USES, Acl
 from consumer.config import Settings
-from consumer.tools.acls import PREFIXED, USES, Acl
 from dev.marked_table import MarkedTable, markdown
 
 # Settings in place of names. The service itself would refuse them.

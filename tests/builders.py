@@ -4,9 +4,9 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from consumer.pipeline.dedup import SeenIds
-from consumer.pipeline.process import Decision, process
+from consumer.pipeline.decider import Decision, process
 from consumer.pipeline.records import Header, Headers, Limits, ShardSettings, SourceBatch
+from consumer.pipeline.seen_ids import SeenIds
 
 TOPIC: Final = "fine-tuning.checkpoints"
 TIMESTAMP_MS: Final = 1_721_764_900_000

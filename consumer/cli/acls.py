@@ -1,11 +1,169 @@
-"""The command that says which ACLs a user needs."""
+"""The ACLs that each use of the program needs, by resource and operation: the one list of them.
+
+The command ``acls``, the table in docs/operations.md and the chart's KafkaUser follow it; tests
+grant exactly these to a user, and take them away one by one. Read, Write and Delete imply Describe.
+"""
 
 import argparse
-from typing import Any
+import shlex
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, NamedTuple
 
 from consumer.cli.output import EXIT_OK, say, write_line
 from consumer.config import Settings
-from consumer.tools.acls import LITERAL, USES, Acl, kafka_acls_commands, needed_acls
+
+TOPIC: Final = "topic"
+GROUP: Final = "group"
+TRANSACTIONAL_ID: Final = "transactional-id"
+LITERAL: Final = "literal"
+PREFIXED: Final = "prefixed"
+EXECUTE: Final = "--execute"
+INPUT_PARTITIONS: Final = "--input-partitions"
+IMPLY_DESCRIBE: Final = ("Read", "Write", "Delete")
+
+
+class Acl(NamedTuple):
+    """Operations on one resource; with ``only_with`` an option, only that needs them."""
+
+    resource: str
+    name: str
+    operations: tuple[str, ...]
+    pattern: str = LITERAL
+    only_with: str = ""
+
+
+def acls_of_run(settings: Settings) -> Iterator[Acl]:
+    """Yield what the service needs."""
+    for topic in settings.input_topics:
+        yield Acl(TOPIC, topic, ("Read", "DescribeConfigs"))
+    # Read: a shard's very first start looks whether the group has published before.
+    yield Acl(TOPIC, settings.output_topic, ("Read", "Write", "DescribeConfigs"))
+    yield Acl(TOPIC, settings.dead_letter_topic, ("Write", "DescribeConfigs"))
+    yield Acl(TOPIC, settings.changelog_topic, ("Read", "Write", "DescribeConfigs"))
+    # Delete: what is handled is trimmed.
+    yield Acl(TOPIC, settings.repartition_topic, ("Read", "Write", "Delete", "DescribeConfigs"))
+    yield Acl(GROUP, settings.group_id, ("Read",))
+    yield _transactional_ids(settings)
+
+
+def acls_of_topics_create(settings: Settings) -> Iterator[Acl]:
+    """Yield what ``topics create`` needs, and ``run`` besides with ``CREATE_TOPICS``."""
+    for topic in settings.input_topics:
+        yield Acl(TOPIC, topic, ("Describe", "DescribeConfigs"))
+        yield Acl(TOPIC, topic, ("Create",), only_with=INPUT_PARTITIONS)
+    for topic in _our_topics(settings):
+        yield Acl(TOPIC, topic, ("Create", "Describe", "DescribeConfigs"))
+
+
+def acls_of_topics_check(settings: Settings) -> Iterator[Acl]:
+    """Yield what ``topics check`` needs."""
+    yield from _acls_of_looking(settings)
+
+
+def acls_of_tail(settings: Settings) -> Iterator[Acl]:
+    """Yield what ``tail`` needs; a subscriber of another kind mostly needs Read alone."""
+    yield Acl(TOPIC, settings.output_topic, ("Read", "DescribeConfigs"))
+
+
+def acls_of_replay(settings: Settings) -> Iterator[Acl]:
+    """Yield what ``replay`` needs, to its default target."""
+    yield from _acls_of_looking(settings, settings.changelog_topic, *settings.input_topics)
+    yield from _acls_of_journal(settings)
+    target = f"{settings.output_topic}.replay"
+    yield Acl(TOPIC, target, ("Describe", "DescribeConfigs"))
+    yield Acl(TOPIC, target, ("Write", "Create"), only_with=EXECUTE)
+
+
+def acls_of_backfill(settings: Settings) -> Iterator[Acl]:
+    """Yield what ``backfill`` needs."""
+    yield from _acls_of_looking(settings, settings.changelog_topic)
+    yield from _acls_of_writing_inputs(settings)
+    yield from _acls_of_journal(settings)
+
+
+def acls_of_dead_letters(settings: Settings) -> Iterator[Acl]:
+    """Yield what ``dead-letters list``, ``show`` and ``redrive`` need."""
+    yield from _acls_of_looking(settings, settings.dead_letter_topic)
+    yield from _acls_of_writing_inputs(settings)
+    yield from _acls_of_journal(settings)
+
+
+USES: Final[dict[str, Callable[[Settings], Iterator[Acl]]]] = {
+    "run": acls_of_run,
+    "topics create": acls_of_topics_create,
+    "topics check": acls_of_topics_check,
+    "tail": acls_of_tail,
+    "replay": acls_of_replay,
+    "backfill": acls_of_backfill,
+    "dead-letters": acls_of_dead_letters,
+}
+
+
+def needed_acls(settings: Settings, uses: Iterable[str]) -> list[Acl]:
+    """Return what all of these uses need together, each operation on a resource once."""
+    found: dict[tuple[str, str, str], dict[str, str]] = {}
+    for use in uses:
+        for acl in USES[use](settings):
+            operations = found.setdefault((acl.resource, acl.name, acl.pattern), {})
+            for operation in acl.operations:
+                # What one of them needs in any case is needed in any case.
+                known = operations.get(operation, acl.only_with)
+                operations[operation] = acl.only_with and known
+    for operations in found.values():
+        if any(operations.get(it) == "" for it in IMPLY_DESCRIBE):
+            operations.pop("Describe", None)
+    return [
+        Acl(resource, name, chosen, pattern, option)
+        for (resource, name, pattern), operations in found.items()
+        for option in dict.fromkeys(operations.values())
+        if (chosen := tuple(it for it, needed_by in operations.items() if needed_by == option))
+    ]
+
+
+def kafka_acls_commands(settings: Settings, acls: Iterable[Acl], principal: str) -> Iterator[str]:
+    """Yield a command of Kafka's own tool for each resource."""
+    for acl in acls:
+        words = ["kafka-acls.sh", "--bootstrap-server", settings.bootstrap_servers, "--add"]
+        words += ["--allow-principal", principal]
+        for operation in acl.operations:
+            words += ["--operation", operation]
+        words += [f"--{acl.resource}", acl.name, "--resource-pattern-type", acl.pattern]
+        yield shlex.join(words)
+
+
+def _our_topics(settings: Settings) -> tuple[str, ...]:
+    return (
+        settings.output_topic,
+        settings.dead_letter_topic,
+        settings.changelog_topic,
+        settings.repartition_topic,
+    )
+
+
+def _transactional_ids(settings: Settings, only_with: str = "") -> Acl:
+    prefix = settings.transactional_id(0).removesuffix("0")
+    return Acl(TRANSACTIONAL_ID, prefix, ("Write",), PREFIXED, only_with)
+
+
+def _acls_of_looking(settings: Settings, *read: str) -> Iterator[Acl]:
+    """Yield the check of all topics before anything else, and the reading of some."""
+    for topic in (*settings.input_topics, *_our_topics(settings)):
+        operations = ("Read",) if topic in read else ("Describe",)
+        yield Acl(TOPIC, topic, (*operations, "DescribeConfigs"))
+
+
+def _acls_of_writing_inputs(settings: Settings) -> Iterator[Acl]:
+    for topic in settings.input_topics:
+        yield Acl(TOPIC, topic, ("Write",), only_with=EXECUTE)
+
+
+def _acls_of_journal(settings: Settings) -> Iterator[Acl]:
+    yield Acl(TOPIC, settings.replays_topic, ("Read", "DescribeConfigs"))
+    yield Acl(TOPIC, settings.replays_topic, ("Write", "Create"), only_with=EXECUTE)
+    yield _transactional_ids(settings, only_with=EXECUTE)
+
+
+# The command that says which ACLs a user needs.
 
 ALL_USES = tuple(use.replace(" ", "-") for use in USES)
 

@@ -10,16 +10,16 @@ from consumer.cli.output import EXIT_OK, say, silence_logs, write_line
 from consumer.cli.signals import run_async
 from consumer.config import PREFIX, Settings
 from consumer.errors import CheckpointReadyError, ConfigError
+from consumer.jobs.backfill.elements import Rejected
+from consumer.jobs.backfill.file import Content, open_content
+from consumer.jobs.backfill.plan import Survey
+from consumer.jobs.backfill.run import PURPOSE, Backfill, Outcome
+from consumer.jobs.backfill.state import BackfillState
+from consumer.jobs.context import open_session
+from consumer.jobs.progress import Display, Goal, display
+from consumer.jobs.ranges import rfc3339_ms
+from consumer.jobs.retry import stop_on_signals
 from consumer.pipeline.printable import printable_line
-from consumer.tools.backfill import PURPOSE, Backfill, Outcome
-from consumer.tools.backfill_elements import Rejected
-from consumer.tools.backfill_file import Content, open_content
-from consumer.tools.backfill_plan import Survey
-from consumer.tools.backfill_state import BackfillState
-from consumer.tools.endurance import stop_on_signals
-from consumer.tools.progress_display import Display, Goal, display
-from consumer.tools.session import open_session
-from consumer.tools.stretch import rfc3339_ms
 
 SHOWN_ON_TERMINAL: Final = 20
 

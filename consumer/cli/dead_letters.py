@@ -11,21 +11,16 @@ import msgspec
 from rich.console import Console
 
 from consumer.cli.arguments import add_range, positive
-from consumer.cli.letter_text import (
-    counts_text,
-    details,
-    details_text,
-    left_out_text,
-    letters_table,
-)
+from consumer.cli.formatting import counts_text, details, details_text, left_out_text, letters_table
 from consumer.cli.output import EXIT_OK, complain, say, silence_logs, write_bytes, write_line
 from consumer.cli.signals import run_async
 from consumer.config import Settings
-from consumer.engine.clock import wall_clock_ms
 from consumer.errors import ConfigError
-from consumer.pipeline.printable import printable
-from consumer.pipeline.records import Reason
-from consumer.tools.dead_letters import (
+from consumer.jobs.context import open_session
+from consumer.jobs.ranges import parse_range
+from consumer.jobs.redrive.plan import LeftOut, Tally, plan_redrive
+from consumer.jobs.redrive.run import PURPOSE, Redrive
+from consumer.jobs.redrive.selection import (
     Counted,
     Found,
     Wanted,
@@ -37,11 +32,10 @@ from consumer.tools.dead_letters import (
     resolve_letters,
     summary,
 )
-from consumer.tools.endurance import stop_on_signals
-from consumer.tools.history_range import parse_range
-from consumer.tools.redrive import PURPOSE, Redrive
-from consumer.tools.redrive_plan import LeftOut, Tally, plan_redrive
-from consumer.tools.session import open_session
+from consumer.jobs.retry import stop_on_signals
+from consumer.kafka.clock import wall_clock_ms
+from consumer.pipeline.printable import printable
+from consumer.pipeline.records import Reason
 
 TABLE_ROWS: Final = 200
 

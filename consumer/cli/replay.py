@@ -9,20 +9,19 @@ from typing import Any, Self
 import msgspec
 
 from consumer.cli.arguments import add_range, positive
+from consumer.cli.formatting import describe, facts_of_state, plan_text, state_text, states_table
 from consumer.cli.output import EXIT_OK, say, silence_logs, write_line
-from consumer.cli.replay_text import describe, facts_of_state, plan_text, state_text, states_table
 from consumer.cli.signals import run_async
 from consumer.config import Settings
-from consumer.engine.clock import wall_clock_ms
 from consumer.errors import CheckpointReadyError, ConfigError, Interrupted
+from consumer.jobs.progress import Display, Goal, display
+from consumer.jobs.replay.plan import Plan, Planner, find_replay, list_replays
+from consumer.jobs.replay.request import ReplayRequest, check_request
+from consumer.jobs.replay.run import ReplayRun
+from consumer.jobs.replay.state import ReplayState
+from consumer.jobs.retry import stop_on_signals
+from consumer.kafka.clock import wall_clock_ms
 from consumer.pipeline.printable import printable
-from consumer.tools.endurance import stop_on_signals
-from consumer.tools.progress_display import Display, Goal, display
-from consumer.tools.replay import ReplayRun
-from consumer.tools.replay_plan import Plan, Planner
-from consumer.tools.replay_request import ReplayRequest, check_request
-from consumer.tools.replay_state import ReplayState
-from consumer.tools.replays import find_replay, list_replays
 
 
 def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import msgspec
 
-from consumer.config.secret import Secret
+from consumer.config.parsing import Secret
 from consumer.config.variables import PREFIX, VARIABLES
 from consumer.errors import ConfigError
 

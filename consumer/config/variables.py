@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from consumer.config.parsing import (
     MAX_PORT,
+    Secret,
     choice,
     flag,
     group,
@@ -21,7 +22,6 @@ from consumer.config.parsing import (
     topics,
     whole,
 )
-from consumer.config.secret import Secret
 
 PREFIX: Final = "CHECKPOINT_READY_"
 SECURITY_PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")

@@ -9,13 +9,13 @@ import structlog
 
 from consumer import __version__
 from consumer.config import Settings, unknown_variables
-from consumer.engine.engine import Engine
-from consumer.engine.lifecycle import Observer
 from consumer.errors import ConfigError
-from consumer.service.front import Front
+from consumer.service.event_loop_watchdog import LoopGuard
+from consumer.service.http import Front
 from consumer.service.logs import LogObserver, configure_logs
-from consumer.service.loop_guard import LoopGuard
-from consumer.service.traces import open_traces
+from consumer.service.tracing.config import open_traces
+from consumer.shard.events import Observer
+from consumer.worker.engine import Engine
 
 # Decisions make many short-lived objects and no cycles; the default threshold would scan the
 # young generation thousands of times a second for nothing.

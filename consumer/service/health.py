@@ -13,8 +13,8 @@ path         200 means                                              what 503 sho
 
 from typing import NamedTuple
 
-from consumer.engine.lifecycle import TaskState
-from consumer.engine.view import REFUSED, EngineView, ShardView
+from consumer.shard.status import REFUSED, ShardView, TaskState
+from consumer.worker.status import EngineView
 
 
 class Answer(NamedTuple):

@@ -15,8 +15,8 @@ import structlog
 from structlog.typing import EventDict
 
 from consumer.config import Settings
-from consumer.engine.lifecycle import LostTransaction, Step, TransactionReport
 from consumer.pipeline.printable import printable, printable_json
+from consumer.shard.events import LostTransaction, Step, TransactionReport
 
 LIBRARY_LEVEL: Final = logging.WARNING
 # The client library calls an error what it then heals by itself. What concerns the operator is

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from html import escape
 from typing import Final, NamedTuple
 
-from consumer.engine.lifecycle import TaskState
-from consumer.engine.view import EngineView, HeldBack, ShardView
+from consumer.kafka.held_back import HeldBack
 from consumer.service.health import Answer
-from consumer.service.recent import Recent
+from consumer.service.recent_activity import Recent
+from consumer.shard.status import ShardView, TaskState
+from consumer.worker.status import EngineView
 
 REFRESH_SECONDS: Final = 5
 MAX_CHARS: Final = 120

@@ -14,28 +14,28 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from consumer.config import Settings
-from consumer.engine import shard_loop, task
-from consumer.engine.kafka.writer import ShardWriter
-from consumer.engine.restore import restore
-from consumer.engine.shard_loop import ShardLoop
-from consumer.engine.task import ShardTask
-from consumer.engine.transaction import apply_to_memory
-from consumer.pipeline import process as pipeline
-from consumer.pipeline.process import process
+from consumer.kafka.client.writer import ShardWriter
+from consumer.pipeline import decider as pipeline
+from consumer.pipeline.decider import process
 from consumer.service.app import run_service
+from consumer.shard import loop, task
+from consumer.shard.loop import ShardLoop
+from consumer.shard.restore import restore
+from consumer.shard.task import ShardTask
+from consumer.shard.transaction import apply_to_memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiokafka.producer.message_accumulator import BatchBuilder
 
-    from consumer.engine.changelog import ShardState
-    from consumer.engine.context import ShardContext
-    from consumer.engine.kafka import ShardReader, TopicPartition
-    from consumer.engine.progress import Progress
-    from consumer.pipeline.dedup import SeenIds
-    from consumer.pipeline.process import Decision
+    from consumer.kafka.client import ShardReader, TopicPartition
+    from consumer.pipeline.decider import Decision
     from consumer.pipeline.records import ShardSettings, SourceBatch
+    from consumer.pipeline.seen_ids import SeenIds
+    from consumer.shard.changelog import ShardState
+    from consumer.shard.context import ShardContext
+    from consumer.shard.progress import Progress
 
 MODULE = "tests.chaos.planted"
 KEPT_MEMORIES: dict[int, ShardState] = {}
@@ -141,7 +141,7 @@ def keep_records_where_they_are() -> None:
         plant(pipeline, "home", lambda *_: settings.shard)
         process(settings, seen, batch, decision, ceiling_ms)
 
-    plant(shard_loop, "process", decide_here)
+    plant(loop, "process", decide_here)
 
 
 def restore_to_end_offsets() -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from consumer.pipeline.codec import decode
+from consumer.pipeline.decode.checkpoint import decode
 from consumer.pipeline.records import PoisonRecord
 from tests.chaos.contents import VARIANTS, checkpoint_id, content_of, variant_of
 from tests.chaos.meaning import read_meaning

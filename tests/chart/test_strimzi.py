@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from consumer.cli.acls import IMPLY_DESCRIBE, needed_acls
 from consumer.config import Settings
-from consumer.engine import topics
-from consumer.engine.kafka import TopicDescription
-from consumer.tools.acls import IMPLY_DESCRIBE, needed_acls
+from consumer.kafka import topics
+from consumer.kafka.client import TopicDescription
 from tests.chart.rendering import render, render_case
 
 if TYPE_CHECKING:

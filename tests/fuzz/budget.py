@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple, overload
 
-from consumer.pipeline.dedup import SeenIds
-from consumer.pipeline.process import Decision, process
+from consumer.pipeline.decider import Decision, process
+from consumer.pipeline.record_size import record_bytes
 from consumer.pipeline.records import ShardSettings, SourceBatch
-from consumer.pipeline.size import record_bytes
+from consumer.pipeline.seen_ids import SeenIds
 from consumer.service.app import GC_THRESHOLDS
 from tests.builders import NO_CEILING_MS, TOPIC, Record
 

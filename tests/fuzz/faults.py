@@ -5,9 +5,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from consumer.pipeline import enrich, json_document, process
-from consumer.pipeline.dead_letter import dead_letter
-from consumer.pipeline.model_name import UNRECOGNISED, parse_model_name
+from consumer.pipeline import decider, ready_event
+from consumer.pipeline.dead_letters import dead_letter
+from consumer.pipeline.decode import json_document
+from consumer.pipeline.ready_event import UNRECOGNISED, parse_model_name
 from consumer.pipeline.records import DeadLetter, Headers, PoisonRecord, SourceRecord
 from schemas.ready_event import Model, Origin
 
@@ -32,11 +33,11 @@ def place(fault: Fault) -> Place:
         case Fault.DEPTH_UNCOUNTED:
             return json_document, "_is_too_deep", lambda _: False
         case Fault.KEY_LOST:
-            return process, "dead_letter", _without_empty_key
+            return decider, "dead_letter", _without_empty_key
         case Fault.BACKTRACKS:
-            return enrich, "parse_model_name", _backtracking
+            return ready_event, "parse_model_name", _backtracking
         case Fault.ESCAPES:
-            return process, "dead_letter", _for_headers_with_values
+            return decider, "dead_letter", _for_headers_with_values
 
 
 def _without_empty_key(

@@ -17,22 +17,21 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from rich.console import Console
 
-from consumer.cli.letter_text import details, details_text, letters_table
-from consumer.engine.buffer import Buffer
-from consumer.engine.kafka import TopicPartition
-from consumer.engine.transaction import report
+from consumer.cli.formatting import details, details_text, letters_table
+from consumer.cli.tail import _table, structured
 from consumer.errors import CheckpointReadyError
-from consumer.pipeline.dead_letter import dead_letter
-from consumer.pipeline.dedup import SeenIds
-from consumer.pipeline.json_document import malformed
-from consumer.pipeline.model_name import parse_model_name
+from consumer.jobs.backfill.elements import read_elements
+from consumer.jobs.backfill.file import Content
+from consumer.jobs.redrive.selection import Found, summary
+from consumer.kafka.client import TopicPartition
+from consumer.pipeline.dead_letters import dead_letter, read_back
+from consumer.pipeline.decode.json_document import malformed
+from consumer.pipeline.ready_event import parse_model_name
 from consumer.pipeline.records import Header, ShardSettings
-from consumer.pipeline.redrive import read_back
+from consumer.pipeline.seen_ids import SeenIds
 from consumer.pipeline.trace_context import trace_context
-from consumer.tools.backfill_elements import read_elements
-from consumer.tools.backfill_file import Content
-from consumer.tools.dead_letters import Found, summary
-from consumer.tools.tail import _table, structured
+from consumer.shard.buffer import Buffer
+from consumer.shard.transaction import report
 from schemas.ready_event import Origin, ReadyEvent
 from tests.builders import (
     STRUCTURED,

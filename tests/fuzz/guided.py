@@ -17,7 +17,7 @@ import atheris
 
 # Only what is imported in here is instrumented, so nothing before may import it.
 with atheris.instrument_imports(include=["consumer.pipeline", "schemas"]):
-    from consumer.pipeline.codec import decode
+    from consumer.pipeline.decode.checkpoint import decode
     from consumer.pipeline.records import PoisonRecord, ShardSettings
 
 import contextlib

@@ -8,9 +8,9 @@ from typing import Any, Final, NamedTuple
 
 from murmurhash2 import murmurhash2
 
-from consumer.pipeline.dedup import MAX_VARIANTS_PER_ID, SeenIds
-from consumer.pipeline.process import Decision, apply, process
+from consumer.pipeline.decider import Decision, apply, process
 from consumer.pipeline.records import DeadLetter, ReadyRecord, ShardSettings, SourceBatch
+from consumer.pipeline.seen_ids import MAX_VARIANTS_PER_ID, SeenIds
 from tests.builders import NO_CEILING_MS, TOPIC, Record, shard_settings
 from tests.fuzz.budget import Slowest, TimedRecords, check_budget
 from tests.fuzz.oracle import Content, Headers, expected_evaluation, expected_time, read

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from consumer.engine.kafka.raw_headers import RawHeaderName
+from consumer.kafka.client.raw_headers import RawHeaderName
 
 Header = tuple[str, bytes | None]
 

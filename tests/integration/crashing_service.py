@@ -15,9 +15,9 @@ import signal
 import sys
 
 from consumer.config import Settings
-from consumer.engine.lifecycle import Step
 from consumer.service.app import run_service
 from consumer.service.logs import LogObserver
+from consumer.shard.events import Step
 
 MODULE = "tests.integration.crashing_service"
 

@@ -13,8 +13,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from consumer.cli import main as run_command
-from consumer.engine.kafka import Outbox, ShardWriter, TopicPartition
-from consumer.engine.lifecycle import Step
+from consumer.kafka.client import Outbox, ShardWriter, TopicPartition
+from consumer.shard.events import Step
 from tests.integration.crashing_service import die
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from consumer.pipeline.home import home
+from consumer.pipeline.routing import home
 from tests import builders
 from tests.integration.new_record import NewRecord
 from tests.waiting import wait_until

@@ -20,8 +20,8 @@ import time
 from typing import Any
 
 from consumer.cli import main as run_command
-from consumer.engine.shard_loop import ShardLoop
 from consumer.errors import TaskFailed
+from consumer.shard.loop import ShardLoop
 
 MODULE = "tests.integration.hanging_service"
 FOR_EVER_SECONDS = 3600

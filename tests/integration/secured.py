@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from confluent_kafka.admin import AdminClient
 
-    from consumer.tools.acls import Acl as NeededAcl
+    from consumer.cli.acls import Acl as NeededAcl
 
 PASSWORD = "correct horse battery staple"
 MECHANISM = "SCRAM-SHA-256"

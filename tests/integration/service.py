@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Self
 from confluent_kafka import KafkaException
 
 from consumer.config import PREFIX, Settings
-from consumer.engine.kafka import ClusterAdmin, Connection
-from consumer.engine.topics import create_topics as make_topics
+from consumer.kafka.client import ClusterAdmin, Connection
+from consumer.kafka.topics import create_topics as make_topics
 from tests.integration.command_line import (
     Finished,
     run_command,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tests.integration import crashing_tool
 
 if TYPE_CHECKING:
-    from consumer.engine.lifecycle import Step
+    from consumer.shard.events import Step
 
 MODULE = "tests.integration.signalled_tool"
 

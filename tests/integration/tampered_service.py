@@ -21,17 +21,17 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from consumer.config import Settings
-from consumer.engine.kafka import Connection, ShardWriter
-from consumer.engine.lifecycle import Step
+from consumer.kafka.client import Connection, ShardWriter
 from consumer.service.app import run_service
 from consumer.service.logs import LogObserver
+from consumer.shard.events import Step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiokafka.producer.message_accumulator import BatchBuilder
 
-    from consumer.engine.kafka import TopicPartition
+    from consumer.kafka.client import TopicPartition
 
 MODULE = "tests.integration.tampered_service"
 FROZEN, STRIKING, SLOW, AGED, HAUNTED = "frozen", "striking", "slow", "aged", "haunted"

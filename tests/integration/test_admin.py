@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from consumer.config import PREFIX, Settings
-from consumer.engine.kafka import ClusterAdmin, Connection, TopicPartition
+from consumer.kafka.client import ClusterAdmin, Connection, TopicPartition
 from tests.integration.new_record import NewRecord
 
 if TYPE_CHECKING:

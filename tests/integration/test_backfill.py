@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from consumer.engine.lifecycle import Step
-from consumer.pipeline.home import partition_for_key
+from consumer.pipeline.routing import partition_for_key
+from consumer.shard.events import Step
 from tests import builders
 from tests.integration.cluster import Names
 from tests.integration.command_line import run_at_once, run_in_terminal

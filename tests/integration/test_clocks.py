@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumer.engine.changelog import read_id_entry
-from consumer.engine.watermark import NOTHING_KNOWN_MS, is_announcement
+from consumer.shard.changelog import read_id_entry
+from consumer.shard.watermark import NOTHING_KNOWN_MS, is_announcement
 from tests.integration.events import (
     assert_exactly_once,
     checkpoint,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event, from_structured_event
 
-from consumer.pipeline.home import home
+from consumer.pipeline.routing import home
 from tests.builders import SDK_EXAMPLE, camel, checkpoint
 from tests.integration.cluster import Names
 from tests.integration.events import event_id, numbered_ids

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumer.engine.lifecycle import Step
+from consumer.shard.events import Step
 from tests.integration.crashing_service import crashing_at
 from tests.integration.events import Stream, assert_exactly_once, numbered_ids, scattered
 from tests.integration.service import Deployment

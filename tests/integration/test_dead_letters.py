@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from consumer.engine.lifecycle import Step
-from consumer.pipeline.dead_letter import dead_letter
+from consumer.pipeline.dead_letters import dead_letter
 from consumer.pipeline.records import PoisonRecord, Reason, Stage
+from consumer.shard.events import Step
 from schemas.ready_event import Origin
 from tests.builders import record
 from tests.integration.cluster import Names

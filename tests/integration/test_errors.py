@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from consumer.cli.acls import needed_acls
 from consumer.config import Settings
-from consumer.tools.acls import needed_acls
 from tests.builders import checkpoint
 from tests.certificates import Authority
 from tests.integration.cluster import Names

@@ -12,8 +12,8 @@ from aiokafka.producer.transaction_manager import PidAndEpoch
 from structlog.testing import capture_logs
 
 from consumer.config import PREFIX, Settings
-from consumer.engine.hanging import OpenTransactionCheck, of_earlier_owners
-from consumer.engine.kafka import ClusterAdmin, Connection, Outbox, ShardWriter, producers
+from consumer.kafka.client import ClusterAdmin, Connection, Outbox, ShardWriter, describe_producers
+from consumer.kafka.open_transactions import OpenTransactionCheck, of_earlier_owners
 from dev.free_ports import free_ports
 from dev.kafka import LocalKafka
 from dev.kafka_jars import kafka_version
@@ -124,7 +124,9 @@ def test_a_shard_waits_until_it_is_ended(unverified: Cluster, names: Names, topi
 def test_a_running_shard_stops_over_it(unverified: Cluster, names: Names) -> None:
     """It is noticed within an interval, shown everywhere, and outlasts the watchdog's limit."""
     ids = numbered_ids(20)
-    command = tuned(hanging_watch__INTERVAL_SECONDS=0.5, task__HANGING_LOG_SECONDS=1.0)
+    command = tuned(
+        worker__open_transaction_watch__INTERVAL_SECONDS=0.5, shard__task__HANGING_LOG_SECONDS=1.0
+    )
     with Deployment(unverified, names, TRANSACTION_TIMEOUT_MS=1000, WATCHDOG_SECONDS=20) as own:
         assert wait_until_all_run(own, own.start()).terminate() == 0
         port = free_ports(1)[0]
@@ -161,7 +163,9 @@ def test_a_running_shard_completes_its_own(unverified: Cluster, names: Names) ->
     """What hangs under its own epoch was committed, so the shard writes the missing marker."""
     ids = numbered_ids(20)
     with Deployment(unverified, names) as deployment:
-        service = deployment.start(command=tuned(hanging_watch__INTERVAL_SECONDS=0.5))
+        service = deployment.start(
+            command=tuned(worker__open_transaction_watch__INTERVAL_SECONDS=0.5)
+        )
         wait_until_all_run(deployment, service)
         place = TopicPartition(deployment.ready_topic, 0)
         own = producer_of(unverified, deployment, 0)
@@ -179,7 +183,10 @@ def test_a_running_shard_completes_its_own(unverified: Cluster, names: Names) ->
 
 def test_a_foreign_transaction_in_the_ready_topic_is_shown(cluster: Cluster, names: Names) -> None:
     """Subscribers wait behind it, whoever wrote it; the gauge and one log line say so."""
-    command = tuned(hanging_watch__INTERVAL_SECONDS=0.2, hanging_watch__REPORT_AFTER_SECONDS=1.0)
+    command = tuned(
+        worker__open_transaction_watch__INTERVAL_SECONDS=0.2,
+        worker__open_transaction_watch__REPORT_AFTER_SECONDS=1.0,
+    )
     with Deployment(cluster, names) as deployment:
         port = free_ports(1)[0]
         seen = Observed(deployment.start(command=command, HTTP_PORT=port), port)
@@ -226,7 +233,9 @@ async def test_brokers_that_cannot_be_asked_are_named_once(
     """Before Kafka 2.8 a broker does not know the request: that is logged, and no shard waits."""
     topic = names.topic()
     cluster.create_topics({topic: 1})
-    monkeypatch.setattr(producers.DescribeProducersRequest, "API_KEY", 999)  # no broker knows it
+    monkeypatch.setattr(
+        describe_producers.DescribeProducersRequest, "API_KEY", 999
+    )  # no broker knows it
     check = OpenTransactionCheck(admin_at, cluster.bootstrap_servers, [topic])
     with capture_logs() as lines:
         assert await check.ask() == ()

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from consumer.cli.tail import Reach, tail
 from consumer.config import PREFIX, Settings
-from consumer.tools import unreadable
-from consumer.tools.tail import Reach, tail
+from consumer.jobs import left_out
 from dev.free_ports import free_ports
 from dev.kafka_jars import kafka_version
 from tests.chaos.kafka_tools import KafkaTools
@@ -32,7 +32,7 @@ def test_an_open_transaction_on_an_input(cluster: Cluster, names: Names) -> None
     ids = numbered_ids(RECORDS)
     with Deployment(cluster, names) as deployment:
         port = free_ports(1)[0]
-        command = tuned(held_back__WARN_AFTER_SECONDS=2.0)
+        command = tuned(kafka__held_back__WARN_AFTER_SECONDS=2.0)
         seen = Observed(deployment.start(command=command, HTTP_PORT=port), port)
         deployment.wait_until_running(3, seen.service)
         topic = deployment.input_topic
@@ -85,7 +85,7 @@ async def test_a_command_that_follows_says_that_it_waits(
     """Nothing comes, and that is not because nothing is published."""
     topic = names.topic("ready")
     cluster.create_topics({topic: 1})
-    monkeypatch.setattr(unreadable, "SAY_AFTER_SECONDS", 0.5)
+    monkeypatch.setattr(left_out, "SAY_AFTER_SECONDS", 0.5)
     servers = {f"{PREFIX}BOOTSTRAP_SERVERS": cluster.bootstrap_servers}
     settings = Settings.load({**servers, f"{PREFIX}OUTPUT_TOPIC": topic})
     following = asyncio.ensure_future(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from consumer.tools.acls import needed_acls
+from consumer.cli.acls import needed_acls
 from tests.integration.cluster import Names
 from tests.integration.command_line import run_at_once
 from tests.integration.events import checkpoint, numbered_ids, wait_until_handled
@@ -20,7 +20,7 @@ from tests.integration.service import Deployment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from consumer.tools.acls import Acl as NeededAcl
+    from consumer.cli.acls import Acl as NeededAcl
     from tests.integration.command_line import Finished
 
 IDS = 20

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import Producer
 
-from consumer.pipeline.home import home
+from consumer.pipeline.routing import home
 from tests.integration.events import checkpoint, wait_until_handled
 from tests.integration.new_record import NewRecord, send
 from tests.integration.service import Deployment

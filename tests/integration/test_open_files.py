@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from consumer.engine.open_files import needed_open_files
+from consumer.worker.open_files import needed_open_files
 from tests.integration.events import assert_exactly_once, numbered_ids, scattered
 from tests.integration.limited_service import limited
 from tests.integration.service import Deployment

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from consumer.engine.changelog import id_key
-from consumer.engine.clock import wall_clock_ms
-from consumer.engine.lifecycle import Step
-from consumer.pipeline.dedup import id_digest
+from consumer.kafka.clock import wall_clock_ms
+from consumer.pipeline.seen_ids import id_digest
+from consumer.shard.changelog import id_key
+from consumer.shard.events import Step
 from tests.integration.cluster import Names
 from tests.integration.crashing_tool import tool_crashing_at
 from tests.integration.events import (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumer.engine.lifecycle import Step
+from consumer.shard.events import Step
 from dev.kafka import LocalKafka
 from tests.integration.cluster import Cluster
 from tests.integration.events import (
@@ -20,6 +20,7 @@ from tests.integration.events import (
     wait_until_handled,
 )
 from tests.integration.new_record import NewRecord
+from tests.integration.open_transaction import NO_TIMED_OUT_TRANSACTIONS
 from tests.integration.service import Deployment
 from tests.integration.signalled_tool import tool_signalled_at
 from tests.waiting import wait_until
@@ -33,11 +34,6 @@ if TYPE_CHECKING:
 IDS, LETTERS = 200, 1_500
 THIRD = 3  # after the mark of the start and one that is committed
 END_SECONDS = 60.0
-# A lone broker that has just started takes itself for the coordinator of old; where it then ends a
-# timed-out transaction, that hangs in the leaderless partitions (docs/design.md, the promise).
-NO_TIMED_OUT_TRANSACTIONS = {
-    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "3600000"
-}
 
 
 @pytest.mark.timeout(300)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from confluent_kafka import KafkaException, Producer
 
-from consumer.engine.lifecycle import Step
+from consumer.shard.events import Step
 from tests.integration.events import (
     Stream,
     assert_exactly_once,

@@ -10,10 +10,10 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.group import LeaveGroupRequest
 
-from consumer.engine.changelog import read_id_entry
-from consumer.engine.kafka import Connection, Outbox, ShardWriter
-from consumer.engine.kafka.writer import MAX_RECORDS_PER_PRODUCER
 from consumer.errors import TaskFailed
+from consumer.kafka.client import Connection, Outbox, ShardWriter
+from consumer.kafka.client.writer import MAX_RECORDS_PER_PRODUCER
+from consumer.shard.changelog import read_id_entry
 from tests.integration.events import (
     Stream,
     assert_exactly_once,

@@ -1,6 +1,6 @@
 """The service with other values of constants that are no settings: intervals and ages.
 
-python -m tests.integration.tuned_service consumer.engine.hanging_watch:INTERVAL_SECONDS=0.5 …
+python -m tests.integration.tuned_service consumer.kafka.held_back:WARN_AFTER_SECONDS=0.5 …
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ MODULE = "tests.integration.tuned_service"
 
 
 def tuned(**seconds: float) -> list[str]:
-    """Return the command for a `Service`; names are `module__CONSTANT` in `consumer.engine`."""
-    changes = [
-        f"consumer.engine.{name.replace('__', ':')}={value}" for name, value in seconds.items()
-    ]
+    """Return the command for a `Service`; names are `package__module__CONSTANT` in `consumer`."""
+    changes = []
+    for name, value in seconds.items():
+        package, module, constant = name.split("__")
+        changes.append(f"consumer.{package}.{module}:{constant}={value}")
     return [MODULE, *changes]
 
 

@@ -6,7 +6,8 @@ Ids are single letters, and a set of them is a sorted string: small, readable an
 import enum
 from typing import Final, NamedTuple
 
-from consumer.engine.lifecycle import Step, TaskState
+from consumer.shard.events import Step
+from consumer.shard.status import TaskState
 
 
 class Place(enum.StrEnum):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from consumer.engine.lifecycle import Step, TaskState
+from consumer.shard.events import Step
+from consumer.shard.status import TaskState
 from tests.integration.figures import show
 from tests.model.plan import FAULTY, SOUND, Fault, Plan
 from tests.model.search import search

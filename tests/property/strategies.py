@@ -5,8 +5,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from consumer.pipeline.forward import ORIGIN_HEADER
 from consumer.pipeline.records import Header
+from consumer.pipeline.routing import ORIGIN_HEADER
 from schemas.checkpoint import FIRST_UNIX_SECOND, LAST_UNIX_SECOND
 from tests.builders import STRUCTURED, Record, camel
 

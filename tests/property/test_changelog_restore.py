@@ -3,12 +3,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.engine.changelog import ShardState
-from consumer.engine.kafka import TopicPartition
-from consumer.engine.progress import Progress, Witness
-from consumer.engine.transaction import Positions, apply_to_memory, changelog_records
-from consumer.pipeline.dedup import id_digest
-from consumer.pipeline.process import Decision, expire, process
+from consumer.kafka.client import TopicPartition
+from consumer.pipeline.decider import Decision, expire, process
+from consumer.pipeline.seen_ids import id_digest
+from consumer.shard.changelog import ShardState
+from consumer.shard.progress import Progress, Witness
+from consumer.shard.transaction import Positions, apply_to_memory, changelog_records
 from tests.builders import (
     NO_CEILING_MS,
     Record,

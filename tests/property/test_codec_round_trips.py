@@ -6,9 +6,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.pipeline import codec
-from consumer.pipeline.codec import decode
-from consumer.pipeline.comparison import WRITTEN_FORM, digest_in, is_same_content
+from consumer.pipeline.decode import checkpoint
+from consumer.pipeline.decode.canonical import WRITTEN_FORM, digest_in, is_same_content
+from consumer.pipeline.decode.checkpoint import decode
 from consumer.pipeline.records import PoisonRecord
 from tests.builders import STRUCTURED, batch, camel, decide, envelope, record
 from tests.property.strategies import checkpoints, json_values, name, spellings, values
@@ -28,7 +28,7 @@ def test_the_fast_path_equals_the_slow_one(fields: dict[str, Any]) -> None:
     """A document that the fast path takes gives the same bytes on the slow one."""
     for spelled in (fields, camel(fields)):
         payload = json.dumps(spelled).encode()
-        fast, slow = decode(payload), codec._decode_slowly(payload)  # noqa: SLF001 - compared here
+        fast, slow = decode(payload), checkpoint._decode_slowly(payload)  # noqa: SLF001 - compared here
         assert (fast.canonical, fast.digest) == (slow.canonical, slow.digest)
         assert (fast.id, fast.job_id) == (slow.id, slow.job_id)
 
@@ -37,7 +37,7 @@ def test_the_fast_path_equals_the_slow_one(fields: dict[str, Any]) -> None:
 def test_whatever_the_fast_path_takes_the_slow_one_takes(payload: bytes | None) -> None:
     """For any bytes both paths agree on content, or agree that it is poison."""
     try:
-        slow = codec._decode_slowly(payload) if payload else None  # noqa: SLF001 - compared here
+        slow = checkpoint._decode_slowly(payload) if payload else None  # noqa: SLF001 - compared here
     except PoisonRecord:
         slow = None
     try:

@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.engine.dead_letter_limit import DeadLetterLimit, Poison
-from consumer.engine.kafka import TopicPartition
+from consumer.kafka.client import TopicPartition
 from consumer.pipeline.records import Reason
+from consumer.shard.dead_letter_limit import DeadLetterLimit, Poison
 
 SOURCE = TopicPartition("input", 0)
 offsets = st.lists(st.integers(0, 400), unique=True).map(sorted)

@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.pipeline.dead_letter import TRAILING_HEADERS, dead_letter
+from consumer.pipeline.dead_letters import TRAILING_HEADERS, dead_letter
+from consumer.pipeline.record_size import batch_bytes
 from consumer.pipeline.records import PoisonRecord, Reason, Stage
-from consumer.pipeline.size import batch_bytes
 from schemas.ready_event import Origin
 from tests.builders import Record
 from tests.property.strategies import records

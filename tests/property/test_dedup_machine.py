@@ -4,10 +4,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from consumer.pipeline.codec import decode
-from consumer.pipeline.dedup import MAX_VARIANTS_PER_ID, SeenIds, id_digest, variant_digest
-from consumer.pipeline.process import Decision, apply, expire, process
+from consumer.pipeline.decider import Decision, apply, expire, process
+from consumer.pipeline.decode.checkpoint import decode
 from consumer.pipeline.records import Reason
+from consumer.pipeline.seen_ids import MAX_VARIANTS_PER_ID, SeenIds, id_digest, variant_digest
 from tests.builders import NO_CEILING_MS, Record, batch, checkpoint, record, shard_settings
 
 IDS = ("a", "b", "c")

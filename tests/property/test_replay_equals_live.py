@@ -6,13 +6,13 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.engine.changelog import id_key, id_record
-from consumer.engine.origins import PublishedOrigins
-from consumer.pipeline.dedup import SeenIds, id_digest
-from consumer.pipeline.forward import strip_origin
-from consumer.pipeline.process import Decision, apply, process
+from consumer.jobs.replay.origins import PublishedOrigins
+from consumer.pipeline.decider import Decision, apply, process
 from consumer.pipeline.records import ReadyRecord, SourceBatch
-from consumer.pipeline.replay import ReplayDecision, Replayer, Selection
+from consumer.pipeline.replay_decider import ReplayDecision, Replayer, Selection
+from consumer.pipeline.routing import strip_origin
+from consumer.pipeline.seen_ids import SeenIds, id_digest
+from consumer.shard.changelog import id_key, id_record
 from tests.builders import (
     NO_CEILING_MS,
     TOPIC,

@@ -5,11 +5,11 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer.engine.kafka.raw_headers import RawHeaderName
-from consumer.pipeline.dedup import SeenIds
-from consumer.pipeline.model_name import parse_model_name
-from consumer.pipeline.process import expire
+from consumer.kafka.client.raw_headers import RawHeaderName
+from consumer.pipeline.decider import expire
+from consumer.pipeline.ready_event import parse_model_name
 from consumer.pipeline.records import Header
+from consumer.pipeline.seen_ids import SeenIds
 from tests.builders import STRUCTURED, Record, batch, checkpoint, decide, record, shard_settings
 from tests.fuzz.judge import Shard
 from tests.property.strategies import records, text

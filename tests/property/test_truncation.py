@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.engine.progress import Continuity, Found, Identity, Progress, Witness, judge
+from consumer.shard.progress import Continuity, Found, Identity, Progress, Witness, judge
 from tests.builders import Record
 
 Log = list[tuple[int, Record]]  # leader epoch and record

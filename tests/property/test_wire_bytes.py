@@ -9,12 +9,12 @@ import json
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 
-from consumer.engine.changelog import Progress
-from consumer.engine.kafka import TopicPartition
-from consumer.engine.transaction import changelog_records
-from consumer.pipeline.dedup import SeenIds
-from consumer.pipeline.process import Decision, apply, process
+from consumer.kafka.client import TopicPartition
+from consumer.pipeline.decider import Decision, apply, process
 from consumer.pipeline.records import Headers, SourceBatch
+from consumer.pipeline.seen_ids import SeenIds
+from consumer.shard.progress import Progress
+from consumer.shard.transaction import changelog_records
 from tests.builders import NO_CEILING_MS, TIMESTAMP_MS, TOPIC, Record, checkpoint, shard_settings
 from tests.fuzz.seeds import ID, SEEDS
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumer.pipeline.dedup import SeenIds
-from consumer.pipeline.process import Decision, process
+from consumer.pipeline.decider import Decision, process
 from consumer.pipeline.records import Limits, ShardSettings, SourceBatch
+from consumer.pipeline.seen_ids import SeenIds
 from dev.demo_check import Check, Verdict
 from dev.demo_kafka import ReadRecord, Topics
 from dev.demo_plan import READY_MAX_BYTES, Plan, make_plan

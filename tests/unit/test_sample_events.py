@@ -9,10 +9,10 @@ from itertools import pairwise
 
 import pytest
 
-from consumer.pipeline.codec import decode
-from consumer.pipeline.dedup import SeenIds
-from consumer.pipeline.process import Decision, process
+from consumer.pipeline.decider import Decision, process
+from consumer.pipeline.decode.checkpoint import decode
 from consumer.pipeline.records import Limits, Reason, ShardSettings, SourceBatch
+from consumer.pipeline.seen_ids import SeenIds
 from dev.demo_dress import dress
 from dev.demo_plan import READY_MAX_BYTES, Plan, PlannedRecord, make_plan
 from dev.sample_events import SDK_EXAMPLE, make_job, other_contents

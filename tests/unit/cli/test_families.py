@@ -36,7 +36,7 @@ def test_the_service_starts_without_the_tools() -> None:
         "try:\n"
         "    main(['run', '--help'])\n"
         "except SystemExit:\n"
-        "    print(*sorted(name for name in sys.modules if name.startswith('consumer.tools')))\n"
+        "    print(*sorted(name for name in sys.modules if name.startswith('consumer.jobs')))\n"
     )
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

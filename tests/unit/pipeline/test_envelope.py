@@ -7,8 +7,8 @@ from contextlib import nullcontext
 
 import pytest
 
-from consumer.pipeline.codec import decode
-from consumer.pipeline.envelope import structured_type
+from consumer.pipeline.decode.checkpoint import decode
+from consumer.pipeline.decode.envelope import structured_type
 from consumer.pipeline.records import Header, PoisonRecord, Reason
 from tests.builders import STRUCTURED, camel, checkpoint, connect, envelope
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from consumer.pipeline.json_document import MAX_DEPTH, parse
+from consumer.pipeline.decode.json_document import MAX_DEPTH, parse
 from consumer.pipeline.records import PoisonRecord, Reason
 
 

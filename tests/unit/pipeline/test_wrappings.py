@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from consumer.pipeline.codec import decode
+from consumer.pipeline.decode.checkpoint import decode
 from consumer.pipeline.records import PoisonRecord, Reason
 from tests.builders import checkpoint, connect, envelope
 

@@ -2,9 +2,10 @@
 
 import pytest
 
-from consumer.engine.view import EngineView, ShardView, SourceView
-from consumer.engine.watchdog import Stall
 from consumer.service.health import StartUp, is_alive, is_ready
+from consumer.shard.status import ShardView, SourceView
+from consumer.worker.stall_detector import Stall
+from consumer.worker.status import EngineView
 
 RUNNING = ShardView(0, "running", 5, 1.0, has_run=True, sources=(SourceView("in", 0, 0, 0.2),))
 RESTORING = ShardView(1, "restoring", 12, 0.34)

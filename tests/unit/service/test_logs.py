@@ -9,13 +9,13 @@ import pytest
 import structlog
 
 from consumer.config import Settings
-from consumer.engine.lifecycle import TransactionReport
 from consumer.service.logs import (
     MAX_LIBRARY_KINDS,
     LogObserver,
     _LibraryHandler,
     configure_logs,
 )
+from consumer.shard.events import TransactionReport
 
 Printed = Callable[[], list[dict[str, object]]]
 

@@ -5,10 +5,11 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from consumer.config import Settings
-from consumer.engine.view import EngineView, HeldBack, ShardView, SourceView
-from consumer.service.meter import Meter
+from consumer.kafka.held_back import HeldBack
 from consumer.service.metrics import METRICS
-from consumer.service.snapshot import Snapshot
+from consumer.service.metrics_observer import Meter, Snapshot
+from consumer.shard.status import ShardView, SourceView
+from consumer.worker.status import EngineView
 from dev.metrics_table import metrics_table
 
 OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"

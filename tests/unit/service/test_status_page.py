@@ -4,11 +4,13 @@ from html.parser import HTMLParser
 
 import pytest
 
-from consumer.engine.view import EngineView, HeldBack, ShardView, SourceView
+from consumer.kafka.held_back import HeldBack
 from consumer.service.health import is_ready
-from consumer.service.recent import Recent
+from consumer.service.recent_activity import Recent
 from consumer.service.status_page import MAX_CHARS, Status, render_status
-from tests.unit.service.test_recent import Clock, ready, report
+from consumer.shard.status import ShardView, SourceView
+from consumer.worker.status import EngineView
+from tests.unit.service.test_recent_activity import Clock, ready, report
 
 VOID = {"meta", "img", "br"}
 

@@ -1,0 +1,33 @@
+"""Shows the settings in force, with secrets masked."""
+
+import argparse
+import os
+from typing import Any
+
+from consumer.cli.output import EXIT_OK, complain, say
+from consumer.config import VARIABLES, Secret, Settings, unknown_variables
+
+
+def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
+    """Add the command to the parser."""
+    config = commands.add_parser("config", help="show the settings in force, secrets hidden")
+    config.set_defaults(command=_config)
+
+
+def _config(settings: Settings, _: argparse.Namespace) -> int:
+    values = {v.name: getattr(settings, v.field) for v in VARIABLES}
+    shown = {
+        name: value.mask if isinstance(value, Secret) else value for name, value in values.items()
+    }
+    width = max(map(len, shown))
+    text = "\n".join(f"{name:<{width}}  {_plain(value)}" for name, value in shown.items())
+    say(shown, text)
+    for line in unknown_variables(os.environ):
+        complain(line)
+    return EXIT_OK
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "" if value is None else str(value)

@@ -1,0 +1,223 @@
+"""Ready events as they appear: a live table for people, JSON lines for programs."""
+
+import argparse
+import sys
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from enum import Enum, auto
+from typing import Any, Final
+
+import msgspec
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from consumer.cli.arguments import positive
+from consumer.cli.output import EXIT_OK, silence_logs, write_line
+from consumer.cli.signals import run_async
+from consumer.config import Settings
+from consumer.errors import ClusterError
+from consumer.jobs.left_out import WaitNotice, say_left_out
+from consumer.kafka.client import ClusterAdmin, Connection, ShardReader, TopicPartition
+from consumer.kafka.read import scan, stable_spans
+from consumer.pipeline.printable import printable_line
+from consumer.pipeline.records import SourceRecord
+from schemas.ready_event import READY_TYPE, ReadyEvent
+
+FETCH_MS: Final = 200
+FETCH_RECORDS: Final = 500
+COLUMNS: Final = (  # name, least width, share of what is left
+    ("created", 20, 0),
+    ("job", 10, 2),
+    ("step", 6, 0),
+    ("model", 16, 4),
+    ("loss", 7, 0),
+    ("id", 10, 2),
+)
+MAX_ROWS: Final = 20
+# rich measures a cell character by character at every refresh.
+MAX_CELL_CHARS: Final = 200
+ATTRIBUTE: Final = "ce_"
+_decode_event = msgspec.json.Decoder(ReadyEvent).decode
+
+
+class Reach(Enum):
+    """Which events are shown."""
+
+    FUTURE = auto()
+    PAST = auto()
+    PAST_AND_FUTURE = auto()
+
+
+async def tail(
+    settings: Settings,
+    write: Callable[[bytes], None],
+    *,
+    reach: Reach,
+    max_events: int | None,
+    live_table: bool,
+) -> None:
+    """Show ready events until all of the past are shown, or ``max_events``, or interrupted.
+
+    Raises:
+        ClusterError: the ready topic cannot be read.
+    """
+    show = _show_table if live_table else _show_lines
+    async with aclosing(_events(settings, reach)) as events:
+        await show(events, write, max_events)
+
+
+async def _show_lines(
+    events: AsyncIterator[bytes], write: Callable[[bytes], None], max_events: int | None
+) -> None:
+    shown = 0
+    async for event in events:
+        write(event)
+        shown += 1
+        if shown == max_events:
+            return
+
+
+async def _show_table(
+    events: AsyncIterator[bytes], _: Callable[[bytes], None], max_events: int | None
+) -> None:
+    rows: deque[ReadyEvent] = deque(maxlen=MAX_ROWS)
+    shown = 0
+    with Live(_table(rows, 0), console=Console(), refresh_per_second=8) as live:
+        async for event in events:
+            rows.append(_decode_event(event))
+            shown += 1
+            live.update(_table(rows, shown))
+            if shown == max_events:
+                return
+
+
+async def _events(settings: Settings, reach: Reach) -> AsyncGenerator[bytes, None]:
+    """Yield committed ready events as structured JSON, in the order of each partition."""
+    connection = Connection.of(settings)
+    admin = ClusterAdmin(connection, f"{settings.group_id}-tail")
+    try:
+        await admin.start()
+        topics = await admin.describe([settings.output_topic])
+    finally:
+        await admin.close()
+    if settings.output_topic not in topics:
+        raise ClusterError(
+            f"topic {settings.output_topic} does not exist: correct CHECKPOINT_READY_OUTPUT_TOPIC "
+            "or run `checkpoint-ready topics create`"
+        )
+    topic = topics[settings.output_topic]
+    partitions = [TopicPartition(topic.name, number) for number in range(topic.partitions)]
+    reader = ShardReader(
+        connection,
+        f"{settings.group_id}-tail",
+        topics=[topic.name],
+        max_message_bytes=topic.max_message_bytes,
+    )
+    try:
+        await reader.start()
+        async with aclosing(_records(reader, partitions, reach)) as found:
+            async for records in found:
+                for event in map(structured, records):
+                    if event is not None:
+                        yield event
+    finally:
+        await reader.close()
+
+
+async def _records(
+    reader: ShardReader, partitions: Sequence[TopicPartition], reach: Reach
+) -> AsyncGenerator[Sequence[SourceRecord], None]:
+    if reach is Reach.PAST:
+        await say_left_out(reader, partitions)
+        async with aclosing(scan(reader, await stable_spans(reader, partitions))) as batches:
+            async for batch in batches:
+                yield batch.records
+        return
+    is_from_now = reach is Reach.FUTURE
+    reader.assign(
+        await (reader.end_offsets if is_from_now else reader.beginning_offsets)(partitions)
+    )
+    reader.settle()  # a fetch that waits at the broker is answered as soon as there is an event
+    notice = WaitNotice(reader, partitions)
+    while True:
+        notice.look(time.monotonic())
+        for records in (await reader.fetch(FETCH_MS, FETCH_RECORDS)).values():
+            yield records
+
+
+def structured(record: SourceRecord) -> bytes | None:
+    """Return a record of either content mode as one JSON object; None if it is no ready event."""
+    if record.value is None:
+        return None
+    attributes: dict[str, Any] = {
+        name.removeprefix(ATTRIBUTE): (value or b"").decode(errors="replace")
+        for name, value in record.headers
+        if name.startswith(ATTRIBUTE)
+    }
+    event = record.value
+    try:
+        if attributes.get("type") == READY_TYPE:
+            content_type = dict(record.headers).get("content-type") or b""
+            attributes["datacontenttype"] = content_type.decode(errors="replace")
+            event = msgspec.json.encode({**attributes, "data": msgspec.Raw(event)})
+        return event if _decode_event(event).type == READY_TYPE else None
+    except msgspec.DecodeError:
+        return None  # somebody else writes to this topic too
+
+
+def _table(rows: deque[ReadyEvent], shown: int) -> Table:
+    table = Table(title=f"{shown} checkpoints ready", expand=True)
+    for name, least_width, share in COLUMNS:
+        # A share of 0 would make rich shrink the column to nothing: None leaves it as it is.
+        table.add_column(
+            name, min_width=least_width, ratio=share or None, overflow="ellipsis", no_wrap=True
+        )
+    for event in rows:
+        checkpoint, loss = event.data.checkpoint, event.data.evaluation.loss
+        cells = (
+            event.time,
+            event.partitionkey,
+            str(checkpoint.get("step_number", "")),
+            str(checkpoint.get("fine_tuned_model_checkpoint", "")),
+            "" if loss is None else f"{loss:.4f}",
+            event.id,
+        )
+        # Text: what a producer sent is not to be taken as markup.
+        table.add_row(*(Text(printable_line(cell[:MAX_CELL_CHARS])) for cell in cells))
+    return table
+
+
+def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
+    """Add the command to the parser."""
+    tail_parser = commands.add_parser("tail", help="show ready events as they appear")
+    reach = tail_parser.add_mutually_exclusive_group()
+    reach.add_argument(
+        "--from-beginning", action="store_true", help="start with the oldest event, not the next"
+    )
+    reach.add_argument("--all", action="store_true", help="all events that there are, and no more")
+    tail_parser.add_argument("--max-events", type=positive, help="end after this many")
+    tail_parser.set_defaults(command=_tail)
+
+
+def _tail(settings: Settings, options: argparse.Namespace) -> int:
+    silence_logs(settings)
+    run_async(
+        tail(
+            settings,
+            write_line,
+            reach=_reach(options),
+            max_events=options.max_events,
+            live_table=sys.stdout.isatty(),
+        )
+    )
+    return EXIT_OK
+
+
+def _reach(options: argparse.Namespace) -> Reach:
+    if options.all:
+        return Reach.PAST
+    return Reach.PAST_AND_FUTURE if options.from_beginning else Reach.FUTURE

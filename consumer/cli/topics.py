@@ -1,0 +1,72 @@
+"""Creates or checks the topics."""
+
+import argparse
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from consumer.cli.arguments import positive
+from consumer.cli.output import EXIT_OK, complain, say, silence_logs
+from consumer.cli.signals import run_async
+from consumer.config import Settings
+from consumer.kafka.client import ClusterAdmin, Connection
+from consumer.kafka.topics import Topology, check_topics, create_topics
+
+T = TypeVar("T")
+
+
+def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
+    """Add the command to the parser."""
+    topics = commands.add_parser("topics", help="create or check the topics")
+    actions = topics.add_subparsers(required=True, metavar="ACTION")
+    create = actions.add_parser("create", help="create what is missing")
+    create.add_argument(
+        "--input-partitions", type=positive, help="also create missing input topics, this wide"
+    )
+    create.set_defaults(command=_topics_create)
+    check = actions.add_parser("check", help="check that all topics are as they must be")
+    check.set_defaults(command=_topics_check)
+
+
+def _topics_create(settings: Settings, options: argparse.Namespace) -> int:
+    async def create(admin: ClusterAdmin) -> None:
+        created = await create_topics(admin, settings, options.input_partitions)
+        say({"created": created}, f"created: {', '.join(created) or 'nothing, all are there'}")
+        # What was there before may be wrong, and whoever creates topics should learn it now.
+        _complain_about_risks(await check_topics(admin, settings))
+
+    _with_admin(settings, create)
+    return EXIT_OK
+
+
+def _topics_check(settings: Settings, _: argparse.Namespace) -> int:
+    topology = _with_admin(settings, lambda admin: check_topics(admin, settings))
+    _complain_about_risks(topology)
+    shown = msgspec.to_builtins(topology)
+    del shown["leader_epochs"]  # they change with every restart of a broker
+    say(
+        shown,
+        f"all topics are right: {topology.shards} shards, inputs {topology.inputs}",
+    )
+    return EXIT_OK
+
+
+def _complain_about_risks(topology: Topology) -> None:
+    """Warn of input topics that may lose records; the service takes them as they are."""
+    for risk in topology.input_risks:
+        complain(f"warning: {risk.text}")
+
+
+def _with_admin(settings: Settings, action: Callable[[ClusterAdmin], Awaitable[T]]) -> T:
+    silence_logs(settings)
+
+    async def call() -> T:
+        admin = ClusterAdmin(Connection.of(settings), f"{settings.group_id}-cli")
+        try:
+            await admin.start()
+            return await action(admin)
+        finally:
+            await admin.close()
+
+    return run_async(call())

@@ -1,1 +1,0 @@
-"""How a decision is made true exactly once: membership, tasks, changelog, transactions."""

@@ -1,0 +1,1 @@
+"""Jobs on history: replay, backfill and redrive."""

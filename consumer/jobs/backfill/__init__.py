@@ -1,0 +1,1 @@
+"""Writes checkpoints from a file to an input topic."""

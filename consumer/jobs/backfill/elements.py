@@ -1,0 +1,168 @@
+"""The checkpoints of a backfill's file, each as the bytes that stand there.
+
+A file is JSON lines, each a checkpoint, a whole list response or an array of checkpoints; or it is
+one document of many lines. Which of both is told by its first line: that of a document is none by
+itself.
+"""
+
+from collections.abc import Iterator
+from typing import IO, Final
+
+import msgspec
+
+from consumer.errors import CheckpointReadyError
+from consumer.jobs.backfill.file import Content
+from consumer.pipeline.records import Reason
+
+# A line or a document is held in memory as a whole.
+LIMIT_BYTES: Final = 256 * 1024 * 1024
+_PROBE_BYTES: Final = 1024 * 1024
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_WHITE_SPACE: Final = b" \t\r\n"
+_TRUNCATED: Final = "truncated"  # what msgspec says of a document that goes on
+_ADVICE: Final = "make lines of it, for instance with `jq -c '.data[]'`"
+
+
+class Element(msgspec.Struct, frozen=True):
+    """A value and where it stands: its line from 1, and its index in a list from 0."""
+
+    line: int
+    index: int | None
+    value: bytes
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """What is not sent, and why."""
+
+    line: int
+    index: int | None
+    reason: Reason
+    message: str
+
+
+class _ListResponse(msgspec.Struct):
+    object: msgspec.Raw = msgspec.Raw()
+    data: msgspec.Raw = msgspec.Raw()
+
+
+_skip = msgspec.json.Decoder(msgspec.Raw).decode
+_decode_list = msgspec.json.Decoder(_ListResponse).decode
+_decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def read_elements(content: Content) -> Iterator[Element | Rejected]:
+    """Yield the elements in their order; always the same ones for the same content.
+
+    Raises:
+        CheckpointReadyError: it is one document, and a broken or too large one.
+    """
+    document = _document(content)
+    if document is not None:
+        yield from _of_document(document)
+        return
+    for number, line in _lines(content.rewound()):
+        if len(line) > LIMIT_BYTES:
+            message = f"the line is longer than {LIMIT_BYTES} bytes; {_ADVICE}"
+            yield Rejected(number, None, Reason.TOO_LARGE, message)
+        else:
+            yield from _of_line(number, line)
+
+
+def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Yield number and text of each line that is not blank; of one too long only its beginning."""
+    number = 0
+    while line := file.readline(LIMIT_BYTES + 1):
+        number += 1
+        if number == 1:
+            line = line.removeprefix(_BYTE_ORDER_MARK)
+        rest = line
+        while rest and not rest.endswith(b"\n"):
+            rest = file.readline(_PROBE_BYTES)
+        text = line.strip(_WHITE_SPACE)
+        if text:
+            yield number, text
+
+
+def _of_line(number: int, text: bytes) -> Iterator[Element | Rejected]:
+    elements = _members(text)
+    if elements is None:
+        yield Element(number, None, text)
+        return
+    for index, element in enumerate(elements):
+        yield Element(number, index, bytes(element))
+
+
+def _of_document(text: bytes) -> Iterator[Element]:
+    members = _members(text)
+    if members is None:
+        yield Element(1, None, text.strip(_WHITE_SPACE))
+        return
+    line, counted = 1, 0
+    search_from = 0 if text.lstrip(_WHITE_SPACE).startswith(b"[") else text.find(b'"data"')
+    for index, member in enumerate(members):
+        value = bytes(member)
+        place = text.find(value, search_from)
+        line += text.count(b"\n", counted, place)
+        yield Element(line, index, value)
+        counted, search_from = place, place + len(value)
+
+
+def _document(content: Content) -> bytes | None:
+    """Return the text if it is one document of many lines, None if it is JSON lines."""
+    lines = _lines(content.rewound())
+    _, first = next(lines, (0, b""))
+    _, second = next(lines, (0, b""))
+    if not second or not _goes_on(first):
+        return None
+    # A line that is cut looks like the first one of a document. Most often that shows in what
+    # follows at once, so that a large file need not be read for it.
+    head = content.rewound().read(_PROBE_BYTES).removeprefix(_BYTE_ORDER_MARK)
+    if content.size_bytes > _PROBE_BYTES and not _goes_on(head):
+        _refuse_broken(content, second, head)
+        return None
+    if content.size_bytes > LIMIT_BYTES:
+        raise CheckpointReadyError(
+            f"{content.name} is one document of more than {LIMIT_BYTES} bytes; {_ADVICE}"
+        )
+    text = content.rewound().read().removeprefix(_BYTE_ORDER_MARK)
+    if _problem(text) is None:
+        return text
+    _refuse_broken(content, second, text)
+    return None
+
+
+def _refuse_broken(content: Content, second_line: bytes, text: bytes) -> None:
+    """Refuse a broken document; JSON lines of which only the first is cut are none."""
+    if second_line.startswith(b"{") and _problem(second_line) is None:
+        return
+    raise CheckpointReadyError(
+        f"{content.name} is one document of many lines, and a broken one: {_problem(text)}; "
+        "nothing was sent"
+    )
+
+
+def _goes_on(text: bytes) -> bool:
+    """Tell whether this is the beginning of a document, and not all of it."""
+    return text[:1] in (b"{", b"[") and _TRUNCATED in (_problem(text) or "")
+
+
+def _problem(text: bytes) -> str | None:
+    try:
+        _skip(text)
+    except (ValueError, RecursionError) as error:
+        return str(error)
+    return None
+
+
+def _members(text: bytes) -> list[msgspec.Raw] | None:
+    """Return the members of a list response or an array; None for anything else."""
+    try:
+        if text[:1] == b"[":
+            return _decode_array(text)
+        if b'"list"' in text and b'"data"' in text:
+            response = _decode_list(text)
+            if bytes(response.object) == b'"list"':
+                return _decode_array(response.data)
+    except (ValueError, RecursionError):  # the pipeline says what is wrong with it
+        pass
+    return None

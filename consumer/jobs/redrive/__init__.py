@@ -1,0 +1,1 @@
+"""Sends dead letters back to the inputs that they came from."""

@@ -1,0 +1,1 @@
+"""Publishes ready events of the past again."""

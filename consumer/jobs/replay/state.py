@@ -1,0 +1,215 @@
+"""What the journal keeps of a replay: enough to go on with exactly what is left."""
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+import msgspec
+
+from consumer.errors import ClusterError, StateCorrupted
+from consumer.jobs.journal import FORMAT_VERSION, REPLAY, SETTLED, Entries
+from consumer.jobs.ranges import Stretch
+from consumer.jobs.replay.request import Arguments
+from consumer.kafka.client import TopicPartition
+from consumer.kafka.read import Span
+from consumer.pipeline.digest_table import KEY_BYTES
+from consumer.pipeline.record_size import batch_bytes
+from consumer.pipeline.records import Reason
+from consumer.pipeline.replay_decider import ReplayCounts
+from consumer.shard.progress import Witness
+
+_SLASH: Final = b"/"
+_LONGEST: Final = 2**63 - 1  # the longest of the numbers that Kafka or a counter can hold
+
+
+class SpanState(msgspec.Struct, frozen=True):
+    """One partition: its stretch, and the first offset of it that is not handled yet."""
+
+    topic: str
+    partition: int
+    start: int
+    end: int
+    next_offset: int
+    witness: Witness | None = None
+    """The last record that was read: a resumed replay makes sure that it is still there."""
+
+
+class ReplayState(msgspec.Struct, frozen=True, kw_only=True):
+    """A replay as it stands, committed with every transaction of it."""
+
+    version: int = FORMAT_VERSION
+    name: str
+    arguments: Arguments
+    target: str
+    started_by: str
+    started_at_ms: int
+    updated_at_ms: int
+    finished_at_ms: int | None = None
+    from_ms: int | None
+    to_ms: int | None
+    spans: list[SpanState]
+    changelog_ends: list[int]
+    """By shard: which record of an id was published is read up to here, also when resumed."""
+    known_ids: int
+    """How many ids the changelogs had until there."""
+    topic_ids: dict[str, str] = {}
+    """Of the inputs when it began; empty where the brokers, or an older release, know none."""
+    counts: ReplayCounts = msgspec.field(default_factory=ReplayCounts)
+    transactions: int = 0
+    busy_seconds: float = 0.0
+    """How long all attempts took together, without the pauses between them."""
+
+    @property
+    def offsets(self) -> int:
+        """How many offsets there are to pass in all."""
+        return sum(span.end - span.start for span in self.spans)
+
+    @property
+    def passed(self) -> int:
+        """How many of them are handled."""
+        return sum(span.next_offset - span.start for span in self.spans)
+
+    @property
+    def percent(self) -> int:
+        """How far it is."""
+        done = self.finished_at_ms is not None or not self.offsets
+        return 100 if done else 100 * self.passed // self.offsets
+
+    @property
+    def witnesses(self) -> dict[TopicPartition, Witness]:
+        """The last record that was read of each partition."""
+        return {
+            TopicPartition(span.topic, span.partition): span.witness
+            for span in self.spans
+            if span.witness is not None
+        }
+
+    @property
+    def rest(self) -> Stretch:
+        """What is left to be read."""
+        spans = {
+            TopicPartition(span.topic, span.partition): Span(span.next_offset, span.end)
+            for span in self.spans
+        }
+        return Stretch(spans, self.from_ms, self.to_ms)
+
+    def moved(
+        self,
+        next_offsets: Mapping[TopicPartition, int],
+        witnesses: Mapping[TopicPartition, Witness],
+    ) -> list[SpanState]:
+        """Return the spans with these partitions handled so far."""
+        moved = []
+        for span in self.spans:
+            partition = TopicPartition(span.topic, span.partition)
+            next_offset = next_offsets.get(partition, span.next_offset)
+            witness = witnesses.get(partition, span.witness)
+            moved.append(msgspec.structs.replace(span, next_offset=next_offset, witness=witness))
+        return moved
+
+
+def span_states(stretch: Stretch) -> list[SpanState]:
+    """Return the spans of a stretch of which nothing is handled."""
+    return [
+        SpanState(partition.topic, partition.partition, span.start, span.end, span.start)
+        for partition, span in sorted(stretch.spans.items())
+    ]
+
+
+def state_record(state: ReplayState) -> tuple[bytes, bytes]:
+    """Return key and value of a replay's state."""
+    return REPLAY + state.name.encode(), msgspec.json.encode(state)
+
+
+def settled_record(name: str, number: int, digests: Iterable[bytes]) -> tuple[bytes, bytes]:
+    """Return key and value of the ids that one transaction has settled."""
+    return _settled_prefix(name) + str(number).encode(), b"".join(digests)
+
+
+def is_of_replay(name: str, key: bytes) -> bool:
+    """Tell whether a journal's key belongs to this replay."""
+    return key == REPLAY + name.encode() or key.startswith(_settled_prefix(name))
+
+
+def read_state(entries: Entries, name: str) -> ReplayState | None:
+    """Return the replay of this name, None when there is none.
+
+    Raises:
+        StateCorrupted: a release that we do not know wrote it.
+    """
+    value = entries.get(REPLAY + name.encode())
+    return None if value is None else _decode(value)
+
+
+def read_states(entries: Entries) -> list[ReplayState]:
+    """Return every replay, the latest first."""
+    found = [_decode(value) for key, value in entries.items() if key.startswith(REPLAY)]
+    return sorted(found, key=lambda state: state.started_at_ms, reverse=True)
+
+
+def read_settled(entries: Entries, name: str) -> Iterator[bytes]:
+    """Yield the digests of the ids that a replay has settled."""
+    for key, value in entries.items():
+        if key.startswith(_settled_prefix(name)):
+            for place in range(0, len(value), KEY_BYTES):
+                yield value[place : place + KEY_BYTES]
+
+
+def settled_keys(state: ReplayState) -> Iterator[bytes]:
+    """Yield the keys of the settled ids, which a finished replay does not need any more."""
+    prefix = _settled_prefix(state.name)
+    for number in range(state.transactions):
+        yield prefix + str(number).encode()
+
+
+def require_room(state: ReplayState, topic: str, max_message_bytes: int) -> None:
+    """Refuse a replay whose state would become too large for the journal before its end.
+
+    Each partition of the range has its place in the state, and each transaction writes the state
+    again. A replay that met the limit in its middle could never go on.
+
+    Raises:
+        ClusterError: the message names the size that is needed and the limit.
+    """
+    needed_bytes = batch_bytes(*state_record(_largest(state)), [])
+    if needed_bytes > max_message_bytes:
+        raise ClusterError(
+            f"replay {state.name} reads {len(state.spans)} partitions, and its state may take "
+            f"{needed_bytes} bytes, but max.message.bytes of {topic} is {max_message_bytes}: raise "
+            "it to that, or replay fewer partitions at a time (--from topic/partition:offset)"
+        )
+
+
+def _largest(state: ReplayState) -> ReplayState:
+    """Return the state with every number as long as it can become."""
+    witness = Witness(_LONGEST, -_LONGEST, 2**32 - 1)
+    numbers = {field: _LONGEST for field in ReplayCounts.__struct_fields__ if field != "poison"}
+    return msgspec.structs.replace(
+        state,
+        updated_at_ms=_LONGEST,
+        finished_at_ms=_LONGEST,
+        spans=[
+            msgspec.structs.replace(span, next_offset=span.end, witness=witness)
+            for span in state.spans
+        ],
+        counts=ReplayCounts(**numbers, poison=dict.fromkeys(Reason, _LONGEST)),
+        transactions=_LONGEST,
+        busy_seconds=-sys.float_info.max,
+    )
+
+
+def _settled_prefix(name: str) -> bytes:
+    return SETTLED + name.encode() + _SLASH
+
+
+def _decode(value: bytes) -> ReplayState:
+    try:
+        state = msgspec.json.decode(value, type=ReplayState)
+    except msgspec.DecodeError as error:
+        raise StateCorrupted(f"a replay in the journal cannot be read: {error}") from error
+    if state.version != FORMAT_VERSION:
+        raise StateCorrupted(
+            f"replay {state.name} was written in format {state.version}, this release knows "
+            f"{FORMAT_VERSION}: use the release that wrote it"
+        )
+    return state

@@ -1,0 +1,1 @@
+"""Kafka as this service needs it."""

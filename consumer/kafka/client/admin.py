@@ -1,0 +1,378 @@
+"""Topics and their settings, as the cluster tells them."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+from aiokafka import errors as kafka_errors
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.protocol.commit import OffsetFetchRequest
+
+from consumer.errors import (
+    CheckpointReadyError,
+    ClusterError,
+    TaskFailed,
+    TransientError,
+    Unreachable,
+)
+from consumer.kafka.client.connection import Connection, bounded, translate, why_unreachable
+from consumer.kafka.client.describe_producers import DescribeProducersRequest
+from consumer.kafka.client.metadata import EpochEndsRequest, TopicMetadata, TopicsRequest, topics_of
+from consumer.kafka.types import TopicPartition
+
+CALL_SECONDS: Final = 15.0
+CLOSE_SECONDS: Final = 2.0
+# The library asks any broker that it knows, and one that has just gone is still known.
+ASK_TRIES: Final = 8
+ASK_PAUSE_SECONDS: Final = 0.05
+
+
+class TopicDescription(msgspec.Struct, frozen=True):
+    """One topic: how many partitions, how often replicated, which settings.
+
+    ``topic_id`` and ``leader_epochs`` (by partition) are unknown to brokers before Kafka 2.8.
+    """
+
+    name: str
+    partitions: int
+    replication: int
+    configs: dict[str, str]
+    topic_id: str | None = None
+    leader_epochs: dict[int, int] = {}
+
+    @property
+    def max_message_bytes(self) -> int:
+        """The largest record batch that the topic takes."""
+        return int(self.configs["max.message.bytes"])
+
+
+class OpenTransaction(msgspec.Struct, frozen=True, order=True):
+    """A transaction that is open in one partition, as the partition's leader reports it."""
+
+    partition: TopicPartition
+    start_offset: int
+    producer_id: int
+    producer_epoch: int
+
+
+class OpenTransactions(msgspec.Struct, frozen=True):
+    """The answer to one question about open transactions."""
+
+    found: tuple[OpenTransaction, ...]
+    not_asked: dict[str, str]
+    """The optional topics that are missing in ``found``, and why."""
+    silent_brokers: frozenset[int] = frozenset()
+    """The leaders that are older than Kafka 2.8 and do not know the request (KIP-664)."""
+
+
+class ClusterAdmin:
+    """Describes and creates topics, trims records, reads group offsets."""
+
+    def __init__(self, connection: Connection, client_id: str) -> None:
+        self._connection = connection
+        self._client = AIOKafkaAdminClient(**connection.options(client_id))
+
+    async def start(self) -> None:
+        """Connect.
+
+        Raises:
+            ClusterError: no broker answers there, or it refuses us.
+        """
+        try:
+            await bounded(self._client.start(), CALL_SECONDS, "the broker")
+        except Exception as error:
+            cause = await why_unreachable(self._connection) or error
+            ours = translate(cause, "connect")
+            if isinstance(ours, ClusterError):
+                raise ours from error
+            raise Unreachable(
+                f"no broker can be used at {self._connection.bootstrap_servers} ({cause}); check "
+                "CHECKPOINT_READY_BOOTSTRAP_SERVERS, the network and SECURITY_PROTOCOL"
+            ) from error
+
+    async def close(self) -> None:
+        """Close the connection."""
+        with contextlib.suppress(TaskFailed):
+            await bounded(self._client.close(), CLOSE_SECONDS, "closing")
+
+    async def cluster(self) -> tuple[str, int]:
+        """Return the cluster's id and its number of brokers."""
+        # No topics asked for: listing all of a large cluster's would be a heavy answer.
+        metadata = await self._ask(lambda: self._metadata([]), "describe the cluster")
+        return str(metadata.cluster_id), len(metadata.brokers)
+
+    async def unknown_somewhere(self, topics: Iterable[str]) -> set[str]:
+        """Return the topics that at least one broker does not know of (yet)."""
+        wanted = set(topics)
+        metadata = await self._ask(lambda: self._metadata([]), "describe the cluster")
+        unknown: set[str] = set()
+        for node_id, *_ in metadata.brokers:
+            unknown |= wanted - (await self._topics(wanted, node_id)).keys()
+        return unknown
+
+    async def describe(self, topics: Iterable[str]) -> dict[str, TopicDescription]:
+        """Describe each topic that exists, with its settings.
+
+        Raises:
+            ClusterError: we may not describe a topic or its settings.
+        """
+        found = await self._topics(topics)
+        if not found:
+            return {}
+        resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in found]
+        responses = await self._ask(
+            lambda: self._client.describe_configs(resources), "describe topic settings"
+        )
+        descriptions = {}
+        for response in responses:
+            for error_code, _, _, name, entries in response.resources:
+                error = kafka_errors.for_code(error_code)
+                if error is not kafka_errors.NoError:
+                    raise translate(error(name), "describe topic settings")
+                configs = {str(entry[0]): str(entry[1]) for entry in entries}
+                topic = found[str(name)]
+                descriptions[topic.name] = TopicDescription(
+                    name=topic.name,
+                    partitions=len(topic.partitions),
+                    replication=min(len(partition.replicas) for partition in topic.partitions),
+                    configs=configs,
+                    topic_id=topic.topic_id,
+                    leader_epochs={
+                        p.partition: p.leader_epoch
+                        for p in topic.partitions
+                        if p.leader_epoch is not None
+                    },
+                )
+        return descriptions
+
+    async def create(
+        self, name: str, partitions: int, replication: int, configs: Mapping[str, str]
+    ) -> bool:
+        """Create a topic; return whether this call made it (False: it exists already).
+
+        Raises:
+            ClusterError: the cluster refuses.
+        """
+        topic = NewTopic(name, partitions, replication, topic_configs=dict(configs))
+        response = await self._call(self._client.create_topics([topic]), f"create {name}")
+        for _, error_code, *message in response.topic_errors:
+            error = kafka_errors.for_code(error_code)
+            if error is kafka_errors.TopicAlreadyExistsError:
+                return False
+            if error is kafka_errors.TopicAuthorizationFailedError:
+                raise ClusterError(f"create {name}: missing ACL: grant Create on topic {name}")
+            if error is not kafka_errors.NoError:
+                raise ClusterError(f"create {name}: {error.__name__} {' '.join(map(str, message))}")
+        return True
+
+    async def delete_records(self, before: Mapping[TopicPartition, int]) -> None:
+        """Delete the records before these offsets.
+
+        Raises:
+            TransientError: not now; what was not deleted stays, and a later call does it.
+            ClusterError: we may not.
+        """
+        offsets = {partition: RecordsToDelete(offset) for partition, offset in before.items()}
+        try:
+            await bounded(self._client.delete_records(offsets), CALL_SECONDS, "DeleteRecords")
+        except kafka_errors.TopicAuthorizationFailedError as error:  # raised without the name
+            topics = {partition.topic for partition in before}
+            raise translate(type(error)(topics), "trim") from error
+        except Exception as error:
+            raise TransientError(str(translate(error, "trim"))) from error
+
+    async def group_offsets(self, group_id: str) -> dict[TopicPartition, int]:
+        """Return what the group committed once; only to notice that it has run before.
+
+        Raises:
+            TaskFailed: its coordinator does not say (it loads, or has moved).
+        """
+        response = await self._call(self._group_offsets(group_id), "read group offsets")
+        # The library's own call passes over this error, and no offsets then looks like no past.
+        error = kafka_errors.for_code(response.error_code)
+        if error is not kafka_errors.NoError:
+            raise translate(error(group_id), "read group offsets")
+        return {
+            TopicPartition(topic, partition): offset
+            for topic, partitions in response.topics
+            for partition, offset, _, _ in partitions
+            if offset >= 0
+        }
+
+    async def open_transactions(
+        self, topics: Iterable[str], optional: Iterable[str] = ()
+    ) -> OpenTransactions:
+        """Return every transaction that is open in these topics (DescribeProducers, KIP-664).
+
+        Of an `optional` topic that cannot be asked for, the answer says so instead.
+
+        Raises:
+            TransientError: a partition has no leader, or it has just moved.
+            TaskFailed: a leader does not answer.
+            ClusterError: we may not read a topic.
+        """
+        not_asked: dict[str, str] = {}
+        described = await self._topics(topics)
+        by_leader = _by_leader(described)
+        for name in optional:
+            try:
+                for leader, asked in _by_leader(await self._topics([name])).items():
+                    by_leader.setdefault(leader, {}).update(asked)
+            except (ClusterError, TransientError) as error:
+                not_asked[name] = str(error)
+        found: list[OpenTransaction] = []
+        silent: set[int] = set()
+        for leader, asked in by_leader.items():
+            answer = await self._producers(leader, asked)
+            if answer is None:
+                silent.add(leader)
+                continue
+            for name, partition, refusal, producers in answer:
+                if refusal is not None and name in described:
+                    raise refusal
+                if refusal is not None:
+                    not_asked[name] = str(refusal)
+                found += [
+                    OpenTransaction(TopicPartition(name, partition), start, producer_id, epoch)
+                    for producer_id, epoch, _, _, _, start, _ in producers
+                    if start >= 0
+                ]
+        return OpenTransactions(tuple(sorted(found)), not_asked, frozenset(silent))
+
+    async def epoch_ends(self, epochs: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Return the first offset behind each leader epoch, in the logs as they are now (KIP-320).
+
+        For the latest epoch of a log it is the log's end. A partition whose leader does not know
+        the epoch is left out.
+
+        Raises:
+            TransientError: a partition has no leader, or it has just moved.
+            TaskFailed: a leader does not answer.
+            ClusterError: we may not describe a topic.
+        """
+        what = "ask for leader epochs"
+        by_leader: dict[int, dict[str, dict[int, int]]] = {}
+        leaders = await self._leaders({partition.topic for partition in epochs})
+        for partition, epoch in epochs.items():
+            if partition not in leaders:
+                name = f"{partition.topic}/{partition.partition}"
+                raise TransientError(f"{what}: {name} has no leader, or is gone")
+            by_topic = by_leader.setdefault(leaders[partition], {})
+            by_topic.setdefault(partition.topic, {})[partition.partition] = epoch
+        ends = {}
+        for leader, asked in by_leader.items():
+            answer = await self._ask_leader(leader, EpochEndsRequest(asked), what)
+            for name, partitions in answer.topics:
+                for error_code, partition, _, end_offset in partitions:
+                    error = kafka_errors.for_code(error_code)
+                    if error is kafka_errors.TopicAuthorizationFailedError:
+                        raise translate(error(name), what)
+                    if error is not kafka_errors.NoError:
+                        raise TransientError(f"{what}: {name}/{partition}: {error.__name__}")
+                    if end_offset >= 0:
+                        ends[TopicPartition(name, partition)] = end_offset
+        return ends
+
+    async def _leaders(self, topics: Iterable[str]) -> dict[TopicPartition, int]:
+        return {
+            TopicPartition(name, partition.partition): partition.leader
+            for name, topic in (await self._topics(topics)).items()
+            for partition in topic.partitions
+            if partition.leader >= 0
+        }
+
+    async def _ask_leader(self, leader: int, request: Any, what: str) -> Any:  # noqa: ANN401 - the library is untyped
+        async def ask() -> Any:  # noqa: ANN401 - a response of the untyped library
+            client = self._client._client  # noqa: SLF001
+            if client.cluster.broker_metadata(leader) is None:  # it joined after we connected
+                await client.force_metadata_update()
+            return await client.send(leader, request)
+
+        return await self._ask(ask, what)
+
+    async def _producers(
+        self, leader: int, asked: dict[str, list[int]]
+    ) -> list[tuple[str, int, CheckpointReadyError | None, list[Any]]] | None:
+        """Ask one leader; return topic, partition, refusal and producers, or None: it cannot."""
+        try:
+            request = DescribeProducersRequest(asked)
+            answer = await self._ask_leader(leader, request, "describe producers")
+        except TaskFailed as error:
+            if isinstance(error.__cause__, kafka_errors.IncompatibleBrokerVersion):
+                return None
+            raise
+        return [
+            (name, partition, _describe_refusal(name, partition, error_code), producers)
+            for name, partitions, _ in answer.topics
+            for partition, error_code, _, producers, _ in partitions
+        ]
+
+    async def _group_offsets(self, group_id: str) -> Any:  # noqa: ANN401 - a response of the untyped library
+        coordinator = await self._client.find_coordinator(group_id)
+        request = OffsetFetchRequest(group_id, None)
+        return await self._client._send_request(request, coordinator)  # noqa: SLF001
+
+    async def _topics(
+        self, topics: Iterable[str], node_id: int | None = None
+    ) -> dict[str, TopicMetadata]:
+        names = list(topics)
+        metadata = await self._ask(lambda: self._metadata(names, node_id), "describe topics")
+        found = {}
+        for topic in topics_of(metadata):
+            error = kafka_errors.for_code(topic.error_code)
+            if error is kafka_errors.TopicAuthorizationFailedError:
+                raise translate(error(topic.name), "describe topics")
+            if error is kafka_errors.NoError:
+                found[topic.name] = topic
+            elif error is not kafka_errors.UnknownTopicOrPartitionError:
+                raise TransientError(f"describe topic {topic.name}: {error.__name__}")
+        return found
+
+    async def _metadata(self, topics: list[str], node_id: int | None = None) -> Any:  # noqa: ANN401 - a response of the untyped library
+        # The library's own call would allow the broker to create what we only ask about.
+        return await self._client._send_request(TopicsRequest(topics), node_id)  # noqa: SLF001
+
+    async def _ask(self, call: Callable[[], Awaitable[Any]], what: str) -> Any:  # noqa: ANN401 - the same
+        """Make a call that changes nothing, and again where the broker it went to is down."""
+        for _ in range(ASK_TRIES - 1):
+            try:
+                return await bounded(call(), CALL_SECONDS, what)
+            except (kafka_errors.NodeNotReadyError, kafka_errors.KafkaConnectionError):
+                await asyncio.sleep(ASK_PAUSE_SECONDS)
+            except Exception as error:
+                raise translate(error, what) from error
+        return await self._call(call(), what)
+
+    async def _call(self, call: Any, what: str) -> Any:  # noqa: ANN401 - the library is untyped
+        try:
+            return await bounded(call, CALL_SECONDS, what)
+        except Exception as error:
+            raise translate(error, what) from error
+
+
+def _by_leader(topics: Mapping[str, TopicMetadata]) -> dict[int, dict[str, list[int]]]:
+    """Return the partitions by their leader and topic, from an answer to a metadata request.
+
+    Raises:
+        TransientError: a partition has no leader.
+    """
+    by_leader: dict[int, dict[str, list[int]]] = {}
+    for name, topic in topics.items():
+        for one in topic.partitions:
+            if one.leader < 0:
+                raise TransientError(f"describe producers: {name}/{one.partition} has no leader")
+            by_leader.setdefault(one.leader, {}).setdefault(name, []).append(one.partition)
+    return by_leader
+
+
+def _describe_refusal(name: str, partition: int, error_code: int) -> CheckpointReadyError | None:
+    """Return the error of one partition in an answer to DescribeProducers, if any."""
+    error = kafka_errors.for_code(error_code)
+    if error is kafka_errors.NoError:
+        return None
+    if error is kafka_errors.TopicAuthorizationFailedError:
+        return translate(error(name), "describe producers")
+    return TransientError(f"describe producers: {name}/{partition}: {error.__name__}")

@@ -1,0 +1,205 @@
+"""How to reach the cluster, and what its refusals mean to us."""
+
+import asyncio
+import re
+import ssl
+from collections.abc import Awaitable
+from typing import Any, Final, Self, TypeVar
+
+import msgspec
+from aiokafka import errors as kafka_errors
+from aiokafka.conn import create_conn
+
+from consumer.config import Settings
+from consumer.errors import (
+    CheckpointReadyError,
+    ClusterError,
+    Fenced,
+    TaskFailed,
+    TimedOut,
+    TransientError,
+)
+from consumer.kafka.client.tls import RenewableContext, TlsFiles
+
+T = TypeVar("T")
+
+REQUEST_TIMEOUT_MS: Final = 10_000
+RETRY_BACKOFF_MS: Final = 50
+DIAGNOSIS_SECONDS: Final = 5.0
+FENCING_ERRORS: Final = (kafka_errors.ProducerFenced, kafka_errors.InvalidProducerEpoch)
+AUTHENTICATION_ERRORS: Final = (
+    kafka_errors.SaslAuthenticationFailed,
+    kafka_errors.AuthenticationFailedError,
+    kafka_errors.UnsupportedSaslMechanismError,
+    kafka_errors.IllegalSaslStateError,
+)
+# The alerts about a certificate (RFC 8446 section 6.2), in OpenSSL's words.
+REFUSED_CERTIFICATE: Final = re.compile("ALERT.*(CERTIFICATE|UNKNOWN_CA)")
+
+# What a refused call needed, by the words that ``translate`` is given.
+TOPIC_OPERATIONS: Final = {
+    "describe topics": "Describe, or Read or Write, which imply it (see `checkpoint-ready acls`),",
+    "describe topic settings": "DescribeConfigs",
+    "describe producers": "Read",
+    "ask for leader epochs": "Describe",
+    "fetch": "Read",
+    "list offsets": "Read",
+    "send": "Write",
+    "commit": "Write",
+    "trim": "Delete",
+}
+
+
+class Connection(msgspec.Struct, frozen=True):
+    """The arguments that every aiokafka client of this process shares."""
+
+    bootstrap_servers: str
+    security: dict[str, Any]
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Make the connection of these settings.
+
+        Raises:
+            ConfigError: a certificate or key file cannot be used.
+        """
+        security: dict[str, Any] = {"security_protocol": settings.security_protocol}
+        if settings.security_protocol.startswith("SASL"):
+            security["sasl_mechanism"] = settings.sasl_mechanism
+            security["sasl_plain_username"] = settings.sasl_username
+            security["sasl_plain_password"] = settings.sasl_password.reveal()
+        if settings.security_protocol.endswith("SSL"):
+            security["ssl_context"] = RenewableContext(TlsFiles.of(settings))
+        return cls(settings.bootstrap_servers, security)
+
+    def options(self, client_id: str) -> dict[str, Any]:
+        """Return the keyword arguments for one client; the broker's logs show ``client_id``."""
+        return {
+            "bootstrap_servers": self.bootstrap_servers.split(","),
+            "client_id": client_id,
+            "request_timeout_ms": REQUEST_TIMEOUT_MS,
+            "retry_backoff_ms": RETRY_BACKOFF_MS,
+            **self.security,
+        }
+
+
+async def why_unreachable(connection: Connection) -> BaseException | None:
+    """Connect once to the first address; the library's own bootstrap only logs why it failed."""
+    host, _, port = connection.bootstrap_servers.split(",")[0].rpartition(":")
+    options = connection.options("diagnosis")
+    for name in ("bootstrap_servers", "retry_backoff_ms"):
+        options.pop(name)
+    try:
+        conn = await bounded(
+            create_conn(host.strip("[]"), int(port), **options), DIAGNOSIS_SECONDS, "the broker"
+        )
+    except Exception as error:  # noqa: BLE001 - to be told to the operator, whatever it is
+        return error
+    conn.close()
+    return None
+
+
+async def bounded(call: Awaitable[T], seconds: float, what: str) -> T:
+    """Await ``call`` for at most ``seconds``.
+
+    aiokafka waits without end where a broker does not answer, so nothing of it is awaited bare.
+
+    Raises:
+        TimedOut: it did not answer in time; its outcome is unknown.
+    """
+    task = asyncio.ensure_future(call)
+    try:
+        done, _ = await asyncio.wait([task], timeout=seconds)
+    except asyncio.CancelledError:
+        task.cancel()
+        raise
+    if not done:
+        task.cancel()
+        raise TimedOut(f"{what} did not answer within {seconds:g} s")
+    return task.result()
+
+
+def translate(error: BaseException, what: str) -> CheckpointReadyError:
+    """Return our error for one of aiokafka's; the class says the recovery."""
+    if isinstance(error, CheckpointReadyError):
+        return error
+    causes = [error, *_causes(error)]
+    for cause in causes:
+        if isinstance(cause, FENCING_ERRORS):
+            return Fenced(f"{what}: another producer with this transactional id took over")
+        refusal = _refusal(cause, what)
+        if refusal is not None:
+            return ClusterError(f"{what}: {refusal}")
+    if isinstance(error, kafka_errors.KafkaConnectionError):
+        return TransientError(f"{what}: {_brief(error)}")
+    return TaskFailed(f"{what}: {_brief(error)}")
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    causes = []
+    cause = error.__cause__
+    while cause is not None:
+        causes.append(cause)
+        cause = cause.__cause__
+    return causes
+
+
+def _refusal(error: BaseException, what: str) -> str | None:
+    """Return what an operator must mend, or None if this is no refusal."""
+    if isinstance(error, AUTHENTICATION_ERRORS):
+        return (
+            "the broker refused the credentials; check CHECKPOINT_READY_SECURITY_PROTOCOL, "
+            "SASL_MECHANISM, SASL_USERNAME and SASL_PASSWORD"
+        )
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"the broker's certificate is not trusted ({error.verify_message}); "
+            "name its authority in CHECKPOINT_READY_SSL_CAFILE"
+        )
+    if isinstance(error, ssl.SSLError) and REFUSED_CERTIFICATE.search(error.reason or ""):
+        return (
+            f"the broker refused our certificate ({error.reason}); CHECKPOINT_READY_SSL_CERTFILE "
+            "must name one that has not expired, by an authority that the broker trusts"
+        )
+    if isinstance(error, kafka_errors.InvalidTimestampError):
+        return "the broker refuses the time of our records: set the clock of this machine right"
+    grant = _missing_acl(error, what)
+    return None if grant is None else f"missing ACL: grant {grant}"
+
+
+def _missing_acl(error: BaseException, what: str) -> str | None:
+    subject = _subject(error)
+    if isinstance(error, kafka_errors.TopicAuthorizationFailedError):
+        return f"{TOPIC_OPERATIONS.get(what, 'Read, Write and Describe')} on topic {subject}"
+    if isinstance(error, kafka_errors.GroupAuthorizationFailedError):
+        return f"Read on group {subject}"
+    if isinstance(error, kafka_errors.TransactionalIdAuthorizationFailed):
+        return f"Write on transactional id {subject}"
+    if isinstance(error, kafka_errors.ClusterAuthorizationFailedError):
+        return "the operation on the cluster (Create, for CREATE_TOPICS)"
+    return None
+
+
+def _subject(error: BaseException) -> str:
+    subject = error.args[0] if error.args else "(not named by the broker)"
+    if hasattr(subject, "topic"):
+        return str(subject.topic)
+    if isinstance(subject, set | frozenset | list | tuple):
+        return ", ".join(sorted(map(str, subject)))
+    return str(subject)
+
+
+def _brief(error: BaseException) -> str:
+    """Return the error's name and text, and those of its first cause, in one line.
+
+    The library hides what a broker answered behind "Unexpected error during batch delivery".
+    """
+    causes = _causes(error)
+    texts = [_named(each) for each in (error, *causes[-1:])]
+    return f"{texts[0]} (by {texts[1]})" if len(texts) > 1 else texts[0]
+
+
+def _named(error: BaseException) -> str:
+    text = str(error)
+    name = type(error).__name__
+    return text if text.startswith(name) else f"{name}: {text}" if text else name

@@ -1,0 +1,117 @@
+"""Hands out every record of a batch, and never fails on one.
+
+What cannot be read, or would take too much memory, becomes one record at the end of the batch. The
+record's value is the batch itself as it is in the log, and the pipeline puts it among the dead
+letters. So nothing of it is lost, no partition stops at it, and it takes no more memory than any
+other record.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from consumer.kafka.client.decompression import TakesTooMuch
+from consumer.pipeline.record_size import record_bytes
+from consumer.pipeline.records import Header, PackedBatch, Reason, SourceRecord
+
+
+class PackedRecord(NamedTuple):
+    """A record whose value is a whole batch; it has the batch's last offset."""
+
+    offset: int
+    timestamp: int
+    key: None
+    value: PackedBatch
+    headers: list[Header]
+
+
+class Records(Protocol):
+    """The records of one batch of either format."""
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether every record was taken."""
+
+    @property
+    def next_offset(self) -> int:
+        """The least offset that the next record can have."""
+
+    def take(self, most_records: int, most_bytes: int) -> tuple[Sequence[SourceRecord], int]:
+        """Return the next records and their memory in bytes; raise if the next is unreadable."""
+
+
+class Head(Protocol):
+    """What a batch says of itself before its records, in either format."""
+
+    @property
+    def base_offset(self) -> int:
+        """The first offset, as far as the format says."""
+
+    @property
+    def last_offset(self) -> int:
+        """The last offset."""
+
+    @property
+    def declared_records(self) -> str:
+        """How many records it declares to hold, for messages."""
+
+    @property
+    def max_timestamp(self) -> int:
+        """The latest timestamp in milliseconds; -1: it has none."""
+
+
+HeadT = TypeVar("HeadT", bound=Head)
+
+
+class OpenBatch:
+    """A batch that is being read."""
+
+    __slots__ = ("_head", "_open", "_raw", "_records", "is_used_up", "next_offset")
+
+    def __init__(
+        self, raw: bytes, head: HeadT, open_records: Callable[[bytes, HeadT], Records]
+    ) -> None:
+        """`raw` is the batch as it is in the log; `open_records` may raise anything."""
+        self.next_offset = head.last_offset + 1
+        self.is_used_up = False
+        self._raw = raw
+        self._head = head
+        self._open: Callable[[bytes, Any], Records] = open_records
+        self._records: Records | None = None
+
+    def take(
+        self, most_records: int, most_bytes: int, from_offset: int
+    ) -> tuple[Sequence[SourceRecord], int]:
+        """Return the next records and their memory in bytes.
+
+        A packed record names no offset before `from_offset` as unread: those were handled before.
+        """
+        try:
+            if self._records is None:
+                self._records = self._open(self._raw, self._head)
+            taken = self._records.take(most_records, most_bytes)
+            self.is_used_up = self._records.is_used_up
+        except Exception as error:  # noqa: BLE001 - behind a valid checksum no byte may stop a shard
+            self.is_used_up = True
+            packed = self._pack(error, from_offset)
+            # A small batch may have cost a lot of time. So nothing more is read in the same step,
+            # and the event loop runs between two of them.
+            return [packed], max(most_bytes, record_bytes(packed))
+        return taken
+
+    def _pack(self, error: Exception, from_offset: int) -> PackedRecord:
+        head = self._head
+        first_offset = head.base_offset if self._records is None else self._records.next_offset
+        offsets = f"{max(first_offset, from_offset)} to {head.last_offset}"
+        if isinstance(error, TakesTooMuch):
+            reason = Reason.TOO_LARGE
+            note = f"a batch of {head.declared_records} records (offsets {offsets}) {error}"
+        else:
+            reason = Reason.UNREADABLE_BATCH
+            cause = str(error) or type(error).__name__
+            note = (
+                f"offsets {offsets} of a batch of {head.declared_records} records cannot be read "
+                f"({cause})"
+            )
+        note += "; the value is the batch as it is in the log"
+        value = PackedBatch(self._raw, note, reason)
+        return PackedRecord(head.last_offset, head.max_timestamp, None, value, [])

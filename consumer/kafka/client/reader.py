@@ -1,0 +1,205 @@
+"""A consumer of one shard: manually assigned, read_committed, positions set by us alone.
+
+Committed group offsets are never read: aiokafka 0.14 can answer None where an offset exists and
+then jumps to its reset policy. ``auto_offset_reset="none"`` makes any such path an error.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer
+
+from consumer.kafka.client import fetched, private_api
+from consumer.kafka.client.connection import Connection, bounded, translate
+from consumer.kafka.client.decompression import inflater
+from consumer.kafka.types import TopicPartition
+from consumer.pipeline.records import SourceRecord
+
+START_SECONDS: Final = 15.0
+OFFSETS_SECONDS: Final = 15.0
+STARTING_FETCH_WAIT_MS: Final = 10
+RUNNING_FETCH_WAIT_MS: Final = 200
+# What lies prefetched for a shard. A batch that is larger still comes, alone (KIP-74, in every
+# broker that knows transactions), so neither needs to lie above the largest one, up to which every
+# partition would then be prefetched.
+FETCH_BYTES: Final = 8 * 1024 * 1024
+PARTITION_FETCH_BYTES: Final = 1024 * 1024
+
+fetched.install()
+
+
+class ShardReader:
+    """Reads records of assigned partitions from offsets that the caller sets.
+
+    ``is_in_doubt`` is set when a fetch was refused: a leader has moved, or a topic was deleted and
+    may have been made anew. Whoever acts on it clears it.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        client_id: str,
+        *,
+        topics: Iterable[str],
+        max_message_bytes: int,
+        committed_only: bool = True,
+    ) -> None:
+        self._topics = frozenset(topics)
+        self.is_in_doubt = False
+        self._seen_at: dict[TopicPartition, float] = {}
+        self._consumer = AIOKafkaConsumer(
+            **connection.options(client_id),
+            group_id=None,
+            isolation_level="read_committed" if committed_only else "read_uncommitted",
+            auto_offset_reset="none",
+            enable_auto_commit=False,
+            fetch_max_wait_ms=STARTING_FETCH_WAIT_MS,
+            fetch_max_bytes=FETCH_BYTES,
+            max_partition_fetch_bytes=FETCH_BYTES,
+        )
+        inflater.allow_for(max_message_bytes)
+
+    def _note_fetch(self, partition: TopicPartition, sent_at: float, is_refused: bool) -> None:  # noqa: FBT001 - a callback
+        if is_refused:
+            self.is_in_doubt = True
+        else:
+            self._seen_at[partition] = sent_at
+
+    async def start(self) -> None:
+        """Connect.
+
+        Raises:
+            TaskFailed, TransientError, ClusterError: as ``translate`` says.
+        """
+        try:
+            await bounded(self._start(), START_SECONDS, "the consumer's start")
+        except Exception as error:
+            raise translate(error, "start of the consumer") from error
+
+    async def follow(self, topics: Iterable[str]) -> None:
+        """Know these topics as well; they must exist, or a broker may make them now.
+
+        Raises:
+            TaskFailed: the cluster did not answer.
+        """
+        self._topics |= frozenset(topics)
+        private_api.track_topics(self._consumer, self._topics)
+        metadata = private_api.client(self._consumer).force_metadata_update()
+        await bounded(metadata, OFFSETS_SECONDS, "the metadata")
+
+    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Read these partitions, each from the given offset, and no others."""
+        self._consumer.assign(list(positions))
+        private_api.track_topics(self._consumer, self._topics)
+        # In the same turn of the event loop, so that nothing is fetched from elsewhere before.
+        for partition, offset in positions.items():
+            self._consumer.seek(partition, offset)
+
+    def settle(self) -> None:
+        """From now on let fetches wait longer and bring less: the start is over.
+
+        A restore reads one partition, and waits for each fetch of it.
+        """
+        private_api.set_partition_fetch_bytes(self._consumer, PARTITION_FETCH_BYTES)
+        private_api.set_fetch_wait(self._consumer, RUNNING_FETCH_WAIT_MS)
+
+    def pause(self, partitions: Iterable[TopicPartition]) -> None:
+        """Deliver no more records of these partitions."""
+        self._consumer.pause(*partitions)
+
+    async def fetch(
+        self, timeout_ms: int, max_records: int
+    ) -> dict[TopicPartition, Sequence[SourceRecord]]:
+        """Return the records at hand, or wait up to ``timeout_ms`` for some.
+
+        Raises:
+            TaskFailed: positions are in doubt (records may be drained and lost to the caller).
+        """
+        # The library does not wait while records are at hand, and others must go on meanwhile.
+        await asyncio.sleep(0)
+        try:
+            records: dict[TopicPartition, Any] = await self._consumer.getmany(
+                timeout_ms=timeout_ms, max_records=max_records
+            )
+        except Exception as error:
+            raise translate(error, "fetch") from error
+        return records
+
+    def position(self, partition: TopicPartition) -> int:
+        """Return the offset of the next record to be delivered; markers count as delivered."""
+        return private_api.position(self._consumer, partition)
+
+    @property
+    def positions(self) -> dict[TopicPartition, int]:
+        """The position of each partition that is assigned."""
+        return {partition: self.position(partition) for partition in self._consumer.assignment()}
+
+    def lag(self, partition: TopicPartition) -> int | None:
+        """Return last stable offset minus position, or None before the first fetch."""
+        stable = self._consumer.last_stable_offset(partition)
+        return None if stable is None else max(0, stable - self.position(partition))
+
+    def backlog(self, partition: TopicPartition) -> int | None:
+        """Return high watermark minus position: above ``lag`` while a transaction is open."""
+        highwater = self._consumer.highwater(partition)
+        return None if highwater is None else max(0, highwater - self.position(partition))
+
+    def stable_offset_and_end(self, partition: TopicPartition) -> tuple[int, int] | None:
+        """Return the last stable offset and the high watermark, or None before the first fetch.
+
+        Both come with each fetch response. They differ while a transaction is open.
+        """
+        stable = self._consumer.last_stable_offset(partition)
+        highwater = self._consumer.highwater(partition)
+        return None if stable is None or highwater is None else (stable, highwater)
+
+    def seen_at(self, partition: TopicPartition) -> float | None:
+        """Return when the fetch behind the current lag and backlog was sent, in monotonic seconds.
+
+        Its answer may have come much later. None before the first one.
+        """
+        return self._seen_at.get(partition)
+
+    async def beginning_offsets(
+        self, partitions: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        """Return each partition's log start offset."""
+        return await self._offsets(self._consumer.beginning_offsets(list(partitions)))
+
+    async def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return each partition's last *stable* offset (read_committed): no end of what exists.
+
+        A reader that sees uncommitted records too returns the high watermark.
+        """
+        return await self._offsets(self._consumer.end_offsets(list(partitions)))
+
+    async def offsets_for_times(
+        self, times_ms: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, tuple[int, int] | None]:
+        """Return offset and timestamp of each partition's first record from that time on.
+
+        None where there is none. Later records may be older where producers set the time.
+        """
+        found = await self._offsets(self._consumer.offsets_for_times(dict(times_ms)))
+        return {
+            partition: None if at is None else (at.offset, at.timestamp)
+            for partition, at in found.items()
+        }
+
+    async def close(self) -> None:
+        """Close; a consumer without a group has nothing to settle."""
+        await private_api.close_consumer(self._consumer)
+
+    async def _start(self) -> None:
+        private_api.watch_fetches(self._consumer, self._note_fetch)
+        await self._consumer.start()
+        private_api.track_topics(self._consumer, self._topics)
+        await private_api.client(self._consumer).force_metadata_update()
+
+    async def _offsets(self, call: Any) -> dict[TopicPartition, Any]:  # noqa: ANN401 - a coroutine of the untyped library
+        try:
+            offsets: dict[TopicPartition, Any] = await bounded(call, OFFSETS_SECONDS, "ListOffsets")
+        except Exception as error:
+            raise translate(error, "list offsets") from error
+        return offsets

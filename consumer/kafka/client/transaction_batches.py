@@ -1,0 +1,108 @@
+"""The record batches of one transaction, finished before the transaction is opened."""
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+from consumer.kafka.client import private_api
+from consumer.kafka.client.raw_headers import RawBatchBuilder
+from consumer.kafka.clock import wall_clock_ms
+from consumer.kafka.types import TopicPartition
+
+# A transaction sends one batch per partition at a time; bigger batches mean fewer round trips.
+BATCH_BYTES: Final = 512 * 1024
+# Kafka's RecordBatch.NO_TIMESTAMP.
+NO_TIMESTAMP_MS: Final = -1
+Header = tuple[str, bytes | None]
+
+
+class PartitionBatches:
+    """The batches for one partition: the last one is open, those before are full.
+
+    A batch never exceeds its limit, except by a record that alone is larger, which the pipeline
+    rules out by its size check.
+    """
+
+    __slots__ = ("_append", "_batch_bytes", "_batches", "_count", "_counts", "_timestamp_ms")
+
+    def __init__(self, batch_bytes: int, timestamp_ms: int) -> None:
+        self._batch_bytes = batch_bytes
+        self._timestamp_ms = timestamp_ms
+        self._batches: list[BatchBuilder] = []
+        self._counts: list[int] = []
+        self._count = 0
+        self._open(BatchBuilder(batch_bytes, 0, is_transactional=1))
+
+    def append(
+        self, key: bytes | None, value: bytes | None, headers: list[Header] | None = None
+    ) -> None:
+        """Add one record. Called once per event: it goes straight to the compiled builder."""
+        count = self._count
+        try:
+            taken = self._append(count, self._timestamp_ms, key, value, headers or [])
+        except TypeError:  # a RawHeaderName: the compiled builder takes plain strings only
+            self._append_raw(key, value, headers or [])
+            return
+        if taken is None:
+            self._open(BatchBuilder(self._batch_bytes, 0, is_transactional=1))
+            self._append(0, self._timestamp_ms, key, value, headers or [])
+            count = 0
+        self._count = count + 1
+
+    def _append_raw(self, key: bytes | None, value: bytes | None, headers: list[Header]) -> None:
+        """Add a record whose header names only the Python builder can write, in its own batch."""
+        self._open(RawBatchBuilder(self._batch_bytes))
+        self._append(0, self._timestamp_ms, key, value, headers)
+        self._count = 1
+        self._open(BatchBuilder(self._batch_bytes, 0, is_transactional=1))
+
+    def finish(self) -> list[BatchBuilder]:
+        """Return the batches; nothing can be added any more."""
+        counts = [*self._counts, self._count]
+        for batch, count in zip(self._batches, counts, strict=True):
+            private_api.close_batch(batch, count)
+        return [batch for batch, count in zip(self._batches, counts, strict=True) if count]
+
+    def _open(self, batch: BatchBuilder) -> None:
+        if self._batches:
+            self._counts.append(self._count)
+        self._batches.append(batch)
+        self._append = private_api.compiled_append(batch)
+        self._count = 0
+
+
+class Outbox:
+    """What one transaction sends, by partition."""
+
+    def __init__(
+        self, max_message_bytes: Mapping[str, int], unstamped: Collection[str] = ()
+    ) -> None:
+        """Start empty; records of the `unstamped` topics have no timestamp.
+
+        These are the topics of our own state, which are never read by time. A broker refuses a
+        record that is stamped an hour ahead of its own clock (KIP-937), so with a timestamp a
+        machine whose clock is ahead could not run a shard.
+        """
+        self._batch_bytes = {
+            topic: min(BATCH_BYTES, limit) for topic, limit in max_message_bytes.items()
+        }
+        self._unstamped = unstamped
+        self._timestamp_ms = wall_clock_ms()
+        self._partitions: dict[tuple[str, int], PartitionBatches] = {}
+
+    def to(self, topic: str, partition: int) -> PartitionBatches:
+        """Return the batches for one partition."""
+        batches = self._partitions.get((topic, partition))
+        if batches is None:
+            timestamp_ms = NO_TIMESTAMP_MS if topic in self._unstamped else self._timestamp_ms
+            batches = PartitionBatches(self._batch_bytes[topic], timestamp_ms)
+            self._partitions[topic, partition] = batches
+        return batches
+
+    def finish(self) -> dict[TopicPartition, list[BatchBuilder]]:
+        """Return the finished batches of each partition."""
+        return {
+            TopicPartition(*target): batches.finish()
+            for target, batches in self._partitions.items()
+        }

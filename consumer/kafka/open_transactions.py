@@ -1,0 +1,123 @@
+"""Find transactions that the brokers have left open, and refuse to go on over one of ours.
+
+A fence settles what the former owner left open, in every partition: InitProducerId promises it.
+Seen on Kafka 4.3.1: a coordinator that ends a transaction while a partition has no leader skips
+this partition, as if it were deleted, and never writes the marker. The next marker of the same
+producer there would decide about both transactions, so aborted records would become visible.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+import structlog
+
+from consumer.errors import HangingTransaction
+from consumer.kafka.client import ClusterAdmin, OpenTransaction, ShardWriter
+
+LOOKS: Final = 3
+LOOK_SECONDS: Final = 1.0
+RUNBOOK: Final = "docs/operations.md, When a transaction hangs"
+log = structlog.get_logger(__name__)
+
+
+class OpenTransactionCheck:
+    """Asks the leaders for the open transactions in the topics of a shard or of a tool.
+
+    `optional` topics are asked for too where we may read them. What cannot be asked is logged
+    once, for as long as the reason is the same.
+    """
+
+    def __init__(
+        self,
+        admin: ClusterAdmin,
+        bootstrap_servers: str,
+        topics: Iterable[str],
+        optional: Iterable[str] = (),
+    ) -> None:
+        self._admin = admin
+        self._bootstrap_servers = bootstrap_servers
+        self.topics = tuple(topics)
+        self._optional = tuple(optional)
+        self._reported: dict[str, str] = {}
+
+    async def ask(self) -> tuple[OpenTransaction, ...]:
+        """Return every open transaction in these topics, of any producer.
+
+        Raises:
+            TransientError, TaskFailed: a partition's leader is gone or does not answer.
+            ClusterError: we may not read a topic that is not optional.
+        """
+        answer = await self._admin.open_transactions(self.topics, self._optional)
+        gaps = dict(answer.not_asked)
+        gaps |= {
+            f"broker {broker}": "it is older than Kafka 2.8, which answers DescribeProducers"
+            for broker in answer.silent_brokers
+        }
+        for name, reason in gaps.items():
+            if self._reported.get(name) != reason:
+                # Without a right that is optional everything is as documented.
+                write = log.info if name in answer.not_asked else log.warning
+                write("hanging_check_incomplete", not_asked=name, reason=reason)
+        self._reported = gaps
+        return answer.found
+
+    async def left_open(self, writer: ShardWriter) -> tuple[OpenTransaction, ...]:
+        """Return what earlier owners of this fenced writer have left open, looked at repeatedly.
+
+        A later owner's transactions do not count: a fenced writer sees those of its successor.
+
+        Raises:
+            TransientError, TaskFailed, ClusterError: as ``ask``.
+        """
+        for look in range(LOOKS):
+            found = of_earlier_owners(await self.ask(), *writer.producer_id_and_epoch)
+            if not found or look == LOOKS - 1:
+                break
+            await asyncio.sleep(LOOK_SECONDS)
+        return found
+
+    async def refuse_hanging(self, writer: ShardWriter) -> None:
+        """Raise if an earlier owner of this fenced writer has left a transaction open.
+
+        Raises:
+            HangingTransaction: an operator must end it.
+            TransientError, TaskFailed, ClusterError: as ``ask``.
+        """
+        found = await self.left_open(writer)
+        if found:
+            raise HangingTransaction(self.describe(writer.transactional_id, found))
+
+    def describe(self, transactional_id: str, found: Iterable[OpenTransaction]) -> str:
+        """Return where a transaction hangs, what follows, and the commands that end it."""
+        found = list(found)
+        places = ", ".join(
+            f"{it.partition.topic}/{it.partition.partition} from offset {it.start_offset} on"
+            for it in found
+        )
+        commands = "; ".join(self.abort_command(it) for it in found)
+        return (
+            f"a transaction of {transactional_id} hangs in {places}: the brokers ended it without "
+            "a marker there, and going on would decide about it. Read "
+            f"{RUNBOOK}. This aborts it there: {commands}"
+        )
+
+    def abort_command(self, found: OpenTransaction) -> str:
+        """Return the command that ends a hanging transaction in one partition (KIP-664)."""
+        place = f"--topic {found.partition.topic} --partition {found.partition.partition}"
+        return self._command(f"abort {place} --start-offset {found.start_offset}")
+
+    def describe_command(self, found: OpenTransaction) -> str:
+        """Return the command that shows who writes to this partition (KIP-664)."""
+        place = f"--topic {found.partition.topic} --partition {found.partition.partition}"
+        return self._command(f"describe-producers {place}")
+
+    def _command(self, arguments: str) -> str:
+        return f"kafka-transactions.sh --bootstrap-server {self._bootstrap_servers} {arguments}"
+
+
+def of_earlier_owners(
+    found: Iterable[OpenTransaction], producer_id: int, epoch: int
+) -> tuple[OpenTransaction, ...]:
+    """Return the transactions of this producer that are older than this epoch."""
+    return tuple(it for it in found if it.producer_id == producer_id and it.producer_epoch < epoch)

@@ -1,0 +1,129 @@
+"""Reads a stretch of partitions to its end, and no further.
+
+What is read is committed and, with ``settled_spans``, complete: the stretch ends where the log
+ended, transactions that were open then included, and their end is waited for.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from consumer.errors import TaskFailed
+from consumer.kafka.client import ShardReader, TopicPartition
+from consumer.pipeline.records import SourceRecord
+
+FETCH_MS: Final = 200
+FETCH_RECORDS: Final = 5_000
+# Longer than brokers leave a transaction open that its producer has forgotten (15 minutes is the
+# most they allow by default, a minute what clients ask for).
+STALLED_SECONDS: Final = 120.0
+
+
+class Span(NamedTuple):
+    """A stretch of one partition: from `start` on, before `end`."""
+
+    start: int
+    end: int
+
+
+class ScannedBatch(NamedTuple):
+    """Records of one partition, in offset order; everything before `next_offset` is read."""
+
+    partition: TopicPartition
+    records: Sequence[SourceRecord]
+    next_offset: int
+
+
+async def scan(
+    reader: ShardReader,
+    spans: Mapping[TopicPartition, Span],
+    *,
+    max_records: int = FETCH_RECORDS,
+) -> AsyncGenerator[ScannedBatch, None]:
+    """Yield every committed record of the spans, a batch of one partition at a time.
+
+    Raises:
+        TaskFailed: records cannot be read, or nothing comes for two minutes.
+    """
+    open_spans = {partition: span for partition, span in spans.items() if span.start < span.end}
+    if not open_spans:
+        return
+    reader.assign({partition: span.start for partition, span in open_spans.items()})
+    positions = {partition: span.start for partition, span in open_spans.items()}
+    last_progress = time.monotonic()
+    while open_spans:
+        fetched = await reader.fetch(FETCH_MS, max_records)
+        # All positions before anything is awaited or yielded: the reader is used by us alone,
+        # but its background fetches go on.
+        now = {partition: reader.position(partition) for partition in open_spans}
+        for partition, records in fetched.items():
+            if partition in open_spans:
+                end = open_spans[partition].end
+                within = records if records[-1].offset < end else _before(records, end)
+                yield ScannedBatch(partition, within, min(now[partition], end))
+        if now != {partition: positions[partition] for partition in open_spans}:
+            positions, last_progress = now, time.monotonic()
+        elif time.monotonic() - last_progress > STALLED_SECONDS:
+            raise TaskFailed(_stalled(open_spans, now))
+        done = [partition for partition, span in open_spans.items() if now[partition] >= span.end]
+        if done:
+            reader.pause(done)
+            for partition in done:
+                del open_spans[partition]
+        await asyncio.sleep(0)
+
+
+async def stable_spans(
+    reader: ShardReader, partitions: Iterable[TopicPartition]
+) -> dict[TopicPartition, Span]:
+    """Return what can be read now without waiting: up to the first transaction that is open."""
+    wanted = list(partitions)
+    starts = await reader.beginning_offsets(wanted)
+    ends = await reader.end_offsets(wanted)
+    return {partition: Span(starts[partition], ends[partition]) for partition in wanted}
+
+
+async def settled_spans(
+    reader: ShardReader, partitions: Iterable[TopicPartition]
+) -> dict[TopicPartition, Span]:
+    """Return all that exists now; reading it waits for the transactions that are open.
+
+    The last stable offset can lie before entries that are committed already, while an older
+    transaction is open; only the high watermark lies behind all of them.
+
+    Raises:
+        TaskFailed: a leader did not answer in time.
+    """
+    wanted = list(partitions)
+    starts = await reader.beginning_offsets(wanted)
+    reader.assign(starts)
+    ends: dict[TopicPartition, int] = {}
+    deadline = time.monotonic() + STALLED_SECONDS
+    while len(ends) < len(wanted):
+        await reader.fetch(FETCH_MS, 1)
+        for partition in wanted:
+            backlog = reader.backlog(partition)
+            if partition not in ends and backlog is not None:
+                ends[partition] = reader.position(partition) + backlog
+                reader.pause([partition])
+        if time.monotonic() > deadline:
+            missing = ", ".join(f"{p.topic}/{p.partition}" for p in wanted if p not in ends)
+            raise TaskFailed(f"{missing}: the end could not be asked for")
+    return {partition: Span(starts[partition], ends[partition]) for partition in wanted}
+
+
+def _before(records: Sequence[SourceRecord], end: int) -> Sequence[SourceRecord]:
+    return [record for record in records if record.offset < end]
+
+
+def _stalled(
+    open_spans: Mapping[TopicPartition, Span], positions: Mapping[TopicPartition, int]
+) -> str:
+    places = ", ".join(
+        f"{p.topic}/{p.partition} at {positions[p]} of {span.end}" for p, span in open_spans.items()
+    )
+    return (
+        f"{places}: nothing came for {STALLED_SECONDS:g} s; a transaction is open there, "
+        "or the leader is gone"
+    )

@@ -1,0 +1,309 @@
+"""Decodes a record into a checkpoint and its canonical bytes.
+
+The canonical form is JSON in wire spelling with sorted keys and no white space, in which a metric
+that is null is absent and a whole number is an integer where the contract asks for one. It is what
+is published. Whether two records say the same is decided on a form of its own (`comparison`).
+
+Two ways lead to it. The fast one takes a document that has exactly the known fields, in one
+spelling. Whatever it refuses goes the slow way, which accepts the rest (unknown fields, mixed
+spellings, `88.0`, layers around the document) and otherwise says exactly what is wrong. Both give
+the same bytes and the same digest.
+"""
+
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from consumer.pipeline.decode.canonical import (
+    document_digest,
+    encode_sorted,
+    in_snake_case,
+    known_digest,
+    known_form,
+)
+from consumer.pipeline.decode.envelope import (
+    Inner,
+    Layer,
+    bare_text,
+    open_envelope,
+    open_structured,
+    structured_type,
+)
+from consumer.pipeline.decode.json_document import invalid, malformed, parse, tombstone
+from consumer.pipeline.decode.wrappings import explain_document
+from consumer.pipeline.records import (
+    PACKED_CAUSES,
+    Headers,
+    PackedBatch,
+    PoisonRecord,
+    Reason,
+    Stage,
+)
+from schemas.checkpoint import (
+    CHECKPOINT_OBJECT,
+    FIRST_UNIX_SECOND,
+    LAST_UNIX_SECOND,
+    Checkpoint,
+    Metrics,
+    SdkCheckpoint,
+    SdkMetrics,
+)
+
+_QUOTED_CHARS: Final = 80
+# Larger ones take the slow way: there, no number costs more than its length (`json_document`).
+_FAST_BYTES: Final = 4096
+_MS_PER_SECOND: Final = 1000
+
+
+class Decoded(msgspec.Struct, frozen=True, gc=False):
+    """A checkpoint that can be published. Fields the contract does not know are in `canonical`."""
+
+    id: str
+    job_id: str
+    checkpoint: Checkpoint
+    canonical: bytes
+    digest: bytes
+    """Of the comparison form, see `comparison`."""
+    trace: Headers = ()
+    """The trace context that was around the checkpoint, as headers."""
+
+
+_Positive = Annotated[float, msgspec.Meta(gt=0)]
+_PositiveStep = Annotated[int, msgspec.Meta(gt=0)]
+
+
+class _StrictMetrics(
+    Metrics, frozen=True, omit_defaults=True, gc=False, forbid_unknown_fields=True
+):
+    pass
+
+
+class _StrictCheckpoint(Checkpoint, frozen=True, gc=False, forbid_unknown_fields=True):
+    metrics: _StrictMetrics
+
+
+class _PositiveMetrics(_StrictMetrics, frozen=True, omit_defaults=True, gc=False):
+    """Metrics of which none is 0: their canonical bytes are their comparison form too."""
+
+    full_valid_loss: _Positive | None = None
+    full_valid_mean_token_accuracy: _Positive | None = None
+    step: _PositiveStep | None = None
+    train_loss: _Positive | None = None
+    train_mean_token_accuracy: _Positive | None = None
+    valid_loss: _Positive | None = None
+    valid_mean_token_accuracy: _Positive | None = None
+
+
+class _PositiveCheckpoint(Checkpoint, frozen=True, gc=False, forbid_unknown_fields=True):
+    metrics: _PositiveMetrics
+
+
+class _StrictSdkMetrics(
+    SdkMetrics, frozen=True, omit_defaults=True, gc=False, forbid_unknown_fields=True
+):
+    pass
+
+
+class _StrictSdkCheckpoint(SdkCheckpoint, frozen=True, gc=False, forbid_unknown_fields=True):
+    metrics: _StrictSdkMetrics
+
+
+def _wire_names(wire: type[msgspec.Struct], sdk: type[msgspec.Struct]) -> dict[str, str]:
+    names = dict(zip(sdk.__struct_encode_fields__, wire.__struct_encode_fields__, strict=True))
+    return names | {name: name for name in wire.__struct_encode_fields__}
+
+
+_CHECKPOINT_NAMES: Final = _wire_names(Checkpoint, SdkCheckpoint)
+_METRIC_NAMES: Final = _wire_names(Metrics, SdkMetrics)
+_INTEGERS: Final = frozenset({"created_at", "step_number", "step"})
+
+_NOTHING_AROUND: Final = frozenset[Layer]()
+
+_decode_positive = msgspec.json.Decoder(_PositiveCheckpoint).decode
+_decode_wire = msgspec.json.Decoder(_StrictCheckpoint).decode
+_decode_sdk = msgspec.json.Decoder(_StrictSdkCheckpoint).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def decode(value: bytes | None, headers: Headers = ()) -> Decoded:
+    """Return the checkpoint of a record, or raise the poison that it is."""
+    if not value:
+        raise tombstone() if value is None else malformed("the record has no value")
+    if headers and (content_type := structured_type(headers)) is not None:
+        return _decode_inner(open_structured(bare_text(value), content_type))
+    if len(value) > _FAST_BYTES:
+        return _decode_otherwise(value)
+    try:
+        checkpoint: Checkpoint = _decode_positive(value)
+    except (ValueError, RecursionError):
+        return _decode_otherwise(value)
+    canonical = _encode(checkpoint)
+    return Decoded(
+        checkpoint.id,
+        checkpoint.fine_tuning_job_id,
+        checkpoint,
+        canonical,
+        known_digest(canonical),
+    )
+
+
+def _decode_otherwise(value: bytes) -> Decoded:
+    if isinstance(value, PackedBatch):
+        cause = PACKED_CAUSES[value.reason]
+        raise PoisonRecord(value.reason, value.note, Stage.VALUE_CONVERTER, cause)
+    return _decode_inner(Inner(bare_text(value)))
+
+
+def _decode_inner(inner: Inner) -> Decoded:
+    """Return the checkpoint of a JSON text, which may be an envelope again."""
+    decoded = _decode_known(inner.text)
+    if decoded is None:
+        decoded = _decode_slowly(inner.text, inner.taken)
+    if inner.trace:
+        return msgspec.structs.replace(decoded, trace=inner.trace)
+    return decoded
+
+
+def _decode_known(text: bytes) -> Decoded | None:
+    """Return the checkpoint of a text with exactly the known fields in one spelling, else None."""
+    if len(text) > _FAST_BYTES:
+        return None
+    checkpoint: Checkpoint
+    try:
+        if b'"createdAt"' in text:
+            checkpoint = _in_wire_spelling(_decode_sdk(text))
+        else:
+            checkpoint = _decode_wire(text)
+    except (ValueError, RecursionError):
+        return None
+    if type(checkpoint.metrics.step) is float:
+        return None
+    return _decoded(checkpoint)
+
+
+def _decoded(checkpoint: Checkpoint) -> Decoded:
+    canonical = _encode(checkpoint)
+    return Decoded(
+        checkpoint.id,
+        checkpoint.fine_tuning_job_id,
+        checkpoint,
+        canonical,
+        known_digest(known_form(checkpoint, canonical)),
+    )
+
+
+def _in_wire_spelling(sdk: SdkCheckpoint) -> Checkpoint:
+    metrics = sdk.metrics
+    return Checkpoint(
+        created_at=sdk.created_at,
+        fine_tuned_model_checkpoint=sdk.fine_tuned_model_checkpoint,
+        fine_tuning_job_id=sdk.fine_tuning_job_id,
+        id=sdk.id,
+        metrics=Metrics(
+            full_valid_loss=metrics.full_valid_loss,
+            full_valid_mean_token_accuracy=metrics.full_valid_mean_token_accuracy,
+            step=metrics.step,
+            train_loss=metrics.train_loss,
+            train_mean_token_accuracy=metrics.train_mean_token_accuracy,
+            valid_loss=metrics.valid_loss,
+            valid_mean_token_accuracy=metrics.valid_mean_token_accuracy,
+        ),
+        object=sdk.object,
+        step_number=sdk.step_number,
+    )
+
+
+def _decode_slowly(text: bytes, taken: frozenset[Layer] = _NOTHING_AROUND) -> Decoded:
+    document = parse(text)
+    if isinstance(document, dict):
+        inner = open_envelope(text, document, taken)
+        if inner is not None:
+            return _decode_inner(inner)
+    try:
+        return _decode_document(document, text.count(b":"))
+    except PoisonRecord as poison:
+        explained = explain_document(document, in_connect=Layer.CONNECT in taken)
+        if explained is None:
+            raise
+        message = f"{explained}; {poison.message}"
+        raise PoisonRecord(poison.reason, message, poison.stage, poison.cause) from None
+
+
+def _decode_document(document: object, most_members: int) -> Decoded:
+    if not isinstance(document, dict):
+        raise invalid(f"a checkpoint is a JSON object, not a {type(document).__name__}")
+    _check_object(document)
+    known, unknown = _sort_out(document, _CHECKPOINT_NAMES)
+    if "metrics" in known and known["metrics"] is None:  # of servers that measure nothing
+        known["metrics"] = {}
+    metrics = known.get("metrics")
+    unknown_metrics: dict[str, Any] = {}
+    if isinstance(metrics, dict):
+        known["metrics"], unknown_metrics = _sort_out(_without_nulls(metrics), _METRIC_NAMES)
+    _check_created_at(known.get("created_at"))
+    try:
+        checkpoint = msgspec.convert(known, Checkpoint)
+    except msgspec.ValidationError as error:
+        raise invalid(str(error)) from None
+    if not (unknown or unknown_metrics):
+        return _decoded(checkpoint)
+    published = msgspec.to_builtins(checkpoint)
+    published["metrics"].update(in_snake_case(unknown_metrics))
+    published.update(in_snake_case(unknown))
+    canonical = encode_sorted(published, most_members)
+    return Decoded(
+        checkpoint.id,
+        checkpoint.fine_tuning_job_id,
+        checkpoint,
+        canonical,
+        document_digest(published, canonical),
+    )
+
+
+def _check_object(document: dict[str, Any]) -> None:
+    name = document.get("object")
+    if isinstance(name, str) and name != CHECKPOINT_OBJECT:
+        message = f"object is {name[:_QUOTED_CHARS]!r}, not {CHECKPOINT_OBJECT!r}"
+        raise PoisonRecord(
+            Reason.WRONG_OBJECT_TYPE, message, Stage.VALUE_CONVERTER, "ValidationError"
+        )
+
+
+def _check_created_at(created_at: object) -> None:
+    if not isinstance(created_at, int) or FIRST_UNIX_SECOND <= created_at <= LAST_UNIX_SECOND:
+        return
+    message = "created_at is not within the years 1 to 9999"
+    if 0 < created_at <= LAST_UNIX_SECOND * _MS_PER_SECOND:
+        message += "; it looks like milliseconds, seconds are expected"
+    raise invalid(message)
+
+
+def _without_nulls(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: item
+        for name, item in metrics.items()
+        if item is not None or name not in _METRIC_NAMES
+    }
+
+
+def _sort_out(
+    document: dict[str, Any], wire_names: dict[str, str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the known fields in wire spelling with whole numbers as integers, and the others."""
+    known: dict[str, Any] = {}
+    unknown: dict[str, Any] = {}
+    for name, found in document.items():
+        wire_name = wire_names.get(name)
+        if wire_name is None:
+            unknown[name] = found
+            continue
+        whole = wire_name in _INTEGERS and isinstance(found, float) and found.is_integer()
+        item = int(found) if whole else found
+        if wire_name in known and not _is_same(known[wire_name], item):
+            raise invalid(f"{wire_name} is there in both spellings, with different values")
+        known[wire_name] = item
+    return known, unknown
+
+
+def _is_same(one: object, other: object) -> bool:
+    return one == other and isinstance(one, bool) == isinstance(other, bool)

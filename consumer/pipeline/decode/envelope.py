@@ -1,0 +1,188 @@
+"""What producers put around a checkpoint, taken off: layer by layer, each kind once.
+
+=========================  ====================================================================
+schema registry's prefix   before the JSON: byte 0 and 4 bytes (Confluent, Apicurio 3) or 8 bytes
+                           (Apicurio 2), byte 1 and 16 bytes (a GUID). Taken off where `{` follows.
+byte-order mark            of UTF-8, before any JSON text
+CloudEvents 1.0            structured JSON, with or without its content type; binary mode
+Kafka Connect              ``{"schema", "payload"}`` of its JsonConverter: the payload is an object
+                           or the JSON text of one
+=========================  ====================================================================
+
+As in the Kafka binding of CloudEvents 1.0, the content type decides first. Without one, a document
+is taken for an envelope where it cannot be a checkpoint: it has no `object`.
+"""
+
+import base64
+import binascii
+import re
+from enum import Enum, auto
+from typing import Any, Final
+
+import msgspec
+
+from consumer.pipeline.decode.json_document import invalid, malformed, parse
+from consumer.pipeline.decode.wrappings import explain_document
+from consumer.pipeline.records import Header, Headers
+from consumer.pipeline.trace_context import TRACEPARENT, TRACESTATE
+from schemas.ready_event import SPEC_VERSION
+
+_STRUCTURED_PREFIX: Final = "application/cloudevents"
+_STRUCTURED_JSON: Final = "application/cloudevents+json"
+_WHITE_SPACE: Final = " \t"
+_BASE64_GROUP: Final = 4
+_QUOTED_CHARS: Final = 80
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_MARKED_OBJECT: Final = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*+\{")
+_REGISTRY_PREFIXES: Final = {b"\x00": (5, 9), b"\x01": (17,)}
+_CONNECT_MEMBERS: Final = frozenset({"schema", "payload"})
+
+
+class Layer(Enum):
+    """A kind of envelope, of which a record may have one each."""
+
+    EVENT = auto()
+    CONNECT = auto()
+
+
+class Inner(msgspec.Struct, frozen=True):
+    """A JSON text out of an envelope."""
+
+    text: bytes
+    taken: frozenset[Layer] = frozenset()
+    """The envelopes that were around it."""
+    trace: tuple[Header, ...] = ()
+    """The trace context that the CloudEvents envelope names, as headers."""
+
+
+class _Event(msgspec.Struct):
+    data: msgspec.Raw
+
+
+class _Connect(msgspec.Struct):
+    payload: msgspec.Raw
+
+
+_decode_event = msgspec.json.Decoder(_Event).decode
+_decode_connect = msgspec.json.Decoder(_Connect).decode
+
+
+def bare_text(value: bytes) -> bytes:
+    """Return the value without a schema registry's prefix and without a byte-order mark."""
+    for length in _REGISTRY_PREFIXES.get(value[:1], ()):
+        if _MARKED_OBJECT.match(value, length):
+            value = value[length:]
+            break
+    return value.removeprefix(_BYTE_ORDER_MARK)
+
+
+def structured_type(headers: Headers) -> str | None:
+    """Return the content type of a structured CloudEvent; None: the headers name no such.
+
+    Spring names the header `contentType` and writes values in the quotes of a JSON string.
+    """
+    content_type = springs_type = spec_version = None
+    for name, content in headers:
+        lowered = name.lower()
+        if lowered == "content-type":
+            content_type = content
+        elif lowered == "contenttype":
+            springs_type = content
+        elif lowered == "ce_specversion":
+            spec_version = content or b""
+    if content_type is None:
+        content_type = springs_type
+    if content_type is not None:
+        # As bytes: a str would take more than ASCII's for white space and letters.
+        content_type = _unquoted(content_type.strip()).strip().lower()
+        if content_type.startswith(_STRUCTURED_PREFIX.encode()):
+            return content_type.decode("latin-1")
+    if spec_version is not None:
+        _check_version(_unquoted(spec_version).decode("latin-1"))
+    return None
+
+
+def _unquoted(content: bytes) -> bytes:
+    """Return a header's value without the quotes of a JSON string around it."""
+    return content[1:-1] if content[:1] == content[-1:] == b'"' else content
+
+
+def open_structured(text: bytes, content_type: str) -> Inner:
+    """Return what a structured CloudEvent of this content type holds."""
+    if content_type.partition(";")[0].rstrip(_WHITE_SPACE) != _STRUCTURED_JSON:
+        shown = content_type[:_QUOTED_CHARS]
+        raise invalid(f"content type {shown!r}: of structured CloudEvents only +json is understood")
+    if not text:
+        raise malformed("the record has no value")
+    document = parse(text)
+    if not isinstance(document, dict):
+        raise _not_an_envelope("the CloudEvents envelope is not an object", document)
+    return _open_event(text, document, frozenset())
+
+
+def open_envelope(text: bytes, document: dict[str, Any], taken: frozenset[Layer]) -> Inner | None:
+    """Return what is in a document that is an envelope by its members; None: it is none."""
+    if document.get("object") is not None:
+        return None
+    if _is_event(document) and Layer.EVENT not in taken:
+        return _open_event(text, document, taken)
+    if document.keys() == _CONNECT_MEMBERS and Layer.CONNECT not in taken:
+        return _open_connect(text, document, taken)
+    return None
+
+
+def _is_event(document: dict[str, Any]) -> bool:
+    return "specversion" in document and ("data" in document or "data_base64" in document)
+
+
+def _open_event(text: bytes, document: dict[str, Any], taken: frozenset[Layer]) -> Inner:
+    if "specversion" not in document:
+        raise _not_an_envelope("the CloudEvents envelope has no specversion", document)
+    _check_version(document["specversion"])
+    taken |= {Layer.EVENT}
+    trace = _trace(document)
+    if "data" in document:
+        if "data_base64" in document:
+            raise invalid("the CloudEvents envelope has both data and data_base64")
+        return Inner(bytes(_decode_event(text).data), taken, trace)
+    encoded = document.get("data_base64")
+    if not isinstance(encoded, str):
+        raise invalid("the CloudEvents envelope has no data")
+    if len(encoded) % _BASE64_GROUP:  # Python takes more padding than there may be
+        raise invalid("data_base64: its length is no multiple of 4")
+    try:
+        data = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise invalid(f"data_base64: {error}") from None
+    return Inner(data.removeprefix(_BYTE_ORDER_MARK), taken, trace)
+
+
+def _open_connect(text: bytes, document: dict[str, Any], taken: frozenset[Layer]) -> Inner:
+    payload = document["payload"]
+    taken |= {Layer.CONNECT}
+    if isinstance(payload, str):
+        return Inner(payload.encode().removeprefix(_BYTE_ORDER_MARK), taken)
+    if not isinstance(payload, dict):
+        raise _not_an_envelope("the payload is neither an object nor text", document)
+    return Inner(bytes(_decode_connect(text).payload), taken)
+
+
+def _trace(document: dict[str, Any]) -> tuple[Header, ...]:
+    """Return the attributes of the extension for distributed tracing, if there is a traceparent."""
+    if not isinstance(document.get(TRACEPARENT), str):
+        return ()
+    names = (name for name in (TRACEPARENT, TRACESTATE) if isinstance(document.get(name), str))
+    return tuple((name, document[name].encode()) for name in names)
+
+
+def _check_version(version: object) -> None:
+    if version != SPEC_VERSION:
+        # The repr of a list or an object may cost more than all the rest of the record.
+        is_nested = isinstance(version, dict | list)
+        shown = type(version).__name__ if is_nested else repr(version)[:_QUOTED_CHARS]
+        raise invalid(f"CloudEvents specversion is {shown}, not {SPEC_VERSION!r}")
+
+
+def _not_an_envelope(message: str, document: object) -> Exception:
+    explained = explain_document(document)
+    return invalid(message if explained is None else f"{explained}; {message}")

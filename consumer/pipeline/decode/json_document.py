@@ -1,0 +1,129 @@
+"""JSON text of unknown shape, parsed with every refusal classified.
+
+The depth is counted before anything is parsed: a parser's own limit depends on how deep the
+interpreter's stack happens to be, and the same record must always get the same answer.
+"""
+
+import math
+import re
+from functools import reduce
+from operator import getitem
+from typing import Any, Final
+
+import msgspec
+
+from consumer.pipeline.decode.wrappings import explain_not_utf8, explain_text
+from consumer.pipeline.records import PoisonRecord, Reason, Stage
+
+MAX_DEPTH: Final = 64
+_CLOSE, _OPEN = 0, 1
+_TO_STEPS: Final = bytes.maketrans(b"[]{}", bytes([_OPEN, _CLOSE, _OPEN, _CLOSE]))
+_BEGINNING: Final = re.compile(rb'[ \t\r\n]*+[\[{"0-9tfn-]')
+_NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_CHUNK_BRACKETS: Final = 65_536
+_DEPTHS: Final[list[list[Any]]] = [[] for _ in range(MAX_DEPTH + 2)]
+"""An automaton: each depth is a list of the depth after a closing and after an opening bracket."""
+for _depth, _next in enumerate(_DEPTHS):
+    _next[:] = [_DEPTHS[max(0, _depth - 1)], _DEPTHS[min(_depth + 1, MAX_DEPTH + 1)]]
+_TOO_DEEP: Final = _DEPTHS[-1]
+_TOO_DEEP[_CLOSE] = _TOO_DEEP  # it never leaves this state
+
+# msgspec takes 6 µs for a number near either end of what a float holds (1e290, 5e-324), 100 times
+# more than for others: 1 MB of them takes a second. Python's own parser takes the same time for
+# all. It is slower for most, so texts with few values (and commas) are left to msgspec.
+_FEW_COMMAS: Final = 64
+_HARD_EXPONENT: Final = re.compile(rb"[0-9][eE][+-]?(?:[0-9]{3}|2)").search
+
+
+def _may_hold_hard_numbers(payload: bytes) -> bool:
+    return payload.count(b",") > _FEW_COMMAS and _HARD_EXPONENT(payload) is not None
+
+
+def _finite_float(text: str) -> float:
+    """Return the number; msgspec takes the error as one of its own and says where it is."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("Number out of range")
+    return number
+
+
+_decode = msgspec.json.Decoder().decode
+_decode_hard = msgspec.json.Decoder(float_hook=_finite_float).decode
+_skip = msgspec.json.Decoder(msgspec.Raw).decode
+
+
+def parse(payload: bytes) -> Any:  # noqa: ANN401 - JSON of any shape
+    """Return the parsed document, or raise the poison that it is."""
+    # What does not even begin as JSON has no depth: the brackets in it may be those of a gzip.
+    if _BEGINNING.match(payload) and _is_too_deep(payload):
+        raise _too_deep()
+    try:
+        try:
+            return (_decode_hard if _may_hold_hard_numbers(payload) else _decode)(payload)
+        except msgspec.ValidationError as error:  # a number that no machine holds
+            _require_json(payload)
+            raise invalid(str(error)) from None
+    except RecursionError:
+        raise _too_deep() from None
+    except UnicodeDecodeError as error:
+        message = f"{explain_not_utf8(payload)}; {error}"
+        raise malformed(message, type(error).__name__) from None
+    except ValueError as error:  # msgspec.DecodeError
+        explained, message = explain_text(payload, str(error)), str(error)
+        if explained is not None:
+            message = f"{explained}; {message}"
+        raise malformed(message, type(error).__name__) from None
+
+
+def _require_json(payload: bytes) -> None:
+    """Raise ValueError where the text is not JSON behind the number that ended its parsing."""
+    payload.decode()  # the decoder does not check text that it skips
+    _skip(payload)
+
+
+def tombstone() -> PoisonRecord:
+    """Return the poison of a null value: a compacted topic deletes the key by it."""
+    message = "the value is null, a tombstone: there is no checkpoint in it, and nothing is deleted"
+    return PoisonRecord(Reason.TOMBSTONE, message, Stage.VALUE_CONVERTER, "Tombstone")
+
+
+def malformed(message: str, cause: str = "DecodeError") -> PoisonRecord:
+    """Return the poison of text that is not JSON."""
+    return PoisonRecord(Reason.MALFORMED_JSON, message, Stage.VALUE_CONVERTER, cause)
+
+
+def invalid(message: str) -> PoisonRecord:
+    """Return the poison of JSON that is not what the contract asks for."""
+    return PoisonRecord(Reason.INVALID_SCHEMA, message, Stage.VALUE_CONVERTER, "ValidationError")
+
+
+def _too_deep() -> PoisonRecord:
+    message = f"the document is nested deeper than {MAX_DEPTH} levels"
+    return PoisonRecord(Reason.TOO_DEEP, message, Stage.VALUE_CONVERTER, "RecursionError")
+
+
+def _is_too_deep(payload: bytes) -> bool:
+    """Tell whether more than 64 brackets are ever open; one that closes nothing does not count.
+
+    Each step is one pass in C. A loop in Python over the brackets of 10 MB blocks the process for
+    ten seconds, and so does a pattern that takes off one level at a time.
+    """
+    if payload.count(b"{") + payload.count(b"[") <= MAX_DEPTH:
+        return False
+    brackets = _outside_strings(payload).translate(_TO_STEPS, _NO_BRACKETS)
+    depth = _DEPTHS[0]
+    for begin in range(0, len(brackets), _CHUNK_BRACKETS):
+        depth = reduce(getitem, brackets[begin : begin + _CHUNK_BRACKETS], depth)
+        if depth is _TOO_DEEP:
+            return True
+    return False
+
+
+def _outside_strings(payload: bytes) -> bytes:
+    """Return the text without its strings, up to where a parser ends at the latest.
+
+    That is a backslash outside a string.
+    """
+    if b"\\" in payload:  # in pairs, from the left: what is escaped ends no string
+        payload = payload.replace(b"\\\\", b"\\/").replace(b'\\"', b"\\/")
+    return b"".join(payload.split(b'"')[::2]).partition(b"\\")[0]

@@ -1,0 +1,213 @@
+"""Counts what the engine does, a few additions for each transaction and none for a record."""
+
+import time
+from bisect import bisect_right
+from collections import Counter as CountOf
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from consumer import __version__
+from consumer.config import Settings
+from consumer.pipeline.records import Reason
+from consumer.service import metrics
+from consumer.shard.events import LostTransaction, Step, TransactionReport
+from consumer.shard.status import REFUSED, WAITING, TaskState
+from consumer.worker.status import EngineView
+
+NO_TIMESTAMP_MS = -1
+
+
+class Meter:
+    """An observer of the engine that keeps every counter and histogram of a registry.
+
+    Labels whose values are known beforehand begin at 0, so that the first increase is seen as one.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        settings: Settings,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._registry = registry
+        self._wall_clock = wall_clock
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no annotations
+        ProcessCollector(registry=registry)
+        self._consumed = self._counter(metrics.CONSUMED)
+        self._published = self._counter(metrics.PUBLISHED)
+        self._duplicates = self._counter(metrics.DUPLICATES)
+        self._dead_letters = self._counter(metrics.DEAD_LETTERS)
+        self._forwarded = self._counter(metrics.FORWARDED)
+        self._transactions = self._counter(metrics.TRANSACTIONS)
+        self._fences = self._counter(metrics.FENCES)
+        self._rebalances = self._counter(metrics.REBALANCES)
+        self.suppressed_lines = self._counter(metrics.SUPPRESSED)
+        self._expired = self._counter(metrics.EXPIRED)
+        self._transaction_seconds = self._histogram(metrics.TRANSACTION_SECONDS)
+        self._rebalance_seconds = self._histogram(metrics.REBALANCE_SECONDS)
+        self._end_to_end = self._tally(metrics.END_TO_END)
+        self._freshness = self._tally(metrics.FRESHNESS)
+        self._info = self._gauge(metrics.INFO)
+        self._last_commit = self._gauge(metrics.LAST_COMMIT)
+        self._begin(settings)
+
+    def on_step(self, shard: int, step: Step) -> None:
+        """Count nothing: states are asked for when they are wanted."""
+
+    def on_transaction(self, report: TransactionReport) -> None:
+        """Count what became visible."""
+        now = self._wall_clock()
+        for topic, count in report.consumed_by_topic.items():
+            self._consumed.labels(topic).inc(count)
+        self._published.inc(report.published)
+        self._duplicates.labels("same").inc(report.duplicates)
+        self._duplicates.labels("conflicting").inc(report.conflicting)
+        for reason, count in report.dead_letters.items():
+            self._dead_letters.labels(reason).inc(count)
+        self._forwarded.inc(report.forwarded)
+        self._transactions.labels("committed").inc()
+        self.suppressed_lines.inc(report.suppressed_events)
+        self._expired.inc(report.expired)
+        self._transaction_seconds.observe(report.duration_ms / 1000)
+        self._last_commit.set(now)
+        if report.ready:
+            self._freshness.add([now - event.created_at for event in report.ready])
+            now_ms = now * 1000
+            times_ms = [event.origin.timestamp_ms for event in report.ready]
+            self._end_to_end.add(
+                [(now_ms - time_ms) / 1000 for time_ms in times_ms if time_ms != NO_TIMESTAMP_MS]
+            )
+
+    def on_transaction_lost(self, lost: LostTransaction) -> None:
+        """Count a transaction in doubt."""
+        self._transactions.labels("fenced" if lost.is_fenced else "failed").inc()
+
+    def on_fenced(self, shard: int) -> None:  # noqa: ARG002 - no label: shards come and go
+        """Count a takeover."""
+        self._fences.inc()
+
+    def on_rebalance(self, seconds: float) -> None:
+        """Count a decision of the group."""
+        self._rebalances.inc()
+        self._rebalance_seconds.observe(seconds)
+
+    def _begin(self, settings: Settings) -> None:
+        self._info.labels(__version__).set(1)
+        for topic in (*settings.input_topics, settings.repartition_topic):
+            self._consumed.labels(topic)
+        for kind in ("same", "conflicting"):
+            self._duplicates.labels(kind)
+        for reason in Reason:
+            self._dead_letters.labels(str(reason))
+        for outcome in ("committed", "failed", "fenced"):
+            self._transactions.labels(outcome)
+
+    def _counter(self, metric: metrics.Metric) -> Counter:
+        name = metric.full_name.removesuffix("_total")
+        return Counter(name, metric.help, metric.labels, registry=self._registry)
+
+    def _gauge(self, metric: metrics.Metric) -> Gauge:
+        return Gauge(metric.full_name, metric.help, metric.labels, registry=self._registry)
+
+    def _histogram(self, metric: metrics.Metric) -> Histogram:
+        return Histogram(
+            metric.full_name, metric.help, buckets=metric.buckets, registry=self._registry
+        )
+
+    def _tally(self, metric: metrics.Metric) -> "Tally":
+        tally = Tally(metric)
+        self._registry.register(tally)
+        return tally
+
+
+# A histogram that takes in the values of a whole transaction at once.
+#
+# A library's histogram takes one value at a time, which for each event of a backlog would cost a
+# tenth of its handling. Sorting the values and looking for the buckets' bounds among them is cheap.
+
+MAX_SECONDS: Final = 10 * 365 * 86_400.0
+
+
+class Tally(Collector):
+    """Counts values in buckets; a collector of its one histogram."""
+
+    def __init__(self, metric: metrics.Metric) -> None:
+        self._metric = metric
+        self._at_most = [0] * len(metric.buckets)
+        self._count = 0
+        self._sum = 0.0
+
+    def add(self, values: Sequence[float]) -> None:
+        """Take in values in seconds; a negative one, of a clock that is ahead, counts as 0.
+
+        Producers may write any time, and a single one of the year 1 would spoil each mean for good.
+        """
+        ordered = sorted(values)
+        for index, bound in enumerate(self._metric.buckets):
+            self._at_most[index] += bisect_right(ordered, bound)
+        self._count += len(ordered)
+        self._sum += sum(min(value, MAX_SECONDS) for value in ordered if value > 0)
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the histogram as it is now."""
+        bounds = [*map(str, self._metric.buckets), "+Inf"]
+        counts = [*self._at_most, self._count]
+        family = HistogramMetricFamily(self._metric.full_name, self._metric.help)
+        family.add_metric([], list(zip(bounds, counts, strict=True)), self._sum)
+        yield family
+
+
+# What a scrape asks the engine for: lag, shards and their state, as they are at that moment.
+
+SHARD_STATES: Final = (*(state.value for state in TaskState), WAITING, REFUSED)
+
+
+class Snapshot(Collector):
+    """A collector of what is true now and is nowhere counted."""
+
+    def __init__(self, look: Callable[[], EngineView]) -> None:
+        self._look = look
+
+    def collect(self) -> Iterator[Metric]:
+        """Ask the engine."""
+        seen = self._look()
+        shards = seen.shards
+        lag, entries = _family(metrics.LAG), _family(metrics.STATE_ENTRIES)
+        variants = _family(metrics.STATE_VARIANTS)
+        progress, by_state = _family(metrics.RESTORE_PROGRESS), _family(metrics.SHARDS)
+        held_records = _family(metrics.HELD_BACK_RECORDS)
+        held_seconds = _family(metrics.HELD_BACK_SECONDS)
+        hanging = _family(metrics.HANGING_TRANSACTIONS)
+        for view in shards:
+            hanging.add_metric([str(view.shard)], view.hanging_partitions)
+            entries.add_metric([str(view.shard)], view.entries)
+            variants.add_metric([str(view.shard)], view.variants)
+            if view.restore_ratio is not None:
+                progress.add_metric([str(view.shard)], view.restore_ratio)
+            for source in view.sources:
+                labels = [source.topic, str(source.partition)]
+                if source.lag is not None:
+                    lag.add_metric(labels, source.lag)
+                if source.held_back is not None:
+                    held_records.add_metric(labels, source.held_back.records)
+                    held_seconds.add_metric(labels, source.held_back.seconds)
+        counts = CountOf(view.state for view in shards)
+        for state in SHARD_STATES:
+            by_state.add_metric([state], counts[state])
+        in_all = _family(metrics.GROUP_SHARDS)
+        if seen.group_shards is not None:
+            in_all.add_metric([], seen.group_shards)
+        open_seconds = _family(metrics.OPEN_TRANSACTION_SECONDS)
+        for topic, seconds in seen.open_seconds.items():
+            open_seconds.add_metric([topic], seconds)
+        held = (held_records, held_seconds, hanging, open_seconds)
+        return iter((lag, *held, entries, variants, progress, by_state, in_all))
+
+
+def _family(metric: metrics.Metric) -> GaugeMetricFamily:
+    return GaugeMetricFamily(metric.full_name, metric.help, labels=metric.labels)

@@ -1,0 +1,128 @@
+"""What has happened lately: rates, the last ready events, dead letters. For the status page."""
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import msgspec
+
+from consumer.shard.events import LostTransaction, Step, TransactionReport
+
+RATE_SECONDS: Final = 60
+KEPT_EVENTS: Final = 8
+# An event's bytes are kept until the page is asked for; large ones are not worth it.
+MAX_KEPT_BYTES: Final = 64 * 1024
+
+
+class RecentEvent(NamedTuple):
+    """A ready event that has become visible."""
+
+    id: str
+    model: str
+    """Empty for a large event, which was not kept."""
+    shard: int
+    seconds_ago: float
+
+
+class Rate:
+    """Records of the last minute, by the second."""
+
+    def __init__(self, now: float) -> None:
+        self._began = now
+        self._by_second: deque[list[int]] = deque()  # second, consumed, published
+
+    def add(self, now: float, consumed: int, published: int) -> None:
+        """Take in a transaction."""
+        second = int(now)
+        if not self._by_second or self._by_second[-1][0] != second:
+            self._by_second.append([second, 0, 0])
+            self._drop_before(now)
+        self._by_second[-1][1] += consumed
+        self._by_second[-1][2] += published
+
+    def per_second(self, now: float) -> tuple[float, float]:
+        """Return records consumed and events published a second, over the last minute at most."""
+        self._drop_before(now)
+        seconds = min(RATE_SECONDS, max(1.0, now - self._began))
+        consumed = sum(entry[1] for entry in self._by_second)
+        published = sum(entry[2] for entry in self._by_second)
+        return consumed / seconds, published / seconds
+
+    def _drop_before(self, now: float) -> None:
+        while self._by_second and self._by_second[0][0] <= now - RATE_SECONDS:
+            self._by_second.popleft()
+
+
+class Recent:
+    """An observer of the engine that remembers a little."""
+
+    def __init__(self, clock: Callable[[], float], *, binary_mode: bool) -> None:
+        self._clock = clock
+        self._model_of = _binary_model if binary_mode else _structured_model
+        self._began = clock()
+        self._rates: defaultdict[int, Rate] = defaultdict(lambda: Rate(self._began))
+        self._events: deque[tuple[str, bytes, int, float]] = deque(maxlen=KEPT_EVENTS)
+        self.dead_letters: Counter[str] = Counter()
+
+    @property
+    def uptime_seconds(self) -> float:
+        """Since when this is kept."""
+        return self._clock() - self._began
+
+    @property
+    def events(self) -> list[RecentEvent]:
+        """The last ready events, the last one first."""
+        now = self._clock()
+        return [
+            RecentEvent(event_id, self._model_of(value) if value else "", shard, now - at)
+            for event_id, value, shard, at in reversed(self._events)
+        ]
+
+    def rate(self, shard: int) -> tuple[float, float]:
+        """Return records consumed and events published a second by a shard."""
+        return self._rates[shard].per_second(self._clock()) if shard in self._rates else (0.0, 0.0)
+
+    def on_step(self, shard: int, step: Step) -> None:
+        """Remember nothing."""
+
+    def on_transaction(self, report: TransactionReport) -> None:
+        """Remember its counts and its last events."""
+        now = self._clock()
+        self._rates[report.shard].add(now, report.consumed, report.published)
+        self.dead_letters.update(report.dead_letters)
+        for event in report.ready[-KEPT_EVENTS:]:
+            value = event.value if len(event.value) <= MAX_KEPT_BYTES else b""
+            self._events.append((event.id, value, report.shard, now))
+
+    def on_transaction_lost(self, lost: LostTransaction) -> None:
+        """Remember nothing."""
+
+    def on_fenced(self, shard: int) -> None:
+        """Remember nothing."""
+
+    def on_rebalance(self, seconds: float) -> None:
+        """Remember nothing."""
+
+
+class _Checkpoint(msgspec.Struct):
+    fine_tuned_model_checkpoint: str
+
+
+class _Data(msgspec.Struct):
+    checkpoint: _Checkpoint
+
+
+class _Event(msgspec.Struct):
+    data: _Data
+
+
+_decode_event: Final = msgspec.json.Decoder(_Event).decode
+_decode_data: Final = msgspec.json.Decoder(_Data).decode
+
+
+def _structured_model(value: bytes) -> str:
+    return _decode_event(value).data.checkpoint.fine_tuned_model_checkpoint
+
+
+def _binary_model(value: bytes) -> str:
+    return _decode_data(value).checkpoint.fine_tuned_model_checkpoint

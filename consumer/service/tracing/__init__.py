@@ -1,0 +1,1 @@
+"""OpenTelemetry traces of transactions, only where they are configured."""

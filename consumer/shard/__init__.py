@@ -1,0 +1,1 @@
+"""One shard, from its start to its close."""

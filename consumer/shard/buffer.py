@@ -1,0 +1,59 @@
+"""What a shard has gathered and not decided yet."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from consumer.kafka.client import TopicPartition
+from consumer.pipeline.record_size import record_bytes
+from consumer.pipeline.records import PackedBatch, SourceRecord
+from consumer.shard.progress import Progress, Witness
+
+Gathered = tuple[TopicPartition, Sequence[SourceRecord]]
+
+
+class Buffer:
+    """Records of several sources, in the order in which they were fetched."""
+
+    def __init__(self) -> None:
+        self._gathered: list[Gathered] = []
+        self._next_offsets: dict[TopicPartition, int] = {}
+        self.records = 0
+        self.size_bytes = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._gathered)
+
+    def __iter__(self) -> Iterator[Gathered]:
+        return iter(self._gathered)
+
+    def add(
+        self,
+        fetched: Mapping[TopicPartition, Sequence[SourceRecord]],
+        position: Callable[[TopicPartition], int],
+    ) -> None:
+        """Add what a fetch brought; `position` returns the offset to read a source from next."""
+        for source, records in fetched.items():
+            self._gathered.append((source, records))
+            self._next_offsets[source] = position(source)
+            self.records += len(records)
+            self.size_bytes += sum(map(record_bytes, records))
+
+    def progress_behind(self, stream_time_ms: int) -> dict[TopicPartition, Progress]:
+        """Return the progress of each source when all of it is handled.
+
+        The position counts, not the last record: behind it may be markers, or records that are not
+        visible, and what a record says of its own offset is a producer's word. A packed batch is no
+        fingerprint: under a higher limit, or by a later release, its records can be read.
+        """
+        witnesses: dict[TopicPartition, Witness | None] = {}
+        for source, records in self._gathered:
+            last = next((r for r in reversed(records) if not _is_packed(r)), None)
+            if last is not None or source not in witnesses:
+                witnesses[source] = None if last is None else Witness.of(last)
+        return {
+            source: Progress(self._next_offsets[source], stream_time_ms, witness)
+            for source, witness in witnesses.items()
+        }
+
+
+def _is_packed(record: SourceRecord) -> bool:
+    return isinstance(record.value, PackedBatch)

@@ -1,0 +1,206 @@
+"""The changelog: one shard's whole truth as keyed records in a compacted partition.
+
+=======  ==========================  ===================================================
+prefix   rest of the key             value
+=======  ==========================  ===================================================
+``i:``   digest of the id            an id entry (binary, below)
+``v:``   digest of id and content    a variant entry (binary, below)
+``p:``   topic ``/`` partition       progress (JSON)
+``m:``                               meta (JSON)
+``f:``                               the fence mark of the latest start (JSON)
+``f:``   ``first``                   where "latest" was at the group's first start (JSON)
+=======  ==========================  ===================================================
+
+A null value is a tombstone. The prefixes keep ids and everything else apart. Entries of ids are
+binary because a restore reads millions of them; the few others are JSON, to be read by people.
+Memory knows ids by their digests only, so the digest is the key: a tombstone needs nothing else.
+The id itself stands in the value.
+
+Id entry: version (1 byte), digest of the content (16: the version of its comparison form, then
+15 of BLAKE2b), stream time (8), partition (4), offset (8),
+timestamp (8) and topic (1 byte of length, then UTF-8) of the record that was published, id (UTF-8).
+Variant entry: version (1), digest of the content (16), stream time (8), id (UTF-8). Big-endian.
+
+The version of an entry is that of its layout. A new comparison form has a version of its own, in
+the digest, so it changes no layout (`pipeline/comparison`). A release that brings a new layout
+reads it and goes on to write the old one; the release after it writes the new one. So the two
+releases of a rolling upgrade, and of a rollback, always read each other.
+"""
+
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from consumer.errors import StateCorrupted
+from consumer.kafka.client import TopicPartition
+from consumer.pipeline.records import IdEntry, SourceRecord, VariantEntry
+from consumer.pipeline.seen_ids import DIGEST_BYTES, SeenIds, id_digest
+from consumer.shard.progress import Progress
+from schemas.ready_event import Origin
+
+FORMAT_VERSION: Final = 3
+READABLE_VERSIONS: Final = frozenset({FORMAT_VERSION})
+"""The layouts that this release reads; the one that it writes is `FORMAT_VERSION`."""
+ID, VARIANT, PROGRESS, META, FENCE = b"i:", b"v:", b"p:", b"m:", b"f:"
+FIRST_START: Final = FENCE + b"first"
+_HEAD: Final = struct.Struct(f">B{DIGEST_BYTES}sq")  # of both kinds of entry
+_ORIGIN: Final = struct.Struct(">iqqB")
+_DIGEST_KEY_BYTES: Final = len(ID) + DIGEST_BYTES
+
+
+class Meta(msgspec.Struct, frozen=True):
+    """What this changelog belongs to. A mismatch at a start means: do not run on it."""
+
+    version: int
+    group_id: str
+    shard: int
+    shards: int
+    cluster_id: str
+    input_topics: list[str]
+    output_topic: str
+
+
+class ShardState:
+    """A shard's memory: equal to the committed changelog, and changed by nothing else."""
+
+    def __init__(self, window_ms: int) -> None:
+        self.seen = SeenIds(window_ms)
+        self.progress: dict[TopicPartition, Progress] = {}
+        self.meta: Meta | None = None
+        self.records_loaded = 0
+        self.restore_ratio = 0.0
+
+    def load(self, records: Sequence[SourceRecord]) -> None:
+        """Take over changelog records, in the order of their offsets.
+
+        Raises:
+            StateCorrupted: a record is none of ours or of another version; it names the offset.
+        """
+        self.records_loaded += len(records)
+        digests: list[bytes] = []
+        contents: list[bytes] = []
+        times_ms: list[int] = []
+        head = _HEAD.unpack_from
+        for record in records:
+            key, value = record.key or b"", record.value
+            try:
+                if key[:2] != ID:
+                    self._load_other(key, value)
+                elif value is None:  # a tombstone: what came before it first
+                    self.seen.remember_all(digests, contents, times_ms)
+                    digests, contents, times_ms = [], [], []
+                    self.seen.forget(_digest_of(key))
+                else:  # a restore reads millions of these
+                    version, content, time_ms = head(value)
+                    if version != FORMAT_VERSION:
+                        _require_version(version)
+                    digests.append(_digest_of(key))
+                    contents.append(content)
+                    times_ms.append(time_ms)
+            except (msgspec.DecodeError, struct.error, ValueError, StateCorrupted) as error:
+                raise StateCorrupted(
+                    f"the record at offset {record.offset}, key {key[:40]!r}, cannot be read: "
+                    f"{error}"
+                ) from error
+        self.seen.remember_all(digests, contents, times_ms)
+
+    def _load_other(self, key: bytes, value: bytes | None) -> None:
+        prefix = key[:2]
+        if prefix == VARIANT:
+            self._load_variant(_digest_of(key), value)
+        elif prefix == PROGRESS:
+            self._load_progress(key[2:].decode(), value)
+        elif prefix == META:
+            self.meta = msgspec.json.decode(value or b"", type=Meta)
+            _require_version(self.meta.version)
+        elif prefix != FENCE:
+            raise StateCorrupted("it is not one of this service")
+
+    def _load_variant(self, digest: bytes, value: bytes | None) -> None:
+        if value is None:
+            self.seen.forget_variant(digest)
+            return
+        version, _, stream_time_ms = _HEAD.unpack_from(value)
+        _require_version(version)
+        of_id = id_digest(value[_HEAD.size :].decode())
+        self.seen.remember_variant(digest, of_id, stream_time_ms)
+
+    def _load_progress(self, name: str, value: bytes | None) -> None:
+        topic, _, partition = name.rpartition("/")
+        progress = msgspec.json.decode(value or b"", type=Progress)
+        self.progress[TopicPartition(topic, int(partition))] = progress
+        self.seen.stream_time_ms = max(self.seen.stream_time_ms, progress.stream_time_ms)
+
+
+def id_record(digest: bytes, entry: IdEntry) -> tuple[bytes, bytes]:
+    """Return key and value of a new id's entry."""
+    origin = entry.origin
+    topic = origin.topic.encode()
+    head = _HEAD.pack(FORMAT_VERSION, entry.digest, entry.stream_time_ms)
+    place = _ORIGIN.pack(origin.partition, origin.offset, origin.timestamp_ms, len(topic))
+    return ID + digest, head + place + topic + entry.id.encode()
+
+
+def read_id_entry(value: bytes) -> IdEntry:
+    """Return what an id's entry says.
+
+    Raises:
+        StateCorrupted: it is of another version.
+        struct.error, UnicodeDecodeError: it is none.
+    """
+    version, content, stream_time_ms = _HEAD.unpack_from(value)
+    _require_version(version)
+    partition, offset, timestamp_ms, topic_bytes = _ORIGIN.unpack_from(value, _HEAD.size)
+    topic_at = _HEAD.size + _ORIGIN.size
+    id_at = topic_at + topic_bytes
+    topic, checkpoint_id = value[topic_at:id_at].decode(), value[id_at:].decode()
+    origin = Origin(topic, partition, offset, timestamp_ms)
+    return IdEntry(checkpoint_id, content, origin, stream_time_ms)
+
+
+def variant_record(digest: bytes, entry: VariantEntry) -> tuple[bytes, bytes]:
+    """Return key and value of a conflicting variant's entry."""
+    head = _HEAD.pack(FORMAT_VERSION, entry.digest, entry.stream_time_ms)
+    return VARIANT + digest, head + entry.id.encode()
+
+
+def id_key(digest: bytes) -> bytes:
+    """Return the key of an id's entry, for its tombstone."""
+    return ID + digest
+
+
+def variant_key(digest: bytes) -> bytes:
+    """Return the key of a variant's entry, for its tombstone."""
+    return VARIANT + digest
+
+
+def progress_record(topic: str, partition: int, progress: Progress) -> tuple[bytes, bytes]:
+    """Return key and value of a source partition's progress."""
+    return PROGRESS + f"{topic}/{partition}".encode(), msgspec.json.encode(progress)
+
+
+def meta_record(meta: Meta) -> tuple[bytes, bytes]:
+    """Return key and value of the meta entry."""
+    return META, msgspec.json.encode(meta)
+
+
+def fence_record(owner: str) -> tuple[bytes, bytes]:
+    """Return key and value of the mark that a start commits to find its restore's end."""
+    return FENCE, msgspec.json.encode({"version": FORMAT_VERSION, "owner": owner})
+
+
+def _digest_of(key: bytes) -> bytes:
+    if len(key) != _DIGEST_KEY_BYTES:
+        raise StateCorrupted("its key is no digest")
+    return key[2:]
+
+
+def _require_version(version: int) -> None:
+    if version not in READABLE_VERSIONS:
+        known = ", ".join(map(str, sorted(READABLE_VERSIONS)))
+        raise StateCorrupted(
+            f"the changelog has format version {version}, this release knows {known}: "
+            "run the release that wrote it"
+        )

@@ -1,0 +1,113 @@
+"""What one start of a shard knows and never changes: who it is, its settings, its topics."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from consumer.config import Settings
+from consumer.kafka.client import ClusterAdmin, Connection, Outbox, ShardReader, TopicPartition
+from consumer.kafka.topics import Topology
+from consumer.pipeline.records import Limits, ShardSettings
+from consumer.shard.changelog import FORMAT_VERSION, Meta
+from consumer.shard.progress import Identity
+
+
+class ShardContext(msgspec.Struct, frozen=True):
+    """The constants of a shard's task; ``clock`` gives monotonic seconds and marks it alive."""
+
+    shard: int
+    settings: Settings
+    topology: Topology
+    clock: Callable[[], float]
+
+    @property
+    def changelog(self) -> TopicPartition:
+        """The partition that holds the shard's truth."""
+        return TopicPartition(self.settings.changelog_topic, self.shard)
+
+    def sources(self) -> list[TopicPartition]:
+        """Return what the shard reads: input partitions p with p % S == shard, and its forwards."""
+        partitions = [
+            TopicPartition(topic, partition)
+            for topic, count in sorted(self.topology.inputs.items())
+            for partition in range(self.shard, count, self.topology.shards)
+        ]
+        return [*partitions, TopicPartition(self.settings.repartition_topic, self.shard)]
+
+    def is_forwards(self, source: TopicPartition) -> bool:
+        """Tell whether this source brings records from other shards."""
+        return source.topic == self.settings.repartition_topic
+
+    def identity(self, source: TopicPartition) -> Identity:
+        """Return what the brokers said of a source at the last look at the topics."""
+        topology = self.topology
+        epochs = topology.leader_epochs.get(source.topic, {})
+        return Identity(topology.topic_ids.get(source.topic), epochs.get(source.partition))
+
+    def outbox(self) -> Outbox:
+        """Return an empty outbox that respects the topics' batch sizes."""
+        return Outbox(self.topology.max_message_bytes, {self.settings.changelog_topic})
+
+    def meta(self) -> Meta:
+        """Return the meta entry of this configuration on this cluster."""
+        return Meta(
+            version=FORMAT_VERSION,
+            group_id=self.settings.group_id,
+            shard=self.shard,
+            shards=self.topology.shards,
+            cluster_id=self.topology.cluster_id,
+            input_topics=sorted(self.settings.input_topics),
+            output_topic=self.settings.output_topic,
+        )
+
+    def pipeline(self) -> ShardSettings:
+        """Return what the pure decisions depend on."""
+        sizes, settings = self.topology.max_message_bytes, self.settings
+        return ShardSettings(
+            shard=self.shard,
+            shards=self.topology.shards,
+            group_id=settings.group_id,
+            limits=Limits(
+                ready_max_bytes=sizes[settings.output_topic],
+                dead_letter_max_bytes=sizes[settings.dead_letter_topic],
+                forward_max_bytes=sizes[settings.repartition_topic],
+            ),
+            binary_mode=settings.cloudevents_mode == "binary",
+        )
+
+
+# Readers apart from a shard's own: for a look at other offsets while the shard runs on.
+#
+# Only the shard's loop assigns the shard's reader. Probes, metrics and lag tools ask that reader
+# for
+# positions at any moment, and it has none of a partition that is not assigned.
+
+
+class SideReaders(msgspec.Struct, frozen=True):
+    """Opens readers for one shard, and knows whom to ask about topics."""
+
+    connection: Connection
+    admin: ClusterAdmin
+
+    @asynccontextmanager
+    async def open(
+        self, context: ShardContext, *, committed_only: bool
+    ) -> AsyncGenerator[ShardReader, None]:
+        """Connect a reader for a moment; without `committed_only` no transaction holds it back.
+
+        Raises:
+            TaskFailed, TransientError, ClusterError: it cannot connect.
+        """
+        reader = ShardReader(
+            self.connection,
+            f"{context.settings.group_id}-{context.shard}-look",
+            topics=context.topology.max_message_bytes,
+            max_message_bytes=context.topology.largest_source_bytes,
+            committed_only=committed_only,
+        )
+        try:
+            await reader.start()
+            yield reader
+        finally:
+            await reader.close()

@@ -1,0 +1,273 @@
+"""From where a shard reads on: every source partition, checked against its stored progress."""
+
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+import structlog
+from msgspec.structs import replace
+
+from consumer.errors import StateCorrupted, TaskFailed
+from consumer.kafka.client import ClusterAdmin, ShardReader, TopicPartition
+from consumer.pipeline.records import SourceRecord
+from consumer.shard.changelog import ShardState
+from consumer.shard.context import ShardContext, SideReaders
+from consumer.shard.first_start import FirstStart, find_first_start
+from consumer.shard.progress import (
+    Continuity,
+    Found,
+    Progress,
+    Verdict,
+    Witness,
+    is_another_topic,
+    judge,
+    lost_its_end,
+)
+
+WITNESS_SECONDS: Final = 20.0
+FETCH_MS: Final = 100
+HINTS: Final = {
+    Continuity.RECREATED: "it is read from its start",
+    Continuity.EXPIRED: "lengthen the retention of the input",
+    Continuity.TRUNCATED: (
+        "the brokers lost records that were handled already; reading goes on at resume_at, and "
+        "ids that were published stay known"
+    ),
+}
+FORWARDS_HINT: Final = (
+    "the brokers lost the end of the repartition topic: what was handled stays published, but "
+    "records that were forwarded since then may be lost; see docs/operations.md, When an input "
+    "was truncated"
+)
+log = structlog.get_logger(__name__)
+
+
+class Start(NamedTuple):
+    """Where to read on, and the progress that is new and must be committed before."""
+
+    positions: dict[TopicPartition, int]
+    changed: dict[TopicPartition, Progress]
+    first_start: FirstStart | None = None
+
+
+async def locate_sources(
+    context: ShardContext, readers: SideReaders, reader: ShardReader, memory: ShardState
+) -> Start:
+    """Find the offset at which each source is to be read on.
+
+    `reader` is the shard's own, before it runs; it sees committed records only.
+
+    Raises:
+        StateCorrupted: the repartition topic lost records that were never handled.
+        TaskFailed, TransientError: the broker did not say in time.
+    """
+    known = {s: p for s in context.sources() if (p := memory.progress.get(s)) is not None}
+    found = await inspect(context, reader, readers.admin, known)
+    if any(lost_its_end(progress, found[source]) for source, progress in known.items()):
+        # An open transaction may hide the end from a reader of committed records. Another reader
+        # is opened only here, since it would delay every start.
+        async with readers.open(context, committed_only=False) as look:
+            found = await inspect(context, look, readers.admin, known)
+    start = await _locate_new(context, readers, reader, memory)
+    for source, progress in known.items():
+        verdict = judge(progress, found[source])
+        identity = context.identity(source)
+        if verdict.continuity is Continuity.INTACT:
+            moved = replace(progress.identified(identity), next_offset=verdict.resume_at)
+        else:
+            _report_break(context, source, progress.next_offset, verdict, found[source])
+            moved = Progress(verdict.resume_at, progress.stream_time_ms, None, *identity)
+        start.positions[source] = verdict.resume_at
+        if moved != progress:
+            start.changed[source] = moved
+    return start
+
+
+async def inspect(
+    context: ShardContext,
+    reader: ShardReader,
+    admin: ClusterAdmin,
+    known: Mapping[TopicPartition, Progress],
+) -> dict[TopicPartition, Found]:
+    """Return what the brokers show of sources; where a source has lost its end, how far back.
+
+    A `reader` of committed records is good enough to find a source intact, and for nothing else.
+
+    Raises:
+        TaskFailed, TransientError: the brokers did not say in time.
+    """
+    if not known:
+        return {}
+    starts = await reader.beginning_offsets(known)
+    ends = await reader.end_offsets(known)
+    found = {s: Found(starts[s], ends[s], context.identity(s).topic_id) for s in known}
+    same = {s: p for s, p in known.items() if not is_another_topic(p, found[s].topic_id)}
+    last = {s: p.witness for s, p in same.items() if p.witness is not None}
+    for source, first in (await _records_at(reader, _within(last, found), context.clock)).items():
+        found[source] = found[source]._replace(at_witness=first)
+    broken = {s: p for s, p in same.items() if lost_its_end(p, found[s])}
+    older = {s: p.older for s, p in broken.items() if p.older is not None}
+    for source, first in (await _records_at(reader, _within(older, found), context.clock)).items():
+        found[source] = found[source]._replace(at_older=first)
+    # A later leader may also lack what came behind a record that it has.
+    asked = broken | {s: p for s, p in same.items() if p.leader_epoch != _epoch(context, s)}
+    epochs = {s: p.leader_epoch for s, p in asked.items() if p.leader_epoch is not None}
+    if epochs:
+        for source, end in (await admin.epoch_ends(epochs)).items():
+            found[source] = found[source]._replace(epoch_end=end)
+    return found
+
+
+def unread_lost(
+    context: ShardContext, source: TopicPartition, next_offset: int, log_start: int
+) -> None:
+    """Report that retention deleted records which were never read."""
+    log.error(
+        "unread_input_lost",
+        shard=context.shard,
+        topic=source.topic,
+        partition=source.partition,
+        next_offset=next_offset,
+        log_start=log_start,
+        records=log_start - next_offset,
+        hint=HINTS[Continuity.EXPIRED],
+    )
+
+
+async def find_recreated(
+    reader: ShardReader,
+    witnesses: Mapping[TopicPartition, Witness],
+    clock: Callable[[], float],
+) -> list[TopicPartition]:
+    """Return the sources whose witness record has become another record; `clock` is in seconds.
+
+    Raises:
+        TaskFailed: for a while the broker has not said anything more.
+    """
+    firsts = await _records_at(reader, witnesses, clock)
+    return [
+        source
+        for source, witness in witnesses.items()
+        if (first := firsts[source]) is not None
+        and first.offset == witness.offset
+        and Witness.of(first) != witness
+    ]
+
+
+async def _locate_new(
+    context: ShardContext, readers: SideReaders, reader: ShardReader, memory: ShardState
+) -> Start:
+    """Find where sources without progress begin, by AUTO_OFFSET_RESET or because they are new.
+
+    A partition that was born after the shard's first start is read from its beginning, whatever
+    AUTO_OFFSET_RESET says: "latest" would skip what was written before we noticed it.
+    """
+    start = Start({}, {})
+    new = [source for source in context.sources() if source not in memory.progress]
+    if not new:
+        return start
+    starts = await reader.beginning_offsets(new)
+    offsets = dict(starts)
+    known_topics = () if memory.meta is None else memory.meta.input_topics
+    skipping = [s for s in new if s.topic not in known_topics and not context.is_forwards(s)]
+    if skipping and context.settings.auto_offset_reset == "latest":
+        ends = await reader.end_offsets(skipping)
+        first_start = None
+        if memory.meta is None:
+            first_start = await find_first_start(context, readers, reader)
+            start = start._replace(first_start=first_start)
+        for source in skipping:
+            wanted = ends[source] if first_start is None else first_start.offset(source)
+            offsets[source] = starts[source] if wanted > ends[source] else wanted
+    for source in new:
+        expected = 0 if source.topic in known_topics else offsets[source]
+        if expected < starts[source]:
+            unread_lost(context, source, expected, starts[source])
+        offset = max(offsets[source], starts[source])
+        identity = context.identity(source)
+        start.positions[source] = offset
+        start.changed[source] = Progress(offset, memory.seen.stream_time_ms, None, *identity)
+    return start
+
+
+def _report_break(
+    context: ShardContext,
+    source: TopicPartition,
+    next_offset: int,
+    verdict: Verdict,
+    found: Found,
+) -> None:
+    """Say loudly what an input lost; a forward that is gone cannot be read again.
+
+    Raises:
+        StateCorrupted: the source is the repartition topic, and unread records are gone.
+    """
+    continuity = verdict.continuity
+    if context.is_forwards(source) and continuity is not Continuity.TRUNCATED:
+        raise StateCorrupted(
+            f"shard {context.shard}: repartition partition {source.topic}/{source.partition} was "
+            f"{continuity.value} (next offset {next_offset}, log start {found.log_start}): records "
+            "on their way to this shard are gone; read the inputs again under a new GROUP_ID and "
+            "OUTPUT_TOPIC"
+        )
+    if continuity is Continuity.EXPIRED:
+        unread_lost(context, source, next_offset, found.log_start)
+        return
+    facts = {
+        "shard": context.shard,
+        "topic": source.topic,
+        "partition": source.partition,
+        "next_offset": next_offset,
+        "log_start": found.log_start,
+        "end_offset": found.end_offset,
+        "resume_at": verdict.resume_at,
+    }
+    hint = FORWARDS_HINT if context.is_forwards(source) else HINTS[continuity]
+    if continuity is Continuity.RECREATED:
+        log.error("input_recreated", hint=hint, **facts)
+    else:
+        log.error("input_truncated", records=next_offset - verdict.resume_at, hint=hint, **facts)
+
+
+def _epoch(context: ShardContext, source: TopicPartition) -> int | None:
+    return context.identity(source).leader_epoch
+
+
+def _within(
+    witnesses: Mapping[TopicPartition, Witness], found: Mapping[TopicPartition, Found]
+) -> dict[TopicPartition, Witness]:
+    """Return the fingerprints whose offset exists: a fetch from elsewhere would be refused."""
+    return {
+        source: witness
+        for source, witness in witnesses.items()
+        if found[source].log_start <= witness.offset < found[source].end_offset
+    }
+
+
+async def _records_at(
+    reader: ShardReader,
+    witnesses: Mapping[TopicPartition, Witness],
+    clock: Callable[[], float],
+) -> dict[TopicPartition, SourceRecord | None]:
+    """Return the first record at or behind each witness's offset, None where there is none.
+
+    Raises:
+        TaskFailed: for a while the broker has not said anything more.
+    """
+    firsts: dict[TopicPartition, SourceRecord | None] = {}
+    if not witnesses:
+        return firsts
+    reader.assign({source: witness.offset for source, witness in witnesses.items()})
+    deadline = clock() + WITNESS_SECONDS
+    while (known := len(firsts)) < len(witnesses):
+        if clock() > deadline:
+            raise TaskFailed("the witness records of the sources could not be read in time")
+        for source, records in (await reader.fetch(FETCH_MS, len(witnesses))).items():
+            if source not in firsts:
+                firsts[source] = records[0]
+                reader.pause([source])
+        for source, witness in witnesses.items():
+            if source not in firsts and reader.position(source) > witness.offset:
+                firsts[source] = None
+        if len(firsts) > known:
+            deadline = clock() + WITNESS_SECONDS
+    return firsts

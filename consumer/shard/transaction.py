@@ -1,0 +1,139 @@
+"""What one transaction holds: a decision's outcome and the progress behind it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from consumer.kafka.client import Outbox, TopicPartition
+from consumer.pipeline.decider import Decision, apply
+from consumer.pipeline.records import Headers
+from consumer.pipeline.routing import partition_for_key
+from consumer.pipeline.trace_context import trace_context
+from consumer.shard.buffer import Gathered
+from consumer.shard.changelog import (
+    ShardState,
+    id_key,
+    id_record,
+    progress_record,
+    variant_key,
+    variant_record,
+)
+from consumer.shard.context import ShardContext
+from consumer.shard.events import TransactionReport
+from consumer.shard.progress import Progress
+from consumer.shard.watermark import announcement
+from schemas.ready_event import Origin
+
+# One log line per published event or dead letter, but a backfill must not drown in them.
+MAX_EVENT_LINES: Final = 10
+# Producers choose ids of any length; a log line holds the beginning.
+MAX_LOGGED_CHARS: Final = 256
+Positions = Mapping[TopicPartition, Progress]
+
+
+def fill_outbox(
+    context: ShardContext,
+    decision: Decision,
+    progress: Positions,
+    announced_ms: int | None = None,
+) -> Outbox:
+    """Return everything that must become visible together, as finished record batches.
+
+    `announced_ms` is a watermark that all shards are told, behind the forwards.
+    """
+    settings, topology = context.settings, context.topology
+    outbox = context.outbox()
+    partitions = topology.output_partitions
+    for ready in decision.ready:
+        batches = outbox.to(settings.output_topic, partition_for_key(ready.key, partitions))
+        batches.append(ready.key, ready.value, ready.headers)
+    for forward in decision.forwards:
+        batches = outbox.to(settings.repartition_topic, forward.shard)
+        batches.append(forward.key, forward.value, forward.headers)
+    if announced_ms is not None:
+        headers = announcement(context.shard, announced_ms)
+        for shard in range(topology.shards):
+            outbox.to(settings.repartition_topic, shard).append(None, None, headers)
+    for letter in decision.dead_letters:
+        partition = letter.origin.partition % topology.dead_letter_partitions
+        batches = outbox.to(settings.dead_letter_topic, partition)
+        batches.append(letter.key, letter.value, letter.headers)
+    changelog = outbox.to(*context.changelog)
+    for key, value in changelog_records(decision, progress):
+        changelog.append(key, value)
+    return outbox
+
+
+def changelog_records(
+    decision: Decision, progress: Positions
+) -> Iterator[tuple[bytes, bytes | None]]:
+    """Yield what a restore must read to know what this transaction made true."""
+    for digest, entry in decision.entries.items():
+        yield id_record(digest, entry)
+    for digest, variant in decision.variants.items():
+        yield variant_record(digest, variant)
+    for digest in decision.expired.ids:
+        yield id_key(digest), None
+    for digest in decision.expired.variants:
+        yield variant_key(digest), None
+    for source, position in progress.items():
+        yield progress_record(*source, position)
+
+
+def apply_to_memory(memory: ShardState, decision: Decision, progress: Positions) -> None:
+    """Change the shard's memory to what a transaction made true; only after its commit."""
+    apply(memory.seen, decision)
+    memory.progress.update(progress)
+
+
+def report(  # noqa: PLR0913 - what a transaction has become, from all its sides
+    shard: int,
+    decision: Decision,
+    progress: Positions,
+    duration_ms: float,
+    consumed_by_topic: dict[str, int],
+    *,
+    sources: Sequence[Gathered],
+) -> TransactionReport:
+    """Describe a committed transaction for logs and metrics."""
+    counts = decision.counts
+    events: list[dict[str, object]] = [
+        {
+            "id": ready.id[:MAX_LOGGED_CHARS],
+            "job_id": ready.job_id[:MAX_LOGGED_CHARS],
+            **_whence(ready.origin, ready.headers),
+        }
+        for ready in decision.ready[:MAX_EVENT_LINES]
+    ]
+    letters: list[dict[str, object]] = [
+        {"reason": str(letter.reason), **_whence(letter.origin, letter.headers)}
+        for letter in decision.dead_letters[:MAX_EVENT_LINES]
+    ]
+    return TransactionReport(
+        shard=shard,
+        consumed=counts.consumed,
+        published=counts.published,
+        duplicates=counts.duplicates,
+        conflicting=counts.conflicting,
+        dead_letters={str(reason): count for reason, count in counts.dead_letters.items()},
+        forwarded=counts.forwarded,
+        expired=len(decision.expired),
+        next_offsets={f"{s.topic}/{s.partition}": p.next_offset for s, p in progress.items()},
+        duration_ms=duration_ms,
+        events=events,
+        letters=letters,
+        suppressed_events=max(0, len(decision.ready) - MAX_EVENT_LINES),
+        consumed_by_topic=consumed_by_topic,
+        ready=decision.ready,
+        sources=sources,
+    )
+
+
+def _whence(origin: Origin, headers: Headers) -> dict[str, object]:
+    """Return where a record lay, and the trace that it belongs to, if any."""
+    place: dict[str, object] = {
+        "topic": origin.topic,
+        "partition": origin.partition,
+        "offset": origin.offset,
+    }
+    context = trace_context(headers)
+    return place if context is None else place | {"trace_id": context.trace_id}

@@ -1,1 +1,0 @@
-"""What people run beside the service: each tool is one module."""

@@ -1,0 +1,1 @@
+"""One process: which shards run here, and how they are watched."""

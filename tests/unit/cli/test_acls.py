@@ -1,0 +1,56 @@
+"""What is needed is listed once for each resource, and the document says the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from consumer.cli.acls import USES, Acl, kafka_acls_commands, needed_acls
+from consumer.config import Settings
+from dev.acls_table import acls_table
+
+OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
+SETTINGS = Settings.load(
+    {
+        "CHECKPOINT_READY_GROUP_ID": "group",
+        "CHECKPOINT_READY_INPUT_TOPICS": "one,two",
+        "CHECKPOINT_READY_OUTPUT_TOPIC": "ready",
+        "CHECKPOINT_READY_DEAD_LETTER_TOPIC": "dead",
+    }
+)
+
+
+def test_the_document_has_the_table_of_the_code() -> None:
+    """Whoever changes an ACL runs `python -m dev.acls_table docs/operations.md`."""
+    text = OPERATIONS.read_text()
+    assert acls_table().within(text) == text
+
+
+def test_every_input_topic_is_named() -> None:
+    """No right is asked for on topics of other names."""
+    named = {acl.name for acl in needed_acls(SETTINGS, ["run"]) if acl.resource == "topic"}
+    assert named == {"one", "two", "ready", "dead", "group.changelog", "group.repartition"}
+
+
+def test_uses_together_ask_for_each_operation_once() -> None:
+    """What one needs in any case is needed, and what implies Describe takes its place."""
+    acls = needed_acls(SETTINGS, USES)
+    asked = [(acl.resource, acl.name, operation) for acl in acls for operation in acl.operations]
+    assert len(asked) == len(set(asked))
+    assert [acl for acl in acls if acl.name == "one"] == [
+        Acl("topic", "one", ("Read", "DescribeConfigs")),
+        Acl("topic", "one", ("Create",), only_with="--input-partitions"),
+        Acl("topic", "one", ("Write",), only_with="--execute"),
+    ]
+    assert [acl for acl in acls if acl.resource == "transactional-id"] == [
+        Acl("transactional-id", "group-", ("Write",), "prefixed")
+    ]
+
+
+def test_the_commands_are_those_of_kafka_acls() -> None:
+    """Each grants one resource, and nothing in a name is taken for the shell's."""
+    acls = [Acl("transactional-id", "group-", ("Write",), "prefixed")]
+    (command,) = kafka_acls_commands(SETTINGS, acls, "User:CN=a b")
+    assert command == (
+        "kafka-acls.sh --bootstrap-server localhost:9092 --add --allow-principal 'User:CN=a b' "
+        "--operation Write --transactional-id group- --resource-pattern-type prefixed"
+    )

@@ -1,1 +1,0 @@
-"""Unit tests of the engine, module by module; what needs a broker is in tests/integration."""

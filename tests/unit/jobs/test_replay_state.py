@@ -1,0 +1,85 @@
+"""The state of a replay must fit the journal from its first transaction to its last one."""
+
+import sys
+
+import pytest
+from msgspec.structs import replace
+
+from consumer.errors import ClusterError
+from consumer.jobs.ranges import Stretch
+from consumer.jobs.replay.state import (
+    ReplayState,
+    require_room,
+    settled_keys,
+    settled_record,
+    span_states,
+    state_record,
+)
+from consumer.kafka.client import TopicPartition
+from consumer.kafka.read import Span
+from consumer.kafka.topics import REPLAYS_MESSAGE_BYTES
+from consumer.pipeline.record_size import batch_bytes
+from consumer.pipeline.records import Reason
+from consumer.pipeline.replay_decider import ReplayCounts
+from consumer.shard.progress import Witness
+
+JOURNAL = "group.replays"
+LONGEST = 2**63 - 1
+
+
+def state(partitions: int, topic: str = "in") -> ReplayState:
+    """Return a replay of this many partitions of which nothing is done."""
+    spans = {TopicPartition(topic, number): Span(0, LONGEST) for number in range(partitions)}
+    return ReplayState(
+        name="name",
+        arguments={"from": []},
+        target="out",
+        started_by="user@host",
+        started_at_ms=1,
+        updated_at_ms=1,
+        from_ms=None,
+        to_ms=None,
+        spans=span_states(Stretch(spans)),
+        changelog_ends=[LONGEST],
+        known_ids=0,
+    )
+
+
+def size_bytes(one: ReplayState) -> int:
+    """Return what its record takes in the journal."""
+    return batch_bytes(*state_record(one), [])
+
+
+def test_a_state_that_fits_at_the_start_fits_at_the_end() -> None:
+    """The size that is required covers the largest numbers that any later state can hold."""
+    begun = state(1000)
+    places = [TopicPartition(span.topic, span.partition) for span in begun.spans]
+    ended = replace(
+        begun,
+        updated_at_ms=LONGEST,
+        finished_at_ms=LONGEST,
+        spans=begun.moved(
+            dict.fromkeys(places, LONGEST),
+            dict.fromkeys(places, Witness(LONGEST, -LONGEST, 2**32 - 1)),
+        ),
+        counts=ReplayCounts(LONGEST, LONGEST, LONGEST, poison=dict.fromkeys(Reason, LONGEST)),
+        transactions=LONGEST,
+        busy_seconds=sys.float_info.max,
+    )
+    with pytest.raises(ClusterError, match=r"may take \d+ bytes"):
+        require_room(begun, JOURNAL, size_bytes(ended) - 1)
+    require_room(begun, JOURNAL, size_bytes(ended) + 1000)
+
+
+def test_a_replay_of_too_many_partitions_is_refused_at_its_start() -> None:
+    """It would otherwise meet the limit in its middle, at each try, and never end."""
+    require_room(state(1000), JOURNAL, REPLAYS_MESSAGE_BYTES)
+    with pytest.raises(ClusterError, match="replay name reads 3000 partitions") as refused:
+        require_room(state(3000, "t" * 249), JOURNAL, REPLAYS_MESSAGE_BYTES)
+    assert "max.message.bytes of group.replays is 1048576" in str(refused.value)
+
+
+def test_every_settled_entry_of_a_replay_is_forgotten() -> None:
+    """The keys to forget are those that its transactions have written."""
+    written = {settled_record("name", number, [])[0] for number in range(3)}
+    assert set(settled_keys(replace(state(1), transactions=3))) == written

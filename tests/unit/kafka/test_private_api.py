@@ -1,0 +1,135 @@
+"""The private parts of aiokafka that we use: a new release that changes one fails here."""
+
+import importlib.metadata
+import inspect
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
+from aiokafka.consumer import fetcher, group_coordinator
+from aiokafka.producer import message_accumulator, sender, transaction_manager
+from aiokafka.record.default_records import DefaultRecordBatch
+
+from consumer.kafka.client import Outbox, TopicPartition, writer
+from consumer.kafka.client.fetched import BoundedFetchResult, FetchedBytes, FetchedPartition
+from tests.batches.build import batch
+from tests.batches.judge import read_here
+
+COMPILED = "aiokafka.record._crecords"
+
+
+def test_the_release_is_the_one_that_was_read() -> None:
+    """Everything below was read in this release; read it again before changing the pin."""
+    assert importlib.metadata.version("aiokafka") == "0.14.0"
+
+
+def test_records_are_compiled_and_handed_through() -> None:
+    """The compiled record has all that the pipeline asks of one."""
+    assert DefaultRecordBatch.__module__.startswith(COMPILED)
+    assert fetcher.PartitionRecords is FetchedPartition
+    assert fetcher.FetchResult is BoundedFetchResult
+    outbox = Outbox({"t": 1000})
+    outbox.to("t", 0).append(b"k", b"v", [("h", b"x")])
+    (batch,) = outbox.finish()[TopicPartition("t", 0)]
+    records = fetcher.MemoryRecords(bytes(batch._build()))  # noqa: SLF001
+    arguments = (None, 0, None, None, True, 1)
+    (handed,) = fetcher.PartitionRecords(TopicPartition("t", 0), records, *arguments)
+    assert type(handed).__module__.startswith(COMPILED)
+    assert (handed.offset, handed.key, handed.value) == (0, b"k", b"v")
+    assert list(handed.headers) == [("h", b"x")]
+    assert handed.timestamp > 0
+
+
+def test_the_library_hides_what_we_hide() -> None:
+    """Its rules of visibility, which are written again here, are still these."""
+    source = inspect.getsource(FetchedPartition.__base__._unpack_records)  # noqa: SLF001
+    for rule in (
+        "self._consume_aborted_up_to(next_batch.base_offset)",
+        "self._aborted_producers.discard(next_batch.producer_id)",
+        "next_batch.producer_id in self._aborted_producers",
+        "if record.offset < self.next_fetch_offset",
+        "self.next_fetch_offset = next_batch.next_offset",
+    ):
+        assert rule in source
+
+
+def test_an_emptied_control_batch_is_survived() -> None:
+    """Compaction may leave a control batch without records; the library would fail for ever."""
+    emptied = batch(b"", 0, last_offset_delta=0, attributes=0x30, producer=(9, 0, -1))
+    assert read_here(emptied).next_offset == 1
+    assert "Control batch did not contain" in inspect.getsource(FetchedPartition.__base__)
+
+
+def test_fetched_batches_are_read_by_our_classes() -> None:
+    """The fetcher looks its classes up where ours were put, and results are ours too."""
+    assert fetcher.MemoryRecords is FetchedBytes
+    source = inspect.getsource(fetcher.Fetcher)
+    assert "records = MemoryRecords(part_data[-1])" in source
+    assert "records.has_next()" in source
+    assert "type(res_or_error) is FetchResult" in source
+    assert "res_or_error.getall(max_records)" in source
+
+
+def test_the_pause_between_transactions_is_ours() -> None:
+    """The constant exists and is used where CONCURRENT_TRANSACTIONS is answered."""
+    assert sender.BACKOFF_OVERRIDE == 0.003
+    assert "return BACKOFF_OVERRIDE" in inspect.getsource(sender.AddPartitionsToTxnHandler)
+    assert writer.MAX_RECORDS_PER_PRODUCER < 2**31
+
+
+def test_a_consumer_has_the_parts_we_touch() -> None:
+    """The names used in ``internals`` are still set where they were."""
+    source = inspect.getsource(AIOKafkaConsumer.__init__)
+    for name in ("_client", "_subscription", "_coordinator"):
+        assert f"self.{name} = " in source
+    assert "self._topics = set(topics)" in inspect.getsource(AIOKafkaClient.set_topics)
+
+
+def test_a_producer_has_the_parts_we_touch() -> None:
+    """``ShardWriter.close`` ends the sender's task and the client by hand."""
+    source = inspect.getsource(AIOKafkaProducer.__init__)
+    for name in ("_sender", "client", "_closed"):
+        assert f"self.{name} = " in source
+    assert isinstance(sender.Sender.sender_task, property)
+    for name in ("producer_id", "producer_epoch"):
+        assert isinstance(getattr(transaction_manager.TransactionManager, name), property)
+
+
+def test_group_offsets_can_be_committed_for_foreign_partitions() -> None:
+    """``_do_commit_offsets`` takes (assignment, offsets) and uses only the offsets."""
+    method = group_coordinator.GroupCoordinator._do_commit_offsets  # noqa: SLF001
+    assert list(inspect.signature(method).parameters) == ["self", "assignment", "offsets"]
+    body = inspect.getsource(method).split("\n", 1)[1]
+    assert "assignment" not in body
+
+
+def test_a_static_member_would_not_leave_by_itself() -> None:
+    """The library still skips LeaveGroup for a static member; else ``leave_on_stop`` can go."""
+    method = group_coordinator.GroupCoordinator._maybe_leave_group  # noqa: SLF001
+    assert "self._group_instance_id is None" in inspect.getsource(method)
+
+
+def test_a_batch_takes_its_first_record_whatever_its_size() -> None:
+    """Only then can the outbox rely on a new batch to take what did not fit the last."""
+    batch = message_accumulator.BatchBuilder(100, 0, is_transactional=1)
+    assert batch.append(timestamp=None, key=None, value=b"x" * 1000) is not None
+    assert batch.append(timestamp=None, key=None, value=b"x") is None
+
+
+def test_fetches_can_be_watched_and_their_wait_changed() -> None:
+    """The fetcher sends through the client's ``send`` and reads its wait at every fetch."""
+    assert "self._client.send(node_id, request)" in inspect.getsource(
+        fetcher.Fetcher._proc_fetch_request  # noqa: SLF001
+    )
+    for name in ("_max_partition_fetch_bytes", "_fetch_max_wait_ms"):
+        assert f"self.{name}" in inspect.getsource(fetcher.Fetcher._get_actions_per_node)  # noqa: SLF001
+    assert "self._fetch_max_wait_ms" in inspect.getsource(fetcher.Fetcher._get_actions_per_node)  # noqa: SLF001
+
+
+def test_a_transaction_ends_with_a_future_that_holds_its_error() -> None:
+    """It is the same future from the begin to the first error."""
+    manager = transaction_manager.TransactionManager
+    assert "return self._transaction_waiter" in inspect.getsource(manager.wait_for_transaction_end)
+    assert "self._transaction_waiter.set_exception(exc)" in inspect.getsource(
+        manager.error_transaction
+    )
+    assert "_coordination_task" in inspect.getsource(group_coordinator.GroupCoordinator.__init__)

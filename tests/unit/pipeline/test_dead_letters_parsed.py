@@ -1,0 +1,195 @@
+"""Redrive: what a dead letter says is read back, and the original record comes out of it."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.pipeline.dead_letters import (
+    REDRIVE_HEADER,
+    VALUE_SHA256_HEADER,
+    VALUE_SIZE_HEADER,
+    Audit,
+    Letter,
+    dead_letter,
+    read_back,
+    redriven_headers,
+    redriven_partition,
+)
+from consumer.pipeline.records import Header, PoisonRecord, Reason, Stage
+from consumer.pipeline.routing import partition_for_key
+from schemas.ready_event import Origin
+from tests.builders import Record, record
+from tests.property.strategies import headers, records
+
+ORIGIN = Origin("topic", 3, 42, 1_700_000_000_123)
+POISON = PoisonRecord(Reason.TOO_LARGE, "it is too large", Stage.TASK_PUT, "RecordTooLarge")
+PLENTY_BYTES = 10_000_000
+AUDIT = Audit(1, "dead/0:7", "2026-11-23T10:00:00.000Z", "ops@host", 17)
+AUDIT_HEADER = (REDRIVE_HEADER, msgspec.json.encode(AUDIT))
+OUR_NAMES = ("__connect.errors.topic", "checkpoint-ready.reason", REDRIVE_HEADER)
+FORGED: list[Header] = [(VALUE_SHA256_HEADER, b"0" * 64), (VALUE_SIZE_HEADER, b"3")]
+
+
+def buried(
+    source: Record, *, max_bytes: int = PLENTY_BYTES, poison: PoisonRecord = POISON
+) -> Record:
+    """Return the record that lies in the dead-letter topic for a source record."""
+    letter = dead_letter(poison, ORIGIN, source, source.headers, max_bytes)
+    return Record(7, 1_800_000_000_000, letter.key, letter.value, letter.headers)
+
+
+def read(lying: Record) -> Letter:
+    """Return what is read back, which must be a dead letter."""
+    letter = read_back(lying)
+    assert letter is not None
+    return letter
+
+
+@given(
+    source=records,
+    own=headers
+    | st.lists(st.tuples(st.sampled_from(OUR_NAMES), st.none() | st.binary()), max_size=9),
+    reason=st.sampled_from(Reason),
+    message=st.text(),
+    max_bytes=st.sampled_from([3500, PLENTY_BYTES]),
+    factor=st.sampled_from([1, 1000]),
+)
+def test_the_original_comes_back(  # noqa: PLR0913, PLR0917 - one for each thing that may vary
+    source: Record, own: list[Header], reason: Reason, message: str, max_bytes: int, factor: int
+) -> None:
+    """Any record is read back byte for byte from its dead letter, or known to be cut."""
+    value = None if source.value is None else source.value * factor
+    source = source._replace(value=value, headers=own)
+    poison = PoisonRecord(reason, f"it is {message}", Stage.TRANSFORMATION, "Error")
+    lying = buried(source, max_bytes=max_bytes, poison=poison)
+    letter = read(lying)
+    is_whole = (lying.key, lying.value) == (source.key, source.value) and list(
+        lying.headers[:-8]
+    ) == own
+    assert letter.is_cut is not is_whole
+    assert (letter.reason, letter.origin, letter.attempts) == (reason, ORIGIN, 0)
+    if is_whole:
+        assert (letter.key, letter.value, letter.headers) == (source.key, source.value, own)
+
+
+def test_what_was_wrong_is_read_back() -> None:
+    """Stage, class and message are those of the error."""
+    letter = read(buried(record(raw=b"value")))
+    assert (letter.stage, letter.cause) == ("TASK_PUT", "RecordTooLarge")
+    assert (letter.message, letter.whole_value) == ("it is too large", None)
+
+
+def test_the_audit_header_is_last_and_replaced() -> None:
+    """Each redrive ends with one audit header, and the next one counts on from it."""
+    own: list[Header] = [("own", b"\xff"), AUDIT_HEADER, ("own", None)]
+    attempts, current = [], own
+    for expected in (1, 2, 3):
+        letter = read(buried(record(raw=b"value", headers=current)))
+        attempts.append(letter.attempts)
+        current = redriven_headers(letter, "dead/0:7", "2026-11-23T10:00:00.000Z", "ops@host")
+        assert current[:-1] == own
+        name, value = current[-1]
+        assert name == REDRIVE_HEADER
+        assert msgspec.json.decode(value or b"") == {
+            "attempt": expected,
+            "dead_letter": "dead/0:7",
+            "at": "2026-11-23T10:00:00.000Z",
+            "by": "ops@host",
+            "timestamp_ms": ORIGIN.timestamp_ms,
+        }
+    assert attempts == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        b"",
+        b"7",
+        b"\xff",
+        b'{"attempt":1}',
+        msgspec.json.encode(msgspec.structs.replace(AUDIT, attempt=0)),
+        msgspec.json.encode(msgspec.to_builtins(AUDIT) | {"more": 1}),
+        msgspec.json.format(msgspec.json.encode(AUDIT), indent=2),
+    ],
+)
+def test_a_header_of_that_name_is_the_producers(value: bytes | None) -> None:
+    """Only the exact form of ours counts as an audit; anything else is kept."""
+    own: list[Header] = [(REDRIVE_HEADER, value)]
+    letter = read(buried(record(raw=b"value", headers=own)))
+    assert (letter.attempts, letter.headers) == (0, own)
+
+
+def test_marks_of_a_producer_do_not_make_a_value_cut() -> None:
+    """Headers named like the marks stay, unless they claim more than there is."""
+    for raw in (b"abc", b"abcd", None):
+        letter = read(buried(record(raw=raw, headers=FORGED)))
+        assert (letter.is_cut, letter.headers) == (False, FORGED)
+    for wrong in (FORGED[::-1], [FORGED[0], ("x", b"9"), FORGED[1]], [(FORGED[0][0], b"z")] * 2):
+        letter = read(buried(record(raw=b"a", headers=wrong)))
+        assert (letter.is_cut, letter.headers) == (False, wrong)
+
+
+def test_a_cut_value_says_how_large_it_was() -> None:
+    """Size and digest of the whole value are told, and the attempts are still known."""
+    lying = buried(record(raw=b"v" * 9000, headers=[AUDIT_HEADER]), max_bytes=3000)
+    letter = read(lying)
+    assert letter.is_cut
+    assert letter.whole_value is not None
+    assert letter.whole_value.size_bytes == 9000
+    assert (letter.attempts, letter.headers) == (1, [])
+
+
+@pytest.mark.parametrize("value", [None, b"", b"small"])
+def test_dropped_headers_are_a_cut_too(value: bytes | None) -> None:
+    """A value that is whole does not make a record whole that has lost headers or key."""
+    many: list[Header] = [(f"h{number}", b"x" * 100) for number in range(100)]
+    for source in (record(raw=value, headers=many), record(raw=value, key=b"k" * 9000)):
+        assert read(buried(source, max_bytes=3000)).is_cut
+
+
+@pytest.mark.parametrize(
+    ("index", "header"),
+    [
+        (0, ("topic", b"topic")),
+        (0, ("__connect.errors.topic", b"\xff")),
+        (1, ("__connect.errors.partition", b"-1")),
+        (1, ("__connect.errors.partition", b"one")),
+        (2, ("__connect.errors.offset", None)),
+        (6, ("checkpoint-ready.reason", b"boredom")),
+        (7, ("checkpoint-ready.timestamp", b"")),
+    ],
+)
+def test_what_is_no_dead_letter_of_ours(index: int, header: Header) -> None:
+    """Any of the eight that is missing or unreadable makes a record foreign."""
+    lying = buried(record(raw=b"value"))
+    trailing = list(lying.headers)
+    trailing[index] = header
+    assert read_back(lying._replace(headers=trailing)) is None
+    assert read_back(lying._replace(headers=trailing[:index] + trailing[index + 1 :])) is None
+    assert read_back(lying._replace(headers=[])) is None
+
+
+def test_the_partition_is_that_of_the_origin() -> None:
+    """A record goes back where it was; if that is gone, where its key says."""
+    letter = read(buried(record(raw=b"value", key=b"key")))
+    assert redriven_partition(letter, 4) == 3
+    assert redriven_partition(letter, 3) == partition_for_key(b"key", 3)
+    assert redriven_partition(read(buried(record(raw=b"value", key=None))), 3) == 0
+
+
+def test_a_packed_batch_is_known() -> None:
+    """A dead letter that stands for a whole batch is no record that could go back."""
+    packed = PoisonRecord(Reason.TOO_LARGE, "a batch", Stage.VALUE_CONVERTER, "RecordBatchTooLarge")
+    assert read(buried(record(raw=b"batch"), poison=packed)).is_packed
+    assert not read(buried(record(raw=b"batch"))).is_packed
+
+
+def test_a_topic_that_no_broker_takes_is_not_ours() -> None:
+    """A forged dead letter may name a topic of any length, which a list would count by."""
+    for topic in ("t" * 249, "t" * 250, "t/t"):
+        letter = dead_letter(POISON, ORIGIN, record(), [], PLENTY_BYTES)
+        headers = [("__connect.errors.topic", topic.encode()), *letter.headers[1:]]
+        found = read_back(Record(7, 0, letter.key, letter.value, headers))
+        assert (found is not None) == (topic == "t" * 249)

@@ -1,0 +1,109 @@
+"""What of a stretch of history is published again."""
+
+import pytest
+
+from consumer.pipeline.decode.checkpoint import Decoded
+from consumer.pipeline.records import Reason, SourceRecord
+from consumer.pipeline.replay_decider import ReplayCounts, ReplayDecision, Replayer, Selection
+from consumer.pipeline.seen_ids import id_digest
+from schemas.ready_event import Origin
+from tests.builders import TOPIC, Record, checkpoint, record, shard_settings
+
+MAX_BYTES = 1_048_588
+
+
+class KnownOrigins:
+    """Origins of a few ids: partition and offset, on the tests' topic."""
+
+    def __init__(self, **places: tuple[int, int]) -> None:
+        self._places = {id_digest(one): place for one, place in places.items()}
+
+    def is_origin(self, digest: bytes, origin: Origin, decoded: Decoded) -> bool | None:
+        """Tell whether it stands there."""
+        assert id_digest(decoded.id) == digest
+        place = self._places.get(digest)
+        return (
+            None
+            if place is None
+            else (TOPIC, *place) == (origin.topic, origin.partition, origin.offset)
+        )
+
+
+def replay(
+    *records: Record,
+    partition: int = 0,
+    room: int = 100,
+    target_bytes: int = MAX_BYTES,
+    selection: Selection | None = None,
+    max_bytes: int = MAX_BYTES,
+    **origins: tuple[int, int],
+) -> ReplayDecision:
+    """Return what is decided about records of one partition."""
+    settings = [shard_settings(max_bytes=max_bytes)]
+    known = KnownOrigins(**origins)
+    replayer = Replayer.of(settings, known, selection or Selection(), "again", target_bytes)
+    decision = ReplayDecision()
+    sources: list[SourceRecord] = list(records)
+    replayer.decide((TOPIC, partition), sources, decision, room)
+    return decision
+
+
+def of(one: str, offset: int, **fields: object) -> Record:
+    """Return a record of an id."""
+    return record(checkpoint(id=one, **fields), offset=offset)
+
+
+def test_the_origin_is_replayed_not_the_first() -> None:
+    """Where the changelog names the second copy, the first one is a duplicate."""
+    decision = replay(of("a", 1), of("a", 2), of("a", 3), a=(0, 2))
+    assert [event.origin.offset for event in decision.events] == [2]
+    assert decision.counts == ReplayCounts(records=3, events=1, origins=1, duplicates=2)
+
+
+def test_an_origin_elsewhere_makes_every_copy_a_duplicate() -> None:
+    """What was published from outside the stretch belongs to another stretch."""
+    decision = replay(of("a", 1), of("a", 2), a=(1, 1))
+    assert decision.counts == ReplayCounts(records=2, duplicates=2)
+
+
+def test_an_unknown_id_is_decided_as_live_would() -> None:
+    """The first valid record is the one; one that live would refuse does not count as first."""
+    large = of("a", 0, padding="x" * 5000)
+    decision = replay(large, of("a", 1), of("a", 2), max_bytes=3000)
+    assert [event.origin.offset for event in decision.events] == [1]
+    assert decision.counts.not_in_changelog == 1
+    assert decision.counts.poison == {Reason.TOO_LARGE: 1}
+
+
+def test_a_filtered_id_stays_decided() -> None:
+    """Another content of an id that was not selected is a duplicate, selected or not."""
+    one, other = of("a", 0, fine_tuning_job_id="x"), of("a", 1, fine_tuning_job_id="y")
+    decision = replay(one, other, selection=Selection.of("y", None, None))
+    assert not decision.events
+    assert decision.counts == ReplayCounts(records=2, not_selected=1, duplicates=1)
+
+
+@pytest.mark.parametrize(
+    ("glob", "is_taken"), [("ft:*", True), ("*", True), ("ft:gpt-4", False), ("FT:*", False)]
+)
+def test_the_model_is_matched_as_a_whole(glob: str, is_taken: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """A shell pattern, case and all."""
+    decision = replay(of("a", 0), selection=Selection.of(None, None, glob))
+    assert bool(decision.events) is is_taken
+
+
+def test_it_stops_at_the_most_events() -> None:
+    """What is left is not counted, so the caller knows where to go on."""
+    decision = replay(*(of(f"id-{n}", n) for n in range(5)), room=2)
+    assert len(decision.events) == decision.counts.records == 2
+
+
+def test_what_the_target_does_not_take_is_no_poison() -> None:
+    """It is counted apart; what live has published needs only to fit the target of today."""
+    decision = replay(of("a", 0), of("b", 1), of("b", 2), target_bytes=500, a=(0, 0))
+    assert decision.counts.too_large_for_target == 2
+    assert decision.counts.duplicates == 1
+    assert not decision.counts.poison
+    assert not decision.events
+    larger_than_live_takes = replay(of("a", 0), max_bytes=500, a=(0, 0))
+    assert larger_than_live_takes.counts.events == 1

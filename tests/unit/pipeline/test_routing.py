@@ -1,0 +1,48 @@
+"""The way to the home shard and back out of the header."""
+
+import pytest
+
+from consumer.pipeline.records import Header, PoisonRecord, Reason
+from consumer.pipeline.routing import ORIGIN_HEADER, forward, strip_origin
+from schemas.ready_event import Origin
+from tests.builders import record
+
+ORIGIN = Origin("töpic", 7, 2**40, -1)
+MAX_BYTES = 1_048_588
+
+
+def test_origin_survives_byte_for_byte() -> None:
+    """Key, value and headers arrive as they were, and so does the origin."""
+    sent = record(raw=b"\xff", key=None, headers=[("a", None), ("b", b"\x00")])
+    forwarded = forward(sent, ORIGIN, 3, MAX_BYTES)
+    headers, origin = strip_origin(forwarded.headers)
+    assert (forwarded.shard, forwarded.key, forwarded.value) == (3, None, b"\xff")
+    assert (headers, origin) == (sent.headers, ORIGIN)
+
+
+def test_a_producers_own_origin_header_is_not_believed() -> None:
+    """Only the last header counts; a spoofed one before it stays in place."""
+    spoofed: Header = (ORIGIN_HEADER, forward(record(raw=b""), ORIGIN, 0, MAX_BYTES).headers[-1][1])
+    true_origin = Origin("true", 1, 2, 3)
+    headers, origin = strip_origin(
+        forward(record(raw=b"", headers=[spoofed]), true_origin, 0, MAX_BYTES).headers
+    )
+    assert (headers, origin) == ([spoofed], true_origin)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [("other", b"x" * 30)],
+        [(ORIGIN_HEADER, None)],
+        [(ORIGIN_HEADER, b"short")],
+        [(ORIGIN_HEADER, b"\x00" * 20)],
+        [(ORIGIN_HEADER, b"\x00" * 20 + b"\xff")],
+    ],
+)
+def test_a_missing_or_broken_origin_is_poison(headers: list[Header]) -> None:
+    """A record in the repartition topic without our header was not written by us."""
+    with pytest.raises(PoisonRecord) as caught:
+        strip_origin(headers)
+    assert caught.value.reason is Reason.INTERNAL_ERROR

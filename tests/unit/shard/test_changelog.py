@@ -1,0 +1,92 @@
+"""The changelog's codec; that it restores what was live is a property test."""
+
+import pytest
+
+from consumer.errors import StateCorrupted
+from consumer.kafka.client import TopicPartition
+from consumer.pipeline.records import IdEntry, VariantEntry
+from consumer.pipeline.seen_ids import id_digest, variant_digest
+from consumer.shard import changelog
+from consumer.shard.changelog import Meta, ShardState
+from consumer.shard.progress import Progress, Witness
+from schemas.ready_event import Origin
+from tests.builders import Record
+
+DIGEST = bytes(range(16))
+KEY = id_digest("ftckpt_ä")
+VARIANT_KEY = variant_digest(KEY, DIGEST)
+VARIANT = VariantEntry("ftckpt_ä", DIGEST, 5)
+ENTRY = IdEntry("ftckpt_ä", DIGEST, Origin("in", 3, 2**40, 1_721_764_900_000), 1_721_764_900_001)
+META = Meta(3, "group", 0, 6, "cluster", ["in"], "out")
+
+
+def load(state: ShardState, key: bytes | None, value: bytes | None) -> None:
+    """Load one record."""
+    state.load([Record(7, 0, key, value, [])])
+
+
+def test_id_entry_comes_back() -> None:
+    """An id is known again after a restore, with the digest of its content."""
+    state = ShardState(0)
+    load(state, *changelog.id_record(KEY, ENTRY))
+    assert state.seen.lookup(KEY, 0) == DIGEST
+
+
+def test_id_entry_keeps_id_and_origin() -> None:
+    """The entry says which id it is and which record was published: an exact replay needs it."""
+    _, value = changelog.id_record(KEY, ENTRY)
+    assert changelog.read_id_entry(value) == ENTRY
+
+
+def test_tombstones_forget() -> None:
+    """A null value takes an id and a variant away."""
+    state = ShardState(0)
+    load(state, *changelog.id_record(KEY, ENTRY))
+    load(state, *changelog.variant_record(VARIANT_KEY, VARIANT))
+    assert state.seen.has_variant(VARIANT_KEY, 0)
+    load(state, changelog.id_key(KEY), None)
+    load(state, changelog.variant_key(VARIANT_KEY), None)
+    assert state.seen.lookup(KEY, 0) is None
+    assert not state.seen.has_variant(VARIANT_KEY, 0)
+
+
+def test_progress_and_meta_come_back() -> None:
+    """Progress is kept per partition, and its stream time is taken over."""
+    state = ShardState(0)
+    progress = Progress(12, 77, Witness(11, 70, 123))
+    load(state, *changelog.progress_record("my.topic", 4, progress))
+    load(state, *changelog.meta_record(META))
+    load(state, *changelog.fence_record("host/1"))
+    assert state.progress == {TopicPartition("my.topic", 4): progress}
+    assert state.meta == META
+    assert state.seen.stream_time_ms == 77
+
+
+def test_a_record_that_cannot_be_read_is_named_by_its_offset() -> None:
+    """The message says where the changelog is broken."""
+    with pytest.raises(StateCorrupted, match="offset 7"):
+        load(ShardState(0), b"x:other", b"")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (b"x:other", b""),
+        (None, b"no key"),
+        (b"i:" + KEY, b"short"),
+        (b"i:an id of the first format", changelog.id_record(KEY, ENTRY)[1]),
+        (b"i:an id of the first format", None),
+        (b"i:" + KEY, b"\x04" + changelog.id_record(KEY, ENTRY)[1][1:]),
+        (b"v:" + VARIANT_KEY, b"\x02" + changelog.variant_record(VARIANT_KEY, VARIANT)[1][1:]),
+        (b"v:" + VARIANT_KEY + b"more", None),
+        (b"p:in/0", b"{}"),
+        (b"p:in/zero", changelog.progress_record("in", 0, Progress(1, 1))[1]),
+        (b"m:", b'{"version":4}'),
+        (b"m:", changelog.meta_record(Meta(4, "g", 0, 1, "c", [], "o"))[1]),
+        (b"m:", None),
+    ],
+)
+def test_what_is_not_ours_is_refused(key: bytes | None, value: bytes | None) -> None:
+    """An unreadable record or a newer version stops the shard instead of being skipped."""
+    with pytest.raises(StateCorrupted):
+        load(ShardState(0), key, value)

@@ -1,0 +1,280 @@
+"""What a running shard looks at beside its own reading: its own reader never leaves its sources."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
+
+import pytest
+from msgspec.structs import replace
+
+from consumer.config import PREFIX, Settings
+from consumer.errors import TaskFailed
+from consumer.kafka.client import TopicPartition
+from consumer.kafka.clock import BrokerClock
+from consumer.kafka.topics import Topology
+from consumer.pipeline.decider import Decision, process
+from consumer.pipeline.records import SourceBatch
+from consumer.pipeline.seen_ids import SeenIds
+from consumer.shard.buffer import Buffer
+from consumer.shard.changelog import ShardState
+from consumer.shard.commit_policy import TransactionLimit
+from consumer.shard.context import ShardContext
+from consumer.shard.dead_letter_limit import DeadLetterGuard
+from consumer.shard.loop import MOVED_SECONDS, ShardLoop
+from consumer.shard.progress import Found, Progress, Witness
+from consumer.shard.start_positions import inspect
+from tests.builders import Record, record
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+INPUT = TopicPartition("input", 0)
+FORWARDS = TopicPartition("group.repartition", 0)
+HANDLED = Record(9, 90, b"key", b"handled", ())
+
+
+class FakeReader:
+    """A reader of logs in memory that, as the real one, knows nothing of what is not assigned."""
+
+    def __init__(
+        self,
+        logs: Mapping[TopicPartition, Sequence[Record]],
+        log_start: int = 0,
+        beside: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`beside` is called with each fetch: what goes on in the process meanwhile."""
+        self.is_in_doubt = False
+        self.assigned: dict[TopicPartition, int] = {}
+        self.assignments: list[dict[TopicPartition, int]] = []
+        self._logs = logs
+        self._log_start = log_start
+        self._beside = beside
+
+    async def beginning_offsets(self, sources: Sequence[TopicPartition]) -> dict[Any, int]:
+        """Return where the logs begin."""
+        return dict.fromkeys(sources, self._log_start)
+
+    async def end_offsets(self, sources: Sequence[TopicPartition]) -> dict[Any, int]:
+        """Return where the logs end."""
+        return {s: self._logs[s][-1].offset + 1 if self._logs[s] else 0 for s in sources}
+
+    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Read these and no others; brokers refuse what is out of range."""
+        assert all(offset >= self._log_start for offset in positions.values())
+        self.assigned = dict(positions)
+        self.assignments.append(dict(positions))
+
+    async def fetch(self, _: int, __: int) -> dict[TopicPartition, list[Record]]:
+        """Return all from the positions on."""
+        self._beside()
+        found = {
+            s: [one for one in self._logs[s] if one.offset >= at] for s, at in self.assigned.items()
+        }
+        for source, records in found.items():
+            if records:
+                self.assigned[source] = records[-1].offset + 1
+        return {source: records for source, records in found.items() if records}
+
+    def position(self, source: TopicPartition) -> int:
+        """Return a position; raises for what is not assigned."""
+        return self.assigned[source]
+
+    def lag(self, source: TopicPartition) -> int:
+        """Return no lag; raises for what is not assigned."""
+        return 0 * self.assigned[source]
+
+    def seen_at(self, source: TopicPartition) -> float:
+        """Raise for what is not assigned."""
+        return 0.0 * self.assigned[source]
+
+    def stable_offset_and_end(self, source: TopicPartition) -> None:
+        """Raise for what is not assigned; no fetch has answered."""
+        assert source in self.assigned
+
+    def pause(self, _: object) -> None:
+        """Do nothing."""
+
+    def settle(self) -> None:
+        """Do nothing."""
+
+
+class FakeReaders:
+    """Opens one reader, and stands for the admin client too."""
+
+    def __init__(self, reader: FakeReader) -> None:
+        """Hand out this reader."""
+        self.admin = self
+        self._reader = reader
+
+    @asynccontextmanager
+    async def open(self, _: ShardContext, *, committed_only: bool) -> AsyncIterator[FakeReader]:
+        """Hand it out."""
+        assert committed_only in {True, False}
+        yield self._reader
+
+    async def epoch_ends(self, epochs: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Know no epoch."""
+        assert epochs
+        return {}
+
+
+@pytest.fixture
+def context() -> ShardContext:
+    """One shard with one input partition."""
+    settings = Settings.load(
+        {
+            f"{PREFIX}GROUP_ID": "group",
+            f"{PREFIX}INPUT_TOPICS": "input",
+            f"{PREFIX}DEAD_LETTER_LIMIT_PERCENT": "50",
+        }
+    )
+    names = ("input", "group.repartition", "group.changelog")
+    others = (settings.output_topic, settings.dead_letter_topic)
+    topology = Topology(
+        cluster_id="cluster",
+        shards=1,
+        inputs={"input": 1},
+        output_partitions=1,
+        dead_letter_partitions=1,
+        max_message_bytes=dict.fromkeys((*names, *others), 1_000_000),
+        topic_ids=dict.fromkeys(names, "id"),
+        leader_epochs={name: {0: 3} for name in names},
+    )
+    return ShardContext(0, settings, topology, lambda: 0.0)
+
+
+class FakeWriter:
+    """Takes what is sent and commits it."""
+
+    def __init__(self) -> None:
+        """Count transactions."""
+        self.committed = 0
+        self.broker_clock = BrokerClock()
+
+    async def send(self, _: object) -> None:
+        """Take it."""
+
+    async def commit(self) -> None:
+        """Count it."""
+        self.committed += 1
+
+
+def running(
+    context: ShardContext,
+    own: FakeReader,
+    look: FakeReader,
+    memory: ShardState | None = None,
+    writer: FakeWriter | None = None,
+) -> ShardLoop:
+    """Return a loop that has handled ten records of each source."""
+    memory = memory or ShardState(0)
+    sources = (INPUT, FORWARDS)
+    for source in sources:
+        memory.progress[source] = Progress(10, 0, Witness.of(HANDLED), "id", 3)
+    unused: Any = None
+    anything: Any = own
+    return ShardLoop(
+        context,
+        memory=memory,
+        reader=anything,
+        writer=writer or unused,  # type: ignore[arg-type]  # stands for it
+        readers=FakeReaders(look),  # type: ignore[arg-type]  # stands for them
+        observer=Mock(),
+        positions=dict.fromkeys(sources, 10),
+        limit=TransactionLimit(1000),
+        topics_seen_at=0.0,
+    )
+
+
+async def test_probes_are_answered_while_sources_are_judged(context: ShardContext) -> None:
+    """Positions, lag and state can be asked for at any moment of it."""
+    own = FakeReader({INPUT: [], FORWARDS: []})
+    asked = []
+
+    def ask() -> None:
+        asked.append((loop.positions, loop.source_views, loop.is_behind))
+
+    look = FakeReader({INPUT: [HANDLED], FORWARDS: [HANDLED]}, beside=ask)
+    loop = running(context, own, look)
+    own.is_in_doubt = True
+    await loop.turn()
+    assert asked
+    assert all(positions == {INPUT: 10, FORWARDS: 10} for positions, _, _ in asked)
+    assert all(assigned.keys() == {INPUT, FORWARDS} for assigned in own.assignments)
+    assert not own.is_in_doubt
+
+
+async def test_what_was_gathered_in_doubt_is_read_again(context: ShardContext) -> None:
+    """Some of it may be of the log before a truncation, and some of the log after it."""
+    unread = record({"id": "b"}, offset=10)
+    own = FakeReader({INPUT: [unread], FORWARDS: []})
+    look = FakeReader({INPUT: [HANDLED, unread], FORWARDS: [HANDLED]})
+    loop = running(context, own, look)
+    own.is_in_doubt = True
+    await loop.turn()
+    assert own.assigned[INPUT] == 10
+    assert loop.positions[INPUT] == 10
+
+
+async def test_another_record_in_place_of_the_last_ends_the_task(context: ShardContext) -> None:
+    """The start of the next task finds out where to read on."""
+    own = FakeReader({INPUT: [], FORWARDS: []})
+    look = FakeReader({INPUT: [HANDLED._replace(value=b"another")], FORWARDS: [HANDLED]})
+    loop = running(context, own, look)
+    own.is_in_doubt = True
+    with pytest.raises(TaskFailed, match="input/0 was truncated"):
+        await loop.turn()
+
+
+async def test_another_topic_id_ends_the_task(context: ShardContext) -> None:
+    """Deleted and created again between two fetches, a topic refuses none of them."""
+    own = FakeReader({INPUT: [], FORWARDS: []})
+    loop = running(context, own, own)
+    ids = {**context.topology.topic_ids, "input": "another"}
+    changed = replace(context, topology=replace(context.topology, topic_ids=ids))
+    with pytest.raises(TaskFailed, match="input was deleted and created again"):
+        await loop.look_again(changed, 0)
+
+
+async def test_a_look_back_leaves_the_reader_alone(context: ShardContext) -> None:
+    """The dead-letter limit looks at records before the position with a reader of its own."""
+    invalid = [Record(offset, 0, b"key", b"no JSON", ()) for offset in range(20)]
+    look = FakeReader({INPUT: invalid})
+    guard = DeadLetterGuard(context.settings, FakeReaders(look))  # type: ignore[arg-type]
+    buffer, decision = Buffer(), Decision()
+    buffer.add({INPUT: invalid[10:]}, lambda _: 20)
+    batch = SourceBatch("input", 0, invalid[10:], forwarded=False)
+    process(context.pipeline(), SeenIds(0), batch, decision, 2**62)
+    await guard.check(context, buffer, decision, SeenIds(0))
+    assert look.assignments == [{INPUT: 0}]
+
+
+async def test_a_fingerprint_that_retention_deleted_is_not_fetched(context: ShardContext) -> None:
+    """A fetch from before the log's start would be refused, and put the shard in doubt again."""
+    look = FakeReader({INPUT: [HANDLED._replace(offset=20)]}, log_start=15)
+    known = {INPUT: Progress(10, 0, Witness.of(HANDLED), "id", 3)}
+    reader: Any = look
+    found = await inspect(context, reader, reader, known)
+    assert found == {INPUT: Found(15, 21, "id")}
+    assert look.assignments == []
+
+
+async def test_a_position_behind_markers_is_saved_now_and_then(context: ShardContext) -> None:
+    """A marker moves the position without a record; retention may delete it with what it ends."""
+    clock = [0.0]
+    ticking = replace(context, clock=lambda: clock[0])
+    own, memory, writer = FakeReader({INPUT: [], FORWARDS: []}), ShardState(0), FakeWriter()
+    loop = running(ticking, own, own, memory, writer)
+    own.assigned[INPUT] = 12
+    for _ in range(3):
+        await loop.turn()
+    assert writer.committed == 0  # not at once: it would double the transactions of a trickle
+    for seconds in (1, 10, MOVED_SECONDS + 20, 2 * MOVED_SECONDS):
+        clock[0] = MOVED_SECONDS + seconds
+        await loop.turn()
+    assert writer.committed == 1
+    assert memory.progress[INPUT].next_offset == 12
+    assert memory.progress[INPUT].witness == Witness.of(HANDLED)
+    assert memory.progress[FORWARDS].next_offset == 10

@@ -1,0 +1,81 @@
+"""Whether a source is still the one that was read: how long its witness record is waited for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from consumer.errors import TaskFailed
+from consumer.kafka.client import ShardReader, TopicPartition
+from consumer.shard.progress import Witness
+from consumer.shard.start_positions import WITNESS_SECONDS, find_recreated
+from tests.builders import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+WITNESSED = Record(7, 1000, b"key", b"value", ())
+SOURCES = [TopicPartition("input", partition) for partition in range(5)]
+
+
+class SlowReader:
+    """Answers for one source at each fetch, in turn, and each fetch takes its time."""
+
+    def __init__(self, answers: Mapping[TopicPartition, Record | None], seconds: float) -> None:
+        """`answers` has what stands at the witness's offset; None: nothing does."""
+        self.now = 0.0
+        self._answers = dict(answers)
+        self._seconds = seconds
+        self._positions: dict[TopicPartition, int] = {}
+
+    def clock(self) -> float:
+        """Return the time, which only fetches let pass."""
+        return self.now
+
+    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Note where each source is read from."""
+        self._positions = dict(positions)
+
+    async def fetch(self, wait_ms: int, max_records: int) -> dict[TopicPartition, Sequence[Record]]:
+        """Return what there is of the next source."""
+        assert wait_ms
+        assert max_records
+        self.now += self._seconds
+        if not self._answers:
+            return {}
+        source = next(iter(self._answers))
+        found = self._answers.pop(source)
+        self._positions[source] += 1
+        return {} if found is None else {source: [found]}
+
+    def position(self, source: TopicPartition) -> int:
+        """Return where a source is read on."""
+        return self._positions[source]
+
+    def pause(self, sources: Sequence[TopicPartition]) -> None:
+        """Only one that was read is paused."""
+        assert all(self._positions[source] > WITNESSED.offset for source in sources)
+
+
+async def recreated(reader: SlowReader, sources: Sequence[TopicPartition]) -> list[TopicPartition]:
+    """Ask for sources that all have the same witness."""
+    witnesses = dict.fromkeys(sources, Witness.of(WITNESSED))
+    return await find_recreated(cast("ShardReader", reader), witnesses, reader.clock)
+
+
+async def test_many_slow_answers_are_waited_for() -> None:
+    """The bound is one on silence: each answer, be it a gap, begins it anew."""
+    other = Record(7, 2000, b"key", b"other", ())
+    answers = dict(zip(SOURCES, [WITNESSED, other, None, WITNESSED, other], strict=True))
+    reader = SlowReader(answers, 0.9 * WITNESS_SECONDS)
+    assert await recreated(reader, SOURCES) == [SOURCES[1], SOURCES[4]]
+    assert reader.now > 4 * WITNESS_SECONDS
+
+
+async def test_silence_is_not_waited_out() -> None:
+    """With one source unanswered it ends, within the bound and a fetch."""
+    reader = SlowReader(dict.fromkeys(SOURCES[1:], WITNESSED), 0.1 * WITNESS_SECONDS)
+    with pytest.raises(TaskFailed, match="witness"):
+        await recreated(reader, SOURCES)
+    assert reader.now < 2 * WITNESS_SECONDS
