@@ -16,7 +16,7 @@
     ├── StateCorrupted    refuse to run this shard, loudly; the other shards go on
     ├── HangingTransaction  do not run this shard until an operator has ended the transaction;
     │                     a tool ends with one line, exit 1
-    └── PoisonRecord      one record that cannot be published: a dead letter, then go on
+    └── InvalidRecord      one record that cannot be published: a dead letter, then go on
                           (defined in ``consumer.pipeline.records``, next to its reasons)
 
 Anything else is a bug: it ends the process, and the supervisor (Kubernetes) starts a new one.

@@ -11,15 +11,15 @@ import random
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from dev.demo_dress import dress
 from dev.demo_poison import make_poison, make_too_large
+from dev.demo_variants import dress
 from dev.sample_events import SDK_EXAMPLE_CONTENT, Job, make_job, other_contents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dev.demo_dress import Headers
     from dev.demo_poison import Poison
+    from dev.demo_variants import Headers
     from dev.sample_events import Content
 
 INPUT_PARTITIONS = 6

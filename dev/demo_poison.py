@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from dev.demo_dress import Headers, compact, to_sdk
+from dev.demo_variants import Headers, compact, to_sdk
 from dev.sample_events import SDK_EXAMPLE, make_job
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Sample checkpoints that look like the real ones: jobs of several providers.
 
-A *content* is a checkpoint as a dict in wire spelling; `dev.demo_dress` writes it in the many ways
-producers do. Nothing of the service is imported: what is the same is known without asking it.
+A *content* is a checkpoint as a dict in wire spelling; `dev.demo_variants` writes it in
+the many ways producers do. This module imports nothing of the service.
 """
 
 from __future__ import annotations

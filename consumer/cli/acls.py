@@ -158,8 +158,8 @@ def _acls_of_writing_inputs(settings: Settings) -> Iterator[Acl]:
 
 
 def _acls_of_journal(settings: Settings) -> Iterator[Acl]:
-    yield Acl(TOPIC, settings.replays_topic, ("Read", "DescribeConfigs"))
-    yield Acl(TOPIC, settings.replays_topic, ("Write", "Create"), only_with=EXECUTE)
+    yield Acl(TOPIC, settings.jobs_topic, ("Read", "DescribeConfigs"))
+    yield Acl(TOPIC, settings.jobs_topic, ("Write", "Create"), only_with=EXECUTE)
     yield _transactional_ids(settings, only_with=EXECUTE)
 
 

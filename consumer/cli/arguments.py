@@ -26,7 +26,7 @@ def join_times(arguments: Sequence[str]) -> list[str]:
 
 
 def add_range(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name a stretch of history."""
+    """Add the options that name a resolved of history."""
     parser.add_argument(
         "--from",
         dest="starts",
@@ -46,7 +46,7 @@ def add_range(parser: argparse.ArgumentParser) -> None:
         help="the first record not meant any more; default: the end as it is at the start",
     )
     parser.add_argument(
-        "--accept-cut",
+        "--allow-truncated",
         action="store_true",
         help="take what is still there of a range whose beginning retention has deleted",
     )

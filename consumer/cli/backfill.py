@@ -12,13 +12,13 @@ from consumer.config import PREFIX, Settings
 from consumer.errors import CheckpointReadyError, ConfigError
 from consumer.jobs.backfill.elements import Rejected
 from consumer.jobs.backfill.file import Content, open_content
-from consumer.jobs.backfill.plan import Survey
+from consumer.jobs.backfill.plan import FileSummary
 from consumer.jobs.backfill.run import PURPOSE, Backfill, Outcome
 from consumer.jobs.backfill.state import BackfillState
-from consumer.jobs.context import open_session
+from consumer.jobs.context import open_job_context
 from consumer.jobs.progress import Display, Goal, display
 from consumer.jobs.ranges import rfc3339_ms
-from consumer.jobs.retry import stop_on_signals
+from consumer.jobs.retry import shutdown_on_signals
 from consumer.pipeline.printable import printable_line
 
 SHOWN_ON_TERMINAL: Final = 20
@@ -61,7 +61,7 @@ class _Rejections:
             message = printable_line(rejected.message)
             print(f"line {rejected.line}{index}: {rejected.reason}: {message}")
 
-    def sum_up(self) -> None:
+    def summarize(self) -> None:
         if sys.stdout.isatty() and self._count > SHOWN_ON_TERMINAL:
             print(f"… and {self._count - SHOWN_ON_TERMINAL} more; piped, this command lists all")
 
@@ -89,16 +89,16 @@ def _backfill(settings: Settings, options: argparse.Namespace) -> int:
     rejections = _Rejections()
     with open_content(options.file) as content:
         outcome = run_async(_work(settings, options, content, topic, rejections))
-        rejections.sum_up()
+        rejections.summarize()
         name = content.name
     state = outcome.state
     if outcome.forecast is not None:
         _say_plan(name, topic, outcome)
-    elif state is not None and not outcome.survey.elements and state.finished:
+    elif state is not None and not outcome.summary.elements and state.finished:
         _say_sent_before(name, state)
     else:
         _say_done(name, topic, outcome)
-    if outcome.survey.elements and not outcome.survey.accepted:
+    if outcome.summary.elements and not outcome.summary.accepted:
         raise CheckpointReadyError(f"nothing in {name} can be sent")
     return EXIT_OK
 
@@ -110,22 +110,22 @@ async def _work(
     topic: str,
     rejections: _Rejections,
 ) -> Outcome:
-    with stop_on_signals() as stop:
-        async with open_session(settings, PURPOSE) as session:
-            backfill = Backfill(session, content, topic, rejections.report, stop)
+    with shutdown_on_signals() as stop:
+        async with open_job_context(settings, PURPOSE) as context:
+            backfill = Backfill(context, content, topic, rejections.report, stop)
             if options.execute:
                 return await backfill.run(_show, again=options.again)
             return await backfill.plan(await backfill.look())
 
 
-def _show(found: Survey, before: BackfillState | None) -> Display:
+def _show(found: FileSummary, before: BackfillState | None) -> Display:
     already = before.elements if before else 0
     goal = Goal(found.elements, already)
     return display("backfill", goal, unit="records", write=write_line)
 
 
 def _say_plan(name: str, topic: str, outcome: Outcome) -> None:
-    found, forecast, state = outcome.survey, outcome.forecast, outcome.state
+    found, forecast, state = outcome.summary, outcome.forecast, outcome.state
     before = None if state is None else _facts(state)
     facts = {
         "event": "plan",
@@ -168,7 +168,7 @@ def _say_sent_before(name: str, state: BackfillState) -> None:
 
 
 def _say_done(name: str, topic: str, outcome: Outcome) -> None:
-    found, state = outcome.survey, outcome.state
+    found, state = outcome.summary, outcome.state
     rate = outcome.sent / outcome.seconds if outcome.seconds else 0.0
     facts = {
         "event": "backfilled",

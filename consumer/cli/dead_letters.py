@@ -16,9 +16,9 @@ from consumer.cli.output import EXIT_OK, complain, say, silence_logs, write_byte
 from consumer.cli.signals import run_async
 from consumer.config import Settings
 from consumer.errors import ConfigError
-from consumer.jobs.context import open_session
+from consumer.jobs.context import open_job_context
 from consumer.jobs.ranges import parse_range
-from consumer.jobs.redrive.plan import LeftOut, Tally, plan_redrive
+from consumer.jobs.redrive.plan import LeftOut, RedriveCounts, plan_redrive
 from consumer.jobs.redrive.run import PURPOSE, Redrive
 from consumer.jobs.redrive.selection import (
     Counted,
@@ -32,7 +32,7 @@ from consumer.jobs.redrive.selection import (
     resolve_letters,
     summary,
 )
-from consumer.jobs.retry import stop_on_signals
+from consumer.jobs.retry import shutdown_on_signals
 from consumer.kafka.clock import wall_clock_ms
 from consumer.pipeline.printable import printable
 from consumer.pipeline.records import Reason
@@ -102,7 +102,7 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
 def _wanted(options: argparse.Namespace) -> Wanted:
     return Wanted(
         parse_range(options.starts, options.ends, wall_clock_ms()),
-        options.accept_cut,
+        options.allow_truncated,
         frozenset(map(Reason, options.reason)),
         tuple(map(parse_origin, options.origin)),
     )
@@ -120,10 +120,10 @@ async def _list_letters(settings: Settings, options: argparse.Namespace, wanted:
     most = options.most or (TABLE_ROWS if on_terminal and not options.summary else None)
     rows: list[dict[str, Any]] = []
     counted, is_more = Counted(), False
-    async with open_session(settings, "dead-letters") as session:
-        stretch = await resolve_letters(session, wanted)
-        ledger = await read_ledger(session)
-        async with aclosing(find_letters(session, stretch, wanted, ledger)) as letters:
+    async with open_job_context(settings, "dead-letters") as context:
+        resolved = await resolve_letters(context, wanted)
+        redriven = await read_ledger(context)
+        async with aclosing(find_letters(context, resolved, wanted, redriven)) as letters:
             async for found in letters:
                 if counted.letters + counted.foreign == most:
                     is_more = True
@@ -155,8 +155,8 @@ def _show(settings: Settings, options: argparse.Namespace) -> int:
 
 
 async def _find(settings: Settings, partition: int, offset: int) -> Found:
-    async with open_session(settings, "dead-letters") as session:
-        return await find_letter(session, partition, offset)
+    async with open_job_context(settings, "dead-letters") as context:
+        return await find_letter(context, partition, offset)
 
 
 def _write_raw(found: Found) -> None:
@@ -187,14 +187,14 @@ def _redrive(settings: Settings, options: argparse.Namespace) -> int:
 
 
 async def _plan(settings: Settings, wanted: Wanted, max_attempts: int | None) -> None:
-    async with open_session(settings, PURPOSE) as session:
-        tally = await plan_redrive(session, wanted, max_attempts)
-    notes = _notes(settings, tally)
-    facts = {"event": "plan", "redrive": tally.redriven.letters, **tally.facts(), "notes": notes}
+    async with open_job_context(settings, PURPOSE) as context:
+        counts = await plan_redrive(context, wanted, max_attempts)
+    notes = _notes(settings, counts)
+    facts = {"event": "plan", "redrive": counts.redriven.letters, **counts.facts(), "notes": notes}
     text = [
-        f"would put back {tally.redriven.letters} dead letters",
-        counts_text(tally.redriven),
-        left_out_text(tally),
+        f"would put back {counts.redriven.letters} dead letters",
+        counts_text(counts.redriven),
+        left_out_text(counts),
         *notes,
         "nothing was changed; --execute acts",
     ]
@@ -203,42 +203,42 @@ async def _plan(settings: Settings, wanted: Wanted, max_attempts: int | None) ->
 
 async def _execute(settings: Settings, wanted: Wanted, max_attempts: int | None) -> None:
     began = time.monotonic()
-    async with open_session(settings, PURPOSE) as session:
-        with stop_on_signals() as stop:
-            tally = await Redrive(session, wanted, max_attempts, stop).run(write_line)
+    async with open_job_context(settings, PURPOSE) as context:
+        with shutdown_on_signals() as stop:
+            counts = await Redrive(context, wanted, max_attempts, stop).run(write_line)
     seconds = round(time.monotonic() - began, 1)
-    notes = _notes(settings, tally)
+    notes = _notes(settings, counts)
     facts = {
         "event": "redriven",
-        "redriven": tally.redriven.letters,
-        **tally.facts(),
+        "redriven": counts.redriven.letters,
+        **counts.facts(),
         "notes": notes,
         "seconds": seconds,
     }
     text = [
-        f"put back {tally.redriven.letters} dead letters in {seconds} s",
-        counts_text(tally.redriven),
-        left_out_text(tally),
+        f"put back {counts.redriven.letters} dead letters in {seconds} s",
+        counts_text(counts.redriven),
+        left_out_text(counts),
         *notes,
     ]
     say(facts, "\n".join(filter(None, text)))
 
 
-def _notes(settings: Settings, tally: Tally) -> list[str]:
+def _notes(settings: Settings, counts: RedriveCounts) -> list[str]:
     """Return what a person should know about these dead letters."""
     notes = []
-    if tally.no_inputs:
-        topics = ", ".join(sorted(tally.no_inputs))
+    if counts.no_inputs:
+        topics = ", ".join(sorted(counts.no_inputs))
         notes.append(
             f"not put back, since CHECKPOINT_READY_INPUT_TOPICS is "
             f"{','.join(settings.input_topics)}: what came from {topics}"
         )
-    conflicting = Counter(reason for reason, _ in tally.redriven.by.elements())
+    conflicting = Counter(reason for reason, _ in counts.redriven.by.elements())
     if conflicting[Reason.CONFLICTING_DUPLICATE.value]:
         notes.append(
             "conflicting duplicates are dropped as duplicates again for as long as the service "
             "remembers their content: for ever, or for its dedup window"
         )
-    if tally.left_out[LeftOut.CONFLICTING_DUPLICATE]:
+    if counts.left_out[LeftOut.CONFLICTING_DUPLICATE]:
         notes.append("conflicting duplicates go back only with --reason conflicting_duplicate")
     return notes

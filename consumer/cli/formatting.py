@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from consumer.jobs.ranges import rfc3339_ms
-from consumer.jobs.redrive.plan import LeftOut, Tally
+from consumer.jobs.redrive.plan import LeftOut, RedriveCounts
 from consumer.jobs.redrive.selection import Counted, Found, place, summary
 from consumer.jobs.replay.plan import Plan
 from consumer.jobs.replay.state import ReplayState
@@ -120,9 +120,9 @@ def counts_text(counted: Counted) -> str:
     return "\n".join(lines)
 
 
-def left_out_text(tally: Tally) -> str:
+def left_out_text(counts: RedriveCounts) -> str:
     """Return what is left out and why, a line for each cause."""
-    lines = [f"{count:>9}  {CAUSES[cause]}" for cause, count in tally.left_out.most_common()]
+    lines = [f"{count:>9}  {CAUSES[cause]}" for cause, count in counts.left_out.most_common()]
     return "\n".join(["left out:", *lines]) if lines else ""
 
 
@@ -204,13 +204,13 @@ def state_text(state: ReplayState) -> str:
     facts = facts_of_state(state)
     counts = facts.pop("counts")
     arguments = facts.pop("arguments")
-    spans = facts.pop("spans")
+    ranges = facts.pop("ranges")
     lines = {**facts, **{f"  {name}": value for name, value in counts.items()}}
     said = {f"  --{name}": value for name, value in arguments.items() if value not in (None, [])}
     places = {
-        f"  {span['topic']}/{span['partition']}": f"{span['start']}…{span['end']}, "
-        f"at {span['next_offset']}"
-        for span in spans
+        f"  {part['topic']}/{part['partition']}": f"{part['start']}…{part['end']}, "
+        f"at {part['next_offset']}"
+        for part in ranges
     }
     every = {**lines, "options": "", **said, "range": "", **places}
     width = max(map(len, every))

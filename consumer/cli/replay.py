@@ -19,7 +19,7 @@ from consumer.jobs.replay.plan import Plan, Planner, find_replay, list_replays
 from consumer.jobs.replay.request import ReplayRequest, check_request
 from consumer.jobs.replay.run import ReplayRun
 from consumer.jobs.replay.state import ReplayState
-from consumer.jobs.retry import stop_on_signals
+from consumer.jobs.retry import shutdown_on_signals
 from consumer.kafka.clock import wall_clock_ms
 from consumer.pipeline.printable import printable
 
@@ -29,7 +29,7 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
     replay = commands.add_parser(
         "replay",
         help="publish ready events of the past again, to another topic; plans unless --execute",
-        description="Publishes the ready events of a stretch of the input's history again, each "
+        description="Publishes the ready events of a resolved of the input's history again, each "
         "id once, equal to the original but for the attribute replayid. It says what it would do; "
         "with --execute it does. The same command goes on where it was interrupted.",
     )
@@ -72,7 +72,7 @@ def _replay(settings: Settings, options: argparse.Namespace) -> int:
             target=options.target,
             name=options.name,
             rate=options.rate,
-            accept_cut=options.accept_cut,
+            allow_truncated=options.allow_truncated,
         ),
         to_live=options.to_live,
     )
@@ -82,7 +82,7 @@ def _replay(settings: Settings, options: argparse.Namespace) -> int:
 
 
 async def _plan(settings: Settings, request: ReplayRequest) -> int:
-    with stop_on_signals() as stop:
+    with shutdown_on_signals() as stop:
         found = await Planner(settings, request, stop).plan()
     if isinstance(found, Plan):
         say({"plan": msgspec.to_builtins(found)}, plan_text(found))
@@ -93,7 +93,7 @@ async def _plan(settings: Settings, request: ReplayRequest) -> int:
 
 
 async def _execute(settings: Settings, request: ReplayRequest) -> int:
-    with stop_on_signals() as stop, _Shown(request.name, request.max_events) as shown:
+    with shutdown_on_signals() as stop, _Shown(request.name, request.max_events) as shown:
         try:
             state = await ReplayRun(settings, request, stop, shown.show).run()
         except Interrupted as interrupted:

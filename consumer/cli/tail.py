@@ -22,7 +22,7 @@ from consumer.config import Settings
 from consumer.errors import ClusterError
 from consumer.jobs.left_out import WaitNotice, say_left_out
 from consumer.kafka.client import ClusterAdmin, Connection, ShardReader, TopicPartition
-from consumer.kafka.read import scan, stable_spans
+from consumer.kafka.read import scan, stable_ranges
 from consumer.pipeline.printable import printable_line
 from consumer.pipeline.records import SourceRecord
 from schemas.ready_event import READY_TYPE, ReadyEvent
@@ -133,7 +133,7 @@ async def _records(
 ) -> AsyncGenerator[Sequence[SourceRecord], None]:
     if reach is Reach.PAST:
         await say_left_out(reader, partitions)
-        async with aclosing(scan(reader, await stable_spans(reader, partitions))) as batches:
+        async with aclosing(scan(reader, await stable_ranges(reader, partitions))) as batches:
             async for batch in batches:
                 yield batch.records
         return
@@ -141,7 +141,8 @@ async def _records(
     reader.assign(
         await (reader.end_offsets if is_from_now else reader.beginning_offsets)(partitions)
     )
-    reader.settle()  # a fetch that waits at the broker is answered as soon as there is an event
+    # A fetch that waits at the broker is answered as soon as there is an event.
+    reader.use_running_fetch_settings()
     notice = WaitNotice(reader, partitions)
     while True:
         notice.look(time.monotonic())

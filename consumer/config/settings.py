@@ -57,9 +57,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.group_id}.repartition"
 
     @property
-    def replays_topic(self) -> str:
+    def jobs_topic(self) -> str:
         """The compacted topic in which replay, backfill and redrive keep what they have done."""
-        return f"{self.group_id}.replays"
+        return f"{self.group_id}.jobs"
 
     def transactional_id(self, shard: int) -> str:
         """Return the transactional id that whoever runs this shard must hold."""
@@ -126,7 +126,7 @@ def _topic_contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
         settings.dead_letter_topic: ("DEAD_LETTER_TOPIC", "dead_letter_topic"),
         settings.changelog_topic: ("the changelog", "group_id"),
         settings.repartition_topic: ("the repartition topic", "group_id"),
-        settings.replays_topic: ("the journal of replays", "group_id"),
+        settings.jobs_topic: ("the journal of jobs", "group_id"),
     }
     for topic in settings.input_topics:
         if topic in ours:

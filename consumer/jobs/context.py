@@ -8,11 +8,11 @@ import msgspec
 from consumer.config import Settings
 from consumer.jobs.journal import Entries, Journal, read_journal
 from consumer.kafka.client import ClusterAdmin, Connection, ShardReader, TopicPartition
-from consumer.kafka.topics import Topology, check_topics, ensure_replays_topic
+from consumer.kafka.topics import Topology, check_topics, ensure_jobs_topic
 
 
-class Session(msgspec.Struct, frozen=True):
-    """Connections of one tool; ``open_session`` opens and closes them."""
+class JobContext(msgspec.Struct, frozen=True):
+    """Connections of one tool; ``open_job_context`` opens and closes them."""
 
     settings: Settings
     connection: Connection
@@ -34,7 +34,7 @@ class Session(msgspec.Struct, frozen=True):
         Raises:
             ClusterError, TaskFailed, TransientError: it cannot be read.
         """
-        topic = self.settings.replays_topic
+        topic = self.settings.jobs_topic
         if topic not in await self.admin.describe([topic]):
             return {}
         await self.reader.follow([topic])
@@ -47,7 +47,7 @@ class Session(msgspec.Struct, frozen=True):
             ClusterError: the cluster refuses.
             TaskFailed, TransientError: it does not answer, or not yet.
         """
-        topic = await ensure_replays_topic(self.admin, self.settings)
+        topic = await ensure_jobs_topic(self.admin, self.settings)
         await self.reader.follow([topic.name])
         return {topic.name: topic.max_message_bytes}
 
@@ -79,7 +79,7 @@ class Session(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def open_session(settings: Settings, purpose: str) -> AsyncGenerator[Session, None]:
+async def open_job_context(settings: Settings, purpose: str) -> AsyncGenerator[JobContext, None]:
     """Check the group's topics and connect a reader; no group is joined.
 
     The reader knows the group's topics. Others are told to it when it is known that they exist
@@ -102,7 +102,7 @@ async def open_session(settings: Settings, purpose: str) -> AsyncGenerator[Sessi
         )
         try:
             await reader.start()
-            yield Session(settings, connection, admin, topology, reader)
+            yield JobContext(settings, connection, admin, topology, reader)
         finally:
             await reader.close()
     finally:

@@ -1,6 +1,6 @@
 """What the tools on history have done, committed in the same transactions as what they write.
 
-The journal is one compacted partition, ``{group}.replays``, for all tools of a group. Each tool run
+The journal is one compacted partition, ``{group}.jobs``, for all tools of a group. Each tool run
 writes under a transactional id of its own, so at most one process at a time can go on with it, and
 what a killed process left open is settled by the next one's fence. That is a shard's protocol
 (``task``), with the journal in the changelog's place.
@@ -32,14 +32,14 @@ from consumer.errors import Fenced, TaskFailed
 from consumer.kafka.client import (
     ClusterAdmin,
     Connection,
-    Outbox,
     ShardReader,
     ShardWriter,
     TopicPartition,
+    TransactionBatches,
 )
 from consumer.kafka.open_transactions import OpenTransactionCheck
-from consumer.kafka.owned_partition import write_mark
-from consumer.kafka.read import Span, scan, settled_spans, stable_spans
+from consumer.kafka.owned_partition import commit_barrier
+from consumer.kafka.read import OffsetRange, scan, settled_ranges, stable_ranges
 
 REPLAY, SETTLED, BACKFILL, REDRIVEN, FENCE = b"r:", b"s:", b"b:", b"d:", b"f:"
 FORMAT_VERSION: Final = 1
@@ -52,7 +52,7 @@ Entries = dict[bytes, bytes]
 
 def journal_partition(settings: Settings) -> TopicPartition:
     """Return where the group's journal lies."""
-    return TopicPartition(settings.replays_topic, 0)
+    return TopicPartition(settings.jobs_topic, 0)
 
 
 def whoami() -> str:
@@ -83,8 +83,8 @@ class Journal:
         self._check = OpenTransactionCheck(
             admin,
             settings.bootstrap_servers,
-            [settings.replays_topic],
-            optional=max_message_bytes.keys() - {settings.replays_topic},
+            [settings.jobs_topic],
+            optional=max_message_bytes.keys() - {settings.jobs_topic},
         )
         self._reader = reader
         self.partition = journal_partition(settings)
@@ -109,27 +109,29 @@ class Journal:
         """
         await self._writer.fence()  # 1.
         await self._check.refuse_hanging(self._writer)
-        mark_offset = await self._mark()  # 2.
+        barrier_offset = await self._mark()  # 2.
         start = (await self._reader.beginning_offsets([self.partition]))[self.partition]
         return await _read(  # 3.
-            self._reader, {self.partition: Span(start, mark_offset + 1)}, is_wanted
+            self._reader, {self.partition: OffsetRange(start, barrier_offset + 1)}, is_wanted
         )
 
-    def outbox(self) -> Outbox:
-        """Return an empty outbox that respects the topics' batch sizes."""
-        return Outbox(self._max_message_bytes, {self.partition.topic})
+    def transaction_batches(self) -> TransactionBatches:
+        """Return an empty transaction_batches that respects the topics' batch sizes."""
+        return TransactionBatches(self._max_message_bytes, {self.partition.topic})
 
-    async def commit(self, outbox: Outbox, entries: Iterable[tuple[bytes, bytes | None]]) -> None:
-        """Make the outbox visible together with these entries of the journal.
+    async def commit(
+        self, transaction_batches: TransactionBatches, entries: Iterable[tuple[bytes, bytes | None]]
+    ) -> None:
+        """Make the transaction_batches visible together with these entries of the journal.
 
         Raises:
             Fenced, TaskFailed: the outcome is in doubt; a new journal tells it.
         """
-        journal = outbox.to(*self.partition)
+        journal = transaction_batches.to(*self.partition)
         for key, value in entries:
             journal.append(key, value)
         try:
-            await self._writer.send(outbox)
+            await self._writer.send(transaction_batches)
             await self._writer.commit()
         except Fenced as error:
             if await self._is_taken_over():
@@ -148,7 +150,7 @@ class Journal:
         """
         rest = iter(keys)
         while some := list(islice(rest, TOMBSTONES_PER_TRANSACTION)):
-            await self.commit(self.outbox(), [(key, None) for key in some])
+            await self.commit(self.transaction_batches(), [(key, None) for key in some])
 
     async def close(self) -> None:
         """Close; what is left open is settled by the next fence."""
@@ -159,8 +161,8 @@ class Journal:
         key = FENCE + self._writer.transactional_id.encode()
         deadline = time.monotonic() + TAKEOVER_SECONDS
         while time.monotonic() < deadline:
-            spans = await settled_spans(self._reader, [self.partition])
-            marks = await _read(self._reader, spans, lambda found: found == key)
+            ranges = await settled_ranges(self._reader, [self.partition])
+            marks = await _read(self._reader, ranges, lambda found: found == key)
             if msgspec.json.decode(marks[key])["owner"] != OWNER:
                 return True
             await asyncio.sleep(TAKEOVER_SECONDS / 10)  # it fences first, and marks after
@@ -169,24 +171,26 @@ class Journal:
     async def _mark(self) -> int:
         key = FENCE + self._writer.transactional_id.encode()
         value = msgspec.json.encode({"version": FORMAT_VERSION, "owner": OWNER})
-        return await write_mark(self._writer, self.outbox(), self.partition, key, value)
+        return await commit_barrier(
+            self._writer, self.transaction_batches(), self.partition, key, value
+        )
 
 
 async def read_journal(
     settings: Settings, reader: ShardReader, is_wanted: Callable[[bytes], bool]
 ) -> Entries:
     """Return the wanted entries as they are now, without disturbing whoever writes."""
-    spans = await stable_spans(reader, [journal_partition(settings)])
-    return await _read(reader, spans, is_wanted)
+    ranges = await stable_ranges(reader, [journal_partition(settings)])
+    return await _read(reader, ranges, is_wanted)
 
 
 async def _read(
     reader: ShardReader,
-    spans: Mapping[TopicPartition, Span],
+    ranges: Mapping[TopicPartition, OffsetRange],
     is_wanted: Callable[[bytes], bool],
 ) -> Entries:
     entries: Entries = {}
-    async for batch in scan(reader, spans):
+    async for batch in scan(reader, ranges):
         for record in batch.records:
             key = record.key or b""
             if not is_wanted(key):

@@ -10,7 +10,7 @@ from typing import Final
 
 from consumer.kafka.client import ShardReader, TopicPartition
 from consumer.kafka.held_back import HeldBackSources
-from consumer.kafka.read import settled_spans, stable_spans
+from consumer.kafka.read import settled_ranges, stable_ranges
 
 SAY_AFTER_SECONDS: Final = 10.0
 
@@ -24,8 +24,8 @@ async def say_left_out(reader: ShardReader, partitions: Iterable[TopicPartition]
         TaskFailed: a leader did not answer in time.
     """
     wanted = list(partitions)
-    logs = await settled_spans(reader, wanted)
-    readable = await stable_spans(reader, wanted)
+    logs = await settled_ranges(reader, wanted)
+    readable = await stable_ranges(reader, wanted)
     for partition in wanted:
         start, records = readable[partition].end, logs[partition].end - readable[partition].end
         if records > 0:

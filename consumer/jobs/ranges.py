@@ -1,4 +1,4 @@
-"""A stretch of history as a person names it: from and to, by time or by offset, half-open."""
+"""A resolved of history as a person names it: from and to, by time or by offset, half-open."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ import msgspec
 from consumer.config.parsing import TOPIC_NAME
 from consumer.errors import ClusterError, ConfigError
 from consumer.kafka.client import ShardReader, TopicDescription, TopicPartition
-from consumer.kafka.read import Span, stable_spans
+from consumer.kafka.read import OffsetRange, stable_ranges
 from consumer.pipeline.records import SourceRecord
 
 UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -23,7 +23,7 @@ _PLACE: Final = re.compile(
 )
 
 
-class Place(NamedTuple):
+class PartitionOffset(NamedTuple):
     """An offset in a partition; without a topic when there is only one to choose from."""
 
     topic: str | None
@@ -31,27 +31,27 @@ class Place(NamedTuple):
     offset: int
 
 
-class Bound(NamedTuple):
+class RangeBound(NamedTuple):
     """One end of a range: a time, or an offset in each of some partitions; neither: all."""
 
     time_ms: int | None = None
-    places: tuple[Place, ...] = ()
+    places: tuple[PartitionOffset, ...] = ()
 
 
-class HistoryRange(NamedTuple):
+class RangeSpec(NamedTuple):
     """From (with) and to (without)."""
 
-    start: Bound
-    end: Bound
+    start: RangeBound
+    end: RangeBound
 
 
-def parse_range(starts: Sequence[str], ends: Sequence[str], now_ms: int) -> HistoryRange:
+def parse_range(starts: Sequence[str], ends: Sequence[str], now_ms: int) -> RangeSpec:
     """Read the values of ``--from`` and ``--to``; each may be given several times for offsets.
 
     Raises:
         ConfigError: they are none, or contradict each other.
     """
-    found = HistoryRange(_parse("--from", starts, now_ms), _parse("--to", ends, now_ms))
+    found = RangeSpec(_parse("--from", starts, now_ms), _parse("--to", ends, now_ms))
     begin_ms, end_ms = found.start.time_ms, found.end.time_ms
     if begin_ms is not None and end_ms is not None and begin_ms >= end_ms:
         raise ConfigError("--from must lie before --to")
@@ -63,7 +63,7 @@ def parse_range(starts: Sequence[str], ends: Sequence[str], now_ms: int) -> Hist
     return found
 
 
-def _parse(option: str, texts: Sequence[str], now_ms: int) -> Bound:
+def _parse(option: str, texts: Sequence[str], now_ms: int) -> RangeBound:
     places = []
     times = []
     for text in ",".join(texts).split(",") if texts else ():
@@ -72,7 +72,7 @@ def _parse(option: str, texts: Sequence[str], now_ms: int) -> Bound:
             topic = place["topic"]
             if topic is not None and not TOPIC_NAME.fullmatch(topic):
                 raise ConfigError(f"{option}: {topic!r} is no topic name")
-            places.append(Place(topic, int(place["partition"]), int(place["offset"])))
+            places.append(PartitionOffset(topic, int(place["partition"]), int(place["offset"])))
         else:
             times.append(_time_ms(option, text.strip(), now_ms))
     if len(times) > 1 or (times and places):
@@ -80,7 +80,7 @@ def _parse(option: str, texts: Sequence[str], now_ms: int) -> Bound:
     named = {(at.topic, at.partition) for at in places}
     if len(named) < len(places):
         raise ConfigError(f"{option}: names a partition twice")
-    return Bound(times[0] if times else None, tuple(places))
+    return RangeBound(times[0] if times else None, tuple(places))
 
 
 def _time_ms(option: str, text: str, now_ms: int) -> int:
@@ -104,13 +104,13 @@ def _time_ms(option: str, text: str, now_ms: int) -> int:
 # A range of history as offsets: resolved once, when a tool begins, and refused where it is cut.
 
 UNLIMITED: Final = "-1"
-_ACCEPT: Final = "--accept-cut takes what is still there"
+_ACCEPT: Final = "--allow-truncated takes what is still there"
 
 
-class Stretch(msgspec.Struct, frozen=True):
+class ResolvedRange(msgspec.Struct, frozen=True):
     """What of each partition is read, and which of its records count, by their own timestamps."""
 
-    spans: dict[TopicPartition, Span]
+    ranges: dict[TopicPartition, OffsetRange]
     from_ms: int | None = None
     to_ms: int | None = None
     begins_at_offsets: bool = False
@@ -131,17 +131,17 @@ class Stretch(msgspec.Struct, frozen=True):
     @property
     def offsets(self) -> int:
         """How many offsets there are to pass; transaction markers are among them."""
-        return sum(span.end - span.start for span in self.spans.values())
+        return sum(part.end - part.start for part in self.ranges.values())
 
 
 async def resolve(
     reader: ShardReader,
     topics: Mapping[str, TopicDescription],
-    wanted: HistoryRange,
+    wanted: RangeSpec,
     *,
     now_ms: int,
-    accept_cut: bool,
-) -> Stretch:
+    allow_truncated: bool,
+) -> ResolvedRange:
     """Return the offsets of a range as the topics stand now.
 
     A time is exact: from the first record that is as late, and where producers set the timestamps
@@ -160,7 +160,7 @@ async def resolve(
     ends = _offsets("--to", wanted.end, partitions)
     if starts or ends:
         partitions = [partition for partition in partitions if partition in {**starts, **ends}]
-    there = await stable_spans(reader, partitions)
+    there = await stable_ranges(reader, partitions)
     _require_existing(there, starts, "--from")
     _require_existing(there, ends, "--to")
     cut = [
@@ -182,14 +182,16 @@ async def resolve(
     if to_ms is not None:
         appended = {p: s for p, s in there.items() if _is_append_time(topics[p.topic])}
         ends = await _first_from(reader, appended, to_ms)
-    if cut and not accept_cut:
+    if cut and not allow_truncated:
         raise ClusterError("\n".join(["the range is cut by retention:", *cut, _ACCEPT]))
-    spans = {
-        p: Span(max(there[p].start, starts.get(p, 0)), min(there[p].end, ends.get(p, there[p].end)))
+    ranges = {
+        p: OffsetRange(
+            max(there[p].start, starts.get(p, 0)), min(there[p].end, ends.get(p, there[p].end))
+        )
         for p in partitions
     }
-    return Stretch(
-        {p: Span(span.start, max(span.start, span.end)) for p, span in spans.items()},
+    return ResolvedRange(
+        {p: OffsetRange(part.start, max(part.start, part.end)) for p, part in ranges.items()},
         from_ms,
         to_ms,
         begins_at_offsets,
@@ -197,13 +199,15 @@ async def resolve(
 
 
 def _offsets(
-    option: str, bound: Bound, partitions: Iterable[TopicPartition]
+    option: str, bound: RangeBound, partitions: Iterable[TopicPartition]
 ) -> dict[TopicPartition, int]:
     existing = set(partitions)
     return {_partition_of(option, place, existing): place.offset for place in bound.places}
 
 
-def _partition_of(option: str, place: Place, existing: set[TopicPartition]) -> TopicPartition:
+def _partition_of(
+    option: str, place: PartitionOffset, existing: set[TopicPartition]
+) -> TopicPartition:
     topics = sorted({partition.topic for partition in existing})
     if place.topic is None and len(topics) > 1:
         raise ConfigError(
@@ -218,7 +222,7 @@ def _partition_of(option: str, place: Place, existing: set[TopicPartition]) -> T
 
 
 def _require_existing(
-    there: Mapping[TopicPartition, Span], offsets: Mapping[TopicPartition, int], option: str
+    there: Mapping[TopicPartition, OffsetRange], offsets: Mapping[TopicPartition, int], option: str
 ) -> None:
     for partition, offset in offsets.items():
         if offset > there[partition].end:
@@ -227,7 +231,7 @@ def _require_existing(
 
 
 async def _first_from(
-    reader: ShardReader, there: Mapping[TopicPartition, Span], time_ms: int
+    reader: ShardReader, there: Mapping[TopicPartition, OffsetRange], time_ms: int
 ) -> dict[TopicPartition, int]:
     found = await reader.offsets_for_times(dict.fromkeys(there, time_ms)) if there else {}
     return {
@@ -238,15 +242,15 @@ async def _first_from(
 async def _cut_by_time(
     reader: ShardReader,
     topics: Mapping[str, TopicDescription],
-    there: Mapping[TopicPartition, Span],
+    there: Mapping[TopicPartition, OffsetRange],
     from_ms: int,
     now_ms: int,
 ) -> list[str]:
     """Say of which partitions records of the range may have been deleted."""
     doubtful = [
         partition
-        for partition, span in there.items()
-        if span.start > 0 and _may_be_deleted(topics[partition.topic], from_ms, now_ms)
+        for partition, part in there.items()
+        if part.start > 0 and _may_be_deleted(topics[partition.topic], from_ms, now_ms)
     ]
     firsts = await reader.offsets_for_times(dict.fromkeys(doubtful, 0)) if doubtful else {}
     cut = []

@@ -27,7 +27,7 @@ STOP_SECONDS: Final = 5.0
 STOPPED: Final = "stopped; what is committed stays, and the same command goes on with the rest"
 
 
-class Stop:
+class ShutdownSignal:
     """Whether somebody asked for an end, by Ctrl-C or SIGTERM; a transaction is finished first."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Stop:
     def __bool__(self) -> bool:
         return self.signal is not None
 
-    def ask(self, by: signal.Signals) -> None:
+    def request(self, by: signal.Signals) -> None:
         """Ask for an end."""
         self.signal = by
         self._asked.set()
@@ -54,17 +54,17 @@ class Stop:
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[Stop]:
+def shutdown_on_signals() -> Iterator[ShutdownSignal]:
     """Turn SIGINT and SIGTERM into a request; a second one ends the process as usual.
 
     Raises:
         Interrupted: an end was asked for while the cluster did not answer.
     """
-    loop, stop = asyncio.get_running_loop(), Stop()
+    loop, stop = asyncio.get_running_loop(), ShutdownSignal()
     signs = (signal.SIGINT, signal.SIGTERM)
 
     def ask(sign: signal.Signals) -> None:
-        stop.ask(sign)
+        stop.request(sign)
         for each in signs:
             loop.remove_signal_handler(each)
             signal.signal(each, signal.default_int_handler)
@@ -84,8 +84,8 @@ def stop_on_signals() -> Iterator[Stop]:
             loop.remove_signal_handler(sign)
 
 
-async def keep_going(
-    attempt: Callable[[], Awaitable[T]], progress: Callable[[], int], stop: Stop
+async def run_with_retries(
+    attempt: Callable[[], Awaitable[T]], progress: Callable[[], int], stop: ShutdownSignal
 ) -> T:
     """Make attempts until one succeeds; each begins with what the one before has committed.
 
@@ -122,7 +122,7 @@ async def keep_going(
             await stop.wait(pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
 
 
-async def _until_stopped(attempt: Callable[[], Awaitable[T]], stop: Stop) -> T:
+async def _until_stopped(attempt: Callable[[], Awaitable[T]], stop: ShutdownSignal) -> T:
     """Make one attempt; cancel it when it has not ended some seconds after a stop."""
     working = asyncio.ensure_future(attempt())
     asked = asyncio.ensure_future(stop.wait_until_asked())
@@ -147,7 +147,7 @@ TRANSACTIONS_PER_SECOND: Final = 5
 UNLIMITED: Final = 2**31
 
 
-class Pace:
+class RateLimiter:
     """So many events a second, evenly; None: as fast as it goes."""
 
     def __init__(self, per_second: int | None) -> None:
@@ -161,7 +161,7 @@ class Pace:
             return UNLIMITED
         return max(1, self._per_second // TRANSACTIONS_PER_SECOND)
 
-    async def hold(self, events: int, stop: Stop) -> None:
+    async def wait(self, events: int, stop: ShutdownSignal) -> None:
         """Wait until so many `events` in all are not too many any more, or an end is asked for."""
         if self._per_second is None:
             return

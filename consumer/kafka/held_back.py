@@ -61,7 +61,7 @@ class HeldBackSources:
             # A leader that does not answer proves nothing: its transactions may have ended.
             seen_at = reader.seen_at(source)
             if offsets and seen_at is not None and now - seen_at <= UNANSWERED_SECONDS:
-                self._take_in(now, source, *offsets)
+                self._add(now, source, *offsets)
         return True
 
     @property
@@ -69,7 +69,7 @@ class HeldBackSources:
         """What was held back at the last look, for each source that had such records."""
         return {source: held.view for source, held in self._held.items()}
 
-    def _take_in(self, now: float, source: TopicPartition, stable_offset: int, end: int) -> None:
+    def _add(self, now: float, source: TopicPartition, stable_offset: int, end: int) -> None:
         held, records = self._held.pop(source, None), end - stable_offset
         if records <= 0:
             return

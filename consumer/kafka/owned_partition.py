@@ -4,11 +4,15 @@ It is written behind a fence, so nothing of an earlier owner can become visible 
 """
 
 from consumer.errors import TaskFailed
-from consumer.kafka.client import Outbox, ShardWriter, TopicPartition
+from consumer.kafka.client import ShardWriter, TopicPartition, TransactionBatches
 
 
-async def write_mark(
-    writer: ShardWriter, outbox: Outbox, place: TopicPartition, key: bytes, value: bytes
+async def commit_barrier(
+    writer: ShardWriter,
+    transaction_batches: TransactionBatches,
+    place: TopicPartition,
+    key: bytes,
+    value: bytes,
 ) -> int:
     """Commit one record at a place and return its offset.
 
@@ -16,8 +20,8 @@ async def write_mark(
         Fenced: another process took over.
         TaskFailed: the outcome, or only the offset, is not known.
     """
-    outbox.to(*place).append(key, value)
-    offsets = await writer.send(outbox)
+    transaction_batches.to(*place).append(key, value)
+    offsets = await writer.send(transaction_batches)
     await writer.commit()
     offset = offsets[place]
     if offset < 0:  # a broker's answer to a retried batch may lack it

@@ -1,6 +1,6 @@
 """Reads a stretch of partitions to its end, and no further.
 
-What is read is committed and, with ``settled_spans``, complete: the stretch ends where the log
+What is read is committed and, with ``settled_ranges``, complete: the stretch ends where the log
 ended, transactions that were open then included, and their end is waited for.
 """
 
@@ -20,7 +20,7 @@ FETCH_RECORDS: Final = 5_000
 STALLED_SECONDS: Final = 120.0
 
 
-class Span(NamedTuple):
+class OffsetRange(NamedTuple):
     """A stretch of one partition: from `start` on, before `end`."""
 
     start: int
@@ -37,56 +37,66 @@ class ScannedBatch(NamedTuple):
 
 async def scan(
     reader: ShardReader,
-    spans: Mapping[TopicPartition, Span],
+    ranges: Mapping[TopicPartition, OffsetRange],
     *,
     max_records: int = FETCH_RECORDS,
 ) -> AsyncGenerator[ScannedBatch, None]:
-    """Yield every committed record of the spans, a batch of one partition at a time.
+    """Yield every committed record of the ranges, a batch of one partition at a time.
 
     Raises:
         TaskFailed: records cannot be read, or nothing comes for two minutes.
     """
-    open_spans = {partition: span for partition, span in spans.items() if span.start < span.end}
-    if not open_spans:
+    open_ranges = {
+        partition: wanted_range
+        for partition, wanted_range in ranges.items()
+        if wanted_range.start < wanted_range.end
+    }
+    if not open_ranges:
         return
-    reader.assign({partition: span.start for partition, span in open_spans.items()})
-    positions = {partition: span.start for partition, span in open_spans.items()}
+    reader.assign(
+        {partition: wanted_range.start for partition, wanted_range in open_ranges.items()}
+    )
+    positions = {partition: wanted_range.start for partition, wanted_range in open_ranges.items()}
     last_progress = time.monotonic()
-    while open_spans:
+    while open_ranges:
         fetched = await reader.fetch(FETCH_MS, max_records)
         # All positions before anything is awaited or yielded: the reader is used by us alone,
         # but its background fetches go on.
-        now = {partition: reader.position(partition) for partition in open_spans}
+        now = {partition: reader.position(partition) for partition in open_ranges}
         for partition, records in fetched.items():
-            if partition in open_spans:
-                end = open_spans[partition].end
+            if partition in open_ranges:
+                end = open_ranges[partition].end
                 within = records if records[-1].offset < end else _before(records, end)
                 yield ScannedBatch(partition, within, min(now[partition], end))
-        if now != {partition: positions[partition] for partition in open_spans}:
+        if now != {partition: positions[partition] for partition in open_ranges}:
             positions, last_progress = now, time.monotonic()
         elif time.monotonic() - last_progress > STALLED_SECONDS:
-            raise TaskFailed(_stalled(open_spans, now))
-        done = [partition for partition, span in open_spans.items() if now[partition] >= span.end]
+            raise TaskFailed(_stalled(open_ranges, now))
+        done = [
+            partition
+            for partition, wanted_range in open_ranges.items()
+            if now[partition] >= wanted_range.end
+        ]
         if done:
             reader.pause(done)
             for partition in done:
-                del open_spans[partition]
+                del open_ranges[partition]
         await asyncio.sleep(0)
 
 
-async def stable_spans(
+async def stable_ranges(
     reader: ShardReader, partitions: Iterable[TopicPartition]
-) -> dict[TopicPartition, Span]:
+) -> dict[TopicPartition, OffsetRange]:
     """Return what can be read now without waiting: up to the first transaction that is open."""
     wanted = list(partitions)
     starts = await reader.beginning_offsets(wanted)
     ends = await reader.end_offsets(wanted)
-    return {partition: Span(starts[partition], ends[partition]) for partition in wanted}
+    return {partition: OffsetRange(starts[partition], ends[partition]) for partition in wanted}
 
 
-async def settled_spans(
+async def settled_ranges(
     reader: ShardReader, partitions: Iterable[TopicPartition]
-) -> dict[TopicPartition, Span]:
+) -> dict[TopicPartition, OffsetRange]:
     """Return all that exists now; reading it waits for the transactions that are open.
 
     The last stable offset can lie before entries that are committed already, while an older
@@ -110,7 +120,7 @@ async def settled_spans(
         if time.monotonic() > deadline:
             missing = ", ".join(f"{p.topic}/{p.partition}" for p in wanted if p not in ends)
             raise TaskFailed(f"{missing}: the end could not be asked for")
-    return {partition: Span(starts[partition], ends[partition]) for partition in wanted}
+    return {partition: OffsetRange(starts[partition], ends[partition]) for partition in wanted}
 
 
 def _before(records: Sequence[SourceRecord], end: int) -> Sequence[SourceRecord]:
@@ -118,10 +128,11 @@ def _before(records: Sequence[SourceRecord], end: int) -> Sequence[SourceRecord]
 
 
 def _stalled(
-    open_spans: Mapping[TopicPartition, Span], positions: Mapping[TopicPartition, int]
+    open_ranges: Mapping[TopicPartition, OffsetRange], positions: Mapping[TopicPartition, int]
 ) -> str:
     places = ", ".join(
-        f"{p.topic}/{p.partition} at {positions[p]} of {span.end}" for p, span in open_spans.items()
+        f"{p.topic}/{p.partition} at {positions[p]} of {wanted_range.end}"
+        for p, wanted_range in open_ranges.items()
     )
     return (
         f"{places}: nothing came for {STALLED_SECONDS:g} s; a transaction is open there, "

@@ -37,8 +37,8 @@ CHANGELOG_CONFIGS: Final = {
     "delete.retention.ms": str(2 * 24 * 3600 * 1000),
     **CLEAN,
 }
-REPLAYS_MESSAGE_BYTES: Final = 1024 * 1024
-REPLAYS_CONFIGS: Final = {"cleanup.policy": "compact", **CLEAN}
+JOBS_MESSAGE_BYTES: Final = 1024 * 1024
+JOBS_CONFIGS: Final = {"cleanup.policy": "compact", **CLEAN}
 KEPT_CONFIGS: Final = {**EVENT_POLICY, "retention.ms": "-1", "retention.bytes": "-1"}
 REPARTITION_CONFIGS: Final = {**KEPT_CONFIGS, **CLEAN}
 UNLIMITED_RETENTION_MS: Final = -1
@@ -108,24 +108,24 @@ async def create_topics(
     return created
 
 
-async def ensure_replays_topic(admin: ClusterAdmin, settings: Settings) -> TopicDescription:
+async def ensure_jobs_topic(admin: ClusterAdmin, settings: Settings) -> TopicDescription:
     """Return the topic in which the tools on history keep what they have done; made when missing.
 
     Raises:
         ClusterError: it cannot be made, or is not what it must be.
         TransientError: it is there, and not known yet.
     """
-    name = settings.replays_topic
-    await ensure_topic(admin, name, 1, REPLAYS_CONFIGS)
+    name = settings.jobs_topic
+    await ensure_topic(admin, name, 1, JOBS_CONFIGS)
     topic = (await admin.describe([name])).get(name)
     if topic is None:  # a broker that has just started may not know it yet
         raise TransientError(f"topic {name} is not known to the broker that was asked")
     problems = list(_wrong_settings(topic, {"cleanup.policy": "compact"}))
     problems += _allows_unclean_election(topic)
-    if topic.max_message_bytes < REPLAYS_MESSAGE_BYTES:
+    if topic.max_message_bytes < JOBS_MESSAGE_BYTES:
         problems.append(
             f"topic {name}: max.message.bytes is {topic.max_message_bytes}; set it to "
-            f"{REPLAYS_MESSAGE_BYTES} or more, since what one transaction has done must fit"
+            f"{JOBS_MESSAGE_BYTES} or more, since what one transaction has done must fit"
         )
     if topic.partitions != 1:
         problems.append(f"topic {name} has {topic.partitions} partitions, but must have 1")

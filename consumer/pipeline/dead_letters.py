@@ -17,7 +17,7 @@ from consumer.pipeline.records import (
     DeadLetter,
     Header,
     Headers,
-    PoisonRecord,
+    InvalidRecord,
     Reason,
     SourceRecord,
 )
@@ -44,7 +44,7 @@ _VARINT_SLACK_BYTES: Final = 16  # lengths of key, value, header list and record
 
 
 def dead_letter(
-    poison: PoisonRecord,
+    poison: InvalidRecord,
     origin: Origin,
     record: SourceRecord,
     headers: Headers,
@@ -63,7 +63,7 @@ def dead_letter(
 
 
 def _cut(
-    poison: PoisonRecord,
+    poison: InvalidRecord,
     origin: Origin,
     record: SourceRecord,
     headers: Headers,
@@ -101,7 +101,7 @@ def _value_marks(value: bytes) -> list[Header]:
     ]
 
 
-def _trailing(poison: PoisonRecord, origin: Origin, message: str) -> list[Header]:
+def _trailing(poison: InvalidRecord, origin: Origin, message: str) -> list[Header]:
     texts = (
         origin.topic,
         str(origin.partition),
@@ -155,7 +155,7 @@ class WholeValue(msgspec.Struct, frozen=True):
     size_bytes: int
 
 
-class Letter(msgspec.Struct, frozen=True):
+class DeadLetterRecord(msgspec.Struct, frozen=True):
     """A dead letter, read back: the original record and what was wrong with it."""
 
     reason: Reason
@@ -185,7 +185,7 @@ class Letter(msgspec.Struct, frozen=True):
         return self.cause in PACKED_CAUSES.values()
 
 
-def read_back(record: SourceRecord) -> Letter | None:
+def parse_dead_letter(record: SourceRecord) -> DeadLetterRecord | None:
     """Return the dead letter that a record is, or None when this service did not write it."""
     texts = _trailing_texts(record.headers)
     if texts is None:
@@ -206,7 +206,7 @@ def read_back(record: SourceRecord) -> Letter | None:
     audit = _audit(own)
     if audit is not None:
         own = own[:-1]
-    return Letter(
+    return DeadLetterRecord(
         reason=Reason(reason),
         stage=stage,
         cause=cause,
@@ -221,13 +221,13 @@ def read_back(record: SourceRecord) -> Letter | None:
     )
 
 
-def redriven_headers(letter: Letter, dead_letter: str, at: str, by: str) -> list[Header]:
+def redriven_headers(letter: DeadLetterRecord, dead_letter: str, at: str, by: str) -> list[Header]:
     """Return the original headers and, at the end, the one that says that and why it is back."""
     audit = Audit(letter.attempts + 1, dead_letter, at, by, letter.origin.timestamp_ms)
     return [*letter.headers, (REDRIVE_HEADER, msgspec.json.encode(audit))]
 
 
-def redriven_partition(letter: Letter, partitions: int) -> int:
+def redriven_partition(letter: DeadLetterRecord, partitions: int) -> int:
     """Return the partition to put it back to: its own, if the topic still has that one."""
     if letter.origin.partition < partitions:
         return letter.origin.partition

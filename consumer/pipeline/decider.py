@@ -13,15 +13,15 @@ from msgspec import Struct, field
 from consumer.pipeline.dead_letters import dead_letter
 from consumer.pipeline.decode.canonical import digests, is_same_content
 from consumer.pipeline.decode.checkpoint import Decoded, decode
-from consumer.pipeline.ready_event import Press
+from consumer.pipeline.ready_event import ReadyEventBuilder
 from consumer.pipeline.records import (
     Counts,
     DeadLetter,
     ForwardRecord,
     Headers,
     IdEntry,
+    InvalidRecord,
     PackedBatch,
-    PoisonRecord,
     ReadyRecord,
     Reason,
     ShardSettings,
@@ -84,7 +84,7 @@ class _Bench(Struct, frozen=True):
     settings: ShardSettings
     seen: SeenIds
     decision: Decision
-    press: Press
+    builder: ReadyEventBuilder
 
 
 def process(
@@ -98,7 +98,7 @@ def process(
     topic, partition, records, forwarded = batch
     shard, shards = settings.shard, settings.shards
     max_forward_bytes = settings.limits.forward_max_bytes
-    bench = _Bench(settings, seen, decision, Press.of(settings))
+    bench = _Bench(settings, seen, decision, ReadyEventBuilder.of(settings))
     decision.stream_time_ms = max(decision.stream_time_ms, seen.stream_time_ms)
     ready_before, forwards_before = len(decision.ready), len(decision.forwards)
 
@@ -123,7 +123,7 @@ def process(
                 raise misdirected(home_shard, shard)  # noqa: TRY301 - buried like any other poison
             else:
                 decision.forwards.append(forward(record, origin, home_shard, max_forward_bytes))
-        except PoisonRecord as poison:
+        except InvalidRecord as poison:
             _bury(bench, poison, origin, record, headers)
         except Exception as error:  # noqa: BLE001 - no record may ever stop a shard
             _bury(bench, _unexpected(error), origin, record, headers)
@@ -176,7 +176,7 @@ def _settle(
     if published is not None:
         _repeat(bench, decoded, digest, published, time_ms)
         return
-    decision.ready.append(bench.press.make(decoded, origin, headers))
+    decision.ready.append(bench.builder.build(decoded, origin, headers))
     if entry is not None:  # published again after its window: entries stay in the order of time
         del entries[digest]
     entries[digest] = IdEntry(checkpoint_id, decoded.digest, origin, decision.stream_time_ms)
@@ -218,7 +218,7 @@ def _repeat(bench: _Bench, decoded: Decoded, digest: bytes, published: bytes, ti
             f"; {MAX_VARIANTS_PER_ID} contents of this id were refused before, so this one is not "
             "remembered: does a field change with every record?"
         )
-    raise PoisonRecord(Reason.CONFLICTING_DUPLICATE, message, Stage.TRANSFORMATION, cause)
+    raise InvalidRecord(Reason.CONFLICTING_DUPLICATE, message, Stage.TRANSFORMATION, cause)
 
 
 def _has_room(bench: _Bench, of_id: bytes, variant: bytes) -> bool:
@@ -240,13 +240,13 @@ def _is_refused(bench: _Bench, variant: bytes, time_ms: int) -> bool:
     return not bench.seen.is_expired(refused.stream_time_ms, time_ms)
 
 
-def _unexpected(error: Exception) -> PoisonRecord:
+def _unexpected(error: Exception) -> InvalidRecord:
     cause = type(error).__name__
-    return PoisonRecord(Reason.INTERNAL_ERROR, f"{cause}: {error}", Stage.TRANSFORMATION, cause)
+    return InvalidRecord(Reason.INTERNAL_ERROR, f"{cause}: {error}", Stage.TRANSFORMATION, cause)
 
 
 def _bury(
-    bench: _Bench, poison: PoisonRecord, origin: Origin, record: SourceRecord, headers: Headers
+    bench: _Bench, poison: InvalidRecord, origin: Origin, record: SourceRecord, headers: Headers
 ) -> None:
     max_bytes = bench.settings.limits.dead_letter_max_bytes
     letter = dead_letter(poison, origin, record, headers, max_bytes)

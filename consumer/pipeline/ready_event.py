@@ -15,7 +15,7 @@ from consumer.pipeline.record_size import require_room, room_beside
 from consumer.pipeline.records import (
     Header,
     Headers,
-    PoisonRecord,
+    InvalidRecord,
     ReadyRecord,
     Reason,
     ShardSettings,
@@ -192,7 +192,7 @@ MAX_ID_CHARS: Final = 32_768
 """An id stands in the changelog too, whose records must fit whatever the other topics take."""
 
 
-class Press(Struct, frozen=True):
+class ReadyEventBuilder(Struct, frozen=True):
     """What stays the same from one ready event of a shard to the next."""
 
     binary_mode: bool
@@ -203,17 +203,17 @@ class Press(Struct, frozen=True):
 
     @classmethod
     def of(cls, settings: ShardSettings) -> Self:
-        """Return the press of a shard."""
+        """Return the builder of a shard."""
         first_headers, max_bytes = ready_headers(settings), settings.limits.ready_max_bytes
         # In binary mode each event has headers of its own, so each one is measured.
         room = 0 if settings.binary_mode else room_beside(first_headers, max_bytes)
         return cls(settings.binary_mode, max_bytes, first_headers, room)
 
-    def make(self, decoded: Decoded, origin: Origin, headers: Headers) -> ReadyRecord:
+    def build(self, decoded: Decoded, origin: Origin, headers: Headers) -> ReadyRecord:
         """Return the ready event of a record; raise the poison that is too large for one."""
         if len(decoded.id) > MAX_ID_CHARS:
             message = f"the id has {len(decoded.id)} characters, at most {MAX_ID_CHARS} are taken"
-            raise PoisonRecord(Reason.TOO_LARGE, message, Stage.TASK_PUT, "RecordTooLarge")
+            raise InvalidRecord(Reason.TOO_LARGE, message, Stage.TASK_PUT, "RecordTooLarge")
         event_headers = self.first_headers
         has_headers = bool(headers or decoded.trace)
         if has_headers:

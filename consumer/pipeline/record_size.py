@@ -6,7 +6,7 @@ sent, because a refused batch would take the whole transaction with it.
 
 from typing import Final
 
-from consumer.pipeline.records import Header, Headers, PoisonRecord, Reason, SourceRecord, Stage
+from consumer.pipeline.records import Header, Headers, InvalidRecord, Reason, SourceRecord, Stage
 
 BATCH_OVERHEAD_BYTES: Final = 61
 RECORD_OBJECT_BYTES: Final = 250
@@ -59,7 +59,7 @@ def require_room(
     size_bytes = batch_bytes(key, value, headers)
     if size_bytes > max_bytes:
         message = f"the {what} needs {size_bytes} bytes, its topic takes {max_bytes}"
-        raise PoisonRecord(Reason.TOO_LARGE, message, Stage.TASK_PUT, "RecordTooLarge")
+        raise InvalidRecord(Reason.TOO_LARGE, message, Stage.TASK_PUT, "RecordTooLarge")
 
 
 def record_bytes(record: SourceRecord) -> int:

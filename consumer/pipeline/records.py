@@ -90,7 +90,7 @@ class Stage(StrEnum):
     TASK_PUT = "TASK_PUT"
 
 
-class PoisonRecord(CheckpointReadyError):
+class InvalidRecord(CheckpointReadyError):
     """One record that cannot be published: a dead letter, then go on."""
 
     def __init__(self, reason: Reason, message: str, stage: str, cause: str) -> None:

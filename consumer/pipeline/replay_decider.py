@@ -16,11 +16,11 @@ from msgspec.structs import replace
 
 from consumer.pipeline.decode.checkpoint import Decoded, decode
 from consumer.pipeline.digest_table import DigestTable
-from consumer.pipeline.ready_event import Press, replayed
+from consumer.pipeline.ready_event import ReadyEventBuilder, replayed
 from consumer.pipeline.record_size import batch_bytes, room_beside
 from consumer.pipeline.records import (
     Header,
-    PoisonRecord,
+    InvalidRecord,
     ReadyRecord,
     Reason,
     ShardSettings,
@@ -112,9 +112,9 @@ class Replayer(Struct, frozen=True):
     """Decides for one replay. The memory of what is settled changes by `settle` alone."""
 
     settings: ShardSettings
-    presses: list[Press]
+    builders: list[ReadyEventBuilder]
     """By home shard: an event carries the name of the shard that published it."""
-    sure_presses: list[Press]
+    sure_presses: list[ReadyEventBuilder]
     """The same for what was published: the ready topic's limit of today does not matter to it."""
     origins: Origins
     selection: Selection
@@ -136,12 +136,12 @@ class Replayer(Struct, frozen=True):
         target_max_bytes: int,
     ) -> Self:
         """Prepare a replay; `shards` are the settings of every shard, in their order."""
-        presses = [Press.of(settings) for settings in shards]
-        sure_presses = [replace(press, ready_max_bytes=_NO_LIMIT) for press in presses]
-        headers = max((press.first_headers for press in presses), key=_size_bytes)
+        builders = [ReadyEventBuilder.of(settings) for settings in shards]
+        sure_presses = [replace(builder, ready_max_bytes=_NO_LIMIT) for builder in builders]
+        headers = max((builder.first_headers for builder in builders), key=_size_bytes)
         room = 0 if shards[0].binary_mode else room_beside(headers, target_max_bytes)
         return cls(
-            shards[0], presses, sure_presses, origins, selection, replay_id, target_max_bytes, room
+            shards[0], builders, sure_presses, origins, selection, replay_id, target_max_bytes, room
         )
 
     def decide(
@@ -162,7 +162,7 @@ class Replayer(Struct, frozen=True):
             counts.records += 1
             try:
                 self._decide_one(place, record, decision)
-            except PoisonRecord as poison:
+            except InvalidRecord as poison:
                 counts.poison[poison.reason] = counts.poison.get(poison.reason, 0) + 1
             except Exception:  # noqa: BLE001 - as live: no record may ever stop a replay
                 reason = Reason.INTERNAL_ERROR
@@ -196,8 +196,8 @@ class Replayer(Struct, frozen=True):
         if not is_known and home_shard != place[1] % self.settings.shards:
             # Live would have to forward it, and could not if it were too large for that.
             forward(record, origin, home_shard, self.settings.limits.forward_max_bytes)
-        presses = self.sure_presses if is_known else self.presses
-        event = presses[home_shard].make(decoded, origin, record.headers)
+        builders = self.sure_presses if is_known else self.builders
+        event = builders[home_shard].build(decoded, origin, record.headers)
         if not self.selection.takes(decoded):
             counts.not_selected += 1
             if not is_known:  # another record of this id is a duplicate, whatever it says

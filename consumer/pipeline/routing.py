@@ -9,7 +9,7 @@ from consumer.pipeline.record_size import require_room
 from consumer.pipeline.records import (
     ForwardRecord,
     Headers,
-    PoisonRecord,
+    InvalidRecord,
     Reason,
     SourceRecord,
     Stage,
@@ -65,11 +65,11 @@ def strip_origin(headers: Headers) -> tuple[Headers, Origin]:
     return headers[:-1], Origin(topic, partition, offset, timestamp_ms)
 
 
-def misdirected(home_shard: int, shard: int) -> PoisonRecord:
+def misdirected(home_shard: int, shard: int) -> InvalidRecord:
     """Return the poison of a forwarded record that reached the wrong shard."""
     return _not_ours(f"its home is shard {home_shard}, not shard {shard}")
 
 
-def _not_ours(what: str) -> PoisonRecord:
+def _not_ours(what: str) -> InvalidRecord:
     message = f"a record in the repartition topic was not written by this service: {what}"
-    return PoisonRecord(Reason.INTERNAL_ERROR, message, Stage.TRANSFORMATION, "PoisonRecord")
+    return InvalidRecord(Reason.INTERNAL_ERROR, message, Stage.TRANSFORMATION, "InvalidRecord")

@@ -58,7 +58,7 @@ class _TimedDigests:
         # The digests by age, packed, each chunk with its latest time. A digest that was dropped or
         # entered again leaves an empty place behind.
         self._chunks: deque[tuple[bytearray, int]] = deque()
-        self._head = 0  # bytes of empty places at the front
+        self._head = 0  # bytes of empty places at the endpoint
 
     def __len__(self) -> int:
         return len(self._table)
@@ -141,7 +141,7 @@ class _TimedDigests:
         self._trim()
 
     def _trim(self) -> None:
-        """Let go of empty places at the front."""
+        """Let go of empty places at the endpoint."""
         while self._chunks:
             places = self._chunks[0][0]
             while self._head < len(places):

@@ -10,8 +10,8 @@ import structlog
 from consumer import __version__
 from consumer.config import Settings, unknown_variables
 from consumer.errors import ConfigError
-from consumer.service.event_loop_watchdog import LoopGuard
-from consumer.service.http import Front
+from consumer.service.event_loop_watchdog import EventLoopWatchdog
+from consumer.service.http import HttpEndpoint
 from consumer.service.logs import LogObserver, configure_logs
 from consumer.service.tracing.config import open_traces
 from consumer.shard.events import Observer
@@ -37,24 +37,24 @@ def run_service(
     """
     if not __debug__:
         raise ConfigError("do not run with python -O: the client library relies on its assertions")
-    front = Front(settings)
-    configure_logs(settings, front.count_suppressed_line)
+    endpoint = HttpEndpoint(settings)
+    configure_logs(settings, endpoint.count_suppressed_line)
     for line in unknown_variables(environment):
         log.warning("unknown_variable", message=line)
     gc.set_threshold(*GC_THRESHOLDS)
     with (
-        LoopGuard(settings.watchdog_seconds) as guard,
+        EventLoopWatchdog(settings.watchdog_seconds) as guard,
         open_traces(settings, environment) as traced,
     ):
-        seen_by = traced(front.beside(observer or LogObserver()))
-        asyncio.run(_run(settings, seen_by, front, guard, accept_empty_state=accept_empty_state))
+        seen_by = traced(endpoint.beside(observer or LogObserver()))
+        asyncio.run(_run(settings, seen_by, endpoint, guard, accept_empty_state=accept_empty_state))
 
 
 async def _run(
     settings: Settings,
     observer: Observer,
-    front: Front,
-    guard: LoopGuard,
+    endpoint: HttpEndpoint,
+    guard: EventLoopWatchdog,
     *,
     accept_empty_state: bool,
 ) -> None:
@@ -72,7 +72,7 @@ async def _run(
     )
     beating = asyncio.create_task(guard.keep_beating(), name="beating")
     try:
-        async with front.open(lambda: engine.view):
+        async with endpoint.open(lambda: engine.view):
             await engine.run()
     finally:
         beating.cancel()

@@ -20,7 +20,7 @@ SAY_SECONDS: Final = 2.0
 EXIT_FAILED: Final = 1
 
 
-class LoopGuard:
+class EventLoopWatchdog:
     """Wants to hear ``beat`` from the loop; a context manager around ``asyncio.run``.
 
     Silence is counted in its own ticks: a process that was frozen as a whole has not hung. The

@@ -21,8 +21,8 @@ from consumer import __version__
 from consumer.config import PREFIX, Settings
 from consumer.errors import ConfigError
 from consumer.service.health import Answer, StartUp, is_alive, is_ready
-from consumer.service.metrics_observer import Meter, Snapshot
-from consumer.service.recent_activity import Recent
+from consumer.service.metrics_observer import EngineCollector, MetricsObserver
+from consumer.service.recent_activity import RecentActivity
 from consumer.service.status_page import Status, render_status
 from consumer.shard.events import Observer, Observers
 from consumer.worker.status import EngineView
@@ -176,7 +176,7 @@ def make_routes(
     settings: Settings,
     look: Callable[[], EngineView],
     registry: CollectorRegistry,
-    recent: Recent,
+    recent: RecentActivity,
 ) -> Routes:
     """Return what answers each path; `look` shows the engine as it is at that moment."""
     start_up = StartUp()
@@ -206,24 +206,26 @@ def _health(answer: Answer) -> Response:
 # What a process shows of itself over HTTP, and the counting behind it.
 
 
-class Front:
+class HttpEndpoint:
     """Counts from the start of the process on; without a port (0) nothing is counted or served."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._registry = CollectorRegistry()
-        self._meter = Meter(self._registry, settings)
-        self._recent = Recent(time.monotonic, binary_mode=settings.cloudevents_mode == "binary")
+        self._metrics = MetricsObserver(self._registry, settings)
+        self._recent = RecentActivity(
+            time.monotonic, binary_mode=settings.cloudevents_mode == "binary"
+        )
 
     def beside(self, observer: Observer) -> Observer:
         """Return an observer that tells this one, and what is counted here."""
         if not self._settings.http_port:
             return observer
-        return Observers(observer, self._meter, self._recent)
+        return Observers(observer, self._metrics, self._recent)
 
     def count_suppressed_line(self) -> None:
         """Count a log line that was left out."""
-        self._meter.suppressed_lines.inc()
+        self._metrics.suppressed_lines.inc()
 
     @asynccontextmanager
     async def open(self, look: Callable[[], EngineView]) -> AsyncIterator[None]:
@@ -236,7 +238,7 @@ class Front:
         if not port:
             yield
             return
-        self._registry.register(Snapshot(look))
+        self._registry.register(EngineCollector(look))
         routes = make_routes(self._settings, look, self._registry, self._recent)
         server = HttpServer(port, routes)
         await server.start()

@@ -22,7 +22,7 @@ from consumer.worker.status import EngineView
 NO_TIMESTAMP_MS = -1
 
 
-class Meter:
+class MetricsObserver:
     """An observer of the engine that keeps every counter and histogram of a registry.
 
     Labels whose values are known beforehand begin at 0, so that the first increase is seen as one.
@@ -50,8 +50,8 @@ class Meter:
         self._expired = self._counter(metrics.EXPIRED)
         self._transaction_seconds = self._histogram(metrics.TRANSACTION_SECONDS)
         self._rebalance_seconds = self._histogram(metrics.REBALANCE_SECONDS)
-        self._end_to_end = self._tally(metrics.END_TO_END)
-        self._freshness = self._tally(metrics.FRESHNESS)
+        self._end_to_end = self._batch_histogram(metrics.END_TO_END)
+        self._freshness = self._batch_histogram(metrics.FRESHNESS)
         self._info = self._gauge(metrics.INFO)
         self._last_commit = self._gauge(metrics.LAST_COMMIT)
         self._begin(settings)
@@ -119,10 +119,10 @@ class Meter:
             metric.full_name, metric.help, buckets=metric.buckets, registry=self._registry
         )
 
-    def _tally(self, metric: metrics.Metric) -> "Tally":
-        tally = Tally(metric)
-        self._registry.register(tally)
-        return tally
+    def _batch_histogram(self, metric: metrics.Metric) -> "BatchHistogram":
+        histogram = BatchHistogram(metric)
+        self._registry.register(histogram)
+        return histogram
 
 
 # A histogram that takes in the values of a whole transaction at once.
@@ -133,7 +133,7 @@ class Meter:
 MAX_SECONDS: Final = 10 * 365 * 86_400.0
 
 
-class Tally(Collector):
+class BatchHistogram(Collector):
     """Counts values in buckets; a collector of its one histogram."""
 
     def __init__(self, metric: metrics.Metric) -> None:
@@ -167,7 +167,7 @@ class Tally(Collector):
 SHARD_STATES: Final = (*(state.value for state in TaskState), WAITING, REFUSED)
 
 
-class Snapshot(Collector):
+class EngineCollector(Collector):
     """A collector of what is true now and is nowhere counted."""
 
     def __init__(self, look: Callable[[], EngineView]) -> None:

@@ -53,7 +53,7 @@ class Rate:
             self._by_second.popleft()
 
 
-class Recent:
+class RecentActivity:
     """An observer of the engine that remembers a little."""
 
     def __init__(self, clock: Callable[[], float], *, binary_mode: bool) -> None:

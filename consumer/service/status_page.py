@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from consumer.kafka.held_back import HeldBack
 from consumer.service.health import Answer
-from consumer.service.recent_activity import Recent
+from consumer.service.recent_activity import RecentActivity
 from consumer.shard.status import ShardView, TaskState
 from consumer.worker.status import EngineView
 
@@ -55,7 +55,7 @@ class Status(NamedTuple):
     version: str
     view: EngineView
     readiness: Answer
-    recent: Recent
+    recent: RecentActivity
 
 
 class Column(NamedTuple):
@@ -112,7 +112,7 @@ def _figures(status: Status) -> str:
     return f'<div class="figures">{cards}</div>'
 
 
-def _shards(shards: Iterable[ShardView], recent: Recent) -> str:
+def _shards(shards: Iterable[ShardView], recent: RecentActivity) -> str:
     columns = (
         Column("shard"),
         Column("state"),
@@ -136,7 +136,7 @@ def _shards(shards: Iterable[ShardView], recent: Recent) -> str:
     return _table(columns, rows)
 
 
-def _events(recent: Recent) -> str:
+def _events(recent: RecentActivity) -> str:
     columns = (Column("id"), Column("model"), Column("shard"), Column("ago", is_number=True))
     return _table(
         columns,
@@ -147,7 +147,7 @@ def _events(recent: Recent) -> str:
     )
 
 
-def _dead_letters(recent: Recent) -> str:
+def _dead_letters(recent: RecentActivity) -> str:
     columns = (Column("reason"), Column("records", is_number=True))
     return _table(
         columns,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from consumer.kafka.client import TopicPartition
 from consumer.pipeline.record_size import record_bytes
 from consumer.pipeline.records import PackedBatch, SourceRecord
-from consumer.shard.progress import Progress, Witness
+from consumer.shard.progress import Fingerprint, Progress
 
 Gathered = tuple[TopicPartition, Sequence[SourceRecord]]
 
@@ -44,14 +44,14 @@ class Buffer:
         visible, and what a record says of its own offset is a producer's word. A packed batch is no
         fingerprint: under a higher limit, or by a later release, its records can be read.
         """
-        witnesses: dict[TopicPartition, Witness | None] = {}
+        fingerprints: dict[TopicPartition, Fingerprint | None] = {}
         for source, records in self._gathered:
             last = next((r for r in reversed(records) if not _is_packed(r)), None)
-            if last is not None or source not in witnesses:
-                witnesses[source] = None if last is None else Witness.of(last)
+            if last is not None or source not in fingerprints:
+                fingerprints[source] = None if last is None else Fingerprint.of(last)
         return {
-            source: Progress(self._next_offsets[source], stream_time_ms, witness)
-            for source, witness in witnesses.items()
+            source: Progress(self._next_offsets[source], stream_time_ms, fingerprint)
+            for source, fingerprint in fingerprints.items()
         }
 
 

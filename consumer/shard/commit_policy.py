@@ -13,7 +13,7 @@ MAX_TRANSACTION_BYTES: Final = 8 * 1024 * 1024
 IDLE_FETCH_MS: Final = 100
 
 
-class TransactionLimit:
+class TransactionSizeLimit:
     """How many records a shard's transaction may hold: fewer after one that was too slow to send.
 
     It outlives the shard's tasks. Such a transaction ends its task, and the next one would only
@@ -23,47 +23,47 @@ class TransactionLimit:
     def __init__(self, most_records: int) -> None:
         self.records = self._most_records = most_records
 
-    def note_timeout(self, records: int) -> None:
+    def record_timeout(self, records: int) -> None:
         """Try half as many the next time."""
         if records:
             self.records = max(1, min(self.records, records) // 2)
 
-    def note_commit(self, records: int) -> None:
+    def record_commit(self, records: int) -> None:
         """Grow back by an eighth with each transaction that was as large as it might be."""
         if records >= self.records:
             self.records = min(self._most_records, self.records + 1 + self.records // 8)
 
 
-class Pacing:
+class CommitPolicy:
     """Decides about one shard's commits; all times are monotonic seconds given by the caller."""
 
-    def __init__(self, commit_interval_seconds: float, limit: TransactionLimit) -> None:
+    def __init__(self, commit_interval_seconds: float, limit: TransactionSizeLimit) -> None:
         self._interval = commit_interval_seconds
         self._limit = limit
         self._last_commit = float("-inf")
         self._oldest_buffered: float | None = None
         self._oldest_unsaved: float | None = None
 
-    def note_buffered(self, now: float) -> None:
+    def record_buffered(self, now: float) -> None:
         """Note that records wait to be decided."""
         if self._oldest_buffered is None:
             self._oldest_buffered = now
 
-    def note_dropped(self) -> None:
+    def record_dropped(self) -> None:
         """Note that what was buffered is given back to the log, to be read again."""
         self._oldest_buffered = None
 
-    def note_unsaved(self, now: float) -> None:
+    def record_deferred(self, now: float) -> None:
         """Note that mere duplicates were decided; their progress is not committed yet."""
         self._oldest_buffered = None
-        self.note_moved(now)
+        self.record_moved(now)
 
-    def note_moved(self, now: float) -> None:
+    def record_moved(self, now: float) -> None:
         """Note progress that is not committed yet, whatever is buffered."""
         if self._oldest_unsaved is None:
             self._oldest_unsaved = now
 
-    def note_commit(self, now: float) -> None:
+    def record_commit(self, now: float) -> None:
         """Note that everything is committed."""
         self._last_commit = now
         self._oldest_buffered = self._oldest_unsaved = None

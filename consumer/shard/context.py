@@ -6,7 +6,13 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from consumer.config import Settings
-from consumer.kafka.client import ClusterAdmin, Connection, Outbox, ShardReader, TopicPartition
+from consumer.kafka.client import (
+    ClusterAdmin,
+    Connection,
+    ShardReader,
+    TopicPartition,
+    TransactionBatches,
+)
 from consumer.kafka.topics import Topology
 from consumer.pipeline.records import Limits, ShardSettings
 from consumer.shard.changelog import FORMAT_VERSION, Meta
@@ -45,9 +51,9 @@ class ShardContext(msgspec.Struct, frozen=True):
         epochs = topology.leader_epochs.get(source.topic, {})
         return Identity(topology.topic_ids.get(source.topic), epochs.get(source.partition))
 
-    def outbox(self) -> Outbox:
-        """Return an empty outbox that respects the topics' batch sizes."""
-        return Outbox(self.topology.max_message_bytes, {self.settings.changelog_topic})
+    def transaction_batches(self) -> TransactionBatches:
+        """Return an empty transaction_batches that respects the topics' batch sizes."""
+        return TransactionBatches(self.topology.max_message_bytes, {self.settings.changelog_topic})
 
     def meta(self) -> Meta:
         """Return the meta entry of this configuration on this cluster."""

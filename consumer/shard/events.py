@@ -16,7 +16,7 @@ class Step(enum.StrEnum):
     """The moments at which a crash must not matter; tests kill the process at each."""
 
     FENCED = "fenced"
-    MARKED = "marked"
+    BARRIER_SET = "barrier_set"
     RESTORED = "restored"
     DECIDED = "decided"  # before the send
     SENT = "sent"

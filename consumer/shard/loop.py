@@ -10,20 +10,20 @@ import structlog
 from msgspec.structs import replace
 
 from consumer.errors import CheckpointReadyError, TaskFailed, TimedOut
-from consumer.kafka.client import Outbox, ShardReader, ShardWriter, TopicPartition
+from consumer.kafka.client import ShardReader, ShardWriter, TopicPartition, TransactionBatches
 from consumer.kafka.held_back import NOT_HELD_BACK, UNANSWERED_SECONDS, HeldBackLog, HeldBackSources
 from consumer.pipeline.decider import Decision, process
 from consumer.pipeline.records import Counts, SourceBatch
 from consumer.shard.buffer import Buffer, Gathered
 from consumer.shard.changelog import ShardState
-from consumer.shard.commit_policy import Pacing, TransactionLimit
+from consumer.shard.commit_policy import CommitPolicy, TransactionSizeLimit
 from consumer.shard.context import ShardContext, SideReaders
 from consumer.shard.dead_letter_limit import DeadLetterGuard
 from consumer.shard.events import LostTransaction, Observer, Step
 from consumer.shard.progress import Continuity, Progress, judge
 from consumer.shard.start_positions import inspect, unread_lost
 from consumer.shard.status import SourceView
-from consumer.shard.transaction import apply_to_memory, fill_outbox, report
+from consumer.shard.transaction import apply_to_memory, build_transaction, report
 from consumer.shard.watermark import Watermarks
 
 # Between chunks the event loop runs, so that heartbeats and the other shards go on.
@@ -56,7 +56,7 @@ class ShardLoop:
         readers: SideReaders,
         observer: Observer,
         positions: Mapping[TopicPartition, int],
-        limit: TransactionLimit,
+        limit: TransactionSizeLimit,
         topics_seen_at: float,
     ) -> None:
         self.transactions = 0
@@ -70,15 +70,15 @@ class ShardLoop:
         self._clock = context.clock
         self._pipeline = context.pipeline()
         self._limit = limit
-        self._pacing = Pacing(context.settings.commit_interval_ms / 1000, limit)
+        self._commit_policy = CommitPolicy(context.settings.commit_interval_ms / 1000, limit)
         self._guard = DeadLetterGuard(context.settings, readers)
         self._sources = list(positions)
         self._reader.assign(positions)
-        self._reader.settle()
+        self._reader.use_running_fetch_settings()
         self._held_back = HeldBackSources()
         self._held_back_log = HeldBackLog(context.shard, context.settings.bootstrap_servers)
         self._buffer = Buffer()
-        self._unsaved: dict[TopicPartition, Progress] = {}
+        self._pending_progress: dict[TopicPartition, Progress] = {}
         self._next_moved = self._clock() + MOVED_SECONDS
         self._uncounted = Counts()
         self._consumed_by_topic: Counter[str] = Counter()  # decided, and not reported yet
@@ -87,7 +87,7 @@ class ShardLoop:
             context.topology.shards, context.settings.dedup_window_seconds, topics_seen_at
         )
 
-    async def turn(self) -> None:
+    async def run_once(self) -> None:
         """Gather; when due, decide and make the decision true.
 
         Raises:
@@ -95,12 +95,12 @@ class ShardLoop:
             LimitReached: the decision holds more dead letters than are allowed.
         """
         await self._gather()
-        if self._reader.is_in_doubt:
+        if self._reader.needs_revalidation:
             await self._judge_again()
         now = self._clock()
         if self._held_back.look(now, self._reader, self._sources):
             self._held_back_log.look(now, self._held_back.views)
-        if self._pacing.is_decision_due(
+        if self._commit_policy.is_decision_due(
             now,
             records=self._buffer.records,
             size_bytes=self._buffer.size_bytes,
@@ -109,17 +109,17 @@ class ShardLoop:
             decision = await self._decide()
             seen = self._memory.seen
             await self._guard.check(self._context, self._buffer, decision, seen)
-            progress = {**self._unsaved, **self._progress_behind(decision.stream_time_ms)}
+            progress = {**self._pending_progress, **self._progress_behind(decision.stream_time_ms)}
             if decision.needs_commit:
                 await self._write(decision, progress, began=now, sources=tuple(self._buffer))
             else:
-                self._keep_unsaved(decision, progress)
+                self._defer_progress(decision, progress)
             self._buffer = Buffer()
-        elif self._pacing.is_progress_due(now):
+        elif self._commit_policy.is_progress_due(now):
             await self._save_progress()
         elif now >= self._next_moved:
             self._next_moved = now + MOVED_SECONDS
-            self._note_moved(now)
+            self._record_moved(now)
         if not self._buffer:
             await self._announce_watermark()
             await self._forget_more()
@@ -127,13 +127,13 @@ class ShardLoop:
     async def save_all_progress(self) -> None:
         """Commit, at an orderly end, whatever is handled and not saved."""
         if not self._is_unanswered():  # a broker that is gone must not hold up the end
-            self._note_moved(self._clock())
+            self._record_moved(self._clock())
         await self._save_progress()
 
     async def _save_progress(self) -> None:
         """Commit progress over records that were all duplicates, or over markers alone."""
-        if self._unsaved:
-            await self._write(self._new_decision(), self._unsaved, began=self._clock())
+        if self._pending_progress:
+            await self._write(self._new_decision(), self._pending_progress, began=self._clock())
 
     async def write_markers(self, partitions: Iterable[TopicPartition]) -> None:
         """Write the marker that the brokers have left out of a transaction that we committed.
@@ -143,7 +143,7 @@ class ShardLoop:
         """
         await self._writer.commit_in(partitions)
 
-    async def look_again(self, context: ShardContext, topics_seen_at: float) -> None:
+    async def refresh_topology(self, context: ShardContext, topics_seen_at: float) -> None:
         """Take over what the topics were like at that time (monotonic seconds).
 
         Raises:
@@ -157,12 +157,12 @@ class ShardLoop:
             if None not in {id_before, id_now} and id_before != id_now:
                 raise TaskFailed(f"topic {source.topic} was deleted and created again")
             if epoch_before != epoch_now:  # another leader, which may lack records
-                self._reader.is_in_doubt = True
+                self._reader.needs_revalidation = True
         if context.topology != self._context.topology:
-            await self._take_over(context)
+            await self._apply_topology(context)
         self._watermarks.topics_seen_at = topics_seen_at
 
-    async def _take_over(self, context: ShardContext) -> None:
+    async def _apply_topology(self, context: ShardContext) -> None:
         """Go by changed topics: their limits, and new input partitions from their beginning.
 
         The other sources go on where they are.
@@ -182,8 +182,8 @@ class ShardLoop:
             if log_start > 0:
                 unread_lost(context, source, 0, log_start)
             born = Progress(log_start, self._memory.seen.stream_time_ms)
-            self._unsaved[source] = born.identified(context.identity(source))
-        self._pacing.note_moved(self._clock())
+            self._pending_progress[source] = born.identified(context.identity(source))
+        self._commit_policy.record_moved(self._clock())
         names = [f"{source.topic}/{source.partition}" for source in fresh]
         log.info("sources_added", shard=context.shard, sources=names)
 
@@ -196,7 +196,7 @@ class ShardLoop:
         """
         if not self._buffer:
             return {source: self._reader.position(source) for source in self._sources}
-        known = {**self._memory.progress, **self._unsaved}
+        known = {**self._memory.progress, **self._pending_progress}
         return {s: known[s].next_offset for s in self._sources if s in known}
 
     @property
@@ -232,11 +232,13 @@ class ShardLoop:
 
     async def _gather(self) -> None:
         room = max(1, self._limit.records - self._buffer.records)
-        timeout_ms = self._pacing.fetch_timeout_ms(self._clock(), caught_up=self._is_caught_up())
+        timeout_ms = self._commit_policy.fetch_timeout_ms(
+            self._clock(), caught_up=self._is_caught_up()
+        )
         fetched = await self._reader.fetch(timeout_ms, room)
         self._buffer.add(fetched, self._reader.position)
         if fetched:
-            self._pacing.note_buffered(self._clock())
+            self._commit_policy.record_buffered(self._clock())
 
     async def _judge_again(self) -> None:
         """Make sure that the sources still are what they were, before anything more is decided.
@@ -247,10 +249,10 @@ class ShardLoop:
         Raises:
             TaskFailed: one is not, or does not answer; the start of the next task deals with it.
         """
-        self._reader.is_in_doubt = False  # before: a new doubt meanwhile must not be missed
+        self._reader.needs_revalidation = False  # before: a new doubt meanwhile must not be missed
         handled = self._handled()
         self._buffer = Buffer()  # 1.
-        self._pacing.note_dropped()
+        self._commit_policy.record_dropped()
         self._reader.assign({source: progress.next_offset for source, progress in handled.items()})
         async with self._readers.open(self._context, committed_only=False) as look:  # 2.
             found = await inspect(self._context, look, self._readers.admin, handled)
@@ -265,7 +267,7 @@ class ShardLoop:
 
     def _handled(self) -> dict[TopicPartition, Progress]:
         """Return how far each source is handled, saved or not; markers at its end included."""
-        known = {**self._memory.progress, **self._unsaved}
+        known = {**self._memory.progress, **self._pending_progress}
         gathered = {source for source, _ in self._buffer}
         return {
             source: known[source]
@@ -279,13 +281,13 @@ class ShardLoop:
 
     def _progress_behind(self, stream_time_ms: int) -> dict[TopicPartition, Progress]:
         """Return the progress of what is gathered, with the identity that was judged last."""
-        known = {**self._memory.progress, **self._unsaved}
+        known = {**self._memory.progress, **self._pending_progress}
         return {
             source: progress.following(known[source]).identified(self._context.identity(source))
             for source, progress in self._buffer.progress_behind(stream_time_ms).items()
         }
 
-    def _note_moved(self, now: float) -> None:
+    def _record_moved(self, now: float) -> None:
         """Remember positions that moved without a record: behind markers, or aborted records."""
         moved = {
             source: progress
@@ -293,11 +295,11 @@ class ShardLoop:
             if progress.next_offset > self._known_offset(source)
         }
         if moved:
-            self._unsaved = {**self._unsaved, **moved}
-            self._pacing.note_moved(now)
+            self._pending_progress = {**self._pending_progress, **moved}
+            self._commit_policy.record_moved(now)
 
     def _known_offset(self, source: TopicPartition) -> int:
-        return (self._unsaved.get(source) or self._memory.progress[source]).next_offset
+        return (self._pending_progress.get(source) or self._memory.progress[source]).next_offset
 
     def _is_unanswered(self) -> bool:
         unseen = time.monotonic() - UNANSWERED_SECONDS
@@ -311,8 +313,8 @@ class ShardLoop:
         inputs = [source for source in self._sources if not self._context.is_forwards(source)]
         announced_ms = self._watermarks.own_ms(self._reader, inputs, self._writer.broker_clock)
         if announced_ms is not None:
-            await self._write(self._new_decision(), self._unsaved, now, announced_ms)
-            self._watermarks.note_announced(now)
+            await self._write(self._new_decision(), self._pending_progress, now, announced_ms)
+            self._watermarks.record_announced(now)
 
     async def _forget_more(self) -> None:
         """Go on with tombstones where one transaction could not hold them all."""
@@ -320,7 +322,7 @@ class ShardLoop:
             decision = self._new_decision()
             self._watermarks.add_tombstones(self._memory.seen, decision)
             if decision.needs_commit:
-                await self._write(decision, self._unsaved, began=self._clock())
+                await self._write(decision, self._pending_progress, began=self._clock())
 
     def _is_caught_up(self) -> bool:
         return not any(self._reader.lag(source) for source in self._sources)
@@ -330,7 +332,7 @@ class ShardLoop:
         ceiling_ms = self._writer.broker_clock.now_ms() + CEILING_SLACK_MS
         for source, gathered in self._buffer:
             forwarded = self._context.is_forwards(source)
-            records = self._watermarks.take_out(gathered) if forwarded else gathered
+            records = self._watermarks.extract(gathered) if forwarded else gathered
             for begin in range(0, len(records), DECIDE_CHUNK):
                 chunk = records[begin : begin + DECIDE_CHUNK]
                 batch = SourceBatch(source.topic, source.partition, chunk, forwarded)
@@ -338,7 +340,7 @@ class ShardLoop:
                 self._consumed_by_topic[source.topic] += len(chunk)
                 await asyncio.sleep(0)
             if not forwarded:
-                self._watermarks.note_read(source, gathered)
+                self._watermarks.record_read(source, gathered)
         self._watermarks.add_tombstones(self._memory.seen, decision)
         return decision
 
@@ -363,45 +365,47 @@ class ShardLoop:
         4. Change memory, and only now.
         """
         shard = self._context.shard
-        outbox = fill_outbox(self._context, decision, progress, announced_ms)  # 1.
+        transaction_batches = build_transaction(
+            self._context, decision, progress, announced_ms
+        )  # 1.
         self._observer.on_step(shard, Step.DECIDED)
         try:
-            await self._send_and_commit(outbox)  # 2., 3.
+            await self._send_and_commit(transaction_batches)  # 2., 3.
         except CheckpointReadyError as error:
             duration_ms = (self._clock() - began) * 1000
             self._observer.on_transaction_lost(LostTransaction(shard, error, duration_ms, sources))
             raise
         self._observer.on_step(shard, Step.COMMITTED)
         apply_to_memory(self._memory, decision, progress)  # 4.
-        self._unsaved = {}
-        self._limit.note_commit(self._buffer.records)
+        self._pending_progress = {}
+        self._limit.record_commit(self._buffer.records)
         self.transactions += 1
         self.handled_records += decision.counts.consumed
         now = self._clock()
-        self._pacing.note_commit(now)
+        self._commit_policy.record_commit(now)
         by_topic, self._consumed_by_topic = self._consumed_by_topic, Counter()
         duration_ms = (now - began) * 1000
         self._observer.on_transaction(
             report(shard, decision, progress, duration_ms, by_topic, sources=sources)
         )
 
-    async def _send_and_commit(self, outbox: Outbox) -> None:
+    async def _send_and_commit(self, transaction_batches: TransactionBatches) -> None:
         shard = self._context.shard
         try:
-            await self._writer.send(outbox)
+            await self._writer.send(transaction_batches)
         except TimedOut:
-            self._limit.note_timeout(self._buffer.records)
+            self._limit.record_timeout(self._buffer.records)
             log.warning("transaction_too_slow", shard=shard, records_from_now=self._limit.records)
             raise
         self._observer.on_step(shard, Step.SENT)
         self._observer.on_step(shard, Step.COMMITTING)
         await self._writer.commit()
 
-    def _keep_unsaved(
+    def _defer_progress(
         self, decision: Decision, progress: Mapping[TopicPartition, Progress]
     ) -> None:
         """Remember progress and counts over mere duplicates; the next commit saves them."""
-        self._unsaved = dict(progress)
+        self._pending_progress = dict(progress)
         self._uncounted = decision.counts
         self._memory.seen.stream_time_ms = decision.stream_time_ms
-        self._pacing.note_unsaved(self._clock())
+        self._commit_policy.record_deferred(self._clock())

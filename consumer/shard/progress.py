@@ -19,7 +19,7 @@ from consumer.pipeline.records import SourceRecord
 OLDER_OFFSETS: Final = 2000
 
 
-class Witness(msgspec.Struct, frozen=True):
+class Fingerprint(msgspec.Struct, frozen=True):
     """The last handled record of a partition: where it stood, when it was written, what it said."""
 
     offset: int
@@ -50,10 +50,10 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
 
     next_offset: int
     stream_time_ms: int
-    witness: Witness | None = None
+    fingerprint: Fingerprint | None = None
     topic_id: str | None = None
     leader_epoch: int | None = None
-    older: Witness | None = None
+    older: Fingerprint | None = None
 
     @property
     def identity(self) -> Identity:
@@ -74,14 +74,16 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
 
         The identity of ``previous`` stays: only a judgement may change it.
         """
-        witness, older = self.witness or previous.witness, previous.older
+        fingerprint, older = self.fingerprint or previous.fingerprint, previous.older
         is_far_behind = (
-            older is None or witness is None or witness.offset - older.offset >= OLDER_OFFSETS
+            older is None
+            or fingerprint is None
+            or fingerprint.offset - older.offset >= OLDER_OFFSETS
         )
         return replace(
             self.identified(previous.identity),
-            witness=witness,
-            older=(previous.witness or older) if is_far_behind else older,
+            fingerprint=fingerprint,
+            older=(previous.fingerprint or older) if is_far_behind else older,
         )
 
 
@@ -97,15 +99,15 @@ class Continuity(enum.Enum):
 class Found(NamedTuple):
     """What the brokers show of a partition now.
 
-    ``at_witness`` is the first record at or behind the witness's offset, ``at_older`` the same of
-    the older one; None: there is none, or it was not asked for. ``epoch_end`` is where the stored
-    leader epoch ends in the log as it is now.
+    ``at_fingerprint`` is the first record at or behind the fingerprint's offset, ``at_older`` the
+    same of the older one. None: no such record, or not asked for. ``epoch_end`` is the offset where
+    the stored leader epoch ends in the current log.
     """
 
     log_start: int
     end_offset: int  # the high watermark: open transactions hide nothing of it
     topic_id: str | None = None
-    at_witness: SourceRecord | None = None
+    at_fingerprint: SourceRecord | None = None
     at_older: SourceRecord | None = None
     epoch_end: int | None = None
 
@@ -129,8 +131,8 @@ def lost_its_end(progress: Progress, found: Found) -> bool:
     """
     if progress.next_offset > found.end_offset:
         return True
-    witness = progress.witness
-    return witness is not None and _is_replaced(witness, found.at_witness)
+    fingerprint = progress.fingerprint
+    return fingerprint is not None and _is_replaced(fingerprint, found.at_fingerprint)
 
 
 def judge(progress: Progress, found: Found) -> Verdict:
@@ -163,23 +165,23 @@ def _proven_until(progress: Progress, found: Found) -> int:
     Behind that record was nothing visible, so to read that part again costs nothing. But markers
     there may be lost, and a later leader may have appended records in their place.
     """
-    witness, epoch_end = progress.witness, found.epoch_end
+    fingerprint, epoch_end = progress.fingerprint, found.epoch_end
     is_same_topic = None not in {progress.topic_id, found.topic_id}
-    if witness is None or epoch_end is None or not is_same_topic:
+    if fingerprint is None or epoch_end is None or not is_same_topic:
         return progress.next_offset
-    return min(progress.next_offset, max(witness.offset + 1, epoch_end))
+    return min(progress.next_offset, max(fingerprint.offset + 1, epoch_end))
 
 
 def _handled_until(progress: Progress, found: Found, *, is_same_topic: bool) -> int | None:
     """Return the offset up to which the log still is what was handled; None: not known."""
     bounds = []
     if is_same_topic and found.epoch_end is not None:
-        witness = progress.witness
+        fingerprint = progress.fingerprint
         # Within one epoch records are not replaced. If one was, the epochs cannot be trusted.
         contradicts = (
-            witness is not None
-            and witness.offset < found.epoch_end
-            and _is_replaced(witness, found.at_witness)
+            fingerprint is not None
+            and fingerprint.offset < found.epoch_end
+            and _is_replaced(fingerprint, found.at_fingerprint)
         )
         if not contradicts:
             bounds.append(found.epoch_end)
@@ -188,9 +190,13 @@ def _handled_until(progress: Progress, found: Found, *, is_same_topic: bool) -> 
     return max(bounds, default=None)
 
 
-def _is_there(witness: Witness, first: SourceRecord | None) -> bool:
-    return first is not None and Witness.of(first) == witness
+def _is_there(fingerprint: Fingerprint, first: SourceRecord | None) -> bool:
+    return first is not None and Fingerprint.of(first) == fingerprint
 
 
-def _is_replaced(witness: Witness, first: SourceRecord | None) -> bool:
-    return first is not None and first.offset == witness.offset and Witness.of(first) != witness
+def _is_replaced(fingerprint: Fingerprint, first: SourceRecord | None) -> bool:
+    return (
+        first is not None
+        and first.offset == fingerprint.offset
+        and Fingerprint.of(first) != fingerprint
+    )

@@ -31,10 +31,10 @@ class Room:
     and never more than some times as many as were read: compaction leaves few old records.
     """
 
-    def __init__(self, start: int, mark_offset: int) -> None:
+    def __init__(self, start: int, barrier_offset: int) -> None:
         """Prepare for a log between these two offsets."""
         self._start = start
-        self._offsets = mark_offset - start
+        self._offsets = barrier_offset - start
         self._reserved = 0
 
     def ids(self, position: int, ids: int) -> int:
@@ -50,7 +50,7 @@ class Room:
 
 
 async def restore(
-    context: ShardContext, reader: ShardReader, mark_offset: int, memory: ShardState
+    context: ShardContext, reader: ShardReader, barrier_offset: int, memory: ShardState
 ) -> None:
     """Load every committed changelog record up to and with the mark.
 
@@ -66,8 +66,8 @@ async def restore(
     reader.assign({changelog: start})
     began = last_progress = clock()
     position = start
-    room = Room(start, mark_offset)
-    while position <= mark_offset:
+    room = Room(start, barrier_offset)
+    while position <= barrier_offset:
         memory.seen.reserve(room.ids(position, len(memory.seen)))
         for records in (await reader.fetch(FETCH_MS, FETCH_RECORDS)).values():
             try:
@@ -79,14 +79,14 @@ async def restore(
         now = clock()
         if reader.position(changelog) > position:
             position, last_progress = reader.position(changelog), now
-            memory.restore_ratio = min(1.0, (position - start) / (mark_offset + 1 - start))
+            memory.restore_ratio = min(1.0, (position - start) / (barrier_offset + 1 - start))
         elif now - last_progress > LOUD_AFTER_SECONDS:
             last_progress = now
             log.warning(
                 "restore_waiting",
                 shard=changelog.partition,
                 position=position,
-                mark_offset=mark_offset,
+                barrier_offset=barrier_offset,
                 held_back=reader.backlog(changelog),
                 hint="another transaction is open on the changelog, or its leader is gone",
             )

@@ -14,10 +14,10 @@ from consumer.shard.context import ShardContext, SideReaders
 from consumer.shard.first_start import FirstStart, find_first_start
 from consumer.shard.progress import (
     Continuity,
+    Fingerprint,
     Found,
     Progress,
     Verdict,
-    Witness,
     is_another_topic,
     judge,
     lost_its_end,
@@ -101,9 +101,9 @@ async def inspect(
     ends = await reader.end_offsets(known)
     found = {s: Found(starts[s], ends[s], context.identity(s).topic_id) for s in known}
     same = {s: p for s, p in known.items() if not is_another_topic(p, found[s].topic_id)}
-    last = {s: p.witness for s, p in same.items() if p.witness is not None}
+    last = {s: p.fingerprint for s, p in same.items() if p.fingerprint is not None}
     for source, first in (await _records_at(reader, _within(last, found), context.clock)).items():
-        found[source] = found[source]._replace(at_witness=first)
+        found[source] = found[source]._replace(at_fingerprint=first)
     broken = {s: p for s, p in same.items() if lost_its_end(p, found[s])}
     older = {s: p.older for s, p in broken.items() if p.older is not None}
     for source, first in (await _records_at(reader, _within(older, found), context.clock)).items():
@@ -135,21 +135,21 @@ def unread_lost(
 
 async def find_recreated(
     reader: ShardReader,
-    witnesses: Mapping[TopicPartition, Witness],
+    fingerprints: Mapping[TopicPartition, Fingerprint],
     clock: Callable[[], float],
 ) -> list[TopicPartition]:
-    """Return the sources whose witness record has become another record; `clock` is in seconds.
+    """Return the sources whose fingerprint record has become another record; `clock` is in seconds.
 
     Raises:
         TaskFailed: for a while the broker has not said anything more.
     """
-    firsts = await _records_at(reader, witnesses, clock)
+    firsts = await _records_at(reader, fingerprints, clock)
     return [
         source
-        for source, witness in witnesses.items()
+        for source, fingerprint in fingerprints.items()
         if (first := firsts[source]) is not None
-        and first.offset == witness.offset
-        and Witness.of(first) != witness
+        and first.offset == fingerprint.offset
+        and Fingerprint.of(first) != fingerprint
     ]
 
 
@@ -233,40 +233,40 @@ def _epoch(context: ShardContext, source: TopicPartition) -> int | None:
 
 
 def _within(
-    witnesses: Mapping[TopicPartition, Witness], found: Mapping[TopicPartition, Found]
-) -> dict[TopicPartition, Witness]:
+    fingerprints: Mapping[TopicPartition, Fingerprint], found: Mapping[TopicPartition, Found]
+) -> dict[TopicPartition, Fingerprint]:
     """Return the fingerprints whose offset exists: a fetch from elsewhere would be refused."""
     return {
-        source: witness
-        for source, witness in witnesses.items()
-        if found[source].log_start <= witness.offset < found[source].end_offset
+        source: fingerprint
+        for source, fingerprint in fingerprints.items()
+        if found[source].log_start <= fingerprint.offset < found[source].end_offset
     }
 
 
 async def _records_at(
     reader: ShardReader,
-    witnesses: Mapping[TopicPartition, Witness],
+    fingerprints: Mapping[TopicPartition, Fingerprint],
     clock: Callable[[], float],
 ) -> dict[TopicPartition, SourceRecord | None]:
-    """Return the first record at or behind each witness's offset, None where there is none.
+    """Return the first record at or behind each fingerprint's offset, None where there is none.
 
     Raises:
         TaskFailed: for a while the broker has not said anything more.
     """
     firsts: dict[TopicPartition, SourceRecord | None] = {}
-    if not witnesses:
+    if not fingerprints:
         return firsts
-    reader.assign({source: witness.offset for source, witness in witnesses.items()})
+    reader.assign({source: fingerprint.offset for source, fingerprint in fingerprints.items()})
     deadline = clock() + WITNESS_SECONDS
-    while (known := len(firsts)) < len(witnesses):
+    while (known := len(firsts)) < len(fingerprints):
         if clock() > deadline:
-            raise TaskFailed("the witness records of the sources could not be read in time")
-        for source, records in (await reader.fetch(FETCH_MS, len(witnesses))).items():
+            raise TaskFailed("the fingerprint records of the sources could not be read in time")
+        for source, records in (await reader.fetch(FETCH_MS, len(fingerprints))).items():
             if source not in firsts:
                 firsts[source] = records[0]
                 reader.pause([source])
-        for source, witness in witnesses.items():
-            if source not in firsts and reader.position(source) > witness.offset:
+        for source, fingerprint in fingerprints.items():
+            if source not in firsts and reader.position(source) > fingerprint.offset:
                 firsts[source] = None
         if len(firsts) > known:
             deadline = clock() + WITNESS_SECONDS

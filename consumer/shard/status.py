@@ -2,7 +2,7 @@
 
 ::
 
-    CREATED ─► FENCING ─► MARKING ─► RESTORING ─► VERIFYING ─► RUNNING ─► STOPPING ─► CLOSED
+    CREATED ─► FENCING ─► SETTING_BARRIER ─► RESTORING ─► VERIFYING ─► RUNNING ─► STOPPING ─► CLOSED
                   │           │           │            │           │          │          ▲
                   └───────────┴───────────┴────────────┴───────────┴──────────┴──────────┘
                         any doubt: the task is closed as it is, and a new one is made
@@ -23,7 +23,7 @@ class TaskState(enum.Enum):
 
     CREATED = "created"
     FENCING = "fencing"
-    MARKING = "marking"
+    SETTING_BARRIER = "setting_barrier"
     RESTORING = "restoring"
     VERIFYING = "verifying"
     RUNNING = "running"

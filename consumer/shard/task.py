@@ -13,10 +13,10 @@ from consumer.config import Settings
 from consumer.errors import ClusterError, Fenced, HangingTransaction, TaskFailed
 from consumer.kafka.client import ClusterAdmin, Connection, ShardReader, ShardWriter, TopicPartition
 from consumer.kafka.open_transactions import OpenTransactionCheck
-from consumer.kafka.owned_partition import write_mark
+from consumer.kafka.owned_partition import commit_barrier
 from consumer.kafka.topics import Topology, check_topics
 from consumer.shard.changelog import ShardState, fence_record, meta_record, progress_record
-from consumer.shard.commit_policy import TransactionLimit
+from consumer.shard.commit_policy import TransactionSizeLimit
 from consumer.shard.context import ShardContext, SideReaders
 from consumer.shard.events import Observer, Step
 from consumer.shard.loop import ShardLoop
@@ -44,7 +44,7 @@ class ShardTask:
         admin: ClusterAdmin,
         observer: Observer,
         clock: Callable[[], float],
-        limit: TransactionLimit,
+        limit: TransactionSizeLimit,
         check: OpenTransactionCheck,
         accept_empty_state: bool = False,
     ) -> None:
@@ -106,12 +106,12 @@ class ShardTask:
             await writer.fence()  # 1.
             self._observer.on_step(shard, Step.FENCED)
             await self._wait_while_hanging(writer)
-            self._enter(TaskState.MARKING)
-            mark_offset = await self._mark(context, writer)  # 2.
-            self._observer.on_step(shard, Step.MARKED)
+            self._enter(TaskState.SETTING_BARRIER)
+            barrier_offset = await self._mark(context, writer)  # 2.
+            self._observer.on_step(shard, Step.BARRIER_SET)
             self._enter(TaskState.RESTORING)
             await reader.start()
-            await restore(context, reader, mark_offset, self._memory)  # 3.
+            await restore(context, reader, barrier_offset, self._memory)  # 3.
             self._observer.on_step(shard, Step.RESTORED)
             self._enter(TaskState.VERIFYING)
             positions = await self._verify(context, reader, writer)  # 4.
@@ -137,8 +137,8 @@ class ShardTask:
                     # A changed number of shards gives ids another home: it must end this task.
                     if self._memory.meta is not None:
                         verify_meta(self._memory.meta, context.meta())
-                    await loop.look_again(context, seen_at)
-                await loop.turn()
+                    await loop.refresh_topology(context, seen_at)
+                await loop.run_once()
             self._enter(TaskState.STOPPING)
             await loop.save_all_progress()
         except Fenced:
@@ -166,7 +166,7 @@ class ShardTask:
         """Complete the task's own committed transaction in these partitions, before the next."""
         self._markers_due = list(partitions)
 
-    def expect_topology(self, topology: Topology, seen_at: float) -> None:
+    def refresh_topology(self, topology: Topology, seen_at: float) -> None:
         """Take over what the topics were like then (monotonic seconds), before the next fetch."""
         self._next_look = topology, seen_at
 
@@ -220,12 +220,12 @@ class ShardTask:
 
     @property
     def trimmable_offset(self) -> int | None:
-        """The repartition offset before which nothing is needed; the witness itself is kept."""
+        """The repartition offset before which nothing is needed; the fingerprint itself is kept."""
         source = TopicPartition(self._settings.repartition_topic, self.shard)
         progress = self._memory.progress.get(source)
-        if self.state is not TaskState.RUNNING or progress is None or progress.witness is None:
+        if self.state is not TaskState.RUNNING or progress is None or progress.fingerprint is None:
             return None
-        return progress.witness.offset
+        return progress.fingerprint.offset
 
     async def _wait_while_hanging(self, writer: ShardWriter) -> None:
         """Wait behind the fence until no transaction of an earlier owner is open.
@@ -296,11 +296,11 @@ class ShardTask:
         LogAppendTime answers. So an announcement that says nothing goes to our own partition.
         """
         fence = fence_record(f"{socket.gethostname()}/{os.getpid()}")
-        outbox = context.outbox()
+        transaction_batches = context.transaction_batches()
         if self._settings.dedup_window_seconds:
-            forwards = outbox.to(self._settings.repartition_topic, self.shard)
+            forwards = transaction_batches.to(self._settings.repartition_topic, self.shard)
             forwards.append(None, None, announcement(self.shard, NOTHING_KNOWN_MS))
-        return await write_mark(writer, outbox, context.changelog, *fence)
+        return await commit_barrier(writer, transaction_batches, context.changelog, *fence)
 
     async def _verify(
         self, context: ShardContext, reader: ShardReader, writer: ShardWriter
@@ -315,14 +315,14 @@ class ShardTask:
                 await refuse_lost_state(context, reader, self._admin)
         start = await locate_sources(context, self._readers, reader, memory)
         if memory.meta != expected or start.changed:
-            outbox = context.outbox()
-            changelog = outbox.to(*context.changelog)
+            transaction_batches = context.transaction_batches()
+            changelog = transaction_batches.to(*context.changelog)
             if start.first_start is not None:  # before all else: it is looked for there
                 changelog.append(*start.first_start.record())
             changelog.append(*meta_record(expected))
             for source, progress in start.changed.items():
                 changelog.append(*progress_record(*source, progress))
-            await writer.send(outbox)
+            await writer.send(transaction_batches)
             await writer.commit()
             memory.meta = expected
             memory.progress.update(start.changed)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from consumer.kafka.client import Outbox, TopicPartition
+from consumer.kafka.client import TopicPartition, TransactionBatches
 from consumer.pipeline.decider import Decision, apply
 from consumer.pipeline.records import Headers
 from consumer.pipeline.routing import partition_for_key
@@ -30,37 +30,39 @@ MAX_LOGGED_CHARS: Final = 256
 Positions = Mapping[TopicPartition, Progress]
 
 
-def fill_outbox(
+def build_transaction(
     context: ShardContext,
     decision: Decision,
     progress: Positions,
     announced_ms: int | None = None,
-) -> Outbox:
+) -> TransactionBatches:
     """Return everything that must become visible together, as finished record batches.
 
     `announced_ms` is a watermark that all shards are told, behind the forwards.
     """
     settings, topology = context.settings, context.topology
-    outbox = context.outbox()
+    transaction_batches = context.transaction_batches()
     partitions = topology.output_partitions
     for ready in decision.ready:
-        batches = outbox.to(settings.output_topic, partition_for_key(ready.key, partitions))
+        batches = transaction_batches.to(
+            settings.output_topic, partition_for_key(ready.key, partitions)
+        )
         batches.append(ready.key, ready.value, ready.headers)
     for forward in decision.forwards:
-        batches = outbox.to(settings.repartition_topic, forward.shard)
+        batches = transaction_batches.to(settings.repartition_topic, forward.shard)
         batches.append(forward.key, forward.value, forward.headers)
     if announced_ms is not None:
         headers = announcement(context.shard, announced_ms)
         for shard in range(topology.shards):
-            outbox.to(settings.repartition_topic, shard).append(None, None, headers)
+            transaction_batches.to(settings.repartition_topic, shard).append(None, None, headers)
     for letter in decision.dead_letters:
         partition = letter.origin.partition % topology.dead_letter_partitions
-        batches = outbox.to(settings.dead_letter_topic, partition)
+        batches = transaction_batches.to(settings.dead_letter_topic, partition)
         batches.append(letter.key, letter.value, letter.headers)
-    changelog = outbox.to(*context.changelog)
+    changelog = transaction_batches.to(*context.changelog)
     for key, value in changelog_records(decision, progress):
         changelog.append(key, value)
-    return outbox
+    return transaction_batches
 
 
 def changelog_records(

@@ -83,7 +83,7 @@ class Watermarks:
         self._announced: dict[int, int] = {}
         self._next_seconds = 0.0
 
-    def take_out(self, records: Sequence[SourceRecord]) -> Sequence[SourceRecord]:
+    def extract(self, records: Sequence[SourceRecord]) -> Sequence[SourceRecord]:
         """Note the announcements among forwarded records and return the others."""
         if not any(is_announcement(record.headers) for record in records):
             return records
@@ -98,7 +98,7 @@ class Watermarks:
                 forwards.append(record)
         return forwards
 
-    def note_read(self, source: TopicPartition, records: Sequence[SourceRecord]) -> None:
+    def record_read(self, source: TopicPartition, records: Sequence[SourceRecord]) -> None:
         """Note where an input partition's records stand."""
         if self._window_seconds:
             self._reaches[source].note(records)
@@ -134,7 +134,7 @@ class Watermarks:
         """Tell whether this shard should announce its own watermark again."""
         return bool(self._window_seconds) and now_seconds >= self._next_seconds
 
-    def note_announced(self, now_seconds: float) -> None:
+    def record_announced(self, now_seconds: float) -> None:
         """Note an announcement; the next one is an interval later."""
         interval = self._window_seconds / INTERVALS_PER_WINDOW
         self._next_seconds = now_seconds + min(

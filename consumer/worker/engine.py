@@ -1,4 +1,4 @@
-"""The engine of one process: membership decides which shards, the roster runs their tasks."""
+"""The engine of one process: membership decides which shards, the supervisor runs their tasks."""
 
 import asyncio
 import contextlib
@@ -14,18 +14,18 @@ from consumer.errors import ClusterError, StateCorrupted, TaskFailed, TransientE
 from consumer.kafka.client import ClusterAdmin, Connection, GroupMember, TopicPartition
 from consumer.kafka.open_transactions import OpenTransactionCheck
 from consumer.kafka.topics import InputRisk, Topology, check_topics, create_topics
-from consumer.shard.commit_policy import TransactionLimit
+from consumer.shard.commit_policy import TransactionSizeLimit
 from consumer.shard.context import ShardContext
 from consumer.shard.events import Observer
 from consumer.shard.status import SourceView
 from consumer.shard.task import ShardTask
 from consumer.worker.group_offsets import GroupOffsets
-from consumer.worker.lag import UnreadLag
+from consumer.worker.lag import IdleShardLag
 from consumer.worker.open_files import raise_open_files_limit, report_open_files
 from consumer.worker.open_transaction_watch import HangingWatch
-from consumer.worker.stall_detector import Sight, Watchdog, keep_watch
+from consumer.worker.stall_detector import ProgressSample, StallDetector, keep_watch
 from consumer.worker.status import EngineView
-from consumer.worker.supervisor import STARTED_STATES, Roster
+from consumer.worker.supervisor import STARTED_STATES, Supervisor
 
 # A task that gives no sign for this long hangs; then the group is no longer told that we live,
 # and gives our shards to others, long before the watchdog ends the process. Above every bounded
@@ -62,7 +62,7 @@ class Engine:
         self._member = GroupMember(
             self._connection, settings, self._changed.set, observer.on_rebalance
         )
-        self._roster = Roster(
+        self._supervisor = Supervisor(
             self._make_task,
             fenced_pause_seconds=settings.heartbeat_interval_ms / 1000,
             on_change=self._changed.set,
@@ -73,8 +73,8 @@ class Engine:
         self._brokers = 0
         self._known_risks: set[InputRisk] = set()
         self._offsets = GroupOffsets(self._member, self._positions, clock)
-        self._limits: dict[int, TransactionLimit] = {}  # by shard
-        self._watchdog = Watchdog(settings.watchdog_seconds)
+        self._limits: dict[int, TransactionSizeLimit] = {}  # by shard
+        self._stall_detector = StallDetector(settings.watchdog_seconds)
         # Asked for where we may read it: the service needs no right to read the dead letters.
         self._check = OpenTransactionCheck(
             self._admin,
@@ -82,8 +82,8 @@ class Engine:
             (settings.output_topic, settings.repartition_topic, settings.changelog_topic),
             optional=(settings.dead_letter_topic,),
         )
-        self._hanging_watch = HangingWatch(self._check, lambda: self._roster.tasks, clock)
-        self._unread_lag = UnreadLag(
+        self._hanging_watch = HangingWatch(self._check, lambda: self._supervisor.tasks, clock)
+        self._idle_shard_lag = IdleShardLag(
             self._connection, self._admin, settings.group_id, self._unread_sources
         )
 
@@ -99,11 +99,11 @@ class Engine:
             is_member=self._member.wanted is not None,
             shards=tuple(
                 view if view.sources else replace(view, sources=self._unread_views(view.shard))
-                for view in self._roster.views(self._member.wanted or ())
+                for view in self._supervisor.views(self._member.wanted or ())
             ),
             group_shards=None if self._topology is None else self._topology.shards,
             open_seconds=self._hanging_watch.open_seconds,
-            stall=self._watchdog.worst,
+            stall=self._stall_detector.worst,
         )
 
     async def run(self) -> None:
@@ -157,13 +157,13 @@ class Engine:
         loops = [
             asyncio.create_task(loop(), name=loop.__name__)
             for loop in (
-                self._keep_roster,
+                self._keep_supervisor,
                 self._poll_membership,
                 self._offsets.keep_committed,
                 self._discover_partitions,
                 self._trim_repartition,
                 self._watch,
-                self._unread_lag.keep_asking,
+                self._idle_shard_lag.keep_asking,
                 self._hanging_watch.keep_looking,
             )
         ]
@@ -175,13 +175,13 @@ class Engine:
         for loop in done:
             loop.result()
 
-    async def _keep_roster(self) -> None:
+    async def _keep_supervisor(self) -> None:
         while not self._stopping.is_set():
             self._changed.clear()
             wait_seconds = None
             # During a rebalance shards stay as they are: nothing is decided yet.
             if self._member.wanted is not None:
-                wait_seconds = self._roster.reconcile(self._member.wanted)
+                wait_seconds = self._supervisor.reconcile(self._member.wanted)
                 self._refuse_if_nothing_runs(self._member.wanted)
             try:
                 await asyncio.wait_for(self._changed.wait(), wait_seconds)
@@ -189,7 +189,7 @@ class Engine:
                 continue
 
     def _refuse_if_nothing_runs(self, wanted: frozenset[int]) -> None:
-        refusals = self._roster.refusals
+        refusals = self._supervisor.refusals
         if wanted and wanted <= refusals.keys():
             raise StateCorrupted("\n".join(sorted(set(refusals.values()))))
 
@@ -205,23 +205,26 @@ class Engine:
                 await asyncio.sleep(RETRY_SECONDS)
 
     def _is_stuck(self) -> bool:
-        oldest = min((t.last_sign_of_life for t in self._roster.tasks), default=self._clock())
+        oldest = min((t.last_sign_of_life for t in self._supervisor.tasks), default=self._clock())
         stuck = self._clock() - oldest > self._stuck_seconds
         if stuck:
             log.error("no_progress", seconds=round(self._clock() - oldest, 1))
         return stuck
 
     async def _watch(self) -> None:
-        await keep_watch(self._sights, self._watchdog, self._clock)
+        await keep_watch(self._progress_samples, self._stall_detector, self._clock)
 
-    def _sights(self) -> dict[str, Sight]:
+    def _progress_samples(self) -> dict[str, ProgressSample]:
         wanted = self._member.wanted
-        group = Sight(
+        group = ProgressSample(
             is_behind=wanted is None,
             state="it does not say what runs here",
             handled={"rebalances": self._member.rebalances},
         )
-        return {"the group": group, **self._roster.sights(wanted or (), self._stuck_seconds)}
+        return {
+            "the group": group,
+            **self._supervisor.progress_samples(wanted or (), self._stuck_seconds),
+        }
 
     async def _discover_partitions(self) -> None:
         """Look for new input partitions; their shard reads them from their beginning."""
@@ -236,8 +239,8 @@ class Engine:
                 continue
             self._warn_of_risks(topology)
             self._topology = topology
-            for task in self._roster.tasks:
-                task.expect_topology(topology, seen_at)
+            for task in self._supervisor.tasks:
+                task.refresh_topology(topology, seen_at)
 
     def _warn_of_risks(self, topology: Topology) -> None:
         """Say once, at the start or when it is new, by what an input may lose records."""
@@ -252,7 +255,7 @@ class Engine:
             await asyncio.sleep(self._settings.trim_interval_ms / 1000)
             before = {
                 TopicPartition(self._settings.repartition_topic, task.shard): offset
-                for task in self._roster.tasks
+                for task in self._supervisor.tasks
                 if (offset := task.trimmable_offset) is not None
             }
             if not before:
@@ -266,7 +269,7 @@ class Engine:
                 log.error("trim_refused", error=str(error))  # noqa: TRY400 - no traceback
 
     def _positions(self) -> dict[TopicPartition, int]:
-        return {k: v for task in self._roster.tasks for k, v in task.positions.items()}
+        return {k: v for task in self._supervisor.tasks for k, v in task.positions.items()}
 
     def _sources(self, shard: int) -> list[TopicPartition]:
         if self._topology is None:
@@ -277,7 +280,7 @@ class Engine:
         """Return the sources of shards that are wanted here and do not run."""
         if not self._settings.http_port:  # nobody looks
             return []
-        running = {task.shard for task in self._roster.tasks if task.state in STARTED_STATES}
+        running = {task.shard for task in self._supervisor.tasks if task.state in STARTED_STATES}
         return [
             source
             for shard in sorted((self._member.wanted or frozenset()) - running)
@@ -285,7 +288,7 @@ class Engine:
         ]
 
     def _unread_views(self, shard: int) -> tuple[SourceView, ...]:
-        lags = self._unread_lag.lags
+        lags = self._idle_shard_lag.lags
         return tuple(SourceView(*source, lags.get(source)) for source in self._sources(shard))
 
     def _make_task(self, shard: int) -> ShardTask:
@@ -297,7 +300,7 @@ class Engine:
             observer=self._observer,
             clock=self._clock,
             limit=self._limits.setdefault(
-                shard, TransactionLimit(self._settings.max_transaction_records)
+                shard, TransactionSizeLimit(self._settings.max_transaction_records)
             ),
             check=self._check,
             accept_empty_state=self._accept_empty_state,
@@ -308,7 +311,7 @@ class Engine:
         log.info("stopping")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(END_SECONDS):
-                await self._roster.stop_all(STOP_TASKS_SECONDS)
+                await self._supervisor.stop_all(STOP_TASKS_SECONDS)
                 with contextlib.suppress(ClusterError):
                     await self._offsets.commit()
                 await self._member.leave()

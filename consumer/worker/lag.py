@@ -20,7 +20,7 @@ INTERVAL_SECONDS: Final = 2.0
 log = structlog.get_logger(__name__)
 
 
-class UnreadLag:
+class IdleShardLag:
     """Asks while there is something to ask for; best effort."""
 
     def __init__(
@@ -55,7 +55,7 @@ class UnreadLag:
                 except (ClusterError, TaskFailed, TransientError) as error:
                     self.lags = {}  # what is not known is not shown
                     if is_known:
-                        log.info("unread_lag_not_known", error=str(error))
+                        log.info("idle_shard_lag_unknown", error=str(error))
                     is_known = False
                     await self._close()
         finally:

@@ -24,7 +24,7 @@ LONGEST_STEP_SECONDS: Final = 5.0
 log = structlog.get_logger(__name__)
 
 
-class Sight(msgspec.Struct, frozen=True):
+class ProgressSample(msgspec.Struct, frozen=True):
     """What is seen of one thing that should get on.
 
     ``handled`` is what is done for good: records and positions, by any names. ``task`` tells
@@ -49,12 +49,12 @@ class Stall(msgspec.Struct, frozen=True):
 
 class _Watched(msgspec.Struct):
     seen_at: float
-    sight: Sight
+    sample: ProgressSample
     handled: dict[Hashable, int]
     stalled_seconds: float = 0.0
 
 
-class Watchdog:
+class StallDetector:
     """Adds up for each thing how long it has been behind without progress."""
 
     def __init__(self, limit_seconds: float) -> None:
@@ -68,41 +68,43 @@ class Watchdog:
         if worst is None or not worst[1].stalled_seconds:
             return None
         name, watched = worst
-        return Stall(name, round(watched.stalled_seconds, 1), watched.sight.state)
+        return Stall(name, round(watched.stalled_seconds, 1), watched.sample.state)
 
-    def look(self, now: float, sights: Mapping[str, Sight]) -> Stall | None:
+    def look(self, now: float, progress_samples: Mapping[str, ProgressSample]) -> Stall | None:
         """Take in what is seen now of all things; return the worst that is over the limit.
 
         What is not seen any more is forgotten.
         """
         self._watched = {
-            name: self._take_in(now, self._watched.get(name), sight)
-            for name, sight in sights.items()
+            name: self._add(now, self._watched.get(name), sample)
+            for name, sample in progress_samples.items()
         }
         worst = self.worst
         if not self.limit_seconds or worst is None:
             return None
         return worst if worst.seconds >= self.limit_seconds else None
 
-    def _take_in(self, now: float, before: _Watched | None, sight: Sight) -> _Watched:
+    def _add(self, now: float, before: _Watched | None, sample: ProgressSample) -> _Watched:
         if before is None:
-            return _Watched(now, sight, dict(sight.handled))
+            return _Watched(now, sample, dict(sample.handled))
         # Against the highest ever seen: a new task that begins again where the last one began
         # has done nothing yet.
         handled = before.handled
-        done_more = any(count > handled.get(what, -1) for what, count in sight.handled.items())
-        for what, count in sight.handled.items():
+        done_more = any(count > handled.get(what, -1) for what, count in sample.handled.items())
+        for what, count in sample.handled.items():
             handled[what] = max(count, handled.get(what, count))
         stalled_seconds = before.stalled_seconds
-        if done_more or not sight.is_behind:
+        if done_more or not sample.is_behind:
             stalled_seconds = 0.0
-        elif sight.task != before.sight.task or sight.loaded <= before.sight.loaded:
+        elif sample.task != before.sample.task or sample.loaded <= before.sample.loaded:
             stalled_seconds += min(now - before.seen_at, LONGEST_STEP_SECONDS)
-        return _Watched(now, sight, handled, stalled_seconds)
+        return _Watched(now, sample, handled, stalled_seconds)
 
 
 async def keep_watch(
-    look: Callable[[], Mapping[str, Sight]], watchdog: Watchdog, clock: Callable[[], float]
+    look: Callable[[], Mapping[str, ProgressSample]],
+    watchdog: StallDetector,
+    clock: Callable[[], float],
 ) -> None:
     """Look once a second, until something has work and does not get on with it.
 

@@ -6,7 +6,7 @@
 {{- $_ := set $own .Values.topics.deadLetters "topics.deadLetters" -}}
 {{- $_ := set $own (printf "%s.changelog" $group) "the changelog of groupId" -}}
 {{- $_ := set $own (printf "%s.repartition" $group) "the repartition topic of groupId" -}}
-{{- $_ := set $own (printf "%s.replays" $group) "the journal of replays of groupId" -}}
+{{- $_ := set $own (printf "%s.jobs" $group) "the journal of jobs of groupId" -}}
 {{- toJson $own -}}
 {{- end -}}
 

@@ -90,11 +90,11 @@ def apply_state_early() -> None:
     write = ShardLoop._write  # noqa: SLF001 - the fault
 
     async def restore_once(
-        context: ShardContext, reader: ShardReader, mark_offset: int, memory: ShardState
+        context: ShardContext, reader: ShardReader, barrier_offset: int, memory: ShardState
     ) -> None:
         kept = KEPT_MEMORIES.setdefault(context.shard, memory)
         if kept is memory:
-            await restore(context, reader, mark_offset, memory)
+            await restore(context, reader, barrier_offset, memory)
         else:
             vars(memory).update(vars(kept))
 
@@ -148,10 +148,10 @@ def restore_to_end_offsets() -> None:
     """Restore up to what the broker tells a read_committed consumer as the end."""
 
     async def restore_short(
-        context: ShardContext, reader: ShardReader, mark_offset: int, memory: ShardState
+        context: ShardContext, reader: ShardReader, barrier_offset: int, memory: ShardState
     ) -> None:
         end = (await reader.end_offsets([context.changelog]))[context.changelog]
-        await restore(context, reader, min(mark_offset, end - 1), memory)
+        await restore(context, reader, min(barrier_offset, end - 1), memory)
 
     plant(task, "restore", restore_short)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dev.demo_dress import compact
 from dev.demo_poison import Poison, make_poison
+from dev.demo_variants import compact
 from tests.chaos.contents import content_of
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import heapq
 import random
 from typing import TYPE_CHECKING
 
-from dev.demo_dress import compact, dress
+from dev.demo_variants import compact, dress
 from tests.chaos.contents import VARIANTS, checkpoint_id, content_of
 from tests.chaos.meaning import Meaning, mark
 from tests.chaos.poison import poison_forever

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from consumer.pipeline.decode.checkpoint import decode
-from consumer.pipeline.records import PoisonRecord
+from consumer.pipeline.records import InvalidRecord
 from tests.chaos.contents import VARIANTS, checkpoint_id, content_of, variant_of
 from tests.chaos.meaning import read_meaning
 from tests.chaos.poison import poison_forever
@@ -79,7 +79,7 @@ def service_says(record: NewRecord | Poison) -> tuple[str, str, bytes]:
     """Return the reason, the id and the digest that the service's own code reads in a record."""
     try:
         decoded = decode(record.value, record.headers)
-    except PoisonRecord as poison:
+    except InvalidRecord as poison:
         return poison.reason, "", b""
     return "", decoded.id, decoded.digest
 

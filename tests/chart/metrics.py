@@ -21,7 +21,7 @@ WORDS = {
     "state": {
         "created",
         "fencing",
-        "marking",
+        "setting_barrier",
         "restoring",
         "verifying",
         "running",

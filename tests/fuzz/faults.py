@@ -9,7 +9,7 @@ from consumer.pipeline import decider, ready_event
 from consumer.pipeline.dead_letters import dead_letter
 from consumer.pipeline.decode import json_document
 from consumer.pipeline.ready_event import UNRECOGNISED, parse_model_name
-from consumer.pipeline.records import DeadLetter, Headers, PoisonRecord, SourceRecord
+from consumer.pipeline.records import DeadLetter, Headers, InvalidRecord, SourceRecord
 from schemas.ready_event import Model, Origin
 
 Place = tuple[object, str, Callable[..., Any]]
@@ -41,7 +41,7 @@ def place(fault: Fault) -> Place:
 
 
 def _without_empty_key(
-    poison: PoisonRecord, origin: Origin, record: SourceRecord, headers: Headers, max_bytes: int
+    poison: InvalidRecord, origin: Origin, record: SourceRecord, headers: Headers, max_bytes: int
 ) -> DeadLetter:
     letter = dead_letter(poison, origin, record, headers, max_bytes)
     return DeadLetter(
@@ -50,7 +50,7 @@ def _without_empty_key(
 
 
 def _for_headers_with_values(
-    poison: PoisonRecord, origin: Origin, record: SourceRecord, headers: Headers, max_bytes: int
+    poison: InvalidRecord, origin: Origin, record: SourceRecord, headers: Headers, max_bytes: int
 ) -> DeadLetter:
     if any(content is None for _, content in headers):
         raise TypeError("object of type 'NoneType' has no len()")

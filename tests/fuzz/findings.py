@@ -5,7 +5,7 @@ import json
 from typing import Final, NamedTuple
 
 from tests.builders import STRUCTURED, checkpoint, envelope
-from tests.fuzz.nasties import Header
+from tests.fuzz.edge_cases import Header
 
 _VALID: Final = json.dumps(checkpoint()).encode()
 _BASE64: Final = base64.b64encode(_VALID + b" " * (-len(_VALID) % 3)).decode()

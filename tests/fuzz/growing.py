@@ -24,7 +24,7 @@ from consumer.jobs.backfill.elements import read_elements
 from consumer.jobs.backfill.file import Content
 from consumer.jobs.redrive.selection import Found, summary
 from consumer.kafka.client import TopicPartition
-from consumer.pipeline.dead_letters import dead_letter, read_back
+from consumer.pipeline.dead_letters import dead_letter, parse_dead_letter
 from consumer.pipeline.decode.json_document import malformed
 from consumer.pipeline.ready_event import parse_model_name
 from consumer.pipeline.records import Header, ShardSettings
@@ -426,7 +426,7 @@ def _make_letter(name: str, size_bytes: int) -> Call:
     letter = Record(7, 0, made.key, made.value, made.headers)
 
     def show() -> None:
-        found = Found(0, letter, read_back(letter), is_redriven=False)
+        found = Found(0, letter, parse_dead_letter(letter), is_redriven=False)
         letters_table([summary(found)], is_more=False)
         details_text(details(found, "dead", as_hex=False))
 

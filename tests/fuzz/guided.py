@@ -3,7 +3,7 @@
     python -m tests.fuzz.guided --seconds 60 [--seed 1] [--corpus DIR] [--fault NAME]
 
 Pipeline and schemas are instrumented: an input that reaches something new in them is kept and
-mutated further, which goes where no list of nasties points. An exception that escapes, or a
+mutated further, which goes where no list of edge_cases points. An exception that escapes, or a
 disagreement with the oracle, ends the program with a traceback, the record, and exit code 77.
 """
 
@@ -18,14 +18,14 @@ import atheris
 # Only what is imported in here is instrumented, so nothing before may import it.
 with atheris.instrument_imports(include=["consumer.pipeline", "schemas"]):
     from consumer.pipeline.decode.checkpoint import decode
-    from consumer.pipeline.records import PoisonRecord, ShardSettings
+    from consumer.pipeline.records import InvalidRecord, ShardSettings
 
 import contextlib
 
 from tests.builders import TIMESTAMP_MS, Record, shard_settings
+from tests.fuzz.edge_cases import HEADERS, KEYS, RUNS, VALUES, WHOLE, Header
 from tests.fuzz.faults import Fault, place
 from tests.fuzz.judge import Shard
-from tests.fuzz.nasties import HEADERS, KEYS, RUNS, VALUES, WHOLE, Header
 from tests.fuzz.seeds import ID, SEEDS
 
 MAX_VALUE_BYTES: Final = 8192
@@ -52,7 +52,7 @@ def record(data: bytes) -> tuple[Record, ShardSettings]:
 def check(data: bytes) -> None:
     """Decode the record, then decide about it twice: the second one can be no ready event."""
     first, settings = record(data)
-    with contextlib.suppress(PoisonRecord):
+    with contextlib.suppress(InvalidRecord):
         decode(first.value, first.headers)
     outcomes, _ = Shard(settings).judge([first, first._replace(offset=1)])
     assert outcomes["published"] == outcomes["duplicate"], outcomes

@@ -8,7 +8,7 @@ import random
 from typing import Any, Final
 
 from tests.builders import STRUCTURED, TIMESTAMP_MS, Record, camel
-from tests.fuzz.nasties import HEADERS, KEYS, RUNS, VALUES, WHOLE, Header
+from tests.fuzz.edge_cases import HEADERS, KEYS, RUNS, VALUES, WHOLE, Header
 from tests.fuzz.seeds import ID, SEEDS, Seed
 
 IDS: Final = 40

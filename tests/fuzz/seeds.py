@@ -5,7 +5,7 @@ import json
 from typing import Any, Final, NamedTuple
 
 from tests.builders import SDK_EXAMPLE, STRUCTURED, camel, checkpoint, connect, envelope
-from tests.fuzz.nasties import Header
+from tests.fuzz.edge_cases import Header
 
 ID: Final = "@ID@"
 """Stands in a seed for the id that each mutant gets."""

@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from consumer.cli import main as run_command
-from consumer.kafka.client import Outbox, ShardWriter, TopicPartition
+from consumer.kafka.client import ShardWriter, TopicPartition, TransactionBatches
 from consumer.shard.events import Step
 from tests.integration.crashing_service import die
 
@@ -51,9 +51,11 @@ def main() -> int:
     """Run the command until the fuse has burnt."""
     reach = fuse(Step(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
 
-    async def send(self: ShardWriter, outbox: Outbox) -> dict[TopicPartition, int]:
+    async def send(
+        self: ShardWriter, transaction_batches: TransactionBatches
+    ) -> dict[TopicPartition, int]:
         reach(Step.DECIDED)
-        offsets = await _send(self, outbox)
+        offsets = await _send(self, transaction_batches)
         reach(Step.SENT)
         return offsets
 

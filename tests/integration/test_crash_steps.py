@@ -15,7 +15,7 @@ from tests.integration.service import Deployment
 if TYPE_CHECKING:
     from tests.integration.cluster import Cluster, Names
 
-STARTS = [Step.FENCED, Step.MARKED, Step.RESTORED]
+STARTS = [Step.FENCED, Step.BARRIER_SET, Step.RESTORED]
 TRANSACTIONS = [
     (Step.DECIDED, 0),
     (Step.SENT, 0),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from consumer.pipeline.dead_letters import dead_letter
-from consumer.pipeline.records import PoisonRecord, Reason, Stage
+from consumer.pipeline.records import InvalidRecord, Reason, Stage
 from consumer.shard.events import Step
 from schemas.ready_event import Origin
 from tests.builders import record
@@ -133,7 +133,7 @@ def letter(  # noqa: PLR0913 - one for each part
     max_bytes: int = 2_000_000,
 ) -> NewRecord:
     """Return a dead letter as the service writes it."""
-    poison = PoisonRecord(reason, "it is too large", Stage.TASK_PUT, cause)
+    poison = InvalidRecord(reason, "it is too large", Stage.TASK_PUT, cause)
     source = record(raw=value, headers=headers)
     made = dead_letter(poison, Origin(topic, partition, 42, 17), source, headers, max_bytes)
     return NewRecord(made.value, made.key, 0, made.headers)
@@ -407,7 +407,7 @@ class TestExactlyOnce:
 
     def test_the_ledger_follows_retention(self, cluster: Cluster, quiet: Deployment) -> None:
         """An entry goes when all that it tells of is deleted, and its number is not used again."""
-        journal = f"{quiet.group}.replays"
+        journal = f"{quiet.group}.jobs"
         for number in (1, 2):
             cluster.produce(quiet.dead_letter_topic, letters(quiet.input_topic, 10))
             assert lines(quiet.run(*EXECUTE))[-1]["redriven"] == 10
@@ -456,7 +456,7 @@ class TestLeftOut:
         assert (plan["redrive"], plan["left_out"]) == (1, left_out)
         assert plan["origins_that_are_no_inputs"] == {"another.topic": 1}
         assert "another.topic" in plan["notes"][0]
-        assert f"{quiet.group}.replays" not in cluster.topics()
+        assert f"{quiet.group}.jobs" not in cluster.topics()
         cut, raw = run_at_once(
             partial(quiet.run, *SHOW, "0:2"), partial(quiet.run, *SHOW, "0:2", "--raw")
         )
@@ -477,6 +477,8 @@ class TestLeftOut:
         deleted = quiet.run(*SHOW, "0:2")
         assert deleted.exit_code == 1
         assert "offset 4 is the first that is left" in deleted.complaint
-        accepted = lines(quiet.run(*EXECUTE, "--from", "0:2", "--to", "0:9", "--accept-cut"))[-1]
+        accepted = lines(quiet.run(*EXECUTE, "--from", "0:2", "--to", "0:9", "--allow-truncated"))[
+            -1
+        ]
         assert accepted["redriven"] == 5
         assert not cluster.group_members(quiet.group), "no group is joined"

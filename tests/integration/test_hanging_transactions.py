@@ -12,7 +12,13 @@ from aiokafka.producer.transaction_manager import PidAndEpoch
 from structlog.testing import capture_logs
 
 from consumer.config import PREFIX, Settings
-from consumer.kafka.client import ClusterAdmin, Connection, Outbox, ShardWriter, describe_producers
+from consumer.kafka.client import (
+    ClusterAdmin,
+    Connection,
+    ShardWriter,
+    TransactionBatches,
+    describe_producers,
+)
 from consumer.kafka.open_transactions import OpenTransactionCheck, of_earlier_owners
 from dev.free_ports import free_ports
 from dev.kafka import LocalKafka
@@ -212,9 +218,9 @@ async def test_a_later_owner_is_at_work(admin_at: ClusterAdmin, cluster: Cluster
     try:
         await zombie.fence()
         await owner.fence()
-        outbox = Outbox({topic: 1_000_000})
-        outbox.to(topic, 0).append(None, b"the successor's")
-        await owner.send(outbox)
+        transaction_batches = TransactionBatches({topic: 1_000_000})
+        transaction_batches.to(topic, 0).append(None, b"the successor's")
+        await owner.send(transaction_batches)
         producer_id, epoch = zombie.producer_id_and_epoch
         assert owner.producer_id_and_epoch == (producer_id, epoch + 1)
         found = (await admin_at.open_transactions([topic])).found
@@ -254,7 +260,7 @@ def test_a_tool_refuses_until_it_is_ended(unverified: Cluster, names: Names) -> 
         assert service.terminate() == 0
         redrive = ("dead-letters", "redrive", "--execute")
         assert deployment.run(*redrive).exit_code == 0
-        for topic in (f"{deployment.group}.replays", deployment.input_topic):
+        for topic in (f"{deployment.group}.jobs", deployment.input_topic):
             place = TopicPartition(topic, 0)
             asyncio.run(leave_open(unverified, f"{deployment.group}-:redrive", place))
             refused = deployment.run(*redrive)

@@ -96,7 +96,7 @@ def test_each_right_is_needed_and_named(past: Past, use: str) -> None:
     cases += [(missing, planning + acting, ("--execute",)) for missing in acting]
     # Some rights count only where the tools' own topics are there, and one where they are not.
     assert past.run("replay", "--name", f"before-{use}", "--execute").exit_code == 0
-    made = {f"{past.deployment.group}.replays", f"{past.deployment.ready_topic}.replay"}
+    made = {f"{past.deployment.group}.jobs", f"{past.deployment.ready_topic}.replay"}
     creating = [case for case in cases if case[0].operation == "CREATE"]
     ended = refuse_without(past, use, [case for case in cases if case not in creating])
     for case in creating:

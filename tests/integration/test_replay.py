@@ -63,7 +63,7 @@ def test_a_plan_counts_everything_and_publishes_nothing(history: Deployment) -> 
     assert sum(part["counts"]["events"] for part in plan["partitions"]) == IDS
     assert all(part["first_ms"] <= part["last_ms"] for part in plan["partitions"])
     assert plan["makes_target"]
-    assert not {f"{history.ready_topic}.replay", f"{history.group}.replays"} & topics
+    assert not {f"{history.ready_topic}.replay", f"{history.group}.jobs"} & topics
     assert history.cluster.topics() == topics
 
 
@@ -181,7 +181,7 @@ def test_replays_are_listed_and_shown(history: Deployment) -> None:
     shown = history.run("replay", "show", "listed").json
     assert shown["arguments"]["model"] == "*"
     assert shown["target"] == f"{history.ready_topic}.replay"
-    assert {span["partition"] for span in shown["spans"]} == set(range(SHARDS))
+    assert {offsets_range["partition"] for offsets_range in shown["ranges"]} == set(range(SHARDS))
     missing = history.run("replay", "show", "nothing")
     assert missing.exit_code == 2
     assert "there is no replay nothing" in missing.complaint
@@ -325,7 +325,7 @@ def test_a_filter_that_takes_nothing_of_many_partitions(cluster: Cluster, names:
         assert finished["transactions"] > 3
         assert [event_id(one) for one in _replayed(deployment, "sparse")] == ["wanted"]
         entries: dict[bytes, bytes | None] = {}
-        for record in cluster.read(f"{deployment.group}.replays"):
+        for record in cluster.read(f"{deployment.group}.jobs"):
             entries[record.key or b""] = record.value
         settled = [value for key, value in entries.items() if key.startswith(b"s:")]
         assert settled == [None] * len(settled)
@@ -386,7 +386,7 @@ def test_what_live_has_not_decided_is_decided_alike(cluster: Cluster, names: Nam
 
 
 def test_a_range_that_is_cut_is_refused(cluster: Cluster, names: Names) -> None:
-    """By offset or by time: deleted records are named, and what is left only by --accept-cut."""
+    """By offset or by time: deleted records are named; --allow-truncated replays the rest."""
     with Deployment(cluster, names, input_partitions=1, SHARDS=1) as deployment:
         # A retention that has not reached the range: only what was published tells of the rest.
         cluster.set_config(deployment.input_topic, retention_ms=str(7 * 24 * 3600 * 1000))
@@ -401,12 +401,14 @@ def test_a_range_that_is_cut_is_refused(cluster: Cluster, names: Names) -> None:
             assert refused.exit_code == 1
             assert "the range is cut by retention" in refused.stderr
             assert "offset 4 is the first that is left" in refused.stderr
-            plan = deployment.run("replay", "--from", start, "--accept-cut").json["plan"]
+            plan = deployment.run("replay", "--from", start, "--allow-truncated").json["plan"]
             assert plan["counts"]["events"] == 6
         refused = deployment.run("replay", "--to", "0:3")
         assert "everything before offset 3 is deleted" in refused.stderr
         assert deployment.run("replay").json["plan"]["gone"] == 4
-        assert deployment.run("replay", "--from", "-1h", "--accept-cut").json["plan"]["gone"] == 4
+        assert (
+            deployment.run("replay", "--from", "-1h", "--allow-truncated").json["plan"]["gone"] == 4
+        )
 
 
 def test_a_replay_to_live_disturbs_neither_service_nor_group(

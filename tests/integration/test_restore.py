@@ -117,7 +117,7 @@ def test_a_restore_waits_behind_a_foreign_open_transaction(cluster: Cluster, nam
         cluster.produce(deployment.input_topic, scattered([*first, *hidden, *new]))
         again = deployment.restart(service)
         line = again.wait_for_log("restore_waiting", shard=shard)
-        assert line["position"] <= line["mark_offset"]
+        assert line["position"] <= line["barrier_offset"]
         wait_until(lambda: again.running_shards() == {0, 2}, what="the other shards")
         visible = [r for r in cluster.read(deployment.ready_topic) if event_id(r) in new]
         assert shard not in {shard_of(record) for record in visible}

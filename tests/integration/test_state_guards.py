@@ -227,7 +227,7 @@ class TestChangedInputs:
     def test_a_recreated_input_is_read_from_its_start(
         self, deployment: Deployment, old_ids: list[str]
     ) -> None:
-        """Grown past the old offsets it looks as if nothing had happened; the witness tells."""
+        """Grown past the old offsets it looks as if nothing had happened; the fingerprint tells."""
         deployment.cluster.delete_topics(deployment.input_topic)
         deployment.cluster.create_topics({deployment.input_topic: SHARDS})
         new_ids = numbered_ids(3 * len(old_ids), "new")
@@ -241,7 +241,7 @@ class TestChangedInputs:
         assert_exactly_once(deployment.cluster, deployment.names, old_ids + new_ids)
 
     def test_an_input_recreated_while_it_runs(self, deployment: Deployment) -> None:
-        """A fetch is refused meanwhile, so the witness is compared before anything is decided."""
+        """A fetch is refused meanwhile, so the fingerprint is compared before any decision."""
         service = deployment.start()
         deployment.wait_until_running(SHARDS, service)
         old_ids = numbered_ids(12, "old")

@@ -142,8 +142,8 @@ def test_a_mark_that_is_compacted_away_before_it_is_read(
     """A later start's mark has replaced it: the restore ends behind its place."""
     ids = publish(one_shard, numbered_ids(60))
     one_shard.cluster.set_config(one_shard.changelog_topic, **COMPACT_NOW)
-    service = one_shard.start("one", command=frozen_at(Step.MARKED))
-    service.wait_for_log("task_state", state="marking")
+    service = one_shard.start("one", command=frozen_at(Step.BARRIER_SET))
+    service.wait_for_log("task_state", state="setting_barrier")
     wait_until(lambda: service.is_frozen, what="the freeze")
 
     def committed_mark() -> int | None:

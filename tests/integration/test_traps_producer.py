@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.group import LeaveGroupRequest
 
 from consumer.errors import TaskFailed
-from consumer.kafka.client import Connection, Outbox, ShardWriter
+from consumer.kafka.client import Connection, ShardWriter, TransactionBatches
 from consumer.kafka.client.writer import MAX_RECORDS_PER_PRODUCER
 from consumer.shard.changelog import read_id_entry
 from tests.integration.events import (
@@ -126,11 +126,11 @@ def test_sequence_numbers_do_not_survive_their_wrap(cluster: Cluster, names: Nam
         manager._sequence_numbers = defaultdict(lambda: LAST_SEQUENCE - 25)  # noqa: SLF001 - same
         try:
             for transactions in range(10):
-                outbox = Outbox({topic: 1000})
+                transaction_batches = TransactionBatches({topic: 1000})
                 for _ in range(10):
-                    outbox.to(topic, 0).append(b"k", b"v")
+                    transaction_batches.to(topic, 0).append(b"k", b"v")
                 try:
-                    await writer.send(outbox)
+                    await writer.send(transaction_batches)
                     await writer.commit()
                 except TaskFailed:
                     return transactions

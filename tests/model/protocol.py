@@ -12,7 +12,11 @@ from tests.model.plan import HOME, Fault, Plan
 from tests.model.states import Decision, Phase, Place, Positions, Shard, State, Task, put, union
 
 STARTED: Final = (Place.RUNNING, Place.DECIDED, Place.SENT, Place.COMMITTING, Place.COMMITTED)
-WRITING: Final = (Place.MARKING, Place.DECIDED, Place.COMMITTING)  # where the epoch is asked for
+WRITING: Final = (
+    Place.SETTING_BARRIER,
+    Place.DECIDED,
+    Place.COMMITTING,
+)  # where the epoch is asked for
 
 
 def get_task(shard: Shard, role: str) -> Task | None:
@@ -82,7 +86,7 @@ def steps(state: State, number: int, role: str, plan: Plan) -> Iterator[Transiti
 
 
 def trim(state: State, number: int, role: str, plan: Plan) -> Iterator[Transition]:
-    """Delete forwards behind committed progress (the engine keeps one more, the witness)."""
+    """Delete forwards behind committed progress (the engine keeps one more, the fingerprint)."""
     shard = state.shards[number]
     task = get_task(shard, role)
     if task is None or task.place not in STARTED:
@@ -106,7 +110,7 @@ def _fence(turn: Turn) -> Iterator[Transition]:
     if after is None:
         return
     if turn.shard.phase is Phase.EMPTY:
-        task = turn.task._replace(place=Place.MARKING, holds=True)
+        task = turn.task._replace(place=Place.SETTING_BARRIER, holds=True)
         yield turn.to("1. InitProducerId fences", task, after)
     else:
         yield turn.to("1. InitProducerId aborts what is open, and waits", turn.task, after)
@@ -218,7 +222,7 @@ def _decisions(turn: Turn) -> Iterator[tuple[str, Decision, Positions]]:
 
 STEPS: Final[Mapping[Place, Callable[[Turn], Iterator[Transition]]]] = {
     Place.FENCING: _fence,
-    Place.MARKING: _mark,
+    Place.SETTING_BARRIER: _mark,
     Place.RESTORING: _restore,
     Place.VERIFYING: _verify,
     Place.RUNNING: _decide,

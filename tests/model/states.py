@@ -14,7 +14,7 @@ class Place(enum.StrEnum):
     """Where a task stands: the engine's states, and within RUNNING the engine's steps."""
 
     FENCING = TaskState.FENCING.value
-    MARKING = TaskState.MARKING.value
+    SETTING_BARRIER = TaskState.SETTING_BARRIER.value
     RESTORING = TaskState.RESTORING.value
     VERIFYING = TaskState.VERIFYING.value
     RUNNING = TaskState.RUNNING.value  # nothing is decided

@@ -34,7 +34,7 @@ def failures(state: State, number: int, role: str, plan: Plan) -> Iterator[Trans
     if (
         task.holds
         and shard.phase is Phase.ONGOING
-        and task.place in (Place.MARKING, Place.COMMITTING)
+        and task.place in (Place.SETTING_BARRIER, Place.COMMITTING)
     ):
         yield from _unknown_commits(state, number, role, plan)
 

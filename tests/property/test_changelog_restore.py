@@ -7,7 +7,7 @@ from consumer.kafka.client import TopicPartition
 from consumer.pipeline.decider import Decision, expire, process
 from consumer.pipeline.seen_ids import id_digest
 from consumer.shard.changelog import ShardState
-from consumer.shard.progress import Progress, Witness
+from consumer.shard.progress import Fingerprint, Progress
 from consumer.shard.transaction import Positions, apply_to_memory, changelog_records
 from tests.builders import (
     NO_CEILING_MS,
@@ -50,8 +50,8 @@ def test_restored_state_equals_live_state(
         expire(live.seen, decision, decision.stream_time_ms, limit)
         progress: Positions = {}
         if sources:
-            witness = Witness.of(sources[-1])
-            progress = {SOURCE: Progress(offset, decision.stream_time_ms, witness)}
+            fingerprint = Fingerprint.of(sources[-1])
+            progress = {SOURCE: Progress(offset, decision.stream_time_ms, fingerprint)}
         for key, content_or_null in changelog_records(decision, progress):
             written.append(Record(len(written), 0, key, content_or_null, []))
         apply_to_memory(live, decision, progress)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from consumer.pipeline.decode import checkpoint
 from consumer.pipeline.decode.canonical import WRITTEN_FORM, digest_in, is_same_content
 from consumer.pipeline.decode.checkpoint import decode
-from consumer.pipeline.records import PoisonRecord
+from consumer.pipeline.records import InvalidRecord
 from tests.builders import STRUCTURED, batch, camel, decide, envelope, record
 from tests.property.strategies import checkpoints, json_values, name, spellings, values
 
@@ -38,11 +38,11 @@ def test_whatever_the_fast_path_takes_the_slow_one_takes(payload: bytes | None) 
     """For any bytes both paths agree on content, or agree that it is poison."""
     try:
         slow = checkpoint._decode_slowly(payload) if payload else None  # noqa: SLF001 - compared here
-    except PoisonRecord:
+    except InvalidRecord:
         slow = None
     try:
         fast = decode(payload)
-    except PoisonRecord:
+    except InvalidRecord:
         assert slow is None
     else:
         assert slow is not None

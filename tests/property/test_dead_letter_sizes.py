@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from consumer.pipeline.dead_letters import TRAILING_HEADERS, dead_letter
 from consumer.pipeline.record_size import batch_bytes
-from consumer.pipeline.records import PoisonRecord, Reason, Stage
+from consumer.pipeline.records import InvalidRecord, Reason, Stage
 from schemas.ready_event import Origin
 from tests.builders import Record
 from tests.property.strategies import records
@@ -26,7 +26,7 @@ def test_a_dead_letter_fits(source: Record, message: str, max_bytes: int, factor
         value=None if source.value is None else source.value * factor,
         headers=list(source.headers) * factor,
     )
-    poison = PoisonRecord(Reason.INTERNAL_ERROR, message, Stage.TRANSFORMATION, "Error")
+    poison = InvalidRecord(Reason.INTERNAL_ERROR, message, Stage.TRANSFORMATION, "Error")
     letter = dead_letter(poison, Origin("t", 0, 0, 0), record, record.headers, max_bytes)
     assert batch_bytes(letter.key, letter.value, letter.headers) <= max_bytes
     kept = len(letter.headers) - TRAILING_HEADERS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.shard.progress import Continuity, Found, Identity, Progress, Witness, judge
+from consumer.shard.progress import Continuity, Fingerprint, Found, Identity, Progress, judge
 from tests.builders import Record
 
 Log = list[tuple[int, Record]]  # leader epoch and record
@@ -23,9 +23,13 @@ def epoch_end(log: Log, epoch: int) -> int:
     return next((offset for offset, (one, _) in enumerate(log) if one > epoch), len(log))
 
 
-def at(log: Log, witness: Witness | None) -> Record | None:
+def at(log: Log, fingerprint: Fingerprint | None) -> Record | None:
     """Return the record at a fingerprint's offset."""
-    return log[witness.offset][1] if witness is not None and witness.offset < len(log) else None
+    return (
+        log[fingerprint.offset][1]
+        if fingerprint is not None and fingerprint.offset < len(log)
+        else None
+    )
 
 
 @given(st.data())
@@ -49,8 +53,8 @@ def test_nothing_unread_is_skipped(data: st.DataObject) -> None:
         new = [one for _, one in log[progress.next_offset : until]]
         if new:
             handled |= {one.value for one in new}
-            witness = Witness.of(new[-1])
-            progress = Progress(until, 0, witness).following(progress).identified(identity)
+            fingerprint = Fingerprint.of(new[-1])
+            progress = Progress(until, 0, fingerprint).following(progress).identified(identity)
         if data.draw(st.booleans()):  # a clean election, seen or not
             epoch += 1
             if data.draw(st.booleans()):
@@ -66,7 +70,7 @@ def test_nothing_unread_is_skipped(data: st.DataObject) -> None:
         0,
         len(log),
         topic_id,
-        at(log, progress.witness),
+        at(log, progress.fingerprint),
         at(log, progress.older),
         None if progress.leader_epoch is None else epoch_end(log, progress.leader_epoch),
     )

@@ -13,8 +13,8 @@ from consumer.pipeline.decider import Decision, process
 from consumer.pipeline.decode.checkpoint import decode
 from consumer.pipeline.records import Limits, Reason, ShardSettings, SourceBatch
 from consumer.pipeline.seen_ids import SeenIds
-from dev.demo_dress import dress
 from dev.demo_plan import READY_MAX_BYTES, Plan, PlannedRecord, make_plan
+from dev.demo_variants import dress
 from dev.sample_events import SDK_EXAMPLE, make_job, other_contents
 from tests.builders import Record
 

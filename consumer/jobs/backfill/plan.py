@@ -8,15 +8,15 @@ import msgspec
 
 from consumer.jobs.backfill.elements import Element, Rejected, read_elements
 from consumer.jobs.backfill.file import Content
-from consumer.jobs.context import Session
-from consumer.jobs.retry import Stop
-from consumer.kafka.read import scan, settled_spans
+from consumer.jobs.context import JobContext
+from consumer.jobs.retry import ShutdownSignal
+from consumer.kafka.read import scan, settled_ranges
 from consumer.pipeline.decode.canonical import FORMS, digests
 from consumer.pipeline.decode.checkpoint import Decoded, decode
 from consumer.pipeline.digest_table import DigestTable
 from consumer.pipeline.ready_event import MAX_ID_CHARS
 from consumer.pipeline.record_size import batch_bytes
-from consumer.pipeline.records import Header, PoisonRecord, Reason
+from consumer.pipeline.records import Header, InvalidRecord, Reason
 from consumer.pipeline.seen_ids import DIGEST_BYTES, SeenIds, id_digest
 from consumer.shard.changelog import ID, ShardState
 
@@ -31,7 +31,7 @@ class Accepted(NamedTuple):
     decoded: Decoded
 
 
-class Judge(msgspec.Struct, frozen=True):
+class Validator(msgspec.Struct, frozen=True):
     """Decides which elements are sent: those that the service would not make dead letters of."""
 
     max_message_bytes: int
@@ -45,7 +45,7 @@ class Judge(msgspec.Struct, frozen=True):
         line, index, value = element.line, element.index, element.value
         try:
             decoded = decode(value)
-        except PoisonRecord as poison:
+        except InvalidRecord as poison:
             return Rejected(line, index, poison.reason, poison.message)
         id_chars = len(decoded.id)
         if id_chars > MAX_ID_CHARS:
@@ -61,7 +61,7 @@ class Judge(msgspec.Struct, frozen=True):
         return Accepted(key, value, decoded)
 
 
-class Survey(msgspec.Struct):
+class FileSummary(msgspec.Struct):
     """What a file holds."""
 
     elements: int = 0
@@ -120,16 +120,16 @@ class Contents:
         return Forecast(ids=len(self.ids), **outcomes)
 
 
-async def survey(
+async def summary(
     content: Content,
-    judge: Judge,
+    judge: Validator,
     report: Callable[[Rejected], None],
-    stop: Stop,
+    stop: ShutdownSignal,
     *,
     note: Callable[[Decoded], None] | None = None,
-) -> Survey:
-    """Judge every element, report those rejected and note those accepted; ends early at a stop."""
-    found = Survey()
+) -> FileSummary:
+    """Check every element: report the rejected, count the accepted. Ends early on shutdown."""
+    found = FileSummary()
     for element in read_elements(content):
         judged = judge.judge(element)
         found.elements += 1
@@ -147,15 +147,15 @@ async def survey(
     return found
 
 
-async def load_published(session: Session, ids: DigestTable) -> SeenIds:
+async def load_published(context: JobContext, ids: DigestTable) -> SeenIds:
     """Return what the group has published under these ids; of no other id memory is taken.
 
     Raises:
         TaskFailed, StateCorrupted: a changelog cannot be read.
     """
-    state = ShardState(session.settings.dedup_window_seconds * 1000)
-    spans = await settled_spans(session.reader, session.changelogs())
-    async for batch in scan(session.reader, spans):
+    state = ShardState(context.settings.dedup_window_seconds * 1000)
+    ranges = await settled_ranges(context.reader, context.changelogs())
+    async for batch in scan(context.reader, ranges):
         state.load([record for record in batch.records if _is_wanted(record.key or b"", ids)])
     return state.seen
 

@@ -24,16 +24,23 @@ from consumer.errors import (
 )
 from consumer.jobs.backfill.elements import Element, Rejected, read_elements
 from consumer.jobs.backfill.file import Content
-from consumer.jobs.backfill.plan import Contents, Forecast, Judge, Survey, load_published, survey
+from consumer.jobs.backfill.plan import (
+    Contents,
+    FileSummary,
+    Forecast,
+    Validator,
+    load_published,
+    summary,
+)
 from consumer.jobs.backfill.state import BackfillState, is_entry_of, read_state
-from consumer.jobs.context import Session
+from consumer.jobs.context import JobContext
 from consumer.jobs.journal import Journal
 from consumer.jobs.progress import Display
-from consumer.jobs.retry import Stop, keep_going
-from consumer.kafka.client import Outbox
+from consumer.jobs.retry import ShutdownSignal, run_with_retries
+from consumer.kafka.client import TransactionBatches
 from consumer.kafka.clock import wall_clock_ms
 from consumer.pipeline.routing import partition_for_key
-from consumer.shard.commit_policy import MAX_TRANSACTION_BYTES, TransactionLimit
+from consumer.shard.commit_policy import MAX_TRANSACTION_BYTES, TransactionSizeLimit
 
 PURPOSE: Final = "backfill"
 HEADER: Final = "checkpoint-ready.backfill"
@@ -42,7 +49,7 @@ HEADER: Final = "checkpoint-ready.backfill"
 class Outcome(msgspec.Struct, frozen=True):
     """What a run has come to; `forecast` is that of a plan, in which nothing is sent."""
 
-    survey: Survey
+    summary: FileSummary
     state: BackfillState | None
     sent: int = 0
     seconds: float = 0.0
@@ -54,23 +61,23 @@ class Backfill:
 
     def __init__(
         self,
-        session: Session,
+        context: JobContext,
         content: Content,
         topic: str,
         report: Callable[[Rejected], None],
-        stop: Stop,
+        stop: ShutdownSignal,
     ) -> None:
         """`report` is told each element that is not sent."""
-        self._session = session
-        self._settings = session.settings
+        self._session = context
+        self._settings = context.settings
         self._content = content
         self._topic = topic
         self._report = report
         self._stop = stop
         self._digest = content.digest(topic)
         self._is_ours = is_entry_of(self._digest)
-        self._limit_bytes = session.topology.max_message_bytes[topic]
-        self._limit = TransactionLimit(session.settings.max_transaction_records)
+        self._limit_bytes = context.topology.max_message_bytes[topic]
+        self._limit = TransactionSizeLimit(context.settings.max_transaction_records)
         self._run = 0  # which one this is, once that is known
         self._committed: BackfillState | None = None
 
@@ -95,7 +102,7 @@ class Backfill:
         return Outcome(found, state, forecast=contents.forecast(published, wall_clock_ms()))
 
     async def run(
-        self, show: Callable[[Survey, BackfillState | None], Display], *, again: bool
+        self, show: Callable[[FileSummary, BackfillState | None], Display], *, again: bool
     ) -> Outcome:
         """Send what is accepted and not yet sent.
 
@@ -105,7 +112,7 @@ class Backfill:
         """
         before = await self.look()
         if before is not None and before.finished and not again:
-            return Outcome(Survey(), before)
+            return Outcome(FileSummary(), before)
         found = await self._survey()
         if not found.accepted:
             return Outcome(found, None)
@@ -114,7 +121,7 @@ class Backfill:
         sent_before = unfinished.sent if unfinished else 0
         began = time.monotonic()
         with show(found, unfinished) as display:
-            state = await keep_going(
+            state = await run_with_retries(
                 lambda: self._attempt(written, found, display, again=again),
                 lambda: self._committed.elements if self._committed else 0,
                 self._stop,
@@ -123,14 +130,14 @@ class Backfill:
             found, state, sent=state.sent - sent_before, seconds=time.monotonic() - began
         )
 
-    async def _survey(self, note: Callable[..., None] | None = None) -> Survey:
-        found = await survey(self._content, self._judge(1), self._report, self._stop, note=note)
+    async def _survey(self, note: Callable[..., None] | None = None) -> FileSummary:
+        found = await summary(self._content, self._judge(1), self._report, self._stop, note=note)
         if self._stop.signal is not None:
             raise Interrupted("stopped before anything was sent", self._stop.signal)
         return found
 
     async def _attempt(
-        self, written: Mapping[str, int], found: Survey, display: Display, *, again: bool
+        self, written: Mapping[str, int], found: FileSummary, display: Display, *, again: bool
     ) -> BackfillState:
         """Take the journal over and send from where it stands."""
         async with self._session.journal(PURPOSE, written) as journal:
@@ -144,7 +151,9 @@ class Backfill:
                     "same command again when that one is done, to go on where this one ended"
                 ) from error
 
-    def _begin(self, stored: BackfillState | None, found: Survey, *, again: bool) -> BackfillState:
+    def _begin(
+        self, stored: BackfillState | None, found: FileSummary, *, again: bool
+    ) -> BackfillState:
         """Return the state to go on from."""
         if not self._run:
             is_new = stored is None or (stored.finished and again)
@@ -166,15 +175,15 @@ class Backfill:
                     "run the same command to go on",
                     self._stop.signal,
                 )
-            outbox = journal.outbox()
-            later = self._fill(outbox, judge, elements, state)
+            transaction_batches = journal.transaction_batches()
+            later = self._fill(transaction_batches, judge, elements, state)
             self._content.require_unchanged()
             try:
-                await journal.commit(outbox, [later.entry(self._digest)])
+                await journal.commit(transaction_batches, [later.entry(self._digest)])
             except TimedOut:
-                self._limit.note_timeout(later.sent - state.sent)
+                self._limit.record_timeout(later.sent - state.sent)
                 raise
-            self._limit.note_commit(later.sent - state.sent)
+            self._limit.record_commit(later.sent - state.sent)
             self._committed = state = later
             display.show(state.elements, state.sent)
             await asyncio.sleep(0)
@@ -182,12 +191,12 @@ class Backfill:
 
     def _fill(
         self,
-        outbox: Outbox,
-        judge: Judge,
+        transaction_batches: TransactionBatches,
+        judge: Validator,
         elements: Iterator[Element | Rejected],
         state: BackfillState,
     ) -> BackfillState:
-        """Put the next elements into the outbox; return the state to be committed with them."""
+        """Add the next elements to the batches; return the state to commit with them."""
         partitions = self._session.topology.inputs[self._topic]
         done, sent, size_bytes = state.elements, state.sent, 0
         finished = True
@@ -198,7 +207,7 @@ class Backfill:
                 continue
             key, value, _ = judged
             partition = partition_for_key(key, partitions)
-            outbox.to(self._topic, partition).append(key, value, judge.headers)
+            transaction_batches.to(self._topic, partition).append(key, value, judge.headers)
             sent += 1
             size_bytes += len(key) + len(value)
             if sent - state.sent >= self._limit.records or size_bytes >= MAX_TRANSACTION_BYTES:
@@ -206,7 +215,7 @@ class Backfill:
                 break
         return state.advanced(done, sent, finished=finished)
 
-    def _judge(self, run: int) -> Judge:
+    def _judge(self, run: int) -> Validator:
         # Four digits: a record that fits in one run fits in the next.
         run_id = f"{self._digest.hex()}-{run:04}"
-        return Judge(self._limit_bytes, [(HEADER, run_id.encode())])
+        return Validator(self._limit_bytes, [(HEADER, run_id.encode())])

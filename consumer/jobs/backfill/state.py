@@ -7,7 +7,7 @@ import msgspec
 
 from consumer.config import Settings
 from consumer.errors import ClusterError
-from consumer.jobs.backfill.plan import Survey
+from consumer.jobs.backfill.plan import FileSummary
 from consumer.jobs.journal import BACKFILL, whoami
 from consumer.kafka.clock import wall_clock_ms
 
@@ -38,7 +38,7 @@ class BackfillState(msgspec.Struct, frozen=True):
         now_ms = wall_clock_ms()
         return cls(FORMAT_VERSION, run, file, topic, whoami(), now_ms, now_ms)
 
-    def of(self, found: Survey) -> "BackfillState":
+    def of(self, found: FileSummary) -> "BackfillState":
         """Return the same with what the file holds, as it is judged now."""
         rejected = found.elements - found.accepted
         return msgspec.structs.replace(self, accepted=found.accepted, rejected=rejected)
@@ -74,7 +74,7 @@ def read_state(
     state = msgspec.json.decode(stored, type=BackfillState)
     if state.version != FORMAT_VERSION:
         raise ClusterError(
-            f"topic {settings.replays_topic}: this backfill was begun by another release "
+            f"topic {settings.jobs_topic}: this backfill was begun by another release "
             f"(format {state.version}, this one knows {FORMAT_VERSION}); go on with that one"
         )
     return state

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from consumer.jobs.context import Session
+from consumer.jobs.context import JobContext
 from consumer.jobs.journal import whoami
 from consumer.jobs.ranges import rfc3339_ms
 from consumer.jobs.redrive.selection import (
@@ -20,7 +20,7 @@ from consumer.jobs.redrive.selection import (
 )
 from consumer.kafka.clock import wall_clock_ms
 from consumer.kafka.read import scan
-from consumer.pipeline.dead_letters import Letter, redriven_headers
+from consumer.pipeline.dead_letters import DeadLetterRecord, redriven_headers
 from consumer.pipeline.record_size import batch_bytes
 from consumer.pipeline.records import Header, Reason
 
@@ -39,7 +39,7 @@ class LeftOut(StrEnum):
     TOO_LARGE_FOR_INPUT = "too_large_for_input"
 
 
-class Tally(msgspec.Struct):
+class RedriveCounts(msgspec.Struct):
     """What a redrive does, or would do, with the dead letters that are meant."""
 
     redriven: Counted = msgspec.field(default_factory=Counted)
@@ -66,12 +66,14 @@ class Selection(msgspec.Struct, frozen=True):
     dead_letter_topic: str
     by: str
 
-    def headers(self, found: Found, letter: Letter, at_ms: int) -> list[Header]:
+    def headers(self, found: Found, letter: DeadLetterRecord, at_ms: int) -> list[Header]:
         """Return the headers with which it goes back."""
         address = f"{self.dead_letter_topic}/{found.address}"
         return redriven_headers(letter, address, rfc3339_ms(at_ms), self.by)
 
-    def obstacle(self, found: Found, letter: Letter, headers: list[Header]) -> LeftOut | None:
+    def obstacle(
+        self, found: Found, letter: DeadLetterRecord, headers: list[Header]
+    ) -> LeftOut | None:
         """Return why it cannot go back; None: it can."""
         topic, asked_for = letter.origin.topic, self.wanted.reasons
         conflicts = letter.reason is Reason.CONFLICTING_DUPLICATE
@@ -95,49 +97,51 @@ class Selection(msgspec.Struct, frozen=True):
         )
         return next((cause for is_there, cause in obstacles if is_there), None)
 
-    def select(self, found: Found, tally: Tally, at_ms: int) -> list[Header] | None:
+    def select(self, found: Found, counts: RedriveCounts, at_ms: int) -> list[Header] | None:
         """Count a record; return the headers with which it goes back, if it does."""
         letter = found.letter
         if not self.wanted.takes(letter):
             return None
         if letter is None:
-            tally.left_out[LeftOut.FOREIGN] += 1
+            counts.left_out[LeftOut.FOREIGN] += 1
             return None
         headers = self.headers(found, letter, at_ms)
         obstacle = self.obstacle(found, letter, headers)
         if obstacle is None:
             return headers
-        tally.left_out[obstacle] += 1
+        counts.left_out[obstacle] += 1
         if obstacle is LeftOut.ORIGIN_IS_NO_INPUT:
-            tally.no_inputs[letter.origin.topic] += 1
+            counts.no_inputs[letter.origin.topic] += 1
         return None
 
 
-def select_in(session: Session, wanted: Wanted, max_attempts: int | None) -> Selection:
+def select_in(context: JobContext, wanted: Wanted, max_attempts: int | None) -> Selection:
     """Return the selection for the topics as they are."""
     return Selection(
         wanted,
         max_attempts,
-        session.topology.inputs,
-        session.topology.max_message_bytes,
-        session.settings.dead_letter_topic,
+        context.topology.inputs,
+        context.topology.max_message_bytes,
+        context.settings.dead_letter_topic,
         whoami(),
     )
 
 
-async def plan_redrive(session: Session, wanted: Wanted, max_attempts: int | None) -> Tally:
+async def plan_redrive(
+    context: JobContext, wanted: Wanted, max_attempts: int | None
+) -> RedriveCounts:
     """Return what a redrive would do; nothing is written.
 
     Raises:
         ConfigError, ClusterError: the range cannot be read, as ``resolve`` says.
     """
-    stretch = await resolve_letters(session, wanted)
-    ledger = await read_ledger(session)
-    selection, tally = select_in(session, wanted, max_attempts), Tally()
+    resolved = await resolve_letters(context, wanted)
+    redriven = await read_ledger(context)
+    selection, counts = select_in(context, wanted, max_attempts), RedriveCounts()
     at_ms = wall_clock_ms()
-    async with aclosing(scan(session.reader, stretch.spans)) as batches:
+    async with aclosing(scan(context.reader, resolved.ranges)) as batches:
         async for partition, records, _ in batches:
-            for found in read_letters(stretch, partition, records, ledger):
-                if selection.select(found, tally, at_ms) is not None and found.letter:
-                    tally.redriven.count(found.letter)
-    return tally
+            for found in read_letters(resolved, partition, records, redriven):
+                if selection.select(found, counts, at_ms) is not None and found.letter:
+                    counts.redriven.count(found.letter)
+    return counts

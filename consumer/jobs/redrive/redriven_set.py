@@ -13,7 +13,7 @@ from typing import Final
 from consumer.errors import StateCorrupted
 from consumer.jobs.journal import REDRIVEN, Entries
 from consumer.pipeline.records import SourceRecord
-from consumer.shard.progress import Witness
+from consumer.shard.progress import Fingerprint
 
 FORMAT_VERSION: Final = 1
 _PLACE: Final = struct.Struct(">iqqI")
@@ -21,20 +21,20 @@ Place = tuple[int, int]
 
 
 def is_redriven(key: bytes) -> bool:
-    """Tell whether an entry of the journal is one of the ledger."""
+    """Tell whether an entry of the journal is one of the redriven."""
     return key.startswith(REDRIVEN)
 
 
-class Ledger:
+class RedrivenSet:
     """What the journal says was put back."""
 
     def __init__(self, entries: Entries) -> None:
-        """Read the ledger's entries.
+        """Read the redriven's entries.
 
         Raises:
             StateCorrupted: an entry has another format.
         """
-        self._witnesses: dict[Place, Witness] = {}
+        self._fingerprints: dict[Place, Fingerprint] = {}
         self._last_offsets: dict[int, dict[int, int]] = {}  # of each entry, by partition
         # In the order of their numbers: of two dead letters at one place the later one is there.
         for number, value in sorted((_number(key), value) for key, value in entries.items()):
@@ -42,14 +42,15 @@ class Ledger:
 
     def holds(self, partition: int, record: SourceRecord) -> bool:
         """Tell whether this very dead letter was put back."""
-        witness = self._witnesses.get((partition, record.offset))
-        return witness is not None and witness == Witness.of(record)
+        fingerprint = self._fingerprints.get((partition, record.offset))
+        return fingerprint is not None and fingerprint == Fingerprint.of(record)
 
     def entry(self, letters: Iterable[tuple[int, SourceRecord]]) -> tuple[bytes, bytes]:
         """Return key and value of the entry for these dead letters, by partition and record."""
         number = max(self._last_offsets, default=0) + 1
         value = bytes([FORMAT_VERSION]) + b"".join(
-            _PLACE.pack(partition, *_fields(Witness.of(record))) for partition, record in letters
+            _PLACE.pack(partition, *_fields(Fingerprint.of(record)))
+            for partition, record in letters
         )
         return _key(number), value
 
@@ -74,12 +75,12 @@ class Ledger:
             )
         last_offsets = self._last_offsets.setdefault(number, {})
         for partition, offset, timestamp_ms, checksum in _PLACE.iter_unpack(body):
-            self._witnesses[partition, offset] = Witness(offset, timestamp_ms, checksum)
+            self._fingerprints[partition, offset] = Fingerprint(offset, timestamp_ms, checksum)
             last_offsets[partition] = max(offset, last_offsets.get(partition, -1))
 
 
-def _fields(witness: Witness) -> tuple[int, int, int]:
-    return witness.offset, witness.timestamp_ms, witness.checksum
+def _fields(fingerprint: Fingerprint) -> tuple[int, int, int]:
+    return fingerprint.offset, fingerprint.timestamp_ms, fingerprint.checksum
 
 
 def _key(number: int) -> bytes:

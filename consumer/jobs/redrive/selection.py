@@ -9,14 +9,14 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from consumer.errors import ClusterError, ConfigError
-from consumer.jobs.context import Session
+from consumer.jobs.context import JobContext
 from consumer.jobs.left_out import say_left_out
-from consumer.jobs.ranges import HistoryRange, Stretch, resolve, rfc3339_ms
-from consumer.jobs.redrive.redriven_set import Ledger, is_redriven
+from consumer.jobs.ranges import RangeSpec, ResolvedRange, resolve, rfc3339_ms
+from consumer.jobs.redrive.redriven_set import RedrivenSet, is_redriven
 from consumer.kafka.client import TopicPartition
 from consumer.kafka.clock import wall_clock_ms
-from consumer.kafka.read import Span, scan, stable_spans
-from consumer.pipeline.dead_letters import Letter, read_back
+from consumer.kafka.read import OffsetRange, scan, stable_ranges
+from consumer.pipeline.dead_letters import DeadLetterRecord, parse_dead_letter
 from consumer.pipeline.records import Reason, SourceRecord
 from schemas.ready_event import Origin
 
@@ -46,12 +46,12 @@ class OriginFilter(NamedTuple):
 class Wanted(msgspec.Struct, frozen=True):
     """Which dead letters a command is about; no reasons and no origins: all of the range."""
 
-    history: HistoryRange
-    accept_cut: bool = False
+    history: RangeSpec
+    allow_truncated: bool = False
     reasons: frozenset[Reason] = frozenset()
     origins: tuple[OriginFilter, ...] = ()
 
-    def takes(self, letter: Letter | None) -> bool:
+    def takes(self, letter: DeadLetterRecord | None) -> bool:
         """Tell whether a record is meant; one that is no dead letter has no reason or origin."""
         if letter is None:
             return not self.reasons and not self.origins
@@ -65,7 +65,7 @@ class Found(NamedTuple):
 
     partition: int
     record: SourceRecord
-    letter: Letter | None
+    letter: DeadLetterRecord | None
     is_redriven: bool
 
     @property
@@ -105,68 +105,71 @@ def parse_address(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-async def resolve_letters(session: Session, wanted: Wanted) -> Stretch:
+async def resolve_letters(context: JobContext, wanted: Wanted) -> ResolvedRange:
     """Return the offsets of the range in the dead-letter topic as it is now.
 
     Raises:
         ConfigError, ClusterError: as ``resolve`` says.
     """
-    topic = session.settings.dead_letter_topic
-    topics = await session.admin.describe([topic])
-    count = session.topology.dead_letter_partitions
-    await say_left_out(session.reader, [TopicPartition(topic, number) for number in range(count)])
+    topic = context.settings.dead_letter_topic
+    topics = await context.admin.describe([topic])
+    count = context.topology.dead_letter_partitions
+    await say_left_out(context.reader, [TopicPartition(topic, number) for number in range(count)])
     return await resolve(
-        session.reader,
+        context.reader,
         topics,
         wanted.history,
         now_ms=wall_clock_ms(),
-        accept_cut=wanted.accept_cut,
+        allow_truncated=wanted.allow_truncated,
     )
 
 
-async def read_ledger(session: Session) -> Ledger:
+async def read_ledger(context: JobContext) -> RedrivenSet:
     """Return what was put back until now; nothing is created, and no redrive is disturbed."""
-    return Ledger(await session.read_journal(is_redriven))
+    return RedrivenSet(await context.read_journal(is_redriven))
 
 
 async def find_letters(
-    session: Session, stretch: Stretch, wanted: Wanted, ledger: Ledger
+    context: JobContext, resolved: ResolvedRange, wanted: Wanted, redriven: RedrivenSet
 ) -> AsyncGenerator[Found, None]:
     """Yield the records that are meant, the oldest of each partition first."""
-    async with aclosing(scan(session.reader, stretch.spans)) as batches:
+    async with aclosing(scan(context.reader, resolved.ranges)) as batches:
         async for batch in batches:
-            for found in read_letters(stretch, batch.partition, batch.records, ledger):
+            for found in read_letters(resolved, batch.partition, batch.records, redriven):
                 if wanted.takes(found.letter):
                     yield found
 
 
 def read_letters(
-    stretch: Stretch, partition: TopicPartition, records: Sequence[SourceRecord], ledger: Ledger
+    resolved: ResolvedRange,
+    partition: TopicPartition,
+    records: Sequence[SourceRecord],
+    redriven: RedrivenSet,
 ) -> list[Found]:
     """Return those records that the range means, read back."""
     number = partition.partition
     return [
-        Found(number, record, read_back(record), ledger.holds(number, record))
-        for record in stretch.within(records)
+        Found(number, record, parse_dead_letter(record), redriven.holds(number, record))
+        for record in resolved.within(records)
     ]
 
 
-async def find_letter(session: Session, partition: int, offset: int) -> Found:
+async def find_letter(context: JobContext, partition: int, offset: int) -> Found:
     """Return the record at one place.
 
     Raises:
         ConfigError: there is no such place.
         ClusterError: its record is deleted, or there never was one.
     """
-    topic = session.settings.dead_letter_topic
-    if partition >= session.topology.dead_letter_partitions:
+    topic = context.settings.dead_letter_topic
+    if partition >= context.topology.dead_letter_partitions:
         raise ConfigError(
             f"there is no partition {partition} of {topic}, "
-            f"which has {session.topology.dead_letter_partitions}"
+            f"which has {context.topology.dead_letter_partitions}"
         )
     place = TopicPartition(topic, partition)
-    ledger = await read_ledger(session)
-    there = (await stable_spans(session.reader, [place]))[place]
+    redriven = await read_ledger(context)
+    there = (await stable_ranges(context.reader, [place]))[place]
     if offset >= there.end:
         raise ConfigError(f"{topic}/{partition} ends at offset {there.end}: {offset} is not there")
     if offset < there.start:
@@ -174,10 +177,12 @@ async def find_letter(session: Session, partition: int, offset: int) -> Found:
             f"{topic}/{partition}: offset {offset} is deleted, offset {there.start} is the first "
             "that is left"
         )
-    async with aclosing(scan(session.reader, {place: Span(offset, offset + 1)})) as batches:
+    async with aclosing(scan(context.reader, {place: OffsetRange(offset, offset + 1)})) as batches:
         async for batch in batches:
             for record in batch.records:
-                return Found(partition, record, read_back(record), ledger.holds(partition, record))
+                return Found(
+                    partition, record, parse_dead_letter(record), redriven.holds(partition, record)
+                )
     raise ClusterError(
         f"{topic}/{partition}: there is no record at offset {offset}, but the end of a transaction "
         "or something never committed; `dead-letters list` shows where dead letters are"
@@ -216,7 +221,7 @@ class Counted(msgspec.Struct):
         """How many dead letters were counted."""
         return self.by.total()
 
-    def count(self, letter: Letter | None) -> None:
+    def count(self, letter: DeadLetterRecord | None) -> None:
         """Count one."""
         if letter is None:
             self.foreign += 1

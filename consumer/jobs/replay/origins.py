@@ -8,7 +8,7 @@ import msgspec
 
 from consumer.errors import StateCorrupted
 from consumer.kafka.client import ShardReader, TopicPartition
-from consumer.kafka.read import Span, scan
+from consumer.kafka.read import OffsetRange, scan
 from consumer.pipeline.decode.canonical import is_same_content
 from consumer.pipeline.decode.checkpoint import Decoded
 from consumer.pipeline.digest_table import DigestTable
@@ -106,7 +106,7 @@ def _read_place(topics: Sequence[str], place: bytes) -> OriginPlace:
 
 
 async def load_origins(
-    reader: ShardReader, changelogs: Mapping[TopicPartition, Span]
+    reader: ShardReader, changelogs: Mapping[TopicPartition, OffsetRange]
 ) -> PublishedOrigins:
     """Read the changelogs, each to the end that is given; their shards go on meanwhile.
 

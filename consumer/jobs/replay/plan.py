@@ -8,13 +8,13 @@ import msgspec
 
 from consumer.config import Settings
 from consumer.errors import Interrupted
-from consumer.jobs.context import Session, open_session
+from consumer.jobs.context import JobContext, open_job_context
 from consumer.jobs.journal import REPLAY
 from consumer.jobs.replay import source as replay_source
 from consumer.jobs.replay.request import ReplayRequest
 from consumer.jobs.replay.source import Source
 from consumer.jobs.replay.state import ReplayState, is_of_replay, read_state, read_states
-from consumer.jobs.retry import UNLIMITED, Stop
+from consumer.jobs.retry import UNLIMITED, ShutdownSignal
 from consumer.kafka.clock import wall_clock_ms
 from consumer.kafka.read import ScannedBatch
 from consumer.pipeline.digest_table import DigestTable
@@ -25,7 +25,7 @@ WRITE_SECONDS_PER_EVENT: Final = 1 / 60_000
 
 
 class PartitionPlan(msgspec.Struct):
-    """One partition's stretch and what its records are."""
+    """One partition's resolved and what its records are."""
 
     topic: str
     partition: int
@@ -64,7 +64,7 @@ class Plan(msgspec.Struct, kw_only=True):
 class Planner:
     """Makes the plan of a replay that has not begun."""
 
-    def __init__(self, settings: Settings, request: ReplayRequest, stop: Stop) -> None:
+    def __init__(self, settings: Settings, request: ReplayRequest, stop: ShutdownSignal) -> None:
         self._settings = settings
         self._request = request
         self._stop = stop
@@ -76,15 +76,15 @@ class Planner:
             ClusterError, ConfigError: it would be refused.
         """
         settings, request = self._settings, self._request
-        async with open_session(settings, f"replay-{request.name}-plan") as session:
-            begun = await find_begun(session, request.name)
+        async with open_job_context(settings, f"replay-{request.name}-plan") as context:
+            begun = await find_begun(context, request.name)
             if begun is not None:
                 return begun
-            target = await replay_source.describe_target(session, request)
-            found = await session.admin.describe([target.topic])
+            target = await replay_source.describe_target(context, request)
+            found = await context.admin.describe([target.topic])
             began = time.monotonic()
-            source = await replay_source.begin(session, request, target, wall_clock_ms())
-            partitions, distinct_ids = await self._count(session, source)
+            source = await replay_source.begin(context, request, target, wall_clock_ms())
+            partitions, distinct_ids = await self._count(context, source)
             counts = ReplayCounts()
             for partition in partitions:
                 counts.add(partition.counts)
@@ -100,14 +100,14 @@ class Planner:
                 estimated_seconds=self._estimate(counts, time.monotonic() - began),
             )
 
-    async def _count(self, session: Session, source: Source) -> tuple[list[PartitionPlan], int]:
+    async def _count(self, context: JobContext, source: Source) -> tuple[list[PartitionPlan], int]:
         plans = {
-            partition: PartitionPlan(*partition, *span)
-            for partition, span in sorted(source.stretch.spans.items())
+            partition: PartitionPlan(*partition, *part)
+            for partition, part in sorted(source.resolved.ranges.items())
         }
         met = DigestTable(0)
         replayer = msgspec.structs.replace(source.replayer, met=met)
-        async with aclosing(replay_source.read(session, source.stretch)) as batches:
+        async with aclosing(replay_source.read(context, source.resolved)) as batches:
             async for batch in batches:
                 decision = ReplayDecision()
                 replayer.decide(batch.partition, batch.records, decision, UNLIMITED)
@@ -127,9 +127,9 @@ class Planner:
         return round(seconds if rate is None else max(seconds, written / rate), 1)
 
 
-async def find_begun(session: Session, name: str) -> ReplayState | None:
+async def find_begun(context: JobContext, name: str) -> ReplayState | None:
     """Return the replay of this name if it has begun."""
-    return read_state(await session.read_journal(lambda key: is_of_replay(name, key)), name)
+    return read_state(await context.read_journal(lambda key: is_of_replay(name, key)), name)
 
 
 # The replays of a group, as its journal tells them; nothing is disturbed by looking.
@@ -141,8 +141,8 @@ async def list_replays(settings: Settings) -> list[ReplayState]:
     Raises:
         ClusterError: the cluster cannot be used.
     """
-    async with open_session(settings, "replays") as session:
-        return read_states(await session.read_journal(lambda key: key.startswith(REPLAY)))
+    async with open_job_context(settings, "replays") as context:
+        return read_states(await context.read_journal(lambda key: key.startswith(REPLAY)))
 
 
 async def find_replay(settings: Settings, name: str) -> ReplayState | None:

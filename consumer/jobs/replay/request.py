@@ -9,7 +9,7 @@ import msgspec
 from consumer.config import Settings
 from consumer.config.parsing import TOPIC_NAME
 from consumer.errors import ConfigError
-from consumer.jobs.ranges import HistoryRange, parse_range
+from consumer.jobs.ranges import RangeSpec, parse_range
 
 NAME: Final = re.compile(r"[a-zA-Z0-9._][a-zA-Z0-9._-]{0,99}")
 _NAME_BYTES: Final = 4
@@ -31,7 +31,7 @@ class ReplayRequest(msgspec.Struct, frozen=True, kw_only=True):
     is_named: bool = False
     """Whether a person gave the name; else it is made from the arguments."""
     rate: int | None
-    accept_cut: bool
+    allow_truncated: bool
 
     @property
     def arguments(self) -> Arguments:
@@ -51,7 +51,7 @@ class ReplayRequest(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the same words mean another range at another time."""
         return not self.ends or any(t.startswith("-") for t in (*self.starts, *self.ends))
 
-    def range(self, now_ms: int) -> HistoryRange:
+    def range(self, now_ms: int) -> RangeSpec:
         """Return the range that the words mean at this time."""
         return parse_range(self.starts, self.ends, now_ms)
 
@@ -83,7 +83,7 @@ def check_request(settings: Settings, request: ReplayRequest, *, to_live: bool) 
         settings.dead_letter_topic: "the dead-letter topic",
         settings.changelog_topic: "the changelog",
         settings.repartition_topic: "the repartition topic",
-        settings.replays_topic: "the journal of replays",
+        settings.jobs_topic: "the journal of jobs",
     }
     if target in others:
         raise ConfigError(f"--target: {target} is {others[target]}; choose another one")

@@ -9,7 +9,7 @@ import msgspec
 
 from consumer.config import Settings
 from consumer.errors import ConfigError, Interrupted
-from consumer.jobs.context import Session, open_session
+from consumer.jobs.context import JobContext, open_job_context
 from consumer.jobs.journal import Journal, whoami
 from consumer.jobs.replay import source as replay_source
 from consumer.jobs.replay.request import ReplayRequest
@@ -17,27 +17,27 @@ from consumer.jobs.replay.source import Source, Target
 from consumer.jobs.replay.state import (
     ReplayState,
     is_of_replay,
+    range_states,
     read_settled,
     read_state,
     require_room,
     settled_keys,
     settled_record,
-    span_states,
     state_record,
 )
-from consumer.jobs.retry import Pace, Stop, keep_going
+from consumer.jobs.retry import RateLimiter, ShutdownSignal, run_with_retries
 from consumer.kafka.client import TopicPartition
 from consumer.kafka.clock import wall_clock_ms
 from consumer.kafka.read import ScannedBatch
 from consumer.pipeline.records import PackedBatch, SourceRecord
 from consumer.pipeline.replay_decider import ReplayDecision, Replayer
 from consumer.pipeline.routing import partition_for_key
-from consumer.shard.progress import Witness
+from consumer.shard.progress import Fingerprint
 
 DECIDE_CHUNK: Final = 1_000
 TRANSACTION_EVENTS: Final = 5_000
 TRANSACTION_BYTES: Final = 8 * 1024 * 1024
-# Of a stretch without events the progress is saved too, if not as often.
+# Of a resolved without events the progress is saved too, if not as often.
 TRANSACTION_OFFSETS: Final = 50_000
 # One entry of the journal holds the ids that a transaction settles. It must fit the journal's
 # max.message.bytes, also where none of these ids is an event (16 bytes each: 256 KiB).
@@ -50,7 +50,11 @@ class ReplayRun:
     """Carries out one replay; ``state`` is what is committed of it."""
 
     def __init__(
-        self, settings: Settings, request: ReplayRequest, stop: Stop, on_progress: OnProgress
+        self,
+        settings: Settings,
+        request: ReplayRequest,
+        stop: ShutdownSignal,
+        on_progress: OnProgress,
     ) -> None:
         self.state: ReplayState | None = None
         self._settings = settings
@@ -70,7 +74,7 @@ class ReplayRun:
         def transactions() -> int:
             return 0 if self.state is None else self.state.transactions
 
-        return await keep_going(self._attempt, transactions, self._stop)
+        return await run_with_retries(self._attempt, transactions, self._stop)
 
     async def _attempt(self) -> ReplayState:
         """Begin, or go on with what is committed.
@@ -81,11 +85,11 @@ class ReplayRun:
         4. Commit that it is finished.
         """
         request, purpose = self._request, f"replay-{self._request.name}"
-        async with open_session(self._settings, purpose) as session:
-            target = await replay_source.describe_target(session, request)
-            await replay_source.ensure_target(session, target)
-            written = {target.topic: target.max_message_bytes, **await session.ensure_journal()}
-            async with session.journal(purpose, written) as journal:
+        async with open_job_context(self._settings, purpose) as context:
+            target = await replay_source.describe_target(context, request)
+            await replay_source.ensure_target(context, target)
+            written = {target.topic: target.max_message_bytes, **await context.ensure_journal()}
+            async with context.journal(purpose, written) as journal:
                 name = request.name
                 entries = await journal.open(lambda key: is_of_replay(name, key))  # 1.
                 self.state = read_state(entries, name)
@@ -93,22 +97,22 @@ class ReplayRun:
                     _require_same(self.state, request)
                     if self.state.finished_at_ms is not None:
                         return self.state
-                journal_bytes = written[self._settings.replays_topic]
-                source = await self._source(session, journal, target, journal_bytes)  # 2.
+                journal_bytes = written[self._settings.jobs_topic]
+                source = await self._source(context, journal, target, journal_bytes)  # 2.
                 source.replayer.settle(read_settled(entries, name))
-                await self._replay(session, journal, target, source)  # 3.
+                await self._replay(context, journal, target, source)  # 3.
                 return await self._finish(journal)  # 4.
 
     async def _source(
-        self, session: Session, journal: Journal, target: Target, journal_bytes: int
+        self, context: JobContext, journal: Journal, target: Target, journal_bytes: int
     ) -> Source:
         request, state = self._request, self.state
         if state is not None:
             require_room(state, journal.partition.topic, journal_bytes)
-            await replay_source.refuse_recreated(session, state)
-            return await replay_source.resume(session, request, target, state)
+            await replay_source.refuse_recreated(context, state)
+            return await replay_source.resume(context, request, target, state)
         now_ms = wall_clock_ms()
-        source = await replay_source.begin(session, request, target, now_ms)
+        source = await replay_source.begin(context, request, target, now_ms)
         state = ReplayState(
             name=request.name,
             arguments=request.arguments,
@@ -116,29 +120,29 @@ class ReplayRun:
             started_by=whoami(),
             started_at_ms=now_ms,
             updated_at_ms=now_ms,
-            from_ms=source.stretch.from_ms,
-            to_ms=source.stretch.to_ms,
-            spans=span_states(source.stretch),
+            from_ms=source.resolved.from_ms,
+            to_ms=source.resolved.to_ms,
+            ranges=range_states(source.resolved),
             changelog_ends=source.changelog_ends,
             known_ids=len(source.origins),
             topic_ids={
                 topic: topic_id
-                for topic, topic_id in session.topology.topic_ids.items()
-                if topic in session.topology.inputs
+                for topic, topic_id in context.topology.topic_ids.items()
+                if topic in context.topology.inputs
             },
         )
         require_room(state, journal.partition.topic, journal_bytes)
         # From here on the range is the same, however often it is begun anew.
-        await journal.commit(journal.outbox(), [state_record(state)])
+        await journal.commit(journal.transaction_batches(), [state_record(state)])
         self.state = state
         return source
 
     async def _replay(
-        self, session: Session, journal: Journal, target: Target, source: Source
+        self, context: JobContext, journal: Journal, target: Target, source: Source
     ) -> None:
-        pace = Pace(self._request.rate)
+        pace = RateLimiter(self._request.rate)
         writing = _Writing(self, journal, target, source.replayer)
-        async with aclosing(replay_source.read(session, source.stretch)) as batches:
+        async with aclosing(replay_source.read(context, source.resolved)) as batches:
             async for batch in batches:
                 rest: ScannedBatch | None = batch
                 while rest is not None:
@@ -146,7 +150,7 @@ class ReplayRun:
                     rest = writing.decide(rest, room)
                     if writing.is_due(room):
                         await writing.write()
-                        await pace.hold(self.committed.counts.events, self._stop)
+                        await pace.wait(self.committed.counts.events, self._stop)
                     self._refuse_to_go_on()
                     if self._room() == 0:
                         return
@@ -187,7 +191,7 @@ class ReplayRun:
         await journal.forget(settled_keys(self.committed))
         now_ms = wall_clock_ms()
         state = msgspec.structs.replace(self.committed, updated_at_ms=now_ms, finished_at_ms=now_ms)
-        await journal.commit(journal.outbox(), [state_record(state)])
+        await journal.commit(journal.transaction_batches(), [state_record(state)])
         self.accept(state)
         return state
 
@@ -204,8 +208,8 @@ class _Writing:
         self._replayer = replayer
         self._decision = ReplayDecision()
         self._next_offsets: dict[TopicPartition, int] = {}
-        spans = run.committed.rest.spans
-        self._positions = {partition: span.start for partition, span in spans.items()}
+        ranges = run.committed.rest.ranges
+        self._positions = {partition: part.start for partition, part in ranges.items()}
         self._began = time.monotonic()
         self._lasts: dict[TopicPartition, SourceRecord] = {}
         self._passed = 0
@@ -248,18 +252,20 @@ class _Writing:
         if not self._next_offsets:
             return
         state, decision = self._run.committed, self._decision
-        outbox = self._journal.outbox()
+        transaction_batches = self._journal.transaction_batches()
         for event in decision.events:
             number = partition_for_key(event.key, self._target.partitions)
-            outbox.to(self._target.topic, number).append(event.key, event.value, event.headers)
+            transaction_batches.to(self._target.topic, number).append(
+                event.key, event.value, event.headers
+            )
         counts = msgspec.structs.replace(state.counts, poison=dict(state.counts.poison))
         counts.add(decision.counts)
         now = time.monotonic()
         moved = msgspec.structs.replace(
             state,
             updated_at_ms=wall_clock_ms(),
-            spans=state.moved(
-                self._next_offsets, {p: Witness.of(last) for p, last in self._lasts.items()}
+            ranges=state.moved(
+                self._next_offsets, {p: Fingerprint.of(last) for p, last in self._lasts.items()}
             ),
             counts=counts,
             transactions=state.transactions + 1,
@@ -268,7 +274,7 @@ class _Writing:
         entries = [state_record(moved)]
         if decision.settled:
             entries.append(settled_record(state.name, state.transactions, decision.settled))
-        await self._journal.commit(outbox, entries)
+        await self._journal.commit(transaction_batches, entries)
         self._replayer.settle(decision.settled)
         self._run.accept(moved)
         self._decision, self._next_offsets, self._lasts = ReplayDecision(), {}, {}

@@ -1,4 +1,4 @@
-"""What a replay reads: the stretch of the inputs, and who of them was published."""
+"""What a replay reads: the resolved of the inputs, and who of them was published."""
 
 import time
 from collections.abc import AsyncGenerator, Mapping
@@ -7,13 +7,13 @@ from typing import Final
 import msgspec
 
 from consumer.errors import ClusterError
-from consumer.jobs.context import Session
-from consumer.jobs.ranges import Stretch, resolve
+from consumer.jobs.context import JobContext
+from consumer.jobs.ranges import ResolvedRange, resolve
 from consumer.jobs.replay.origins import PublishedOrigins, load_origins
 from consumer.jobs.replay.request import ReplayRequest, default_target
 from consumer.jobs.replay.state import ReplayState
 from consumer.kafka.client import TopicPartition
-from consumer.kafka.read import ScannedBatch, Span, scan, settled_spans, stable_spans
+from consumer.kafka.read import OffsetRange, ScannedBatch, scan, settled_ranges, stable_ranges
 from consumer.kafka.topics import EVENT_CONFIGS, ensure_topic
 from consumer.pipeline.records import ShardSettings
 from consumer.pipeline.replay_decider import Replayer, Selection
@@ -37,90 +37,92 @@ class Target(msgspec.Struct, frozen=True):
 class Source(msgspec.Struct, frozen=True):
     """A replay's reading, ready to begin."""
 
-    stretch: Stretch
+    resolved: ResolvedRange
     changelog_ends: list[int]
     origins: PublishedOrigins
     replayer: Replayer
 
 
-async def describe_target(session: Session, request: ReplayRequest) -> Target:
+async def describe_target(context: JobContext, request: ReplayRequest) -> Target:
     """Return the target as it is, or as it would be made.
 
     Raises:
         ClusterError: it does not exist and is not the default one, which alone is made.
     """
-    live = (await session.admin.describe([session.settings.output_topic]))[
-        session.settings.output_topic
+    live = (await context.admin.describe([context.settings.output_topic]))[
+        context.settings.output_topic
     ]
-    found = (await session.admin.describe([request.target])).get(request.target)
-    if found is None and request.target != default_target(session.settings):
+    found = (await context.admin.describe([request.target])).get(request.target)
+    if found is None and request.target != default_target(context.settings):
         raise ClusterError(
             f"topic {request.target} does not exist: create it, or leave --target out to use "
-            f"{default_target(session.settings)}, which is made when it is missing"
+            f"{default_target(context.settings)}, which is made when it is missing"
         )
     if found is not None:
         return Target(found.name, found.partitions, found.max_message_bytes)
     return Target(request.target, live.partitions, live.max_message_bytes + REPLAY_ROOM_BYTES)
 
 
-async def ensure_target(session: Session, target: Target) -> None:
+async def ensure_target(context: JobContext, target: Target) -> None:
     """Make the target where it is missing.
 
     Raises:
         ClusterError: the cluster refuses.
     """
     configs = {**EVENT_CONFIGS, "max.message.bytes": str(target.max_message_bytes)}
-    await ensure_topic(session.admin, target.topic, target.partitions, configs)
+    await ensure_topic(context.admin, target.topic, target.partitions, configs)
 
 
-async def begin(session: Session, request: ReplayRequest, target: Target, now_ms: int) -> Source:
+async def begin(context: JobContext, request: ReplayRequest, target: Target, now_ms: int) -> Source:
     """Return the source of a new replay. Its ends are those of now.
 
     Raises:
         ConfigError, ClusterError: the range cannot be replayed; the message says why.
     """
-    inputs = await session.admin.describe(session.settings.input_topics)
-    stretch = await resolve(
-        session.reader,
+    inputs = await context.admin.describe(context.settings.input_topics)
+    resolved = await resolve(
+        context.reader,
         inputs,
         request.range(now_ms),
         now_ms=now_ms,
-        accept_cut=request.accept_cut,
+        allow_truncated=request.allow_truncated,
     )
     # After the inputs' ends, so that it tells about all that was decided before them.
-    changelogs = await settled_spans(session.reader, session.changelogs())
-    source = await _load(session, request, target, stretch, changelogs)
-    if not request.accept_cut:
+    changelogs = await settled_ranges(context.reader, context.changelogs())
+    source = await _load(context, request, target, resolved, changelogs)
+    if not request.allow_truncated:
         _refuse_cut(source)
     if request.id is not None:
         narrowed = _only_its_record(source, id_digest(request.id))
-        return msgspec.structs.replace(source, stretch=narrowed)
+        return msgspec.structs.replace(source, resolved=narrowed)
     return source
 
 
-async def refuse_recreated(session: Session, state: ReplayState) -> None:
+async def refuse_recreated(context: JobContext, state: ReplayState) -> None:
     """Refuse to go on where the inputs are not those any more that the replay has begun with.
 
     Raises:
         ClusterError: a topic was deleted and created again, or has lost its last records.
         TaskFailed: the broker did not say in time.
     """
-    there = await stable_spans(session.reader, state.rest.spans)
-    ids = session.topology.topic_ids
+    there = await stable_ranges(context.reader, state.rest.ranges)
+    ids = context.topology.topic_ids
     renamed = {
         topic
         for topic, topic_id in state.topic_ids.items()
         if topic in ids and ids[topic] != topic_id
     }
     recreated = {
-        p for p, span in state.rest.spans.items() if there[p].end < span.end or p.topic in renamed
+        p
+        for p, wanted in state.rest.ranges.items()
+        if there[p].end < wanted.end or p.topic in renamed
     }
-    witnesses = {
-        p: witness
-        for p, witness in state.witnesses.items()
-        if there[p].start <= witness.offset < there[p].end
+    fingerprints = {
+        p: fingerprint
+        for p, fingerprint in state.fingerprints.items()
+        if there[p].start <= fingerprint.offset < there[p].end
     }
-    recreated.update(await find_recreated(session.reader, witnesses, time.monotonic))
+    recreated.update(await find_recreated(context.reader, fingerprints, time.monotonic))
     if recreated:
         names = ", ".join(sorted({partition.topic for partition in recreated}))
         is_same = all(state.topic_ids.get(p.topic, "") == ids.get(p.topic) for p in recreated)
@@ -132,7 +134,7 @@ async def refuse_recreated(session: Session, state: ReplayState) -> None:
 
 
 async def resume(
-    session: Session, request: ReplayRequest, target: Target, state: ReplayState
+    context: JobContext, request: ReplayRequest, target: Target, state: ReplayState
 ) -> Source:
     """Return the source of a replay that goes on, with what it knew when it began.
 
@@ -141,23 +143,23 @@ async def resume(
             the changelogs said when the replay began.
     """
     rest, ends = state.rest, state.changelog_ends
-    there = await stable_spans(session.reader, rest.spans)
+    there = await stable_ranges(context.reader, rest.ranges)
     cut = [
-        f"{p.topic}/{p.partition}: offsets {span.start} to {there[p].start - 1} are deleted"
-        for p, span in rest.spans.items()
-        if span.start < min(there[p].start, span.end)
+        f"{p.topic}/{p.partition}: offsets {wanted.start} to {there[p].start - 1} are deleted"
+        for p, wanted in rest.ranges.items()
+        if wanted.start < min(there[p].start, wanted.end)
     ]
-    if cut and not request.accept_cut:
-        hint = "--accept-cut goes on with what is still there"
+    if cut and not request.allow_truncated:
+        hint = "--allow-truncated goes on with what is still there"
         raise ClusterError("\n".join(["retention has overtaken the replay:", *cut, hint]))
-    spans = {
-        p: Span(min(max(span.start, there[p].start), span.end), span.end)
-        for p, span in rest.spans.items()
+    ranges = {
+        p: OffsetRange(min(max(wanted.start, there[p].start), wanted.end), wanted.end)
+        for p, wanted in rest.ranges.items()
     }
-    starts = await session.reader.beginning_offsets(session.changelogs())
-    changelogs = {p: Span(starts[p], ends[p.partition]) for p in session.changelogs()}
-    stretch = Stretch(spans, rest.from_ms, rest.to_ms)
-    source = await _load(session, request, target, stretch, changelogs)
+    starts = await context.reader.beginning_offsets(context.changelogs())
+    changelogs = {p: OffsetRange(starts[p], ends[p.partition]) for p in context.changelogs()}
+    resolved = ResolvedRange(ranges, rest.from_ms, rest.to_ms)
+    source = await _load(context, request, target, resolved, changelogs)
     if len(source.origins) < state.known_ids:
         raise ClusterError(
             f"{state.known_ids - len(source.origins)} ids have left their window since replay "
@@ -168,78 +170,78 @@ async def resume(
     return source
 
 
-async def read(session: Session, stretch: Stretch) -> AsyncGenerator[ScannedBatch, None]:
-    """Yield the records that the stretch means."""
-    async for batch in scan(session.reader, stretch.spans):
-        yield batch._replace(records=stretch.within(batch.records))
+async def read(context: JobContext, resolved: ResolvedRange) -> AsyncGenerator[ScannedBatch, None]:
+    """Yield the records that the resolved means."""
+    async for batch in scan(context.reader, resolved.ranges):
+        yield batch._replace(records=resolved.within(batch.records))
 
 
 def count_origins(source: Source) -> int:
-    """Return how many published events have their record in the stretch, or had it there."""
-    stretch = source.stretch
+    """Return how many published events have their record in the resolved, or had it there."""
+    resolved = source.resolved
     count = 0
     for origin in source.origins:
-        span = stretch.spans.get(TopicPartition(origin.topic, origin.partition))
-        if span is None or not stretch.holds(origin.timestamp_ms):
+        wanted = resolved.ranges.get(TopicPartition(origin.topic, origin.partition))
+        if wanted is None or not resolved.holds(origin.timestamp_ms):
             continue
-        # What lies before the stretch and is meant is deleted; offsets mean themselves.
-        count += origin.offset < span.end and (
-            origin.offset >= span.start or not stretch.begins_at_offsets
+        # What lies before the resolved and is meant is deleted; offsets mean themselves.
+        count += origin.offset < wanted.end and (
+            origin.offset >= wanted.start or not resolved.begins_at_offsets
         )
     return count
 
 
-def _only_its_record(source: Source, digest: bytes) -> Stretch:
+def _only_its_record(source: Source, digest: bytes) -> ResolvedRange:
     """Return what must be read for one id: its published record, or all where that is not known."""
-    stretch, origin = source.stretch, source.origins.find(digest)
+    resolved, origin = source.resolved, source.origins.find(digest)
     if origin is None:
-        return stretch
+        return resolved
     partition = TopicPartition(origin.topic, origin.partition)
-    spans = {}
-    if partition in stretch.spans:
-        start, end = stretch.spans[partition]
+    ranges = {}
+    if partition in resolved.ranges:
+        start, end = resolved.ranges[partition]
         first = min(max(start, origin.offset), end)
-        spans[partition] = Span(first, min(end, max(first, origin.offset + 1)))
-    return msgspec.structs.replace(stretch, spans=spans)
+        ranges[partition] = OffsetRange(first, min(end, max(first, origin.offset + 1)))
+    return msgspec.structs.replace(resolved, ranges=ranges)
 
 
 def _refuse_cut(source: Source) -> None:
     """Refuse a time range of which published events are known whose records are deleted."""
-    stretch = source.stretch
-    if stretch.from_ms is None:
+    resolved = source.resolved
+    if resolved.from_ms is None:
         return
     cut: dict[TopicPartition, int] = {}
     for origin in source.origins:
         partition = TopicPartition(origin.topic, origin.partition)
-        span = stretch.spans.get(partition)
-        if span and origin.offset < span.start and stretch.holds(origin.timestamp_ms):
+        wanted = resolved.ranges.get(partition)
+        if wanted and origin.offset < wanted.start and resolved.holds(origin.timestamp_ms):
             cut[partition] = cut.get(partition, 0) + 1
     if cut:
         lines = [
             f"{p.topic}/{p.partition}: the records of {count} published events are deleted, "
-            f"offset {stretch.spans[p].start} is the first that is left of the range"
+            f"offset {resolved.ranges[p].start} is the first that is left of the range"
             for p, count in sorted(cut.items())
         ]
-        hint = "--accept-cut takes what is still there"
+        hint = "--allow-truncated takes what is still there"
         raise ClusterError("\n".join(["the range is cut by retention:", *lines, hint]))
 
 
 async def _load(
-    session: Session,
+    context: JobContext,
     request: ReplayRequest,
     target: Target,
-    stretch: Stretch,
-    changelogs: Mapping[TopicPartition, Span],
+    resolved: ResolvedRange,
+    changelogs: Mapping[TopicPartition, OffsetRange],
 ) -> Source:
-    origins = await load_origins(session.reader, changelogs)
+    origins = await load_origins(context.reader, changelogs)
     contexts = [
-        ShardContext(shard, session.settings, session.topology, float)
-        for shard in range(session.topology.shards)
+        ShardContext(shard, context.settings, context.topology, float)
+        for shard in range(context.topology.shards)
     ]
     for shard, meta in origins.metas.items():
         verify_meta(meta, contexts[shard].meta())
     shards: list[ShardSettings] = [context.pipeline() for context in contexts]
     selection = Selection.of(request.job, request.id, request.model)
     replayer = Replayer.of(shards, origins, selection, request.name, target.max_message_bytes)
-    ends = [changelogs[p].end for p in session.changelogs()]
-    return Source(stretch, ends, origins, replayer)
+    ends = [changelogs[p].end for p in context.changelogs()]
+    return Source(resolved, ends, origins, replayer)

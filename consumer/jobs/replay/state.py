@@ -8,29 +8,29 @@ import msgspec
 
 from consumer.errors import ClusterError, StateCorrupted
 from consumer.jobs.journal import FORMAT_VERSION, REPLAY, SETTLED, Entries
-from consumer.jobs.ranges import Stretch
+from consumer.jobs.ranges import ResolvedRange
 from consumer.jobs.replay.request import Arguments
 from consumer.kafka.client import TopicPartition
-from consumer.kafka.read import Span
+from consumer.kafka.read import OffsetRange
 from consumer.pipeline.digest_table import KEY_BYTES
 from consumer.pipeline.record_size import batch_bytes
 from consumer.pipeline.records import Reason
 from consumer.pipeline.replay_decider import ReplayCounts
-from consumer.shard.progress import Witness
+from consumer.shard.progress import Fingerprint
 
 _SLASH: Final = b"/"
 _LONGEST: Final = 2**63 - 1  # the longest of the numbers that Kafka or a counter can hold
 
 
-class SpanState(msgspec.Struct, frozen=True):
-    """One partition: its stretch, and the first offset of it that is not handled yet."""
+class RangeState(msgspec.Struct, frozen=True):
+    """One partition: its resolved, and the first offset of it that is not handled yet."""
 
     topic: str
     partition: int
     start: int
     end: int
     next_offset: int
-    witness: Witness | None = None
+    fingerprint: Fingerprint | None = None
     """The last record that was read: a resumed replay makes sure that it is still there."""
 
 
@@ -47,7 +47,7 @@ class ReplayState(msgspec.Struct, frozen=True, kw_only=True):
     finished_at_ms: int | None = None
     from_ms: int | None
     to_ms: int | None
-    spans: list[SpanState]
+    ranges: list[RangeState]
     changelog_ends: list[int]
     """By shard: which record of an id was published is read up to here, also when resumed."""
     known_ids: int
@@ -62,12 +62,12 @@ class ReplayState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def offsets(self) -> int:
         """How many offsets there are to pass in all."""
-        return sum(span.end - span.start for span in self.spans)
+        return sum(part.end - part.start for part in self.ranges)
 
     @property
     def passed(self) -> int:
         """How many of them are handled."""
-        return sum(span.next_offset - span.start for span in self.spans)
+        return sum(part.next_offset - part.start for part in self.ranges)
 
     @property
     def percent(self) -> int:
@@ -76,43 +76,51 @@ class ReplayState(msgspec.Struct, frozen=True, kw_only=True):
         return 100 if done else 100 * self.passed // self.offsets
 
     @property
-    def witnesses(self) -> dict[TopicPartition, Witness]:
+    def fingerprints(self) -> dict[TopicPartition, Fingerprint]:
         """The last record that was read of each partition."""
         return {
-            TopicPartition(span.topic, span.partition): span.witness
-            for span in self.spans
-            if span.witness is not None
+            TopicPartition(part.topic, part.partition): part.fingerprint
+            for part in self.ranges
+            if part.fingerprint is not None
         }
 
     @property
-    def rest(self) -> Stretch:
+    def rest(self) -> ResolvedRange:
         """What is left to be read."""
-        spans = {
-            TopicPartition(span.topic, span.partition): Span(span.next_offset, span.end)
-            for span in self.spans
+        ranges = {
+            TopicPartition(part.topic, part.partition): OffsetRange(part.next_offset, part.end)
+            for part in self.ranges
         }
-        return Stretch(spans, self.from_ms, self.to_ms)
+        return ResolvedRange(ranges, self.from_ms, self.to_ms)
 
     def moved(
         self,
         next_offsets: Mapping[TopicPartition, int],
-        witnesses: Mapping[TopicPartition, Witness],
-    ) -> list[SpanState]:
-        """Return the spans with these partitions handled so far."""
+        fingerprints: Mapping[TopicPartition, Fingerprint],
+    ) -> list[RangeState]:
+        """Return the ranges with these partitions handled so far."""
         moved = []
-        for span in self.spans:
-            partition = TopicPartition(span.topic, span.partition)
-            next_offset = next_offsets.get(partition, span.next_offset)
-            witness = witnesses.get(partition, span.witness)
-            moved.append(msgspec.structs.replace(span, next_offset=next_offset, witness=witness))
+        for part in self.ranges:
+            partition = TopicPartition(part.topic, part.partition)
+            next_offset = next_offsets.get(partition, part.next_offset)
+            fingerprint = fingerprints.get(partition, part.fingerprint)
+            moved.append(
+                msgspec.structs.replace(part, next_offset=next_offset, fingerprint=fingerprint)
+            )
         return moved
 
 
-def span_states(stretch: Stretch) -> list[SpanState]:
-    """Return the spans of a stretch of which nothing is handled."""
+def range_states(resolved: ResolvedRange) -> list[RangeState]:
+    """Return the ranges of a resolved of which nothing is handled."""
     return [
-        SpanState(partition.topic, partition.partition, span.start, span.end, span.start)
-        for partition, span in sorted(stretch.spans.items())
+        RangeState(
+            partition.topic,
+            partition.partition,
+            part.start,
+            part.end,
+            part.start,
+        )
+        for partition, part in sorted(resolved.ranges.items())
     ]
 
 
@@ -174,7 +182,7 @@ def require_room(state: ReplayState, topic: str, max_message_bytes: int) -> None
     needed_bytes = batch_bytes(*state_record(_largest(state)), [])
     if needed_bytes > max_message_bytes:
         raise ClusterError(
-            f"replay {state.name} reads {len(state.spans)} partitions, and its state may take "
+            f"replay {state.name} reads {len(state.ranges)} partitions, and its state may take "
             f"{needed_bytes} bytes, but max.message.bytes of {topic} is {max_message_bytes}: raise "
             "it to that, or replay fewer partitions at a time (--from topic/partition:offset)"
         )
@@ -182,15 +190,15 @@ def require_room(state: ReplayState, topic: str, max_message_bytes: int) -> None
 
 def _largest(state: ReplayState) -> ReplayState:
     """Return the state with every number as long as it can become."""
-    witness = Witness(_LONGEST, -_LONGEST, 2**32 - 1)
+    fingerprint = Fingerprint(_LONGEST, -_LONGEST, 2**32 - 1)
     numbers = {field: _LONGEST for field in ReplayCounts.__struct_fields__ if field != "poison"}
     return msgspec.structs.replace(
         state,
         updated_at_ms=_LONGEST,
         finished_at_ms=_LONGEST,
-        spans=[
-            msgspec.structs.replace(span, next_offset=span.end, witness=witness)
-            for span in state.spans
+        ranges=[
+            msgspec.structs.replace(part, next_offset=part.end, fingerprint=fingerprint)
+            for part in state.ranges
         ],
         counts=ReplayCounts(**numbers, poison=dict.fromkeys(Reason, _LONGEST)),
         transactions=_LONGEST,

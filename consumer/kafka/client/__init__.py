@@ -9,7 +9,7 @@ from consumer.kafka.client.admin import ClusterAdmin, OpenTransaction, TopicDesc
 from consumer.kafka.client.connection import Connection
 from consumer.kafka.client.group_member import GroupMember
 from consumer.kafka.client.reader import ShardReader
-from consumer.kafka.client.transaction_batches import Outbox
+from consumer.kafka.client.transaction_batches import TransactionBatches
 from consumer.kafka.client.writer import ShardWriter
 from consumer.kafka.types import TopicPartition
 
@@ -18,9 +18,9 @@ __all__ = [
     "Connection",
     "GroupMember",
     "OpenTransaction",
-    "Outbox",
     "ShardReader",
     "ShardWriter",
     "TopicDescription",
     "TopicPartition",
+    "TransactionBatches",
 ]

@@ -32,8 +32,8 @@ fetched.install()
 class ShardReader:
     """Reads records of assigned partitions from offsets that the caller sets.
 
-    ``is_in_doubt`` is set when a fetch was refused: a leader has moved, or a topic was deleted and
-    may have been made anew. Whoever acts on it clears it.
+    ``needs_revalidation`` is set when a broker refused a fetch: a leader has moved, or a topic was
+    deleted and perhaps recreated. The code that revalidates clears it.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class ShardReader:
         committed_only: bool = True,
     ) -> None:
         self._topics = frozenset(topics)
-        self.is_in_doubt = False
+        self.needs_revalidation = False
         self._seen_at: dict[TopicPartition, float] = {}
         self._consumer = AIOKafkaConsumer(
             **connection.options(client_id),
@@ -60,9 +60,9 @@ class ShardReader:
         )
         inflater.allow_for(max_message_bytes)
 
-    def _note_fetch(self, partition: TopicPartition, sent_at: float, is_refused: bool) -> None:  # noqa: FBT001 - a callback
+    def _record_fetch(self, partition: TopicPartition, sent_at: float, is_refused: bool) -> None:  # noqa: FBT001 - a callback
         if is_refused:
-            self.is_in_doubt = True
+            self.needs_revalidation = True
         else:
             self._seen_at[partition] = sent_at
 
@@ -96,7 +96,7 @@ class ShardReader:
         for partition, offset in positions.items():
             self._consumer.seek(partition, offset)
 
-    def settle(self) -> None:
+    def use_running_fetch_settings(self) -> None:
         """From now on let fetches wait longer and bring less: the start is over.
 
         A restore reads one partition, and waits for each fetch of it.
@@ -192,7 +192,7 @@ class ShardReader:
         await private_api.close_consumer(self._consumer)
 
     async def _start(self) -> None:
-        private_api.watch_fetches(self._consumer, self._note_fetch)
+        private_api.watch_fetches(self._consumer, self._record_fetch)
         await self._consumer.start()
         private_api.track_topics(self._consumer, self._topics)
         await private_api.client(self._consumer).force_metadata_update()

@@ -72,7 +72,7 @@ class PartitionBatches:
         self._count = 0
 
 
-class Outbox:
+class TransactionBatches:
     """What one transaction sends, by partition."""
 
     def __init__(

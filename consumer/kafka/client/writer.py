@@ -17,7 +17,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from consumer.errors import TaskFailed
 from consumer.kafka.client import private_api
 from consumer.kafka.client.connection import Connection, bounded, translate
-from consumer.kafka.client.transaction_batches import Outbox
+from consumer.kafka.client.transaction_batches import TransactionBatches
 from consumer.kafka.clock import BrokerClock
 from consumer.kafka.types import TopicPartition
 
@@ -72,7 +72,7 @@ class ShardWriter:
         """The producer in the brokers' logs, and which owner of it this is; after ``fence``."""
         return private_api.producer_id_and_epoch(self._producer)
 
-    async def send(self, outbox: Outbox) -> dict[TopicPartition, int]:
+    async def send(self, transaction_batches: TransactionBatches) -> dict[TopicPartition, int]:
         """Open a transaction and deliver every batch; return the first offset per partition.
 
         Every batch's own future is checked: a commit would succeed without a failed batch.
@@ -81,7 +81,7 @@ class ShardWriter:
             Fenced: another producer took the transactional id over.
             TaskFailed: a batch failed or did not answer; nothing of it may be committed.
         """
-        finished = outbox.finish()
+        finished = transaction_batches.finish()
         self._records_written += sum(b.record_count() for bs in finished.values() for b in bs)
         if self._records_written > MAX_RECORDS_PER_PRODUCER:
             raise TaskFailed("the producer's sequence numbers are used up; a new one is due")

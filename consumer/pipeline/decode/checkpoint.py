@@ -34,8 +34,8 @@ from consumer.pipeline.decode.wrappings import explain_document
 from consumer.pipeline.records import (
     PACKED_CAUSES,
     Headers,
+    InvalidRecord,
     PackedBatch,
-    PoisonRecord,
     Reason,
     Stage,
 )
@@ -150,7 +150,7 @@ def decode(value: bytes | None, headers: Headers = ()) -> Decoded:
 def _decode_otherwise(value: bytes) -> Decoded:
     if isinstance(value, PackedBatch):
         cause = PACKED_CAUSES[value.reason]
-        raise PoisonRecord(value.reason, value.note, Stage.VALUE_CONVERTER, cause)
+        raise InvalidRecord(value.reason, value.note, Stage.VALUE_CONVERTER, cause)
     return _decode_inner(Inner(bare_text(value)))
 
 
@@ -221,12 +221,12 @@ def _decode_slowly(text: bytes, taken: frozenset[Layer] = _NOTHING_AROUND) -> De
             return _decode_inner(inner)
     try:
         return _decode_document(document, text.count(b":"))
-    except PoisonRecord as poison:
+    except InvalidRecord as poison:
         explained = explain_document(document, in_connect=Layer.CONNECT in taken)
         if explained is None:
             raise
         message = f"{explained}; {poison.message}"
-        raise PoisonRecord(poison.reason, message, poison.stage, poison.cause) from None
+        raise InvalidRecord(poison.reason, message, poison.stage, poison.cause) from None
 
 
 def _decode_document(document: object, most_members: int) -> Decoded:
@@ -264,7 +264,7 @@ def _check_object(document: dict[str, Any]) -> None:
     name = document.get("object")
     if isinstance(name, str) and name != CHECKPOINT_OBJECT:
         message = f"object is {name[:_QUOTED_CHARS]!r}, not {CHECKPOINT_OBJECT!r}"
-        raise PoisonRecord(
+        raise InvalidRecord(
             Reason.WRONG_OBJECT_TYPE, message, Stage.VALUE_CONVERTER, "ValidationError"
         )
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from consumer.pipeline.decode.wrappings import explain_not_utf8, explain_text
-from consumer.pipeline.records import PoisonRecord, Reason, Stage
+from consumer.pipeline.records import InvalidRecord, Reason, Stage
 
 MAX_DEPTH: Final = 64
 _CLOSE, _OPEN = 0, 1
@@ -81,25 +81,25 @@ def _require_json(payload: bytes) -> None:
     _skip(payload)
 
 
-def tombstone() -> PoisonRecord:
+def tombstone() -> InvalidRecord:
     """Return the poison of a null value: a compacted topic deletes the key by it."""
     message = "the value is null, a tombstone: there is no checkpoint in it, and nothing is deleted"
-    return PoisonRecord(Reason.TOMBSTONE, message, Stage.VALUE_CONVERTER, "Tombstone")
+    return InvalidRecord(Reason.TOMBSTONE, message, Stage.VALUE_CONVERTER, "Tombstone")
 
 
-def malformed(message: str, cause: str = "DecodeError") -> PoisonRecord:
+def malformed(message: str, cause: str = "DecodeError") -> InvalidRecord:
     """Return the poison of text that is not JSON."""
-    return PoisonRecord(Reason.MALFORMED_JSON, message, Stage.VALUE_CONVERTER, cause)
+    return InvalidRecord(Reason.MALFORMED_JSON, message, Stage.VALUE_CONVERTER, cause)
 
 
-def invalid(message: str) -> PoisonRecord:
+def invalid(message: str) -> InvalidRecord:
     """Return the poison of JSON that is not what the contract asks for."""
-    return PoisonRecord(Reason.INVALID_SCHEMA, message, Stage.VALUE_CONVERTER, "ValidationError")
+    return InvalidRecord(Reason.INVALID_SCHEMA, message, Stage.VALUE_CONVERTER, "ValidationError")
 
 
-def _too_deep() -> PoisonRecord:
+def _too_deep() -> InvalidRecord:
     message = f"the document is nested deeper than {MAX_DEPTH} levels"
-    return PoisonRecord(Reason.TOO_DEEP, message, Stage.VALUE_CONVERTER, "RecursionError")
+    return InvalidRecord(Reason.TOO_DEEP, message, Stage.VALUE_CONVERTER, "RecursionError")
 
 
 def _is_too_deep(payload: bytes) -> bool:

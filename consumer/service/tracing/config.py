@@ -25,7 +25,7 @@ Around = Callable[[Observer], Observer]
 log = structlog.get_logger(__name__)
 
 
-class Wish(NamedTuple):
+class TracingConfig(NamedTuple):
     """What the environment asks for."""
 
     is_on: bool
@@ -33,25 +33,27 @@ class Wish(NamedTuple):
     """Why it cannot be had; empty: it can, or is not wanted."""
 
 
-def read_wish(environment: Mapping[str, str]) -> Wish:
+def read_tracing_config(environment: Mapping[str, str]) -> TracingConfig:
     """Return whether spans are to be exported. An empty variable is one that is not set."""
     told = {name: text.strip() for name, text in environment.items() if text.strip()}
     if told.get(DISABLED, "").lower() == "true":
-        return Wish(is_on=False)
+        return TracingConfig(is_on=False)
     exporters = {name.strip().lower() for name in told.get(EXPORTER, "").split(",")} - {""}
     if not exporters and not any(name in told for name in ENDPOINTS):
-        return Wish(is_on=False)
+        return TracingConfig(is_on=False)
     if exporters == {"none"}:
-        return Wish(is_on=False)
+        return TracingConfig(is_on=False)
     if exporters and OTLP not in exporters:
-        return Wish(is_on=False, problem=f"{EXPORTER}: only {OTLP} and none are understood")
+        return TracingConfig(
+            is_on=False, problem=f"{EXPORTER}: only {OTLP} and none are understood"
+        )
     for name in PROTOCOLS:
         if name in told:
             if told[name] == HTTP_PROTOBUF:
                 break
             problem = f"{name}={told[name]}: spans are sent by {HTTP_PROTOBUF} only"
-            return Wish(is_on=False, problem=problem)
-    return Wish(is_on=True)
+            return TracingConfig(is_on=False, problem=problem)
+    return TracingConfig(is_on=True)
 
 
 @contextmanager
@@ -60,11 +62,11 @@ def open_traces(settings: Settings, environment: Mapping[str, str]) -> Iterator[
 
     Whatever is wrong with tracing is said once and stops nothing: the service has other work.
     """
-    wish = read_wish(environment)
-    problem = wish.problem
-    if wish.is_on and not _is_installed():
+    config = read_tracing_config(environment)
+    problem = config.problem
+    if config.is_on and not _is_installed():
         problem = f"OpenTelemetry is not installed: {INSTALL_HINT}"
-    elif wish.is_on:
+    elif config.is_on:
         from consumer.service.tracing.export import SpanExport  # noqa: PLC0415 - the extra, see above
 
         try:

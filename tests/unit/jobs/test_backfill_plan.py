@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.jobs.backfill.elements import Element, Rejected
-from consumer.jobs.backfill.plan import Accepted, Contents, Forecast, Judge
+from consumer.jobs.backfill.plan import Accepted, Contents, Forecast, Validator
 from consumer.pipeline.decider import apply
 from consumer.pipeline.ready_event import MAX_ID_CHARS
 from consumer.pipeline.record_size import batch_bytes
@@ -21,7 +21,7 @@ TOPIC_BYTES = 1_048_588
 
 def judged(value: bytes, limit: int = TOPIC_BYTES) -> Accepted | Rejected:
     """Return what becomes of a value in line 3."""
-    return Judge(limit, list(HEADERS)).judge(Element(3, 1, value))
+    return Validator(limit, list(HEADERS)).judge(Element(3, 1, value))
 
 
 def encoded(**fields: object) -> bytes:
@@ -31,7 +31,7 @@ def encoded(**fields: object) -> bytes:
 
 @given(values.filter(bool))
 def test_what_the_service_would_refuse_is_not_sent(value: bytes) -> None:
-    """Judge and pipeline agree on every value, on the reason, and on the id that is the key."""
+    """Validator and pipeline agree on every value, on the reason, and on the id that is the key."""
     decision = decide(batch(record(raw=value)), settings=shard_settings(max_bytes=2**30))
     found = judged(value)
     if isinstance(found, Rejected):

@@ -3,7 +3,7 @@
 import pytest
 
 from consumer.errors import ConfigError
-from consumer.jobs.ranges import Place, parse_range
+from consumer.jobs.ranges import PartitionOffset, parse_range
 
 NOW_MS = 1_795_464_000_000
 HOUR_MS = 3_600_000
@@ -32,8 +32,12 @@ def test_times(text: str, time_ms: int) -> None:
 def test_offsets_of_several_partitions() -> None:
     """Given several times or with commas, with and without the topic."""
     found = parse_range(["0:10,1:20", "my.topic/2:30"], ["0:11"], NOW_MS)
-    assert found.start.places == (Place(None, 0, 10), Place(None, 1, 20), Place("my.topic", 2, 30))
-    assert found.end.places == (Place(None, 0, 11),)
+    assert found.start.places == (
+        PartitionOffset(None, 0, 10),
+        PartitionOffset(None, 1, 20),
+        PartitionOffset("my.topic", 2, 30),
+    )
+    assert found.end.places == (PartitionOffset(None, 0, 11),)
     assert found.start.time_ms is None
 
 

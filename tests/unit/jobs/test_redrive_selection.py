@@ -5,21 +5,23 @@ import pytest
 from consumer.errors import ConfigError
 from consumer.jobs.ranges import parse_range
 from consumer.jobs.redrive.selection import Wanted, parse_address, parse_origin
-from consumer.pipeline.dead_letters import Letter, dead_letter, read_back
+from consumer.pipeline.dead_letters import DeadLetterRecord, dead_letter, parse_dead_letter
 from consumer.pipeline.printable import printable
-from consumer.pipeline.records import PoisonRecord, Reason, Stage
+from consumer.pipeline.records import InvalidRecord, Reason, Stage
 from schemas.ready_event import Origin
 from tests.builders import record
 
 ALL = parse_range([], [], 0)
 
 
-def letter(reason: Reason = Reason.TOO_DEEP, topic: str = "in.put", offset: int = 7) -> Letter:
+def letter(
+    reason: Reason = Reason.TOO_DEEP, topic: str = "in.put", offset: int = 7
+) -> DeadLetterRecord:
     """Return a dead letter of partition 3."""
-    poison = PoisonRecord(reason, "why", Stage.VALUE_CONVERTER, "Error")
+    poison = InvalidRecord(reason, "why", Stage.VALUE_CONVERTER, "Error")
     origin = Origin(topic, 3, offset, 0)
     made = dead_letter(poison, origin, record(raw=b"value"), [], 10_000)
-    found = read_back(record(raw=b"value", headers=made.headers))
+    found = parse_dead_letter(record(raw=b"value", headers=made.headers))
     assert found is not None
     return found
 

@@ -6,30 +6,32 @@ import pytest
 from msgspec.structs import replace
 
 from consumer.errors import ClusterError
-from consumer.jobs.ranges import Stretch
+from consumer.jobs.ranges import ResolvedRange
 from consumer.jobs.replay.state import (
     ReplayState,
+    range_states,
     require_room,
     settled_keys,
     settled_record,
-    span_states,
     state_record,
 )
 from consumer.kafka.client import TopicPartition
-from consumer.kafka.read import Span
-from consumer.kafka.topics import REPLAYS_MESSAGE_BYTES
+from consumer.kafka.read import OffsetRange
+from consumer.kafka.topics import JOBS_MESSAGE_BYTES
 from consumer.pipeline.record_size import batch_bytes
 from consumer.pipeline.records import Reason
 from consumer.pipeline.replay_decider import ReplayCounts
-from consumer.shard.progress import Witness
+from consumer.shard.progress import Fingerprint
 
-JOURNAL = "group.replays"
+JOURNAL = "group.jobs"
 LONGEST = 2**63 - 1
 
 
 def state(partitions: int, topic: str = "in") -> ReplayState:
     """Return a replay of this many partitions of which nothing is done."""
-    spans = {TopicPartition(topic, number): Span(0, LONGEST) for number in range(partitions)}
+    ranges = {
+        TopicPartition(topic, number): OffsetRange(0, LONGEST) for number in range(partitions)
+    }
     return ReplayState(
         name="name",
         arguments={"from": []},
@@ -39,7 +41,7 @@ def state(partitions: int, topic: str = "in") -> ReplayState:
         updated_at_ms=1,
         from_ms=None,
         to_ms=None,
-        spans=span_states(Stretch(spans)),
+        ranges=range_states(ResolvedRange(ranges)),
         changelog_ends=[LONGEST],
         known_ids=0,
     )
@@ -53,14 +55,17 @@ def size_bytes(one: ReplayState) -> int:
 def test_a_state_that_fits_at_the_start_fits_at_the_end() -> None:
     """The size that is required covers the largest numbers that any later state can hold."""
     begun = state(1000)
-    places = [TopicPartition(span.topic, span.partition) for span in begun.spans]
+    places = [
+        TopicPartition(offsets_range.topic, offsets_range.partition)
+        for offsets_range in begun.ranges
+    ]
     ended = replace(
         begun,
         updated_at_ms=LONGEST,
         finished_at_ms=LONGEST,
-        spans=begun.moved(
+        ranges=begun.moved(
             dict.fromkeys(places, LONGEST),
-            dict.fromkeys(places, Witness(LONGEST, -LONGEST, 2**32 - 1)),
+            dict.fromkeys(places, Fingerprint(LONGEST, -LONGEST, 2**32 - 1)),
         ),
         counts=ReplayCounts(LONGEST, LONGEST, LONGEST, poison=dict.fromkeys(Reason, LONGEST)),
         transactions=LONGEST,
@@ -73,10 +78,10 @@ def test_a_state_that_fits_at_the_start_fits_at_the_end() -> None:
 
 def test_a_replay_of_too_many_partitions_is_refused_at_its_start() -> None:
     """It would otherwise meet the limit in its middle, at each try, and never end."""
-    require_room(state(1000), JOURNAL, REPLAYS_MESSAGE_BYTES)
+    require_room(state(1000), JOURNAL, JOBS_MESSAGE_BYTES)
     with pytest.raises(ClusterError, match="replay name reads 3000 partitions") as refused:
-        require_room(state(3000, "t" * 249), JOURNAL, REPLAYS_MESSAGE_BYTES)
-    assert "max.message.bytes of group.replays is 1048576" in str(refused.value)
+        require_room(state(3000, "t" * 249), JOURNAL, JOBS_MESSAGE_BYTES)
+    assert "max.message.bytes of group.jobs is 1048576" in str(refused.value)
 
 
 def test_every_settled_entry_of_a_replay_is_forgotten() -> None:

@@ -14,7 +14,7 @@ from consumer.errors import (
     Unreachable,
 )
 from consumer.jobs import retry
-from consumer.jobs.retry import Stop, keep_going
+from consumer.jobs.retry import ShutdownSignal, run_with_retries
 
 
 @pytest.fixture(autouse=True)
@@ -41,9 +41,9 @@ class Work:
             raise end
         return "done"
 
-    async def run(self, stop: Stop | None = None) -> str:
+    async def run(self, stop: ShutdownSignal | None = None) -> str:
         """Go on until one succeeds."""
-        return await keep_going(self.attempt, lambda: self.done, stop or Stop())
+        return await run_with_retries(self.attempt, lambda: self.done, stop or ShutdownSignal())
 
 
 async def test_it_goes_on_after_trouble() -> None:
@@ -84,7 +84,7 @@ async def test_another_process_goes_on() -> None:
 
 async def test_a_wait_for_the_cluster_is_cut_short() -> None:
     """An attempt that does not come to an end is cancelled some time after the stop."""
-    stop, is_cancelled = Stop(), asyncio.Event()
+    stop, is_cancelled = ShutdownSignal(), asyncio.Event()
 
     async def hang() -> None:
         try:
@@ -92,16 +92,16 @@ async def test_a_wait_for_the_cluster_is_cut_short() -> None:
         finally:
             is_cancelled.set()
 
-    asyncio.get_running_loop().call_soon(stop.ask, signal.SIGTERM)
+    asyncio.get_running_loop().call_soon(stop.request, signal.SIGTERM)
     with pytest.raises(Interrupted) as interrupted:
-        await keep_going(hang, lambda: 0, stop)
+        await run_with_retries(hang, lambda: 0, stop)
     assert interrupted.value.exit_code == 128 + signal.SIGTERM
     assert is_cancelled.is_set()
 
 
 async def test_trouble_after_a_stop_is_a_stop() -> None:
     """Whatever the attempt ends with then, the command was stopped and says how to go on."""
-    stop = Stop()
-    stop.ask(signal.SIGINT)
+    stop = ShutdownSignal()
+    stop.request(signal.SIGINT)
     with pytest.raises(Interrupted, match="the same command goes on"):
         await Work(TaskFailed("did not answer")).run(stop)

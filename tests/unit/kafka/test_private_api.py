@@ -9,7 +9,7 @@ from aiokafka.consumer import fetcher, group_coordinator
 from aiokafka.producer import message_accumulator, sender, transaction_manager
 from aiokafka.record.default_records import DefaultRecordBatch
 
-from consumer.kafka.client import Outbox, TopicPartition, writer
+from consumer.kafka.client import TopicPartition, TransactionBatches, writer
 from consumer.kafka.client.fetched import BoundedFetchResult, FetchedBytes, FetchedPartition
 from tests.batches.build import batch
 from tests.batches.judge import read_here
@@ -27,9 +27,9 @@ def test_records_are_compiled_and_handed_through() -> None:
     assert DefaultRecordBatch.__module__.startswith(COMPILED)
     assert fetcher.PartitionRecords is FetchedPartition
     assert fetcher.FetchResult is BoundedFetchResult
-    outbox = Outbox({"t": 1000})
-    outbox.to("t", 0).append(b"k", b"v", [("h", b"x")])
-    (batch,) = outbox.finish()[TopicPartition("t", 0)]
+    transaction_batches = TransactionBatches({"t": 1000})
+    transaction_batches.to("t", 0).append(b"k", b"v", [("h", b"x")])
+    (batch,) = transaction_batches.finish()[TopicPartition("t", 0)]
     records = fetcher.MemoryRecords(bytes(batch._build()))  # noqa: SLF001
     arguments = (None, 0, None, None, True, 1)
     (handed,) = fetcher.PartitionRecords(TopicPartition("t", 0), records, *arguments)
@@ -109,7 +109,7 @@ def test_a_static_member_would_not_leave_by_itself() -> None:
 
 
 def test_a_batch_takes_its_first_record_whatever_its_size() -> None:
-    """Only then can the outbox rely on a new batch to take what did not fit the last."""
+    """Only then does a new batch take what did not fit in the last one."""
     batch = message_accumulator.BatchBuilder(100, 0, is_transactional=1)
     assert batch.append(timestamp=None, key=None, value=b"x" * 1000) is not None
     assert batch.append(timestamp=None, key=None, value=b"x") is None

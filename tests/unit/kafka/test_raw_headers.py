@@ -8,7 +8,7 @@ from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.util import calc_crc32c
 
-from consumer.kafka.client import Outbox, TopicPartition
+from consumer.kafka.client import TopicPartition, TransactionBatches
 from consumer.kafka.client.raw_headers import RawHeaderName
 
 HOSTILE = b"ab\xff\xfe"
@@ -17,12 +17,12 @@ CRC_OFFSET, ATTRIBUTES_OFFSET = 17, 21  # of a record batch, KIP-98
 
 def built(headers: list[tuple[str, bytes | None]]) -> bytes:
     """Return one batch of three records, the middle one with these headers."""
-    outbox = Outbox({"t": 10_000})
-    target = outbox.to("t", 0)
+    transaction_batches = TransactionBatches({"t": 10_000})
+    target = transaction_batches.to("t", 0)
     target.append(b"1", b"first")
     target.append(b"2", b"second", headers)
     target.append(b"3", b"third")
-    return b"".join(bytes(b._build()) for b in outbox.finish()[TopicPartition("t", 0)])  # noqa: SLF001
+    return b"".join(bytes(b._build()) for b in transaction_batches.finish()[TopicPartition("t", 0)])  # noqa: SLF001
 
 
 def poisoned() -> bytes:

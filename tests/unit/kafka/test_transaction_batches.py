@@ -1,10 +1,10 @@
-"""The outbox: batches of one transaction."""
+"""The transaction_batches: batches of one transaction."""
 
 from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.kafka.client import Outbox, TopicPartition
+from consumer.kafka.client import TopicPartition, TransactionBatches
 from consumer.kafka.client.transaction_batches import NO_TIMESTAMP_MS
 
 LIMIT = 2000
@@ -17,10 +17,10 @@ def test_every_record_comes_out_once_in_order(
     records: list[tuple[int, bytes | None, bytes | None, list[tuple[str, bytes | None]]]],
 ) -> None:
     """Batches split where the limit asks for it and lose, repeat and reorder nothing."""
-    outbox = Outbox({"t": LIMIT})
+    transaction_batches = TransactionBatches({"t": LIMIT})
     for partition, key, value, extra in records:
-        outbox.to("t", partition).append(key, value, extra)
-    finished = outbox.finish()
+        transaction_batches.to("t", partition).append(key, value, extra)
+    finished = transaction_batches.finish()
     for partition in {record[0] for record in records}:
         batches = finished[TopicPartition("t", partition)]
         expected = [record[1:] for record in records if record[0] == partition]
@@ -35,11 +35,11 @@ def test_every_record_comes_out_once_in_order(
 
 def test_records_of_our_own_state_have_no_timestamp() -> None:
     """Brokers refuse records that are stamped ahead of their clock; this machine's may be wrong."""
-    outbox = Outbox({"state": LIMIT, "t": LIMIT}, unstamped={"state"})
+    transaction_batches = TransactionBatches({"state": LIMIT, "t": LIMIT}, unstamped={"state"})
     for topic in ("state", "t"):
-        outbox.to(topic, 0).append(b"k", b"v")
+        transaction_batches.to(topic, 0).append(b"k", b"v")
     stamps = {}
-    for (topic, _), (batch,) in outbox.finish().items():
+    for (topic, _), (batch,) in transaction_batches.finish().items():
         (record,) = MemoryRecords(bytes(batch._build())).next_batch()  # noqa: SLF001
         stamps[topic] = record.timestamp
     assert stamps["state"] == NO_TIMESTAMP_MS

@@ -6,12 +6,12 @@ import pytest
 
 from consumer.pipeline.dead_letters import TRAILING_HEADERS, dead_letter
 from consumer.pipeline.record_size import batch_bytes
-from consumer.pipeline.records import Header, PoisonRecord, Reason, Stage
+from consumer.pipeline.records import Header, InvalidRecord, Reason, Stage
 from schemas.ready_event import Origin
 from tests.builders import record
 
 ORIGIN = Origin("topic", 3, 42, 1_700_000_000_123)
-POISON = PoisonRecord(
+POISON = InvalidRecord(
     Reason.MALFORMED_JSON, "not JSON \ud800", Stage.VALUE_CONVERTER, "DecodeError"
 )
 
@@ -42,7 +42,7 @@ def test_a_missing_value_stays_as_it_is(value: bytes | None) -> None:
 
 def test_messages_are_bounded() -> None:
     """No message is longer than 500 characters."""
-    poison = PoisonRecord(Reason.INTERNAL_ERROR, "m" * 9999, Stage.TRANSFORMATION, "ValueError")
+    poison = InvalidRecord(Reason.INTERNAL_ERROR, "m" * 9999, Stage.TRANSFORMATION, "ValueError")
     letter = dead_letter(poison, ORIGIN, record(raw=b""), [], 10_000)
     assert len(letter.message) == 500
 

@@ -10,20 +10,20 @@ from consumer.pipeline.dead_letters import (
     VALUE_SHA256_HEADER,
     VALUE_SIZE_HEADER,
     Audit,
-    Letter,
+    DeadLetterRecord,
     dead_letter,
-    read_back,
+    parse_dead_letter,
     redriven_headers,
     redriven_partition,
 )
-from consumer.pipeline.records import Header, PoisonRecord, Reason, Stage
+from consumer.pipeline.records import Header, InvalidRecord, Reason, Stage
 from consumer.pipeline.routing import partition_for_key
 from schemas.ready_event import Origin
 from tests.builders import Record, record
 from tests.property.strategies import headers, records
 
 ORIGIN = Origin("topic", 3, 42, 1_700_000_000_123)
-POISON = PoisonRecord(Reason.TOO_LARGE, "it is too large", Stage.TASK_PUT, "RecordTooLarge")
+POISON = InvalidRecord(Reason.TOO_LARGE, "it is too large", Stage.TASK_PUT, "RecordTooLarge")
 PLENTY_BYTES = 10_000_000
 AUDIT = Audit(1, "dead/0:7", "2026-11-23T10:00:00.000Z", "ops@host", 17)
 AUDIT_HEADER = (REDRIVE_HEADER, msgspec.json.encode(AUDIT))
@@ -32,16 +32,16 @@ FORGED: list[Header] = [(VALUE_SHA256_HEADER, b"0" * 64), (VALUE_SIZE_HEADER, b"
 
 
 def buried(
-    source: Record, *, max_bytes: int = PLENTY_BYTES, poison: PoisonRecord = POISON
+    source: Record, *, max_bytes: int = PLENTY_BYTES, poison: InvalidRecord = POISON
 ) -> Record:
     """Return the record that lies in the dead-letter topic for a source record."""
     letter = dead_letter(poison, ORIGIN, source, source.headers, max_bytes)
     return Record(7, 1_800_000_000_000, letter.key, letter.value, letter.headers)
 
 
-def read(lying: Record) -> Letter:
+def read(lying: Record) -> DeadLetterRecord:
     """Return what is read back, which must be a dead letter."""
-    letter = read_back(lying)
+    letter = parse_dead_letter(lying)
     assert letter is not None
     return letter
 
@@ -61,7 +61,7 @@ def test_the_original_comes_back(  # noqa: PLR0913, PLR0917 - one for each thing
     """Any record is read back byte for byte from its dead letter, or known to be cut."""
     value = None if source.value is None else source.value * factor
     source = source._replace(value=value, headers=own)
-    poison = PoisonRecord(reason, f"it is {message}", Stage.TRANSFORMATION, "Error")
+    poison = InvalidRecord(reason, f"it is {message}", Stage.TRANSFORMATION, "Error")
     lying = buried(source, max_bytes=max_bytes, poison=poison)
     letter = read(lying)
     is_whole = (lying.key, lying.value) == (source.key, source.value) and list(
@@ -166,9 +166,11 @@ def test_what_is_no_dead_letter_of_ours(index: int, header: Header) -> None:
     lying = buried(record(raw=b"value"))
     trailing = list(lying.headers)
     trailing[index] = header
-    assert read_back(lying._replace(headers=trailing)) is None
-    assert read_back(lying._replace(headers=trailing[:index] + trailing[index + 1 :])) is None
-    assert read_back(lying._replace(headers=[])) is None
+    assert parse_dead_letter(lying._replace(headers=trailing)) is None
+    assert (
+        parse_dead_letter(lying._replace(headers=trailing[:index] + trailing[index + 1 :])) is None
+    )
+    assert parse_dead_letter(lying._replace(headers=[])) is None
 
 
 def test_the_partition_is_that_of_the_origin() -> None:
@@ -181,7 +183,9 @@ def test_the_partition_is_that_of_the_origin() -> None:
 
 def test_a_packed_batch_is_known() -> None:
     """A dead letter that stands for a whole batch is no record that could go back."""
-    packed = PoisonRecord(Reason.TOO_LARGE, "a batch", Stage.VALUE_CONVERTER, "RecordBatchTooLarge")
+    packed = InvalidRecord(
+        Reason.TOO_LARGE, "a batch", Stage.VALUE_CONVERTER, "RecordBatchTooLarge"
+    )
     assert read(buried(record(raw=b"batch"), poison=packed)).is_packed
     assert not read(buried(record(raw=b"batch"))).is_packed
 
@@ -191,5 +195,5 @@ def test_a_topic_that_no_broker_takes_is_not_ours() -> None:
     for topic in ("t" * 249, "t" * 250, "t/t"):
         letter = dead_letter(POISON, ORIGIN, record(), [], PLENTY_BYTES)
         headers = [("__connect.errors.topic", topic.encode()), *letter.headers[1:]]
-        found = read_back(Record(7, 0, letter.key, letter.value, headers))
+        found = parse_dead_letter(Record(7, 0, letter.key, letter.value, headers))
         assert (found is not None) == (topic == "t" * 249)

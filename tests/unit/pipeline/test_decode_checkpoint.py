@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from consumer.pipeline.decode.checkpoint import decode
-from consumer.pipeline.records import PoisonRecord, Reason, Stage
+from consumer.pipeline.records import InvalidRecord, Reason, Stage
 from tests.builders import SDK_EXAMPLE, STRUCTURED, camel, checkpoint
 
 METRICS = {"step": 88, "train_loss": 0.5}
@@ -18,9 +18,9 @@ def decode_json(fields: object) -> bytes:
     return decode(json.dumps(fields).encode()).canonical
 
 
-def poison_of(payload: bytes | None) -> PoisonRecord:
+def poison_of(payload: bytes | None) -> InvalidRecord:
     """Return the poison that a value is."""
-    with pytest.raises(PoisonRecord) as caught:
+    with pytest.raises(InvalidRecord) as caught:
         decode(payload)
     return caught.value
 
@@ -146,7 +146,7 @@ def test_invalid(fields: object) -> None:
 def test_a_null_value_is_a_tombstone() -> None:
     """It has a reason of its own, whatever its headers say; an empty value has not."""
     for headers in ([], [STRUCTURED], [("ce_specversion", b"0.3")]):
-        with pytest.raises(PoisonRecord) as caught:
+        with pytest.raises(InvalidRecord) as caught:
             decode(None, headers)
         assert caught.value.reason is Reason.TOMBSTONE
     assert poison_of(b"").reason is Reason.MALFORMED_JSON

@@ -9,7 +9,7 @@ import pytest
 
 from consumer.pipeline.decode.checkpoint import decode
 from consumer.pipeline.decode.envelope import structured_type
-from consumer.pipeline.records import Header, PoisonRecord, Reason
+from consumer.pipeline.records import Header, InvalidRecord, Reason
 from tests.builders import STRUCTURED, camel, checkpoint, connect, envelope
 
 BARE = decode(json.dumps(checkpoint()).encode())
@@ -94,7 +94,7 @@ def test_binary_mode() -> None:
 )
 def test_invalid_envelopes(value: object, headers: list[Header]) -> None:
     """Other versions, formats and shapes are refused as invalid."""
-    with pytest.raises(PoisonRecord) as caught:
+    with pytest.raises(InvalidRecord) as caught:
         decode(json.dumps(value).encode(), headers)
     assert caught.value.reason is Reason.INVALID_SCHEMA
 
@@ -162,7 +162,7 @@ def test_a_byte_order_mark_inside() -> None:
 )
 def test_what_is_no_prefix(value: bytes) -> None:
     """Only a known length before an object counts, and only once."""
-    with pytest.raises(PoisonRecord) as caught:
+    with pytest.raises(InvalidRecord) as caught:
         decode(value)
     assert caught.value.reason is Reason.MALFORMED_JSON
 
@@ -186,7 +186,7 @@ def test_springs_content_type(name: str, text: bytes) -> None:
 def test_springs_version(version: bytes, *, is_right: bool) -> None:
     """A Spring that quotes the content type quotes the other headers of binary mode too."""
     headers: list[Header] = [("contentType", b'"application/json"'), ("ce_specversion", version)]
-    with nullcontext() if is_right else pytest.raises(PoisonRecord):
+    with nullcontext() if is_right else pytest.raises(InvalidRecord):
         assert is_bare(json.dumps(checkpoint()).encode(), headers)
 
 
@@ -200,6 +200,6 @@ def test_the_standard_content_type_goes_first() -> None:
 @pytest.mark.parametrize("value", [b"", b"{"])
 def test_malformed_envelopes(value: bytes) -> None:
     """An envelope that is missing or no JSON is malformed."""
-    with pytest.raises(PoisonRecord) as caught:
+    with pytest.raises(InvalidRecord) as caught:
         decode(value, [STRUCTURED])
     assert caught.value.reason is Reason.MALFORMED_JSON

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from consumer.pipeline.decode.json_document import MAX_DEPTH, parse
-from consumer.pipeline.records import PoisonRecord, Reason
+from consumer.pipeline.records import InvalidRecord, Reason
 
 
 def nested(depth: int) -> bytes:
@@ -43,7 +43,7 @@ def nested(depth: int) -> bytes:
 )
 def test_refusals(payload: bytes, reason: Reason) -> None:
     """What is no JSON is malformed; a number beyond any machine and too many levels are not."""
-    with pytest.raises(PoisonRecord) as caught:
+    with pytest.raises(InvalidRecord) as caught:
         parse(payload)
     assert caught.value.reason is reason
 
@@ -59,7 +59,7 @@ def test_counting_depth_holds_nobody_up() -> None:
     """Ten megabytes of empty objects are counted in C: a loop over them would take seconds."""
     payload = b'["\xff",' + b"{}," * 3_000_000 + b"0]"
     began = time.process_time()
-    with pytest.raises(PoisonRecord) as caught:
+    with pytest.raises(InvalidRecord) as caught:
         parse(payload)
     assert caught.value.reason is Reason.MALFORMED_JSON
     assert time.process_time() - began < 2
@@ -68,6 +68,6 @@ def test_counting_depth_holds_nobody_up() -> None:
 def test_counting_depth_is_linear() -> None:
     """A megabyte of escaped quotes in a string without end is scanned once, not once a quote."""
     began = time.perf_counter()
-    with pytest.raises(PoisonRecord):
+    with pytest.raises(InvalidRecord):
         parse(b"[" * 64 + b'"[' + b'\\"' * 500_000)
     assert time.perf_counter() - began < 5

@@ -2,7 +2,7 @@
 
 import pytest
 
-from consumer.pipeline.records import Header, PoisonRecord, Reason
+from consumer.pipeline.records import Header, InvalidRecord, Reason
 from consumer.pipeline.routing import ORIGIN_HEADER, forward, strip_origin
 from schemas.ready_event import Origin
 from tests.builders import record
@@ -43,6 +43,6 @@ def test_a_producers_own_origin_header_is_not_believed() -> None:
 )
 def test_a_missing_or_broken_origin_is_poison(headers: list[Header]) -> None:
     """A record in the repartition topic without our header was not written by us."""
-    with pytest.raises(PoisonRecord) as caught:
+    with pytest.raises(InvalidRecord) as caught:
         strip_origin(headers)
     assert caught.value.reason is Reason.INTERNAL_ERROR

@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 
 from consumer.pipeline.decode.checkpoint import decode
-from consumer.pipeline.records import PoisonRecord, Reason
+from consumer.pipeline.records import InvalidRecord, Reason
 from tests.builders import checkpoint, connect, envelope
 
 TEXT = json.dumps(checkpoint()).encode()
 CHANGE = {"before": None, "after": checkpoint(), "source": {}, "op": "c", "ts_ms": 1}
 
 
-def poison_of(value: bytes) -> PoisonRecord:
+def poison_of(value: bytes) -> InvalidRecord:
     """Return the poison that a value is."""
-    with pytest.raises(PoisonRecord) as caught:
+    with pytest.raises(InvalidRecord) as caught:
         decode(value)
     return caught.value
 

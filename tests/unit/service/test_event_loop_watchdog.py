@@ -16,7 +16,7 @@ async def run(guard):
     beating = asyncio.create_task(guard.keep_beating())
 {body}
 
-with event_loop_watchdog.LoopGuard({seconds}) as guard:
+with event_loop_watchdog.EventLoopWatchdog({seconds}) as guard:
     asyncio.run(run(guard))
 print("ended by itself")
 """

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 from consumer.config import Settings
 from consumer.kafka.held_back import HeldBack
 from consumer.service.metrics import METRICS
-from consumer.service.metrics_observer import Meter, Snapshot
+from consumer.service.metrics_observer import EngineCollector, MetricsObserver
 from consumer.shard.status import ShardView, SourceView
 from consumer.worker.status import EngineView
 from dev.metrics_table import metrics_table
@@ -42,8 +42,8 @@ def test_the_table_of_metrics_is_the_one_in_force() -> None:
 def test_every_metric_is_served_with_its_type_and_labels_and_no_other() -> None:
     """What is documented is what a scraper finds; only the process's own metrics come besides."""
     registry = CollectorRegistry()
-    Meter(registry, Settings.load({}))
-    registry.register(Snapshot(lambda: VIEW))
+    MetricsObserver(registry, Settings.load({}))
+    registry.register(EngineCollector(lambda: VIEW))
     families = {family.name: family for family in registry.collect()}
     ours = {name for name in families if not name.startswith("process_")}
     assert ours == {metric.full_name.removesuffix("_total") for metric in METRICS}
@@ -58,7 +58,7 @@ def test_every_metric_is_served_with_its_type_and_labels_and_no_other() -> None:
 def test_a_scrape_tells_lag_shards_and_restores_as_they_are() -> None:
     """A lag that is not known is left out, for 0 would be a lie; every state is always there."""
     registry = CollectorRegistry()
-    registry.register(Snapshot(lambda: VIEW))
+    registry.register(EngineCollector(lambda: VIEW))
 
     def value(name: str, **labels: str) -> float | None:
         return registry.get_sample_value(f"checkpoint_ready_{name}", labels)

@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry
 from consumer.config import Settings
 from consumer.errors import Fenced, TaskFailed
 from consumer.pipeline.records import ReadyRecord
-from consumer.service.metrics_observer import Meter
+from consumer.service.metrics_observer import MetricsObserver
 from consumer.shard.events import LostTransaction, TransactionReport
 from schemas.ready_event import Origin
 
@@ -19,7 +19,7 @@ class Metered:
     def __init__(self) -> None:
         """Begin at 0."""
         self.registry = CollectorRegistry()
-        self.meter = Meter(self.registry, Settings.load({}), lambda: NOW)
+        self.meter = MetricsObserver(self.registry, Settings.load({}), lambda: NOW)
 
     def value(self, name: str, **labels: str) -> float | None:
         """Return a sample's value."""

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from consumer.pipeline.records import ReadyRecord
-from consumer.service.recent_activity import KEPT_EVENTS, MAX_KEPT_BYTES, Recent
+from consumer.service.recent_activity import KEPT_EVENTS, MAX_KEPT_BYTES, RecentActivity
 from consumer.shard.events import TransactionReport
 from schemas.ready_event import Origin
 
@@ -54,7 +54,7 @@ def ready(event_id: str, *, binary_mode: bool = False, padding: str = "") -> Rea
 def test_the_last_events_are_kept_with_their_models(binary_mode: bool) -> None:  # noqa: FBT001 - a parameter of the table
     """The last one comes first, in both modes, and older ones are forgotten."""
     clock = Clock()
-    recent = Recent(clock, binary_mode=binary_mode)
+    recent = RecentActivity(clock, binary_mode=binary_mode)
     for number in range(KEPT_EVENTS + 5):
         recent.on_transaction(report(ready(f"id-{number}", binary_mode=binary_mode), shard=3))
         clock.now += 1
@@ -67,7 +67,7 @@ def test_the_last_events_are_kept_with_their_models(binary_mode: bool) -> None: 
 
 def test_a_large_event_is_shown_without_its_model() -> None:
     """A page must not hold megabytes for the sake of a name."""
-    recent = Recent(Clock(), binary_mode=False)
+    recent = RecentActivity(Clock(), binary_mode=False)
     recent.on_transaction(report(ready("large", padding="x" * MAX_KEPT_BYTES)))
     assert [(event.id, event.model) for event in recent.events] == [("large", "")]
 
@@ -75,7 +75,7 @@ def test_a_large_event_is_shown_without_its_model() -> None:
 def test_rates_are_those_of_the_last_minute() -> None:
     """A young process has the time that it runs for, and what is older than a minute is gone."""
     clock = Clock()
-    recent = Recent(clock, binary_mode=False)
+    recent = RecentActivity(clock, binary_mode=False)
     assert recent.rate(0) == (0.0, 0.0)
     clock.now += 10
     recent.on_transaction(report(ready("a"), ready("b"), consumed=40))

@@ -6,7 +6,7 @@ import pytest
 
 from consumer.kafka.held_back import HeldBack
 from consumer.service.health import is_ready
-from consumer.service.recent_activity import Recent
+from consumer.service.recent_activity import RecentActivity
 from consumer.service.status_page import MAX_CHARS, Status, render_status
 from consumer.shard.status import ShardView, SourceView
 from consumer.worker.status import EngineView
@@ -47,7 +47,7 @@ class Elements(HTMLParser):
 def elements(*shards: ShardView, event_id: str = "id") -> Elements:
     """Return the page of a process with these shards that has published an event."""
     view = EngineView(is_member=True, shards=shards)
-    recent = Recent(Clock(), binary_mode=False)
+    recent = RecentActivity(Clock(), binary_mode=False)
     recent.on_transaction(report(ready(event_id)))
     return Elements(render_status(Status("gr<ou>p", "1.2.3", view, is_ready(view), recent)))
 

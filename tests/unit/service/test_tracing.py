@@ -8,7 +8,7 @@ import pytest
 from opentelemetry.semconv._incubating.attributes import messaging_attributes
 
 import consumer.service.tracing.spans
-from consumer.service.tracing.config import Wish, read_wish
+from consumer.service.tracing.config import TracingConfig, read_tracing_config
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
 TRACES_ENDPOINT = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://collector:4318/v1/traces"}
@@ -30,7 +30,7 @@ TRACES_PROTOCOL = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
 )
 def test_an_endpoint_or_the_exporter_switches_on(environment: dict[str, str]) -> None:
     """Each of the standard variables is enough; the one about traces wins over the general one."""
-    assert read_wish(environment) == Wish(is_on=True)
+    assert read_tracing_config(environment) == TracingConfig(is_on=True)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_an_endpoint_or_the_exporter_switches_on(environment: dict[str, str]) ->
 )
 def test_otherwise_they_are_off_without_a_word(environment: dict[str, str]) -> None:
     """Nothing asks for them, or something says no."""
-    assert read_wish(environment) == Wish(is_on=False)
+    assert read_tracing_config(environment) == TracingConfig(is_on=False)
 
 
 @pytest.mark.parametrize(
@@ -58,9 +58,9 @@ def test_otherwise_they_are_off_without_a_word(environment: dict[str, str]) -> N
 )
 def test_what_cannot_be_had_is_named(environment: dict[str, str]) -> None:
     """Another exporter or protocol: traces are off, and the variable is in the message."""
-    wish = read_wish(environment)
-    assert not wish.is_on
-    assert any(name in wish.problem for name in environment)
+    config = read_tracing_config(environment)
+    assert not config.is_on
+    assert any(name in config.problem for name in environment)
 
 
 def test_the_attributes_are_those_of_the_conventions() -> None:

@@ -8,7 +8,7 @@ from consumer.pipeline.records import IdEntry, VariantEntry
 from consumer.pipeline.seen_ids import id_digest, variant_digest
 from consumer.shard import changelog
 from consumer.shard.changelog import Meta, ShardState
-from consumer.shard.progress import Progress, Witness
+from consumer.shard.progress import Fingerprint, Progress
 from schemas.ready_event import Origin
 from tests.builders import Record
 
@@ -53,7 +53,7 @@ def test_tombstones_forget() -> None:
 def test_progress_and_meta_come_back() -> None:
     """Progress is kept per partition, and its stream time is taken over."""
     state = ShardState(0)
-    progress = Progress(12, 77, Witness(11, 70, 123))
+    progress = Progress(12, 77, Fingerprint(11, 70, 123))
     load(state, *changelog.progress_record("my.topic", 4, progress))
     load(state, *changelog.meta_record(META))
     load(state, *changelog.fence_record("host/1"))

@@ -1,25 +1,30 @@
-"""Pacing: when a shard commits."""
+"""CommitPolicy: when a shard commits."""
 
 from consumer.shard.commit_policy import (
     IDLE_FETCH_MS,
     MAX_DELAY_SECONDS,
     MAX_TRANSACTION_BYTES,
     PROGRESS_INTERVAL_SECONDS,
-    Pacing,
-    TransactionLimit,
+    CommitPolicy,
+    TransactionSizeLimit,
 )
 
 INTERVAL = 0.1
 MAX_RECORDS = 100
 
 
-def pacing() -> Pacing:
+def pacing() -> CommitPolicy:
     """Return a shard's pacing that has committed nothing yet."""
-    return Pacing(INTERVAL, TransactionLimit(MAX_RECORDS))
+    return CommitPolicy(INTERVAL, TransactionSizeLimit(MAX_RECORDS))
 
 
 def due(
-    shard: Pacing, now: float, *, records: int = 1, size_bytes: int = 100, caught_up: bool = True
+    shard: CommitPolicy,
+    now: float,
+    *,
+    records: int = 1,
+    size_bytes: int = 100,
+    caught_up: bool = True,
 ) -> bool:
     """Ask whether a decision is due."""
     return shard.is_decision_due(now, records=records, size_bytes=size_bytes, caught_up=caught_up)
@@ -33,15 +38,15 @@ def test_nothing_is_due_without_records() -> None:
 def test_first_event_at_rest_is_due_at_once() -> None:
     """At rest the first record does not wait for an interval."""
     shard = pacing()
-    shard.note_buffered(5.0)
+    shard.record_buffered(5.0)
     assert due(shard, 5.0)
 
 
 def test_caught_up_shard_commits_once_an_interval() -> None:
     """A steady stream is committed at the interval, not for each record."""
     shard = pacing()
-    shard.note_commit(10.0)
-    shard.note_buffered(10.01)
+    shard.record_commit(10.0)
+    shard.record_buffered(10.01)
     assert not due(shard, 10.05)
     assert due(shard, 10.11)
 
@@ -49,8 +54,8 @@ def test_caught_up_shard_commits_once_an_interval() -> None:
 def test_shard_behind_fills_its_transaction() -> None:
     """Behind, a transaction grows beyond the interval up to its bounds."""
     shard = pacing()
-    shard.note_commit(10.0)
-    shard.note_buffered(10.0)
+    shard.record_commit(10.0)
+    shard.record_buffered(10.0)
     assert not due(shard, 10.3, records=MAX_RECORDS - 1, caught_up=False)
     assert due(shard, 10.3, records=MAX_RECORDS, caught_up=False)
     assert due(shard, 10.3, size_bytes=MAX_TRANSACTION_BYTES, caught_up=False)
@@ -59,7 +64,7 @@ def test_shard_behind_fills_its_transaction() -> None:
 def test_a_stuck_source_does_not_hold_up_the_others() -> None:
     """Behind for ever (a source's broker is gone), records still wait only so long."""
     shard = pacing()
-    shard.note_buffered(10.0)
+    shard.record_buffered(10.0)
     assert not due(shard, 10.0 + MAX_DELAY_SECONDS - 0.01, caught_up=False)
     assert due(shard, 10.0 + MAX_DELAY_SECONDS, caught_up=False)
 
@@ -68,11 +73,11 @@ def test_progress_over_duplicates_is_saved_later() -> None:
     """Mere duplicates make progress due after seconds, and a commit settles it."""
     shard = pacing()
     assert not shard.is_progress_due(1000.0)
-    shard.note_unsaved(10.0)
-    shard.note_unsaved(12.0)
+    shard.record_deferred(10.0)
+    shard.record_deferred(12.0)
     assert not shard.is_progress_due(10.0 + PROGRESS_INTERVAL_SECONDS - 0.1)
     assert shard.is_progress_due(10.0 + PROGRESS_INTERVAL_SECONDS)
-    shard.note_commit(15.0)
+    shard.record_commit(15.0)
     assert not shard.is_progress_due(1000.0)
 
 
@@ -80,45 +85,45 @@ def test_fetch_waits_no_longer_than_the_next_commit() -> None:
     """With records in hand the fetch ends when they become due."""
     shard = pacing()
     assert shard.fetch_timeout_ms(0.0, caught_up=True) == IDLE_FETCH_MS
-    shard.note_commit(10.0)
-    shard.note_buffered(10.0)
+    shard.record_commit(10.0)
+    shard.record_buffered(10.0)
     assert shard.fetch_timeout_ms(10.08, caught_up=True) <= 21
     assert shard.fetch_timeout_ms(11.0, caught_up=True) <= 1
 
 
 def test_a_transaction_that_was_too_slow_is_tried_at_half_its_size() -> None:
     """Half of what was tried, not of what might have been; never none, and no mere progress."""
-    limit = TransactionLimit(MAX_RECORDS)
-    limit.note_timeout(60)
+    limit = TransactionSizeLimit(MAX_RECORDS)
+    limit.record_timeout(60)
     assert limit.records == 30
-    limit.note_timeout(0)
+    limit.record_timeout(0)
     assert limit.records == 30
     for _ in range(10):
-        limit.note_timeout(MAX_RECORDS)
+        limit.record_timeout(MAX_RECORDS)
     assert limit.records == 1
 
 
 def test_full_transactions_let_it_grow_back() -> None:
     """Smaller ones prove nothing; and it never grows beyond the setting."""
-    limit = TransactionLimit(MAX_RECORDS)
-    limit.note_timeout(2)
-    limit.note_commit(0)
+    limit = TransactionSizeLimit(MAX_RECORDS)
+    limit.record_timeout(2)
+    limit.record_commit(0)
     assert limit.records == 1
     commits = 0
     while limit.records < MAX_RECORDS:
-        limit.note_commit(limit.records)
+        limit.record_commit(limit.records)
         commits += 1
     assert commits < 40
-    limit.note_commit(MAX_RECORDS)
+    limit.record_commit(MAX_RECORDS)
     assert limit.records == MAX_RECORDS
 
 
 def test_a_smaller_limit_makes_a_decision_due_sooner() -> None:
     """The pacing goes by the limit as it stands."""
-    limit = TransactionLimit(MAX_RECORDS)
-    shard = Pacing(INTERVAL, limit)
-    shard.note_commit(10.0)
-    shard.note_buffered(10.0)
+    limit = TransactionSizeLimit(MAX_RECORDS)
+    shard = CommitPolicy(INTERVAL, limit)
+    shard.record_commit(10.0)
+    shard.record_buffered(10.0)
     assert not due(shard, 10.0, records=40, caught_up=False)
-    limit.note_timeout(80)
+    limit.record_timeout(80)
     assert due(shard, 10.0, records=40, caught_up=False)

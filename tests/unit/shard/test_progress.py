@@ -12,11 +12,11 @@ from consumer.shard.buffer import Buffer
 from consumer.shard.progress import (
     OLDER_OFFSETS,
     Continuity,
+    Fingerprint,
     Found,
     Identity,
     Progress,
     Verdict,
-    Witness,
     judge,
     lost_its_end,
 )
@@ -29,9 +29,9 @@ LAST = Record(99, 990, b"key", b"last", ())
 REPLACED = LAST._replace(value=b"another")
 REPLACED_OLDER = OLDER._replace(value=b"another")
 # Handled up to and with 99, in a log whose leader epoch was 3.
-BARE = Progress(100, 0, Witness.of(LAST))
-KNOWN = Progress(100, 0, Witness.of(LAST), "topic", 3, Witness.of(OLDER))
-NAMELESS = Progress(100, 0, Witness.of(LAST), older=Witness.of(OLDER))
+BARE = Progress(100, 0, Fingerprint.of(LAST))
+KNOWN = Progress(100, 0, Fingerprint.of(LAST), "topic", 3, Fingerprint.of(OLDER))
+NAMELESS = Progress(100, 0, Fingerprint.of(LAST), older=Fingerprint.of(OLDER))
 
 INTACT, EXPIRED = Continuity.INTACT, Continuity.EXPIRED
 TRUNCATED, RECREATED = Continuity.TRUNCATED, Continuity.RECREATED
@@ -96,7 +96,7 @@ TABLE = {
         (TRUNCATED, 41),
     ),
     "a marker alone is lost": (
-        Progress(102, 0, Witness.of(LAST), "topic", 3),
+        Progress(102, 0, Fingerprint.of(LAST), "topic", 3),
         Found(0, 100, "topic", LAST, epoch_end=100),
         (TRUNCATED, 100),
     ),
@@ -128,7 +128,7 @@ TABLE = {
         (RECREATED, 0),
     ),
     "an epoch alone proves nothing": (
-        Progress(100, 0, Witness.of(LAST), None, 3),
+        Progress(100, 0, Fingerprint.of(LAST), None, 3),
         Found(0, 97, None, epoch_end=97),
         (RECREATED, 0),
     ),
@@ -155,7 +155,7 @@ def test_what_became_of_a_partition(
 )
 def test_another_record_at_the_offset_is_noticed(other: Record) -> None:
     """Other value, key, time or no value at all: what was handled is not there any more."""
-    progress = Progress(8, 0, Witness.of(record({"id": "a"}, offset=7)))
+    progress = Progress(8, 0, Fingerprint.of(record({"id": "a"}, offset=7)))
     assert lost_its_end(progress, Found(0, 100, None, other))
 
 
@@ -164,12 +164,12 @@ def test_the_older_fingerprint_stays_behind() -> None:
     progress = Progress(0, 0, None, "topic", 3)
     handled = set()
     for offset in range(0, 10 * OLDER_OFFSETS, 7):
-        witness = Witness(offset, offset, offset)
-        progress = Progress(offset + 1, 0, witness).following(progress)
-        handled.add(witness)
+        fingerprint = Fingerprint(offset, offset, offset)
+        progress = Progress(offset + 1, 0, fingerprint).following(progress)
+        handled.add(fingerprint)
         assert progress.identity == Identity("topic", 3)
         if offset:
-            assert progress.older in handled - {witness}
+            assert progress.older in handled - {fingerprint}
             assert progress.older is not None
             assert offset - progress.older.offset < OLDER_OFFSETS + 7
 
@@ -186,9 +186,9 @@ def test_entries_of_both_releases_can_be_read() -> None:
     class OldProgress(msgspec.Struct, frozen=True):
         next_offset: int
         stream_time_ms: int
-        witness: Witness | None = None
+        fingerprint: Fingerprint | None = None
 
-    old = OldProgress(100, 0, Witness.of(LAST))
+    old = OldProgress(100, 0, Fingerprint.of(LAST))
     assert msgspec.json.decode(msgspec.json.encode(old), type=Progress) == BARE
     assert msgspec.json.decode(msgspec.json.encode(KNOWN), type=OldProgress) == old
 
@@ -200,12 +200,12 @@ def test_a_packed_batch_is_no_fingerprint() -> None:
     packed = Record(LAST.offset + 1, 990, None, value, ())
     buffer = Buffer()
     buffer.add({SOURCE: [LAST, packed]}, lambda _: 101)
-    assert buffer.progress_behind(0) == {SOURCE: Progress(101, 0, Witness.of(LAST))}
+    assert buffer.progress_behind(0) == {SOURCE: Progress(101, 0, Fingerprint.of(LAST))}
     buffer.add({SOURCE: [packed]}, lambda _: 102)
-    assert buffer.progress_behind(0) == {SOURCE: Progress(102, 0, Witness.of(LAST))}
+    assert buffer.progress_behind(0) == {SOURCE: Progress(102, 0, Fingerprint.of(LAST))}
     only_packed = Buffer()
     only_packed.add({SOURCE: [packed]}, lambda _: 101)
     progress = only_packed.progress_behind(0)[SOURCE].following(KNOWN)
-    assert (progress.next_offset, progress.witness) == (101, KNOWN.witness)
+    assert (progress.next_offset, progress.fingerprint) == (101, KNOWN.fingerprint)
     readable = packed._replace(value=b"a record that can be read now")
     assert judge(progress, Found(0, 200, "topic", LAST, readable)) == Verdict(INTACT, 101)

@@ -19,11 +19,11 @@ from consumer.pipeline.records import SourceBatch
 from consumer.pipeline.seen_ids import SeenIds
 from consumer.shard.buffer import Buffer
 from consumer.shard.changelog import ShardState
-from consumer.shard.commit_policy import TransactionLimit
+from consumer.shard.commit_policy import TransactionSizeLimit
 from consumer.shard.context import ShardContext
 from consumer.shard.dead_letter_limit import DeadLetterGuard
 from consumer.shard.loop import MOVED_SECONDS, ShardLoop
-from consumer.shard.progress import Found, Progress, Witness
+from consumer.shard.progress import Fingerprint, Found, Progress
 from consumer.shard.start_positions import inspect
 from tests.builders import Record, record
 
@@ -45,7 +45,7 @@ class FakeReader:
         beside: Callable[[], object] = lambda: None,
     ) -> None:
         """`beside` is called with each fetch: what goes on in the process meanwhile."""
-        self.is_in_doubt = False
+        self.needs_revalidation = False
         self.assigned: dict[TopicPartition, int] = {}
         self.assignments: list[dict[TopicPartition, int]] = []
         self._logs = logs
@@ -96,7 +96,7 @@ class FakeReader:
     def pause(self, _: object) -> None:
         """Do nothing."""
 
-    def settle(self) -> None:
+    def use_running_fetch_settings(self) -> None:
         """Do nothing."""
 
 
@@ -172,7 +172,7 @@ def running(
     memory = memory or ShardState(0)
     sources = (INPUT, FORWARDS)
     for source in sources:
-        memory.progress[source] = Progress(10, 0, Witness.of(HANDLED), "id", 3)
+        memory.progress[source] = Progress(10, 0, Fingerprint.of(HANDLED), "id", 3)
     unused: Any = None
     anything: Any = own
     return ShardLoop(
@@ -183,7 +183,7 @@ def running(
         readers=FakeReaders(look),  # type: ignore[arg-type]  # stands for them
         observer=Mock(),
         positions=dict.fromkeys(sources, 10),
-        limit=TransactionLimit(1000),
+        limit=TransactionSizeLimit(1000),
         topics_seen_at=0.0,
     )
 
@@ -198,12 +198,12 @@ async def test_probes_are_answered_while_sources_are_judged(context: ShardContex
 
     look = FakeReader({INPUT: [HANDLED], FORWARDS: [HANDLED]}, beside=ask)
     loop = running(context, own, look)
-    own.is_in_doubt = True
-    await loop.turn()
+    own.needs_revalidation = True
+    await loop.run_once()
     assert asked
     assert all(positions == {INPUT: 10, FORWARDS: 10} for positions, _, _ in asked)
     assert all(assigned.keys() == {INPUT, FORWARDS} for assigned in own.assignments)
-    assert not own.is_in_doubt
+    assert not own.needs_revalidation
 
 
 async def test_what_was_gathered_in_doubt_is_read_again(context: ShardContext) -> None:
@@ -212,8 +212,8 @@ async def test_what_was_gathered_in_doubt_is_read_again(context: ShardContext) -
     own = FakeReader({INPUT: [unread], FORWARDS: []})
     look = FakeReader({INPUT: [HANDLED, unread], FORWARDS: [HANDLED]})
     loop = running(context, own, look)
-    own.is_in_doubt = True
-    await loop.turn()
+    own.needs_revalidation = True
+    await loop.run_once()
     assert own.assigned[INPUT] == 10
     assert loop.positions[INPUT] == 10
 
@@ -223,9 +223,9 @@ async def test_another_record_in_place_of_the_last_ends_the_task(context: ShardC
     own = FakeReader({INPUT: [], FORWARDS: []})
     look = FakeReader({INPUT: [HANDLED._replace(value=b"another")], FORWARDS: [HANDLED]})
     loop = running(context, own, look)
-    own.is_in_doubt = True
+    own.needs_revalidation = True
     with pytest.raises(TaskFailed, match="input/0 was truncated"):
-        await loop.turn()
+        await loop.run_once()
 
 
 async def test_another_topic_id_ends_the_task(context: ShardContext) -> None:
@@ -235,7 +235,7 @@ async def test_another_topic_id_ends_the_task(context: ShardContext) -> None:
     ids = {**context.topology.topic_ids, "input": "another"}
     changed = replace(context, topology=replace(context.topology, topic_ids=ids))
     with pytest.raises(TaskFailed, match="input was deleted and created again"):
-        await loop.look_again(changed, 0)
+        await loop.refresh_topology(changed, 0)
 
 
 async def test_a_look_back_leaves_the_reader_alone(context: ShardContext) -> None:
@@ -254,7 +254,7 @@ async def test_a_look_back_leaves_the_reader_alone(context: ShardContext) -> Non
 async def test_a_fingerprint_that_retention_deleted_is_not_fetched(context: ShardContext) -> None:
     """A fetch from before the log's start would be refused, and put the shard in doubt again."""
     look = FakeReader({INPUT: [HANDLED._replace(offset=20)]}, log_start=15)
-    known = {INPUT: Progress(10, 0, Witness.of(HANDLED), "id", 3)}
+    known = {INPUT: Progress(10, 0, Fingerprint.of(HANDLED), "id", 3)}
     reader: Any = look
     found = await inspect(context, reader, reader, known)
     assert found == {INPUT: Found(15, 21, "id")}
@@ -269,12 +269,12 @@ async def test_a_position_behind_markers_is_saved_now_and_then(context: ShardCon
     loop = running(ticking, own, own, memory, writer)
     own.assigned[INPUT] = 12
     for _ in range(3):
-        await loop.turn()
+        await loop.run_once()
     assert writer.committed == 0  # not at once: it would double the transactions of a trickle
     for seconds in (1, 10, MOVED_SECONDS + 20, 2 * MOVED_SECONDS):
         clock[0] = MOVED_SECONDS + seconds
-        await loop.turn()
+        await loop.run_once()
     assert writer.committed == 1
     assert memory.progress[INPUT].next_offset == 12
-    assert memory.progress[INPUT].witness == Witness.of(HANDLED)
+    assert memory.progress[INPUT].fingerprint == Fingerprint.of(HANDLED)
     assert memory.progress[FORWARDS].next_offset == 10

@@ -1,4 +1,4 @@
-"""Whether a source is still the one that was read: how long its witness record is waited for."""
+"""Is a source still the one that was read? How long its fingerprint record is waited for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from consumer.errors import TaskFailed
 from consumer.kafka.client import ShardReader, TopicPartition
-from consumer.shard.progress import Witness
+from consumer.shard.progress import Fingerprint
 from consumer.shard.start_positions import WITNESS_SECONDS, find_recreated
 from tests.builders import Record
 
@@ -23,7 +23,7 @@ class SlowReader:
     """Answers for one source at each fetch, in turn, and each fetch takes its time."""
 
     def __init__(self, answers: Mapping[TopicPartition, Record | None], seconds: float) -> None:
-        """`answers` has what stands at the witness's offset; None: nothing does."""
+        """`answers` has what stands at the fingerprint's offset; None: nothing does."""
         self.now = 0.0
         self._answers = dict(answers)
         self._seconds = seconds
@@ -59,9 +59,9 @@ class SlowReader:
 
 
 async def recreated(reader: SlowReader, sources: Sequence[TopicPartition]) -> list[TopicPartition]:
-    """Ask for sources that all have the same witness."""
-    witnesses = dict.fromkeys(sources, Witness.of(WITNESSED))
-    return await find_recreated(cast("ShardReader", reader), witnesses, reader.clock)
+    """Ask for sources that all have the same fingerprint."""
+    fingerprints = dict.fromkeys(sources, Fingerprint.of(WITNESSED))
+    return await find_recreated(cast("ShardReader", reader), fingerprints, reader.clock)
 
 
 async def test_many_slow_answers_are_waited_for() -> None:
@@ -76,6 +76,6 @@ async def test_many_slow_answers_are_waited_for() -> None:
 async def test_silence_is_not_waited_out() -> None:
     """With one source unanswered it ends, within the bound and a fetch."""
     reader = SlowReader(dict.fromkeys(SOURCES[1:], WITNESSED), 0.1 * WITNESS_SECONDS)
-    with pytest.raises(TaskFailed, match="witness"):
+    with pytest.raises(TaskFailed, match="fingerprint"):
         await recreated(reader, SOURCES)
     assert reader.now < 2 * WITNESS_SECONDS

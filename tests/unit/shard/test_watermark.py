@@ -55,7 +55,7 @@ def test_the_watermark_is_the_least_of_all_shards() -> None:
     watermarks = Watermarks(2, 100, 0.0)
     lows = []
     for shard, watermark_ms in ((0, 500_000), (1, 300_000), (1, 600_000)):
-        assert not watermarks.take_out([announced(shard, watermark_ms)])
+        assert not watermarks.extract([announced(shard, watermark_ms)])
         lows.append(watermarks.low_ms)
     assert lows == [None, 290_000, 490_000]
 
@@ -63,7 +63,7 @@ def test_the_watermark_is_the_least_of_all_shards() -> None:
 def test_an_announcement_counts_for_no_more_than_its_broker_timestamp() -> None:
     """The clock of the process that announces may be a day ahead; the broker's is not."""
     watermarks = Watermarks(1, 100, 0.0)
-    watermarks.take_out([announced(0, NOW_MS + 86_400_000)])
+    watermarks.extract([announced(0, NOW_MS + 86_400_000)])
     assert watermarks.low_ms == NOW_MS - 10_000
 
 
@@ -93,7 +93,7 @@ def test_announcements_of_no_shard_are_ignored() -> None:
     """A forged number takes no memory, and does not stand for a shard that is silent."""
     watermarks = Watermarks(2, 100, NOW_MS)
     forged = [announced(shard, 500_000) for shard in (-1, 2, 2**31 - 1)]
-    assert not watermarks.take_out([announced(0, 500_000), *forged])
+    assert not watermarks.extract([announced(0, 500_000), *forged])
     assert watermarks.low_ms is None
 
 
@@ -102,16 +102,16 @@ def test_only_announcements_are_taken_out() -> None:
     forged = record({}, headers=[*announcement(0, 1), ("checkpoint-ready.origin", b"x")])
     others = [record({}), forged, Record(9, 0, None, None, [])]
     watermarks = Watermarks(1, 100, 0.0)
-    assert list(watermarks.take_out(others)) == others
+    assert list(watermarks.extract(others)) == others
     assert watermarks.low_ms is None
-    assert list(watermarks.take_out([others[0], announced(0, 1), *others[1:]])) == others
+    assert list(watermarks.extract([others[0], announced(0, 1), *others[1:]])) == others
     assert watermarks.low_ms is not None
 
 
 def test_without_a_window_nothing_is_announced_or_expires() -> None:
     """The default costs nothing."""
     watermarks = Watermarks(1, 0, 0.0)
-    watermarks.take_out([announced(0, 1)])
+    watermarks.extract([announced(0, 1)])
     assert watermarks.low_ms is None
     assert not watermarks.is_due(10.0**9)
 
@@ -121,7 +121,7 @@ def test_announcements_come_at_intervals() -> None:
     for window_seconds, interval in ((1, 1.0), (200, 10.0), (10**6, MAX_INTERVAL_SECONDS)):
         watermarks = Watermarks(1, window_seconds, 0.0)
         assert watermarks.is_due(0.0)
-        watermarks.note_announced(0.0)
+        watermarks.record_announced(0.0)
         assert not watermarks.is_due(interval - 0.01)
         assert watermarks.is_due(interval)
 
@@ -141,7 +141,7 @@ def test_tombstones_keep_up_with_new_ids() -> None:
     for number in range(5000):
         seen.remember(id_digest(str(number)), b"x" * 16, 0)
     watermarks = Watermarks(1, 1, 0.0)
-    watermarks.take_out([announced(0, NOW_MS)])
+    watermarks.extract([announced(0, NOW_MS)])
     entering = decide(batch(*(record(checkpoint(id=f"new-{n}")) for n in range(700))), seen=seen)
     watermarks.add_tombstones(seen, entering)
     assert len(entering.expired) == 1400

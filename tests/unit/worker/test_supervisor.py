@@ -1,4 +1,4 @@
-"""The roster: which tasks run, and what follows from how one ended."""
+"""The supervisor: which tasks run, and what follows from how one ended."""
 
 import asyncio
 import gc
@@ -10,7 +10,7 @@ import pytest
 
 from consumer.errors import ClusterError, Fenced, StateCorrupted, TaskFailed
 from consumer.shard.status import TaskState
-from consumer.worker.supervisor import Roster
+from consumer.worker.supervisor import Supervisor
 
 
 class PlainTask:
@@ -44,7 +44,7 @@ class PlainTask:
 
 
 class Bench:
-    """A roster over plain tasks, with a clock that stands still until it is moved."""
+    """A supervisor over plain tasks, with a clock that stands still until it is moved."""
 
     def __init__(self, make: Callable[[], PlainTask]) -> None:
         self.now = 100.0
@@ -55,7 +55,7 @@ class Bench:
             self.made.append(make())
             return self.made[-1]
 
-        self.roster = Roster(
+        self.supervisor = Supervisor(
             make_task,
             fenced_pause_seconds=0.3,
             on_change=self.changed.set,
@@ -70,25 +70,25 @@ class Bench:
 async def test_wanted_shards_get_a_task_each_and_unwanted_ones_lose_it() -> None:
     """The tasks follow what the group wants."""
     bench = Bench(PlainTask)
-    bench.roster.reconcile({0, 1})
-    bench.roster.reconcile({0, 1})
+    bench.supervisor.reconcile({0, 1})
+    bench.supervisor.reconcile({0, 1})
     assert len(bench.made) == 2
     await bench.settle()
-    bench.roster.reconcile({1})
+    bench.supervisor.reconcile({1})
     await bench.settle()
-    bench.roster.reconcile({1})
+    bench.supervisor.reconcile({1})
     assert [task.closed for task in bench.made] == [True, False]
-    await bench.roster.stop_all(1)
+    await bench.supervisor.stop_all(1)
     assert all(task.closed for task in bench.made)
 
 
 async def test_a_closing_task_is_left_to_close() -> None:
-    """Shards that go together wake the roster one by one; none may cut another's clean-up short."""
+    """Shards that go together wake the supervisor one by one; each one cleans up completely."""
     bench = Bench(lambda: PlainTask(state=TaskState.RESTORING))
-    bench.roster.reconcile({0, 1, 2})
+    bench.supervisor.reconcile({0, 1, 2})
     await asyncio.sleep(0)
     for _ in range(5):
-        bench.roster.reconcile(set())
+        bench.supervisor.reconcile(set())
         await asyncio.sleep(0)
     await bench.settle()
     assert all(task.closed for task in bench.made)
@@ -100,16 +100,16 @@ async def test_a_task_in_doubt_is_replaced_after_a_pause(
 ) -> None:
     """Never at once: whoever fenced it may be right."""
     bench = Bench(lambda: PlainTask(ends=error))
-    bench.roster.reconcile({0})
+    bench.supervisor.reconcile({0})
     await bench.settle()
-    pause = bench.roster.reconcile({0})
+    pause = bench.supervisor.reconcile({0})
     assert pause is not None
     assert pause >= least_pause
     assert len(bench.made) == 1
     bench.now += pause
-    bench.roster.reconcile({0})
+    bench.supervisor.reconcile({0})
     assert len(bench.made) == 2
-    await bench.roster.stop_all(1)
+    await bench.supervisor.stop_all(1)
 
 
 async def test_pauses_grow_while_nothing_is_committed() -> None:
@@ -117,44 +117,44 @@ async def test_pauses_grow_while_nothing_is_committed() -> None:
     bench = Bench(lambda: PlainTask(ends=TaskFailed("t")))
     pauses = []
     for _ in range(8):
-        bench.roster.reconcile({0})
+        bench.supervisor.reconcile({0})
         await bench.settle()
-        pauses.append(bench.roster.reconcile({0}) or 0.0)
+        pauses.append(bench.supervisor.reconcile({0}) or 0.0)
         bench.now += pauses[-1]
     assert max(pauses[:2]) < 0.5
     assert 4.0 < pauses[-1] <= 10.0
-    await bench.roster.stop_all(1)
+    await bench.supervisor.stop_all(1)
 
 
 async def test_a_corrupted_shard_is_refused_and_the_others_go_on() -> None:
     """It is not tried again; its reason is kept."""
     ends: list[BaseException | None] = [StateCorrupted("lost"), None]
     bench = Bench(lambda: PlainTask(ends=ends.pop(0)))
-    bench.roster.reconcile({0, 1})
+    bench.supervisor.reconcile({0, 1})
     await bench.settle()
-    bench.roster.reconcile({0, 1})
-    assert bench.roster.refusals == {0: "lost"}
+    bench.supervisor.reconcile({0, 1})
+    assert bench.supervisor.refusals == {0: "lost"}
     assert len(bench.made) == 2
-    await bench.roster.stop_all(1)
+    await bench.supervisor.stop_all(1)
 
 
 @pytest.mark.parametrize("error", [ClusterError("acl"), ValueError("a bug")])
 async def test_what_is_not_a_tasks_own_affair_is_raised(error: Exception) -> None:
     """It ends the process."""
     bench = Bench(lambda: PlainTask(ends=error))
-    bench.roster.reconcile({0})
+    bench.supervisor.reconcile({0})
     await bench.settle()
     with pytest.raises(type(error)):
-        bench.roster.reconcile({0})
+        bench.supervisor.reconcile({0})
 
 
 async def test_an_ended_task_is_not_kept() -> None:
     """Its ids would otherwise be in memory once more for every restart."""
     bench = Bench(lambda: PlainTask(ends=TaskFailed("t")))
-    bench.roster.reconcile({0})
+    bench.supervisor.reconcile({0})
     await bench.settle()
-    bench.roster.reconcile({0})
+    bench.supervisor.reconcile({0})
     gone = weakref.ref(bench.made.pop())
     gc.collect()
     assert gone() is None
-    await bench.roster.stop_all(1)
+    await bench.supervisor.stop_all(1)
