@@ -21,8 +21,10 @@ from consumer.cli.signals import run_async
 from consumer.config import Settings
 from consumer.errors import ClusterError
 from consumer.jobs.left_out import WaitNotice, say_left_out
-from consumer.kafka.client import ClusterAdmin, Connection, ShardReader, TopicPartition
+from consumer.kafka.client import AioKafka
+from consumer.kafka.port import LogReader
 from consumer.kafka.read import scan, stable_ranges
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.printable import printable_line
 from consumer.pipeline.records import SourceRecord
 from schemas.ready_event import READY_TYPE, ReadyEvent
@@ -97,8 +99,8 @@ async def _show_table(
 
 async def _events(settings: Settings, reach: Reach) -> AsyncGenerator[bytes, None]:
     """Yield committed ready events as structured JSON, in the order of each partition."""
-    connection = Connection.of(settings)
-    admin = ClusterAdmin(connection, f"{settings.group_id}-tail")
+    kafka = AioKafka.of(settings)
+    admin = kafka.admin(f"{settings.group_id}-tail")
     try:
         await admin.start()
         topics = await admin.describe([settings.output_topic])
@@ -111,8 +113,7 @@ async def _events(settings: Settings, reach: Reach) -> AsyncGenerator[bytes, Non
         )
     topic = topics[settings.output_topic]
     partitions = [TopicPartition(topic.name, number) for number in range(topic.partitions)]
-    reader = ShardReader(
-        connection,
+    reader = kafka.reader(
         f"{settings.group_id}-tail",
         topics=[topic.name],
         max_message_bytes=topic.max_message_bytes,
@@ -129,7 +130,7 @@ async def _events(settings: Settings, reach: Reach) -> AsyncGenerator[bytes, Non
 
 
 async def _records(
-    reader: ShardReader, partitions: Sequence[TopicPartition], reach: Reach
+    reader: LogReader, partitions: Sequence[TopicPartition], reach: Reach
 ) -> AsyncGenerator[Sequence[SourceRecord], None]:
     if reach is Reach.PAST:
         await say_left_out(reader, partitions)

@@ -10,7 +10,8 @@ from consumer.cli.arguments import positive
 from consumer.cli.output import EXIT_OK, complain, say, silence_logs
 from consumer.cli.signals import run_async
 from consumer.config import Settings
-from consumer.kafka.client import ClusterAdmin, Connection
+from consumer.kafka.client import AioKafka
+from consumer.kafka.port import ClusterAdmin
 from consumer.kafka.topics import Topology, check_topics, create_topics
 
 T = TypeVar("T")
@@ -62,7 +63,7 @@ def _with_admin(settings: Settings, action: Callable[[ClusterAdmin], Awaitable[T
     silence_logs(settings)
 
     async def call() -> T:
-        admin = ClusterAdmin(Connection.of(settings), f"{settings.group_id}-cli")
+        admin = AioKafka.of(settings).admin(f"{settings.group_id}-cli")
         try:
             await admin.start()
             return await action(admin)

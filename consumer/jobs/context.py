@@ -7,18 +7,20 @@ import msgspec
 
 from consumer.config import Settings
 from consumer.jobs.journal import Entries, Journal, read_journal
-from consumer.kafka.client import ClusterAdmin, Connection, ShardReader, TopicPartition
+from consumer.kafka.client import AioKafka
+from consumer.kafka.port import ClusterAdmin, Kafka, LogReader
 from consumer.kafka.topics import Topology, check_topics, ensure_jobs_topic
+from consumer.kafka.types import TopicPartition
 
 
 class JobContext(msgspec.Struct, frozen=True):
     """Connections of one tool; ``open_job_context`` opens and closes them."""
 
     settings: Settings
-    connection: Connection
+    kafka: Kafka
     admin: ClusterAdmin
     topology: Topology
-    reader: ShardReader
+    reader: LogReader
 
     def inputs(self) -> list[TopicPartition]:
         """Return every partition of the input topics."""
@@ -61,7 +63,7 @@ class JobContext(msgspec.Struct, frozen=True):
         """
         journal = Journal(
             self.settings,
-            self.connection,
+            self.kafka,
             self.admin,
             self.reader,
             purpose=purpose,
@@ -79,30 +81,31 @@ class JobContext(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def open_job_context(settings: Settings, purpose: str) -> AsyncGenerator[JobContext, None]:
+async def open_job_context(
+    settings: Settings, purpose: str, kafka: Kafka | None = None
+) -> AsyncGenerator[JobContext, None]:
     """Check the group's topics and connect a reader; no group is joined.
 
     The reader knows the group's topics. Others are told to it when it is known that they exist
-    (``ShardReader.follow``): a question about one that does not may create it.
+    (``LogReader.follow``): a question about one that does not may create it.
 
     Raises:
         ClusterError: the cluster cannot be used, or a topic is not what it must be.
     """
     client_id = f"{settings.group_id}-{purpose}"
-    connection = Connection.of(settings)
-    admin = ClusterAdmin(connection, client_id)
+    kafka = kafka or AioKafka.of(settings)
+    admin = kafka.admin(client_id)
     try:
         await admin.start()
         topology = await check_topics(admin, settings)
-        reader = ShardReader(
-            connection,
+        reader = kafka.reader(
             client_id,
             topics=topology.max_message_bytes,
             max_message_bytes=topology.largest_source_bytes,
         )
         try:
             await reader.start()
-            yield JobContext(settings, connection, admin, topology, reader)
+            yield JobContext(settings, kafka, admin, topology, reader)
         finally:
             await reader.close()
     finally:

@@ -29,17 +29,16 @@ import msgspec
 
 from consumer.config import Settings
 from consumer.errors import Fenced, TaskFailed
-from consumer.kafka.client import (
-    ClusterAdmin,
-    Connection,
-    ShardReader,
-    ShardWriter,
-    TopicPartition,
-    TransactionBatches,
-)
 from consumer.kafka.open_transactions import OpenTransactionCheck
 from consumer.kafka.owned_partition import commit_barrier
+from consumer.kafka.port import (
+    ClusterAdmin,
+    Kafka,
+    LogReader,
+    TransactionBatches,
+)
 from consumer.kafka.read import OffsetRange, scan, settled_ranges, stable_ranges
+from consumer.kafka.types import TopicPartition
 
 REPLAY, SETTLED, BACKFILL, REDRIVEN, FENCE = b"r:", b"s:", b"b:", b"d:", b"f:"
 FORMAT_VERSION: Final = 1
@@ -71,9 +70,9 @@ class Journal:
     def __init__(  # noqa: PLR0913 - each is what a tool has, and there is one place that makes it
         self,
         settings: Settings,
-        connection: Connection,
+        kafka: Kafka,
         admin: ClusterAdmin,
-        reader: ShardReader,
+        reader: LogReader,
         *,
         purpose: str,
         max_message_bytes: Mapping[str, int],
@@ -90,8 +89,8 @@ class Journal:
         self.partition = journal_partition(settings)
         self._max_message_bytes = max_message_bytes
         # A colon, which no group name can hold: no shard of any group has an id like this.
-        self._writer = ShardWriter(
-            connection, f"{settings.group_id}-:{purpose}", settings.transaction_timeout_ms
+        self._writer = kafka.writer(
+            f"{settings.group_id}-:{purpose}", settings.transaction_timeout_ms
         )
 
     async def open(self, is_wanted: Callable[[bytes], bool]) -> Entries:
@@ -116,8 +115,8 @@ class Journal:
         )
 
     def transaction_batches(self) -> TransactionBatches:
-        """Return an empty transaction_batches that respects the topics' batch sizes."""
-        return TransactionBatches(self._max_message_bytes, {self.partition.topic})
+        """Return the empty batches of a transaction; they respect the topics' batch sizes."""
+        return self._writer.new_batches(self._max_message_bytes, {self.partition.topic})
 
     async def commit(
         self, transaction_batches: TransactionBatches, entries: Iterable[tuple[bytes, bytes | None]]
@@ -177,7 +176,7 @@ class Journal:
 
 
 async def read_journal(
-    settings: Settings, reader: ShardReader, is_wanted: Callable[[bytes], bool]
+    settings: Settings, reader: LogReader, is_wanted: Callable[[bytes], bool]
 ) -> Entries:
     """Return the wanted entries as they are now, without disturbing whoever writes."""
     ranges = await stable_ranges(reader, [journal_partition(settings)])
@@ -185,7 +184,7 @@ async def read_journal(
 
 
 async def _read(
-    reader: ShardReader,
+    reader: LogReader,
     ranges: Mapping[TopicPartition, OffsetRange],
     is_wanted: Callable[[bytes], bool],
 ) -> Entries:

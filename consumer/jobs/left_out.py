@@ -8,14 +8,15 @@ import sys
 from collections.abc import Iterable
 from typing import Final
 
-from consumer.kafka.client import ShardReader, TopicPartition
 from consumer.kafka.held_back import HeldBackSources
+from consumer.kafka.port import LogReader
 from consumer.kafka.read import settled_ranges, stable_ranges
+from consumer.kafka.types import TopicPartition
 
 SAY_AFTER_SECONDS: Final = 10.0
 
 
-async def say_left_out(reader: ShardReader, partitions: Iterable[TopicPartition]) -> None:
+async def say_left_out(reader: LogReader, partitions: Iterable[TopicPartition]) -> None:
     """Write to standard error how much of these partitions cannot be read now.
 
     The high watermarks are asked for first: what is open then and ended since is no loss.
@@ -35,7 +36,7 @@ async def say_left_out(reader: ShardReader, partitions: Iterable[TopicPartition]
 class WaitNotice:
     """Says once for each partition that a command which follows it waits."""
 
-    def __init__(self, reader: ShardReader, partitions: Iterable[TopicPartition]) -> None:
+    def __init__(self, reader: LogReader, partitions: Iterable[TopicPartition]) -> None:
         self._reader = reader
         self._partitions = list(partitions)
         self._held = HeldBackSources()

@@ -9,8 +9,9 @@ import msgspec
 
 from consumer.config.parsing import TOPIC_NAME
 from consumer.errors import ClusterError, ConfigError
-from consumer.kafka.client import ShardReader, TopicDescription, TopicPartition
+from consumer.kafka.port import LogReader
 from consumer.kafka.read import OffsetRange, stable_ranges
+from consumer.kafka.types import TopicDescription, TopicPartition
 from consumer.pipeline.records import SourceRecord
 
 UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -135,7 +136,7 @@ class ResolvedRange(msgspec.Struct, frozen=True):
 
 
 async def resolve(
-    reader: ShardReader,
+    reader: LogReader,
     topics: Mapping[str, TopicDescription],
     wanted: RangeSpec,
     *,
@@ -231,7 +232,7 @@ def _require_existing(
 
 
 async def _first_from(
-    reader: ShardReader, there: Mapping[TopicPartition, OffsetRange], time_ms: int
+    reader: LogReader, there: Mapping[TopicPartition, OffsetRange], time_ms: int
 ) -> dict[TopicPartition, int]:
     found = await reader.offsets_for_times(dict.fromkeys(there, time_ms)) if there else {}
     return {
@@ -240,7 +241,7 @@ async def _first_from(
 
 
 async def _cut_by_time(
-    reader: ShardReader,
+    reader: LogReader,
     topics: Mapping[str, TopicDescription],
     there: Mapping[TopicPartition, OffsetRange],
     from_ms: int,

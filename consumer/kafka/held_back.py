@@ -11,7 +11,8 @@ from typing import Final
 import msgspec
 import structlog
 
-from consumer.kafka.client import ShardReader, TopicPartition
+from consumer.kafka.port import LogReader
+from consumer.kafka.types import TopicPartition
 
 LOOK_SECONDS: Final = 1.0
 WARN_AFTER_SECONDS: Final = 60.0
@@ -51,7 +52,7 @@ class HeldBackSources:
         self._held: dict[TopicPartition, _Held] = {}
         self._next_look = 0.0
 
-    def look(self, now: float, reader: ShardReader, sources: Iterable[TopicPartition]) -> bool:
+    def look(self, now: float, reader: LogReader, sources: Iterable[TopicPartition]) -> bool:
         """Compare with the last look; return False within a second of it. `now` is monotonic."""
         if now < self._next_look:
             return False

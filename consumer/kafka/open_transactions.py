@@ -13,7 +13,8 @@ from typing import Final
 import structlog
 
 from consumer.errors import HangingTransaction
-from consumer.kafka.client import ClusterAdmin, OpenTransaction, ShardWriter
+from consumer.kafka.port import ClusterAdmin, TransactionalWriter
+from consumer.kafka.types import OpenTransaction
 
 LOOKS: Final = 3
 LOOK_SECONDS: Final = 1.0
@@ -62,7 +63,7 @@ class OpenTransactionCheck:
         self._reported = gaps
         return answer.found
 
-    async def left_open(self, writer: ShardWriter) -> tuple[OpenTransaction, ...]:
+    async def left_open(self, writer: TransactionalWriter) -> tuple[OpenTransaction, ...]:
         """Return what earlier owners of this fenced writer have left open, looked at repeatedly.
 
         A later owner's transactions do not count: a fenced writer sees those of its successor.
@@ -77,7 +78,7 @@ class OpenTransactionCheck:
             await asyncio.sleep(LOOK_SECONDS)
         return found
 
-    async def refuse_hanging(self, writer: ShardWriter) -> None:
+    async def refuse_hanging(self, writer: TransactionalWriter) -> None:
         """Raise if an earlier owner of this fenced writer has left a transaction open.
 
         Raises:

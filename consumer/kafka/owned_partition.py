@@ -4,11 +4,12 @@ It is written behind a fence, so nothing of an earlier owner can become visible 
 """
 
 from consumer.errors import TaskFailed
-from consumer.kafka.client import ShardWriter, TopicPartition, TransactionBatches
+from consumer.kafka.port import TransactionalWriter, TransactionBatches
+from consumer.kafka.types import TopicPartition
 
 
 async def commit_barrier(
-    writer: ShardWriter,
+    writer: TransactionalWriter,
     transaction_batches: TransactionBatches,
     place: TopicPartition,
     key: bytes,

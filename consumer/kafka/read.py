@@ -10,7 +10,8 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from consumer.errors import TaskFailed
-from consumer.kafka.client import ShardReader, TopicPartition
+from consumer.kafka.port import LogReader
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import SourceRecord
 
 FETCH_MS: Final = 200
@@ -36,7 +37,7 @@ class ScannedBatch(NamedTuple):
 
 
 async def scan(
-    reader: ShardReader,
+    reader: LogReader,
     ranges: Mapping[TopicPartition, OffsetRange],
     *,
     max_records: int = FETCH_RECORDS,
@@ -85,7 +86,7 @@ async def scan(
 
 
 async def stable_ranges(
-    reader: ShardReader, partitions: Iterable[TopicPartition]
+    reader: LogReader, partitions: Iterable[TopicPartition]
 ) -> dict[TopicPartition, OffsetRange]:
     """Return what can be read now without waiting: up to the first transaction that is open."""
     wanted = list(partitions)
@@ -95,7 +96,7 @@ async def stable_ranges(
 
 
 async def settled_ranges(
-    reader: ShardReader, partitions: Iterable[TopicPartition]
+    reader: LogReader, partitions: Iterable[TopicPartition]
 ) -> dict[TopicPartition, OffsetRange]:
     """Return all that exists now; reading it waits for the transactions that are open.
 

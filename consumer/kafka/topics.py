@@ -13,7 +13,8 @@ import msgspec
 
 from consumer.config import Settings
 from consumer.errors import ClusterError, TransientError
-from consumer.kafka.client import ClusterAdmin, TopicDescription
+from consumer.kafka.port import ClusterAdmin
+from consumer.kafka.types import TopicDescription
 
 MIN_SHARDS: Final = 3
 REPLICATION: Final = 3

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from consumer.kafka.client import TopicPartition
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.record_size import record_bytes
 from consumer.pipeline.records import PackedBatch, SourceRecord
 from consumer.shard.progress import Fingerprint, Progress

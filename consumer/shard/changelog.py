@@ -34,7 +34,7 @@ from typing import Final
 import msgspec
 
 from consumer.errors import StateCorrupted
-from consumer.kafka.client import TopicPartition
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import IdEntry, SourceRecord, VariantEntry
 from consumer.pipeline.seen_ids import DIGEST_BYTES, SeenIds, id_digest
 from consumer.shard.progress import Progress

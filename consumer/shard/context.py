@@ -6,14 +6,15 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from consumer.config import Settings
-from consumer.kafka.client import (
+from consumer.kafka.port import (
     ClusterAdmin,
-    Connection,
-    ShardReader,
-    TopicPartition,
+    Kafka,
+    LogReader,
+    TransactionalWriter,
     TransactionBatches,
 )
 from consumer.kafka.topics import Topology
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import Limits, ShardSettings
 from consumer.shard.changelog import FORMAT_VERSION, Meta
 from consumer.shard.progress import Identity
@@ -51,9 +52,9 @@ class ShardContext(msgspec.Struct, frozen=True):
         epochs = topology.leader_epochs.get(source.topic, {})
         return Identity(topology.topic_ids.get(source.topic), epochs.get(source.partition))
 
-    def transaction_batches(self) -> TransactionBatches:
-        """Return an empty transaction_batches that respects the topics' batch sizes."""
-        return TransactionBatches(self.topology.max_message_bytes, {self.settings.changelog_topic})
+    def new_batches(self, writer: TransactionalWriter) -> TransactionBatches:
+        """Return the empty batches of a transaction; they respect the topics' batch sizes."""
+        return writer.new_batches(self.topology.max_message_bytes, {self.settings.changelog_topic})
 
     def meta(self) -> Meta:
         """Return the meta entry of this configuration on this cluster."""
@@ -93,20 +94,19 @@ class ShardContext(msgspec.Struct, frozen=True):
 class SideReaders(msgspec.Struct, frozen=True):
     """Opens readers for one shard, and knows whom to ask about topics."""
 
-    connection: Connection
+    kafka: Kafka
     admin: ClusterAdmin
 
     @asynccontextmanager
     async def open(
         self, context: ShardContext, *, committed_only: bool
-    ) -> AsyncGenerator[ShardReader, None]:
+    ) -> AsyncGenerator[LogReader, None]:
         """Connect a reader for a moment; without `committed_only` no transaction holds it back.
 
         Raises:
             TaskFailed, TransientError, ClusterError: it cannot connect.
         """
-        reader = ShardReader(
-            self.connection,
+        reader = self.kafka.reader(
             f"{context.settings.group_id}-{context.shard}-look",
             topics=context.topology.max_message_bytes,
             max_message_bytes=context.topology.largest_source_bytes,

@@ -14,7 +14,7 @@ import structlog
 
 from consumer.config import PREFIX, Settings
 from consumer.errors import LimitReached
-from consumer.kafka.client import TopicPartition
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.decider import Decision, process
 from consumer.pipeline.records import (
     DeadLetter,

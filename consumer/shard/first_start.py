@@ -12,8 +12,9 @@ from typing import Final
 import msgspec
 
 from consumer.errors import StateCorrupted, TaskFailed
-from consumer.kafka.client import ShardReader, TopicPartition
 from consumer.kafka.clock import wall_clock_ms
+from consumer.kafka.port import LogReader
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import SourceRecord
 from consumer.shard.changelog import FENCE, FIRST_START, FORMAT_VERSION
 from consumer.shard.context import ShardContext, SideReaders
@@ -41,7 +42,7 @@ class FirstStart(msgspec.Struct, frozen=True):
 
 
 async def find_first_start(
-    context: ShardContext, readers: SideReaders, reader: ShardReader
+    context: ShardContext, readers: SideReaders, reader: LogReader
 ) -> FirstStart:
     """Return the earliest start that any shard has stored, or the present as this group's start.
 
@@ -73,7 +74,7 @@ def _read(changelog: TopicPartition, entry: SourceRecord) -> FirstStart:
         ) from error
 
 
-async def _stored(context: ShardContext, reader: ShardReader) -> list[FirstStart]:
+async def _stored(context: ShardContext, reader: LogReader) -> list[FirstStart]:
     """Read the beginning of every changelog, up to the first entry that is no mark."""
     topic = context.changelog.topic
     changelogs = [TopicPartition(topic, shard) for shard in range(context.topology.shards)]

@@ -10,8 +10,9 @@ import structlog
 from msgspec.structs import replace
 
 from consumer.errors import CheckpointReadyError, TaskFailed, TimedOut
-from consumer.kafka.client import ShardReader, ShardWriter, TopicPartition, TransactionBatches
 from consumer.kafka.held_back import NOT_HELD_BACK, UNANSWERED_SECONDS, HeldBackLog, HeldBackSources
+from consumer.kafka.port import LogReader, TransactionalWriter, TransactionBatches
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.decider import Decision, process
 from consumer.pipeline.records import Counts, SourceBatch
 from consumer.shard.buffer import Buffer, Gathered
@@ -51,8 +52,8 @@ class ShardLoop:
         context: ShardContext,
         *,
         memory: ShardState,
-        reader: ShardReader,
-        writer: ShardWriter,
+        reader: LogReader,
+        writer: TransactionalWriter,
         readers: SideReaders,
         observer: Observer,
         positions: Mapping[TopicPartition, int],
@@ -365,12 +366,11 @@ class ShardLoop:
         4. Change memory, and only now.
         """
         shard = self._context.shard
-        transaction_batches = build_transaction(
-            self._context, decision, progress, announced_ms
-        )  # 1.
+        transaction = self._context.new_batches(self._writer)
+        build_transaction(self._context, transaction, decision, progress, announced_ms)  # 1.
         self._observer.on_step(shard, Step.DECIDED)
         try:
-            await self._send_and_commit(transaction_batches)  # 2., 3.
+            await self._send_and_commit(transaction)  # 2., 3.
         except CheckpointReadyError as error:
             duration_ms = (self._clock() - began) * 1000
             self._observer.on_transaction_lost(LostTransaction(shard, error, duration_ms, sources))
@@ -389,10 +389,10 @@ class ShardLoop:
             report(shard, decision, progress, duration_ms, by_topic, sources=sources)
         )
 
-    async def _send_and_commit(self, transaction_batches: TransactionBatches) -> None:
+    async def _send_and_commit(self, transaction: TransactionBatches) -> None:
         shard = self._context.shard
         try:
-            await self._writer.send(transaction_batches)
+            await self._writer.send(transaction)
         except TimedOut:
             self._limit.record_timeout(self._buffer.records)
             log.warning("transaction_too_slow", shard=shard, records_from_now=self._limit.records)

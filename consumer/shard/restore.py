@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from consumer.errors import StateCorrupted
-from consumer.kafka.client import ShardReader
+from consumer.kafka.port import LogReader
 from consumer.shard.changelog import ShardState
 from consumer.shard.context import ShardContext
 
@@ -50,7 +50,7 @@ class Room:
 
 
 async def restore(
-    context: ShardContext, reader: ShardReader, barrier_offset: int, memory: ShardState
+    context: ShardContext, reader: LogReader, barrier_offset: int, memory: ShardState
 ) -> None:
     """Load every committed changelog record up to and with the mark.
 

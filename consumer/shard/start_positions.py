@@ -7,7 +7,8 @@ import structlog
 from msgspec.structs import replace
 
 from consumer.errors import StateCorrupted, TaskFailed
-from consumer.kafka.client import ClusterAdmin, ShardReader, TopicPartition
+from consumer.kafka.port import ClusterAdmin, LogReader
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import SourceRecord
 from consumer.shard.changelog import ShardState
 from consumer.shard.context import ShardContext, SideReaders
@@ -50,7 +51,7 @@ class Start(NamedTuple):
 
 
 async def locate_sources(
-    context: ShardContext, readers: SideReaders, reader: ShardReader, memory: ShardState
+    context: ShardContext, readers: SideReaders, reader: LogReader, memory: ShardState
 ) -> Start:
     """Find the offset at which each source is to be read on.
 
@@ -84,7 +85,7 @@ async def locate_sources(
 
 async def inspect(
     context: ShardContext,
-    reader: ShardReader,
+    reader: LogReader,
     admin: ClusterAdmin,
     known: Mapping[TopicPartition, Progress],
 ) -> dict[TopicPartition, Found]:
@@ -134,7 +135,7 @@ def unread_lost(
 
 
 async def find_recreated(
-    reader: ShardReader,
+    reader: LogReader,
     fingerprints: Mapping[TopicPartition, Fingerprint],
     clock: Callable[[], float],
 ) -> list[TopicPartition]:
@@ -154,7 +155,7 @@ async def find_recreated(
 
 
 async def _locate_new(
-    context: ShardContext, readers: SideReaders, reader: ShardReader, memory: ShardState
+    context: ShardContext, readers: SideReaders, reader: LogReader, memory: ShardState
 ) -> Start:
     """Find where sources without progress begin, by AUTO_OFFSET_RESET or because they are new.
 
@@ -244,7 +245,7 @@ def _within(
 
 
 async def _records_at(
-    reader: ShardReader,
+    reader: LogReader,
     fingerprints: Mapping[TopicPartition, Fingerprint],
     clock: Callable[[], float],
 ) -> dict[TopicPartition, SourceRecord | None]:

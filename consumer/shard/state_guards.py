@@ -6,7 +6,8 @@ from typing import Final
 import structlog
 
 from consumer.errors import StateCorrupted, TaskFailed
-from consumer.kafka.client import ClusterAdmin, ShardReader, TopicPartition
+from consumer.kafka.port import ClusterAdmin, LogReader
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.ready_event import SHARD_HEADER
 from consumer.shard.changelog import Meta
 from consumer.shard.context import ShardContext
@@ -17,9 +18,7 @@ READ_SECONDS: Final = 20.0
 FETCH_MS: Final = 100
 
 
-async def refuse_lost_state(
-    context: ShardContext, reader: ShardReader, admin: ClusterAdmin
-) -> None:
+async def refuse_lost_state(context: ShardContext, reader: LogReader, admin: ClusterAdmin) -> None:
     """Check that a shard without any state has no past.
 
     Raises:
@@ -49,7 +48,7 @@ async def refuse_lost_state(
         )
 
 
-async def refuse_deleted_state(context: ShardContext, reader: ShardReader) -> None:
+async def refuse_deleted_state(context: ShardContext, reader: LogReader) -> None:
     """Check that nothing was ever deleted from the changelog's beginning.
 
     Compaction leaves the log start at 0, whatever it removes, and a broker deletes records only
@@ -70,7 +69,7 @@ async def refuse_deleted_state(context: ShardContext, reader: ShardReader) -> No
         )
 
 
-async def _has_published(context: ShardContext, reader: ShardReader) -> bool:
+async def _has_published(context: ShardContext, reader: LogReader) -> bool:
     partitions = [
         TopicPartition(context.settings.output_topic, partition)
         for partition in range(context.topology.output_partitions)

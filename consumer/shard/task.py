@@ -11,10 +11,11 @@ import structlog
 
 from consumer.config import Settings
 from consumer.errors import ClusterError, Fenced, HangingTransaction, TaskFailed
-from consumer.kafka.client import ClusterAdmin, Connection, ShardReader, ShardWriter, TopicPartition
 from consumer.kafka.open_transactions import OpenTransactionCheck
 from consumer.kafka.owned_partition import commit_barrier
+from consumer.kafka.port import ClusterAdmin, Kafka, LogReader, TransactionalWriter
 from consumer.kafka.topics import Topology, check_topics
+from consumer.kafka.types import TopicPartition
 from consumer.shard.changelog import ShardState, fence_record, meta_record, progress_record
 from consumer.shard.commit_policy import TransactionSizeLimit
 from consumer.shard.context import ShardContext, SideReaders
@@ -40,7 +41,7 @@ class ShardTask:
         shard: int,
         *,
         settings: Settings,
-        connection: Connection,
+        kafka: Kafka,
         admin: ClusterAdmin,
         observer: Observer,
         clock: Callable[[], float],
@@ -55,12 +56,12 @@ class ShardTask:
         self.hangs = ""  # where a transaction of an earlier owner hangs, and what ends it
         self._hanging_partitions = 0
         self._check = check
-        self._writer: ShardWriter | None = None
+        self._writer: TransactionalWriter | None = None
         self._markers_due: list[TopicPartition] = []
         self._settings = settings
-        self._connection = connection
+        self._kafka = kafka
         self._admin = admin
-        self._readers = SideReaders(connection, admin)
+        self._readers = SideReaders(kafka, admin)
         self._observer = observer
         self._clock = clock
         self._limit = limit
@@ -92,11 +93,10 @@ class ShardTask:
         topics_seen_at = time.monotonic()
         context = self._context(await self._check_topics())
         settings, shard = self._settings, self.shard
-        writer = ShardWriter(
-            self._connection, settings.transactional_id(shard), settings.transaction_timeout_ms
+        writer = self._kafka.writer(
+            settings.transactional_id(shard), settings.transaction_timeout_ms
         )
-        reader = ShardReader(
-            self._connection,
+        reader = self._kafka.reader(
             f"{settings.group_id}-{shard}",
             topics=context.topology.max_message_bytes,
             max_message_bytes=context.topology.largest_source_bytes,
@@ -154,7 +154,7 @@ class ShardTask:
         self._stopping = True
 
     @property
-    def running_writer(self) -> ShardWriter | None:
+    def running_writer(self) -> TransactionalWriter | None:
         """Its producer while the task runs, else None."""
         return self._writer if self.state is TaskState.RUNNING else None
 
@@ -227,7 +227,7 @@ class ShardTask:
             return None
         return progress.fingerprint.offset
 
-    async def _wait_while_hanging(self, writer: ShardWriter) -> None:
+    async def _wait_while_hanging(self, writer: TransactionalWriter) -> None:
         """Wait behind the fence until no transaction of an earlier owner is open.
 
         Nothing is written meanwhile, for the next marker would decide about that transaction. A
@@ -289,21 +289,21 @@ class ShardTask:
     def _context(self, topology: Topology) -> ShardContext:
         return ShardContext(self.shard, self._settings, topology, self._tick)
 
-    async def _mark(self, context: ShardContext, writer: ShardWriter) -> int:
+    async def _mark(self, context: ShardContext, writer: TransactionalWriter) -> int:
         """Commit a fence record; everything committed before it is to be restored.
 
         With a window the first decision already needs the brokers' time, which only a topic with
         LogAppendTime answers. So an announcement that says nothing goes to our own partition.
         """
         fence = fence_record(f"{socket.gethostname()}/{os.getpid()}")
-        transaction_batches = context.transaction_batches()
+        transaction_batches = context.new_batches(writer)
         if self._settings.dedup_window_seconds:
             forwards = transaction_batches.to(self._settings.repartition_topic, self.shard)
             forwards.append(None, None, announcement(self.shard, NOTHING_KNOWN_MS))
         return await commit_barrier(writer, transaction_batches, context.changelog, *fence)
 
     async def _verify(
-        self, context: ShardContext, reader: ShardReader, writer: ShardWriter
+        self, context: ShardContext, reader: LogReader, writer: TransactionalWriter
     ) -> dict[TopicPartition, int]:
         """Check meta and sources, commit what is new of both; return where to read on."""
         memory, expected = self._memory, context.meta()
@@ -315,7 +315,7 @@ class ShardTask:
                 await refuse_lost_state(context, reader, self._admin)
         start = await locate_sources(context, self._readers, reader, memory)
         if memory.meta != expected or start.changed:
-            transaction_batches = context.transaction_batches()
+            transaction_batches = context.new_batches(writer)
             changelog = transaction_batches.to(*context.changelog)
             if start.first_start is not None:  # before all else: it is looked for there
                 changelog.append(*start.first_start.record())

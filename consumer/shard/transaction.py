@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from consumer.kafka.client import TopicPartition, TransactionBatches
+from consumer.kafka.port import TransactionBatches
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.decider import Decision, apply
 from consumer.pipeline.records import Headers
 from consumer.pipeline.routing import partition_for_key
@@ -32,37 +33,34 @@ Positions = Mapping[TopicPartition, Progress]
 
 def build_transaction(
     context: ShardContext,
+    transaction: TransactionBatches,
     decision: Decision,
     progress: Positions,
     announced_ms: int | None = None,
-) -> TransactionBatches:
-    """Return everything that must become visible together, as finished record batches.
+) -> None:
+    """Add everything that must become visible together to the empty batches of a transaction.
 
-    `announced_ms` is a watermark that all shards are told, behind the forwards.
+    `announced_ms` is a watermark for all shards; it is written after the forwards.
     """
     settings, topology = context.settings, context.topology
-    transaction_batches = context.transaction_batches()
     partitions = topology.output_partitions
     for ready in decision.ready:
-        batches = transaction_batches.to(
-            settings.output_topic, partition_for_key(ready.key, partitions)
-        )
+        batches = transaction.to(settings.output_topic, partition_for_key(ready.key, partitions))
         batches.append(ready.key, ready.value, ready.headers)
     for forward in decision.forwards:
-        batches = transaction_batches.to(settings.repartition_topic, forward.shard)
+        batches = transaction.to(settings.repartition_topic, forward.shard)
         batches.append(forward.key, forward.value, forward.headers)
     if announced_ms is not None:
         headers = announcement(context.shard, announced_ms)
         for shard in range(topology.shards):
-            transaction_batches.to(settings.repartition_topic, shard).append(None, None, headers)
+            transaction.to(settings.repartition_topic, shard).append(None, None, headers)
     for letter in decision.dead_letters:
         partition = letter.origin.partition % topology.dead_letter_partitions
-        batches = transaction_batches.to(settings.dead_letter_topic, partition)
+        batches = transaction.to(settings.dead_letter_topic, partition)
         batches.append(letter.key, letter.value, letter.headers)
-    changelog = transaction_batches.to(*context.changelog)
+    changelog = transaction.to(*context.changelog)
     for key, value in changelog_records(decision, progress):
         changelog.append(key, value)
-    return transaction_batches
 
 
 def changelog_records(

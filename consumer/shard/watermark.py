@@ -19,8 +19,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from consumer.kafka.client import ShardReader, TopicPartition
 from consumer.kafka.clock import BrokerClock
+from consumer.kafka.port import LogReader
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.decider import Decision, expire
 from consumer.pipeline.records import Headers, SourceRecord
 from consumer.pipeline.seen_ids import SeenIds
@@ -104,7 +105,7 @@ class Watermarks:
             self._reaches[source].note(records)
 
     def own_ms(
-        self, reader: ShardReader, inputs: Iterable[TopicPartition], clock: BrokerClock
+        self, reader: LogReader, inputs: Iterable[TopicPartition], clock: BrokerClock
     ) -> int | None:
         """Return what this shard may announce, None while that is not known."""
         views = []

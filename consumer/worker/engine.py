@@ -11,9 +11,11 @@ from msgspec.structs import replace
 
 from consumer.config import Settings
 from consumer.errors import ClusterError, StateCorrupted, TaskFailed, TransientError
-from consumer.kafka.client import ClusterAdmin, Connection, GroupMember, TopicPartition
+from consumer.kafka.client import AioKafka
 from consumer.kafka.open_transactions import OpenTransactionCheck
+from consumer.kafka.port import Kafka
 from consumer.kafka.topics import InputRisk, Topology, check_topics, create_topics
+from consumer.kafka.types import TopicPartition
 from consumer.shard.commit_policy import TransactionSizeLimit
 from consumer.shard.context import ShardContext
 from consumer.shard.events import Observer
@@ -50,18 +52,17 @@ class Engine:
         *,
         accept_empty_state: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        kafka: Kafka | None = None,
     ) -> None:
         self._settings = settings
         self._observer = observer
         self._accept_empty_state = accept_empty_state
         self._clock = clock
-        self._connection = Connection.of(settings)
+        self._kafka = kafka or AioKafka.of(settings)
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._admin = ClusterAdmin(self._connection, f"{settings.group_id}-admin")
-        self._member = GroupMember(
-            self._connection, settings, self._changed.set, observer.on_rebalance
-        )
+        self._admin = self._kafka.admin(f"{settings.group_id}-admin")
+        self._member = self._kafka.member(settings, self._changed.set, observer.on_rebalance)
         self._supervisor = Supervisor(
             self._make_task,
             fenced_pause_seconds=settings.heartbeat_interval_ms / 1000,
@@ -84,7 +85,7 @@ class Engine:
         )
         self._hanging_watch = HangingWatch(self._check, lambda: self._supervisor.tasks, clock)
         self._idle_shard_lag = IdleShardLag(
-            self._connection, self._admin, settings.group_id, self._unread_sources
+            self._kafka, self._admin, settings.group_id, self._unread_sources
         )
 
     def stop(self) -> None:
@@ -295,7 +296,7 @@ class Engine:
         return ShardTask(
             shard,
             settings=self._settings,
-            connection=self._connection,
+            kafka=self._kafka,
             admin=self._admin,
             observer=self._observer,
             clock=self._clock,

@@ -7,7 +7,8 @@ from typing import Final
 import structlog
 
 from consumer.errors import TransientError
-from consumer.kafka.client import GroupMember, TopicPartition
+from consumer.kafka.port import GroupMembership
+from consumer.kafka.types import TopicPartition
 
 INTERVAL_SECONDS: Final = 1.0
 # Group offsets expire (offsets.retention.minutes, 7 days): repeat also what did not change.
@@ -20,7 +21,7 @@ class GroupOffsets:
 
     def __init__(
         self,
-        member: GroupMember,
+        member: GroupMembership,
         positions: Callable[[], Mapping[TopicPartition, int]],
         clock: Callable[[], float],
     ) -> None:

@@ -14,7 +14,8 @@ from typing import Final
 import structlog
 
 from consumer.errors import ClusterError, TaskFailed, TransientError
-from consumer.kafka.client import ClusterAdmin, Connection, ShardReader, TopicPartition
+from consumer.kafka.port import ClusterAdmin, Kafka, LogReader
+from consumer.kafka.types import TopicPartition
 
 INTERVAL_SECONDS: Final = 2.0
 log = structlog.get_logger(__name__)
@@ -25,17 +26,17 @@ class IdleShardLag:
 
     def __init__(
         self,
-        connection: Connection,
+        kafka: Kafka,
         admin: ClusterAdmin,
         group_id: str,
         unread: Callable[[], Collection[TopicPartition]],
     ) -> None:
         """`unread` returns the sources that nobody reads now."""
-        self._connection = connection
+        self._kafka = kafka
         self._admin = admin
         self._group_id = group_id
         self._unread = unread
-        self._reader: ShardReader | None = None
+        self._reader: LogReader | None = None
         self.lags: Mapping[TopicPartition, int] = {}
 
     async def keep_asking(self) -> None:
@@ -63,8 +64,8 @@ class IdleShardLag:
 
     async def _ask(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         if self._reader is None:
-            self._reader = ShardReader(
-                self._connection, f"{self._group_id}-lag", topics=(), max_message_bytes=0
+            self._reader = self._kafka.reader(
+                f"{self._group_id}-lag", topics=(), max_message_bytes=0
             )
             await self._reader.start()
         reader = self._reader

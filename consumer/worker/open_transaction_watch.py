@@ -16,8 +16,9 @@ import msgspec
 import structlog
 
 from consumer.errors import ClusterError, TaskFailed, TransientError
-from consumer.kafka.client import OpenTransaction, ShardWriter, TopicPartition
 from consumer.kafka.open_transactions import LOOK_SECONDS, OpenTransactionCheck, of_earlier_owners
+from consumer.kafka.port import TransactionalWriter
+from consumer.kafka.types import OpenTransaction, TopicPartition
 
 # Subscribers are held back by such a transaction, but nothing becomes wrong before the next marker.
 INTERVAL_SECONDS: Final = 120.0
@@ -33,7 +34,7 @@ class WritingTask(Protocol):
     shard: int
 
     @property
-    def running_writer(self) -> ShardWriter | None:
+    def running_writer(self) -> TransactionalWriter | None:
         """Its producer while the task runs, else None."""
 
     def stop_over(self, hanging: str) -> None:
@@ -122,7 +123,7 @@ class HangingWatch:
             self._report({writer.producer_id_and_epoch[0] for _, writer in writers})
         return may_hang
 
-    def _is_left_by(self, writer: ShardWriter, found: OpenTransaction) -> bool:
+    def _is_left_by(self, writer: TransactionalWriter, found: OpenTransaction) -> bool:
         """Return whether this writer has committed the transaction that is open.
 
         It writes one transaction after the other, and uses a producer no more after an error. So
@@ -133,7 +134,9 @@ class HangingWatch:
         begun = self._seen[found].begun
         return begun is not None and writer.committed_transactions >= begun
 
-    def _remember(self, found: Iterable[OpenTransaction], writers: Iterable[ShardWriter]) -> None:
+    def _remember(
+        self, found: Iterable[OpenTransaction], writers: Iterable[TransactionalWriter]
+    ) -> None:
         begun = {it.producer_id_and_epoch: it.begun_transactions for it in writers}
         now, before = self._clock(), self._seen
         self._seen = {it: before.get(it) or _Seen(now, None) for it in found}

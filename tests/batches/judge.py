@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 
-from consumer.kafka.client import TopicPartition
 from consumer.kafka.client import fetched as reading
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import PackedBatch
 
 if TYPE_CHECKING:

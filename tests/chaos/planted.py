@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from consumer.config import Settings
-from consumer.kafka.client.writer import ShardWriter
+from consumer.kafka.client.writer import KafkaWriter
 from consumer.pipeline import decider as pipeline
 from consumer.pipeline.decider import process
 from consumer.service.app import run_service
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from aiokafka.producer.message_accumulator import BatchBuilder
 
-    from consumer.kafka.client import ShardReader, TopicPartition
+    from consumer.kafka.client.reader import KafkaReader
+    from consumer.kafka.types import TopicPartition
     from consumer.pipeline.decider import Decision
     from consumer.pipeline.records import ShardSettings, SourceBatch
     from consumer.pipeline.seen_ids import SeenIds
@@ -66,7 +67,7 @@ def commit_unchecked() -> None:
     """Commit as soon as every batch has some answer, without a look at what it is."""
 
     async def send(
-        self: ShardWriter, finished: Mapping[TopicPartition, list[BatchBuilder]]
+        self: KafkaWriter, finished: Mapping[TopicPartition, list[BatchBuilder]]
     ) -> dict[TopicPartition, int]:
         producer = self._producer
         await producer.begin_transaction()
@@ -82,7 +83,7 @@ def commit_unchecked() -> None:
                 first_offsets.setdefault(target, answer.result().offset)
         return first_offsets
 
-    plant(ShardWriter, "_send", send)
+    plant(KafkaWriter, "_send", send)
 
 
 def apply_state_early() -> None:
@@ -90,7 +91,7 @@ def apply_state_early() -> None:
     write = ShardLoop._write  # noqa: SLF001 - the fault
 
     async def restore_once(
-        context: ShardContext, reader: ShardReader, barrier_offset: int, memory: ShardState
+        context: ShardContext, reader: KafkaReader, barrier_offset: int, memory: ShardState
     ) -> None:
         kept = KEPT_MEMORIES.setdefault(context.shard, memory)
         if kept is memory:
@@ -148,7 +149,7 @@ def restore_to_end_offsets() -> None:
     """Restore up to what the broker tells a read_committed consumer as the end."""
 
     async def restore_short(
-        context: ShardContext, reader: ShardReader, barrier_offset: int, memory: ShardState
+        context: ShardContext, reader: KafkaReader, barrier_offset: int, memory: ShardState
     ) -> None:
         end = (await reader.end_offsets([context.changelog]))[context.changelog]
         await restore(context, reader, min(barrier_offset, end - 1), memory)

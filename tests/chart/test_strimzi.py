@@ -9,7 +9,7 @@ import pytest
 from consumer.cli.acls import IMPLY_DESCRIBE, needed_acls
 from consumer.config import Settings
 from consumer.kafka import topics
-from consumer.kafka.client import TopicDescription
+from consumer.kafka.types import TopicDescription
 from tests.chart.rendering import render, render_case
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from consumer.errors import CheckpointReadyError
 from consumer.jobs.backfill.elements import read_elements
 from consumer.jobs.backfill.file import Content
 from consumer.jobs.redrive.selection import Found, summary
-from consumer.kafka.client import TopicPartition
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.dead_letters import dead_letter, parse_dead_letter
 from consumer.pipeline.decode.json_document import malformed
 from consumer.pipeline.ready_event import parse_model_name

@@ -13,7 +13,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from consumer.cli import main as run_command
-from consumer.kafka.client import ShardWriter, TopicPartition, TransactionBatches
+from consumer.kafka.client.writer import KafkaWriter
+from consumer.kafka.port import TransactionBatches
+from consumer.kafka.types import TopicPartition
 from consumer.shard.events import Step
 from tests.integration.crashing_service import die
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MODULE = "tests.integration.crashing_tool"
-_send, _commit = ShardWriter.send, ShardWriter.commit
+_send, _commit = KafkaWriter.send, KafkaWriter.commit
 
 
 def tool_crashing_at(step: Step, occurrence: int, *command: str, delay_ms: float = 0) -> list[str]:
@@ -51,21 +53,19 @@ def main() -> int:
     """Run the command until the fuse has burnt."""
     reach = fuse(Step(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
 
-    async def send(
-        self: ShardWriter, transaction_batches: TransactionBatches
-    ) -> dict[TopicPartition, int]:
+    async def send(self: KafkaWriter, batches: TransactionBatches) -> dict[TopicPartition, int]:
         reach(Step.DECIDED)
-        offsets = await _send(self, transaction_batches)
+        offsets = await _send(self, batches)
         reach(Step.SENT)
         return offsets
 
-    async def commit(self: ShardWriter) -> None:
+    async def commit(self: KafkaWriter) -> None:
         reach(Step.COMMITTING)
         await _commit(self)
         reach(Step.COMMITTED)
 
-    ShardWriter.send = send  # type: ignore[method-assign] # the fuse
-    ShardWriter.commit = commit  # type: ignore[method-assign] # the fuse
+    KafkaWriter.send = send  # type: ignore[method-assign] # the fuse
+    KafkaWriter.commit = commit  # type: ignore[method-assign] # the fuse
     return run_command(sys.argv[4:])
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Self
 from confluent_kafka import KafkaException
 
 from consumer.config import PREFIX, Settings
-from consumer.kafka.client import ClusterAdmin, Connection
+from consumer.kafka.client import Connection
+from consumer.kafka.client.admin import KafkaAdmin
 from consumer.kafka.topics import create_topics as make_topics
 from tests.integration.command_line import (
     Finished,
@@ -155,7 +156,7 @@ class Deployment:
         settings = self.configuration
 
         async def create() -> list[str]:
-            admin = ClusterAdmin(Connection.of(settings), f"{self.group}-test")
+            admin = KafkaAdmin(Connection.of(settings), f"{self.group}-test")
             try:
                 await admin.start()
                 return await make_topics(admin, settings)

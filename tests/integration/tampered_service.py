@@ -21,7 +21,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from consumer.config import Settings
-from consumer.kafka.client import Connection, ShardWriter
+from consumer.kafka.client import Connection
+from consumer.kafka.client.writer import KafkaWriter
 from consumer.service.app import run_service
 from consumer.service.logs import LogObserver
 from consumer.shard.events import Step
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from aiokafka.producer.message_accumulator import BatchBuilder
 
-    from consumer.kafka.client import TopicPartition
+    from consumer.kafka.types import TopicPartition
 
 MODULE = "tests.integration.tampered_service"
 FROZEN, STRIKING, SLOW, AGED, HAUNTED = "frozen", "striking", "slow", "aged", "haunted"
@@ -104,23 +105,23 @@ class Striker(LogObserver):
 
 def slow_down(records_per_second: int) -> None:
     """Let each send take as long as a narrow link would make it."""
-    send = ShardWriter._send  # noqa: SLF001 - the part of it that has a bound
+    send = KafkaWriter._send  # noqa: SLF001 - the part of it that has a bound
 
     async def send_slowly(
-        writer: ShardWriter, finished: Mapping[TopicPartition, list[BatchBuilder]]
+        writer: KafkaWriter, finished: Mapping[TopicPartition, list[BatchBuilder]]
     ) -> dict[TopicPartition, int]:
         records = sum(batch.record_count() for batches in finished.values() for batch in batches)
         await asyncio.sleep(records / records_per_second)
         return await send(writer, finished)
 
-    replace(ShardWriter, "_send", send_slowly)
+    replace(KafkaWriter, "_send", send_slowly)
 
 
 def age_producers(records: int) -> None:
     """Let each transactional id's first producer begin its counts late."""
-    start, seen = ShardWriter.fence, set[str]()
+    start, seen = KafkaWriter.fence, set[str]()
 
-    async def fence(writer: ShardWriter) -> None:
+    async def fence(writer: KafkaWriter) -> None:
         await start(writer)
         if writer.transactional_id not in seen:
             seen.add(writer.transactional_id)
@@ -128,28 +129,28 @@ def age_producers(records: int) -> None:
             manager._sequence_numbers = defaultdict(lambda: records)  # noqa: SLF001 - the same
             writer._records_written = records  # noqa: SLF001 - where we count
 
-    replace(ShardWriter, "fence", fence)
+    replace(KafkaWriter, "fence", fence)
 
 
 def haunt_producers(seconds: float, connection: Connection) -> None:
     """Let each transactional id's first fence be followed by one more, from nobody."""
-    start, ghosts = ShardWriter.fence, dict[str, asyncio.Task[None]]()
+    start, ghosts = KafkaWriter.fence, dict[str, asyncio.Task[None]]()
 
-    async def come_late(ghost: ShardWriter) -> None:
+    async def come_late(ghost: KafkaWriter) -> None:
         await asyncio.sleep(seconds)
         try:
             await start(ghost)
         finally:
             await ghost.close()
 
-    async def fence(writer: ShardWriter) -> None:
+    async def fence(writer: KafkaWriter) -> None:
         await start(writer)
         name = writer.transactional_id
         if name not in ghosts:
-            ghost = ShardWriter(connection, name, GHOST_TIMEOUT_MS)
+            ghost = KafkaWriter(connection, name, GHOST_TIMEOUT_MS)
             ghosts[name] = asyncio.create_task(come_late(ghost))
 
-    replace(ShardWriter, "fence", fence)
+    replace(KafkaWriter, "fence", fence)
 
 
 def main() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from consumer.config import PREFIX, Settings
-from consumer.kafka.client import ClusterAdmin, Connection, TopicPartition
+from consumer.kafka.client import Connection
+from consumer.kafka.client.admin import KafkaAdmin
+from consumer.kafka.types import TopicPartition
 from tests.integration.new_record import NewRecord
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ async def test_topic_ids_and_leader_epochs(cluster: Cluster, names: Names) -> No
     """A topic that is created again has another id; its latest epoch ends with its log."""
     topic = names.topic()
     settings = Settings.load({f"{PREFIX}BOOTSTRAP_SERVERS": cluster.bootstrap_servers})
-    admin = ClusterAdmin(Connection.of(settings), "test")
+    admin = KafkaAdmin(Connection.of(settings), "test")
     ids = set()
     try:
         await admin.start()
@@ -46,7 +48,7 @@ async def test_a_broker_that_has_just_gone_fails_no_call(
     topic = names.topic()
     three_node_cluster.create_topics({topic: 3})
     settings = Settings.load({f"{PREFIX}BOOTSTRAP_SERVERS": three_nodes.bootstrap_servers})
-    admin = ClusterAdmin(Connection.of(settings), "test")
+    admin = KafkaAdmin(Connection.of(settings), "test")
     try:
         await admin.start()
         assert (await admin.cluster())[1] == 3

@@ -12,13 +12,10 @@ from aiokafka.producer.transaction_manager import PidAndEpoch
 from structlog.testing import capture_logs
 
 from consumer.config import PREFIX, Settings
-from consumer.kafka.client import (
-    ClusterAdmin,
-    Connection,
-    ShardWriter,
-    TransactionBatches,
-    describe_producers,
-)
+from consumer.kafka.client import Connection, describe_producers
+from consumer.kafka.client.admin import KafkaAdmin
+from consumer.kafka.client.transaction_batches import TransactionBatches
+from consumer.kafka.client.writer import KafkaWriter
 from consumer.kafka.open_transactions import OpenTransactionCheck, of_earlier_owners
 from dev.free_ports import free_ports
 from dev.kafka import LocalKafka
@@ -209,12 +206,12 @@ def test_a_foreign_transaction_in_the_ready_topic_is_shown(cluster: Cluster, nam
         assert len(seen.service.logged("output_held_back")) == 1
 
 
-async def test_a_later_owner_is_at_work(admin_at: ClusterAdmin, cluster: Cluster, names: Names) -> None:  # fmt: skip  # noqa: E501 - one line reads better
+async def test_a_later_owner_is_at_work(admin_at: KafkaAdmin, cluster: Cluster, names: Names) -> None:  # fmt: skip  # noqa: E501 - one line reads better
     """A zombie that looks sees the transactions of its successor, which do not hang."""
     topic = names.topic()
     cluster.create_topics({topic: 1})
     connection = connection_to(cluster)
-    zombie, owner = (ShardWriter(connection, names.group("txn"), 15_000) for _ in range(2))
+    zombie, owner = (KafkaWriter(connection, names.group("txn"), 15_000) for _ in range(2))
     try:
         await zombie.fence()
         await owner.fence()
@@ -234,7 +231,7 @@ async def test_a_later_owner_is_at_work(admin_at: ClusterAdmin, cluster: Cluster
 
 
 async def test_brokers_that_cannot_be_asked_are_named_once(
-    admin_at: ClusterAdmin, cluster: Cluster, names: Names, monkeypatch: pytest.MonkeyPatch
+    admin_at: KafkaAdmin, cluster: Cluster, names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before Kafka 2.8 a broker does not know the request: that is logged, and no shard waits."""
     topic = names.topic()
@@ -282,9 +279,9 @@ def connection_to(cluster: Cluster) -> Connection:
 
 
 @pytest.fixture
-async def admin_at(cluster: Cluster) -> AsyncIterator[ClusterAdmin]:
+async def admin_at(cluster: Cluster) -> AsyncIterator[KafkaAdmin]:
     """Our own admin client."""
-    admin = ClusterAdmin(connection_to(cluster), "test")
+    admin = KafkaAdmin(connection_to(cluster), "test")
     await admin.start()
     yield admin
     await admin.close()

@@ -13,7 +13,8 @@ import pytest
 from confluent_kafka import KafkaException
 
 from consumer.errors import TaskFailed
-from consumer.kafka.client import ClusterAdmin, Connection
+from consumer.kafka.client import Connection
+from consumer.kafka.client.admin import KafkaAdmin
 from dev.kafka import LocalKafka
 from dev.kafka_jars import kafka_version
 from tests.chaos.kafka_tools import KafkaTools
@@ -144,7 +145,7 @@ def test_a_group_that_cannot_be_asked_is_no_group_without_offsets(
     group_coordinator(cluster, group)
     connection = Connection(cluster.bootstrap_servers, {"security_protocol": "PLAINTEXT"})
 
-    async def is_refused(admin: ClusterAdmin, node: int) -> bool:
+    async def is_refused(admin: KafkaAdmin, node: int) -> bool:
         led_astray = mock.AsyncMock(return_value=node)
         try:
             with mock.patch.object(admin._client, "find_coordinator", led_astray):  # noqa: SLF001 - to be led astray
@@ -154,7 +155,7 @@ def test_a_group_that_cannot_be_asked_is_no_group_without_offsets(
         return False
 
     async def ask() -> None:
-        admin = ClusterAdmin(connection, "test")
+        admin = KafkaAdmin(connection, "test")
 
         async def both_others() -> list[int]:
             # After what other tests did to the nodes the coordinator may be about to move.

@@ -11,8 +11,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.group import LeaveGroupRequest
 
 from consumer.errors import TaskFailed
-from consumer.kafka.client import Connection, ShardWriter, TransactionBatches
-from consumer.kafka.client.writer import MAX_RECORDS_PER_PRODUCER
+from consumer.kafka.client import Connection
+from consumer.kafka.client.transaction_batches import TransactionBatches
+from consumer.kafka.client.writer import MAX_RECORDS_PER_PRODUCER, KafkaWriter
 from consumer.shard.changelog import read_id_entry
 from tests.integration.events import (
     Stream,
@@ -120,7 +121,7 @@ def test_sequence_numbers_do_not_survive_their_wrap(cluster: Cluster, names: Nam
     connection = Connection(cluster.bootstrap_servers, {"security_protocol": "PLAINTEXT"})
 
     async def write_until_refused() -> int:
-        writer = ShardWriter(connection, names.group(), TRANSACTION_TIMEOUT_MS)
+        writer = KafkaWriter(connection, names.group(), TRANSACTION_TIMEOUT_MS)
         await writer.fence()
         manager = writer._producer._txn_manager  # noqa: SLF001 - the only way to get there soon
         manager._sequence_numbers = defaultdict(lambda: LAST_SEQUENCE - 25)  # noqa: SLF001 - same

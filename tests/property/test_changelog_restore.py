@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.kafka.client import TopicPartition
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.decider import Decision, expire, process
 from consumer.pipeline.seen_ids import id_digest
 from consumer.shard.changelog import ShardState

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.kafka.client import TopicPartition
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import Reason
 from consumer.shard.dead_letter_limit import DeadLetterLimit, Poison
 

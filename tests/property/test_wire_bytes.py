@@ -9,7 +9,7 @@ import json
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 
-from consumer.kafka.client import TopicPartition
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.decider import Decision, apply, process
 from consumer.pipeline.records import Headers, SourceBatch
 from consumer.pipeline.seen_ids import SeenIds

@@ -37,8 +37,8 @@ from consumer.jobs.context import JobContext
 from consumer.jobs.journal import Journal
 from consumer.jobs.progress import Display
 from consumer.jobs.retry import ShutdownSignal, run_with_retries
-from consumer.kafka.client import TransactionBatches
 from consumer.kafka.clock import wall_clock_ms
+from consumer.kafka.port import TransactionBatches
 from consumer.pipeline.routing import partition_for_key
 from consumer.shard.commit_policy import MAX_TRANSACTION_BYTES, TransactionSizeLimit
 

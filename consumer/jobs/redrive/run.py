@@ -17,9 +17,10 @@ from consumer.jobs.redrive.plan import RedriveCounts, select_in
 from consumer.jobs.redrive.redriven_set import RedrivenSet, is_redriven
 from consumer.jobs.redrive.selection import Found, Wanted, read_letters, resolve_letters
 from consumer.jobs.retry import ShutdownSignal, run_with_retries
-from consumer.kafka.client import TopicPartition, TransactionBatches
 from consumer.kafka.clock import wall_clock_ms
+from consumer.kafka.port import TransactionBatches
 from consumer.kafka.read import scan, stable_ranges
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.dead_letters import DeadLetterRecord, redriven_partition
 from consumer.pipeline.record_size import record_bytes
 from consumer.pipeline.records import Header

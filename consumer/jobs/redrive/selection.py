@@ -13,9 +13,9 @@ from consumer.jobs.context import JobContext
 from consumer.jobs.left_out import say_left_out
 from consumer.jobs.ranges import RangeSpec, ResolvedRange, resolve, rfc3339_ms
 from consumer.jobs.redrive.redriven_set import RedrivenSet, is_redriven
-from consumer.kafka.client import TopicPartition
 from consumer.kafka.clock import wall_clock_ms
 from consumer.kafka.read import OffsetRange, scan, stable_ranges
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.dead_letters import DeadLetterRecord, parse_dead_letter
 from consumer.pipeline.records import Reason, SourceRecord
 from schemas.ready_event import Origin

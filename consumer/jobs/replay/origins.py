@@ -7,8 +7,9 @@ from typing import Final, NamedTuple
 import msgspec
 
 from consumer.errors import StateCorrupted
-from consumer.kafka.client import ShardReader, TopicPartition
+from consumer.kafka.port import LogReader
 from consumer.kafka.read import OffsetRange, scan
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.decode.canonical import is_same_content
 from consumer.pipeline.decode.checkpoint import Decoded
 from consumer.pipeline.digest_table import DigestTable
@@ -106,7 +107,7 @@ def _read_place(topics: Sequence[str], place: bytes) -> OriginPlace:
 
 
 async def load_origins(
-    reader: ShardReader, changelogs: Mapping[TopicPartition, OffsetRange]
+    reader: LogReader, changelogs: Mapping[TopicPartition, OffsetRange]
 ) -> PublishedOrigins:
     """Read the changelogs, each to the end that is given; their shards go on meanwhile.
 

@@ -26,9 +26,9 @@ from consumer.jobs.replay.state import (
     state_record,
 )
 from consumer.jobs.retry import RateLimiter, ShutdownSignal, run_with_retries
-from consumer.kafka.client import TopicPartition
 from consumer.kafka.clock import wall_clock_ms
 from consumer.kafka.read import ScannedBatch
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import PackedBatch, SourceRecord
 from consumer.pipeline.replay_decider import ReplayDecision, Replayer
 from consumer.pipeline.routing import partition_for_key

@@ -12,9 +12,9 @@ from consumer.jobs.ranges import ResolvedRange, resolve
 from consumer.jobs.replay.origins import PublishedOrigins, load_origins
 from consumer.jobs.replay.request import ReplayRequest, default_target
 from consumer.jobs.replay.state import ReplayState
-from consumer.kafka.client import TopicPartition
 from consumer.kafka.read import OffsetRange, ScannedBatch, scan, settled_ranges, stable_ranges
 from consumer.kafka.topics import EVENT_CONFIGS, ensure_topic
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import ShardSettings
 from consumer.pipeline.replay_decider import Replayer, Selection
 from consumer.pipeline.seen_ids import id_digest

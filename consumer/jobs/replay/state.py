@@ -10,8 +10,8 @@ from consumer.errors import ClusterError, StateCorrupted
 from consumer.jobs.journal import FORMAT_VERSION, REPLAY, SETTLED, Entries
 from consumer.jobs.ranges import ResolvedRange
 from consumer.jobs.replay.request import Arguments
-from consumer.kafka.client import TopicPartition
 from consumer.kafka.read import OffsetRange
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.digest_table import KEY_BYTES
 from consumer.pipeline.record_size import batch_bytes
 from consumer.pipeline.records import Reason

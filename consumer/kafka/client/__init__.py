@@ -1,26 +1,10 @@
-"""The only package that knows aiokafka, and the only one that may touch its private parts.
+"""aiokafka behind the port: the only package that knows it.
 
-Everything private that is used here is listed in ``internals`` with its reason and held by
-``tests/unit/engine/test_aiokafka_internals.py``, so a new release cannot change it unseen.
-The reasons for most of what looks odd are in docs/design.md, "Non-obvious".
+Every private part of aiokafka that is used is in ``private_api`` with its reason, and
+``tests/unit/kafka/test_private_api.py`` holds it, so a new release cannot change it unseen.
 """
 
-from consumer.kafka.client.admin import ClusterAdmin, OpenTransaction, TopicDescription
 from consumer.kafka.client.connection import Connection
-from consumer.kafka.client.group_member import GroupMember
-from consumer.kafka.client.reader import ShardReader
-from consumer.kafka.client.transaction_batches import TransactionBatches
-from consumer.kafka.client.writer import ShardWriter
-from consumer.kafka.types import TopicPartition
+from consumer.kafka.client.kafka import AioKafka
 
-__all__ = [
-    "ClusterAdmin",
-    "Connection",
-    "GroupMember",
-    "OpenTransaction",
-    "ShardReader",
-    "ShardWriter",
-    "TopicDescription",
-    "TopicPartition",
-    "TransactionBatches",
-]
+__all__ = ["AioKafka", "Connection"]

@@ -5,7 +5,6 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
-import msgspec
 from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -21,7 +20,12 @@ from consumer.errors import (
 from consumer.kafka.client.connection import Connection, bounded, translate, why_unreachable
 from consumer.kafka.client.describe_producers import DescribeProducersRequest
 from consumer.kafka.client.metadata import EpochEndsRequest, TopicMetadata, TopicsRequest, topics_of
-from consumer.kafka.types import TopicPartition
+from consumer.kafka.types import (
+    OpenTransaction,
+    OpenTransactions,
+    TopicDescription,
+    TopicPartition,
+)
 
 CALL_SECONDS: Final = 15.0
 CLOSE_SECONDS: Final = 2.0
@@ -30,45 +34,7 @@ ASK_TRIES: Final = 8
 ASK_PAUSE_SECONDS: Final = 0.05
 
 
-class TopicDescription(msgspec.Struct, frozen=True):
-    """One topic: how many partitions, how often replicated, which settings.
-
-    ``topic_id`` and ``leader_epochs`` (by partition) are unknown to brokers before Kafka 2.8.
-    """
-
-    name: str
-    partitions: int
-    replication: int
-    configs: dict[str, str]
-    topic_id: str | None = None
-    leader_epochs: dict[int, int] = {}
-
-    @property
-    def max_message_bytes(self) -> int:
-        """The largest record batch that the topic takes."""
-        return int(self.configs["max.message.bytes"])
-
-
-class OpenTransaction(msgspec.Struct, frozen=True, order=True):
-    """A transaction that is open in one partition, as the partition's leader reports it."""
-
-    partition: TopicPartition
-    start_offset: int
-    producer_id: int
-    producer_epoch: int
-
-
-class OpenTransactions(msgspec.Struct, frozen=True):
-    """The answer to one question about open transactions."""
-
-    found: tuple[OpenTransaction, ...]
-    not_asked: dict[str, str]
-    """The optional topics that are missing in ``found``, and why."""
-    silent_brokers: frozenset[int] = frozenset()
-    """The leaders that are older than Kafka 2.8 and do not know the request (KIP-664)."""
-
-
-class ClusterAdmin:
+class KafkaAdmin:
     """Describes and creates topics, trims records, reads group offsets."""
 
     def __init__(self, connection: Connection, client_id: str) -> None:

@@ -33,7 +33,7 @@ class MembershipEnded(Exception):
     """The library's group coordination has ended for good; a reason to end the process."""
 
 
-class GroupMember(ConsumerRebalanceListener):
+class KafkaMember(ConsumerRebalanceListener):
     """One member of the group; at most one per process (the assignor's state lies on its class).
 
     ``wanted`` is None while the group has not said anything yet or rebalances.

@@ -29,7 +29,7 @@ PARTITION_FETCH_BYTES: Final = 1024 * 1024
 fetched.install()
 
 
-class ShardReader:
+class KafkaReader:
     """Reads records of assigned partitions from offsets that the caller sets.
 
     ``needs_revalidation`` is set when a broker refused a fetch: a leader has moved, or a topic was

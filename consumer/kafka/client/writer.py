@@ -7,14 +7,15 @@ the broker then settles what was left open. That is what a new task does first.
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final, cast
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.producer import sender
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from consumer.errors import TaskFailed
+from consumer.kafka import port
 from consumer.kafka.client import private_api
 from consumer.kafka.client.connection import Connection, bounded, translate
 from consumer.kafka.client.transaction_batches import TransactionBatches
@@ -34,7 +35,7 @@ LOG_APPEND_TIME: Final = 1
 sender.BACKOFF_OVERRIDE = 0.003
 
 
-class ShardWriter:
+class KafkaWriter:
     """Writes transactions under one transactional id; at most one producer at a time can."""
 
     def __init__(
@@ -72,7 +73,13 @@ class ShardWriter:
         """The producer in the brokers' logs, and which owner of it this is; after ``fence``."""
         return private_api.producer_id_and_epoch(self._producer)
 
-    async def send(self, transaction_batches: TransactionBatches) -> dict[TopicPartition, int]:
+    def new_batches(
+        self, max_message_bytes: Mapping[str, int], unstamped: Collection[str] = ()
+    ) -> TransactionBatches:
+        """Return the empty batches of a transaction; see ``TransactionBatches``."""
+        return TransactionBatches(max_message_bytes, unstamped)
+
+    async def send(self, batches: port.TransactionBatches) -> dict[TopicPartition, int]:
         """Open a transaction and deliver every batch; return the first offset per partition.
 
         Every batch's own future is checked: a commit would succeed without a failed batch.
@@ -81,7 +88,7 @@ class ShardWriter:
             Fenced: another producer took the transactional id over.
             TaskFailed: a batch failed or did not answer; nothing of it may be committed.
         """
-        finished = transaction_batches.finish()
+        finished = cast("TransactionBatches", batches).finish()
         self._records_written += sum(b.record_count() for bs in finished.values() for b in bs)
         if self._records_written > MAX_RECORDS_PER_PRODUCER:
             raise TaskFailed("the producer's sequence numbers are used up; a new one is due")

@@ -23,7 +23,7 @@ from opentelemetry.trace import (
 )
 
 from consumer.config import Settings
-from consumer.kafka.client import TopicPartition
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import SourceRecord
 from consumer.pipeline.trace_context import TraceContext, trace_context
 from consumer.shard.buffer import Gathered

@@ -15,9 +15,9 @@ from consumer.jobs.replay.state import (
     settled_record,
     state_record,
 )
-from consumer.kafka.client import TopicPartition
 from consumer.kafka.read import OffsetRange
 from consumer.kafka.topics import JOBS_MESSAGE_BYTES
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.record_size import batch_bytes
 from consumer.pipeline.records import Reason
 from consumer.pipeline.replay_decider import ReplayCounts

@@ -11,9 +11,10 @@ from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 
-from consumer.kafka.client import TopicPartition, decompression
+from consumer.kafka.client import decompression
 from consumer.kafka.client import fetched as reading
 from consumer.kafka.client.decompression import inflater
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import PackedBatch, Reason
 from tests import builders
 

@@ -9,7 +9,6 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from consumer.kafka.client import TopicPartition
 from consumer.kafka.held_back import (
     WARN_AFTER_SECONDS,
     WARN_AGAIN_SECONDS,
@@ -17,6 +16,7 @@ from consumer.kafka.held_back import (
     HeldBackLog,
     HeldBackSources,
 )
+from consumer.kafka.types import TopicPartition
 
 SOURCE = TopicPartition("in", 0)
 

@@ -11,7 +11,6 @@ from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest_v4, MetadataResponse_v4
 
-from consumer.kafka.client import TopicPartition
 from consumer.kafka.client.metadata import (
     EpochEndsRequest,
     MetadataRequest_v10,
@@ -22,6 +21,7 @@ from consumer.kafka.client.metadata import (
     topics_of,
 )
 from consumer.kafka.client.private_api import watch_fetches
+from consumer.kafka.types import TopicPartition
 
 OLD_BROKER = {3: (0, 9)}
 NEW_BROKER = {3: (0, 13), 23: (2, 4)}

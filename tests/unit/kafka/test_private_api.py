@@ -9,8 +9,10 @@ from aiokafka.consumer import fetcher, group_coordinator
 from aiokafka.producer import message_accumulator, sender, transaction_manager
 from aiokafka.record.default_records import DefaultRecordBatch
 
-from consumer.kafka.client import TopicPartition, TransactionBatches, writer
+from consumer.kafka.client import writer
 from consumer.kafka.client.fetched import BoundedFetchResult, FetchedBytes, FetchedPartition
+from consumer.kafka.client.transaction_batches import TransactionBatches
+from consumer.kafka.types import TopicPartition
 from tests.batches.build import batch
 from tests.batches.judge import read_here
 
@@ -85,7 +87,7 @@ def test_a_consumer_has_the_parts_we_touch() -> None:
 
 
 def test_a_producer_has_the_parts_we_touch() -> None:
-    """``ShardWriter.close`` ends the sender's task and the client by hand."""
+    """``KafkaWriter.close`` ends the sender's task and the client by hand."""
     source = inspect.getsource(AIOKafkaProducer.__init__)
     for name in ("_sender", "client", "_closed"):
         assert f"self.{name} = " in source

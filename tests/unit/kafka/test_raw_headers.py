@@ -8,8 +8,9 @@ from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.util import calc_crc32c
 
-from consumer.kafka.client import TopicPartition, TransactionBatches
 from consumer.kafka.client.raw_headers import RawHeaderName
+from consumer.kafka.client.transaction_batches import TransactionBatches
+from consumer.kafka.types import TopicPartition
 
 HOSTILE = b"ab\xff\xfe"
 CRC_OFFSET, ATTRIBUTES_OFFSET = 17, 21  # of a record batch, KIP-98

@@ -7,8 +7,9 @@ import pytest
 from aiokafka.codec import gzip_encode, lz4_encode, zstd_encode
 from aiokafka.consumer import fetcher
 
-from consumer.kafka.client import TopicPartition, record_batch
+from consumer.kafka.client import record_batch
 from consumer.kafka.client.fetched import TAKE_BYTES
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import Reason
 from tests import builders
 from tests.batches.build import batch, record, repaired, varint

@@ -4,8 +4,8 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.kafka.client import TopicPartition, TransactionBatches
-from consumer.kafka.client.transaction_batches import NO_TIMESTAMP_MS
+from consumer.kafka.client.transaction_batches import NO_TIMESTAMP_MS, TransactionBatches
+from consumer.kafka.types import TopicPartition
 
 LIMIT = 2000
 payloads = st.one_of(st.none(), st.binary(max_size=900))

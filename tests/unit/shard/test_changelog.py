@@ -3,7 +3,7 @@
 import pytest
 
 from consumer.errors import StateCorrupted
-from consumer.kafka.client import TopicPartition
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import IdEntry, VariantEntry
 from consumer.pipeline.seen_ids import id_digest, variant_digest
 from consumer.shard import changelog

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from consumer.kafka.client import TopicPartition
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import Reason
 from consumer.shard.dead_letter_limit import Breach, DeadLetterLimit, Poison
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from consumer.kafka.client import TopicPartition
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import PackedBatch, Reason
 from consumer.shard.buffer import Buffer
 from consumer.shard.progress import (

@@ -9,7 +9,8 @@ from typing import cast
 
 import pytest
 
-from consumer.kafka.client import ShardReader, TopicPartition
+from consumer.kafka.client.reader import KafkaReader
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.digest_table import ENTRIES_PER_BUCKET
 from consumer.pipeline.records import IdEntry
 from consumer.pipeline.seen_ids import id_digest
@@ -87,7 +88,7 @@ def restored(records: Iterator[Record]) -> ShardState:
     context = SimpleNamespace(clock=float, changelog=CHANGELOG)
     memory = ShardState(0)
     asyncio.run(
-        restore(cast("ShardContext", context), cast("ShardReader", log), MARK_OFFSET, memory)
+        restore(cast("ShardContext", context), cast("KafkaReader", log), MARK_OFFSET, memory)
     )
     return memory
 

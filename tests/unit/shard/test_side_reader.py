@@ -11,9 +11,10 @@ from msgspec.structs import replace
 
 from consumer.config import PREFIX, Settings
 from consumer.errors import TaskFailed
-from consumer.kafka.client import TopicPartition
+from consumer.kafka.client.transaction_batches import TransactionBatches
 from consumer.kafka.clock import BrokerClock
 from consumer.kafka.topics import Topology
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.decider import Decision, process
 from consumer.pipeline.records import SourceBatch
 from consumer.pipeline.seen_ids import SeenIds
@@ -152,6 +153,10 @@ class FakeWriter:
         """Count transactions."""
         self.committed = 0
         self.broker_clock = BrokerClock()
+
+    def new_batches(self, sizes: dict[str, int], unstamped: set[str]) -> TransactionBatches:
+        """Return real batches."""
+        return TransactionBatches(sizes, unstamped)
 
     async def send(self, _: object) -> None:
         """Take it."""

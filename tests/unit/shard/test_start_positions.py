@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from consumer.errors import TaskFailed
-from consumer.kafka.client import ShardReader, TopicPartition
+from consumer.kafka.client.reader import KafkaReader
+from consumer.kafka.types import TopicPartition
 from consumer.shard.progress import Fingerprint
 from consumer.shard.start_positions import WITNESS_SECONDS, find_recreated
 from tests.builders import Record
@@ -61,7 +62,7 @@ class SlowReader:
 async def recreated(reader: SlowReader, sources: Sequence[TopicPartition]) -> list[TopicPartition]:
     """Ask for sources that all have the same fingerprint."""
     fingerprints = dict.fromkeys(sources, Fingerprint.of(WITNESSED))
-    return await find_recreated(cast("ShardReader", reader), fingerprints, reader.clock)
+    return await find_recreated(cast("KafkaReader", reader), fingerprints, reader.clock)
 
 
 async def test_many_slow_answers_are_waited_for() -> None:

@@ -2,8 +2,9 @@
 
 from typing import cast
 
-from consumer.kafka.client import ShardReader, TopicPartition
+from consumer.kafka.client.reader import KafkaReader
 from consumer.kafka.clock import BrokerClock
+from consumer.kafka.types import TopicPartition
 from consumer.pipeline.decider import Decision, apply
 from consumer.pipeline.seen_ids import SeenIds, id_digest
 from consumer.shard.watermark import (
@@ -85,7 +86,7 @@ def test_what_is_announced_goes_by_the_brokers_clock() -> None:
     clock.note(NOW_MS)
     watermarks = Watermarks(1, 100, 90.0)
     inputs = [TopicPartition("in", 0)]
-    own_ms = watermarks.own_ms(cast("ShardReader", SilentReader()), inputs, clock)
+    own_ms = watermarks.own_ms(cast("KafkaReader", SilentReader()), inputs, clock)
     assert own_ms == NOW_MS - 30_000
 
 

@@ -1,0 +1,56 @@
+"""Makes the clients of one cluster with aiokafka."""
+
+from collections.abc import Callable, Iterable
+
+from consumer.config import Settings
+from consumer.kafka.client.admin import KafkaAdmin
+from consumer.kafka.client.connection import Connection
+from consumer.kafka.client.group_member import KafkaMember
+from consumer.kafka.client.reader import KafkaReader
+from consumer.kafka.client.writer import KafkaWriter
+
+
+class AioKafka:
+    """The port ``consumer.kafka.port.Kafka``, with aiokafka behind it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    def of(cls, settings: Settings) -> "AioKafka":
+        """Return the cluster that the settings name."""
+        return cls(Connection.of(settings))
+
+    def reader(
+        self,
+        client_id: str,
+        *,
+        topics: Iterable[str],
+        max_message_bytes: int,
+        committed_only: bool = True,
+    ) -> KafkaReader:
+        """Return a reader that knows these topics; without `committed_only` it sees all records."""
+        return KafkaReader(
+            self._connection,
+            client_id,
+            topics=topics,
+            max_message_bytes=max_message_bytes,
+            committed_only=committed_only,
+        )
+
+    def writer(self, transactional_id: str, transaction_timeout_ms: int) -> KafkaWriter:
+        """Return a writer."""
+        return KafkaWriter(self._connection, transactional_id, transaction_timeout_ms)
+
+    def admin(self, client_id: str) -> KafkaAdmin:
+        """Return an admin client."""
+        return KafkaAdmin(self._connection, client_id)
+
+    def member(
+        self,
+        settings: Settings,
+        on_change: Callable[[], None],
+        on_rebalance: Callable[[float], None],
+    ) -> KafkaMember:
+        """Return a member of the group of these settings."""
+        return KafkaMember(self._connection, settings, on_change, on_rebalance)

@@ -1,0 +1,250 @@
+"""The port: what the service needs of Kafka, as protocols.
+
+``consumer.kafka.client`` implements them with aiokafka, ``tests.support.fake_kafka`` in memory. One
+conformance suite runs against both (``tests/integration/test_port_conformance.py``). Shards, the
+worker and jobs know these protocols only.
+
+Errors are those of ``consumer.errors``, named by the recovery that they ask for.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Protocol
+
+from consumer.config import Settings
+from consumer.kafka.clock import BrokerClock
+from consumer.kafka.types import OpenTransactions, TopicDescription, TopicPartition
+from consumer.pipeline.records import Header, SourceRecord
+
+
+class PartitionBatches(Protocol):
+    """The records that one transaction writes to one partition."""
+
+    def append(
+        self, key: bytes | None, value: bytes | None, headers: list[Header] | None = None
+    ) -> None:
+        """Add one record."""
+
+
+class TransactionBatches(Protocol):
+    """The records of one transaction, complete before the transaction is opened."""
+
+    def to(self, topic: str, partition: int) -> PartitionBatches:
+        """Return the batches for one partition."""
+
+
+class LogReader(Protocol):
+    """Reads records of assigned partitions from offsets that the caller sets.
+
+    It never uses committed group offsets and never resets a position by itself.
+    ``needs_revalidation`` becomes true when a broker refuses a fetch: a leader has moved, or a
+    topic was deleted and perhaps recreated. The code that revalidates clears it.
+    """
+
+    needs_revalidation: bool
+
+    async def start(self) -> None:
+        """Connect."""
+
+    async def close(self) -> None:
+        """Close."""
+
+    async def follow(self, topics: Iterable[str]) -> None:
+        """Also fetch the metadata of these topics, which must exist."""
+
+    def assign(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Read these partitions, each from the given offset, and no others."""
+
+    def use_running_fetch_settings(self) -> None:
+        """Let fetches wait longer and return less from now on: the restore is over."""
+
+    def pause(self, partitions: Iterable[TopicPartition]) -> None:
+        """Deliver no more records of these partitions."""
+
+    async def fetch(
+        self, timeout_ms: int, max_records: int
+    ) -> dict[TopicPartition, Sequence[SourceRecord]]:
+        """Return the records at hand, or wait up to ``timeout_ms`` for some.
+
+        Raises:
+            TaskFailed: positions are in doubt.
+        """
+
+    def position(self, partition: TopicPartition) -> int:
+        """Return the offset of the next record to deliver; markers count as delivered."""
+
+    @property
+    def positions(self) -> dict[TopicPartition, int]:
+        """The position of each assigned partition."""
+
+    def lag(self, partition: TopicPartition) -> int | None:
+        """Return last stable offset minus position, or None before the first fetch."""
+
+    def backlog(self, partition: TopicPartition) -> int | None:
+        """Return high watermark minus position, or None before the first fetch."""
+
+    def stable_offset_and_end(self, partition: TopicPartition) -> tuple[int, int] | None:
+        """Return the last stable offset and the high watermark, or None before the first fetch."""
+
+    def seen_at(self, partition: TopicPartition) -> float | None:
+        """Return when the fetch behind the current lag was sent, in monotonic seconds."""
+
+    async def beginning_offsets(
+        self, partitions: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        """Return each partition's log start offset."""
+
+    async def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return each partition's last stable offset (read_committed), else its high watermark."""
+
+    async def offsets_for_times(
+        self, times_ms: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, tuple[int, int] | None]:
+        """Return offset and timestamp of each partition's first record from that time on."""
+
+
+class TransactionalWriter(Protocol):
+    """Writes transactions under one transactional id; at most one producer at a time can.
+
+    Never reused after an error.
+    """
+
+    transactional_id: str
+    broker_clock: BrokerClock
+    begun_transactions: int
+    committed_transactions: int
+
+    @property
+    def producer_id_and_epoch(self) -> tuple[int, int]:
+        """The producer id, and the epoch of this owner; after ``fence``."""
+
+    async def fence(self) -> None:
+        """Take the transactional id over: InitProducerId (KIP-98).
+
+        When it returns, no earlier owner can make anything visible, and the outcome of its last
+        transaction is settled.
+
+        Raises:
+            TaskFailed, ClusterError, TransientError: it is not known whether the fence took place.
+        """
+
+    def new_batches(
+        self, max_message_bytes: Mapping[str, int], unstamped: Collection[str] = ()
+    ) -> TransactionBatches:
+        """Return an empty set of batches that respects the largest batch of each topic.
+
+        Records of the `unstamped` topics get no timestamp.
+        """
+
+    async def send(self, batches: TransactionBatches) -> dict[TopicPartition, int]:
+        """Open a transaction and deliver every batch; return the first offset per partition.
+
+        Raises:
+            Fenced: another producer took the transactional id over.
+            TaskFailed: a batch failed or was not answered; the transaction must not be committed.
+        """
+
+    async def commit(self) -> None:
+        """Commit what ``send`` delivered.
+
+        Raises:
+            TaskFailed: the outcome is unknown; only a new fence can settle it.
+            Fenced: another producer took the transactional id over; nothing was committed.
+        """
+
+    async def commit_in(self, partitions: Iterable[TopicPartition]) -> None:
+        """Commit a transaction without records, which writes its marker to these partitions."""
+
+    async def refresh(self) -> None:
+        """Fetch the metadata of the topics again."""
+
+    async def close(self) -> None:
+        """Close without waiting; an open transaction is left to the next fence."""
+
+
+class ClusterAdmin(Protocol):
+    """Describes and creates topics, deletes records, reads group offsets."""
+
+    async def start(self) -> None:
+        """Connect."""
+
+    async def close(self) -> None:
+        """Close."""
+
+    async def cluster(self) -> tuple[str, int]:
+        """Return the cluster's id and its number of brokers."""
+
+    async def unknown_somewhere(self, topics: Iterable[str]) -> set[str]:
+        """Return the topics that at least one broker does not know (yet)."""
+
+    async def describe(self, topics: Iterable[str]) -> dict[str, TopicDescription]:
+        """Describe each topic that exists, with its settings."""
+
+    async def create(
+        self, name: str, partitions: int, replication: int, configs: Mapping[str, str]
+    ) -> bool:
+        """Create a topic; return whether this call created it."""
+
+    async def delete_records(self, before: Mapping[TopicPartition, int]) -> None:
+        """Delete the records before these offsets."""
+
+    async def group_offsets(self, group_id: str) -> dict[TopicPartition, int]:
+        """Return the committed offsets of a group."""
+
+    async def open_transactions(
+        self, topics: Iterable[str], optional: Iterable[str] = ()
+    ) -> OpenTransactions:
+        """Return every transaction that is open in these topics (KIP-664)."""
+
+    async def epoch_ends(self, epochs: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Return the first offset after each leader epoch, in the current logs (KIP-320)."""
+
+
+class GroupMembership(Protocol):
+    """Membership in the consumer group; ``wanted`` is None while the group has not decided."""
+
+    wanted: frozenset[int] | None
+    rebalances: int
+
+    async def join(self) -> None:
+        """Connect and ask to join."""
+
+    async def poll(self) -> None:
+        """Keep the membership alive; returns after at most a poll interval or a rebalance."""
+
+    async def commit_offsets(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Commit positions for lag tools and autoscalers."""
+
+    async def leave(self) -> None:
+        """Leave the group at once and close."""
+
+
+class Kafka(Protocol):
+    """Makes the clients of one cluster; nothing is connected before their ``start``."""
+
+    def reader(
+        self,
+        client_id: str,
+        *,
+        topics: Iterable[str],
+        max_message_bytes: int,
+        committed_only: bool = True,
+    ) -> LogReader:
+        """Return a reader that knows these topics; without `committed_only` it sees all records."""
+
+    def writer(self, transactional_id: str, transaction_timeout_ms: int) -> TransactionalWriter:
+        """Return a writer."""
+
+    def admin(self, client_id: str) -> ClusterAdmin:
+        """Return an admin client."""
+
+    def member(
+        self,
+        settings: Settings,
+        on_change: Callable[[], None],
+        on_rebalance: Callable[[float], None],
+    ) -> GroupMembership:
+        """Return a member of the group of these settings.
+
+        `on_change` is called after each decision of the group, `on_rebalance` with the seconds
+        that it took.
+        """
