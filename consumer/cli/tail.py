@@ -23,7 +23,7 @@ from consumer.errors import ClusterError
 from consumer.jobs.left_out import WaitNotice, say_left_out
 from consumer.kafka.client import AioKafka
 from consumer.kafka.port import LogReader
-from consumer.kafka.read import scan, stable_ranges
+from consumer.kafka.read import read_range, stable_ranges
 from consumer.kafka.types import TopicPartition
 from consumer.pipeline.printable import printable_line
 from consumer.pipeline.records import SourceRecord
@@ -134,7 +134,7 @@ async def _records(
 ) -> AsyncGenerator[Sequence[SourceRecord], None]:
     if reach is Reach.PAST:
         await say_left_out(reader, partitions)
-        async with aclosing(scan(reader, await stable_ranges(reader, partitions))) as batches:
+        async with aclosing(read_range(reader, await stable_ranges(reader, partitions))) as batches:
             async for batch in batches:
                 yield batch.records
         return

@@ -37,7 +37,7 @@ from consumer.kafka.port import (
     LogReader,
     TransactionBatches,
 )
-from consumer.kafka.read import OffsetRange, scan, settled_ranges, stable_ranges
+from consumer.kafka.read import OffsetRange, read_range, settled_ranges, stable_ranges
 from consumer.kafka.types import TopicPartition
 
 REPLAY, SETTLED, BACKFILL, REDRIVEN, FENCE = b"r:", b"s:", b"b:", b"d:", b"f:"
@@ -189,7 +189,7 @@ async def _read(
     is_wanted: Callable[[bytes], bool],
 ) -> Entries:
     entries: Entries = {}
-    async for batch in scan(reader, ranges):
+    async for batch in read_range(reader, ranges):
         for record in batch.records:
             key = record.key or b""
             if not is_wanted(key):

@@ -28,7 +28,7 @@ class OffsetRange(NamedTuple):
     end: int
 
 
-class ScannedBatch(NamedTuple):
+class ReadBatch(NamedTuple):
     """Records of one partition, in offset order; everything before `next_offset` is read."""
 
     partition: TopicPartition
@@ -36,12 +36,12 @@ class ScannedBatch(NamedTuple):
     next_offset: int
 
 
-async def scan(
+async def read_range(
     reader: LogReader,
     ranges: Mapping[TopicPartition, OffsetRange],
     *,
     max_records: int = FETCH_RECORDS,
-) -> AsyncGenerator[ScannedBatch, None]:
+) -> AsyncGenerator[ReadBatch, None]:
     """Yield every committed record of the ranges, a batch of one partition at a time.
 
     Raises:
@@ -68,7 +68,7 @@ async def scan(
             if partition in open_ranges:
                 end = open_ranges[partition].end
                 within = records if records[-1].offset < end else _before(records, end)
-                yield ScannedBatch(partition, within, min(now[partition], end))
+                yield ReadBatch(partition, within, min(now[partition], end))
         if now != {partition: positions[partition] for partition in open_ranges}:
             positions, last_progress = now, time.monotonic()
         elif time.monotonic() - last_progress > STALLED_SECONDS:

@@ -10,7 +10,7 @@ from consumer.jobs.backfill.elements import Element, Rejected, read_elements
 from consumer.jobs.backfill.file import Content
 from consumer.jobs.context import JobContext
 from consumer.jobs.retry import ShutdownSignal
-from consumer.kafka.read import scan, settled_ranges
+from consumer.kafka.read import read_range, settled_ranges
 from consumer.pipeline.decode.canonical import FORMS, digests
 from consumer.pipeline.decode.checkpoint import Decoded, decode
 from consumer.pipeline.digest_table import DigestTable
@@ -155,7 +155,7 @@ async def load_published(context: JobContext, ids: DigestTable) -> SeenIds:
     """
     state = ShardState(context.settings.dedup_window_seconds * 1000)
     ranges = await settled_ranges(context.reader, context.changelogs())
-    async for batch in scan(context.reader, ranges):
+    async for batch in read_range(context.reader, ranges):
         state.load([record for record in batch.records if _is_wanted(record.key or b"", ids)])
     return state.seen
 

@@ -19,7 +19,7 @@ from consumer.jobs.redrive.selection import (
     resolve_letters,
 )
 from consumer.kafka.clock import wall_clock_ms
-from consumer.kafka.read import scan
+from consumer.kafka.read import read_range
 from consumer.pipeline.dead_letters import DeadLetterRecord, redriven_headers
 from consumer.pipeline.record_size import batch_bytes
 from consumer.pipeline.records import Header, Reason
@@ -139,7 +139,7 @@ async def plan_redrive(
     redriven = await read_ledger(context)
     selection, counts = select_in(context, wanted, max_attempts), RedriveCounts()
     at_ms = wall_clock_ms()
-    async with aclosing(scan(context.reader, resolved.ranges)) as batches:
+    async with aclosing(read_range(context.reader, resolved.ranges)) as batches:
         async for partition, records, _ in batches:
             for found in read_letters(resolved, partition, records, redriven):
                 if selection.select(found, counts, at_ms) is not None and found.letter:

@@ -19,7 +19,7 @@ from consumer.jobs.redrive.selection import Found, Wanted, read_letters, resolve
 from consumer.jobs.retry import ShutdownSignal, run_with_retries
 from consumer.kafka.clock import wall_clock_ms
 from consumer.kafka.port import TransactionBatches
-from consumer.kafka.read import scan, stable_ranges
+from consumer.kafka.read import read_range, stable_ranges
 from consumer.kafka.types import TopicPartition
 from consumer.pipeline.dead_letters import DeadLetterRecord, redriven_partition
 from consumer.pipeline.record_size import record_bytes
@@ -133,7 +133,7 @@ class Redrive:
         passed = {partition: part.start for partition, part in resolved.ranges.items()}
         first = sum(passed.values())
         transaction, is_stopped = Transaction(journal.transaction_batches()), False
-        async with aclosing(scan(self._session.reader, resolved.ranges)) as batches:
+        async with aclosing(read_range(self._session.reader, resolved.ranges)) as batches:
             async for partition, records, next_offset in batches:
                 for found in read_letters(resolved, partition, records, redriven):
                     self._consider(found, transaction)

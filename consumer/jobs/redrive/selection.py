@@ -14,7 +14,7 @@ from consumer.jobs.left_out import say_left_out
 from consumer.jobs.ranges import RangeSpec, ResolvedRange, resolve, rfc3339_ms
 from consumer.jobs.redrive.redriven_set import RedrivenSet, is_redriven
 from consumer.kafka.clock import wall_clock_ms
-from consumer.kafka.read import OffsetRange, scan, stable_ranges
+from consumer.kafka.read import OffsetRange, read_range, stable_ranges
 from consumer.kafka.types import TopicPartition
 from consumer.pipeline.dead_letters import DeadLetterRecord, parse_dead_letter
 from consumer.pipeline.records import Reason, SourceRecord
@@ -133,7 +133,7 @@ async def find_letters(
     context: JobContext, resolved: ResolvedRange, wanted: Wanted, redriven: RedrivenSet
 ) -> AsyncGenerator[Found, None]:
     """Yield the records that are meant, the oldest of each partition first."""
-    async with aclosing(scan(context.reader, resolved.ranges)) as batches:
+    async with aclosing(read_range(context.reader, resolved.ranges)) as batches:
         async for batch in batches:
             for found in read_letters(resolved, batch.partition, batch.records, redriven):
                 if wanted.takes(found.letter):
@@ -177,7 +177,9 @@ async def find_letter(context: JobContext, partition: int, offset: int) -> Found
             f"{topic}/{partition}: offset {offset} is deleted, offset {there.start} is the first "
             "that is left"
         )
-    async with aclosing(scan(context.reader, {place: OffsetRange(offset, offset + 1)})) as batches:
+    async with aclosing(
+        read_range(context.reader, {place: OffsetRange(offset, offset + 1)})
+    ) as batches:
         async for batch in batches:
             for record in batch.records:
                 return Found(

@@ -8,7 +8,7 @@ import msgspec
 
 from consumer.errors import StateCorrupted
 from consumer.kafka.port import LogReader
-from consumer.kafka.read import OffsetRange, scan
+from consumer.kafka.read import OffsetRange, read_range
 from consumer.kafka.types import TopicPartition
 from consumer.pipeline.decode.canonical import is_same_content
 from consumer.pipeline.decode.checkpoint import Decoded
@@ -116,6 +116,6 @@ async def load_origins(
         TaskFailed: its records do not come.
     """
     origins = PublishedOrigins()
-    async for batch in scan(reader, changelogs):
+    async for batch in read_range(reader, changelogs):
         origins.load(batch.partition.partition, batch.records)
     return origins

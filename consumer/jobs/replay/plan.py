@@ -16,7 +16,7 @@ from consumer.jobs.replay.source import Source
 from consumer.jobs.replay.state import ReplayState, is_of_replay, read_state, read_states
 from consumer.jobs.retry import UNLIMITED, ShutdownSignal
 from consumer.kafka.clock import wall_clock_ms
-from consumer.kafka.read import ScannedBatch
+from consumer.kafka.read import ReadBatch
 from consumer.pipeline.digest_table import DigestTable
 from consumer.pipeline.replay_decider import ReplayCounts, ReplayDecision
 
@@ -35,7 +35,7 @@ class PartitionPlan(msgspec.Struct):
     last_ms: int | None = None
     counts: ReplayCounts = msgspec.field(default_factory=ReplayCounts)
 
-    def add(self, batch: ScannedBatch, counts: ReplayCounts) -> None:
+    def add(self, batch: ReadBatch, counts: ReplayCounts) -> None:
         """Take in a batch of it."""
         self.counts.add(counts)
         if batch.records:

@@ -27,7 +27,7 @@ from consumer.jobs.replay.state import (
 )
 from consumer.jobs.retry import RateLimiter, ShutdownSignal, run_with_retries
 from consumer.kafka.clock import wall_clock_ms
-from consumer.kafka.read import ScannedBatch
+from consumer.kafka.read import ReadBatch
 from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import PackedBatch, SourceRecord
 from consumer.pipeline.replay_decider import ReplayDecision, Replayer
@@ -144,7 +144,7 @@ class ReplayRun:
         writing = _Writing(self, journal, target, source.replayer)
         async with aclosing(replay_source.read(context, source.resolved)) as batches:
             async for batch in batches:
-                rest: ScannedBatch | None = batch
+                rest: ReadBatch | None = batch
                 while rest is not None:
                     room = min(TRANSACTION_EVENTS, pace.room, self._room())
                     rest = writing.decide(rest, room)
@@ -216,7 +216,7 @@ class _Writing:
         self._bytes = 0
         self._measured = 0
 
-    def decide(self, batch: ScannedBatch, room: int) -> ScannedBatch | None:
+    def decide(self, batch: ReadBatch, room: int) -> ReadBatch | None:
         """Decide about some records while the transaction holds less than `room` events.
 
         A batch without any is decided at once: that nothing of the range lies there is progress,

@@ -12,7 +12,7 @@ from consumer.jobs.ranges import ResolvedRange, resolve
 from consumer.jobs.replay.origins import PublishedOrigins, load_origins
 from consumer.jobs.replay.request import ReplayRequest, default_target
 from consumer.jobs.replay.state import ReplayState
-from consumer.kafka.read import OffsetRange, ScannedBatch, scan, settled_ranges, stable_ranges
+from consumer.kafka.read import OffsetRange, ReadBatch, read_range, settled_ranges, stable_ranges
 from consumer.kafka.topics import EVENT_CONFIGS, ensure_topic
 from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import ShardSettings
@@ -170,9 +170,9 @@ async def resume(
     return source
 
 
-async def read(context: JobContext, resolved: ResolvedRange) -> AsyncGenerator[ScannedBatch, None]:
+async def read(context: JobContext, resolved: ResolvedRange) -> AsyncGenerator[ReadBatch, None]:
     """Yield the records that the resolved means."""
-    async for batch in scan(context.reader, resolved.ranges):
+    async for batch in read_range(context.reader, resolved.ranges):
         yield batch._replace(records=resolved.within(batch.records))
 
 
