@@ -180,7 +180,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         if problems := look_into(podman, revision, pods.service):
             raise ImageError("\n".join(problems))
         if arguments.extras:
-            exporter = ["-I", "-c", "import consumer.service.span_export"]
+            exporter = ["-I", "-c", "import consumer.service.tracing.export"]
             podman.run({}, exporter, *STRICT, f"--entrypoint={PYTHONS[0]}")
         print("the main job, in a container with the chart's rights …", file=sys.stderr)
         plan = make_plan(arguments.seed, RECORDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 
+from consumer.service.health import SPARE
 from dev.kafka import LocalKafka
 from tests.integration.cluster import Cluster, Names
 from tests.integration.command_line import run_command
@@ -70,7 +71,7 @@ def test_a_spare_is_ready_and_an_end_is_quick(cluster: Cluster, names: Names) ->
             ),
             OUTAGE_SECONDS,
         )
-        spares = [s for s in everyone if s.get("/readyz").text.startswith("no shard: a spare")]
+        spares = [s for s in everyone if s.get("/readyz").text == f"{SPARE}\n"]
         assert len(spares) == 1
         assert spares[0].service.terminate() == 0
         assert spares[0].status("/livez") == 0

@@ -43,7 +43,7 @@ def test_a_hostile_id_is_shown_as_text(cluster: Cluster, names: Names, tmp_path:
         cluster.produce(deployment.input_topic, records)
         assert_exactly_once(cluster, names, [HOSTILE_ID, RIGHT_TO_LEFT])
         answer = seen.get("/")
-        assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+        assert answer.headers["content-security-policy"].startswith("default-src 'none'")
         document = shown_document(seen.url)
         for element in ("<img", "<script", "<h1>owned", "<title>owned"):
             assert element not in document

@@ -311,9 +311,9 @@ def test_nothing_of_it_is_loaded_unless_a_variable_asks() -> None:
     probe = (
         "import sys, consumer.cli, consumer.service.app as app;"
         "from consumer.config import Settings;"
-        "from consumer.service.traces import open_traces;"
+        "from consumer.service.tracing.config import open_traces;"
         "seen = object();"
-        "exec('with open_traces(Settings.load({}), {}) as around:\\n assert around(seen) is seen');"
+        "exec('with open_traces(Settings.load({}), {}) as add:\\n assert add(seen) is seen');"
         "print([name for name in sys.modules if name.startswith('opentelemetry')])"
     )
     done = subprocess.run(

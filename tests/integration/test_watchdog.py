@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from consumer.service.event_loop_watchdog import LOOP_BLOCKED
 from dev.kafka import LocalKafka
 from tests.integration.cluster import Cluster, Names
 from tests.integration.events import Stream, assert_exactly_once, numbered_ids, scattered
@@ -34,7 +35,7 @@ def text(service: Service) -> str:
     [
         ("task", "has work and made no progress for"),
         ("failing", "has work and made no progress for"),
-        ("loop", "the event loop has been blocked for"),
+        ("loop", LOOP_BLOCKED),
         ("lock", "Timeout (0:00:08)!"),
     ],
 )
