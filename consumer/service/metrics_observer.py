@@ -18,14 +18,14 @@ from consumer import __version__
 from consumer.config import Settings
 from consumer.pipeline.records import Reason
 from consumer.service import metrics
-from consumer.shard.events import LostTransaction, Step, TransactionReport
+from consumer.shard.events import LostTransaction, Observer, TransactionReport
 from consumer.shard.status import REFUSED, WAITING, TaskState
 from consumer.worker.status import EngineView
 
 NO_TIMESTAMP_MS = -1
 
 
-class MetricsObserver:
+class MetricsObserver(Observer):
     """Updates the counters and histograms of a registry from the events of the engine.
 
     A label value that is known beforehand starts at 0. Otherwise its first increase would be a new
@@ -59,9 +59,6 @@ class MetricsObserver:
         self._info = self._gauge(metrics.INFO)
         self._last_commit = self._gauge(metrics.LAST_COMMIT)
         self._create_known_labels(settings)
-
-    def on_step(self, shard: int, step: Step) -> None:
-        """Do nothing: a scrape reads the states from the engine."""
 
     def on_transaction(self, report: TransactionReport) -> None:
         """Count what the transaction committed."""
