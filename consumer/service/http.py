@@ -43,8 +43,9 @@ MAX_HEAD_BYTES: Final = 8 * 1024
 MAX_CONNECTIONS: Final = 64
 REQUEST_SECONDS: Final = 5.0
 CLOSE_SECONDS: Final = 1.0
-# The event loop accepts so many connections at a time, and reads from them two rounds later. Two
-# rounds are thus fewer than MAX_CONNECTIONS: no burst evicts a client that has sent its request.
+# The event loop accepts this many connections in one round (one more since Python 3.12) and reads
+# from them one round later. Two rounds accept at most MAX_CONNECTIONS, so a burst of connections
+# cannot evict a client whose request has arrived but is not read yet.
 BACKLOG: Final = MAX_CONNECTIONS // 2 - 1
 NO_IPV6: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
 
@@ -66,7 +67,7 @@ log = structlog.get_logger(__name__)
 
 
 class Page(NamedTuple):
-    """The content of a successful or failed response."""
+    """The content of a response."""
 
     status: HTTPStatus
     body: bytes
@@ -75,7 +76,7 @@ class Page(NamedTuple):
 
 
 Pages = Mapping[str, Callable[[], Page]]
-"""What renders the content of each path."""
+"""The function that renders each path."""
 
 
 # Which paths are served, and with which content.
@@ -87,7 +88,7 @@ def make_pages(
     registry: CollectorRegistry,
     recent: RecentActivity,
 ) -> Pages:
-    """Return what renders each path; `engine_view` returns the current state of the engine."""
+    """Return the pages of the service; `engine_view` returns the engine's current state."""
     start_up = StartUp()
 
     def status_page() -> Page:
@@ -162,11 +163,11 @@ def _response(page: Page) -> Response:
 class BoundedConnection(H11Protocol):
     """A connection of uvicorn that serves one request and cannot be held open.
 
-    - It is aborted `REQUEST_SECONDS` after it was opened, at whatever point it is: a client that
-      sends no request, sends it slowly, or does not read the response frees its memory then.
+    - The server aborts it `REQUEST_SECONDS` after it was opened, in whatever state it is. So a
+      client cannot hold memory by sending nothing, sending slowly, or not reading the response.
     - There are at most `MAX_CONNECTIONS`. One more evicts the oldest connection that has not sent a
-      whole request head. A probe sends its request at once, so clients that stay silent cannot keep
-      it out. If each connection is being answered, the new one is aborted.
+      whole request head. A probe sends its request at once, so silent clients cannot keep it out.
+      If every connection has sent its request, the server aborts the new one.
     - A request head has at most `MAX_HEAD_BYTES`.
     """
 
@@ -203,7 +204,7 @@ class BoundedConnection(H11Protocol):
         self.is_silent = self.conn.their_state is h11.IDLE
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the phrase of the status says it
-        """Refuse what is not HTTP/1, or has too large a head; with the headers of each response."""
+        """Refuse a request that is not valid HTTP/1 (400) or has too large a head (431)."""
         is_too_large = self.is_silent and self._received_bytes > MAX_HEAD_BYTES
         status = (
             HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if is_too_large else HTTPStatus.BAD_REQUEST
@@ -240,11 +241,11 @@ class HttpServer:
             backlog=BACKLOG,
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             log_config=None,
-            log_level=logging.ERROR,  # its warnings are about requests that clients got wrong
+            log_level=logging.ERROR,  # uvicorn warns of invalid requests, which any client may send
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            date_header=False,  # `serve` would have to renew it
+            date_header=False,  # only `serve` keeps it up to date
         )
         self._server = uvicorn.Server(self._config)
 

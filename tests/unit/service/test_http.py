@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import logging
+import signal
 import socket
 import subprocess
 import sys
@@ -146,6 +148,24 @@ async def test_a_page_that_fails_is_logged_with_its_path(port: int) -> None:
         answer = await ask(port, GET.replace(b" / ", b" /broken "))
     assert answer.endswith(b"\r\n\r\nInternal Server Error\n")
     assert [(line["event"], line["path"]) for line in logged] == [("http_failed", "/broken")]
+
+
+async def test_requests_are_not_logged(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Any client may send any number of requests, valid or not."""
+    caplog.set_level(logging.DEBUG)
+    upgrade = GET.replace(b"Host", b"Connection: upgrade\r\nUpgrade: websocket\r\nHost")
+    for request in (GET, b"nonsense\r\n\r\n", GET.replace(b" / ", b" /other "), upgrade):
+        assert (await ask(port, request)).startswith(b"HTTP/1.1 ")
+    assert not [one for one in caplog.records if one.name.startswith("uvicorn")]
+
+
+async def test_signals_stay_with_the_engine() -> None:
+    """The server neither handles SIGTERM and SIGINT nor restores other handlers at its end."""
+    signals = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(one) for one in signals]
+    async with serving():
+        assert [signal.getsignal(one) for one in signals] == before
+    assert [signal.getsignal(one) for one in signals] == before
 
 
 async def test_a_connection_serves_one_request(port: int) -> None:
