@@ -29,7 +29,7 @@ COPY --from=build /opt/checkpoint-ready /opt/checkpoint-ready
 RUN cd /usr/local/lib && rm -rf python3*/ensurepip python3*/site-packages/* ../bin/pip* ../bin/wheel* \
     && cd /usr/lib && rm -rf python3*/ensurepip python3/dist-packages/pip* python3/dist-packages/setuptools* \
         ../share/python-wheels ../bin/pip* \
-    && /opt/checkpoint-ready/bin/python -c "import consumer.cli, consumer.service.app"
+    && /opt/checkpoint-ready/bin/python -c "import consumer.cli, consumer.service.app, consumer.service.http"
 ENV PATH=/opt/checkpoint-ready/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1
 # A number, for Kubernetes cannot tell whether a name is root.

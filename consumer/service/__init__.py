@@ -1,1 +1,1 @@
-"""Where the engine lives: process, signals, logs."""
+"""The service process around the engine: signals, logs, health, metrics, status page, traces."""

@@ -1,26 +1,74 @@
-"""The process: one engine, from the first connection to the exit code."""
+"""The service process: builds the observers and the HTTP server around one engine, and runs it."""
 
 import asyncio
 import gc
 import signal
-from collections.abc import Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 
 import structlog
+from prometheus_client import CollectorRegistry
 
 from consumer import __version__
 from consumer.config import Settings, unknown_variables
 from consumer.errors import ConfigError
 from consumer.service.event_loop_watchdog import EventLoopWatchdog
-from consumer.service.http import HttpEndpoint
 from consumer.service.logs import LogObserver, configure_logs
+from consumer.service.metrics_observer import EngineCollector, MetricsObserver
+from consumer.service.recent_activity import RecentActivity
 from consumer.service.tracing.config import open_traces
-from consumer.shard.events import Observer
+from consumer.shard.events import Observer, Observers
 from consumer.worker.engine import Engine
+from consumer.worker.status import EngineView
 
-# Decisions make many short-lived objects and no cycles; the default threshold would scan the
-# young generation thousands of times a second for nothing.
+# Decisions allocate many short-lived objects and no reference cycles. With the default threshold
+# the collector would scan the young generation thousands of times a second and find nothing.
 GC_THRESHOLDS = (100_000, 50, 100)
 log = structlog.get_logger(__name__)
+
+
+class HttpEndpoint:
+    """What the process shows over HTTP: metrics, recent activity and the engine's state.
+
+    With `HTTP_PORT` 0 it observes nothing, serves nothing and loads no HTTP server.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._registry = CollectorRegistry()
+        self._metrics = MetricsObserver(self._registry, settings)
+        self._recent = RecentActivity(
+            time.monotonic, binary_mode=settings.cloudevents_mode == "binary"
+        )
+
+    @property
+    def observers(self) -> tuple[Observer, ...]:
+        """The observers that feed the metrics and the status page."""
+        return (self._metrics, self._recent) if self._settings.http_port else ()
+
+    def count_suppressed_line(self) -> None:
+        """Count a log line that was suppressed."""
+        self._metrics.suppressed_lines.inc()
+
+    @asynccontextmanager
+    async def open(self, engine_view: Callable[[], EngineView]) -> AsyncIterator[None]:
+        """Serve while the context lasts; `engine_view` returns the engine's current state.
+
+        Raises:
+            ConfigError: the port cannot be opened.
+        """
+        port = self._settings.http_port
+        if not port:
+            yield
+            return
+        # Here, since its packages would delay the start of a process that does not serve.
+        from consumer.service.http import make_pages, serve_http  # noqa: PLC0415
+
+        self._registry.register(EngineCollector(engine_view))
+        pages = make_pages(self._settings, engine_view, self._registry, self._recent)
+        async with serve_http(port, pages):
+            yield
 
 
 def run_service(
@@ -30,7 +78,7 @@ def run_service(
     accept_empty_state: bool = False,
     observer: Observer | None = None,
 ) -> None:
-    """Run until SIGTERM or SIGINT; returns after an orderly end.
+    """Run until SIGTERM or SIGINT; return after an orderly shutdown.
 
     Raises:
         CheckpointReadyError: the service cannot run; the message says what to do.
@@ -43,25 +91,32 @@ def run_service(
         log.warning("unknown_variable", message=line)
     gc.set_threshold(*GC_THRESHOLDS)
     with (
-        EventLoopWatchdog(settings.watchdog_seconds) as guard,
-        open_traces(settings, environment) as traced,
+        EventLoopWatchdog(settings.watchdog_seconds) as watchdog,
+        open_traces(settings, environment) as add_spans,
     ):
-        seen_by = traced(endpoint.beside(observer or LogObserver()))
-        asyncio.run(_run(settings, seen_by, endpoint, guard, accept_empty_state=accept_empty_state))
+        # Spans are outermost, so that the log lines of a transaction carry the id of its trace.
+        observed_by = add_spans(_combine(observer or LogObserver(), *endpoint.observers))
+        asyncio.run(
+            _run(settings, observed_by, endpoint, watchdog, accept_empty_state=accept_empty_state)
+        )
+
+
+def _combine(first: Observer, *others: Observer) -> Observer:
+    return Observers(first, *others) if others else first
 
 
 async def _run(
     settings: Settings,
     observer: Observer,
     endpoint: HttpEndpoint,
-    guard: EventLoopWatchdog,
+    watchdog: EventLoopWatchdog,
     *,
     accept_empty_state: bool,
 ) -> None:
     engine = Engine(settings, observer, accept_empty_state=accept_empty_state)
     loop = asyncio.get_running_loop()
-    for sign in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(sign, engine.stop)
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, engine.stop)
     log.info(
         "starting",
         version=__version__,
@@ -70,11 +125,11 @@ async def _run(
         input_topics=settings.input_topics,
         output_topic=settings.output_topic,
     )
-    beating = asyncio.create_task(guard.keep_beating(), name="beating")
+    heartbeat = asyncio.create_task(watchdog.keep_beating(), name="event-loop-heartbeat")
     try:
         async with endpoint.open(lambda: engine.view):
             await engine.run()
     finally:
-        beating.cancel()
-        guard.expect_end()
+        heartbeat.cancel()
+        watchdog.expect_end()
     log.info("stopped")

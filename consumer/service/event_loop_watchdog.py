@@ -1,8 +1,8 @@
-"""Ends the process when its event loop stands still, or when its end takes too long.
+"""End the process if its event loop is blocked, or if its shutdown takes too long.
 
-The engine's watchdog runs in the event loop and cannot see that the loop itself is blocked. This
-one is a thread, and behind it stands one of the interpreter that needs no lock to run: a call into
-C that never returns may hold the interpreter's.
+The stall detector of the engine runs in the event loop, so it cannot notice that the loop itself is
+blocked. This watchdog runs in a thread. A timer of the interpreter backs it up: the timer needs no
+interpreter lock, which a call into C may hold for ever.
 """
 
 import asyncio
@@ -14,26 +14,29 @@ import threading
 from typing import Final, Self
 
 TICK_SECONDS: Final = 0.5
-# After the engine has ended: the library's tasks and threads that are left.
-END_SECONDS: Final = 20.0
-SAY_SECONDS: Final = 2.0
+# For the tasks and threads of libraries that still run after the engine has ended.
+SHUTDOWN_SECONDS: Final = 20.0
+WRITE_SECONDS: Final = 2.0
 EXIT_FAILED: Final = 1
+LOOP_BLOCKED: Final = "the event loop has been blocked"
+SHUTDOWN_TOO_LONG: Final = "the shutdown has been running"
 
 
 class EventLoopWatchdog:
-    """Wants to hear ``beat`` from the loop; a context manager around ``asyncio.run``.
+    """Expects a regular heartbeat from the event loop; a context manager around ``asyncio.run``.
 
-    Silence is counted in its own ticks: a process that was frozen as a whole has not hung. The
-    interpreter's timer cannot tell, so one that was frozen for twice as long is ended all the same.
+    It measures silence in ticks of its own thread. So it does not end a process that was frozen as
+    a whole, for then the thread did not tick either. The interpreter's timer cannot make this
+    difference: a process that was frozen for twice the limit ends.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._what = "the event loop has been blocked"
+        self._reason = LOOP_BLOCKED
         self._is_watching = seconds > 0
         self._silent_ticks = 0
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="loop-guard", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="event-loop-watchdog", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -44,7 +47,7 @@ class EventLoopWatchdog:
         faulthandler.cancel_dump_traceback_later()
 
     async def keep_beating(self) -> None:
-        """Show that the loop runs, until cancelled."""
+        """Reset the watchdog regularly, until cancelled: this shows that the loop runs."""
         while True:
             self._silent_ticks = 0
             if self._is_watching:
@@ -52,15 +55,15 @@ class EventLoopWatchdog:
             await asyncio.sleep(TICK_SECONDS)
 
     def expect_end(self) -> None:
-        """From now on the process has a short time to end."""
-        self._seconds = END_SECONDS
+        """Give the process `SHUTDOWN_SECONDS` from now to end, whether or not the loop runs."""
+        self._seconds = SHUTDOWN_SECONDS
         self._arm_timer()
-        self._what = "the end has lasted"
+        self._reason = SHUTDOWN_TOO_LONG
         self._silent_ticks = 0
         self._is_watching = True
 
     def _arm_timer(self) -> None:
-        # Without a standard error there is no such timer; the thread watches on.
+        # The timer needs a standard error. Without one, the thread watches alone.
         with contextlib.suppress(AttributeError, RuntimeError, ValueError, OSError):
             faulthandler.dump_traceback_later(2 * self._seconds, exit=True)
 
@@ -72,15 +75,16 @@ class EventLoopWatchdog:
                 self._end_process(silent_seconds)
 
     def _end_process(self, silent_seconds: float) -> None:
-        line = f"checkpoint-ready: {self._what} for {silent_seconds:g} s: the process ends\n"
-        saying = threading.Thread(target=_say, args=(line.encode(),), daemon=True)
-        saying.start()
-        # A pipe that nobody reads any more may be what the loop is blocked by.
-        saying.join(SAY_SECONDS)
+        line = f"checkpoint-ready: {self._reason} for {silent_seconds:g} s: the process ends\n"
+        writing = threading.Thread(target=_write_stacks, args=(line.encode(),), daemon=True)
+        writing.start()
+        # Do not wait longer: a full pipe that no process reads may be what blocks the loop.
+        writing.join(WRITE_SECONDS)
         os._exit(EXIT_FAILED)
 
 
-def _say(line: bytes) -> None:
+def _write_stacks(line: bytes) -> None:
+    """Write a line and the stack of each thread to standard error."""
     if sys.stderr is None:
         return
     os.write(sys.stderr.fileno(), line)

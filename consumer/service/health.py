@@ -1,46 +1,52 @@
-"""Three questions about a process, and their answers in words. Pure.
+"""The answers of the health probes. Pure: each is computed from a view of the engine.
 
-===========  =====================================================  ===============================
-path         200 means                                              what 503 should lead to
-===========  =====================================================  ===============================
-``livez``    it answers, and what has work makes progress           a new process
-``readyz``   it is in the group, each of its shards runs, and the   nothing but waiting: a rolling
-             brokers answer                                         update goes no further
-``startupz`` the shards that it was first given were restored, or   patience: a restore that gets
-             must not run                                           on may last as long as it lasts
-===========  =====================================================  ===============================
+============  ==================================================  ================================
+path          200 means                                           what 503 should cause
+============  ==================================================  ================================
+``livez``     the process answers, and all pending work makes     a new process
+              progress
+``readyz``    the process is in the consumer group, each of its   a pause: a rolling update stops
+              shards runs, and the brokers answer                 there
+``startupz``  each shard of the first assignment was restored or  a longer wait: a restore that
+              refused                                             makes progress has no time limit
+============  ==================================================  ================================
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from consumer.shard.status import REFUSED, ShardView, TaskState
 from consumer.worker.status import EngineView
 
+ALIVE: Final = "alive"
+NO_ASSIGNMENT: Final = "no assignment from the consumer group yet"
+SPARE: Final = "no shard: this process is a spare of the group"
+STARTED: Final = "started"
+
 
 class Answer(NamedTuple):
-    """Yes or no, and why, one line for each reason."""
+    """Yes or no, with one line for each reason."""
 
     is_ok: bool
     lines: tuple[str, ...]
 
 
 def is_alive(view: EngineView, watchdog_seconds: float) -> Answer:
-    """Tell whether the process makes progress; that it answers shows that its loop runs.
+    """Return whether the process makes progress. That it answers shows that its event loop runs.
 
-    The limit is the watchdog's, which ends the process by itself; where that is off (0), nothing
-    that stands still is held against it.
+    The limit is that of the stall detector, which ends the process by itself. If the detector is
+    off (0), the answer reports a stall and is still yes.
     """
     stall = view.stall
     if stall is None:
-        return Answer(is_ok=True, lines=("alive",))
-    line = f"{stall.name} has work and made no progress for {stall.seconds:g} s ({stall.state})"
+        return Answer(is_ok=True, lines=(ALIVE,))
+    line = f"{stall.name}: work is pending, but no progress for {stall.seconds:g} s ({stall.state})"
     is_over = 0 < watchdog_seconds <= stall.seconds
     return Answer(is_ok=not is_over, lines=(line,))
 
 
 def is_ready(view: EngineView) -> Answer:
-    """Tell whether the process does all of its work."""
-    problems = [] if view.is_member else ["the group has not said what runs here"]
+    """Return whether the process does all of its work, else what is missing."""
+    problems = [] if view.is_member else [NO_ASSIGNMENT]
     for shard in view.shards:
         if shard.state != TaskState.RUNNING.value:
             problems.append(_describe(shard))
@@ -53,27 +59,25 @@ def is_ready(view: EngineView) -> Answer:
     if problems:
         return Answer(is_ok=False, lines=tuple(problems))
     running = ", ".join(str(shard.shard) for shard in view.shards)
-    return Answer(
-        is_ok=True, lines=(f"running: {running}" if running else "no shard: a spare of the group",)
-    )
+    return Answer(is_ok=True, lines=(f"running: {running}" if running else SPARE,))
 
 
 class StartUp:
-    """Remembers that the start is over, for the shards of later assignments are no start."""
+    """Remembers that the start-up is over: shards of later assignments do not restart it."""
 
     def __init__(self) -> None:
         self._is_over = False
 
     def is_over(self, view: EngineView) -> Answer:
-        """Tell whether the first assignment was restored; a refused shard holds nothing up."""
+        """Return whether each shard of the first assignment has been restored or refused."""
         if not self._is_over:
             waiting = [s for s in view.shards if not s.has_run and s.state != REFUSED]
             if not view.is_member:
-                return Answer(is_ok=False, lines=("the group has not said what runs here",))
+                return Answer(is_ok=False, lines=(NO_ASSIGNMENT,))
             if waiting:
                 return Answer(is_ok=False, lines=tuple(map(_describe, waiting)))
             self._is_over = True
-        return Answer(is_ok=True, lines=("started",))
+        return Answer(is_ok=True, lines=(STARTED,))
 
 
 def _describe(shard: ShardView) -> str:

@@ -1,138 +1,280 @@
-"""A small HTTP server for probes, a scraper and a browser: GET and HEAD of a few fixed paths.
+"""The HTTP server and its routes: health probes, metrics and the status page.
 
-It serves strangers as well, so all is bounded: a request's size and time, and how many there are at
-once. A connection serves one request. A framework would be the larger part of the service for this.
+Starlette routes the requests and uvicorn serves them with h11. All three are pure Python, widely
+used and maintained; the image needs no compiled extension for them.
+
+Any client of the network may connect, so a connection is limited (see `BoundedConnection`): uvicorn
+alone has no deadline for a client that connects and sends no request. The engine does not depend on
+the server: a page that cannot be rendered answers 500, and nothing else happens.
+
+Only a process that serves imports this module, for its packages cost start-up time and memory.
 """
 
 import asyncio
 import contextlib
 import errno
+import logging
 import socket
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
+import h11
 import structlog
+import uvicorn
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from consumer import __version__
 from consumer.config import PREFIX, Settings
 from consumer.errors import ConfigError
 from consumer.service.health import Answer, StartUp, is_alive, is_ready
-from consumer.service.metrics_observer import EngineCollector, MetricsObserver
 from consumer.service.recent_activity import RecentActivity
 from consumer.service.status_page import Status, render_status
-from consumer.shard.events import Observer, Observers
 from consumer.worker.status import EngineView
 
 MAX_HEAD_BYTES: Final = 8 * 1024
 MAX_CONNECTIONS: Final = 64
 REQUEST_SECONDS: Final = 5.0
 CLOSE_SECONDS: Final = 1.0
+# The event loop accepts this many connections in one round (one more since Python 3.12) and reads
+# from them one round later. Two rounds accept at most MAX_CONNECTIONS, so a burst of connections
+# cannot evict a client whose request has arrived but is not read yet.
+BACKLOG: Final = MAX_CONNECTIONS // 2 - 1
 NO_IPV6: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
+
+TEXT: Final = "text/plain; charset=utf-8"
+HTML: Final = "text/html; charset=utf-8"
+ALLOW: Final = "GET, HEAD"
+COMMON_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    # A connection serves one request: so one deadline bounds all that a client can hold.
+    "Connection": "close",
+}
+# Producers choose the ids. If one ever reaches the page unescaped, the browser runs nothing of it.
+PAGE_HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+    "Referrer-Policy": "no-referrer",
+}
 log = structlog.get_logger(__name__)
 
 
-class Response(NamedTuple):
-    """What is answered to a request."""
+class Page(NamedTuple):
+    """The content of a response."""
 
     status: HTTPStatus
     body: bytes
-    content_type: str = "text/plain; charset=utf-8"
-    headers: tuple[tuple[str, str], ...] = ()
+    content_type: str = TEXT
+    headers: Mapping[str, str] = {}
+
+
+Pages = Mapping[str, Callable[[], Page]]
+"""The function that renders each path."""
+
+
+# Which paths are served, and with which content.
+
+
+def make_pages(
+    settings: Settings,
+    engine_view: Callable[[], EngineView],
+    registry: CollectorRegistry,
+    recent: RecentActivity,
+) -> Pages:
+    """Return the pages of the service; `engine_view` returns the engine's current state."""
+    start_up = StartUp()
+
+    def status_page() -> Page:
+        view = engine_view()
+        status = Status(settings.group_id, __version__, view, is_ready(view), recent)
+        return Page(HTTPStatus.OK, render_status(status).encode(), HTML, PAGE_HEADERS)
+
+    def metrics() -> Page:
+        return Page(HTTPStatus.OK, generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4)
+
+    return {
+        "/": status_page,
+        "/metrics": metrics,
+        "/livez": lambda: _health(is_alive(engine_view(), settings.watchdog_seconds)),
+        "/readyz": lambda: _health(is_ready(engine_view())),
+        "/startupz": lambda: _health(start_up.is_over(engine_view())),
+    }
+
+
+def _health(answer: Answer) -> Page:
+    status = HTTPStatus.OK if answer.is_ok else HTTPStatus.SERVICE_UNAVAILABLE
+    return Page(status, "".join(f"{line}\n" for line in answer.lines).encode())
+
+
+def make_app(pages: Pages) -> Starlette:
+    """Return the ASGI application that serves GET and HEAD of these pages and nothing else."""
+    app = Starlette(
+        routes=[_route(path, render) for path, render in pages.items()],
+        exception_handlers={HTTPException: _refuse},
+    )
+    app.router.redirect_slashes = False  # /livez/ is another path, which is not served
+    return app
+
+
+def _route(path: str, render: Callable[[], Page]) -> Route:
+    # `async` although it awaits nothing: Starlette calls a plain function in a thread, but the
+    # engine's state belongs to the event loop.
+    async def respond(_: Request) -> Response:
+        try:
+            page = render()
+        except Exception:
+            log.exception("http_failed", path=path)
+            page = _plain(HTTPStatus.INTERNAL_SERVER_ERROR)
+        return _response(page)
+
+    return Route(path, respond, methods=["GET"])  # Starlette adds HEAD
+
+
+async def _refuse(_: Request, error: Exception) -> Response:
+    """Answer an unknown path with 404, and any method but GET and HEAD with 405."""
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    if isinstance(error, HTTPException):
+        status = HTTPStatus(error.status_code)
+    page = _plain(status)
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        page = page._replace(headers={"Allow": ALLOW})
+    return _response(page)
+
+
+def _plain(status: HTTPStatus) -> Page:
+    return Page(status, f"{status.phrase}\n".encode())
+
+
+def _response(page: Page) -> Response:
+    headers = {"Content-Type": page.content_type, **COMMON_HEADERS, **page.headers}
+    return Response(page.body, page.status, headers)
+
+
+# The server.
+
+
+class BoundedConnection(H11Protocol):
+    """A connection of uvicorn that serves one request and cannot be held open.
+
+    - The server aborts it `REQUEST_SECONDS` after it was opened, in whatever state it is. So a
+      client cannot hold memory by sending nothing, sending slowly, or not reading the response.
+    - There are at most `MAX_CONNECTIONS`. One more evicts the oldest connection that has not sent a
+      whole request head. A probe sends its request at once, so silent clients cannot keep it out.
+      If every connection has sent its request, the server aborts the new one.
+    - A request head has at most `MAX_HEAD_BYTES`.
+    """
+
+    _deadline: asyncio.TimerHandle
+    _opened_at: float
+    _received_bytes = 0
+    is_silent = True
+    """The client has not sent a whole request head."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
+        """Start the deadline, and evict a silent connection if there are too many."""
+        super().connection_made(transport)
+        self._opened_at = self.loop.time()
+        self._deadline = self.loop.call_later(REQUEST_SECONDS, transport.abort)
+        if len(self.connections) > MAX_CONNECTIONS:
+            silent = [
+                connection
+                for connection in self.connections
+                if isinstance(connection, BoundedConnection) and connection.is_silent
+            ]
+            oldest = min(silent, key=lambda connection: connection._opened_at)  # noqa: SLF001 - of this class
+            oldest.transport.abort()
+            self.connections.discard(oldest)  # now; its `connection_lost` is called later
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Cancel the deadline."""
+        self._deadline.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what the client sent."""
+        self._received_bytes += len(data)
+        super().data_received(data)
+        self.is_silent = self.conn.their_state is h11.IDLE
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the phrase of the status says it
+        """Refuse a request that is not valid HTTP/1 (400) or has too large a head (431)."""
+        is_too_large = self.is_silent and self._received_bytes > MAX_HEAD_BYTES
+        status = (
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if is_too_large else HTTPStatus.BAD_REQUEST
+        )
+        with contextlib.suppress(h11.LocalProtocolError):  # a response has already begun
+            page = _response(_plain(status))
+            reason = status.phrase.encode()
+            head = h11.Response(status_code=status, headers=page.raw_headers, reason=reason)
+            for event in (head, h11.Data(data=bytes(page.body)), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event))
+        self.transport.close()
+
+    def shutdown(self) -> None:
+        """Abort: the end of the process waits for no client."""
+        self.transport.abort()
 
 
 class HttpServer:
-    """Answers each path by calling its function; listens on all addresses of the machine."""
+    """Serves pages on all addresses of the machine, in the running event loop.
 
-    def __init__(self, port: int, routes: Mapping[str, Callable[[], Response]]) -> None:
+    It calls the two halves of `uvicorn.Server.serve`. That method itself would handle SIGTERM and
+    SIGINT, which belong to the engine, and would wake the process ten times a second.
+    """
+
+    def __init__(self, port: int, pages: Pages) -> None:
         self._port = port
-        self._routes = routes
-        self._server: asyncio.Server | None = None
-        self._open: set[asyncio.StreamWriter] = set()
-        self._waiting: dict[asyncio.StreamWriter, None] = {}  # for their request, the oldest first
+        self._config = uvicorn.Config(
+            make_app(pages),
+            http=BoundedConnection,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            workers=1,  # else uvicorn reads WEB_CONCURRENCY
+            backlog=BACKLOG,
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+            log_config=None,
+            log_level=logging.ERROR,  # uvicorn warns of invalid requests, which any client may send
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,  # only `serve` keeps it up to date
+        )
+        self._server = uvicorn.Server(self._config)
 
     async def start(self) -> None:
-        """Begin to serve.
+        """Listen and serve.
 
         Raises:
-            ConfigError: the port cannot be had.
+            ConfigError: the port cannot be opened.
         """
         try:
             listener = _listen(self._port)
         except OSError as error:
             raise ConfigError(
                 f"{PREFIX}HTTP_PORT: port {self._port} cannot be served ({error.strerror}): choose "
-                "another, one for each process of a machine, or 0 for none"
+                "another port, one for each process of a machine, or 0 to serve nothing"
             ) from error
-        self._server = await asyncio.start_server(self._serve, sock=listener, limit=MAX_HEAD_BYTES)
+        self._config.load()
+        self._server.lifespan = self._config.lifespan_class(self._config)
+        await self._server.startup(sockets=[listener])
 
     async def close(self) -> None:
-        """Stop serving; whoever is still being answered is cut off."""
-        if self._server is None:
-            return
-        self._server.close()
-        for writer in self._open:
-            writer.transport.abort()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._server.wait_closed(), CLOSE_SECONDS)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._open) >= MAX_CONNECTIONS:
-            # Who says nothing makes room, for a probe says all at once and must be heard.
-            silent = next(iter(self._waiting), writer)
-            silent.transport.abort()
-            self._forget(silent)
-            if silent is writer:
-                return
-        self._open.add(writer)
-        self._waiting[writer] = None
-        # Whoever goes away or is slow has itself to blame.
-        with contextlib.suppress(TimeoutError, OSError, asyncio.IncompleteReadError):
-            async with asyncio.timeout(REQUEST_SECONDS):
-                answer = await self._answer(reader)
-                self._waiting.pop(writer, None)
-                writer.write(answer)
-                await writer.drain()
-                writer.close()
-                await writer.wait_closed()
-        self._forget(writer)
-        writer.transport.abort()
-
-    def _forget(self, writer: asyncio.StreamWriter) -> None:
-        self._open.discard(writer)
-        self._waiting.pop(writer, None)
-
-    async def _answer(self, reader: asyncio.StreamReader) -> bytes:
-        try:
-            head = await reader.readuntil(b"\r\n\r\n")
-        except asyncio.LimitOverrunError:
-            return _encode(_plain(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE))
-        method, _, rest = head.split(b"\r\n", 1)[0].partition(b" ")
-        target, _, version = rest.partition(b" ")
-        if not version.startswith(b"HTTP/1."):
-            return _encode(_plain(HTTPStatus.BAD_REQUEST))
-        response = self._respond(method, target.partition(b"?")[0].decode("latin-1"))
-        return _encode(response, with_body=method != b"HEAD")
-
-    def _respond(self, method: bytes, path: str) -> Response:
-        route = self._routes.get(path)
-        if route is None:
-            return _plain(HTTPStatus.NOT_FOUND)
-        if method not in {b"GET", b"HEAD"}:
-            return _plain(HTTPStatus.METHOD_NOT_ALLOWED)._replace(headers=(("Allow", "GET, HEAD"),))
-        try:
-            return route()
-        except Exception:
-            # A page that cannot be made must not end what it is about.
-            log.exception("http_failed", path=path)
-            return _plain(HTTPStatus.INTERNAL_SERVER_ERROR)
+        """Stop serving and abort open connections."""
+        if self._server.started:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._server.shutdown(), CLOSE_SECONDS)
 
 
 def _listen(port: int) -> socket.socket:
-    """Return a socket that listens for IPv6 and IPv4, or for the latter alone where it must."""
+    """Return a listening socket for IPv6 and IPv4, or for IPv4 alone on a machine without IPv6."""
     if socket.has_dualstack_ipv6():
         try:
             return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
@@ -142,108 +284,17 @@ def _listen(port: int) -> socket.socket:
     return socket.create_server(("", port))
 
 
-def _plain(status: HTTPStatus) -> Response:
-    return Response(status, f"{status.phrase}\n".encode())
+@asynccontextmanager
+async def serve_http(port: int, pages: Pages) -> AsyncIterator[None]:
+    """Serve pages while the context lasts.
 
-
-def _encode(response: Response, *, with_body: bool = True) -> bytes:
-    headers = (
-        ("Content-Type", response.content_type),
-        ("Content-Length", str(len(response.body))),
-        ("Cache-Control", "no-store"),
-        ("X-Content-Type-Options", "nosniff"),
-        ("Connection", "close"),
-        *response.headers,
-    )
-    lines = [f"HTTP/1.1 {response.status.value} {response.status.phrase}"]
-    lines += [f"{name}: {text}" for name, text in headers]
-    head = "\r\n".join([*lines, "", ""]).encode("latin-1")
-    return head + response.body if with_body else head
-
-
-# What is served on HTTP_PORT, path by path.
-
-HTML: Final = "text/html; charset=utf-8"
-# Ids are the producers' words: should one ever get through unescaped, nothing of it runs.
-PAGE_HEADERS: Final = (
-    ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),
-    ("Referrer-Policy", "no-referrer"),
-)
-Routes = dict[str, Callable[[], Response]]
-
-
-def make_routes(
-    settings: Settings,
-    look: Callable[[], EngineView],
-    registry: CollectorRegistry,
-    recent: RecentActivity,
-) -> Routes:
-    """Return what answers each path; `look` shows the engine as it is at that moment."""
-    start_up = StartUp()
-
-    def page() -> Response:
-        view = look()
-        status = Status(settings.group_id, __version__, view, is_ready(view), recent)
-        return Response(HTTPStatus.OK, render_status(status).encode(), HTML, PAGE_HEADERS)
-
-    def metrics() -> Response:
-        return Response(HTTPStatus.OK, generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4)
-
-    return {
-        "/": page,
-        "/metrics": metrics,
-        "/livez": lambda: _health(is_alive(look(), settings.watchdog_seconds)),
-        "/readyz": lambda: _health(is_ready(look())),
-        "/startupz": lambda: _health(start_up.is_over(look())),
-    }
-
-
-def _health(answer: Answer) -> Response:
-    status = HTTPStatus.OK if answer.is_ok else HTTPStatus.SERVICE_UNAVAILABLE
-    return Response(status, "".join(f"{line}\n" for line in answer.lines).encode())
-
-
-# What a process shows of itself over HTTP, and the counting behind it.
-
-
-class HttpEndpoint:
-    """Counts from the start of the process on; without a port (0) nothing is counted or served."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._registry = CollectorRegistry()
-        self._metrics = MetricsObserver(self._registry, settings)
-        self._recent = RecentActivity(
-            time.monotonic, binary_mode=settings.cloudevents_mode == "binary"
-        )
-
-    def beside(self, observer: Observer) -> Observer:
-        """Return an observer that tells this one, and what is counted here."""
-        if not self._settings.http_port:
-            return observer
-        return Observers(observer, self._metrics, self._recent)
-
-    def count_suppressed_line(self) -> None:
-        """Count a log line that was left out."""
-        self._metrics.suppressed_lines.inc()
-
-    @asynccontextmanager
-    async def open(self, look: Callable[[], EngineView]) -> AsyncIterator[None]:
-        """Serve while the context lasts; `look` shows the engine.
-
-        Raises:
-            ConfigError: the port cannot be had.
-        """
-        port = self._settings.http_port
-        if not port:
-            yield
-            return
-        self._registry.register(EngineCollector(look))
-        routes = make_routes(self._settings, look, self._registry, self._recent)
-        server = HttpServer(port, routes)
-        await server.start()
-        log.info("http_served", port=port)
-        try:
-            yield
-        finally:
-            await server.close()
+    Raises:
+        ConfigError: the port cannot be opened.
+    """
+    server = HttpServer(port, pages)
+    await server.start()
+    log.info("http_served", port=port)
+    try:
+        yield
+    finally:
+        await server.close()

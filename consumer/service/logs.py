@@ -1,6 +1,6 @@
 """Structured logs on standard output: JSON lines, or console text on a terminal.
 
-Event names are constant snake_case words with bound context. Never a payload, never a secret.
+An event name is a constant in snake_case; facts are fields. No line has a payload or a secret.
 """
 
 import logging
@@ -16,22 +16,22 @@ from structlog.typing import EventDict
 
 from consumer.config import Settings
 from consumer.pipeline.printable import printable, printable_json
-from consumer.shard.events import LostTransaction, Step, TransactionReport
+from consumer.shard.events import Observer, TransactionReport
 
 LIBRARY_LEVEL: Final = logging.WARNING
-# The client library calls an error what it then heals by itself. What concerns the operator is
-# said by us, at the level that it deserves.
+# The client library logs errors from which it then recovers by itself. The service itself logs what
+# concerns an operator, at the right level.
 LOUDEST_LIBRARY_LEVEL: Final = logging.WARNING
 LIBRARY_INTERVAL_SECONDS: Final = 10.0
-# Some libraries format a text before they log it, so that each line is another kind.
+# Some libraries format a message before they log it, so that each line counts as a kind of its own.
 MAX_LIBRARY_KINDS: Final = 500
 log = structlog.get_logger("checkpoint_ready")
 
 
 def configure_logs(settings: Settings, on_suppressed: Callable[[], object] = lambda: None) -> None:
-    """Set up structlog for this process and take in the client library's own log lines.
+    """Configure structlog for this process, and pass the log lines of libraries through it.
 
-    `on_suppressed` is called for each of those that is left out.
+    `on_suppressed` is called for each line of a library that is suppressed.
     """
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     wanted = settings.log_format or ("console" if sys.stdout.isatty() else "json")
@@ -46,7 +46,7 @@ def configure_logs(settings: Settings, on_suppressed: Callable[[], object] = lam
                 *shared,
                 structlog.processors.format_exc_info,
                 structlog.processors.JSONRenderer(
-                    serializer=_encode_shown if sys.stdout.isatty() else _encode
+                    serializer=_encode_for_terminal if sys.stdout.isatty() else _encode
                 ),
             ],
             wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -58,7 +58,7 @@ def configure_logs(settings: Settings, on_suppressed: Callable[[], object] = lam
             processors=[
                 *shared,
                 structlog.processors.format_exc_info,
-                _spell_out,
+                _escape_texts,
                 structlog.dev.ConsoleRenderer(
                     colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
                 ),
@@ -76,21 +76,21 @@ def _encode(event: dict[str, Any], **_: object) -> bytes:
     return msgspec.json.encode(event, enc_hook=repr)
 
 
-def _encode_shown(event: dict[str, Any], **_: object) -> bytes:
+def _encode_for_terminal(event: dict[str, Any], **_: object) -> bytes:
     return printable_json(_encode(event))
 
 
-def _spell_out(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Make text of producers and brokers safe for a terminal; what is no text is shown by repr."""
+def _escape_texts(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Escape control characters in the texts of an event, so that none can command a terminal."""
     return {
         name: printable(value) if isinstance(value, str) else value for name, value in event.items()
     }
 
 
 class _LibraryHandler(logging.Handler):
-    """Turns a log line of a library into one of ours, the same one not more often than useful.
+    """Writes the log lines of libraries as `library_message`, each kind at most every 10 seconds.
 
-    A broker that is away makes every client of every shard complain several times a second.
+    While a broker is away, every client of every shard logs several lines a second.
     """
 
     def __init__(self, on_suppressed: Callable[[], object]) -> None:
@@ -100,8 +100,8 @@ class _LibraryHandler(logging.Handler):
         self._suppressed: dict[tuple[str, str], int] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        kind = (record.name, str(record.msg))  # the text before its arguments: few of them exist
-        now = time.monotonic()  # a clock that is set back must not silence a library for as long
+        kind = (record.name, str(record.msg))  # without the arguments, so there are few kinds
+        now = time.monotonic()  # a wall clock that is set back would suppress lines for longer
         if now - self._last.get(kind, -math.inf) < LIBRARY_INTERVAL_SECONDS:
             self._suppressed[kind] = self._suppressed.get(kind, 0) + 1
             self._on_suppressed()
@@ -119,23 +119,11 @@ class _LibraryHandler(logging.Handler):
         log.log(min(record.levelno, LOUDEST_LIBRARY_LEVEL), "library_message", **facts)
 
 
-class LogObserver:
-    """Writes a line per transaction; one per ready event and per dead letter, both bounded."""
-
-    def on_step(self, shard: int, step: Step) -> None:
-        """Say nothing: a task's states are logged where they change."""
-
-    def on_transaction_lost(self, lost: LostTransaction) -> None:
-        """Say nothing: the end of its task is logged with its reason."""
-
-    def on_fenced(self, shard: int) -> None:
-        """Say nothing, for the same reason."""
-
-    def on_rebalance(self, seconds: float) -> None:
-        """Say nothing: what follows from it is logged."""
+class LogObserver(Observer):
+    """Logs one line for each transaction, and a bounded number for its events and dead letters."""
 
     def on_transaction(self, report: TransactionReport) -> None:
-        """Log what a transaction made visible."""
+        """Log what the transaction committed."""
         for event in report.events:
             log.info("checkpoint_ready", shard=report.shard, **event)
         for letter in report.letters:
@@ -159,5 +147,6 @@ class LogObserver:
                 "internal_errors",
                 shard=report.shard,
                 records=report.dead_letters["internal_error"],
-                hint="a bug met these records; they are in the dead-letter topic with the reason",
+                hint="a bug in the service: it could not handle these records. They are in the "
+                "dead-letter topic with the reason; please report the bug",
             )

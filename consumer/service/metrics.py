@@ -1,17 +1,17 @@
-"""The metrics: every one is named here and nowhere else.
+"""The metrics: the name, type, labels, unit and help text of each.
 
-The table in docs/operations.md is made from ``METRICS``. Labels are bounded: topics, partitions and
-shards of this group, and closed lists of words.
+``dev.metrics_table`` generates the table in docs/operations.md from ``METRICS``. The number of
+label values is bounded: topics, partitions and shards of this group, and closed lists of words.
 """
-# ruff: noqa: E501 - a row stays on one line, so that the list can be read as a table
+# ruff: noqa: E501 - a help text stays on one line, as it is shown
 
 from typing import Final, Literal, NamedTuple
 
 PREFIX: Final = "checkpoint_ready_"
 Kind = Literal["counter", "gauge", "histogram"]
-# From a wakeful broker to a transaction that is nearly too old.
+# From a fast broker to a transaction that is close to its timeout.
 TRANSACTION_BUCKETS: Final = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
-# From an event at rest to a backlog of a day.
+# From an event without backlog to a backlog of a day.
 LATENCY_BUCKETS: Final = (
     0.005,
     0.01,
@@ -47,7 +47,7 @@ FRESHNESS_BUCKETS: Final = (
 
 
 class Metric(NamedTuple):
-    """One metric; ``name`` lacks the prefix."""
+    """One metric; ``name`` is without the prefix."""
 
     name: str
     kind: Kind
@@ -67,73 +67,73 @@ CONSUMED = Metric(
     "counter",
     ("topic",),
     "records",
-    "Records that were decided about and committed; forwarded ones once more, under the repartition topic.",
+    "Source records whose decision was committed. A forwarded record counts again under the repartition topic.",
 )
 PUBLISHED = Metric(
-    "published_events_total", "counter", (), "events", "Ready events that became visible."
+    "published_events_total", "counter", (), "events", "Ready events published (committed)."
 )
 DUPLICATES = Metric(
     "duplicates_total",
     "counter",
     ("kind",),
     "records",
-    "Repeated ids: with content that was met before (same), or with other content (conflicting, which is a dead letter): once for each content, and behind eight of an id for each record.",
+    "Records that repeat an id: with known content (same), or with other content (conflicting, a dead letter). Each conflicting content of an id counts once; after eight of them, each record counts.",
 )
 DEAD_LETTERS = Metric(
     "dead_letters_total",
     "counter",
     ("reason",),
     "records",
-    "Records that were put aside, by reason.",
+    "Records written to the dead-letter topic, by reason.",
 )
 FORWARDED = Metric(
     "forwarded_records_total",
     "counter",
     (),
     "records",
-    "Records that were sent on to their home shard.",
+    "Records forwarded to their home shard.",
 )
 TRANSACTIONS = Metric(
     "transactions_total",
     "counter",
     ("outcome",),
     "transactions",
-    "Transactions of running shards: committed, failed (in doubt: the shard starts anew) or fenced (another process has the shard).",
+    "Transactions of running shards: committed, failed (outcome unknown: the shard restarts from committed state) or fenced (another process took over the shard).",
 )
 FENCES = Metric(
     "fences_total",
     "counter",
     (),
     "fences",
-    "Shards that another process took over, in whatever state.",
+    "Shards that another process took over, in any state.",
 )
 REBALANCES = Metric(
     "rebalances_total",
     "counter",
     (),
     "rebalances",
-    "Times the group decided what runs here, the first one included.",
+    "Assignments received from the consumer group, including the first.",
 )
 SUPPRESSED = Metric(
     "suppressed_log_lines_total",
     "counter",
     (),
     "lines",
-    "Log lines left out: of events in large transactions, and of a client library that repeats itself.",
+    "Suppressed log lines: events of large transactions, and repeated messages of a client library.",
 )
 EXPIRED = Metric(
     "expired_ids_total",
     "counter",
     (),
     "ids",
-    "Ids and refused contents forgotten behind DEDUP_WINDOW_SECONDS.",
+    "Ids and conflicting contents removed from memory because DEDUP_WINDOW_SECONDS has passed.",
 )
 TRANSACTION_SECONDS = Metric(
     "transaction_seconds",
     "histogram",
     (),
     "seconds",
-    "From the beginning of a decision to the return of its commit.",
+    "Time from the start of a decision to the end of its commit.",
     TRANSACTION_BUCKETS,
 )
 END_TO_END = Metric(
@@ -141,7 +141,7 @@ END_TO_END = Metric(
     "histogram",
     (),
     "seconds",
-    "From a source record's timestamp to its ready event being visible.",
+    "Time from a source record's timestamp to the commit of its ready event.",
     LATENCY_BUCKETS,
 )
 REBALANCE_SECONDS = Metric(
@@ -149,7 +149,7 @@ REBALANCE_SECONDS = Metric(
     "histogram",
     (),
     "seconds",
-    "How long the group took to decide what runs here; shards run on meanwhile.",
+    "Duration of a rebalance, from its start to the assignment. Shards continue to run meanwhile.",
     REBALANCE_BUCKETS,
 )
 FRESHNESS = Metric(
@@ -157,7 +157,7 @@ FRESHNESS = Metric(
     "histogram",
     (),
     "seconds",
-    "From a checkpoint's created_at to its ready event being visible.",
+    "Time from a checkpoint's created_at to the commit of its ready event.",
     FRESHNESS_BUCKETS,
 )
 LAG = Metric(
@@ -165,66 +165,68 @@ LAG = Metric(
     "gauge",
     ("topic", "partition"),
     "records",
-    "Records of a source partition that are not handled yet; markers of transactions are none. Absent while it is not known.",
+    "Records of a source partition that are not handled yet, without transaction markers. Absent while unknown.",
 )
 HELD_BACK_RECORDS = Metric(
     "held_back_records",
     "gauge",
     ("topic", "partition"),
     "records",
-    "Records of a source partition behind an open transaction of a producer, that transaction's own included: high watermark minus last stable offset. They are no lag. Absent while it is not known.",
+    "Records of a source partition from the first open transaction of a producer on: high watermark minus last stable offset. They do not count as lag. Absent while unknown.",
 )
 HELD_BACK_SECONDS = Metric(
     "held_back_seconds",
     "gauge",
     ("topic", "partition"),
     "seconds",
-    "For how long the last stable offset of a source partition has not moved while records are held back; 0: none are.",
+    "Time for which the last stable offset of a source partition has not moved while records are held back; 0: no record is held back.",
 )
 HANGING_TRANSACTIONS = Metric(
     "hanging_transactions",
     "gauge",
     ("shard",),
     "partitions",
-    "Partitions in which the brokers left a transaction of an earlier owner of the shard open; the shard does not run over it.",
+    "Partitions with an open transaction of an earlier owner of the shard that the brokers do not end; the shard waits until an operator ends it.",
 )
 OPEN_TRANSACTION_SECONDS = Metric(
     "open_transaction_seconds",
     "gauge",
     ("topic",),
     "seconds",
-    "For how long the oldest open transaction in a topic that the service writes has been seen open, of any producer; subscribers wait behind it.",
+    "Time for which the oldest open transaction in an output topic has been seen open, of any producer. Subscribers cannot read beyond it.",
 )
-STATE_ENTRIES = Metric("state_entries", "gauge", ("shard",), "ids", "Ids in a shard's memory.")
+STATE_ENTRIES = Metric(
+    "state_entries", "gauge", ("shard",), "ids", "Checkpoint ids in a shard's memory."
+)
 STATE_VARIANTS = Metric(
     "state_variants",
     "gauge",
     ("shard",),
     "contents",
-    "Refused contents of published ids in a shard's memory, at most eight of each id.",
+    "Conflicting contents of published ids in a shard's memory, at most eight for each id.",
 )
-SHARDS = Metric("shards", "gauge", ("state",), "shards", "Shards of this process by state.")
+SHARDS = Metric("shards", "gauge", ("state",), "shards", "Shards of this process, by state.")
 GROUP_SHARDS = Metric(
     "group_shards",
     "gauge",
     (),
     "shards",
-    "Shards of the whole group, each of which should run in one of its processes.",
+    "Shards of the whole group. Each should run in one of its processes.",
 )
 RESTORE_PROGRESS = Metric(
     "restore_progress_ratio",
     "gauge",
     ("shard",),
     "ratio",
-    "How far a shard's restore has come; 1 when it is done. None of a shard that waits or must not run.",
+    "Part of a shard's changelog that has been restored; 1: complete. Absent for a shard that waits or must not run.",
 )
-INFO = Metric("info", "gauge", ("version",), "", "1; its label tells the version.")
+INFO = Metric("info", "gauge", ("version",), "", "Always 1; the label is the version.")
 LAST_COMMIT = Metric(
     "last_commit_timestamp_seconds",
     "gauge",
     (),
     "seconds",
-    "When the last transaction was committed (Unix time); 0: none yet.",
+    "Unix time of the last committed transaction; 0: none yet.",
 )
 
 METRICS: Final = (

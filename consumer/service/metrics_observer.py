@@ -1,4 +1,7 @@
-"""Counts what the engine does, a few additions for each transaction and none for a record."""
+"""The Prometheus collectors: counters fed by the engine's events, and gauges read at each scrape.
+
+The cost is a few additions for each transaction and none for a record.
+"""
 
 import time
 from bisect import bisect_right
@@ -15,17 +18,18 @@ from consumer import __version__
 from consumer.config import Settings
 from consumer.pipeline.records import Reason
 from consumer.service import metrics
-from consumer.shard.events import LostTransaction, Step, TransactionReport
+from consumer.shard.events import LostTransaction, Observer, TransactionReport
 from consumer.shard.status import REFUSED, WAITING, TaskState
 from consumer.worker.status import EngineView
 
 NO_TIMESTAMP_MS = -1
 
 
-class MetricsObserver:
-    """An observer of the engine that keeps every counter and histogram of a registry.
+class MetricsObserver(Observer):
+    """Updates the counters and histograms of a registry from the events of the engine.
 
-    Labels whose values are known beforehand begin at 0, so that the first increase is seen as one.
+    A label value that is known beforehand starts at 0. Otherwise its first increase would be a new
+    series, which Prometheus does not count as an increase.
     """
 
     def __init__(
@@ -54,13 +58,10 @@ class MetricsObserver:
         self._freshness = self._batch_histogram(metrics.FRESHNESS)
         self._info = self._gauge(metrics.INFO)
         self._last_commit = self._gauge(metrics.LAST_COMMIT)
-        self._begin(settings)
-
-    def on_step(self, shard: int, step: Step) -> None:
-        """Count nothing: states are asked for when they are wanted."""
+        self._create_known_labels(settings)
 
     def on_transaction(self, report: TransactionReport) -> None:
-        """Count what became visible."""
+        """Count what the transaction committed."""
         now = self._wall_clock()
         for topic, count in report.consumed_by_topic.items():
             self._consumed.labels(topic).inc(count)
@@ -84,19 +85,19 @@ class MetricsObserver:
             )
 
     def on_transaction_lost(self, lost: LostTransaction) -> None:
-        """Count a transaction in doubt."""
+        """Count a transaction that was fenced or whose outcome is unknown."""
         self._transactions.labels("fenced" if lost.is_fenced else "failed").inc()
 
-    def on_fenced(self, shard: int) -> None:  # noqa: ARG002 - no label: shards come and go
+    def on_fenced(self, shard: int) -> None:  # noqa: ARG002 - the counter has no label: shards move between processes
         """Count a takeover."""
         self._fences.inc()
 
     def on_rebalance(self, seconds: float) -> None:
-        """Count a decision of the group."""
+        """Count an assignment of the consumer group."""
         self._rebalances.inc()
         self._rebalance_seconds.observe(seconds)
 
-    def _begin(self, settings: Settings) -> None:
+    def _create_known_labels(self, settings: Settings) -> None:
         self._info.labels(__version__).set(1)
         for topic in (*settings.input_topics, settings.repartition_topic):
             self._consumed.labels(topic)
@@ -125,16 +126,16 @@ class MetricsObserver:
         return histogram
 
 
-# A histogram that takes in the values of a whole transaction at once.
+# A histogram that adds the values of a whole transaction at once.
 #
-# A library's histogram takes one value at a time, which for each event of a backlog would cost a
-# tenth of its handling. Sorting the values and looking for the buckets' bounds among them is cheap.
+# The library's histogram takes one value at a time. With a backlog, that would cost a tenth of the
+# time for handling an event. It is cheaper to sort the values and search them for each bucket.
 
 MAX_SECONDS: Final = 10 * 365 * 86_400.0
 
 
 class BatchHistogram(Collector):
-    """Counts values in buckets; a collector of its one histogram."""
+    """A histogram that takes many values at once; also the collector of it."""
 
     def __init__(self, metric: metrics.Metric) -> None:
         self._metric = metric
@@ -143,9 +144,11 @@ class BatchHistogram(Collector):
         self._sum = 0.0
 
     def add(self, values: Sequence[float]) -> None:
-        """Take in values in seconds; a negative one, of a clock that is ahead, counts as 0.
+        """Add values in seconds.
 
-        Producers may write any time, and a single one of the year 1 would spoil each mean for good.
+        A negative value counts as 0: the clock that wrote the timestamp is ahead. In the sum, a
+        value counts as at most `MAX_SECONDS`: producers may write any timestamp, and a single one
+        of the year 1 would distort each mean for ever.
         """
         ordered = sorted(values)
         for index, bound in enumerate(self._metric.buckets):
@@ -154,7 +157,7 @@ class BatchHistogram(Collector):
         self._sum += sum(min(value, MAX_SECONDS) for value in ordered if value > 0)
 
     def collect(self) -> Iterator[Metric]:
-        """Return the histogram as it is now."""
+        """Return the current histogram."""
         bounds = [*map(str, self._metric.buckets), "+Inf"]
         counts = [*self._at_most, self._count]
         family = HistogramMetricFamily(self._metric.full_name, self._metric.help)
@@ -162,21 +165,21 @@ class BatchHistogram(Collector):
         yield family
 
 
-# What a scrape asks the engine for: lag, shards and their state, as they are at that moment.
+# What each scrape reads from the engine: lag, shards and their states.
 
 SHARD_STATES: Final = (*(state.value for state in TaskState), WAITING, REFUSED)
 
 
 class EngineCollector(Collector):
-    """A collector of what is true now and is nowhere counted."""
+    """Collects the gauges that describe the current state of the engine."""
 
-    def __init__(self, look: Callable[[], EngineView]) -> None:
-        self._look = look
+    def __init__(self, engine_view: Callable[[], EngineView]) -> None:
+        self._engine_view = engine_view
 
     def collect(self) -> Iterator[Metric]:
-        """Ask the engine."""
-        seen = self._look()
-        shards = seen.shards
+        """Return the gauges of this moment."""
+        engine = self._engine_view()
+        shards = engine.shards
         lag, entries = _family(metrics.LAG), _family(metrics.STATE_ENTRIES)
         variants = _family(metrics.STATE_VARIANTS)
         progress, by_state = _family(metrics.RESTORE_PROGRESS), _family(metrics.SHARDS)
@@ -199,14 +202,14 @@ class EngineCollector(Collector):
         counts = CountOf(view.state for view in shards)
         for state in SHARD_STATES:
             by_state.add_metric([state], counts[state])
-        in_all = _family(metrics.GROUP_SHARDS)
-        if seen.group_shards is not None:
-            in_all.add_metric([], seen.group_shards)
+        group_shards = _family(metrics.GROUP_SHARDS)
+        if engine.group_shards is not None:
+            group_shards.add_metric([], engine.group_shards)
         open_seconds = _family(metrics.OPEN_TRANSACTION_SECONDS)
-        for topic, seconds in seen.open_seconds.items():
+        for topic, seconds in engine.open_seconds.items():
             open_seconds.add_metric([topic], seconds)
         held = (held_records, held_seconds, hanging, open_seconds)
-        return iter((lag, *held, entries, variants, progress, by_state, in_all))
+        return iter((lag, *held, entries, variants, progress, by_state, group_shards))
 
 
 def _family(metric: metrics.Metric) -> GaugeMetricFamily:

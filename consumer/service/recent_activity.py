@@ -1,4 +1,4 @@
-"""What has happened lately: rates, the last ready events, dead letters. For the status page."""
+"""Recent activity of the process for the status page: rates, last ready events, dead letters."""
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
@@ -6,33 +6,34 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from consumer.shard.events import LostTransaction, Step, TransactionReport
+from consumer.shard.events import Observer, TransactionReport
 
 RATE_SECONDS: Final = 60
 KEPT_EVENTS: Final = 8
-# An event's bytes are kept until the page is asked for; large ones are not worth it.
+# The model name is decoded only when the page is rendered, so the event's bytes are kept until
+# then. Those of a large event would take too much memory.
 MAX_KEPT_BYTES: Final = 64 * 1024
 
 
 class RecentEvent(NamedTuple):
-    """A ready event that has become visible."""
+    """A published ready event."""
 
     id: str
     model: str
-    """Empty for a large event, which was not kept."""
+    """Empty for a large event, whose bytes were not kept."""
     shard: int
     seconds_ago: float
 
 
 class Rate:
-    """Records of the last minute, by the second."""
+    """Counts records and events of the last minute, for each second."""
 
     def __init__(self, now: float) -> None:
         self._began = now
         self._by_second: deque[list[int]] = deque()  # second, consumed, published
 
     def add(self, now: float, consumed: int, published: int) -> None:
-        """Take in a transaction."""
+        """Count a transaction."""
         second = int(now)
         if not self._by_second or self._by_second[-1][0] != second:
             self._by_second.append([second, 0, 0])
@@ -41,7 +42,7 @@ class Rate:
         self._by_second[-1][2] += published
 
     def per_second(self, now: float) -> tuple[float, float]:
-        """Return records consumed and events published a second, over the last minute at most."""
+        """Return the records consumed and the events published per second in the last minute."""
         self._drop_before(now)
         seconds = min(RATE_SECONDS, max(1.0, now - self._began))
         consumed = sum(entry[1] for entry in self._by_second)
@@ -53,8 +54,8 @@ class Rate:
             self._by_second.popleft()
 
 
-class RecentActivity:
-    """An observer of the engine that remembers a little."""
+class RecentActivity(Observer):
+    """Keeps the rates, the last ready events and the number of dead letters in memory."""
 
     def __init__(self, clock: Callable[[], float], *, binary_mode: bool) -> None:
         self._clock = clock
@@ -66,12 +67,12 @@ class RecentActivity:
 
     @property
     def uptime_seconds(self) -> float:
-        """Since when this is kept."""
+        """How long the process has been running."""
         return self._clock() - self._began
 
     @property
     def events(self) -> list[RecentEvent]:
-        """The last ready events, the last one first."""
+        """The last ready events, newest first."""
         now = self._clock()
         return [
             RecentEvent(event_id, self._model_of(value) if value else "", shard, now - at)
@@ -79,29 +80,17 @@ class RecentActivity:
         ]
 
     def rate(self, shard: int) -> tuple[float, float]:
-        """Return records consumed and events published a second by a shard."""
+        """Return the records consumed and the events published per second by a shard."""
         return self._rates[shard].per_second(self._clock()) if shard in self._rates else (0.0, 0.0)
 
-    def on_step(self, shard: int, step: Step) -> None:
-        """Remember nothing."""
-
     def on_transaction(self, report: TransactionReport) -> None:
-        """Remember its counts and its last events."""
+        """Add the counts and the last events of a transaction."""
         now = self._clock()
         self._rates[report.shard].add(now, report.consumed, report.published)
         self.dead_letters.update(report.dead_letters)
         for event in report.ready[-KEPT_EVENTS:]:
             value = event.value if len(event.value) <= MAX_KEPT_BYTES else b""
             self._events.append((event.id, value, report.shard, now))
-
-    def on_transaction_lost(self, lost: LostTransaction) -> None:
-        """Remember nothing."""
-
-    def on_fenced(self, shard: int) -> None:
-        """Remember nothing."""
-
-    def on_rebalance(self, seconds: float) -> None:
-        """Remember nothing."""
 
 
 class _Checkpoint(msgspec.Struct):

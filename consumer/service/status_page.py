@@ -1,6 +1,6 @@
-"""The page for people: one document without scripts or anything from elsewhere. Pure.
+"""The status page: one HTML document without scripts and without external resources. Pure.
 
-Ids and model names are what producers sent. Whatever stands in the page goes through ``_text``.
+Producers choose ids and model names, so each text in the page is escaped by ``_text``.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from consumer.worker.status import EngineView
 
 REFRESH_SECONDS: Final = 5
 MAX_CHARS: Final = 120
-# Shorter is normal: each transaction of a producer holds back what is behind it for a moment.
+# Less is normal: each transaction of a producer holds back later records for a moment.
 HELD_BACK_SHOWN_SECONDS: Final = 10
 MINUTE_SECONDS: Final = 60
 HOUR_SECONDS: Final = 3600
@@ -49,7 +49,7 @@ p { margin: .25rem 0 }
 
 
 class Status(NamedTuple):
-    """All that the page shows."""
+    """The data that the page shows."""
 
     group_id: str
     version: str
@@ -59,7 +59,7 @@ class Status(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A column of a table; figures stand to the right."""
+    """A column of a table; numbers are aligned right."""
 
     title: str
     is_number: bool = False
@@ -79,13 +79,13 @@ def render_status(status: Status) -> str:
             f"<style>{STYLE}</style></head><body>",
             f'<h1>checkpoint-ready <span class="soft">{_text(status.version)}</span></h1>',
             f'<p class="soft">group {_text(status.group_id)}, ',
-            f"up {_span(recent.uptime_seconds)}</p>",
+            f"up {_duration(recent.uptime_seconds)}</p>",
             f'<p class="{"good" if ready.is_ok else "bad"}">',
             f"{'ready' if ready.is_ok else 'not ready'}</p>{reasons}",
             _figures(status),
             _section("Shards", _shards(shards, recent), "This process has no shard now."),
             _section(
-                "Dead letters since the start",
+                "Dead letters since the process started",
                 _dead_letters(recent),
                 "None since this process started.",
             ),
@@ -103,10 +103,10 @@ def _figures(status: Status) -> str:
     running = sum(view.state == TaskState.RUNNING.value for view in shards)
     figures = (
         ("shards running", f"{running} of {len(shards)}"),
-        ("records a second", _decimal(sum(rate[0] for rate in rates))),
-        ("events a second", _decimal(sum(rate[1] for rate in rates))),
-        ("lag, in records", _whole(lag)),
-        ("ids in memory", _whole(sum(view.entries for view in shards))),
+        ("records per second", _decimal(sum(rate[0] for rate in rates))),
+        ("events per second", _decimal(sum(rate[1] for rate in rates))),
+        ("lag (records)", _integer(lag)),
+        ("ids in memory", _integer(sum(view.entries for view in shards))),
     )
     cards = "".join(f"<div><b>{_text(figure)}</b>{_text(name)}</div>" for name, figure in figures)
     return f'<div class="figures">{cards}</div>'
@@ -126,9 +126,9 @@ def _shards(shards: Iterable[ShardView], recent: RecentActivity) -> str:
     for view in shards:
         consumed, published = recent.rate(view.shard)
         figures = (
-            _whole(view.lag),
+            _integer(view.lag),
             _held_back(view.held_back),
-            _whole(view.entries),
+            _integer(view.entries),
             _decimal(consumed),
             _decimal(published),
         )
@@ -141,7 +141,7 @@ def _events(recent: RecentActivity) -> str:
     return _table(
         columns,
         [
-            (_text(event.id), _text(event.model), str(event.shard), _span(event.seconds_ago))
+            (_text(event.id), _text(event.model), str(event.shard), _duration(event.seconds_ago))
             for event in recent.events
         ],
     )
@@ -151,15 +151,15 @@ def _dead_letters(recent: RecentActivity) -> str:
     columns = (Column("reason"), Column("records", is_number=True))
     return _table(
         columns,
-        [(_text(reason), _whole(count)) for reason, count in recent.dead_letters.most_common()],
+        [(_text(reason), _integer(count)) for reason, count in recent.dead_letters.most_common()],
     )
 
 
 def _held_back(held: HeldBack) -> str:
-    """Return how many records wait behind open transactions, and for how long."""
+    """Return how many records open transactions hold back, and for how long."""
     if not held.records or held.seconds < HELD_BACK_SHOWN_SECONDS:
         return "0"
-    return f"{_whole(held.records)} for {_span(held.seconds)}"
+    return f"{_integer(held.records)} for {_duration(held.seconds)}"
 
 
 def _state(view: ShardView) -> str:
@@ -175,13 +175,13 @@ def _state(view: ShardView) -> str:
     return f'<span class="wait">{_text(word)}</span>'
 
 
-def _section(title: str, table: str, otherwise: str) -> str:
-    body = table or f'<p class="soft">{_text(otherwise)}</p>'
+def _section(title: str, table: str, if_empty: str) -> str:
+    body = table or f'<p class="soft">{_text(if_empty)}</p>'
     return f"<section><h2>{_text(title)}</h2>{body}</section>"
 
 
 def _table(columns: Iterable[Column], rows: list[tuple[str, ...]]) -> str:
-    """Return a table of cells that are HTML already; nothing without rows."""
+    """Return a table as HTML, empty if there are no rows. The cells must be HTML already."""
     if not rows:
         return ""
     columns = tuple(columns)
@@ -198,13 +198,13 @@ def _table(columns: Iterable[Column], rows: list[tuple[str, ...]]) -> str:
 
 
 def _text(text: str, max_chars: int = MAX_CHARS) -> str:
-    """Return a text as HTML that shows it and is nothing else, however odd or long it is."""
+    """Return HTML that shows a text, cut to `max_chars`, and cannot be anything but text."""
     shown = text if len(text) <= max_chars else f"{text[:max_chars]}…"
-    # A lone surrogate cannot be encoded; bdi keeps what is written from right to left in its place.
+    # A lone surrogate cannot be encoded. bdi keeps right-to-left text from moving other text.
     return f"<bdi>{escape(shown.encode('utf-8', 'replace').decode())}</bdi>"
 
 
-def _whole(number: int | None) -> str:
+def _integer(number: int | None) -> str:
     return "unknown" if number is None else f"{number:,}"
 
 
@@ -212,8 +212,8 @@ def _decimal(number: float) -> str:
     return f"{number:,.1f}"
 
 
-def _span(seconds: float) -> str:
-    """Return a length of time in its largest unit, as people say it."""
+def _duration(seconds: float) -> str:
+    """Return a duration in its largest unit."""
     if seconds < MINUTE_SECONDS:
         return f"{seconds:.0f} s"
     if seconds < HOUR_SECONDS:

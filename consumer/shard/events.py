@@ -2,7 +2,6 @@
 
 import enum
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import msgspec
 import structlog
@@ -61,7 +60,7 @@ class LostTransaction(msgspec.Struct, frozen=True):
         return isinstance(self.error, Fenced)
 
 
-class Observer(Protocol):
+class Observer:
     """Who is told what the engine does. Calls must be quick and must not raise."""
 
     def on_step(self, shard: int, step: Step) -> None:
@@ -85,7 +84,7 @@ class Observer(Protocol):
 log = structlog.get_logger(__name__)
 
 
-class Observers:
+class Observers(Observer):
     """Tells the first observer, then the others, in order.
 
     The others count and show. What goes wrong there is said once and must not end what they watch.

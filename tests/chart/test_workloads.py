@@ -23,7 +23,7 @@ def test_a_pod_is_a_static_member_by_its_name() -> None:
 def test_the_kubelet_waits_longer_than_an_end_may_take() -> None:
     """The least grace period that the chart allows lies above the bounds in the code."""
     bound = engine.LOOPS_END_SECONDS + engine.END_SECONDS
-    bound += event_loop_watchdog.END_SECONDS + event_loop_watchdog.SAY_SECONDS
+    bound += event_loop_watchdog.SHUTDOWN_SECONDS + event_loop_watchdog.WRITE_SECONDS
     assert bound == 35  # what the refusal and the values say
     spec = render(terminationGracePeriodSeconds=40)
     pod = spec.one("Deployment")["spec"]["template"]["spec"]

@@ -1,9 +1,10 @@
-"""Probes turn at the right moments, and a process without its port does not start."""
+"""The answers of probes change when they should; a process whose port is taken does not start."""
 
 from __future__ import annotations
 
 import socket
 
+from consumer.service.health import SPARE
 from dev.kafka import LocalKafka
 from tests.integration.cluster import Cluster, Names
 from tests.integration.command_line import run_command
@@ -17,7 +18,7 @@ OUTAGE_SECONDS = 40.0
 
 
 def test_a_start_is_not_over_before_its_restore(cluster: Cluster, names: Names) -> None:
-    """While a shard is held up in its restore the probe says which; then it is over for good."""
+    """While a shard waits in its restore the probe names it. Then the start-up is over for good."""
     with Deployment(cluster, names) as deployment:
         foreign = open_transaction(deployment, 1)
         seen = start_observed(deployment)
@@ -36,7 +37,7 @@ def test_a_start_is_not_over_before_its_restore(cluster: Cluster, names: Names) 
 
 
 def test_an_outage_of_the_broker_is_not_ready_and_yet_alive(local_brokers: None) -> None:  # noqa: ARG001 - for its effect
-    """A new process would not help, so only the readiness turns; it comes back with the broker."""
+    """A new process would not help, so only the readiness changes; it returns with the broker."""
     ids = numbered_ids(20)
     names = Names("outage")
     with LocalKafka() as kafka:
@@ -57,7 +58,7 @@ def test_an_outage_of_the_broker_is_not_ready_and_yet_alive(local_brokers: None)
 
 
 def test_a_spare_is_ready_and_an_end_is_quick(cluster: Cluster, names: Names) -> None:
-    """With more processes than shards one has none and says so; a SIGTERM ends the serving too."""
+    """A process without a shard is ready and says that it is a spare; SIGTERM closes its port."""
     with Deployment(cluster, names) as deployment:
         first = start_observed(deployment)
         deployment.wait_until_running(3, first.service)
@@ -70,14 +71,14 @@ def test_a_spare_is_ready_and_an_end_is_quick(cluster: Cluster, names: Names) ->
             ),
             OUTAGE_SECONDS,
         )
-        spares = [s for s in everyone if s.get("/readyz").text.startswith("no shard: a spare")]
+        spares = [s for s in everyone if s.get("/readyz").text == f"{SPARE}\n"]
         assert len(spares) == 1
         assert spares[0].service.terminate() == 0
         assert spares[0].status("/livez") == 0
 
 
 def test_a_port_in_use_ends_the_start(cluster: Cluster) -> None:
-    """One line, exit code 2, and the broker was left alone."""
+    """The process prints one line and exits with code 2, without a connection to the broker."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         finished = run_command(
@@ -89,7 +90,7 @@ def test_a_port_in_use_ends_the_start(cluster: Cluster) -> None:
 
 
 def test_nothing_is_served_without_a_port(cluster: Cluster, names: Names) -> None:
-    """0 switches all of it off."""
+    """HTTP_PORT 0 disables the server."""
     with Deployment(cluster, names) as deployment:
         service = deployment.start()
         deployment.wait_until_running(3, service)

@@ -1,4 +1,4 @@
-"""A running service counts what happened, and tells its lag as it is."""
+"""The metrics of a running service equal what happened, and its lag is correct."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def test_counters_equal_what_happened(cluster: Cluster, names: Names) -> None:
-    """Every record is consumed once where it is read, and once more where it is forwarded to."""
+    """A record counts in its input topic, and a forwarded one again in the repartition topic."""
     ids = numbered_ids(60)
     with Deployment(cluster, names) as deployment:
         seen = start_observed(deployment)
@@ -35,7 +35,7 @@ def test_counters_equal_what_happened(cluster: Cluster, names: Names) -> None:
         cluster.produce(deployment.input_topic, repeats)
         assert_exactly_once(cluster, names, ids)
         forwards = sum(cluster.end_offsets(deployment.repartition_topic).values())
-        # Counts of mere duplicates wait for the next transaction, five seconds at most.
+        # A transaction without output is deferred for at most five seconds.
         wait_until(lambda: seen.metric("duplicates_total", kind="same") == 20)
         assert seen.metric("consumed_records_total", topic=deployment.input_topic) == 83
         forwarded = seen.metric("forwarded_records_total")
@@ -63,7 +63,7 @@ def test_counters_equal_what_happened(cluster: Cluster, names: Names) -> None:
 
 
 def test_markers_at_the_end_are_no_lag(cluster: Cluster, names: Names) -> None:
-    """A transactional producer's commit leaves a marker behind its records; at rest lag is 0."""
+    """A producer's commit writes a marker after its records; with all records handled, lag is 0."""
     with Deployment(cluster, names) as deployment:
         records = [NewRecord(checkpoint(one), b"k", 0) for one in ids_at_home(0, 3, 5)]
         cluster.produce(deployment.input_topic, records, transactional_id=f"{names.prefix}-tx")
@@ -78,7 +78,7 @@ def test_markers_at_the_end_are_no_lag(cluster: Cluster, names: Names) -> None:
 
 
 def test_a_partition_that_is_not_read_lags(cluster: Cluster, names: Names) -> None:
-    """A shard that must not run reads nothing: what comes for it is its lag, and it is named."""
+    """A shard that must not run reads nothing: new records are its lag, and /readyz names it."""
     with Deployment(cluster, names) as deployment:
         with_offsets = start_observed(deployment)
         deployment.wait_until_running(3, with_offsets.service)
@@ -109,18 +109,18 @@ def test_a_partition_that_is_not_read_lags(cluster: Cluster, names: Names) -> No
         assert "shard 1 must not run: " in ready.text
         assert seen.status("/livez") == 200
         assert seen.status("/startupz") == 200
-        # Made anew, the topic ends before what the group has committed of it.
+        # The recreated topic ends before the committed offsets of the group.
         cluster.delete_topics(deployment.input_topic)
         cluster.create_topics({deployment.input_topic: 3})
         cluster.produce(
             deployment.input_topic,
-            [NewRecord(checkpoint(one), b"k", 1) for one in ids_at_home(1, 3, 2, "anew")],
+            [NewRecord(checkpoint(one), b"k", 1) for one in ids_at_home(1, 3, 2, "recreated")],
         )
         wait_until(lambda: seen.metric("lag_records", **labels) == 2)
 
 
 def test_a_takeover_is_counted(cluster: Cluster, names: Names) -> None:
-    """Whose shard is taken over by another producer counts a fence and a lost transaction."""
+    """A process whose shard another producer takes over counts a fence and a fenced transaction."""
     with Deployment(cluster, names) as deployment:
         seen = start_observed(deployment)
         deployment.wait_until_running(3, seen.service)

@@ -50,7 +50,7 @@ LABEL_VALUES = re.compile(r"label_values\((?P<series>.+), (?P<label>\w+)\)")
 
 @pytest.fixture(scope="module")
 def program() -> Path:
-    """Return the real Prometheus; Helm must be there too, for what it loads."""
+    """Return the path of Prometheus; Helm is needed too, to render the rules."""
     try:
         helm()
         return prometheus()
@@ -59,14 +59,14 @@ def program() -> Path:
 
 
 class Hold:
-    """Another program's transaction, left open on all partitions of a changelog.
+    """A transaction of another program, open on all partitions of a changelog.
 
-    A shard that starts must wait for its end, or it would publish ids twice; so with all shards
-    taken over once, each of them restores, waits and commits nothing.
+    A shard that starts must wait for its end, or it would publish ids twice. So after a takeover of
+    each shard, all of them restore, wait and commit nothing.
     """
 
     def __init__(self, cluster: Cluster, deployment: Deployment) -> None:
-        """Open it."""
+        """Open the transaction."""
         settings = {
             **cluster.settings,
             "transactional.id": f"{deployment.names.prefix}-foreign",
@@ -80,7 +80,7 @@ class Hold:
         assert self._producer.flush(REQUEST_SECONDS) == 0
 
     def release(self) -> None:
-        """Abort it."""
+        """Abort the transaction."""
         self._producer.abort_transaction(REQUEST_SECONDS)
 
 
@@ -91,12 +91,12 @@ UNKNOWN_AT_A_STALL = {f"{PREFIX}held_back_records", f"{PREFIX}held_back_seconds"
 def test_the_dashboard_has_data_and_the_stalled_alert_comes_and_goes(
     cluster: Cluster, names: Names, program: Path, tmp_path: Path
 ) -> None:
-    """Every query returns a number; no stall at work, one while nothing is committed, none after.
+    """Each query returns a number; the alert fires exactly while records wait and none commits.
 
-    1. A process works, Prometheus reads it, and a second process joins: a rebalance.
-    2. All shards are taken over while another program holds the changelog; records wait.
-    3. The alert fires, with its release's name. In this state the dashboard is looked at.
-    4. The other program lets go: all is handled, each id published once, and the alert is gone.
+    1. A process runs, Prometheus scrapes it, and a second process joins, which is a rebalance.
+    2. Another producer takes over each shard, and a transaction blocks the changelog: records wait.
+    3. The alert fires with the name of its release. The dashboard is checked in this state.
+    4. The transaction ends: all records are handled, each id once, and the alert is resolved.
     """
     rendered = render_case("production")
     ports = free_ports(2)
@@ -148,7 +148,7 @@ def test_the_dashboard_has_data_and_the_stalled_alert_comes_and_goes(
 
 
 def produce_work(deployment: Deployment) -> list[str]:
-    """Produce of every kind: new and known ids, another content of one, and two poisons."""
+    """Produce new ids, known ids, a conflicting content and two invalid records."""
     ids = numbered_ids(60)
     records = [*scattered(ids), NewRecord(b"no json"), NewRecord(b'{"id": 1}')]
     deployment.cluster.produce(deployment.input_topic, records)
@@ -159,21 +159,21 @@ def produce_work(deployment: Deployment) -> list[str]:
 
 
 def take_over(deployment: Deployment, shard: int) -> None:
-    """Take a shard's transactional id, as another process would; its task must start anew."""
+    """Fence a shard by its transactional id, as another process would; its task must restart."""
     deployment.cluster.produce(
         deployment.changelog_topic, [], transactional_id=f"{deployment.group}-{shard}"
     )
 
 
 def assert_every_metric_is_there(prom: Prometheus) -> None:
-    """Expect a series of every metric that the service names."""
+    """Expect a series of every metric of the service."""
     names = [f"{it.full_name}_count" if it.kind == "histogram" else it.full_name for it in METRICS]
     missing = {name for name in names if not prom.values(name)}
     assert missing <= UNKNOWN_AT_A_STALL
 
 
 def assert_dashboard_has_data(prom: Prometheus, rendered: Rendering) -> None:
-    """Expect a number from every query of every panel, its variables filled in as Grafana does."""
+    """Expect a number from each query of each panel, with variables replaced as in Grafana."""
     (found,) = [it for it in rendered.all("ConfigMap") if "dashboard" in str(it["metadata"])]
     dashboard = json.loads(found["data"]["checkpoint-ready.json"])
     variables = {"__rate_interval": RATE_INTERVAL}
@@ -201,7 +201,7 @@ def assert_dashboard_has_data(prom: Prometheus, rendered: Rendering) -> None:
 
 
 def filled_in(query: str, variables: dict[str, str]) -> str:
-    """Return a query with the variables that are known so far."""
+    """Return a query with the variables known so far replaced."""
     for name, value in variables.items():
         query = query.replace(f"${name}", value)
     return query

@@ -1,4 +1,4 @@
-"""The status page in a real browser: it shows what runs, and producers' words are only text."""
+"""The status page in a real browser: it shows the shards, and texts of producers stay text."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ RIGHT_TO_LEFT = "\u202egnp.exe"
 
 @pytest.fixture
 def browser() -> None:
-    """Ask for a browser on this machine; `make test` sees to it."""
+    """Skip the test without a browser; `make test` installs one."""
     if find_browser() is None:
         pytest.skip("needs Chromium: run dev/ensure-browser")
 
 
 @pytest.mark.usefixtures("browser")
 def test_a_hostile_id_is_shown_as_text(cluster: Cluster, names: Names, tmp_path: Path) -> None:
-    """Neither an id nor a model name becomes an element, and the page is there light and dark."""
+    """Neither an id nor a model name becomes an element; the page has a light and a dark style."""
     with Deployment(cluster, names) as deployment:
         seen = start_observed(deployment)
         deployment.wait_until_running(3, seen.service)
@@ -43,7 +43,7 @@ def test_a_hostile_id_is_shown_as_text(cluster: Cluster, names: Names, tmp_path:
         cluster.produce(deployment.input_topic, records)
         assert_exactly_once(cluster, names, [HOSTILE_ID, RIGHT_TO_LEFT])
         answer = seen.get("/")
-        assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+        assert answer.headers["content-security-policy"].startswith("default-src 'none'")
         document = shown_document(seen.url)
         for element in ("<img", "<script", "<h1>owned", "<title>owned"):
             assert element not in document

@@ -1,4 +1,4 @@
-"""Traces of the running service, as a collector gets them, and what happens without a collector."""
+"""Traces of the running service as a collector receives them, and an unreachable collector."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def trace_id(number: int) -> str:
 
 
 def traceparent(number: int) -> tuple[str, bytes]:
-    """Return the header of a record that belongs to it."""
+    """Return the header of a record in this trace."""
     return "traceparent", f"00-{trace_id(number)}-00f067aa0ba902b7-01".encode()
 
 
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[OtlpReceiver]:
-    """Collect what the services of this test send, which they do at once."""
+    """Receive the spans of the services of this test, which send each at once."""
     with OtlpReceiver() as receiver:
         monkeypatch.setenv(ENDPOINT, receiver.endpoint)
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
@@ -52,7 +52,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[OtlpReceiver]:
 def test_a_transaction_is_a_span_that_links_to_its_record(
     cluster: Cluster, names: Names, collector: OtlpReceiver
 ) -> None:
-    """One record: all is on the span, and the ready event keeps the context of its source."""
+    """One record: the span has all attributes; the ready event keeps the context of its source."""
     one = ids_at_home(1, SHARDS, 1)[0]
     headers = [traceparent(7), ("tracestate", b"vendor=a,other=b")]
     with Deployment(cluster, names) as deployment:
@@ -104,7 +104,7 @@ def test_a_transaction_is_a_span_that_links_to_its_record(
 def test_a_backlog_is_one_span_with_a_bounded_number_of_links(
     cluster: Cluster, names: Names, collector: OtlpReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What would be more links than 128 is counted instead; the variables name the service."""
+    """A span has at most 128 links and shows that more exist; the variables name the service."""
     monkeypatch.setenv("OTEL_SERVICE_NAME", "mine")
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=i-1,team=ml")
     ids = ids_at_home(0, SHARDS, 300)
@@ -128,7 +128,7 @@ def test_a_backlog_is_one_span_with_a_bounded_number_of_links(
 def test_the_context_goes_with_a_record_wherever_it_goes(
     cluster: Cluster, names: Names, collector: OtlpReceiver
 ) -> None:
-    """Through the repartition topic and to the dead letters; what is malformed is ignored by us."""
+    """Forwarded records and dead letters keep the context; the service ignores a malformed one."""
     away, odd = ids_at_home(2, SHARDS, 2)
     malformed = ("traceparent", b"00-zz-01")
     records = [
@@ -178,7 +178,7 @@ def test_the_context_goes_with_a_record_wherever_it_goes(
 def test_a_transaction_that_fails_is_a_span_with_the_error(
     cluster: Cluster, names: Names, collector: OtlpReceiver
 ) -> None:
-    """The broker refuses a batch: the lost transaction is an error, its successor is none."""
+    """The broker refuses a batch: the lost transaction has an error, the next one has none."""
     one = ids_at_home(0, SHARDS, 1)[0]
     with Deployment(cluster, names) as deployment:
         service = deployment.start()
@@ -202,7 +202,7 @@ def test_a_transaction_that_fails_is_a_span_with_the_error(
 def test_a_dead_collector_holds_nothing_up(
     cluster: Cluster, names: Names, monkeypatch: pytest.MonkeyPatch, *, is_listening: bool
 ) -> None:
-    """Records go on to be published, the log says it once, and the end is not waited for."""
+    """Records are still published, the log has one line, and the shutdown does not wait for it."""
     ids = numbered_ids(60)
     with (
         deaf_endpoint(is_listening=is_listening) as endpoint,
@@ -227,14 +227,14 @@ def test_a_dead_collector_holds_nothing_up(
     assert said["error"]
     assert seconds < END_SECONDS
     assert len(service.logged("traces_not_exported")) == 1
-    # Before it is known that nobody takes them, spans that find no room may be told of.
+    # Before the first failure is known, the library may log spans that it drops from its queue.
     assert not service.logged("library_message", after=service.lines.index(said))
 
 
 def test_a_collector_that_comes_back_is_said_and_gets_the_last_spans(
     cluster: Cluster, names: Names, collector: OtlpReceiver
 ) -> None:
-    """Its failure and its return are a line each; at an orderly end what is left is sent."""
+    """Failure and recovery are one line each; an orderly shutdown sends the remaining spans."""
     first, second, last = ids_at_home(0, SHARDS, 3)
     records = [
         NewRecord(checkpoint(one), b"k", 0, [traceparent(number)])
@@ -261,7 +261,7 @@ def test_a_collector_that_comes_back_is_said_and_gets_the_last_spans(
 def test_the_last_spans_are_sent_before_the_end(
     cluster: Cluster, names: Names, collector: OtlpReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Spans that would have waited for a minute are sent when the service is told to end."""
+    """SIGTERM sends spans that would otherwise wait for a minute."""
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "60000")
     one = ids_at_home(0, SHARDS, 1)[0]
     with Deployment(cluster, names) as deployment:
@@ -277,7 +277,7 @@ def test_the_last_spans_are_sent_before_the_end(
 def test_a_variable_that_cannot_be_read_switches_traces_off(
     cluster: Cluster, names: Names, collector: OtlpReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The service has other work: it says what is wrong and goes on."""
+    """The service logs what is wrong and runs without tracing."""
     monkeypatch.setenv("OTEL_SPAN_LINK_COUNT_LIMIT", "many")
     with Deployment(cluster, names) as deployment:
         service = deployment.start()
@@ -291,7 +291,7 @@ def test_a_variable_that_cannot_be_read_switches_traces_off(
 def test_without_the_extra_the_service_runs_and_says_what_to_install(
     cluster: Cluster, names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Variables that ask for traces are one line at the start; log lines have ids all the same."""
+    """If variables enable tracing, a warning says so; log lines still have trace ids."""
     one = ids_at_home(0, SHARDS, 1)[0]
     with Deployment(cluster, names) as deployment:
         monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:9")
@@ -307,13 +307,13 @@ def test_without_the_extra_the_service_runs_and_says_what_to_install(
 
 
 def test_nothing_of_it_is_loaded_unless_a_variable_asks() -> None:
-    """A service without variables imports no OpenTelemetry, though it is installed here."""
+    """Without the variables the service does not import OpenTelemetry, although it is installed."""
     probe = (
         "import sys, consumer.cli, consumer.service.app as app;"
         "from consumer.config import Settings;"
         "from consumer.service.tracing.config import open_traces;"
         "seen = object();"
-        "exec('with open_traces(Settings.load({}), {}) as around:\\n assert around(seen) is seen');"
+        "exec('with open_traces(Settings.load({}), {}) as add:\\n assert add(seen) is seen');"
         "print([name for name in sys.modules if name.startswith('opentelemetry')])"
     )
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""A process that has work and does not get on with it ends; one that rests or is slow does not."""
+"""A process with pending work and no progress ends; one without work, or a slow one, does not."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from consumer.service.event_loop_watchdog import LOOP_BLOCKED
 from dev.kafka import LocalKafka
 from tests.integration.cluster import Cluster, Names
 from tests.integration.events import Stream, assert_exactly_once, numbered_ids, scattered
@@ -25,7 +26,7 @@ IDS = numbered_ids(60)
 
 
 def text(service: Service) -> str:
-    """Return what a process wrote beside its log."""
+    """Return the lines of a process that are not log lines."""
     return "\n".join(str(line["text"]) for line in service.lines if "text" in line)
 
 
@@ -34,12 +35,12 @@ def text(service: Service) -> str:
     [
         ("task", "has work and made no progress for"),
         ("failing", "has work and made no progress for"),
-        ("loop", "the event loop has been blocked for"),
+        ("loop", LOOP_BLOCKED),
         ("lock", "Timeout (0:00:08)!"),
     ],
 )
 def test_a_process_that_hangs_ends(cluster: Cluster, names: Names, how: str, said: str) -> None:
-    """With exit code 1, a clear line, and the place where it hangs; another one then goes on."""
+    """The exit code is 1, one line says why, and a stack says where; the next process continues."""
     with Deployment(cluster, names, **LIMIT) as deployment:
         cluster.produce(deployment.input_topic, scattered(IDS))
         service = deployment.start(command=hanging(how))
@@ -53,7 +54,7 @@ def test_a_process_that_hangs_ends(cluster: Cluster, names: Names, how: str, sai
 
 
 def test_rest_and_slow_progress_do_not_end(cluster: Cluster, names: Names) -> None:
-    """One with nothing to do, and one slow at its backlog, outlive the one that hangs."""
+    """A process without work, and one with a slow backlog, run for longer than one that hangs."""
     resting = Deployment(cluster, Names(f"{names.prefix}-resting"), **LIMIT)
     slow = Deployment(cluster, Names(f"{names.prefix}-slow"), MAX_TRANSACTION_RECORDS=1, **LIMIT)
     stuck = Deployment(cluster, Names(f"{names.prefix}-stuck"), **LIMIT)
@@ -76,7 +77,7 @@ def test_an_outage_ends_the_process_only_after_the_limit(
     local_brokers: None,  # noqa: ARG001 - for its effect
     names: Names,
 ) -> None:
-    """Shorter than the limit it is waited out; longer, the process ends and says so."""
+    """The process waits out a shorter outage; after a longer one it ends and says why."""
     with LocalKafka() as kafka:
         cluster = Cluster(kafka.bootstrap_servers)
         with Deployment(cluster, names, **{**LIMIT, "WATCHDOG_SECONDS": 8}) as deployment:

@@ -1,1 +1,1 @@
-"""OpenTelemetry traces of transactions, only where they are configured."""
+"""OpenTelemetry traces of transactions, only if environment variables enable them."""

@@ -1,7 +1,7 @@
-"""Whether transactions are traced: the standard variables of OpenTelemetry say so, or nothing is.
+"""Switch tracing on or off by the standard environment variables of OpenTelemetry.
 
-Nothing of OpenTelemetry is loaded here, nor anywhere while no variable asks for it: it is an extra,
-and who does not want it has none of its cost. Behind it is ``consumer.service.span_export``.
+This module does not import OpenTelemetry, which is an optional extra. Only if a variable enables
+tracing does it load ``consumer.service.tracing.export``; otherwise tracing costs nothing.
 """
 
 import importlib.util
@@ -21,62 +21,61 @@ DISABLED: Final = "OTEL_SDK_DISABLED"
 OTLP: Final = "otlp"
 HTTP_PROTOBUF: Final = "http/protobuf"
 INSTALL_HINT: Final = "install the extra: pip install 'checkpoint-ready[otel]'"
-Around = Callable[[Observer], Observer]
+AddSpans = Callable[[Observer], Observer]
+"""Returns an observer that makes spans and passes each event on to the given observer."""
 log = structlog.get_logger(__name__)
 
 
 class TracingConfig(NamedTuple):
-    """What the environment asks for."""
+    """Whether the environment enables tracing."""
 
     is_on: bool
     problem: str = ""
-    """Why it cannot be had; empty: it can, or is not wanted."""
+    """Why tracing was requested but is impossible; empty if it is possible or was not requested."""
 
 
 def read_tracing_config(environment: Mapping[str, str]) -> TracingConfig:
-    """Return whether spans are to be exported. An empty variable is one that is not set."""
-    told = {name: text.strip() for name, text in environment.items() if text.strip()}
-    if told.get(DISABLED, "").lower() == "true":
+    """Return whether to export spans. An empty variable counts as not set."""
+    variables = {name: text.strip() for name, text in environment.items() if text.strip()}
+    if variables.get(DISABLED, "").lower() == "true":
         return TracingConfig(is_on=False)
-    exporters = {name.strip().lower() for name in told.get(EXPORTER, "").split(",")} - {""}
-    if not exporters and not any(name in told for name in ENDPOINTS):
+    exporters = {name.strip().lower() for name in variables.get(EXPORTER, "").split(",")} - {""}
+    if not exporters and not any(name in variables for name in ENDPOINTS):
         return TracingConfig(is_on=False)
     if exporters == {"none"}:
         return TracingConfig(is_on=False)
     if exporters and OTLP not in exporters:
-        return TracingConfig(
-            is_on=False, problem=f"{EXPORTER}: only {OTLP} and none are understood"
-        )
+        return TracingConfig(is_on=False, problem=f"{EXPORTER}: only {OTLP} and none are supported")
     for name in PROTOCOLS:
-        if name in told:
-            if told[name] == HTTP_PROTOBUF:
+        if name in variables:
+            if variables[name] == HTTP_PROTOBUF:
                 break
-            problem = f"{name}={told[name]}: spans are sent by {HTTP_PROTOBUF} only"
+            problem = f"{name}={variables[name]}: only {HTTP_PROTOBUF} is supported"
             return TracingConfig(is_on=False, problem=problem)
     return TracingConfig(is_on=True)
 
 
 @contextmanager
-def open_traces(settings: Settings, environment: Mapping[str, str]) -> Iterator[Around]:
-    """Yield what puts spans around an observer; at the end, what is left of them is sent.
+def open_traces(settings: Settings, environment: Mapping[str, str]) -> Iterator[AddSpans]:
+    """Yield a function that adds spans to an observer. At the end, send the remaining spans.
 
-    Whatever is wrong with tracing is said once and stops nothing: the service has other work.
+    A problem with tracing is logged once and does not stop the service.
     """
     config = read_tracing_config(environment)
     problem = config.problem
     if config.is_on and not _is_installed():
         problem = f"OpenTelemetry is not installed: {INSTALL_HINT}"
     elif config.is_on:
-        from consumer.service.tracing.export import SpanExport  # noqa: PLC0415 - the extra, see above
+        from consumer.service.tracing.export import SpanExport  # noqa: PLC0415 - the optional extra
 
         try:
             export = SpanExport(settings)
-        except ValueError as error:  # of some variable that OpenTelemetry cannot read
-            problem = f"an OTEL_ variable cannot be read: {error}"
+        except ValueError as error:  # OpenTelemetry raises it for the value of a variable
+            problem = f"an OTEL_ variable is invalid: {error}"
         else:
             log.info("traces_on")
             try:
-                yield export.around
+                yield export.add_spans
             finally:
                 export.close()
             return

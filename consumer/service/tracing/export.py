@@ -1,7 +1,7 @@
-"""The way out for spans: OTLP over HTTP, in a thread of OpenTelemetry's own.
+"""Export spans by OTLP over HTTP, in a thread of OpenTelemetry.
 
-A collector that is away must neither hold the service up nor fill its log. So its failure is said
-once, and so is its return, and at the end it is waited for only a moment.
+A collector that is not reachable must not delay the service or fill its log. So a failure is logged
+once, and so is the recovery, and the shutdown waits only a few seconds for the collector.
 """
 
 import logging
@@ -26,81 +26,81 @@ from consumer.config import Settings
 from consumer.service.tracing.spans import TransactionSpans
 from consumer.shard.events import Observer
 
-# Within the bound that the end of the process has (``loop_guard``).
+# Must be shorter than ``event_loop_watchdog.SHUTDOWN_SECONDS``, which limits the whole shutdown.
 FLUSH_SECONDS: Final = 3.0
 LIBRARY: Final = "opentelemetry"
 log = structlog.get_logger(__name__)
 
 
 class SpanExport:
-    """Spans on their way out, in the background; never waited for but at the end."""
+    """Exports spans in the background. Only the end of the process waits for it."""
 
     def __init__(self, settings: Settings) -> None:
-        """Read the standard variables.
+        """Configure the export by the standard variables.
 
         Raises:
-            ValueError: one of them cannot be read.
+            ValueError: one of them is invalid.
         """
         self._settings = settings
         self._exporter = QuietExporter(OTLPSpanExporter())
-        # No end of its own at the exit of the interpreter: it would wait for half a minute.
+        # Not at the exit of the interpreter: that shutdown would wait for half a minute.
         self._provider = TracerProvider(resource=_resource(settings), shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
 
-    def around(self, observer: Observer) -> Observer:
-        """Return an observer that makes spans, and tells this one in their context."""
+    def add_spans(self, observer: Observer) -> Observer:
+        """Return an observer that makes spans, and calls this one in the context of the span."""
         tracer = self._provider.get_tracer("checkpoint-ready", __version__)
         return TransactionSpans(observer, tracer, self._settings)
 
     def close(self) -> None:
-        """Send what is left, as far as a short time allows."""
+        """Send the remaining spans, within `FLUSH_SECONDS`."""
         closing = threading.Thread(
             target=self._provider.shutdown, name="traces-closing", daemon=True
         )
         closing.start()
         closing.join(FLUSH_SECONDS)
-        self._exporter.fall_silent()
+        self._exporter.stop_logging()
         if closing.is_alive():
             log.warning("traces_not_flushed", seconds=FLUSH_SECONDS)
 
 
 class QuietExporter(SpanExporter):
-    """Exports by another one, and says when that begins to fail and when it succeeds again."""
+    """Wraps an exporter: logs when its exports begin to fail, and when they succeed again."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
-        self._reasons = _Reasons()
+        self._messages = _LibraryMessages()
         logger = logging.getLogger(LIBRARY)
-        logger.handlers = [self._reasons]
+        logger.handlers = [self._messages]
         logger.propagate = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Export a batch, in the thread of the batch processor."""
+        """Export a batch; the batch processor calls this in its thread."""
         try:
             result = self._exporter.export(spans)
-        except Exception as error:  # noqa: BLE001 - an address that is none, a certificate that is not there
-            self._reasons.last = f"{type(error).__name__}: {error}"
+        except Exception as error:  # noqa: BLE001 - as for an invalid address, a missing certificate
+            self._messages.last = f"{type(error).__name__}: {error}"
             result = SpanExportResult.FAILURE
         has_failed = result is not SpanExportResult.SUCCESS
-        if has_failed != self._reasons.is_failing and not self._reasons.is_closed:
+        if has_failed != self._messages.is_failing and not self._messages.is_closed:
             if has_failed:
-                log.warning("traces_not_exported", error=self._reasons.last)
+                log.warning("traces_not_exported", error=self._messages.last)
             else:
                 log.info("traces_exported_again")
-        self._reasons.is_failing = has_failed
+        self._messages.is_failing = has_failed
         return result
 
     def shutdown(self) -> None:
-        """Shut the other one down."""
+        """Shut the wrapped exporter down."""
         self._exporter.shutdown()
 
-    def fall_silent(self) -> None:
-        """Say nothing more: a thread that writes while the interpreter ends may break its end."""
-        self._reasons.is_closed = True
+    def stop_logging(self) -> None:
+        """Log nothing more: a thread that writes while the interpreter exits may make it crash."""
+        self._messages.is_closed = True
 
 
-class _Reasons(logging.Handler):
-    """Keeps what the library says of a failure, and passes on what it says of anything else."""
+class _LibraryMessages(logging.Handler):
+    """Keeps the library's last message about a failed export, and passes on its other messages."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -116,9 +116,9 @@ class _Reasons(logging.Handler):
 
 
 def _resource(settings: Settings) -> Resource:
-    """Return who makes the spans; what the standard variables say wins."""
+    """Return the attributes of this process; the standard variables take precedence."""
     ours = {SERVICE_NAME: "checkpoint-ready", SERVICE_VERSION: __version__}
-    if settings.group_instance_id:  # else a random one is made
+    if settings.group_instance_id:  # else OpenTelemetry generates one
         ours[SERVICE_INSTANCE_ID] = settings.group_instance_id
-    told = OTELResourceDetector().detect().attributes
-    return Resource.create({name: text for name, text in ours.items() if name not in told})
+    configured = OTELResourceDetector().detect().attributes
+    return Resource.create({name: text for name, text in ours.items() if name not in configured})

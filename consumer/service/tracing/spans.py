@@ -1,8 +1,8 @@
 """A span for each transaction, with links to the spans that sent its records.
 
-Loaded only where traces are wanted (``consumer.service.traces``). Names and attributes are those of
-OpenTelemetry's conventions for messaging and for Kafka. What is the same for all records stands on
-the span, what differs on the links.
+Names and attributes follow OpenTelemetry's semantic conventions for messaging and for Kafka. The
+span has the attributes that are the same for all records; the links have those that differ. Loaded
+only if tracing is enabled, see ``consumer.service.tracing.config``.
 """
 
 import time
@@ -30,15 +30,15 @@ from consumer.shard.buffer import Gathered
 from consumer.shard.events import LostTransaction, Observer, Step, TransactionReport
 from consumer.shard.watermark import is_announcement
 
-# What OpenTelemetry keeps of links by default; more would be made to be thrown away.
+# OpenTelemetry keeps this number of links by default. It would discard any more.
 MAX_LINKS: Final = 128
 Attributes = dict[str, str | int | bool]
 
 
-class TransactionSpans:
-    """An observer around another: makes a span of each transaction that handled records.
+class TransactionSpans(Observer):
+    """Makes a span for each transaction that handled records, and calls the wrapped observer.
 
-    Spans are made when a transaction has ended, of what was noted on its way.
+    It makes the spans after the end of a transaction, from times that it recorded on the way.
     """
 
     def __init__(self, observer: Observer, tracer: Tracer, settings: Settings) -> None:
@@ -49,7 +49,7 @@ class TransactionSpans:
         self._sent_ns: dict[int, int] = {}
 
     def on_step(self, shard: int, step: Step) -> None:
-        """Note when a transaction is sent."""
+        """Record the times at which a transaction was decided and sent."""
         if step is Step.DECIDED:
             self._decided_ns[shard] = time.monotonic_ns()
         elif step is Step.SENT:
@@ -57,8 +57,8 @@ class TransactionSpans:
         self._observer.on_step(shard, step)
 
     def on_transaction(self, report: TransactionReport) -> None:
-        """Make the spans; log lines about it carry its trace."""
-        span = self._begin(report.shard, report.sources, report.duration_ms)
+        """Make the spans. The log lines about this transaction carry the id of its trace."""
+        span = self._start_span(report.shard, report.sources, report.duration_ms)
         if span is None:
             self._observer.on_transaction(report)
             return
@@ -74,7 +74,7 @@ class TransactionSpans:
             self._make_send_span(span, report)
         span.end()
         context = span.get_span_context()
-        if not context.trace_flags.sampled:  # nobody will find it
+        if not context.trace_flags.sampled:  # no backend will have this trace
             self._observer.on_transaction(report)
             return
         with structlog.contextvars.bound_contextvars(trace_id=f"{context.trace_id:032x}"):
@@ -82,7 +82,7 @@ class TransactionSpans:
 
     def on_transaction_lost(self, lost: LostTransaction) -> None:
         """Make a span with the error."""
-        span = self._begin(lost.shard, lost.sources, lost.duration_ms)
+        span = self._start_span(lost.shard, lost.sources, lost.duration_ms)
         if span is not None:
             span.set_attribute("error.type", type(lost.error).__name__)
             span.set_status(Status(StatusCode.ERROR, str(lost.error)))
@@ -90,15 +90,17 @@ class TransactionSpans:
         self._observer.on_transaction_lost(lost)
 
     def on_fenced(self, shard: int) -> None:
-        """Pass it on."""
+        """Call the wrapped observer."""
         self._observer.on_fenced(shard)
 
     def on_rebalance(self, seconds: float) -> None:
-        """Pass it on."""
+        """Call the wrapped observer."""
         self._observer.on_rebalance(seconds)
 
-    def _begin(self, shard: int, sources: Sequence[Gathered], duration_ms: float) -> Span | None:
-        """Return the span of a transaction that has just ended; None: it handled no record."""
+    def _start_span(
+        self, shard: int, sources: Sequence[Gathered], duration_ms: float
+    ) -> Span | None:
+        """Return the span of a transaction that has just ended, or None if it handled no record."""
         batches = self._without_announcements(sources)
         messages = sum(len(records) for _, records in batches)
         if not messages:
@@ -127,10 +129,11 @@ class TransactionSpans:
         )
 
     def _make_send_span(self, parent: Span, report: TransactionReport) -> None:
-        """Make the span of what was published.
+        """Make the span of the published events.
 
-        Of kind CLIENT, by the conventions: the events carry their sources' contexts, not this one.
-        To those its parent links already; the same links once more would be a third of all cost.
+        The conventions ask for kind CLIENT, because the events carry the contexts of their sources
+        and not that of this span. It has no links to those contexts: its parent has them, and the
+        same links again would be a third of the cost of tracing.
         """
         shard, topic = report.shard, self._settings.output_topic
         decided_ns, sent_ns = self._decided_ns.get(shard), self._sent_ns.get(shard)
@@ -158,7 +161,7 @@ class TransactionSpans:
         }
 
     def _without_announcements(self, sources: Sequence[Gathered]) -> list[Gathered]:
-        """Leave out what shards tell each other beside the forwards."""
+        """Return the records without the announcements that shards send each other."""
         forwards = self._settings.repartition_topic
         batches: list[Gathered] = []
         for source, records in sources:
@@ -171,7 +174,7 @@ class TransactionSpans:
 
 
 def _shared_attributes(sources: set[TopicPartition]) -> Attributes:
-    """Return what is the same for all records: topic and partition, if there is only one."""
+    """Return topic and partition, as far as they are the same for all records."""
     topics = {source.topic for source in sources}
     if len(topics) > 1:
         return {}
@@ -182,7 +185,7 @@ def _shared_attributes(sources: set[TopicPartition]) -> Attributes:
 
 
 def _make_links(batches: Iterable[Gathered], shared: Attributes) -> tuple[list[Link], bool]:
-    """Return links to the spans that records name, and whether there are more than those."""
+    """Return links to the spans that the records name, and whether `MAX_LINKS` cut them off."""
     links: list[Link] = []
     for source, records in batches:
         place: Attributes = {
@@ -195,7 +198,7 @@ def _make_links(batches: Iterable[Gathered], shared: Attributes) -> tuple[list[L
             if not headers:
                 continue
             if (context := trace_context(headers)) is not None:
-                if len(links) == MAX_LINKS:  # thousands may follow, which are not looked at
+                if len(links) == MAX_LINKS:  # do not parse the rest, which may be thousands
                     return links, True
                 offset: Attributes = {"messaging.kafka.offset": record.offset}
                 links.append(Link(_span_context(context), place | offset))
@@ -203,7 +206,7 @@ def _make_links(batches: Iterable[Gathered], shared: Attributes) -> tuple[list[L
 
 
 def _span_context(context: TraceContext) -> SpanContext:
-    """Return it as OpenTelemetry has it; without a tracestate, which its exporter leaves out."""
+    """Return the context as OpenTelemetry's type, without the tracestate: it is not exported."""
     return SpanContext(
         int(context.trace_id, 16),
         int(context.span_id, 16),
@@ -213,7 +216,7 @@ def _span_context(context: TraceContext) -> SpanContext:
 
 
 def _of_message(record: SourceRecord) -> Attributes:
-    """Return what is said of a single record. Its key may be anybody's business, and is not."""
+    """Return the attributes of a single record, without its key: that may be confidential."""
     attributes: Attributes = {"messaging.kafka.offset": record.offset}
     if record.value is None:
         attributes["messaging.kafka.message.tombstone"] = True

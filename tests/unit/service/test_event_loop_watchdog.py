@@ -1,4 +1,4 @@
-"""The guard of the event loop ends a process that neither runs nor ends."""
+"""The watchdog ends a process whose event loop is blocked, or whose shutdown does not finish."""
 
 import subprocess
 import sys
@@ -6,18 +6,20 @@ import textwrap
 
 import pytest
 
+from consumer.service.event_loop_watchdog import LOOP_BLOCKED, SHUTDOWN_TOO_LONG
+
 DEADLINE_SECONDS = 60.0
 PROGRAM = """
 import asyncio, os, sys, threading, time
 from consumer.service import event_loop_watchdog
-event_loop_watchdog.END_SECONDS = 2.0
+event_loop_watchdog.SHUTDOWN_SECONDS = 2.0
 
-async def run(guard):
-    beating = asyncio.create_task(guard.keep_beating())
+async def run(watchdog):
+    heartbeat = asyncio.create_task(watchdog.keep_beating())
 {body}
 
-with event_loop_watchdog.EventLoopWatchdog({seconds}) as guard:
-    asyncio.run(run(guard))
+with event_loop_watchdog.EventLoopWatchdog({seconds}) as watchdog:
+    asyncio.run(run(watchdog))
 print("ended by itself")
 """
 CANCEL_IGNORED = """
@@ -29,8 +31,8 @@ async def ignore_cancel():
             pass
 stubborn = asyncio.create_task(ignore_cancel())
 await asyncio.sleep(0.1)
-beating.cancel()
-guard.expect_end()
+heartbeat.cancel()
+watchdog.expect_end()
 """
 STDERR_BLOCKED = """
 reading, writing = os.pipe()
@@ -46,7 +48,7 @@ time.sleep(3600)
 
 
 def run(body: str, *, seconds: float) -> subprocess.CompletedProcess[str]:
-    """Run a program whose loop does this under a guard of so many seconds."""
+    """Run a program whose loop executes `body` under a watchdog with this limit."""
     program = PROGRAM.format(body=textwrap.indent(body, "    "), seconds=seconds)
     command = [sys.executable, "-c", program]
     return subprocess.run(
@@ -55,36 +57,36 @@ def run(body: str, *, seconds: float) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("seconds", [0, 2])
-def test_a_loop_that_runs_is_left_alone(seconds: float) -> None:
-    """Longer than the limit, as long as it beats; with 0 it need not."""
+def test_a_loop_that_runs_is_not_ended(seconds: float) -> None:
+    """It may run for longer than the limit if it beats. With 0 it need not beat."""
     body = "await asyncio.sleep(2.8)" if seconds else "time.sleep(2.8)"
     done = run(body, seconds=seconds)
     assert (done.returncode, done.stdout) == (0, "ended by itself\n"), done.stderr
 
 
 def test_a_blocked_loop_ends_the_process_and_shows_where() -> None:
-    """Exit code 1, one clear line, and the stacks."""
+    """The exit code is 1; standard error has one clear line and the stacks."""
     done = run("time.sleep(3600)", seconds=1)
     assert done.returncode == 1
-    assert "the event loop has been blocked for 1 s" in done.stderr
+    assert f"{LOOP_BLOCKED} for 1 s" in done.stderr
     assert 'File "<string>", line' in done.stderr
 
 
 @pytest.mark.parametrize("seconds", [0, 3600])
-def test_an_end_that_never_comes_is_cut_short(seconds: float) -> None:
-    """A task that will not be cancelled does not keep the process, watchdog or not."""
+def test_a_shutdown_that_does_not_finish_is_cut_short(seconds: float) -> None:
+    """A task that ignores its cancellation does not keep the process alive, with any limit."""
     done = run(CANCEL_IGNORED, seconds=seconds)
     assert done.returncode == 1
-    assert "the end has lasted for 2 s" in done.stderr
+    assert f"{SHUTDOWN_TOO_LONG} for 2 s" in done.stderr
 
 
-def test_nobody_need_read_the_last_words() -> None:
+def test_standard_error_need_not_be_read() -> None:
     """A full pipe on standard error does not keep the process alive."""
     assert run(STDERR_BLOCKED, seconds=1).returncode == 1
 
 
-def test_without_a_standard_error_it_watches_on() -> None:
-    """A process started with its standard error closed is not ended for that."""
+def test_it_watches_without_a_standard_error() -> None:
+    """A closed standard error does not end the process."""
     program = PROGRAM.format(body="    await asyncio.sleep(2.8)", seconds=2)
     closed = f"import os; os.close(2); import sys; sys.stderr = None{program}"
     ended = subprocess.run(

@@ -1,8 +1,8 @@
-"""What a probe is told of a process in each of its states."""
+"""The answer of each probe for a process in each of its states."""
 
 import pytest
 
-from consumer.service.health import StartUp, is_alive, is_ready
+from consumer.service.health import NO_ASSIGNMENT, SPARE, StartUp, is_alive, is_ready
 from consumer.shard.status import ShardView, SourceView
 from consumer.worker.stall_detector import Stall
 from consumer.worker.status import EngineView
@@ -14,7 +14,7 @@ SILENT = ShardView(3, "running", has_run=True, sources=(SourceView("in", 3, 0, 1
 
 
 def view(*shards: ShardView, is_member: bool = True, stall: Stall | None = None) -> EngineView:
-    """Return what is seen of a process."""
+    """Return the view of a process with these shards."""
     return EngineView(is_member=is_member, shards=shards, stall=stall)
 
 
@@ -22,9 +22,9 @@ def view(*shards: ShardView, is_member: bool = True, stall: Stall | None = None)
     ("seen", "is_ok", "said"),
     [
         (view(RUNNING), True, "running: 0"),
-        (view(), True, "no shard: a spare of the group"),
-        (view(is_member=False), False, "the group has not said what runs here"),
-        (view(RUNNING, is_member=False), False, "the group has not said what runs here"),
+        (view(), True, SPARE),
+        (view(is_member=False), False, NO_ASSIGNMENT),
+        (view(RUNNING, is_member=False), False, NO_ASSIGNMENT),
         (view(RUNNING, RESTORING), False, "shard 1 is restoring: 34%, 12 ids"),
         (view(RUNNING, REFUSED), False, "shard 2 must not run: its changelog is lost"),
         (view(ShardView(5, "fencing", hangs="it hangs")), False, "shard 5 waits: it hangs"),
@@ -32,18 +32,22 @@ def view(*shards: ShardView, is_member: bool = True, stall: Stall | None = None)
         (view(RUNNING, SILENT), False, "shard 3: no broker has answered for in/3 for 12 s"),
     ],
 )
-def test_ready_is_who_does_all_of_its_work(seen: EngineView, is_ok: bool, said: str) -> None:  # noqa: FBT001 - a parameter of the table
-    """In the group, with each shard running and answered; else it is said what is missing."""
+def test_a_process_is_ready_if_it_does_all_of_its_work(
+    seen: EngineView,
+    is_ok: bool,  # noqa: FBT001 - a parameter of the table
+    said: str,
+) -> None:
+    """It is in the group, each shard runs and the brokers answer; else the answer says what not."""
     answer = is_ready(seen)
     assert (answer.is_ok, answer.lines) == (is_ok, (said,))
 
 
 @pytest.mark.parametrize(("silent_seconds", "is_ok"), [(60.0, True), (61.0, False)])
-def test_a_backlog_is_worked_off_before_a_broker_is_silent(
+def test_a_shard_with_a_backlog_may_wait_longer_for_its_broker(
     silent_seconds: float,
     is_ok: bool,  # noqa: FBT001 - a parameter of the table
 ) -> None:
-    """While what was fetched ahead is worked off nobody asks for more; that takes no minute."""
+    """It sends no fetch while it handles the records fetched ahead; that takes under a minute."""
     busy = ShardView(0, "running", sources=(SourceView("in", 0, 9_000, silent_seconds),))
     assert is_ready(view(busy)).is_ok is is_ok
 
@@ -52,18 +56,22 @@ def test_a_backlog_is_worked_off_before_a_broker_is_silent(
     ("stalled_seconds", "watchdog_seconds", "is_ok"),
     [(10.0, 300, True), (300.0, 300, False), (9_000.0, 0, True)],
 )
-def test_alive_is_who_gets_on(stalled_seconds: float, watchdog_seconds: int, is_ok: bool) -> None:  # noqa: FBT001 - a parameter of the table
-    """The limit is the watchdog's; without one a standstill is told and held against nobody."""
+def test_a_process_is_alive_until_a_stall_reaches_the_limit(
+    stalled_seconds: float,
+    watchdog_seconds: int,
+    is_ok: bool,  # noqa: FBT001 - a parameter of the table
+) -> None:
+    """The limit is that of the stall detector; without one the answer only reports the stall."""
     stall = Stall("shard 1", stalled_seconds, "fencing")
     answer = is_alive(view(stall=stall), watchdog_seconds)
     assert answer.is_ok is is_ok
     assert answer.lines == (
-        f"shard 1 has work and made no progress for {stalled_seconds:g} s (fencing)",
+        f"shard 1: work is pending, but no progress for {stalled_seconds:g} s (fencing)",
     )
 
 
-def test_a_start_is_over_once_and_for_all() -> None:
-    """Only the first assignment is a start; later restores, rebalances and refusals are none."""
+def test_a_start_up_that_is_over_does_not_begin_again() -> None:
+    """Only the first assignment counts; later restores, rebalances and refusals do not."""
     start_up = StartUp()
     assert not start_up.is_over(view(is_member=False)).is_ok
     restoring = start_up.is_over(view(RUNNING, RESTORING, REFUSED))
@@ -74,6 +82,6 @@ def test_a_start_is_over_once_and_for_all() -> None:
 
 
 def test_a_shard_that_fails_after_its_restore_does_not_hold_up_the_start() -> None:
-    """It was restored; whether it runs now is another question."""
+    """It was restored once, and only that counts here."""
     assert StartUp().is_over(view(ShardView(0, "waiting", has_run=True))).is_ok
     assert not StartUp().is_over(view(ShardView(0, "waiting"))).is_ok

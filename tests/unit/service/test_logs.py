@@ -1,4 +1,4 @@
-"""What is logged of a transaction, and how a noisy library is quietened."""
+"""The log lines of a transaction, and the limit on the log lines of a library."""
 
 import io
 import json
@@ -22,7 +22,7 @@ Printed = Callable[[], list[dict[str, object]]]
 
 @pytest.fixture
 def printed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Printed]:
-    """Log as the service does; call the fixture for the lines so far."""
+    """Configure the logs as the service does; yield a function that returns the lines so far."""
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
     output = io.BytesIO()
@@ -37,7 +37,7 @@ def printed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Printed]:
 
 
 def report(*, events: int, suppressed: int, **dead_letters: int) -> TransactionReport:
-    """Return what a transaction of shard 2 held."""
+    """Return the report of a transaction of shard 2."""
     return TransactionReport(
         shard=2,
         consumed=100,
@@ -58,7 +58,7 @@ def report(*, events: int, suppressed: int, **dead_letters: int) -> TransactionR
 
 
 def test_one_line_per_transaction_and_a_bounded_number_of_events(printed: Printed) -> None:
-    """A backfill does not drown in logs: what is left out is counted."""
+    """A large transaction does not flood the log: suppressed lines are counted."""
     LogObserver().on_transaction(report(events=2, suppressed=38))
     *events, transaction = printed()
     assert [line["event"] for line in events] == ["checkpoint_ready"] * 2
@@ -71,8 +71,8 @@ def test_one_line_per_transaction_and_a_bounded_number_of_events(printed: Printe
     assert transaction["shard"] == 2
 
 
-def test_a_bug_is_loud(printed: Printed) -> None:
-    """A record that met a bug is an error in the log, besides its dead letter."""
+def test_an_internal_error_is_logged_as_an_error(printed: Printed) -> None:
+    """A record that the service failed to handle causes an error line and a dead letter."""
     LogObserver().on_transaction(report(events=0, suppressed=0, internal_error=3))
     found = printed()
     assert [(line["event"], line["level"]) for line in found] == [
@@ -81,8 +81,8 @@ def test_a_bug_is_loud(printed: Printed) -> None:
     ]
 
 
-def test_the_same_complaint_of_a_library_is_not_repeated(printed: Printed) -> None:
-    """In an outage every client complains several times a second; another complaint still shows."""
+def test_repeated_messages_of_a_library_are_suppressed(printed: Printed) -> None:
+    """In an outage every client repeats its message; a different message is still logged."""
     library = logging.getLogger("aiokafka.test")
     for node in range(100):
         library.error("cannot reach node %s", node)
@@ -93,10 +93,10 @@ def test_the_same_complaint_of_a_library_is_not_repeated(printed: Printed) -> No
     assert {line["level"] for line in found} == {"warning"}
 
 
-def test_a_clock_that_is_set_back_silences_no_library(
+def test_a_wall_clock_that_is_set_back_suppresses_nothing(
     printed: Printed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Repeats are held back for ten seconds that have passed, not by the time of day."""
+    """Repeats are suppressed for ten elapsed seconds, whatever the wall clock shows."""
     library = logging.getLogger("aiokafka.test")
     moments = iter((100.0, 105.0, 111.0))
     monkeypatch.setattr("consumer.service.logs.time.monotonic", lambda: next(moments))
@@ -106,10 +106,8 @@ def test_a_clock_that_is_set_back_silences_no_library(
     assert [line.get("suppressed") for line in printed()] == [None, 1]
 
 
-def test_producers_do_not_command_a_terminal(
-    monkeypatch: pytest.MonkeyPatch, printed: Printed
-) -> None:
-    """What an id, a broker's message or an exception says is spelled out, in both formats."""
+def test_texts_cannot_command_a_terminal(monkeypatch: pytest.MonkeyPatch, printed: Printed) -> None:
+    """Control characters of ids, messages and exceptions are escaped, in both formats."""
     assert printed() == []
     for log_format in ("console", "json"):
         output = io.BytesIO()
@@ -127,8 +125,8 @@ def test_producers_do_not_command_a_terminal(
         assert "[2J" in shown
 
 
-def test_what_libraries_complain_of_takes_bounded_memory(printed: Printed) -> None:
-    """Some put their facts into the text itself, so that each line is of another kind."""
+def test_messages_of_libraries_take_bounded_memory(printed: Printed) -> None:
+    """Some libraries format a message before they log it, so each line is a kind of its own."""
     library = logging.getLogger("aiokafka.test")
     for node in range(3 * MAX_LIBRARY_KINDS):
         library.error(f"cannot reach node {node}")
@@ -139,7 +137,7 @@ def test_what_libraries_complain_of_takes_bounded_memory(printed: Printed) -> No
 
 
 def test_a_terminal_gets_text(monkeypatch: pytest.MonkeyPatch, printed: Printed) -> None:
-    """Without LOG_FORMAT the logs are for people where people look, else JSON."""
+    """Without LOG_FORMAT a terminal gets console text, and any other output gets JSON."""
     assert printed() == []
     stdout = io.StringIO()
     monkeypatch.setattr(stdout, "isatty", lambda: True)

@@ -1,4 +1,4 @@
-"""Every metric is named once, documented, and served under its name."""
+"""Each metric is defined once, documented, and served under its name."""
 
 from pathlib import Path
 
@@ -33,14 +33,14 @@ VIEW = EngineView(
 )
 
 
-def test_the_table_of_metrics_is_the_one_in_force() -> None:
-    """Whoever changes a metric runs `python -m dev.metrics_table docs/operations.md`."""
+def test_the_documented_table_is_up_to_date() -> None:
+    """To fix a failure, run `python -m dev.metrics_table docs/operations.md`."""
     text = OPERATIONS.read_text()
     assert metrics_table().within(text) == text
 
 
 def test_every_metric_is_served_with_its_type_and_labels_and_no_other() -> None:
-    """What is documented is what a scraper finds; only the process's own metrics come besides."""
+    """A scraper finds the documented metrics; only the standard metrics of a process are added."""
     registry = CollectorRegistry()
     MetricsObserver(registry, Settings.load({}))
     registry.register(EngineCollector(lambda: VIEW))
@@ -55,8 +55,8 @@ def test_every_metric_is_served_with_its_type_and_labels_and_no_other() -> None:
         assert found == {frozenset(metric.labels)}
 
 
-def test_a_scrape_tells_lag_shards_and_restores_as_they_are() -> None:
-    """A lag that is not known is left out, for 0 would be a lie; every state is always there."""
+def test_a_scrape_reads_the_current_state_of_the_engine() -> None:
+    """An unknown lag is absent, because 0 would be wrong; each state is always present."""
     registry = CollectorRegistry()
     registry.register(EngineCollector(lambda: VIEW))
 

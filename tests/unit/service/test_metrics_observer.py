@@ -1,4 +1,4 @@
-"""Counters and histograms equal what the engine reports."""
+"""Counters and histograms equal the reports of the engine."""
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -13,13 +13,13 @@ from schemas.ready_event import Origin
 NOW = 1_700_000_000.0
 
 
-class Metered:
-    """A meter and what it has counted."""
+class Observed:
+    """An observer and the registry that it updates."""
 
     def __init__(self) -> None:
-        """Begin at 0."""
+        """Start with an empty registry."""
         self.registry = CollectorRegistry()
-        self.meter = MetricsObserver(self.registry, Settings.load({}), lambda: NOW)
+        self.observer = MetricsObserver(self.registry, Settings.load({}), lambda: NOW)
 
     def value(self, name: str, **labels: str) -> float | None:
         """Return a sample's value."""
@@ -27,9 +27,9 @@ class Metered:
 
 
 @pytest.fixture
-def metered() -> Metered:
-    """Return a meter at the beginning."""
-    return Metered()
+def observed() -> Observed:
+    """Return an observer that has counted nothing yet."""
+    return Observed()
 
 
 def ready(created_seconds_ago: float, sent_seconds_ago: float | None) -> ReadyRecord:
@@ -40,7 +40,7 @@ def ready(created_seconds_ago: float, sent_seconds_ago: float | None) -> ReadyRe
 
 
 def report(*events: ReadyRecord) -> TransactionReport:
-    """Return a transaction with something of everything."""
+    """Return a transaction with every kind of result."""
     return TransactionReport(
         shard=0,
         consumed=20,
@@ -60,53 +60,53 @@ def report(*events: ReadyRecord) -> TransactionReport:
     )
 
 
-def test_a_transaction_is_counted_once_for_each_thing_it_held(metered: Metered) -> None:
-    """Two equal transactions are twice one: the counters are sums of what was committed."""
+def test_a_transaction_is_counted_once_for_each_thing_it_held(observed: Observed) -> None:
+    """After two equal transactions each counter has twice the value: it sums what was committed."""
     for _ in range(2):
-        metered.meter.on_transaction(report(ready(0, 0)))
-    assert metered.value("consumed_records_total", topic="fine-tuning.checkpoints") == 34
-    assert metered.value("consumed_records_total", topic="checkpoint-ready.repartition") == 6
-    assert metered.value("published_events_total") == 2
-    assert metered.value("duplicates_total", kind="same") == 8
-    assert metered.value("duplicates_total", kind="conflicting") == 4
-    assert metered.value("dead_letters_total", reason="malformed_json") == 6
-    assert metered.value("dead_letters_total", reason="conflicting_duplicate") == 4
-    assert metered.value("dead_letters_total", reason="too_deep") == 0
-    assert metered.value("forwarded_records_total") == 10
-    assert metered.value("transactions_total", outcome="committed") == 2
-    assert metered.value("expired_ids_total") == 12
-    assert metered.value("suppressed_log_lines_total") == 14
-    assert metered.value("last_commit_timestamp_seconds") == NOW
-    assert metered.value("transaction_seconds_sum") == pytest.approx(0.06)
+        observed.observer.on_transaction(report(ready(0, 0)))
+    assert observed.value("consumed_records_total", topic="fine-tuning.checkpoints") == 34
+    assert observed.value("consumed_records_total", topic="checkpoint-ready.repartition") == 6
+    assert observed.value("published_events_total") == 2
+    assert observed.value("duplicates_total", kind="same") == 8
+    assert observed.value("duplicates_total", kind="conflicting") == 4
+    assert observed.value("dead_letters_total", reason="malformed_json") == 6
+    assert observed.value("dead_letters_total", reason="conflicting_duplicate") == 4
+    assert observed.value("dead_letters_total", reason="too_deep") == 0
+    assert observed.value("forwarded_records_total") == 10
+    assert observed.value("transactions_total", outcome="committed") == 2
+    assert observed.value("expired_ids_total") == 12
+    assert observed.value("suppressed_log_lines_total") == 14
+    assert observed.value("last_commit_timestamp_seconds") == NOW
+    assert observed.value("transaction_seconds_sum") == pytest.approx(0.06)
 
 
 def test_latency_is_measured_from_the_record_and_freshness_from_the_checkpoint(
-    metered: Metered,
+    observed: Observed,
 ) -> None:
-    """A bound belongs to its bucket; no timestamp is no latency; a clock ahead counts as 0."""
-    metered.meter.on_transaction(
+    """A bound belongs to its bucket. No timestamp: no latency. A clock ahead counts as 0."""
+    observed.observer.on_transaction(
         report(ready(60, 0.05), ready(7200, None), ready(-5, -5), ready(100_000, 2))
     )
-    assert metered.value("end_to_end_seconds_count") == 3
-    assert metered.value("end_to_end_seconds_bucket", le="0.025") == 1
-    assert metered.value("end_to_end_seconds_bucket", le="0.05") == 2
-    assert metered.value("end_to_end_seconds_bucket", le="+Inf") == 3
-    assert metered.value("end_to_end_seconds_sum") == pytest.approx(2.05)
-    assert metered.value("freshness_seconds_bucket", le="60.0") == 2
-    assert metered.value("freshness_seconds_bucket", le="86400.0") == 3
-    assert metered.value("freshness_seconds_count") == 4
-    assert metered.value("freshness_seconds_sum") == pytest.approx(107_260)
+    assert observed.value("end_to_end_seconds_count") == 3
+    assert observed.value("end_to_end_seconds_bucket", le="0.025") == 1
+    assert observed.value("end_to_end_seconds_bucket", le="0.05") == 2
+    assert observed.value("end_to_end_seconds_bucket", le="+Inf") == 3
+    assert observed.value("end_to_end_seconds_sum") == pytest.approx(2.05)
+    assert observed.value("freshness_seconds_bucket", le="60.0") == 2
+    assert observed.value("freshness_seconds_bucket", le="86400.0") == 3
+    assert observed.value("freshness_seconds_count") == 4
+    assert observed.value("freshness_seconds_sum") == pytest.approx(107_260)
 
 
-def test_failures_takeovers_and_rebalances_are_counted(metered: Metered) -> None:
-    """What did not become visible is told apart by its cause."""
-    metered.meter.on_transaction_lost(LostTransaction(0, Fenced(""), 1.0))
-    metered.meter.on_transaction_lost(LostTransaction(0, TaskFailed(""), 1.0))
-    metered.meter.on_fenced(0)
-    metered.meter.on_rebalance(0.3)
-    assert metered.value("transactions_total", outcome="fenced") == 1
-    assert metered.value("transactions_total", outcome="failed") == 1
-    assert metered.value("transactions_total", outcome="committed") == 0
-    assert metered.value("fences_total") == 1
-    assert metered.value("rebalances_total") == 1
-    assert metered.value("rebalance_seconds_bucket", le="0.5") == 1
+def test_failures_takeovers_and_rebalances_are_counted(observed: Observed) -> None:
+    """Transactions that were not committed are counted by their cause."""
+    observed.observer.on_transaction_lost(LostTransaction(0, Fenced(""), 1.0))
+    observed.observer.on_transaction_lost(LostTransaction(0, TaskFailed(""), 1.0))
+    observed.observer.on_fenced(0)
+    observed.observer.on_rebalance(0.3)
+    assert observed.value("transactions_total", outcome="fenced") == 1
+    assert observed.value("transactions_total", outcome="failed") == 1
+    assert observed.value("transactions_total", outcome="committed") == 0
+    assert observed.value("fences_total") == 1
+    assert observed.value("rebalances_total") == 1
+    assert observed.value("rebalance_seconds_bucket", le="0.5") == 1

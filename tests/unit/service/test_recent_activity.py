@@ -1,4 +1,4 @@
-"""What the status page remembers: rates of the last minute, the last events, dead letters."""
+"""The recent activity of a process: rates of the last minute, last events, dead letters."""
 
 import json
 
@@ -13,7 +13,7 @@ MODEL = "ft:gpt-4o:acme::x:ckpt-step-8"
 
 
 class Clock:
-    """A clock that stands still until it is moved."""
+    """A clock that the test sets."""
 
     now = 1000.0
 
@@ -44,7 +44,7 @@ def report(*events: ReadyRecord, consumed: int = 0, shard: int = 0) -> Transacti
 
 
 def ready(event_id: str, *, binary_mode: bool = False, padding: str = "") -> ReadyRecord:
-    """Return a ready event, encoded as its mode asks."""
+    """Return a ready event, encoded as its mode requires."""
     data = {"checkpoint": {"fine_tuned_model_checkpoint": MODEL, "more": padding}}
     value = json.dumps(data if binary_mode else {"data": data}).encode()
     return ReadyRecord(event_id, "job", b"", value, [], 0, Origin("in", 0, 0, 0))
@@ -52,7 +52,7 @@ def ready(event_id: str, *, binary_mode: bool = False, padding: str = "") -> Rea
 
 @pytest.mark.parametrize("binary_mode", [False, True])
 def test_the_last_events_are_kept_with_their_models(binary_mode: bool) -> None:  # noqa: FBT001 - a parameter of the table
-    """The last one comes first, in both modes, and older ones are forgotten."""
+    """The newest one is first, in both modes. Older ones are dropped."""
     clock = Clock()
     recent = RecentActivity(clock, binary_mode=binary_mode)
     for number in range(KEPT_EVENTS + 5):
@@ -66,14 +66,14 @@ def test_the_last_events_are_kept_with_their_models(binary_mode: bool) -> None: 
 
 
 def test_a_large_event_is_shown_without_its_model() -> None:
-    """A page must not hold megabytes for the sake of a name."""
+    """A name in the page is not worth megabytes of memory."""
     recent = RecentActivity(Clock(), binary_mode=False)
     recent.on_transaction(report(ready("large", padding="x" * MAX_KEPT_BYTES)))
     assert [(event.id, event.model) for event in recent.events] == [("large", "")]
 
 
 def test_rates_are_those_of_the_last_minute() -> None:
-    """A young process has the time that it runs for, and what is older than a minute is gone."""
+    """A process younger than a minute divides by its age; older records do not count."""
     clock = Clock()
     recent = RecentActivity(clock, binary_mode=False)
     assert recent.rate(0) == (0.0, 0.0)

@@ -1,4 +1,4 @@
-"""The status page as a document; tests/integration/test_status_page.py shows it to a browser."""
+"""The status page as a document; tests/integration/test_status_page.py loads it in a browser."""
 
 from html.parser import HTMLParser
 
@@ -16,10 +16,10 @@ VOID = {"meta", "img", "br"}
 
 
 class Elements(HTMLParser):
-    """Which elements there are, and the texts."""
+    """The elements, attributes and texts of a document."""
 
     def __init__(self, document: str) -> None:
-        """Read a document to its end."""
+        """Parse a document."""
         super().__init__()
         self.names: set[str] = set()
         self.attributes: set[str] = set()
@@ -29,18 +29,18 @@ class Elements(HTMLParser):
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note an element."""
+        """Record the start of an element."""
         self.names.add(tag)
         self.attributes |= {name for name, _ in attrs}
         if tag not in VOID:
             self.left_open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        """Note its end, which must come in order."""
+        """Record the end of an element, which must be the last one opened."""
         assert self.left_open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        """Note a text."""
+        """Record a text."""
         self.texts.append(data)
 
 
@@ -52,8 +52,8 @@ def elements(*shards: ShardView, event_id: str = "id") -> Elements:
     return Elements(render_status(Status("gr<ou>p", "1.2.3", view, is_ready(view), recent)))
 
 
-def test_whatever_an_id_is_the_page_has_the_same_elements() -> None:
-    """Text stays text: markup, quotes, odd characters and lone surrogates alike."""
+def test_no_id_changes_the_elements_of_the_page() -> None:
+    """Markup, quotes, control characters and lone surrogates are shown as text."""
     harmless = elements(event_id="harmless")
     assert harmless.left_open == []
     assert "script" not in harmless.names
@@ -73,7 +73,7 @@ def test_a_long_id_is_cut() -> None:
 
 
 def test_each_shard_shows_its_state_and_why_it_does_not_run() -> None:
-    """A restore with its progress, a refusal with its reason, and an unknown lag as unknown."""
+    """A restore has its progress, a refusal its reason, and an unknown lag reads `unknown`."""
     page = elements(
         ShardView(0, "running", 1234, 1.0, has_run=True, sources=(SourceView("in", 0, 5678),)),
         ShardView(1, "restoring", 10, 0.42, sources=(SourceView("in", 1, None),)),
@@ -94,7 +94,7 @@ def test_each_shard_shows_its_state_and_why_it_does_not_run() -> None:
     [(HeldBack(2_000, 190.0), "2,000 for 3 min"), (HeldBack(2_000, 1.0), None), (None, None)],
 )
 def test_what_an_open_transaction_holds_back(held: HeldBack | None, shown: str | None) -> None:
-    """It is shown beside the lag once it lasts; a moment is what each transaction takes."""
+    """The page shows it only if it lasts: each transaction holds back records for a moment."""
     source = SourceView("in", 0, 0, held_back=held)
     page = elements(ShardView(0, "running", has_run=True, sources=(source,)))
     assert [text for text in page.texts if " for " in text] == ([shown] if shown else [])

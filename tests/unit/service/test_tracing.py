@@ -1,4 +1,4 @@
-"""Which variables switch traces on, and which attributes spans have."""
+"""The variables that enable tracing, and the attributes of spans."""
 
 import ast
 import re
@@ -29,7 +29,7 @@ TRACES_PROTOCOL = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
     ],
 )
 def test_an_endpoint_or_the_exporter_switches_on(environment: dict[str, str]) -> None:
-    """Each of the standard variables is enough; the one about traces wins over the general one."""
+    """Each of the standard variables is enough; that for traces overrides the general one."""
     assert read_tracing_config(environment) == TracingConfig(is_on=True)
 
 
@@ -43,8 +43,8 @@ def test_an_endpoint_or_the_exporter_switches_on(environment: dict[str, str]) ->
         ENDPOINT | {"OTEL_TRACES_EXPORTER": "none"},
     ],
 )
-def test_otherwise_they_are_off_without_a_word(environment: dict[str, str]) -> None:
-    """Nothing asks for them, or something says no."""
+def test_otherwise_tracing_is_off_without_a_problem(environment: dict[str, str]) -> None:
+    """No variable enables tracing, or one disables it."""
     assert read_tracing_config(environment) == TracingConfig(is_on=False)
 
 
@@ -56,15 +56,15 @@ def test_otherwise_they_are_off_without_a_word(environment: dict[str, str]) -> N
         ENDPOINT | {PROTOCOL: "http/protobuf", TRACES_PROTOCOL: "http/json"},
     ],
 )
-def test_what_cannot_be_had_is_named(environment: dict[str, str]) -> None:
-    """Another exporter or protocol: traces are off, and the variable is in the message."""
+def test_an_unsupported_value_is_a_problem(environment: dict[str, str]) -> None:
+    """With another exporter or protocol tracing is off, and the message names the variable."""
     config = read_tracing_config(environment)
     assert not config.is_on
     assert any(name in config.problem for name in environment)
 
 
 def test_the_attributes_are_those_of_the_conventions() -> None:
-    """Each `messaging.` name in the module is one that OpenTelemetry knows and has not replaced."""
+    """Each `messaging.` name in the module is defined by OpenTelemetry and is not deprecated."""
     tree = ast.parse(Path(consumer.service.tracing.spans.__file__).read_text(encoding="utf-8"))
     used = {
         node.value
