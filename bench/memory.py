@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator
 
 from confluent_kafka import Producer
 
-from bench.events import checkpoint
 from bench.service import PARTITIONS, BenchService
 from bench.throughput import fill
 from dev.kafka import LocalKafka
-from tests.integration.new_record import NewRecord, send
+from tests.support.records import NewRecord, send
+from tests.support.records import realistic_checkpoint as checkpoint
 
 DEADLINE_SECONDS = 600.0
 LARGE_TOPIC_BYTES = 11_000_000
@@ -85,7 +85,7 @@ def produce(service: BenchService, records: Iterable[NewRecord], compression: st
         }
     )
     for record in records:
-        send(producer, service.input, [record])
+        send(producer, service.input_topic, [record])
 
 
 def wait_for(
@@ -97,7 +97,7 @@ def wait_for(
 ) -> None:
     """Read until everything is there, with the broker frozen half of the time if asked."""
     deadline = time.monotonic() + DEADLINE_SECONDS
-    for topic, wanted in ((service.output, ready), (service.dead_letters, dead)):
+    for topic, wanted in ((service.ready_topic, ready), (service.dead_letter_topic, dead)):
         with service.cluster.subscriber(topic) as subscriber:
             count = 0
             while count < wanted:

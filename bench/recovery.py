@@ -15,11 +15,13 @@ from typing import NamedTuple
 
 from bench.watch import Watch
 from consumer.shard.events import Step
-from tests.integration.cluster import Cluster, Names
 from tests.integration.crashing_service import crashing_at
-from tests.integration.events import Stream
-from tests.integration.service import Deployment, Service
-from tests.waiting import wait_until
+from tests.support.cluster import Cluster
+from tests.support.deployment import Deployment
+from tests.support.service_process import ServiceProcess
+from tests.support.stream import Stream
+from tests.support.topics import Names
+from tests.support.waiting import wait_until
 
 SHARDS = 6
 ALL = frozenset(range(SHARDS))
@@ -58,7 +60,7 @@ class Scene:
         self.deployment = deployment
         self.watch = watch
 
-    def settle(self, *services: Service) -> None:
+    def settle(self, *services: ServiceProcess) -> None:
         """Wait until these run all shards and every shard publishes, for a while."""
         self.deployment.wait_until_running(SHARDS, *services, deadline_seconds=DEADLINE_SECONDS)
         since = time.monotonic()
@@ -225,7 +227,7 @@ def _stall_takeover(scene: Scene, rounds: int) -> Figures:
     return {STALL_TAKEOVER: stalls}
 
 
-def _crash_in_transaction(scene: Scene, staying: Service, instance: str) -> float:
+def _crash_in_transaction(scene: Scene, staying: ServiceProcess, instance: str) -> float:
     """Let a process join and die with its records sent and not committed; return when it did."""
     scene.settle(staying)
     command = crashing_at(Step.SENT, STEPS_TO_CRASH)

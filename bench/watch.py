@@ -5,8 +5,8 @@ import time
 from itertools import pairwise
 from typing import Self
 
-from tests.integration.cluster import Cluster
-from tests.integration.events import shard_of
+from tests.support.cluster import Cluster
+from tests.support.verdicts import shard_of
 
 _OLD_SECONDS = 0.5
 

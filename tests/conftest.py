@@ -20,7 +20,8 @@ from hypothesis import configuration, settings
 from dev.cluster_binaries import are_cached
 from dev.kafka import LocalKafka
 from dev.kafka_jars import cache_dir
-from tests.integration.cluster import Cluster, ExternalKafka, Names
+from tests.support.cluster import Cluster, ExternalKafka
+from tests.support.topics import Names
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from confluent_kafka.admin import AdminClient
 
-    from tests.integration.cluster import RunningKafka
+    from tests.support.cluster import RunningKafka
 
 IN_CI = os.environ.get("CI") == "true"
 # The one test that may be left out in CI too, for its programs take ten minutes to build; it is not

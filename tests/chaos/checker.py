@@ -19,13 +19,13 @@ from tests.chaos.first_reads import KIND as WENT_BACK
 from tests.chaos.first_reads import FirstReads
 from tests.chaos.judge import LETTER_TWICE, LOST, TWICE, Judge
 from tests.chaos.lag import LagMeter, Progress
-from tests.chaos.reading import CommittedReader, ends_of, read_to
+from tests.chaos.reading import ends_of, read_to, tolerant_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from tests.chaos.record import ReadRecord
-    from tests.chaos.topics import Topics
+    from tests.support.reader import Record
+    from tests.support.topics import Topics
 
 POLL_SECONDS = 0.5
 # The last read is bounded by silence, not by its length: a long run has much to be read.
@@ -93,10 +93,10 @@ class Checker:
         self._reread(topics.input, judge.take_input)  # 3.
         judge.end_input()
         self._reread(topics.ready, judge.take_ready)
-        self._reread(topics.dead_letter, judge.take_dead_letter)
+        self._reread(topics.dead_letters, judge.take_dead_letter)
         progress = self._reread_changelog()
         # Of the compacted changelog records may go; of these three none may.
-        self._first_reads.require_all_found((topics.input, topics.ready, topics.dead_letter))
+        self._first_reads.require_all_found((topics.input, topics.ready, topics.dead_letters))
         judge.conclude()  # 4.
         self._tell_lag(progress)
         return Verdict(self._findings.sentences(), self._facts())
@@ -104,9 +104,9 @@ class Checker:
     def _read(self) -> None:
         """Read during the run; on the way note how far the service says it is."""
         topics = self._topics
-        wanted = (topics.input, topics.ready, topics.dead_letter, topics.changelog)
+        wanted = (topics.input, topics.ready, topics.dead_letters, topics.changelog)
         try:
-            with CommittedReader(self._settings, wanted) as reader:
+            with tolerant_reader(self._settings, *wanted) as reader:
                 while not self._stopped.is_set():
                     for record in reader.poll():
                         self._records_read += 1
@@ -143,7 +143,7 @@ class Checker:
         for sentence in behind:
             self._findings.add(LAG, sentence)
 
-    def _reread(self, topic: str, take: Callable[[ReadRecord], None]) -> None:
+    def _reread(self, topic: str, take: Callable[[Record], None]) -> None:
         """Read a topic anew to what is its end now."""
         passed = self._first_reads.positions(topic)
         ends = ends_of(self._admin, topic, passed, self._quiet_seconds)
@@ -158,7 +158,7 @@ class Checker:
         progress = Progress()
         held: dict[int, dict[bytes, str]] = {}  # by partition: id by key
 
-        def take(record: ReadRecord) -> None:
+        def take(record: Record) -> None:
             progress.take(record.key, record.value)
             key = record.key or b""
             if not key.startswith(ID_PREFIX):
@@ -180,7 +180,7 @@ class Checker:
         return {
             "produced": book.records,
             "distinct_ids": len(book.ids),
-            "poison": book.poison,
+            "invalid_records": book.invalid_records,
             "published": judge.published,
             "duplicates": book.records - judge.published - judge.dead_letters,
             "conflicting": judge.conflicting,

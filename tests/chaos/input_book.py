@@ -5,23 +5,23 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.chaos.fingerprints import content_fingerprint
 from tests.chaos.meaning import Meaning, read_meaning
-from tests.chaos.record import content_fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.chaos.record import ReadRecord
+    from tests.support.reader import Record
 
 ABSENT = -1
-POISON = -2  # and below: one number for each reason
+INVALID = -2  # and below: one number for each reason
 
 
 class InputEntry(NamedTuple):
     """A record of the input: what it means, and the number that stands for its bytes."""
 
     meaning: Meaning
-    subject: int  # the number of its id; negative for poison
+    subject: int  # the number of its id; negative for an invalid record
     fingerprint: int
     timestamp_ms: int
 
@@ -55,12 +55,12 @@ class InputBook:
     def __init__(self) -> None:
         self.ids: list[str] = []
         self.sent_variants = bytearray()  # by index of the id, a bit for each variant
-        self.records = self.poison = 0
+        self.records = self.invalid_records = 0
         self._indexes: dict[str, int] = {}
         self._reasons: list[str] = []
         self._partitions: dict[int, _Partition] = {}
 
-    def add(self, record: ReadRecord) -> None:
+    def add(self, record: Record) -> None:
         """Take down a record; those of a partition come in the order of their offsets.
 
         Raises:
@@ -70,8 +70,8 @@ class InputBook:
         if meaning.reason:
             if meaning.reason not in self._reasons:
                 self._reasons.append(meaning.reason)
-            subject = POISON - self._reasons.index(meaning.reason)
-            self.poison += 1
+            subject = INVALID - self._reasons.index(meaning.reason)
+            self.invalid_records += 1
         else:
             subject = self._index_of(meaning.checkpoint_id)
             self.sent_variants[subject] |= 1 << meaning.variant
@@ -88,8 +88,8 @@ class InputBook:
         subject = held.subjects[offset]
         if subject == ABSENT:
             return None
-        if subject <= POISON:
-            meaning = Meaning(reason=self._reasons[POISON - subject])
+        if subject <= INVALID:
+            meaning = Meaning(reason=self._reasons[INVALID - subject])
         else:
             meaning = Meaning(self.ids[subject], held.variants[offset])
         return InputEntry(meaning, subject, held.fingerprints[offset], held.timestamps_ms[offset])
@@ -98,11 +98,11 @@ class InputBook:
         """Return the number of an id that was sent."""
         return self._indexes.get(checkpoint_id)
 
-    def poison_places(self) -> Iterator[tuple[int, int]]:
-        """Yield partition and offset of every poison record."""
+    def invalid_places(self) -> Iterator[tuple[int, int]]:
+        """Yield partition and offset of every invalid record."""
         for number, held in sorted(self._partitions.items()):
             for offset, subject in enumerate(held.subjects):
-                if subject <= POISON:
+                if subject <= INVALID:
                     yield number, offset
 
     def _index_of(self, checkpoint_id: str) -> int:

@@ -9,12 +9,12 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tests.chaos.reading import read_to
-from tests.integration.subscriber import end_offsets
+from tests.support.reader import end_offsets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.chaos.topics import Topics
+    from tests.support.topics import Topics
 
 REQUEST_SECONDS = 10.0
 QUIET_SECONDS = 10.0

@@ -14,18 +14,18 @@ from dev.kafka_jars import kafka_version
 from tests.chaos.battlefield import INPUT_PARTITIONS, SHARDS, battlefield
 from tests.chaos.checker import Checker
 from tests.chaos.fleet import SETTINGS
-from tests.chaos.kafka_tools import ToolFailedError
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.run_history import History
 from tests.chaos.workload import Workload
-from tests.waiting import wait_until
+from tests.support.kafka_tools import ToolFailedError
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from tests.chaos.battlefield import Battlefield
-    from tests.chaos.logged_process import Published
+    from tests.chaos.fleet import Published
     from tests.chaos.run_history import Outcome
 
 FIRST_SECONDS = 120.0
@@ -171,7 +171,7 @@ def _judge_rest(field: Battlefield) -> list[str]:
 def _judge_transactions(field: Battlefield) -> list[str]:
     """Tell what Kafka's own tool finds open; a tool that fails is a violation as well."""
     tools, topics = field.tools, field.topics
-    written = (topics.ready, topics.dead_letter, topics.changelog, topics.repartition)
+    written = (topics.ready, topics.dead_letters, topics.changelog, topics.repartition)
     try:
         try:
             wait_until(

@@ -13,7 +13,7 @@ from tests.chaos.script import Script
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.integration.new_record import NewRecord
+    from tests.support.records import NewRecord
 
 TURN_SECONDS = 0.01
 FLUSH_SECONDS = 120.0

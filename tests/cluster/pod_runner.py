@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING
 
 from dev.free_ports import free_ports
 from tests.cluster.api import CONFLICT, NOT_FOUND, ApiError
-from tests.cluster.daemon import Daemon
 from tests.cluster.pod_environment import Unsupported, resolve_environment, with_own_port
 from tests.cluster.pod_status import PodState, backoff_seconds, now_text, status_of, terminated
 from tests.cluster.pod_volumes import make_volumes, with_real_paths
 from tests.cluster.probe import probe_of
+from tests.support.child_process import ChildProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,7 @@ class PodRunner:
         self._path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{self.name}"
         self._told: PodState | None = None
         self._since: dict[str, str] = {}
-        self._daemon: Daemon | None = None
+        self._process: ChildProcess | None = None
         self._environment: dict[str, str] = {}
         self._port = 0
         self._restarts = 0
@@ -104,8 +104,8 @@ class PodRunner:
 
     def kill_container(self) -> None:
         """End the container as the kernel's OOM killer would."""
-        assert self._daemon is not None
-        self._daemon.signal(signal.SIGKILL)
+        assert self._process is not None
+        self._process.signal(signal.SIGKILL)
 
     def stop(self) -> None:
         """End the process and the thread, whatever the pod is for the API server."""
@@ -135,8 +135,8 @@ class PodRunner:
         except Exception:  # noqa: BLE001 - told by whoever waits for the pod
             self.failure = f"{self.name}: {traceback.format_exc()}"
         finally:
-            if self._daemon is not None:
-                self._daemon.stop(0)
+            if self._process is not None:
+                self._process.stop(0)
 
     def _prepare(self) -> None:
         spec = self._pod["spec"]
@@ -163,17 +163,19 @@ class PodRunner:
         if found is None:
             raise Unsupported(f"the image has no program {command[0]}")
         log = self._folder / "container.log"
-        self._daemon = Daemon([found, *command[1:]], log, self._environment, WORKDIR)
+        self._process = ChildProcess(
+            [found, *command[1:]], self._environment, log=log, folder=WORKDIR
+        )
         self._note(self, "started")
         return now_text()
 
     def _watch(self, started_at: str) -> None:
         """Probe the container until it has ended or must."""
-        assert self._daemon is not None
+        assert self._process is not None
         running: Object = {"running": {"startedAt": started_at}}
         startup = self._probe("startupProbe")
         readiness = liveness = None
-        while not self._must_end() and self._daemon.exit_code is None:
+        while not self._must_end() and self._process.exit_code is None:
             now = time.monotonic()
             if startup is not None:
                 startup.run_if_due(now)
@@ -189,7 +191,7 @@ class PodRunner:
             self._tell(state)
             if any(one is not None and one.verdict is False for one in (startup, liveness)):
                 self._note(self, "unhealthy")
-                self._daemon.stop(self._pod["spec"]["terminationGracePeriodSeconds"])
+                self._process.stop(self._pod["spec"]["terminationGracePeriodSeconds"])
                 return
             if is_started:
                 startup = None
@@ -197,8 +199,8 @@ class PodRunner:
 
     def _is_finished(self, started_at: str) -> bool:
         """Tell the end of a pod that is not started again; else wait for its next start."""
-        assert self._daemon is not None
-        code = self._daemon.exit_code
+        assert self._process is not None
+        code = self._process.exit_code
         assert code is not None
         self._note(self, f"ended with {code}")
         ended = terminated(code, started_at)
@@ -220,8 +222,8 @@ class PodRunner:
     def _end(self) -> None:
         if self._stopped.is_set() or self._grace_seconds is None:
             return
-        if self._daemon is not None:
-            code = self._daemon.stop(self._grace_seconds)
+        if self._process is not None:
+            code = self._process.stop(self._grace_seconds)
             self._note(self, f"ended with {code}")
             phase = "Succeeded" if code == 0 else "Failed"
             ended = terminated(code, now_text())

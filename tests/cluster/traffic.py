@@ -8,14 +8,16 @@ import traceback
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from tests.integration.events import Stream, event_id, shard_of, wait_until_handled
-from tests.waiting import wait_until
+from tests.support.stream import Stream
+from tests.support.verdicts import event_id, shard_of, wait_until_handled
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tests.integration.cluster import Cluster, Names
-    from tests.integration.subscriber import Subscriber
+    from tests.support.cluster import Cluster
+    from tests.support.reader import Reader
+    from tests.support.topics import Names
 
 PAUSE_MS = 4
 READ_SECONDS = 0.01
@@ -128,7 +130,7 @@ class Traffic:
         except Exception:  # noqa: BLE001 - told by whoever waits for events
             self._failure = f"the subscriber ended: {traceback.format_exc()}"
 
-    def _note(self, subscriber: Subscriber) -> None:
+    def _note(self, subscriber: Reader) -> None:
         records = subscriber.read_available(READ_SECONDS)
         now = time.monotonic()
         for record in records:

@@ -10,7 +10,7 @@ from confluent_kafka import Producer
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from tests.integration.cluster import Cluster
+    from tests.support.cluster import Cluster
 
 SECONDS = 30.0
 # A lone broker that has just started takes itself for the coordinator of old; where it then ends a

@@ -11,7 +11,7 @@ from consumer.errors import ConfigError
 from consumer.service import http
 from consumer.service.http import HttpServer, Response
 from dev.free_ports import free_ports
-from tests.waiting import wait_until_async
+from tests.support.waiting import wait_until_async
 
 ANSWER_SECONDS = 5.0
 

@@ -10,7 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from dev.free_ports import free_ports
 
 if TYPE_CHECKING:
-    from tests.integration.service import Deployment, Service
+    from tests.support.deployment import Deployment
+    from tests.support.service_process import ServiceProcess
 
 REQUEST_SECONDS = 10.0
 
@@ -26,7 +27,7 @@ class Answer(NamedTuple):
 class Observed(NamedTuple):
     """A process and the port on which it shows itself."""
 
-    service: Service
+    service: ServiceProcess
     port: int
 
     @property

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from consumer.config import PREFIX
-from tests.integration.process import ROOT
+from tests.support.child_process import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

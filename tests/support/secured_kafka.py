@@ -20,8 +20,8 @@ from confluent_kafka.admin import (
 
 from dev.kafka import LocalKafka
 from tests.certificates import Authority
-from tests.integration.cluster import Cluster
-from tests.waiting import wait_until
+from tests.support.cluster import Cluster
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
