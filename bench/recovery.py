@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from bench.watch import Watch
 from consumer.shard.events import Step
 from tests.integration.crashing_service import crashing_at
+from tests.support.arrivals import Arrivals
 from tests.support.cluster import Cluster
 from tests.support.deployment import Deployment
 from tests.support.service_process import ServiceProcess
@@ -56,9 +56,9 @@ Figures = dict[Aim, list[float]]
 class Scene:
     """Two processes at work, a stream and a subscriber."""
 
-    def __init__(self, deployment: Deployment, watch: Watch) -> None:
+    def __init__(self, deployment: Deployment, arrivals: Arrivals) -> None:
         self.deployment = deployment
-        self.watch = watch
+        self.arrivals = arrivals
 
     def settle(self, *services: ServiceProcess) -> None:
         """Wait until these run all shards and every shard publishes, for a while."""
@@ -67,7 +67,7 @@ class Scene:
         wait_until(
             lambda: (
                 time.monotonic() - since > SETTLED_SECONDS
-                and self.watch.has_seen_all(SHARDS, since + SETTLED_SECONDS / 2)
+                and self.arrivals.has_seen_all(SHARDS, since + SETTLED_SECONDS / 2)
             ),
             DEADLINE_SECONDS,
             what="an event of every shard",
@@ -75,17 +75,17 @@ class Scene:
 
     def longest(self, since: float, shards: frozenset[int]) -> float:
         """Return the longest pause of these shards in seconds."""
-        pauses = self.watch.pauses(since)
+        pauses = self.arrivals.pauses(since)
         return max(end - begin for shard, (begin, end) in pauses.items() if shard in shards)
 
     def resumed(self, since: float, shards: frozenset[int]) -> list[float]:
         """Return when each of these shards went on after its longest pause."""
-        pauses = self.watch.pauses(since)
+        pauses = self.arrivals.pauses(since)
         return sorted(end - since for shard, (_, end) in pauses.items() if shard in shards)
 
     def stall(self, since: float) -> float:
         """Return when the last ready partition that was held back went on."""
-        pauses = self.watch.pauses(since, by_partition=True)
+        pauses = self.arrivals.pauses(since, by_partition=True)
         _, end = max(pauses.values(), key=lambda pause: pause[1] - pause[0])
         return end - since
 
@@ -120,9 +120,9 @@ def _scene(cluster: Cluster, name: str) -> Iterator[Scene]:
     names = Names(f"bench-{name.replace('_', '-')}-{uuid.uuid4().hex[:6]}")
     with (
         Deployment(cluster, names, input_partitions=SHARDS) as deployment,
-        Watch(cluster, deployment.ready_topic) as watch,
+        Arrivals(cluster, deployment.ready_topic) as arrivals,
     ):
-        yield Scene(deployment, watch)
+        yield Scene(deployment, arrivals)
 
 
 def _stream(scene: Scene) -> Stream:

@@ -206,7 +206,7 @@ class Reader:
         }
         while missing := self.missing(ends):
             if time.monotonic() > deadline:
-                raise DeadlineExceeded(f"not read to the end in time: {missing}")
+                raise DeadlineExceeded(f"not at the end in time: {missing}")
             self.read_available()
         return self.records
 
