@@ -1,4 +1,4 @@
-"""The pure pipeline alone: what one core decides, without Kafka. The ceiling for throughput."""
+"""The pure pipeline without Kafka on one core: the upper limit of throughput."""
 
 import gc
 import time

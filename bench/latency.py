@@ -1,4 +1,4 @@
-"""One event in, visible to a read_committed subscriber: the service at rest."""
+"""Latency at rest: from one source event to the visible ready event (read_committed)."""
 
 import statistics
 import time
@@ -34,7 +34,7 @@ def measure_latency(service: BenchService, *, samples: int, spread: bool) -> dic
 
 
 def measure_bare_transaction(service: BenchService, *, samples: int) -> dict[str, object]:
-    """Return the same for one librdkafka transaction over two partitions: what Kafka itself costs.
+    """Return the same for one librdkafka transaction over two partitions: the cost of Kafka itself.
 
     The service needs this and a read before it, so compare with it, not with a figure from
     another machine.

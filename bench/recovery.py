@@ -1,4 +1,4 @@
-"""How long subscribers wait when a process dies, restarts, or joins.
+"""How long consumers wait when a process crashes, restarts, or joins.
 
 Two processes share six shards; a steady stream gives every shard an event each 30 ms. All times
 are those of a read_committed subscriber, on the machine's monotonic clock: an event counts when
@@ -32,7 +32,7 @@ STEPS_TO_CRASH = 150
 
 
 class Aim(NamedTuple):
-    """A figure, and what it should stay below (seconds)."""
+    """A figure, and its upper limit in seconds."""
 
     name: str
     below: float | None = None
@@ -54,14 +54,14 @@ Figures = dict[Aim, list[float]]
 
 
 class Scene:
-    """Two processes at work, a stream and a subscriber."""
+    """Two processes, a stream and a reader of its events."""
 
     def __init__(self, deployment: Deployment, arrivals: Arrivals) -> None:
         self.deployment = deployment
         self.arrivals = arrivals
 
     def settle(self, *services: ServiceProcess) -> None:
-        """Wait until these run all shards and every shard publishes, for a while."""
+        """Wait until these processes run all shards and every shard has published for a while."""
         self.deployment.wait_until_running(SHARDS, *services, deadline_seconds=DEADLINE_SECONDS)
         since = time.monotonic()
         wait_until(
@@ -79,12 +79,12 @@ class Scene:
         return max(end - begin for shard, (begin, end) in pauses.items() if shard in shards)
 
     def resumed(self, since: float, shards: frozenset[int]) -> list[float]:
-        """Return when each of these shards went on after its longest pause."""
+        """Return the seconds after which each of these shards continued from its pause."""
         pauses = self.arrivals.pauses(since)
         return sorted(end - since for shard, (_, end) in pauses.items() if shard in shards)
 
     def stall(self, since: float) -> float:
-        """Return when the last ready partition that was held back went on."""
+        """Return the seconds after which the last blocked ready partition continued."""
         pauses = self.arrivals.pauses(since, by_partition=True)
         _, end = max(pauses.values(), key=lambda pause: pause[1] - pause[0])
         return end - since
@@ -179,7 +179,7 @@ def _graceful(scene: Scene, rounds: int) -> Figures:
             scene.settle(staying, leaving)
             kept &= staying.running_shards()
             figures[RESTART_MOVED].append(scene.longest(began, ALL - kept))
-            if kept:  # the one that came back may have been given others than it had
+            if kept:  # the restarted process may get other shards than before
                 figures[RESTART_KEPT].append(scene.longest(began, kept))
     return figures
 
@@ -228,11 +228,11 @@ def _stall_takeover(scene: Scene, rounds: int) -> Figures:
 
 
 def _crash_in_transaction(scene: Scene, staying: ServiceProcess, instance: str) -> float:
-    """Let a process join and die with its records sent and not committed; return when it did."""
+    """Start a process that crashes in a transaction; return the time of the crash."""
     scene.settle(staying)
     command = crashing_at(Step.SENT, STEPS_TO_CRASH)
     crashing = scene.deployment.start(instance, command=command)
-    # Looked at each millisecond: what is measured begins with its end.
+    # Polled each millisecond: the measurement begins with the end of the process.
     wait_until(lambda: crashing.has_ended, DEADLINE_SECONDS, what="the crash", poll_seconds=0.001)
     killed = time.monotonic()
     crashing.kill()

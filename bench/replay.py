@@ -1,4 +1,4 @@
-"""A large replay, killed several times, beside a live stream: is it exact, how fast, what harm."""
+"""A large replay with kills and a live stream: correctness, rate, effect on latency."""
 
 import hashlib
 import random
@@ -64,7 +64,7 @@ class LiveLatency:
 def measure_replay(
     bootstrap_servers: str, *, records: int, kills: int, alone_seconds: float = 15.0, seed: int = 7
 ) -> Iterator[dict[str, object]]:
-    """Yield figures; raise AssertionError when an id is lost, doubled or changed."""
+    """Yield figures; raise AssertionError if an id is lost, published twice or changed."""
     with BenchService(bootstrap_servers, "replay", start=False) as service:
         distinct = fill(service, records, spread=True)
         service.start()
@@ -93,7 +93,7 @@ def measure_replay(
 def _replay(
     service: BenchService, *, records: int, kills: int, chance: random.Random
 ) -> dict[str, object]:
-    """Run the replay to its end, killing it at random moments of its run so many times first."""
+    """Kill the replay `kills` times at random moments, then run it to its end."""
     began = time.monotonic()
     longest_seconds = records / 40_000
     command = ("consumer", "replay", "--name", NAME, "--execute")

@@ -1,4 +1,4 @@
-"""How fast a shard reads its changelog back at a start, and what an id costs in memory."""
+"""How fast a shard restores its changelog at a start, and the memory of one id."""
 
 from typing import Final
 

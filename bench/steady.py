@@ -1,8 +1,8 @@
-"""What the service costs under a steady stream: CPU and memory, from idle to more than one core's.
+"""CPU and memory under a steady stream, from idle to more than one core can handle.
 
 Three of ten events are repeats. The events are made before the clock runs, and produced here, by
 librdkafka, on the same machine as broker and service: where they need more cores than there are,
-the stream is slower than asked, and ``events_per_second`` says by how much.
+the stream is slower than requested, and ``events_per_second`` is its real rate.
 """
 
 import random
@@ -92,7 +92,7 @@ def _stream(events: int, *, spread: bool) -> list[tuple[bytes, int]]:
 def _produce(
     producer: Producer, topic: str, stream: list[tuple[bytes, int]], rate: int, seconds: float
 ) -> None:
-    """Produce evenly over the time, or as fast as it can be; return when all is acknowledged."""
+    """Produce evenly over the time, or as fast as possible; return after all acknowledgements."""
     began, done = time.monotonic(), 0
     while True:
         elapsed = time.monotonic() - began

@@ -1,4 +1,4 @@
-"""A backlog worked off by one process, which is one thread and so at most one core."""
+"""A backlog handled by one process, which is one thread and so at most one core."""
 
 import random
 import time

@@ -1,4 +1,4 @@
-"""What a run needs: three brokers behind a proxy, topics, and the services that share them."""
+"""The parts of a run: three brokers, a proxy before them, topics, and the services."""
 
 from __future__ import annotations
 

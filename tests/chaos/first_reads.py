@@ -1,4 +1,4 @@
-"""What was read during the run, at each offset; a later read must not contradict it."""
+"""The fingerprints of the reads during the run; a later read must find the same records."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class FirstReads:
         return {p: len(seen) for (name, p), seen in self._seen.items() if name == topic}
 
     def compare(self, record: Record) -> None:
-        """Compare a record of the fresh read with what was read there before."""
+        """Compare a record of the second read with the first read of that offset."""
         seen = self._seen.get((record.topic, record.partition))
         if seen is None or record.offset >= len(seen):
             return
@@ -52,7 +52,7 @@ class FirstReads:
             self._findings.add(KIND, f"{record.place} is another record than when first read")
 
     def require_all_found(self, topics: tuple[str, ...]) -> None:
-        """Tell which records of these topics were read during the run and not again."""
+        """Report the records of these topics that only the first read found."""
         for (topic, partition), seen in sorted(self._seen.items()):
             if topic not in topics:
                 continue

@@ -1,4 +1,4 @@
-"""The truth: what stands on the input, at about 30 bytes a record and 200 an id."""
+"""The records of the input, in about 30 bytes a record and 200 an id."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INVALID = -2  # and below: one number for each reason
 
 
 class InputEntry(NamedTuple):
-    """A record of the input: what it means, and the number that stands for its bytes."""
+    """A record of the input: its meaning and its fingerprint."""
 
     meaning: Meaning
     subject: int  # the number of its id; negative for an invalid record
@@ -61,10 +61,10 @@ class InputBook:
         self._partitions: dict[int, _Partition] = {}
 
     def add(self, record: Record) -> None:
-        """Take down a record; those of a partition come in the order of their offsets.
+        """Add a record; those of a partition come in the order of their offsets.
 
         Raises:
-            ValueError: it is none of the workload's.
+            ValueError: the workload did not write it.
         """
         meaning = read_meaning(record.value, record.headers)
         if meaning.reason:
@@ -81,7 +81,7 @@ class InputBook:
         self.records += 1
 
     def find(self, partition: int, offset: int) -> InputEntry | None:
-        """Return the record that stands there."""
+        """Return the record at this offset, or None."""
         held = self._partitions.get(partition)
         if held is None or not 0 <= offset < len(held.subjects):
             return None

@@ -138,7 +138,7 @@ class Judge:
         """Take the ids that one partition of the changelog holds after its tombstones."""
         for one in ids:
             index = self.book.index(one)
-            where = f"id {shown(one)} stands in {self._topics.changelog}/{partition}"
+            where = f"id {shown(one)} is in {self._topics.changelog}/{partition}"
             if index is None:
                 self._findings.add(CHANGELOG, f"{where} and was never sent")
             elif self._published_variant[index] == NO_SHARD:

@@ -1,7 +1,7 @@
-"""The workload's records, one after the other, all drawn from a seed.
+"""The records of the workload, drawn from a seed.
 
-Time is counted in records, so that the same seed always gives the same sequence: a repeat that is
-to come two minutes later comes after as many records as two minutes take.
+Time is counted in records, so that the same seed always gives the same sequence: a repeat that
+is due in two minutes comes after as many records as two minutes take.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Script:
         return self._address(value, headers, partitions)
 
     def _new_checkpoint(self) -> Meaning:
-        """Return the first record of a new id, and put its repeats by."""
+        """Return the first record of a new id, and schedule its repeats."""
         rng = self._rng
         one = checkpoint_id(self._seed, self._ids)
         self._ids += 1
@@ -92,7 +92,7 @@ class Script:
         return first
 
     def _repeat(self, what: Meaning | InvalidSample) -> None:
-        """Let it come again: at once, soon or minutes later."""
+        """Schedule a repeat: at once, soon or minutes later."""
         rng = self._rng
         seconds = rng.choices((0.0, SOON_SECONDS, LATE_SECONDS), (5, 3, 2))[0]
         delay = rng.randint(1, SOON_RECORDS) + int(rng.random() * seconds * self._rate)
@@ -100,7 +100,7 @@ class Script:
         heapq.heappush(self._later, (self._number + delay, rng.getrandbits(62), what))
 
     def _write(self, meaning: Meaning) -> tuple[bytes, list[Header]]:
-        """Write a checkpoint in one of the many ways that all mean the same."""
+        """Return a checkpoint as one of the variants of its content."""
         content = content_of(meaning.checkpoint_id, meaning.variant)
         if self._rng.random() < PLAIN_SHARE:
             return compact(content), []
