@@ -4,14 +4,13 @@ latency      at rest, and of a bare transaction beside it
 throughput   of one process on a backlog, and of the pipeline alone
 steady       CPU and memory from idle to 50,000 events per second (seven minutes)
 restore      ids per second of a start, and memory per id
-traces       what they cost on a backlog, with and without in turns
+traces       their cost on a backlog, measured with and without in alternation
 memory       peaks: idle, with a backlog, on a slow broker, with large records and bombs
 replay       a large replay, killed several times, beside a live stream (minutes)
-recovery     how long subscribers wait when a process dies, restarts or joins (six minutes)
+recovery     how long consumers wait when a process crashes, restarts or joins (six minutes)
 
-All but the last print one JSON object per measurement, that one a table. Machines are noisy:
-compare within one run, and look at ``events_per_cpu_second`` where wall time depends on what else
-the machine does.
+All but the last print one JSON object per measurement; the last prints a table. Machines are
+noisy: compare within one run, and use ``events_per_cpu_second`` if other programs run meanwhile.
 """
 
 import argparse
@@ -57,7 +56,7 @@ def main() -> None:
     options = parser.parse_args()
     unknown = set(options.what) - MEASUREMENTS.keys()
     if unknown:
-        parser.error(f"there is no {', '.join(sorted(unknown))}; known: {', '.join(MEASUREMENTS)}")
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(MEASUREMENTS)}")
     external = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
     if external:
         run(external, options)
@@ -90,7 +89,7 @@ def throughput(bootstrap_servers: str, options: argparse.Namespace) -> None:
 
 
 def steady(bootstrap_servers: str, options: argparse.Namespace) -> None:
-    """Print what steady streams cost."""
+    """Print the cost of steady streams."""
     for spread in (False, True):
         for figures in measure_steady(bootstrap_servers, seconds=options.seconds, spread=spread):
             show(figures)
@@ -103,19 +102,19 @@ def restore(bootstrap_servers: str, options: argparse.Namespace) -> None:
 
 
 def traces(bootstrap_servers: str, options: argparse.Namespace) -> None:
-    """Print what traces cost."""
+    """Print the cost of traces."""
     show(measure_traces(bootstrap_servers, events=options.events, rounds=options.rounds))
 
 
 def memory(_: str, options: argparse.Namespace) -> None:
-    """Print peaks of memory, on a broker of its own, which it freezes now and then."""
+    """Print peaks of memory, on a broker of its own, which is frozen at times."""
     with LocalKafka() as kafka:
         for figures in measure_memory(kafka, events=options.events):
             show(figures)
 
 
 def replay(bootstrap_servers: str, options: argparse.Namespace) -> None:
-    """Print how a replay of `--events` records goes, and what it does to live."""
+    """Print the rate of a replay of `--events` records, and its effect on live latency."""
     for figures in measure_replay(bootstrap_servers, records=options.events, kills=options.kills):
         show(figures)
 

@@ -1,13 +1,13 @@
-"""The pure pipeline alone: what one core decides, without Kafka. The ceiling for throughput."""
+"""The pure pipeline without Kafka on one core: the upper limit of throughput."""
 
 import gc
 import time
 
-from bench.events import checkpoint
 from consumer.pipeline.decider import Decision, apply, process
 from consumer.pipeline.records import Limits, ShardSettings, SourceBatch
 from consumer.pipeline.seen_ids import SeenIds
 from tests.builders import Record
+from tests.support.records import realistic_checkpoint as checkpoint
 
 CHUNK = 500
 BEST_OF = 5

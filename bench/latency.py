@@ -1,13 +1,13 @@
-"""One event in, visible to a read_committed subscriber: the service at rest."""
+"""Latency at rest: from one source event to the visible ready event (read_committed)."""
 
 import statistics
 import time
 from collections.abc import Callable
 
-from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 
-from bench.events import checkpoint
-from bench.service import PARTITIONS, BenchService
+from bench.service import PARTITIONS, BenchService, home_partition
+from tests.support.records import realistic_checkpoint as checkpoint
 
 # Longer than the commit interval: the shard is at rest again when the next event comes.
 PAUSE_SECONDS = 0.15
@@ -22,9 +22,11 @@ def measure_latency(service: BenchService, *, samples: int, spread: bool) -> dic
 
     def send(number: int) -> None:
         checkpoint_id = f"ftckpt_latency_{spread}_{number}"
-        home = service.home_partition(checkpoint_id)
+        home = home_partition(checkpoint_id)
         partition = (home + 1) % PARTITIONS if spread else home
-        producer.produce(service.input, checkpoint(checkpoint_id, number), partition=partition)
+        producer.produce(
+            service.input_topic, checkpoint(checkpoint_id, number), partition=partition
+        )
         producer.poll(0)
 
     path = "forwarded to its home shard" if spread else "produced to its home partition"
@@ -32,13 +34,17 @@ def measure_latency(service: BenchService, *, samples: int, spread: bool) -> dic
 
 
 def measure_bare_transaction(service: BenchService, *, samples: int) -> dict[str, object]:
-    """Return the same for one librdkafka transaction over two partitions: what Kafka itself costs.
+    """Return the same for one librdkafka transaction over two partitions: the cost of Kafka itself.
 
     The service needs this and a read before it, so compare with it, not with a figure from
     another machine.
     """
     producer = Producer(
-        {**service.cluster.settings, "linger.ms": 0, "transactional.id": f"{service.output}-bare"}
+        {
+            **service.cluster.settings,
+            "linger.ms": 0,
+            "transactional.id": f"{service.ready_topic}-bare",
+        }
     )
     producer.init_transactions(REQUEST_SECONDS)
 
@@ -46,7 +52,7 @@ def measure_bare_transaction(service: BenchService, *, samples: int) -> dict[str
         value = checkpoint("ftckpt_bare", number)
         producer.begin_transaction()
         for partition in (0, 1):
-            producer.produce(service.output, value, partition=partition)
+            producer.produce(service.ready_topic, value, partition=partition)
         producer.commit_transaction(REQUEST_SECONDS)
 
     return _measure(
@@ -62,28 +68,16 @@ def _measure(  # noqa: PLR0913, PLR0917 - the parts of a measurement
     producer: Producer,
     records: int = 1,
 ) -> dict[str, object]:
-    consumer = Consumer(
-        {
-            **service.cluster.settings,
-            "group.id": "unused",
-            "enable.auto.commit": False,
-            "isolation.level": "read_committed",
-        }
-    )
-    consumer.assign([TopicPartition(service.output, p, OFFSET_END) for p in range(PARTITIONS)])
-    consumer.poll(1.0)
     latencies_ms = []
-    for number in range(samples + WARM_UP):
-        began = time.perf_counter()
-        send(number)
-        for _ in range(records):
-            message = consumer.poll(EVENT_SECONDS)
-            if message is None or message.error() is not None:
-                raise AssertionError(f"no ready event within {EVENT_SECONDS} s")
-        latencies_ms.append((time.perf_counter() - began) * 1000)
-        producer.flush()
-        time.sleep(PAUSE_SECONDS)
-    consumer.close()
+    with service.cluster.subscriber(service.ready_topic, at_end=True) as reader:
+        for number in range(samples + WARM_UP):
+            began = time.perf_counter()
+            send(number)
+            for _ in range(records):
+                reader.next(EVENT_SECONDS)
+            latencies_ms.append((time.perf_counter() - began) * 1000)
+            producer.flush()
+            time.sleep(PAUSE_SECONDS)
     measured = sorted(latencies_ms[WARM_UP:])
     return {
         "measure": "latency_at_rest_ms",

@@ -1,4 +1,4 @@
-"""The most memory that one process ever takes, under loads that could make it take more.
+"""The peak memory of one process, under loads that could raise it.
 
 Each load has a process of its own, with the default settings. It is measured on a local Kafka only,
 since the broker is made slow by freezing it.
@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator
 
 from confluent_kafka import Producer
 
-from bench.events import checkpoint
 from bench.service import PARTITIONS, BenchService
 from bench.throughput import fill
 from dev.kafka import LocalKafka
-from tests.integration.new_record import NewRecord, send
+from tests.support.records import NewRecord, send
+from tests.support.records import realistic_checkpoint as checkpoint
 
 DEADLINE_SECONDS = 600.0
 LARGE_TOPIC_BYTES = 11_000_000
@@ -57,7 +57,7 @@ def measure_memory(kafka: LocalKafka, *, events: int) -> Iterator[dict[str, obje
 
 
 def large_records() -> Iterator[NewRecord]:
-    """Yield records of 10 MB on random partitions; every fifth is poison."""
+    """Yield records of 10 MB on random partitions; every fifth is invalid."""
     chance = random.Random(7)
     for number in range(LARGE_RECORDS):
         document = json.loads(checkpoint(f"ftckpt_large_{number}", number))
@@ -69,13 +69,13 @@ def large_records() -> Iterator[NewRecord]:
 
 
 def bombs() -> Iterator[NewRecord]:
-    """Yield records that compress to next to nothing."""
+    """Yield records that compress to a few bytes."""
     for number in range(BOMBS // 2):
         yield NewRecord(b" " * BOMB_BYTES, partition=number % PARTITIONS)
 
 
 def produce(service: BenchService, records: Iterable[NewRecord], compression: str = "none") -> None:
-    """Send records one after the other, so that this process stays small itself."""
+    """Send records one after the other, to keep the memory of this process small."""
     producer = Producer(
         {
             **service.cluster.settings,
@@ -85,7 +85,7 @@ def produce(service: BenchService, records: Iterable[NewRecord], compression: st
         }
     )
     for record in records:
-        send(producer, service.input, [record])
+        send(producer, service.input_topic, [record])
 
 
 def wait_for(
@@ -95,9 +95,9 @@ def wait_for(
     dead: int = 0,
     freeze: tuple[LocalKafka, int] | None = None,
 ) -> None:
-    """Read until everything is there, with the broker frozen half of the time if asked."""
+    """Read until everything is there; with `freeze` the broker is frozen half of the time."""
     deadline = time.monotonic() + DEADLINE_SECONDS
-    for topic, wanted in ((service.output, ready), (service.dead_letters, dead)):
+    for topic, wanted in ((service.ready_topic, ready), (service.dead_letter_topic, dead)):
         with service.cluster.subscriber(topic) as subscriber:
             count = 0
             while count < wanted:

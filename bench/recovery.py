@@ -1,4 +1,4 @@
-"""How long subscribers wait when a process dies, restarts, or joins.
+"""How long consumers wait when a process crashes, restarts, or joins.
 
 Two processes share six shards; a steady stream gives every shard an event each 30 ms. All times
 are those of a read_committed subscriber, on the machine's monotonic clock: an event counts when
@@ -13,13 +13,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from bench.watch import Watch
 from consumer.shard.events import Step
-from tests.integration.cluster import Cluster, Names
 from tests.integration.crashing_service import crashing_at
-from tests.integration.events import Stream
-from tests.integration.service import Deployment, Service
-from tests.waiting import wait_until
+from tests.support.arrivals import Arrivals
+from tests.support.cluster import Cluster
+from tests.support.deployment import Deployment
+from tests.support.service_process import ServiceProcess
+from tests.support.stream import Stream
+from tests.support.topics import Names
+from tests.support.waiting import wait_until
 
 SHARDS = 6
 ALL = frozenset(range(SHARDS))
@@ -30,7 +32,7 @@ STEPS_TO_CRASH = 150
 
 
 class Aim(NamedTuple):
-    """A figure, and what it should stay below (seconds)."""
+    """A figure, and its upper limit in seconds."""
 
     name: str
     below: float | None = None
@@ -52,20 +54,20 @@ Figures = dict[Aim, list[float]]
 
 
 class Scene:
-    """Two processes at work, a stream and a subscriber."""
+    """Two processes, a stream and a reader of its events."""
 
-    def __init__(self, deployment: Deployment, watch: Watch) -> None:
+    def __init__(self, deployment: Deployment, arrivals: Arrivals) -> None:
         self.deployment = deployment
-        self.watch = watch
+        self.arrivals = arrivals
 
-    def settle(self, *services: Service) -> None:
-        """Wait until these run all shards and every shard publishes, for a while."""
+    def settle(self, *services: ServiceProcess) -> None:
+        """Wait until these processes run all shards and every shard has published for a while."""
         self.deployment.wait_until_running(SHARDS, *services, deadline_seconds=DEADLINE_SECONDS)
         since = time.monotonic()
         wait_until(
             lambda: (
                 time.monotonic() - since > SETTLED_SECONDS
-                and self.watch.has_seen_all(SHARDS, since + SETTLED_SECONDS / 2)
+                and self.arrivals.has_seen_all(SHARDS, since + SETTLED_SECONDS / 2)
             ),
             DEADLINE_SECONDS,
             what="an event of every shard",
@@ -73,17 +75,17 @@ class Scene:
 
     def longest(self, since: float, shards: frozenset[int]) -> float:
         """Return the longest pause of these shards in seconds."""
-        pauses = self.watch.pauses(since)
+        pauses = self.arrivals.pauses(since)
         return max(end - begin for shard, (begin, end) in pauses.items() if shard in shards)
 
     def resumed(self, since: float, shards: frozenset[int]) -> list[float]:
-        """Return when each of these shards went on after its longest pause."""
-        pauses = self.watch.pauses(since)
+        """Return the seconds after which each of these shards continued from its pause."""
+        pauses = self.arrivals.pauses(since)
         return sorted(end - since for shard, (_, end) in pauses.items() if shard in shards)
 
     def stall(self, since: float) -> float:
-        """Return when the last ready partition that was held back went on."""
-        pauses = self.watch.pauses(since, by_partition=True)
+        """Return the seconds after which the last blocked ready partition continued."""
+        pauses = self.arrivals.pauses(since, by_partition=True)
         _, end = max(pauses.values(), key=lambda pause: pause[1] - pause[0])
         return end - since
 
@@ -118,9 +120,9 @@ def _scene(cluster: Cluster, name: str) -> Iterator[Scene]:
     names = Names(f"bench-{name.replace('_', '-')}-{uuid.uuid4().hex[:6]}")
     with (
         Deployment(cluster, names, input_partitions=SHARDS) as deployment,
-        Watch(cluster, deployment.ready_topic) as watch,
+        Arrivals(cluster, deployment.ready_topic) as arrivals,
     ):
-        yield Scene(deployment, watch)
+        yield Scene(deployment, arrivals)
 
 
 def _stream(scene: Scene) -> Stream:
@@ -177,7 +179,7 @@ def _graceful(scene: Scene, rounds: int) -> Figures:
             scene.settle(staying, leaving)
             kept &= staying.running_shards()
             figures[RESTART_MOVED].append(scene.longest(began, ALL - kept))
-            if kept:  # the one that came back may have been given others than it had
+            if kept:  # the restarted process may get other shards than before
                 figures[RESTART_KEPT].append(scene.longest(began, kept))
     return figures
 
@@ -225,12 +227,12 @@ def _stall_takeover(scene: Scene, rounds: int) -> Figures:
     return {STALL_TAKEOVER: stalls}
 
 
-def _crash_in_transaction(scene: Scene, staying: Service, instance: str) -> float:
-    """Let a process join and die with its records sent and not committed; return when it did."""
+def _crash_in_transaction(scene: Scene, staying: ServiceProcess, instance: str) -> float:
+    """Start a process that crashes in a transaction; return the time of the crash."""
     scene.settle(staying)
     command = crashing_at(Step.SENT, STEPS_TO_CRASH)
     crashing = scene.deployment.start(instance, command=command)
-    # Looked at each millisecond: what is measured begins with its end.
+    # Polled each millisecond: the measurement begins with the end of the process.
     wait_until(lambda: crashing.has_ended, DEADLINE_SECONDS, what="the crash", poll_seconds=0.001)
     killed = time.monotonic()
     crashing.kill()

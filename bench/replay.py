@@ -1,25 +1,23 @@
-"""A large replay, killed several times, beside a live stream: is it exact, how fast, what harm."""
+"""A large replay with kills and a live stream: correctness, rate, effect on latency."""
 
 import hashlib
 import random
-import signal
 import statistics
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from typing import Any, Final, Self
 
 import msgspec
-from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
 from bench.service import PARTITIONS, BenchService
 from bench.throughput import DEADLINE_SECONDS, fill
 from schemas.ready_event import ReadyEvent
-from tests.integration.events import Stream
+from tests.support.stream import Stream
+from tests.support.verdicts import compare_ids
+from tests.support.waiting import DeadlineExceeded
 
 NAME: Final = "bench"
 STREAM_PAUSE_MS: Final = 20
@@ -52,71 +50,65 @@ class LiveLatency:
         return sorted(taken)
 
     def _follow(self) -> None:
-        settings = {
-            **self._service.cluster.settings,
-            "group.id": "unused",
-            "enable.auto.commit": False,
-            "isolation.level": "read_committed",
-            "fetch.wait.max.ms": 10,
-        }
-        consumer = Consumer(settings)
-        topic = self._service.output
-        consumer.assign([TopicPartition(topic, p, OFFSET_END) for p in range(PARTITIONS)])
-        consumer.poll(1.0)
-        self._is_ready.set()
-        while not self._stopped.is_set():
-            message = consumer.poll(0.2)
-            if message is None or message.error() is not None:
-                continue
-            event = _decode(message.value() or b"")
-            now_ms = time.time_ns() / 1e6
-            self.ids[event.id] += 1
-            self._latencies_ms.append(now_ms - event.data.origin.timestamp_ms)
-        consumer.close()
+        topic = self._service.ready_topic
+        with self._service.cluster.subscriber(topic, at_end=True) as reader:
+            self._is_ready.set()
+            while not self._stopped.is_set():
+                for record in reader.poll(0.2, most=1):
+                    event = _decode(record.value or b"")
+                    now_ms = time.time_ns() / 1e6
+                    self.ids[event.id] += 1
+                    self._latencies_ms.append(now_ms - event.data.origin.timestamp_ms)
 
 
 def measure_replay(
     bootstrap_servers: str, *, records: int, kills: int, alone_seconds: float = 15.0, seed: int = 7
 ) -> Iterator[dict[str, object]]:
-    """Yield figures; raise AssertionError when an id is lost, doubled or changed."""
+    """Yield figures; raise AssertionError if an id is lost, published twice or changed."""
     with BenchService(bootstrap_servers, "replay", start=False) as service:
         distinct = fill(service, records, spread=True)
         service.start()
-        with service.cluster.subscriber(service.output) as subscriber:
+        with service.cluster.subscriber(service.ready_topic) as subscriber:
             subscriber.wait_for(distinct, DEADLINE_SECONDS)
-        stream = Stream(service.cluster, service.input, pause_ms=STREAM_PAUSE_MS, shards=PARTITIONS)
+        stream = Stream(
+            service.cluster, service.input_topic, pause_ms=STREAM_PAUSE_MS, shards=PARTITIONS
+        )
         with LiveLatency(service) as live, stream:
             time.sleep(alone_seconds)  # the measurement itself: as long as it takes
             yield _latency("live stream, nothing beside it", live.take())
             yield _replay(service, records=records, kills=kills, chance=random.Random(seed))
             yield _latency("live stream beside the replay", live.take())
         yield _check(service, distinct)
-        streamed = service.cluster.read(service.output, deadline_seconds=DEADLINE_SECONDS)
+        streamed = service.cluster.read(service.ready_topic, deadline_seconds=DEADLINE_SECONDS)
         found = Counter(_decode(record.value or b"").id for record in streamed)
-        lost = [one for one in stream.ids if found[one] != 1]
-        if lost:
-            raise AssertionError(
-                f"of the live stream {len(lost)} ids are not there once: {lost[:5]}"
-            )
+        streamed_ids = set(stream.ids)
+        verdict = compare_ids(
+            streamed_ids, Counter({one: n for one, n in found.items() if one in streamed_ids})
+        )
+        if not verdict.is_exactly_once:
+            raise AssertionError(f"of the live stream: {verdict}")
         yield {"measure": "live_stream", "ids": len(stream.ids), "lost": 0, "published_twice": 0}
 
 
 def _replay(
     service: BenchService, *, records: int, kills: int, chance: random.Random
 ) -> dict[str, object]:
-    """Run the replay to its end, killing it at random moments of its run so many times first."""
+    """Kill the replay `kills` times at random moments, then run it to its end."""
     began = time.monotonic()
     longest_seconds = records / 40_000
+    command = ("consumer", "replay", "--name", NAME, "--execute")
     for _ in range(kills):
-        with _process(service, "--execute") as process:
-            # Anywhere from its first breath to its loading, its reading and its writing.
-            try:
-                process.wait(2.0 + chance.uniform(0, longest_seconds))
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-    with _process(service, "--execute") as process:
-        output, _ = process.communicate(timeout=DEADLINE_SECONDS)
-    facts: dict[str, Any] = msgspec.json.decode(output.splitlines()[-1])["replay"]
+        process = service.start_logged(*command)
+        # The kill comes anywhere between the start of the process and its writing.
+        with suppress(DeadlineExceeded):
+            process.wait(2.0 + chance.uniform(0, longest_seconds))
+        process.kill()
+    process = service.start_logged(*command)
+    process.wait(DEADLINE_SECONDS)
+    reports = [line["replay"] for line in process.lines if "replay" in line]
+    if not reports:
+        raise AssertionError(f"the replay has no result:\n{process.tail()}")
+    facts: dict[str, Any] = reports[-1]
     return {
         "measure": "replay",
         "records": facts["counts"]["records"],
@@ -130,23 +122,13 @@ def _replay(
     }
 
 
-@contextmanager
-def _process(service: BenchService, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
-    command = [sys.executable, "-m", "consumer", "replay", "--name", NAME, *options]
-    with subprocess.Popen(command, env=service.environment, stdout=subprocess.PIPE) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
 def _check(service: BenchService, distinct: int) -> dict[str, object]:
     """Compare the replay with the live events, both read by librdkafka, read_committed."""
     cluster = service.cluster
     suffix = f',"replayid":"{NAME}"}}'.encode()
     replayed: dict[str, bytes] = {}
     twice = 0
-    target = f"{service.output}.replay"
+    target = f"{service.ready_topic}.replay"
     for record in cluster.read(target, deadline_seconds=DEADLINE_SECONDS):
         value = record.value or b""
         event = _decode(value)
@@ -156,7 +138,7 @@ def _check(service: BenchService, distinct: int) -> dict[str, object]:
         replayed[event.id] = _digest(value[: -len(suffix)] + b"}")
     different = 0
     lost = 0
-    for record in cluster.read(service.output, deadline_seconds=DEADLINE_SECONDS):
+    for record in cluster.read(service.ready_topic, deadline_seconds=DEADLINE_SECONDS):
         event = _decode(record.value or b"")
         again = replayed.get(event.id)
         lost += again is None and event.id.startswith("ftckpt_0")

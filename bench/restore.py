@@ -1,22 +1,15 @@
-"""How fast a shard reads its changelog back at a start, and what an id costs in memory."""
+"""How fast a shard restores its changelog at a start, and the memory of one id."""
 
-import json
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 from confluent_kafka import Producer
 
-from bench.service import CLOCK_TICKS, BenchService
+from bench.service import BenchService
 from consumer.pipeline.records import IdEntry
 from consumer.pipeline.seen_ids import id_digest
 from consumer.shard.changelog import id_record
 from schemas.ready_event import Origin
+from tests.support.service_process import Line, ServiceProcess
 
 IDS_PER_TRANSACTION: Final = 100_000
 DEADLINE_SECONDS: Final = 1800.0
@@ -27,18 +20,19 @@ KIB: Final = 1024
 def measure_restore(bootstrap_servers: str, *, ids: int) -> dict[str, object]:
     """Fill one shard's changelog with `ids` entries and let a real process restore them.
 
-    The rate counts from the first fetch to the mark, by the process's own log. Memory is what the
-    process holds after the restore beyond what it holds with an empty changelog.
+    The rate counts from the first fetch to the restore barrier, by the log of the process. Memory
+    is the resident memory after the restore, less that after a start with an empty changelog.
     """
     name = f"restore-{ids}"
     with BenchService(bootstrap_servers, name, start=False, SHARDS="1") as service:
-        with _running(service) as process:
-            empty = _wait_for_restore(process)
-            empty_bytes = _resident_bytes(process)
+        process = service.start_logged()
+        empty, empty_bytes = _wait_for_restore(process), process.memory_bytes
+        process.terminate(FLUSH_SECONDS)
         _fill(service, ids)
-        with _running(service) as process:
-            restored = _wait_for_restore(process)
-            resident_bytes, cpu_seconds = _resident_bytes(process), _cpu_seconds(process)
+        process = service.start_logged()
+        restored = _wait_for_restore(process)
+        resident_bytes, cpu_seconds = process.memory_bytes, process.cpu_seconds
+        process.terminate(FLUSH_SECONDS)
     if restored["ids"] != ids or empty["ids"]:
         raise RuntimeError(f"{restored['ids']} ids were restored, not {ids}")
     return {
@@ -61,7 +55,7 @@ def _fill(service: BenchService, ids: int) -> None:
         producer.begin_transaction()
         for number in range(begin, min(begin + IDS_PER_TRANSACTION, ids)):
             checkpoint_id = f"ftckpt_{number:024d}"
-            origin = Origin(service.input, 0, number, 1_721_764_900_000 + number)
+            origin = Origin(service.input_topic, 0, number, 1_721_764_900_000 + number)
             digest = id_digest(checkpoint_id)
             entry = IdEntry(checkpoint_id, digest, origin, origin.timestamp_ms)
             key, value = id_record(digest, entry)
@@ -71,45 +65,8 @@ def _fill(service: BenchService, ids: int) -> None:
         producer.commit_transaction(FLUSH_SECONDS)
 
 
-@contextmanager
-def _running(service: BenchService) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "consumer", "run"],
-        env=service.environment,
-        stdout=subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.communicate(timeout=FLUSH_SECONDS)
-
-
-def _wait_for_restore(process: subprocess.Popen[bytes]) -> dict[str, object]:
-    """Read log lines until the shard runs and return the one about the restore."""
-    restored: dict[str, object] = {}
-    for line in _lines(process.stdout):
-        if line.get("event") == "restored":
-            restored = line
-        if line.get("event") == "task_state" and line.get("state") == "running":
-            return restored
-    raise RuntimeError("the service did not come so far")
-
-
-def _lines(stream: IO[bytes] | None) -> Iterator[dict[str, object]]:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    for line in stream or ():
-        yield json.loads(line)
-        if time.monotonic() > deadline:
-            raise TimeoutError
-
-
-def _resident_bytes(process: subprocess.Popen[bytes]) -> int:
-    pages = Path(f"/proc/{process.pid}/statm").read_text(encoding="utf-8").split()[1]
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _cpu_seconds(process: subprocess.Popen[bytes]) -> float:
-    stat = Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8")
-    fields = stat.rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
+def _wait_for_restore(process: ServiceProcess) -> Line:
+    """Wait until the shard runs, and return the log line about the restore."""
+    process.wait_for_log("task_state", DEADLINE_SECONDS, state="running")
+    (restored,) = process.logged("restored")
+    return restored

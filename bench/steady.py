@@ -1,8 +1,8 @@
-"""What the service costs under a steady stream: CPU and memory, from idle to more than one core's.
+"""CPU and memory under a steady stream, from idle to more than one core can handle.
 
 Three of ten events are repeats. The events are made before the clock runs, and produced here, by
 librdkafka, on the same machine as broker and service: where they need more cores than there are,
-the stream is slower than asked, and ``events_per_second`` says by how much.
+the stream is slower than requested, and ``events_per_second`` is its real rate.
 """
 
 import random
@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from confluent_kafka import Producer
 
-from bench.events import checkpoint
-from bench.service import PARTITIONS, BenchService
+from bench.service import PARTITIONS, BenchService, home_partition
 from bench.throughput import DUPLICATES
+from tests.support.records import realistic_checkpoint as checkpoint
 
 DEADLINE_SECONDS = 600.0
 SLICE_SECONDS = 0.02
@@ -44,18 +44,18 @@ def measure_steady(
 def _measure(
     service: BenchService, load: Load, seconds: float, *, spread: bool
 ) -> dict[str, object]:
-    stream = _stream(service, int(load.rate * seconds), spread=spread)
+    stream = _stream(int(load.rate * seconds), spread=spread)
     distinct = len({value for value, _ in stream})
     producer = Producer(
         {**service.cluster.settings, "linger.ms": 5, "queue.buffering.max.messages": 1_000_000}
     )
-    with service.cluster.subscriber(service.output) as subscriber:
+    with service.cluster.subscriber(service.ready_topic) as subscriber:
         for partition in range(PARTITIONS):  # one event for each shard: all of them run
             value = checkpoint(f"ftckpt_first_{partition}", partition)
-            producer.produce(service.input, value, partition=partition)
+            producer.produce(service.input_topic, value, partition=partition)
         subscriber.wait_for(PARTITIONS, DEADLINE_SECONDS)
         cpu_before, began = service.cpu_seconds, time.monotonic()
-        _produce(producer, service.input, stream, load.rate, seconds)
+        _produce(producer, service.input_topic, stream, load.rate, seconds)
         subscriber.wait_for(PARTITIONS + distinct, DEADLINE_SECONDS)
         took = time.monotonic() - began
         cpu = service.cpu_seconds - cpu_before
@@ -72,7 +72,7 @@ def _measure(
     }
 
 
-def _stream(service: BenchService, events: int, *, spread: bool) -> list[tuple[bytes, int]]:
+def _stream(events: int, *, spread: bool) -> list[tuple[bytes, int]]:
     """Return values, each with its partition."""
     chance = random.Random(7)
     firsts: list[tuple[bytes, int]] = []
@@ -83,7 +83,7 @@ def _stream(service: BenchService, events: int, *, spread: bool) -> list[tuple[b
         else:
             checkpoint_id = f"ftckpt_{len(firsts):024d}"
             value = checkpoint(checkpoint_id, len(firsts))
-            home = service.home_partition(checkpoint_id)
+            home = home_partition(checkpoint_id)
             firsts.append((value, home))
         stream.append((value, chance.randrange(PARTITIONS) if spread else home))
     return stream
@@ -92,7 +92,7 @@ def _stream(service: BenchService, events: int, *, spread: bool) -> list[tuple[b
 def _produce(
     producer: Producer, topic: str, stream: list[tuple[bytes, int]], rate: int, seconds: float
 ) -> None:
-    """Produce evenly over the time, or as fast as it can be; return when all is acknowledged."""
+    """Produce evenly over the time, or as fast as possible; return after all acknowledgements."""
     began, done = time.monotonic(), 0
     while True:
         elapsed = time.monotonic() - began

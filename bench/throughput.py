@@ -1,4 +1,4 @@
-"""A backlog worked off by one process, which is one thread and so at most one core."""
+"""A backlog handled by one process, which is one thread and so at most one core."""
 
 import random
 import time
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from confluent_kafka import Producer
 
-from bench.events import checkpoint
-from bench.service import PARTITIONS, BenchService
+from bench.service import PARTITIONS, BenchService, home_partition
+from tests.support.records import realistic_checkpoint as checkpoint
 
 DUPLICATES = 0.3
 DEADLINE_SECONDS = 600.0
@@ -28,7 +28,7 @@ def measure_throughput(
     """
     distinct = fill(service, events, spread=spread, headers=headers)
     service.start()
-    with service.cluster.subscriber(service.output) as subscriber:
+    with service.cluster.subscriber(service.ready_topic) as subscriber:
         subscriber.wait_for(distinct, DEADLINE_SECONDS)
         records = subscriber.records
     # The rest of the backlog is duplicates; what is visible now is what the rate is about.
@@ -64,12 +64,14 @@ def fill(
         number = chance.randrange(distinct) if is_repeat else distinct
         distinct += not is_repeat
         checkpoint_id = f"ftckpt_{number:024d}"
-        home = service.home_partition(checkpoint_id)
+        home = home_partition(checkpoint_id)
         partition = chance.randrange(PARTITIONS) if spread else home
         value = checkpoint(checkpoint_id, number)
         while True:
             try:
-                producer.produce(service.input, value, partition=partition, headers=list(headers))
+                producer.produce(
+                    service.input_topic, value, partition=partition, headers=list(headers)
+                )
             except BufferError:
                 producer.poll(0.2)
                 if time.monotonic() > deadline:

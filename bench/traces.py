@@ -1,6 +1,6 @@
-"""What traces cost: the same backlog without and with them, in turns, to a collector that answers.
+"""The cost of traces: the same backlog without and with them, in alternation.
 
-Each record carries a trace context, which is the dearest case. The collector is in this process.
+Each record has a trace context: the most expensive case. The collector is in this process.
 """
 
 from statistics import median
@@ -8,13 +8,13 @@ from typing import Final
 
 from bench.service import BenchService
 from bench.throughput import measure_throughput
-from tests.integration.otlp_receiver import OtlpReceiver
+from tests.support.otlp_receiver import OtlpReceiver
 
 TRACEPARENT: Final = ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 
 
 def measure_traces(bootstrap_servers: str, *, events: int, rounds: int) -> dict[str, object]:
-    """Return events per second of CPU time of both, the median of some rounds each."""
+    """Return events per second of CPU time of both, the median of some rounds."""
     plain, traced, spans, links = [], [], 0, 0
     for _ in range(rounds):
         plain.append(_events_per_cpu_second(bootstrap_servers, events, endpoint=None))
@@ -40,6 +40,6 @@ def measure_traces(bootstrap_servers: str, *, events: int, rounds: int) -> dict[
 def _events_per_cpu_second(bootstrap_servers: str, events: int, *, endpoint: str | None) -> float:
     with BenchService(bootstrap_servers, "traces", start=False) as service:
         if endpoint is not None:
-            service.environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = endpoint
+            service.variables["OTEL_EXPORTER_OTLP_ENDPOINT"] = endpoint
         figures = measure_throughput(service, events=events, spread=False, headers=[TRACEPARENT])
     return float(str(figures["events_per_cpu_second"]))

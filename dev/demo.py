@@ -1,13 +1,13 @@
-"""`make demo`: the whole service on a real Kafka, and the proof that nothing is lost or doubled.
+"""`make demo`: run the service on a real Kafka, and check that no event is lost or published twice.
 
 1. Start a local Kafka (or use KAFKA_BOOTSTRAP_SERVERS, plaintext) and create the topics.
-2. Plan some thousand records from a seed, with what must come of each.
-3. Start two service processes; produce; kill one midway with SIGKILL, and start it again.
+2. Plan some thousand records from a seed, with the expected output of each.
+3. Start two service processes and produce; meanwhile kill one with SIGKILL, and start it again.
 4. Show ready events as they appear, until everything is handled; stop the services.
 5. Read the output topics from their start by an independent client, and compare with the plan.
 
 The last line of standard output is one JSON object with the figures. Exit code 0: nothing lost,
-nothing published twice, every record accounted for. Nothing keeps running, however it ends.
+nothing published twice, every record accounted for. No process keeps running after any end.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ from confluent_kafka import KafkaException
 
 from dev.demo_check import MAX_PROBLEMS_SHOWN, Verdict
 from dev.demo_display import Display
-from dev.demo_kafka import Broker, Topics
 from dev.demo_plan import INPUT_PARTITIONS, make_plan
-from dev.demo_run import Demo, environment
-from dev.demo_services import DemoError, run_command
+from dev.demo_producer import DemoError
+from dev.demo_run import Demo, create_topics
 from dev.kafka import LocalKafka
 from dev.kafka_jars import LocalKafkaError
+from tests.support.cluster import Cluster
+from tests.support.topics import Topics
+from tests.support.waiting import DeadlineExceeded
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -50,7 +52,7 @@ EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 
 
 def run(arguments: argparse.Namespace, display: Display) -> Verdict:
-    """Run the five steps of the module's head; whatever happens, everything is stopped."""
+    """Run the five steps of the module docstring; stop everything in any case."""
     with ExitStack() as stack:
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="checkpoint-ready-demo-"))
@@ -59,7 +61,7 @@ def run(arguments: argparse.Namespace, display: Display) -> Verdict:
         servers = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
         topics = LOCAL_TOPICS
         if servers:
-            topics = _topics_of_our_own()
+            topics = _unique_topics()
             display.note(f"using the Kafka at {servers}; names begin with {topics.group}")
         else:
             kafka = LocalKafka()
@@ -69,22 +71,21 @@ def run(arguments: argparse.Namespace, display: Display) -> Verdict:
             stack.callback(_ignore_interrupts)
             servers = kafka.bootstrap_servers
             display.note(f"it listens on {servers}")
-        broker = Broker(servers)
-        create = ["topics", "create", "--input-partitions", str(INPUT_PARTITIONS)]
-        display.note(f"checkpoint-ready {' '.join(create)}")
-        run_command(create, environment(servers, topics))
+        cluster = Cluster(servers)
+        display.note(f"checkpoint-ready topics create --input-partitions {INPUT_PARTITIONS}")
+        create_topics(cluster, topics, INPUT_PARTITIONS)
         if topics is not LOCAL_TOPICS:
-            stack.callback(_delete, broker, topics)
+            stack.callback(_delete, cluster, topics)
         plan = make_plan(
             arguments.seed,
             arguments.records,
-            ready_max_bytes=broker.max_message_bytes(topics.ready),
+            ready_max_bytes=cluster.max_message_bytes(topics.ready),
         )
         display.note(
             f"producing {len(plan.records):,} records of {plan.distinct_ids:,} checkpoints to "
             f"{INPUT_PARTITIONS} partitions (seed {arguments.seed}), for two service processes"
         )
-        demo = Demo(broker, topics, plan, Path(folder))
+        demo = Demo(cluster, topics, plan, folder)
         stack.callback(demo.kill)
         stack.callback(_ignore_interrupts)
         with display:
@@ -111,7 +112,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("interrupted; everything has been stopped", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except (DemoError, LocalKafkaError, KafkaException) as error:
+    except (DemoError, DeadlineExceeded, LocalKafkaError, KafkaException) as error:
         print(f"the demo failed: {error}", file=sys.stderr)
         return EXIT_FAILED
     print(json.dumps(verdict.figures, separators=(",", ":")), flush=True)
@@ -133,15 +134,16 @@ def _summarise(verdict: Verdict, display: Display) -> None:
         )
 
 
-def _topics_of_our_own() -> Topics:
+def _unique_topics() -> Topics:
     prefix = f"demo-{uuid.uuid4().hex[:8]}"
     return Topics(prefix, f"{prefix}.input", f"{prefix}.ready", f"{prefix}.dead-letters")
 
 
-def _delete(broker: Broker, topics: Topics) -> None:
+def _delete(cluster: Cluster, topics: Topics) -> None:
     try:
-        broker.delete(topics)
-    except KafkaException as error:
+        cluster.delete_topics(*topics.all)
+        cluster.delete_group(topics.group)
+    except (DeadlineExceeded, KafkaException) as error:
         print(f"topics {topics.group}.* could not be deleted: {error}", file=sys.stderr)
 
 
@@ -156,7 +158,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 def _ignore_interrupts() -> None:
-    """Let nothing interrupt the cleaning up: every step of it ends in bounded time."""
+    """Ignore interrupts during the clean-up; each of its steps ends in bounded time."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 

@@ -1,34 +1,36 @@
-"""The verdict: what stands in the topics against what was planned. Nothing of the service is used.
+"""The verdict: the output topics compared with the plan. No code of the service is used.
 
-Each record of the output topics names the source record it comes from (`origin`, or the headers of
-a dead letter), and the producer's delivery reports say which planned record stands there.
+Each output record names its source record (in `origin`, or in the headers of a dead letter). The
+producer's delivery reports say which planned record has that offset.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.support.verdicts import (
+    CONFLICT,
+    READY_TYPE,
+    compare_ids,
+    document,
+    parse_dead_letter,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from dev.demo_kafka import ReadRecord, Topics
     from dev.demo_plan import Plan, PlannedRecord
+    from tests.support.reader import Record
+    from tests.support.topics import Topics
 
-READY_TYPE = "fine_tuning.job.checkpoint.ready"
-CONFLICT = "conflicting_duplicate"
-TRAILING_HEADERS = 8
-CUT_MARKS = ("checkpoint-ready.value.sha256", "checkpoint-ready.value.size")
 MAX_PROBLEMS_SHOWN = 10
 
 Place = tuple[int, int]
-Headers = dict[str, bytes | None]
 
 
 class Verdict(NamedTuple):
-    """The figures of the last line, and every contradiction that was found."""
+    """The figures of the last line of output, and all problems."""
 
     figures: dict[str, int]
     problems: list[str]
@@ -40,7 +42,7 @@ class Verdict(NamedTuple):
 
 
 class Check:
-    """Compares what was produced with what can be read of it."""
+    """Compares the planned records with the records of the output topics."""
 
     def __init__(self, plan: Plan, placed: Mapping[Place, PlannedRecord], topics: Topics) -> None:
         self._plan = plan
@@ -49,11 +51,11 @@ class Check:
         self._problems: list[str] = []
         self._published: dict[str, int] = {}  # id: which of its contents
         self._ready_counts: Counter[str] = Counter()
-        self._letters: dict[Place, str] = {}  # source: reason
+        self._reasons: dict[Place, str] = {}  # by source of the dead letter
         self._refused: Counter[tuple[str, int]] = Counter()  # id, content
 
-    def verdict(self, records: Iterable[ReadRecord]) -> Verdict:
-        """Judge everything that a read_committed subscriber can read."""
+    def verdict(self, records: Iterable[Record]) -> Verdict:
+        """Return the verdict about everything that a read_committed consumer can read."""
         events = letters = 0
         for record in records:
             if record.topic == self._topics.ready:
@@ -69,7 +71,7 @@ class Check:
             "distinct_ids": self._plan.distinct_ids,
             "published": events,
             "duplicates": len(self._placed) - events - letters,
-            "conflicting": sum(reason == CONFLICT for reason in self._letters.values()),
+            "conflicting": sum(reason == CONFLICT for reason in self._reasons.values()),
             "dead_letters": letters,
             "lost": lost,
             "published_twice": twice,
@@ -77,11 +79,12 @@ class Check:
         self._compare(figures)
         return Verdict(figures, self._problems)
 
-    def _take_ready(self, record: ReadRecord) -> None:
-        event: dict[str, Any] = json.loads(record.value or b"")
+    def _take_ready(self, record: Record) -> None:
+        event = document(record)
         checkpoint_id, data = event["id"], event["data"]
         self._ready_counts[checkpoint_id] += 1
-        source = self._source(data["origin"]["topic"], data["origin"])
+        origin = data["origin"]
+        source = self._source(origin["topic"], (origin["partition"], origin["offset"]))
         what = f"ready event {checkpoint_id}"
         if source is None or source.checkpoint_id != checkpoint_id:
             self._problems.append(f"{what}: its origin is no record of that id")
@@ -93,38 +96,36 @@ class Check:
         self._require(record.key == job_id.encode(), f"{what}: its key is not the job id")
         self._require(event["type"] == READY_TYPE, f"{what}: its type is {event['type']}")
 
-    def _take_dead_letter(self, record: ReadRecord) -> None:
-        headers: Headers = dict(record.headers)
-        place = {
-            name: int(headers[f"__connect.errors.{name}"] or b"")
-            for name in ("partition", "offset")
-        }
-        topic = _text(headers, "__connect.errors.topic")
-        reason = _text(headers, "checkpoint-ready.reason")
-        what = f"dead letter of {place}"
-        source = self._source(topic, place)
+    def _take_dead_letter(self, record: Record) -> None:
+        letter = parse_dead_letter(record)
+        place = (letter.partition, letter.offset)
+        what = f"dead letter of {letter.topic}/{letter.partition}, offset {letter.offset}"
+        source = self._source(letter.topic, place)
         if source is None:
             self._problems.append(f"{what}: no such record was produced")
             return
-        key = (place["partition"], place["offset"])
-        self._require(key not in self._letters, f"{what}: there is one already")
-        self._letters[key] = reason
+        self._require(place not in self._reasons, f"{what}: there is one already")
+        self._reasons[place] = letter.reason
         expected = CONFLICT if source.checkpoint_id is not None else source.reason
-        self._require(reason == expected, f"{what}: its reason is {reason}, not {expected}")
-        self._require(_holds_original(record, source), f"{what}: its bytes are not the original's")
+        self._require(
+            letter.reason == expected, f"{what}: its reason is {letter.reason}, not {expected}"
+        )
+        self._require(
+            letter.holds(source.key, source.value, source.headers),
+            f"{what}: its bytes are not the original's",
+        )
         if source.checkpoint_id is not None:
             self._refused[source.checkpoint_id, source.content] += 1
 
-    def _source(self, topic: str, place: Mapping[str, int]) -> PlannedRecord | None:
-        if topic != self._topics.input:
-            return None
-        return self._placed.get((place["partition"], place["offset"]))
+    def _source(self, topic: str, place: Place) -> PlannedRecord | None:
+        return self._placed.get(place) if topic == self._topics.input else None
 
     def _lost(self) -> int:
-        """Count what should be visible and is not; name the first of it."""
-        missing = [f"id {name}" for name in self._plan.contents if name not in self._ready_counts]
+        """Return how many expected records are missing, and add a problem for each."""
+        ids = compare_ids(self._plan.contents, self._ready_counts)
+        missing = [f"id {name}" for name in ids.lost]
         for place, record in self._placed.items():
-            if record.reason is not None and place not in self._letters:
+            if record.reason is not None and place not in self._reasons:
                 missing.append(f"dead letter ({record.reason}) of {place}")
         for checkpoint_id, contents in self._plan.contents.items():
             published = self._published.get(checkpoint_id)
@@ -152,27 +153,9 @@ class Check:
         for name, number in expected.items():
             self._require(figures[name] == number, f"{name}: {figures[name]}, expected {number}")
         if figures["published_twice"]:
-            twice = [name for name, count in self._ready_counts.items() if count > 1]
+            twice = compare_ids(self._plan.contents, self._ready_counts).published_twice
             self._problems.append(f"published twice: {', '.join(twice[:MAX_PROBLEMS_SHOWN])}")
 
     def _require(self, condition: bool, problem: str) -> None:  # noqa: FBT001 - it is the subject
         if not condition:
             self._problems.append(problem)
-
-
-def _holds_original(letter: ReadRecord, source: PlannedRecord) -> bool:
-    """Tell whether a dead letter holds its source whole or, cut, its digest and first bytes."""
-    headers = letter.headers[:-TRAILING_HEADERS]
-    if letter.key != source.key:
-        return False
-    if letter.value == source.value:
-        return headers == list(source.headers)
-    if source.reason != "too_large" or source.value is None or not letter.value:
-        return False
-    digest, size = hashlib.sha256(source.value).hexdigest(), len(source.value)
-    marks = [(CUT_MARKS[0], digest.encode()), (CUT_MARKS[1], str(size).encode())]
-    return headers == [*source.headers, *marks] and source.value.startswith(letter.value)
-
-
-def _text(headers: Headers, name: str) -> str:
-    return (headers.get(name) or b"").decode()

@@ -1,4 +1,4 @@
-"""What one sees while the demo runs: a live table on a terminal, a bounded number of lines else."""
+"""The output of the demo: a live table on a terminal, otherwise a bounded number of lines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_ROWS = 12
 MAX_EVENT_LINES = 20
 EVENT_LINE_SECONDS = 0.3
 PROGRESS_LINE_SECONDS = 1.0
-# Each with its least width, and its share of what is left.
+# Each with its least width, and its share of the remaining width.
 COLUMNS = (
     ("created", 20, None),
     ("job", 8, 2),
@@ -33,7 +33,7 @@ COLUMNS = (
 
 
 class Progress(NamedTuple):
-    """How far the run is."""
+    """The progress of the run."""
 
     produced: int
     planned: int
@@ -44,7 +44,7 @@ class Progress(NamedTuple):
     services: tuple[tuple[str, str], ...]
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Return the progress as one line."""
         services = ", ".join(f"{name} {state}" for name, state in self.services)
         return (
             f"produced {self.produced:,}/{self.planned:,} · "
@@ -57,7 +57,7 @@ class Display:
     """Shows notes, ready events and progress on standard output."""
 
     def __init__(self) -> None:
-        """Choose by what standard output is."""
+        """Choose the form: a terminal or not."""
         self._console = Console(highlight=False, soft_wrap=True)
         self._live: Live | None = None
         self._rows: deque[tuple[str, ...]] = deque(maxlen=MAX_ROWS)
@@ -67,24 +67,24 @@ class Display:
         self._next_event_line = self._next_progress_line = 0.0
 
     def __enter__(self) -> Self:
-        """Begin to show a live table, where there is a terminal."""
+        """Start the live table on a terminal."""
         if self._console.is_terminal:
             self._live = Live(Text(), console=self._console, refresh_per_second=8)
             self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave the last table where it is."""
+        """Stop the live table; the last one stays on the screen."""
         if self._live is not None:
             self._live.stop()
             self._live = None
 
     def note(self, line: str) -> None:
-        """Say that something happened."""
+        """Print a line."""
         self._console.print(f"{self._seconds():5.1f} s  {line}", markup=False)
 
     def show(self, values: Iterable[bytes | None], progress: Progress) -> None:
-        """Show new ready events and how far the run is."""
+        """Show new ready events and the progress of the run."""
         before = self._progress
         self._progress = progress
         for value in values:
@@ -99,7 +99,7 @@ class Display:
             self.note(str(progress))
 
     def _print_event(self, value: bytes | None) -> None:
-        """Print a few of the events, spread over the run: there are thousands."""
+        """Print a few of the thousands of events, spread over the run."""
         if not self._lines_left or self._seconds() < self._next_event_line:
             return
         self._lines_left -= 1

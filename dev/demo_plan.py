@@ -1,8 +1,8 @@
-"""What the demo produces, and what must come of it: made from a seed, before anything runs.
+"""The plan of the demo: the records to produce and the expected output, made from a seed.
 
 Jobs are polled as real producers do it: each poll lists a job's checkpoints, newest first, and
-sends them all, so the same id comes again and again. To make it harder than real, the repeats of an
-id go to different partitions under different keys, some in other words, some with other content.
+sends all of them, so the same id is sent many times. To be harder than reality, the repeats of an
+id go to different partitions under different keys. Some are another variant, some another content.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import random
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from dev.demo_poison import make_poison, make_too_large
-from dev.demo_variants import dress
-from dev.sample_events import SDK_EXAMPLE_CONTENT, Job, make_job, other_contents
+from tests.support.invalid_records import make_invalid_records, make_too_large_records
+from tests.support.sample_jobs import SDK_EXAMPLE_CONTENT, Job, make_job, other_contents
+from tests.support.variants import write_variant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dev.demo_poison import Poison
-    from dev.demo_variants import Headers
-    from dev.sample_events import Content
+    from tests.support.documents import Document
+    from tests.support.invalid_records import InvalidSample
+    from tests.support.variants import Headers
 
 INPUT_PARTITIONS = 6
 READY_MAX_BYTES = 1024 * 1024 + 64 * 1024
@@ -29,7 +29,7 @@ COPIES_WEIGHTS = (35, 25, 20, 12, 8)
 # Which content each record of an id has: 0 is the first, every other contradicts it.
 CONFLICTS = ((0, 1), (0, 1, 1), (0, 0, 1), (0, 1, 1, 2), (0, 0, 1, 1, 2))
 CONFLICTING_SHARE = 0.03
-POISON_SHARE = 0.02
+INVALID_SHARE = 0.02
 POLL_SECONDS = 30.0
 
 
@@ -44,14 +44,14 @@ class PlannedRecord(NamedTuple):
     content: int = 0
     """Which of the contents of its id it has."""
     reason: str | None = None
-    """Why it is poison; None when it is a checkpoint."""
+    """Why it is invalid; None for a checkpoint."""
 
 
 class Plan(NamedTuple):
     """All records in the order in which they are produced, and the contents of every valid id."""
 
     records: list[PlannedRecord]
-    contents: dict[str, list[Content]]
+    contents: dict[str, list[Document]]
 
     @property
     def distinct_ids(self) -> int:
@@ -65,12 +65,12 @@ class Plan(NamedTuple):
 
     @property
     def dead_letters(self) -> int:
-        """How many dead letters there must be: every poison record, every conflicting content."""
+        """The number of dead letters: one for each invalid record and each conflicting content."""
         return sum(record.reason is not None for record in self.records) + self.conflicting
 
     @property
     def duplicates(self) -> int:
-        """How many records must leave no trace."""
+        """How many records must be dropped."""
         return len(self.records) - self.distinct_ids - self.dead_letters
 
 
@@ -83,11 +83,11 @@ def make_plan(
 ) -> Plan:
     """Plan about `count` records; the same arguments always give the same plan."""
     rng = random.Random(seed)
-    poisons = _poisons(rng, int(count * POISON_SHARE), ready_max_bytes)
-    contents: dict[str, list[Content]] = {}
-    # Each poll with the time at which it happens; a poison record is a poll of its own.
+    samples = _invalid_samples(rng, int(count * INVALID_SHARE), ready_max_bytes)
+    contents: dict[str, list[Document]] = {}
+    # Each poll with the time at which it happens; an invalid record is a poll of its own.
     polls: list[tuple[float, list[PlannedRecord]]] = []
-    planned = len(poisons)
+    planned = len(samples)
     example = Job(str(SDK_EXAMPLE_CONTENT["fine_tuning_job_id"]), [SDK_EXAMPLE_CONTENT])
     job, copies = example, 3
     while planned < count:
@@ -97,7 +97,9 @@ def make_plan(
             planned += len(records)
         job, copies = make_job(rng), 0
     end = max(time for time, _ in polls)
-    polls += [(rng.uniform(0, end), [_poisoned(rng, poison, partitions)]) for poison in poisons]
+    polls += [
+        (rng.uniform(0, end), [_planned_sample(rng, sample, partitions)]) for sample in samples
+    ]
     polls.sort(key=lambda poll: poll[0])
     return Plan([record for _, records in polls for record in records], contents)
 
@@ -106,7 +108,7 @@ def _polls(
     rng: random.Random,
     job: Job,
     partitions: int,
-    contents: dict[str, list[Content]],
+    contents: dict[str, list[Document]],
     copies: int,
 ) -> Iterable[list[PlannedRecord]]:
     """Return the polls of a job: each lists what there is of it then, newest first.
@@ -125,9 +127,9 @@ def _polls(
 
 def _copies(
     rng: random.Random,
-    content: Content,
+    content: Document,
     partitions: int,
-    contents: dict[str, list[Content]],
+    contents: dict[str, list[Document]],
     copies: int,
 ) -> Iterable[PlannedRecord]:
     """Yield the records of one id: no two on one partition, no two under one key."""
@@ -150,19 +152,19 @@ def _copies(
     for number, key, partition in zip(
         numbers, keys, rng.sample(range(partitions), len(numbers)), strict=False
     ):
-        value, headers = dress(known[number], rng)
+        value, headers = write_variant(known[number], rng)
         yield PlannedRecord(key, value, headers, partition, checkpoint_id, number)
 
 
-def _poisons(rng: random.Random, count: int, ready_max_bytes: int) -> list[Poison]:
-    """Return every kind of poison, then go round until there are `count`; two are large."""
-    poisons = make_too_large(rng, ready_max_bytes)
-    while len(poisons) < count:
-        poisons += make_poison(rng)
-    return poisons
+def _invalid_samples(rng: random.Random, count: int, ready_max_bytes: int) -> list[InvalidSample]:
+    """Return every kind of invalid record, repeated until there are `count`; two are large."""
+    samples = make_too_large_records(rng, ready_max_bytes)
+    while len(samples) < count:
+        samples += make_invalid_records(rng)
+    return samples
 
 
-def _poisoned(rng: random.Random, poison: Poison, partitions: int) -> PlannedRecord:
+def _planned_sample(rng: random.Random, sample: InvalidSample, partitions: int) -> PlannedRecord:
     key = rng.choice((None, b"poller-0", rng.randbytes(4)))
     partition = rng.randrange(partitions)
-    return PlannedRecord(key, poison.value, poison.headers, partition, reason=poison.reason)
+    return PlannedRecord(key, sample.value, sample.headers, partition, reason=sample.reason)

@@ -33,9 +33,8 @@ from consumer.service.metrics import PUBLISHED
 from dev.chart_fetching import ChartToolMissing
 from dev.demo import LOCAL_TOPICS
 from dev.demo_check import Check
-from dev.demo_kafka import Broker, CommittedReader, PacedProducer
 from dev.demo_plan import INPUT_PARTITIONS, make_plan
-from dev.demo_services import DemoError
+from dev.demo_producer import DemoError, PacedProducer
 from dev.free_ports import free_ports
 from dev.image_base import ImageError
 from dev.image_chart import chart_pods
@@ -43,6 +42,9 @@ from dev.image_container import Container
 from dev.image_engine import IMAGE, ROOT, STRICT, Podman
 from dev.kafka import LocalKafka
 from dev.kafka_jars import LocalKafkaError
+from tests.support.cluster import Cluster
+from tests.support.verdicts import is_handled
+from tests.support.waiting import DeadlineExceeded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -123,21 +125,21 @@ def chart_values(servers: str) -> dict[str, Any]:
 def work(podman: Podman, servers: str, plan: Plan, pods: ChartPods, folder: Path) -> dict[str, Any]:
     """Do the main job in a container; return the figures, or say what went wrong."""
     podman.run(pods.topics.environment, pods.topics.arguments, *pods.topics.options)
-    broker = Broker(servers)
+    cluster = Cluster(servers)
     producer = PacedProducer(servers, LOCAL_TOPICS.input, plan.records)
     producer.produce_up_to(0.5)
     outputs = (LOCAL_TOPICS.ready, LOCAL_TOPICS.dead_letters)
-    reader = CommittedReader(servers, outputs)
+    reader = cluster.subscriber(*outputs)
     with Container(podman, pods.name, pods.service, folder) as container:
         first_shard_seconds = container.wait_until_running()
-        while not any(record.topic == LOCAL_TOPICS.ready for record in reader.read(0.01)):
+        while not any(record.topic == LOCAL_TOPICS.ready for record in reader.poll(0.01)):
             container.require_alive()
         first_event_seconds = time.monotonic() - container.started_at
         for path in (*pods.service.probes, pods.metrics_path):
             container.wait_until_well(path)
         producer.produce_up_to(1)
         deadline = time.monotonic() + HANDLED_SECONDS
-        while not (producer.is_done and broker.is_all_handled(LOCAL_TOPICS)):
+        while not (producer.is_done and is_handled(cluster, LOCAL_TOPICS)):
             container.require_alive()
             if time.monotonic() > deadline:
                 raise ImageError(f"not all was handled in time; the log:\n{container.tail()}")
@@ -195,7 +197,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="the same seed plans the same records")
     try:
         figures = run(parser.parse_args())
-    except (ImageError, ChartToolMissing, DemoError, LocalKafkaError, KafkaException) as error:
+    except (
+        ImageError,
+        ChartToolMissing,
+        DemoError,
+        DeadlineExceeded,
+        LocalKafkaError,
+        KafkaException,
+    ) as error:
         print(f"the test of the image failed: {error}", file=sys.stderr)
         return 1
     print(json.dumps(figures, separators=(",", ":")), flush=True)
@@ -204,11 +213,9 @@ def main() -> int:
 
 def _judge(servers: str, plan: Plan, producer: PacedProducer) -> dict[str, int]:
     """Read the output topics from their start, and compare them with the plan."""
-    reader = CommittedReader(servers, (LOCAL_TOPICS.ready, LOCAL_TOPICS.dead_letters))
-    try:
+    outputs = (LOCAL_TOPICS.ready, LOCAL_TOPICS.dead_letters)
+    with Cluster(servers).subscriber(*outputs) as reader:
         verdict = Check(plan, producer.placed, LOCAL_TOPICS).verdict(reader.read_to_end())
-    finally:
-        reader.close()
     if not verdict.is_good:
         raise ImageError("\n".join(verdict.problems))
     return verdict.figures

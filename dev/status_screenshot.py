@@ -1,7 +1,7 @@
 """Takes the pictures of the status page in the documentation: docs/status-light.png and -dark.png.
 
 `python -m dev.status_screenshot` runs a service on a local Kafka with sample events, some of them
-repeated and some of them poison.
+repeated, and some of them are invalid.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from pathlib import Path
 
 from dev.browser import DARK, LIGHT, take_picture
 from dev.kafka import LocalKafka
-from dev.sample_events import make_job
-from tests.integration.cluster import Cluster, Names
-from tests.integration.events import wait_until_handled
-from tests.integration.http_client import start_observed
-from tests.integration.new_record import NewRecord
-from tests.integration.service import Deployment
+from tests.support.cluster import Cluster
+from tests.support.deployment import Deployment
+from tests.support.http_client import start_observed
+from tests.support.records import NewRecord
+from tests.support.sample_jobs import make_job
+from tests.support.topics import Names
+from tests.support.verdicts import wait_until_handled
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 NAMES = Names("checkpoint-ready")

@@ -1,73 +1,51 @@
-"""Data for tests: checkpoints, records around them, and a shard to decide about them."""
+"""Builders for the tests of the pipeline: records, batches and settings of a shard, its decisions.
+
+The documents inside the records are those of `tests.support.documents`.
+"""
+
+from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from consumer.pipeline.decider import Decision, process
 from consumer.pipeline.records import Header, Headers, Limits, ShardSettings, SourceBatch
 from consumer.pipeline.seen_ids import SeenIds
+from tests.support.documents import SDK_EXAMPLE, STRUCTURED, camel, checkpoint, connect, envelope
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "NO_CEILING_MS",
+    "SDK_EXAMPLE",
+    "STRUCTURED",
+    "TIMESTAMP_MS",
+    "TOPIC",
+    "Record",
+    "batch",
+    "camel",
+    "checkpoint",
+    "connect",
+    "decide",
+    "envelope",
+    "record",
+    "shard_settings",
+]
 
 TOPIC: Final = "fine-tuning.checkpoints"
 TIMESTAMP_MS: Final = 1_721_764_900_000
 NO_CEILING_MS: Final = 2**62
-STRUCTURED: Final[Header] = ("content-type", b"application/cloudevents+json; charset=UTF-8")
-SDK_EXAMPLE: Final = (
-    b'{"id":"<id>","createdAt":975522,"fineTunedModelCheckpoint":"<value>","stepNumber":855804,'
-    b'"metrics":{},"fineTuningJobId":"<id>","object":"fine_tuning.job.checkpoint"}'
-)
 
 
 class Record(NamedTuple):
-    """A consumed record; tests hand it to the pipeline as the engine hands over the client's."""
+    """A consumed record, with the fields of the Kafka client's that the pipeline reads."""
 
     offset: int
     timestamp: int
     key: bytes | None
     value: bytes | None
     headers: Headers
-
-
-def checkpoint(**changes: object) -> dict[str, Any]:
-    """Return a valid checkpoint in wire spelling; a change to `...` leaves the field out."""
-    fields: dict[str, Any] = {
-        "id": "ftckpt_qtZ5Gyk4BLq1SfLFWp3RtO3P",
-        "object": "fine_tuning.job.checkpoint",
-        "created_at": 1_721_764_867,
-        "fine_tuned_model_checkpoint": (
-            "ft:gpt-4o-mini-2024-07-18:my-org:custom_suffix:9ABel2dg:ckpt-step-88"
-        ),
-        "fine_tuning_job_id": "ftjob-abc123",
-        "metrics": {"step": 88, "train_loss": 0.478, "full_valid_loss": 0.567},
-        "step_number": 88,
-    } | changes
-    return {name: found for name, found in fields.items() if found is not ...}
-
-
-def camel(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields, and those of objects among them, in the SDKs' spelling."""
-    return {
-        _camel_name(name): camel(found) if isinstance(found, dict) else found
-        for name, found in fields.items()
-    }
-
-
-def envelope(data: object, **changes: object) -> dict[str, Any]:
-    """Return a CloudEvents envelope around `data`; a change to `...` leaves the member out."""
-    members: dict[str, Any] = {
-        "specversion": "1.0",
-        "id": "event-1",
-        "source": "/poller",
-        "type": "fine_tuning.job.checkpoint",
-        "data": data,
-    } | changes
-    return {name: found for name, found in members.items() if found is not ...}
-
-
-def connect(payload: object, schema: object = ...) -> dict[str, Any]:
-    """Return what Kafka Connect's JsonConverter writes, by default with a schema."""
-    some: dict[str, Any] = {"type": "struct", "optional": False, "fields": []}
-    return {"schema": some if schema is ... else schema, "payload": payload}
 
 
 def record(  # noqa: PLR0913 - one parameter for each part of a record
@@ -99,7 +77,7 @@ def shard_settings(
     dead_letter_max_bytes: int = 2_097_152,
     binary_mode: bool = False,
 ) -> ShardSettings:
-    """Return the settings of a shard; by default the only one, at which every id is at home."""
+    """Return the settings of a shard; by default of the only one, the home shard of every id."""
     limits = Limits(max_bytes, dead_letter_max_bytes, max_bytes)
     return ShardSettings(shard, shards, "group", limits, binary_mode)
 
@@ -110,14 +88,9 @@ def decide(
     settings: ShardSettings | None = None,
     ceiling_ms: int = NO_CEILING_MS,
 ) -> Decision:
-    """Return what a shard decides about the batches, by default with an empty memory."""
+    """Return the decision of a shard about the batches; by default it remembers no id."""
     decision = Decision()
     memory = SeenIds(0) if seen is None else seen
     for source in batches:
         process(settings or shard_settings(), memory, source, decision, ceiling_ms)
     return decision
-
-
-def _camel_name(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(word.capitalize() for word in others)

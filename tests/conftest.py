@@ -1,7 +1,7 @@
-"""What holds for every test: the brokers, and what CI demands.
+"""Fixtures and rules for every test: the brokers, and what CI requires.
 
-One broker serves all tests, a cluster of three only those that ask for one. Modules run side by
-side (`make test`), and each side has brokers of its own. In CI a skip is a failure, and property
+One broker serves all tests; a cluster of three serves the tests that request it. Modules run in
+parallel (`make test`), and each worker has its own brokers. In CI a skip is a failure, and property
 tests are repeatable.
 """
 
@@ -20,7 +20,8 @@ from hypothesis import configuration, settings
 from dev.cluster_binaries import are_cached
 from dev.kafka import LocalKafka
 from dev.kafka_jars import cache_dir
-from tests.integration.cluster import Cluster, ExternalKafka, Names
+from tests.support.cluster import Cluster, ExternalKafka
+from tests.support.topics import Names
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -28,14 +29,14 @@ if TYPE_CHECKING:
 
     from confluent_kafka.admin import AdminClient
 
-    from tests.integration.cluster import RunningKafka
+    from tests.support.cluster import RunningKafka
 
 IN_CI = os.environ.get("CI") == "true"
-# The one test that may be left out in CI too, for its programs take ten minutes to build; it is not
-# skipped, which CI does not let pass, but not collected, and the summary says so.
+# The one test that CI may leave out, because its programs take ten minutes to build. It is not
+# skipped (a failure in CI) but not collected, and the summary says so.
 collect_ignore = [] if are_cached() else ["cluster/test_cluster.py"]
 
-# A shell's background job ignores Ctrl-C, and so would every process that a test starts.
+# A background job of a shell ignores SIGINT, and every process that a test starts inherits that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -48,7 +49,7 @@ settings.load_profile("ci" if IN_CI else "dev")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Turn a skipped test into a failed one in CI: what did not run proves nothing."""
+    """Turn a skipped test into a failed one in CI: a test that did not run proves nothing."""
     report = yield
     if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
@@ -67,10 +68,10 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what was left out, and how to have it."""
+    """Print which module was left out, and how to run it."""
     for module in collect_ignore:
         terminalreporter.write_line(
-            f"left out: tests/{module}, for no control plane is in the cache: `make cluster-test`"
+            f"left out: tests/{module}, because the cache has no control plane: `make cluster-test`"
             " builds one once (some ten minutes), `make test CLUSTER_TEST_BUILD=1` too"
         )
 
@@ -79,7 +80,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def kafka() -> Iterator[RunningKafka]:
     """A broker for the whole session: KAFKA_BOOTSTRAP_SERVERS if set, else a local node.
 
-    Tests share it: they use topics and groups of their own (`names`) and never stop it.
+    Tests share it: they use their own topics and groups (`names`) and never stop it.
     """
     external = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
     if external:
@@ -91,7 +92,7 @@ def kafka() -> Iterator[RunningKafka]:
 
 @pytest.fixture(scope="session")
 def cluster(kafka: RunningKafka) -> Cluster:
-    """The session's broker with the verbs of tests/integration/cluster.py."""
+    """The session's broker, with the methods of `tests.support.cluster`."""
     return Cluster(kafka.bootstrap_servers)
 
 
@@ -110,20 +111,20 @@ def names(request: pytest.FixtureRequest) -> Names:
 
 @pytest.fixture(scope="session")
 def local_brokers() -> None:
-    """Ask for this where a test starts brokers of its own: there must be a Java to run them."""
+    """A requirement of tests that start their own brokers: a Java to run them."""
     if shutil.which("java") is None:
-        pytest.skip("needs a Java: brokers of its own, apart from KAFKA_BOOTSTRAP_SERVERS")
+        pytest.skip("needs a Java for its own brokers, beside KAFKA_BOOTSTRAP_SERVERS")
 
 
 @pytest.fixture(scope="session")
 def tidying_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data folder of the node of `tidying_cluster`, for tests that look at its files."""
+    """The data folder of the node of `tidying_cluster`, for tests that read its files."""
     return tmp_path_factory.mktemp("kafka") / "node-1" / "data"
 
 
 @pytest.fixture(scope="session")
 def tidying_cluster(local_brokers: None, tidying_data: Path) -> Iterator[Cluster]:  # noqa: ARG001 - for its effect
-    """A broker that looks many times a minute for what it can compact or delete."""
+    """A broker that compacts and deletes many times a minute."""
     eager = {
         "log.cleaner.backoff.ms": "100",
         "log.initial.task.delay.ms": "500",
@@ -135,12 +136,12 @@ def tidying_cluster(local_brokers: None, tidying_data: Path) -> Iterator[Cluster
 
 @pytest.fixture(scope="session")
 def three_nodes(local_brokers: None) -> Iterator[LocalKafka]:  # noqa: ARG001 - for its effect
-    """A cluster of three; whoever kills or freezes a node of it brings the node back."""
+    """A cluster of three; a test that kills or freezes a node restarts the node."""
     with LocalKafka(3) as local:
         yield local
 
 
 @pytest.fixture(scope="session")
 def three_node_cluster(three_nodes: LocalKafka) -> Cluster:
-    """The cluster of three with the verbs of tests/integration/cluster.py."""
+    """The cluster of three, with the methods of `tests.support.cluster`."""
     return Cluster(three_nodes.bootstrap_servers)

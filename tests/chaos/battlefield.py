@@ -1,47 +1,36 @@
-"""What a run needs: three brokers behind a proxy, topics, and the services that share them."""
+"""The parts of a run: three brokers, a proxy before them, topics, and the services."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from consumer.config import PREFIX
 from dev.kafka import LocalKafka
 from tests.chaos.brokers import Brokers
 from tests.chaos.effects import Link
 from tests.chaos.fleet import PLACES, SETTINGS, Fleet
-from tests.chaos.kafka_tools import KafkaTools
 from tests.chaos.proxy import Proxy
-from tests.chaos.topics import Topics
-from tests.integration.cluster import Cluster, Names
-from tests.integration.process import ROOT
+from tests.support.cluster import Cluster
+from tests.support.command_line import environment, run_command
+from tests.support.kafka_tools import KafkaTools
+from tests.support.topics import Names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from tests.chaos.run_history import History
+    from tests.support.topics import Topics
 
 NODES = (1, 2, 3)
 INPUT_PARTITIONS = SHARDS = 6
 CREATE_SECONDS = 120.0
 NAMES = Names("chaos")
-TOPICS = Topics(
-    group=NAMES.group(),
-    input=NAMES.topic(),
-    ready=NAMES.topic("ready"),
-    dead_letter=NAMES.topic("dead-letters"),
-    changelog=f"{NAMES.group()}.changelog",
-    repartition=f"{NAMES.group()}.repartition",
-    shards=SHARDS,
-)
+TOPICS = NAMES.topics()._replace(shards=SHARDS)
 
 
 class Battlefield(NamedTuple):
-    """All that a nemesis has in its hands."""
+    """Everything that the nemesis can break."""
 
     topics: Topics
     cluster: Cluster
@@ -54,7 +43,7 @@ class Battlefield(NamedTuple):
 
 @contextmanager
 def battlefield(folder: Path, history: History) -> Iterator[Battlefield]:
-    """Start all but the services; at the end everything is ended. The folder keeps the logs."""
+    """Start all but the services, and stop all at the end; the folder keeps the logs."""
     with Proxy(Link(place, node) for place in PLACES for node in NODES) as proxy:
         kafka = LocalKafka(
             len(NODES),
@@ -67,8 +56,10 @@ def battlefield(folder: Path, history: History) -> Iterator[Battlefield]:
         )
         with kafka:
             proxy.start(_broker_ports(kafka))
-            environments = {place: _environment(proxy.addresses(place)) for place in PLACES}
-            _create_topics(_environment(kafka.bootstrap_servers))
+            environments = {
+                place: environment(_settings(proxy.addresses(place))) for place in PLACES
+            }
+            _create_topics(kafka.bootstrap_servers)
             cluster = Cluster(kafka.bootstrap_servers)
             brokers = Brokers(kafka, cluster)
             brokers.wait_until_whole()
@@ -89,28 +80,12 @@ def _broker_ports(kafka: LocalKafka) -> dict[Link, int]:
     }
 
 
-def _environment(servers: str) -> dict[str, str]:
-    inherited = {name: text for name, text in os.environ.items() if not name.startswith(PREFIX)}
-    ours = {
-        "BOOTSTRAP_SERVERS": servers,
-        "GROUP_ID": TOPICS.group,
-        "INPUT_TOPICS": TOPICS.input,
-        "OUTPUT_TOPIC": TOPICS.ready,
-        "DEAD_LETTER_TOPIC": TOPICS.dead_letter,
-        **SETTINGS,
-    }
-    return {**inherited, **{f"{PREFIX}{name}": str(value) for name, value in ours.items()}}
+def _settings(servers: str) -> dict[str, Any]:
+    return {**TOPICS.settings(servers), **SETTINGS}
 
 
-def _create_topics(environment: dict[str, str]) -> None:
-    """Create them as a user does."""
-    command = ["topics", "create", "--input-partitions", str(INPUT_PARTITIONS)]
-    subprocess.run(
-        [sys.executable, "-m", "consumer", *command],
-        cwd=ROOT,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=CREATE_SECONDS,
-        check=True,
-    )
+def _create_topics(servers: str) -> None:
+    """Create the topics with the command of the service."""
+    command = ("topics", "create", "--input-partitions", str(INPUT_PARTITIONS))
+    done = run_command(*command, deadline_seconds=CREATE_SECONDS, **_settings(servers))
+    assert done.exit_code == 0, done.stderr

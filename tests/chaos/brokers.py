@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaException
 
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from confluent_kafka.admin import ClusterMetadata
 
     from dev.kafka import LocalKafka
-    from tests.integration.cluster import Cluster
+    from tests.support.cluster import Cluster
 
 TRANSACTIONS = "__transaction_state"
 GROUPS = "__consumer_offsets"

@@ -1,8 +1,8 @@
-"""The checker: an observer apart from the service, on librdkafka, that believes only what it reads.
+"""The checker: it reads the topics by librdkafka, and uses nothing of the service.
 
-It reads while the faults happen and keeps a number for each record. After them it waits until
-nothing is left to be handled, reads everything anew and compares: with its earlier reads, and with
-what the records of the input mean by the workload's own design.
+It reads during the faults and keeps a fingerprint of each record. After the faults it waits until
+everything is handled, and reads all topics again. It compares them with the first reads, and with
+the meaning of the input records, which the workload defines.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from tests.chaos.first_reads import KIND as WENT_BACK
 from tests.chaos.first_reads import FirstReads
 from tests.chaos.judge import LETTER_TWICE, LOST, TWICE, Judge
 from tests.chaos.lag import LagMeter, Progress
-from tests.chaos.reading import CommittedReader, ends_of, read_to
+from tests.chaos.reading import ends_of, read_to, tolerant_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from tests.chaos.record import ReadRecord
-    from tests.chaos.topics import Topics
+    from tests.support.reader import Record
+    from tests.support.topics import Topics
 
 POLL_SECONDS = 0.5
-# The last read is bounded by silence, not by its length: a long run has much to be read.
+# The last read may take long: only a time without new records ends it.
 QUIET_SECONDS = 30.0
 UNREADABLE = "cannot be read to its end"
 LAG = "lag"
 ID_PREFIX = b"i:"
-# The fixed part of an id's entry; its last byte tells how long the topic is that comes next.
+# The fixed part of an id's entry; its last byte is the length of the topic, which follows.
 ID_ENTRY_HEAD_BYTES = 46
 
 
 class Verdict(NamedTuple):
-    """What is wrong (nothing: an empty list), and the figures of the run."""
+    """The violations (an empty list if there are none), and the figures of the run."""
 
     violations: list[str]
     facts: dict[str, int]
@@ -69,20 +69,20 @@ class Checker:
 
     @property
     def records_read(self) -> int:
-        """How many records were read so far, for a sign of life."""
+        """The number of records read until now."""
         return self._records_read
 
     def start(self) -> None:
-        """Begin to read."""
+        """Start to read."""
         self._thread.start()
 
     def finish(self, deadline_seconds: float) -> Verdict:
-        """Judge, when the faults are over and nothing is produced any more.
+        """Return the verdict, after the faults and the last produced record.
 
         1. Wait until everything is handled, at the most until the deadline.
         2. End the reads of the run.
-        3. Read everything anew, compare it with those, and take it into the verdict.
-        4. Tell what is missing and what is left unhandled.
+        3. Read everything again, compare it with those reads, and give it to the judge.
+        4. Report what is missing and what is not handled.
         """
         self._wait_until_handled(deadline_seconds)  # 1.
         self._stopped.set()  # 2.
@@ -93,20 +93,20 @@ class Checker:
         self._reread(topics.input, judge.take_input)  # 3.
         judge.end_input()
         self._reread(topics.ready, judge.take_ready)
-        self._reread(topics.dead_letter, judge.take_dead_letter)
+        self._reread(topics.dead_letters, judge.take_dead_letter)
         progress = self._reread_changelog()
-        # Of the compacted changelog records may go; of these three none may.
-        self._first_reads.require_all_found((topics.input, topics.ready, topics.dead_letter))
+        # The changelog is compacted and may lose records; these three topics may not.
+        self._first_reads.require_all_found((topics.input, topics.ready, topics.dead_letters))
         judge.conclude()  # 4.
-        self._tell_lag(progress)
+        self._report_lag(progress)
         return Verdict(self._findings.sentences(), self._facts())
 
     def _read(self) -> None:
-        """Read during the run; on the way note how far the service says it is."""
+        """Read during the run, and follow the progress that the service writes to the changelog."""
         topics = self._topics
-        wanted = (topics.input, topics.ready, topics.dead_letter, topics.changelog)
+        wanted = (topics.input, topics.ready, topics.dead_letters, topics.changelog)
         try:
-            with CommittedReader(self._settings, wanted) as reader:
+            with tolerant_reader(self._settings, *wanted) as reader:
                 while not self._stopped.is_set():
                     for record in reader.poll():
                         self._records_read += 1
@@ -115,7 +115,7 @@ class Checker:
                             self._live_progress.take(record.key, record.value)
                 for problem in reader.problems:
                     self._findings.add(WENT_BACK, problem)
-        except Exception as error:  # noqa: BLE001 - told by finish, in the caller's thread
+        except Exception as error:  # noqa: BLE001 - raised by finish, in the caller's thread
             self._failure = error
 
     def _wait_until_handled(self, deadline_seconds: float) -> None:
@@ -123,28 +123,28 @@ class Checker:
         with LagMeter(self._settings, self._topics) as meter:
             while self._thread.is_alive():
                 try:
-                    behind = meter.behind(self._live_progress.next_offsets)
+                    lag = meter.sentences(self._live_progress.next_offsets)
                 except (
                     KafkaException,
                     AssertionError,
                     TimeoutError,
-                ):  # a coordinator or leader is on its way
-                    behind = ["unknown"]
-                if not behind or time.monotonic() > deadline:
+                ):  # a coordinator or leader moves
+                    lag = ["unknown"]
+                if not lag or time.monotonic() > deadline:
                     return
                 time.sleep(POLL_SECONDS)
 
-    def _tell_lag(self, progress: Progress) -> None:
+    def _report_lag(self, progress: Progress) -> None:
         try:
             with LagMeter(self._settings, self._topics) as meter:
-                behind = meter.behind(progress.next_offsets)
+                lag = meter.sentences(progress.next_offsets)
         except (KafkaException, AssertionError, TimeoutError) as error:
-            behind = [f"it cannot be measured: {error}"]
-        for sentence in behind:
+            lag = [f"it cannot be measured: {error}"]
+        for sentence in lag:
             self._findings.add(LAG, sentence)
 
-    def _reread(self, topic: str, take: Callable[[ReadRecord], None]) -> None:
-        """Read a topic anew to what is its end now."""
+    def _reread(self, topic: str, take: Callable[[Record], None]) -> None:
+        """Read a topic again to its current end."""
         passed = self._first_reads.positions(topic)
         ends = ends_of(self._admin, topic, passed, self._quiet_seconds)
         try:
@@ -158,7 +158,7 @@ class Checker:
         progress = Progress()
         held: dict[int, dict[bytes, str]] = {}  # by partition: id by key
 
-        def take(record: ReadRecord) -> None:
+        def take(record: Record) -> None:
             progress.take(record.key, record.value)
             key = record.key or b""
             if not key.startswith(ID_PREFIX):
@@ -180,7 +180,7 @@ class Checker:
         return {
             "produced": book.records,
             "distinct_ids": len(book.ids),
-            "poison": book.poison,
+            "invalid_records": book.invalid_records,
             "published": judge.published,
             "duplicates": book.records - judge.published - judge.dead_letters,
             "conflicting": judge.conflicting,
@@ -193,6 +193,6 @@ class Checker:
 
 
 def id_of_entry(value: bytes) -> str:
-    """Return the id that an entry of the changelog is about (docs/design.md, "The changelog")."""
+    """Return the id of a changelog entry (docs/design.md, "The changelog")."""
     topic_bytes = value[ID_ENTRY_HEAD_BYTES - 1]
     return value[ID_ENTRY_HEAD_BYTES + topic_bytes :].decode()

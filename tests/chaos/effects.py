@@ -1,4 +1,4 @@
-"""What a proxy does to requests: to whose, to which, and for how long they are held back."""
+"""The effects of a proxy: which requests on which links it delays or refuses."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ END_TXN: Final = 26
 
 
 class Link(NamedTuple):
-    """The way from one service (its place in the fleet) to one broker."""
+    """The connection from one service (its place in the fleet) to one broker."""
 
     place: int
     node: int
 
 
 class Effect(NamedTuple):
-    """A trouble on some links, while it is in force; None stands for all."""
+    """A fault on some links; None means all."""
 
     place: int | None = None
     node: int | None = None
@@ -28,7 +28,7 @@ class Effect(NamedTuple):
     is_refusing: bool = False
 
     def meets(self, link: Link) -> bool:
-        """Tell whether a link has this trouble."""
+        """Return whether the effect applies to a link."""
         return self.place in {None, link.place} and self.node in {None, link.node}
 
     def delays(self, link: Link, api_key: int) -> float:
@@ -38,7 +38,7 @@ class Effect(NamedTuple):
 
 
 def api_key_of(frame: bytes) -> int:
-    """Return the kind of a request, which stands first in its header; -1 when it is too short."""
+    """Return the API key of a request, the first field of its header; -1 if it is cut."""
     if len(frame) < API_KEY.size:
         return -1
     key: int = API_KEY.unpack_from(frame)[0]

@@ -1,10 +1,10 @@
-"""What a check found wrong: the first sentences in full, the rest as a number."""
+"""The violations that a check has found: the first sentences in full, the rest as a number."""
 
 from __future__ import annotations
 
 from collections import Counter
 
-# One fault may break a rule thousands of times; the others, ten at the most, must still be told.
+# One fault may break a rule thousands of times; the other kinds must still be reported.
 MAX_KEPT_OF_A_KIND = 5
 SHOWN_CHARS = 60
 
@@ -27,15 +27,15 @@ class Findings:
         return self._counts[kind]
 
     def sentences(self) -> list[str]:
-        """Return what was kept, and at the end how many more there are; empty: nothing is wrong."""
+        """Return the kept sentences and the number of the others; empty if all is right."""
         more = sum(self._counts.values()) - len(self._sentences)
         if not more:
             return list(self._sentences)
         kinds = ", ".join(f"{kind} {count}" for kind, count in self._counts.most_common())
-        return [*self._sentences, f"and {more} violations more; in all: {kinds}"]
+        return [*self._sentences, f"and {more} more violations; in all: {kinds}"]
 
 
 def shown(one: object) -> str:
-    """Return an id for a sentence; some are very long."""
+    """Return an id for a message, cut if it is long."""
     text = repr(one)
     return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}…"

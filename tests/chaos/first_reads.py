@@ -1,15 +1,15 @@
-"""What was read during the run, at each offset; a later read must not contradict it."""
+"""The fingerprints of the reads during the run; a later read must find the same records."""
 
 from __future__ import annotations
 
 from array import array
 from typing import TYPE_CHECKING
 
-from tests.chaos.record import NO_FINGERPRINT
+from tests.chaos.fingerprints import NO_FINGERPRINT, record_fingerprint
 
 if TYPE_CHECKING:
     from tests.chaos.findings import Findings
-    from tests.chaos.record import ReadRecord
+    from tests.support.reader import Record
 
 KIND = "a read went back on an earlier one"
 Place = tuple[str, int]
@@ -22,7 +22,7 @@ class FirstReads:
         self._findings = findings
         self._seen: dict[Place, array[int]] = {}
 
-    def note(self, record: ReadRecord) -> None:
+    def note(self, record: Record) -> None:
         """Remember a record that was read for the first time."""
         seen = self._seen.setdefault((record.topic, record.partition), array("q"))
         if record.offset < len(seen):
@@ -31,14 +31,14 @@ class FirstReads:
             )
             return
         seen.extend([NO_FINGERPRINT] * (record.offset - len(seen)))
-        seen.append(record.fingerprint)
+        seen.append(record_fingerprint(record))
 
     def positions(self, topic: str) -> dict[int, int]:
         """Return the offset after the last record that was read of each partition."""
         return {p: len(seen) for (name, p), seen in self._seen.items() if name == topic}
 
-    def compare(self, record: ReadRecord) -> None:
-        """Compare a record of the fresh read with what was read there before."""
+    def compare(self, record: Record) -> None:
+        """Compare a record of the second read with the first read of that offset."""
         seen = self._seen.get((record.topic, record.partition))
         if seen is None or record.offset >= len(seen):
             return
@@ -48,11 +48,11 @@ class FirstReads:
                 KIND,
                 f"{record.place} is there now; a reader that was beyond it already never saw it",
             )
-        elif before != record.fingerprint:
+        elif before != record_fingerprint(record):
             self._findings.add(KIND, f"{record.place} is another record than when first read")
 
     def require_all_found(self, topics: tuple[str, ...]) -> None:
-        """Tell which records of these topics were read during the run and not again."""
+        """Report the records of these topics that only the first read found."""
         for (topic, partition), seen in sorted(self._seen.items()):
             if topic not in topics:
                 continue

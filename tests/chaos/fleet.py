@@ -1,7 +1,7 @@
-"""The services of a run: one to four places, each with a process that is started again for ever.
+"""The services of a run: one to four places, each with one process.
 
-Odd places hold static members, even ones dynamic members. What ends by itself is noted and started
-again, as Kubernetes would; what the nemesis ends stays away for as long as it says.
+Odd places have static members, even places dynamic members. A process that ends by itself is
+recorded and started again, as Kubernetes does. The nemesis can keep a place empty for a time.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ import signal
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Self
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from consumer.config import PREFIX
-from tests.chaos.logged_process import LoggedProcess, Published
-from tests.waiting import wait_until
+from tests.support.service_process import PUBLISHED, RUN, ServiceProcess
+from tests.support.waiting import DeadlineExceeded, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from tests.chaos.run_history import History
+    from tests.support.service_process import Line
 
 PLACES = (1, 2, 3, 4)
 EXIT_FAILED = 1
@@ -36,26 +38,35 @@ SETTINGS = {
     "HTTP_PORT": 0,
     "LOG_FORMAT": "json",
 }
-# What these lines tell must never be, whatever is broken.
+# No fault may cause these.
 FORBIDDEN_EVENTS = frozenset({"shard_refused", "internal_errors", "no_progress"})
 TICK_SECONDS = 0.05
 RESTART_SECONDS = 1.0
 END_SECONDS = 25.0
-AT_WORK_SECONDS = 15.0
+RUNNING_SECONDS = 15.0
 LIVING_SECONDS = 20.0
 
 
+class Published(NamedTuple):
+    """A committed transaction with ready events, by the log of the service."""
+
+    time: float
+    shard: int
+    events: int
+
+
 class Place:
-    """Where one process of the service lives, again and again."""
+    """A slot for one process of the service, which is started again whenever it ends."""
 
     def __init__(self, number: int) -> None:
         """Describe an empty place."""
         self.number = number
         self.instance = f"place-{number}" if number % 2 else ""
-        self.process: LoggedProcess | None = None
+        self.process: ServiceProcess | None = None
         self.is_wanted = False
-        self.holds = 0  # how many faults keep it empty now
+        self.holds = 0  # how many faults keep it empty
         self.starts = 0
+        self.log = ""  # the file of the latest process
         self.not_before = 0.0
         self.expected_exits: set[int] = set()
 
@@ -66,7 +77,7 @@ class Place:
 
 
 class Fleet:
-    """Keeps as many processes as wanted, follows their logs, and ends them in every way."""
+    """Keeps the wanted number of processes, follows their logs, and ends them in several ways."""
 
     def __init__(
         self, environments: Mapping[int, Mapping[str, str]], folder: Path, history: History
@@ -98,7 +109,7 @@ class Fleet:
                 place.process.close()
 
     def scale(self, count: int) -> None:
-        """Want so many processes; those too many get SIGTERM."""
+        """Set the number of processes; the others get SIGTERM."""
         leaving = []
         for place in self._places.values():
             with self._lock:
@@ -109,12 +120,13 @@ class Fleet:
             self._terminate(place)
 
     def choose(self, victim: float, *, static: bool | None = None) -> int:
-        """Return the place of a process that lives, by a number in [0, 1).
+        """Return the place of a running process, by a number in [0, 1).
 
-        One that runs shards, if any does so soon: the end of another would disturb nobody.
+        Prefer a process that runs shards, and wait a while for one: the end of another process
+        would have no effect.
         """
 
-        def living(*, at_work: bool) -> list[int]:
+        def living(*, is_running: bool) -> list[int]:
             with self._lock:
                 return [
                     place.number
@@ -123,13 +135,13 @@ class Fleet:
                     and static in {None, place.is_static}
                     and place.process is not None
                     and place.process.exit_code is None
-                    and (place.process.running_shards or not at_work)
+                    and (place.process.followed_shards() or not is_running)
                 ]
 
         with contextlib.suppress(AssertionError):
-            found = wait_until(lambda: living(at_work=True), AT_WORK_SECONDS)
+            found = wait_until(lambda: living(is_running=True), RUNNING_SECONDS)
             return found[int(victim * len(found))]
-        found = wait_until(lambda: living(at_work=False), LIVING_SECONDS, what="a victim")
+        found = wait_until(lambda: living(is_running=False), LIVING_SECONDS, what="a victim")
         return found[int(victim * len(found))]
 
     def kill(self, number: int) -> None:
@@ -172,7 +184,7 @@ class Fleet:
         """Return the shards that run at each place that has any, by the logs."""
         with self._lock:
             running = {
-                place.number: sorted(place.process.running_shards)
+                place.number: sorted(place.process.followed_shards())
                 for place in self._places.values()
                 if place.process is not None
             }
@@ -185,63 +197,74 @@ class Fleet:
                 return
             place.expected_exits.add(process.pid)
             process.signal(signal.SIGTERM)
-        code = process.wait(END_SECONDS)
+        code = _exit_code_in_time(process)
         self._history.write("terminated", place=place.number, code=code)
         if code is None:
-            self._say_violation(f"place {place.number} did not end on SIGTERM: {process.tail()}")
+            self._add_violation(f"place {place.number} did not end on SIGTERM: {process.tail()}")
             process.signal(signal.SIGKILL)
         elif code not in {0, -signal.SIGKILL}:
-            self._say_violation(f"place {place.number}: SIGTERM, exit {code}: {process.tail()}")
+            self._add_violation(f"place {place.number}: SIGTERM, exit {code}: {process.tail()}")
 
     def _supervise(self) -> None:
-        # The pause is the pace of the supervisor; nothing is awaited by it.
+        # The wait sets the rate of the supervisor; it waits for no condition.
         while not self._closing.wait(TICK_SECONDS):
             with self._lock:
                 for place in self._places.values():
-                    self._look_after(place)
+                    self._supervise_place(place)
 
-    def _look_after(self, place: Place) -> None:
+    def _supervise_place(self, place: Place) -> None:
         process = place.process
         if process is not None:
             code = process.exit_code  # first: what was logged before the end is read after it
-            self.published += process.follow()
-            self._take_errors(place, process)
+            self._take_lines(place, process.follow())
             if code is None:
                 return
-            self._note_exit(place, process, code)
+            self._take_exit(place, process, code)
         if place.is_wanted and not place.holds and time.monotonic() >= place.not_before:
             place.starts += 1
             environment = {
                 **self._environments[place.number],
                 f"{PREFIX}GROUP_INSTANCE_ID": place.instance,
             }
-            log = self._folder / f"place-{place.number}-start-{place.starts:03}.log"
-            place.process = LoggedProcess(environment, log)
-            self._history.write("started", place=place.number, pid=place.process.pid, log=log.name)
+            place.log = f"place-{place.number}-start-{place.starts:03}.log"
+            log = self._folder / place.log
+            place.process = ServiceProcess(RUN, environment, log=log, skipped_event=PUBLISHED)
+            self._history.write("started", place=place.number, pid=place.process.pid, log=place.log)
 
-    def _take_errors(self, place: Place, process: LoggedProcess) -> None:
-        for line in process.errors:
-            self._history.write("service_error", place=place.number, line=line)
-            if line["event"] in FORBIDDEN_EVENTS:
-                self._say_violation(f"place {place.number} logged {line}")
-        process.errors.clear()
+    def _take_lines(self, place: Place, lines: list[Line]) -> None:
+        for line in lines:
+            event = line.get("event")
+            if line.get("level") == "error":
+                self._history.write("service_error", place=place.number, line=line)
+                if event in FORBIDDEN_EVENTS:
+                    self._add_violation(f"place {place.number} logged {line}")
+            if event == "transaction_committed" and line["published"]:
+                time_ = datetime.fromisoformat(line["timestamp"]).timestamp()
+                self.published.append(Published(time_, line["shard"], line["published"]))
 
-    def _note_exit(self, place: Place, process: LoggedProcess, code: int) -> None:
+    def _take_exit(self, place: Place, process: ServiceProcess, code: int) -> None:
         is_expected = process.pid in place.expected_exits
         tail = "" if is_expected else process.tail()
         self._history.write(
             "exited", place=place.number, code=code, is_expected=is_expected, tail=tail
         )
         if not is_expected:
-            # It may give up with one clear line; what it does not expect itself is a fault of it.
+            # It may end with one clear line. A traceback or another exit code is a bug.
             if code != EXIT_FAILED or TRACEBACK in tail:
-                self._say_violation(f"{process.log.name} ended with exit code {code}: {tail}")
+                self._add_violation(f"{place.log} ended with exit code {code}: {tail}")
             last = tail.splitlines()[-1] if tail else ""
-            self.unexpected_exits.append(f"{process.log.name}: exit {code}: {last}")
+            self.unexpected_exits.append(f"{place.log}: exit {code}: {last}")
             place.not_before = time.monotonic() + RESTART_SECONDS
         process.close()
         place.process = None
 
-    def _say_violation(self, text: str) -> None:
+    def _add_violation(self, text: str) -> None:
         self.violations.append(text)
         self._history.write("violation", text=text)
+
+
+def _exit_code_in_time(process: ServiceProcess) -> int | None:
+    try:
+        return process.wait(END_SECONDS)
+    except DeadlineExceeded:
+        return None

@@ -1,6 +1,6 @@
-"""A history made by hand: the script's records on an input, and what a sound service makes of them.
+"""A history without Kafka: the records of the script, and the outputs of a correct service.
 
-Tests of the judge spoil one thing of it and see whether that is told.
+Tests of the judge change one thing in it and check that the judge reports it.
 """
 
 from __future__ import annotations
@@ -11,28 +11,29 @@ from typing import TYPE_CHECKING
 
 from tests.chaos.contents import content_of
 from tests.chaos.findings import Findings
-from tests.chaos.judge import CONFLICT, READY_TYPE, SHARD_HEADER, Judge
+from tests.chaos.judge import Judge
 from tests.chaos.meaning import Meaning, read_meaning
-from tests.chaos.record import ReadRecord
 from tests.chaos.script import Script
-from tests.chaos.topics import Topics
+from tests.support.reader import Record
+from tests.support.topics import Topics
+from tests.support.verdicts import CONFLICT, READY_TYPE, SHARD_HEADER
 
 if TYPE_CHECKING:
-    from tests.chaos.meaning import Header
+    from tests.support.reader import Header
 
-TOPICS = Topics("group", "input", "ready", "letters", "changelog", "repartition", shards=2)
+TOPICS = Topics("group", "input", "ready", "letters", shards=2)
 PARTITIONS = 3
 SEED = 5
 TIMESTAMP_MS = 1_750_000_000_000
 
 
 class History:
-    """What stands in the topics, to be changed at will before it is judged."""
+    """The contents of the topics; a test changes them before it asks for the verdict."""
 
     def __init__(self, count: int = 600) -> None:
-        self.input: list[ReadRecord] = []
-        self.ready: list[ReadRecord] = []
-        self.letters: list[ReadRecord] = []
+        self.input: list[Record] = []
+        self.ready: list[Record] = []
+        self.letters: list[Record] = []
         self.changelog: dict[int, list[str]] = defaultdict(list)
         self._published: dict[str, int] = {}
         self._refused: set[Meaning] = set()
@@ -40,7 +41,7 @@ class History:
         for number in range(count):
             new = script.next(PARTITIONS)
             partition, offset = number % PARTITIONS, number // PARTITIONS
-            record = ReadRecord(
+            record = Record(
                 TOPICS.input,
                 partition,
                 offset,
@@ -72,9 +73,9 @@ class History:
         """Return the places in `letters` of refused contents."""
         return [i for i, letter in enumerate(self.letters) if is_conflict(letter)]
 
-    def _handle(self, record: ReadRecord, meaning: Meaning) -> None:
+    def _handle(self, record: Record, meaning: Meaning) -> None:
         if meaning.reason:
-            self._bury(record, meaning.reason)
+            self._write_dead_letter(record, meaning.reason)
         elif meaning.checkpoint_id not in self._published:
             self._publish(record, meaning)
         elif (
@@ -82,9 +83,9 @@ class History:
             and meaning not in self._refused
         ):
             self._refused.add(meaning)
-            self._bury(record, CONFLICT)
+            self._write_dead_letter(record, CONFLICT)
 
-    def _publish(self, record: ReadRecord, meaning: Meaning) -> None:
+    def _publish(self, record: Record, meaning: Meaning) -> None:
         one = meaning.checkpoint_id
         self._published[one] = meaning.variant
         shard = len(self.ready) % TOPICS.shards
@@ -107,7 +108,7 @@ class History:
             (SHARD_HEADER, f"{TOPICS.group}/{shard}/{TOPICS.shards}".encode()),
         ]
         self.ready.append(
-            ReadRecord(
+            Record(
                 TOPICS.ready,
                 0,
                 len(self.ready),
@@ -119,7 +120,7 @@ class History:
         )
         self.changelog[shard].append(one)
 
-    def _bury(self, record: ReadRecord, reason: str) -> None:
+    def _write_dead_letter(self, record: Record, reason: str) -> None:
         trailing = {
             "__connect.errors.topic": record.topic,
             "__connect.errors.partition": record.partition,
@@ -134,10 +135,10 @@ class History:
             *record.headers,
             *((name, str(text).encode()) for name, text in trailing.items()),
         ]
-        letter = record._replace(topic=TOPICS.dead_letter, partition=0, offset=len(self.letters))
+        letter = record._replace(topic=TOPICS.dead_letters, partition=0, offset=len(self.letters))
         self.letters.append(letter._replace(headers=headers))
 
 
-def is_conflict(letter: ReadRecord) -> bool:
+def is_conflict(letter: Record) -> bool:
     """Tell whether a dead letter is one of a conflicting content."""
     return dict(letter.headers)["checkpoint-ready.reason"] == CONFLICT.encode()

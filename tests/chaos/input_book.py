@@ -1,27 +1,27 @@
-"""The truth: what stands on the input, at about 30 bytes a record and 200 an id."""
+"""The records of the input, in about 30 bytes a record and 200 an id."""
 
 from __future__ import annotations
 
 from array import array
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.chaos.fingerprints import content_fingerprint
 from tests.chaos.meaning import Meaning, read_meaning
-from tests.chaos.record import content_fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.chaos.record import ReadRecord
+    from tests.support.reader import Record
 
 ABSENT = -1
-POISON = -2  # and below: one number for each reason
+INVALID = -2  # and below: one number for each reason
 
 
 class InputEntry(NamedTuple):
-    """A record of the input: what it means, and the number that stands for its bytes."""
+    """A record of the input: its meaning and its fingerprint."""
 
     meaning: Meaning
-    subject: int  # the number of its id; negative for poison
+    subject: int  # the number of its id; negative for an invalid record
     fingerprint: int
     timestamp_ms: int
 
@@ -55,23 +55,23 @@ class InputBook:
     def __init__(self) -> None:
         self.ids: list[str] = []
         self.sent_variants = bytearray()  # by index of the id, a bit for each variant
-        self.records = self.poison = 0
+        self.records = self.invalid_records = 0
         self._indexes: dict[str, int] = {}
         self._reasons: list[str] = []
         self._partitions: dict[int, _Partition] = {}
 
-    def add(self, record: ReadRecord) -> None:
-        """Take down a record; those of a partition come in the order of their offsets.
+    def add(self, record: Record) -> None:
+        """Add a record; those of a partition come in the order of their offsets.
 
         Raises:
-            ValueError: it is none of the workload's.
+            ValueError: the workload did not write it.
         """
         meaning = read_meaning(record.value, record.headers)
         if meaning.reason:
             if meaning.reason not in self._reasons:
                 self._reasons.append(meaning.reason)
-            subject = POISON - self._reasons.index(meaning.reason)
-            self.poison += 1
+            subject = INVALID - self._reasons.index(meaning.reason)
+            self.invalid_records += 1
         else:
             subject = self._index_of(meaning.checkpoint_id)
             self.sent_variants[subject] |= 1 << meaning.variant
@@ -81,15 +81,15 @@ class InputBook:
         self.records += 1
 
     def find(self, partition: int, offset: int) -> InputEntry | None:
-        """Return the record that stands there."""
+        """Return the record at this offset, or None."""
         held = self._partitions.get(partition)
         if held is None or not 0 <= offset < len(held.subjects):
             return None
         subject = held.subjects[offset]
         if subject == ABSENT:
             return None
-        if subject <= POISON:
-            meaning = Meaning(reason=self._reasons[POISON - subject])
+        if subject <= INVALID:
+            meaning = Meaning(reason=self._reasons[INVALID - subject])
         else:
             meaning = Meaning(self.ids[subject], held.variants[offset])
         return InputEntry(meaning, subject, held.fingerprints[offset], held.timestamps_ms[offset])
@@ -98,11 +98,11 @@ class InputBook:
         """Return the number of an id that was sent."""
         return self._indexes.get(checkpoint_id)
 
-    def poison_places(self) -> Iterator[tuple[int, int]]:
-        """Yield partition and offset of every poison record."""
+    def invalid_places(self) -> Iterator[tuple[int, int]]:
+        """Yield partition and offset of every invalid record."""
         for number, held in sorted(self._partitions.items()):
             for offset, subject in enumerate(held.subjects):
-                if subject <= POISON:
+                if subject <= INVALID:
                     yield number, offset
 
     def _index_of(self, checkpoint_id: str) -> int:

@@ -1,7 +1,7 @@
-"""The verdict over a whole history, in one pass: the input first, then what came of it.
+"""The verdict about a whole history, in one pass: first the input, then the output topics.
 
-Pure: records go in, violations come out. What a record must become its meaning tells; the service's
-code is not asked.
+Pure: records in, violations out. The meaning of an input record says what must be published; the
+service's code is not used.
 """
 
 from __future__ import annotations
@@ -11,22 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from tests.chaos.contents import VARIANTS, content_of
 from tests.chaos.findings import shown
+from tests.chaos.fingerprints import content_fingerprint
 from tests.chaos.input_book import InputBook
-from tests.chaos.record import content_fingerprint
+from tests.support.verdicts import CONFLICT, READY_TYPE, parse_dead_letter, publisher_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tests.chaos.findings import Findings
     from tests.chaos.input_book import InputEntry
-    from tests.chaos.record import ReadRecord
-    from tests.chaos.topics import Topics
+    from tests.support.reader import Record
+    from tests.support.topics import Topics
 
-READY_TYPE = "fine_tuning.job.checkpoint.ready"
-SHARD_HEADER = "checkpoint-ready.shard"
-CONFLICT = "conflicting_duplicate"
-TRAILING_HEADERS = 8
-NOBODY = 255
+NO_SHARD = 255
 UNKNOWN = 254
 
 LOST = "lost"
@@ -52,11 +49,11 @@ class Judge:
         self._publisher = bytearray()
         self._refused = bytearray()
         self._entered = bytearray()
-        self._buried: set[tuple[int, int]] = set()
+        self._dead_letter_sources: set[tuple[int, int]] = set()
         self._last_ready: dict[tuple[int, int, int], int] = {}
         self._last_letter: dict[int, int] = {}
 
-    def take_input(self, record: ReadRecord) -> None:
+    def take_input(self, record: Record) -> None:
         """Take a record of the input."""
         try:
             self.book.add(record)
@@ -64,14 +61,14 @@ class Judge:
             self._findings.add("foreign input", f"{record.place}: {error}")
 
     def end_input(self) -> None:
-        """Note that the input is known to its end."""
+        """Prepare for the outputs: all of the input was taken."""
         count = len(self.book.ids)
-        self._published_variant = bytearray([NOBODY]) * count
-        self._publisher = bytearray([NOBODY]) * count
-        self._entered = bytearray([NOBODY]) * count
+        self._published_variant = bytearray([NO_SHARD]) * count
+        self._publisher = bytearray([NO_SHARD]) * count
+        self._entered = bytearray([NO_SHARD]) * count
         self._refused = bytearray(count)
 
-    def take_ready(self, record: ReadRecord) -> None:
+    def take_ready(self, record: Record) -> None:
         """Take a ready event; those of a partition come in the order of their offsets."""
         self.published += 1
         try:
@@ -97,43 +94,42 @@ class Judge:
         if index is None:
             self._findings.add(WRONG_EVENT, f"{where}: no such id was ever sent")
             return
-        if self._published_variant[index] != NOBODY:
+        if self._published_variant[index] != NO_SHARD:
             self._findings.add(TWICE, f"id {shown(one)} has one more ready event, {where}")
         else:
             self._published_variant[index] = UNKNOWN if source is None else source.meaning.variant
             self._publisher[index] = shard
         self._require_order(record, partition, offset, shard)
 
-    def take_dead_letter(self, record: ReadRecord) -> None:
+    def take_dead_letter(self, record: Record) -> None:
         """Take a dead letter."""
         self.dead_letters += 1
-        trailing = dict(record.headers[-TRAILING_HEADERS:])
         try:
-            topic = (trailing["__connect.errors.topic"] or b"").decode()
-            partition = int(trailing["__connect.errors.partition"] or b"")
-            offset = int(trailing["__connect.errors.offset"] or b"")
-            reason = (trailing["checkpoint-ready.reason"] or b"").decode()
-            timestamp_ms = int(trailing["checkpoint-ready.timestamp"] or b"")
+            letter = parse_dead_letter(record)
         except (ValueError, KeyError) as error:
             self._findings.add(WRONG_LETTER, f"{record.place} cannot be understood: {error!r}")
             return
+        partition, offset, reason = letter.partition, letter.offset, letter.reason
         where = f"{record.place} (origin {partition}/{offset}, {reason})"
-        source = self.book.find(partition, offset) if topic == self._topics.input else None
+        source = self.book.find(partition, offset) if letter.topic == self._topics.input else None
         if source is None:
             self._findings.add(WRONG_LETTER, f"{where}: its origin is no record of the input")
             return
-        if (partition, offset) in self._buried:
+        if (partition, offset) in self._dead_letter_sources:
             self._findings.add(LETTER_TWICE, f"{where}: that record has a dead letter already")
             return
-        self._buried.add((partition, offset))
-        if _fingerprint_of_original(record) != source.fingerprint:
+        self._dead_letter_sources.add((partition, offset))
+        if (
+            content_fingerprint(letter.key, letter.value, letter.source_headers)
+            != source.fingerprint
+        ):
             self._findings.add(
                 WRONG_LETTER, f"{where}: key, value or headers are not the original's"
             )
-        if timestamp_ms != source.timestamp_ms:
+        if letter.timestamp_ms != source.timestamp_ms:
             self._findings.add(WRONG_LETTER, f"{where}: its timestamp is not the original's")
         if source.meaning.reason:
-            self._take_poison(source, reason, where)
+            self._take_invalid(source, reason, where)
             self._require_letter_order(partition, offset, where)
         else:
             self._take_conflict(source, reason, where)
@@ -142,12 +138,12 @@ class Judge:
         """Take the ids that one partition of the changelog holds after its tombstones."""
         for one in ids:
             index = self.book.index(one)
-            where = f"id {shown(one)} stands in {self._topics.changelog}/{partition}"
+            where = f"id {shown(one)} is in {self._topics.changelog}/{partition}"
             if index is None:
                 self._findings.add(CHANGELOG, f"{where} and was never sent")
-            elif self._published_variant[index] == NOBODY:
+            elif self._published_variant[index] == NO_SHARD:
                 self._findings.add(CHANGELOG, f"{where} and has no ready event")
-            elif self._entered[index] != NOBODY:
+            elif self._entered[index] != NO_SHARD:
                 self._findings.add(CHANGELOG, f"{where} and in {self._entered[index]} as well")
             elif self._publisher[index] != partition:
                 self._findings.add(
@@ -157,34 +153,34 @@ class Judge:
                 self._entered[index] = partition
 
     def conclude(self) -> None:
-        """Tell what is missing, when everything was taken."""
+        """Report what is missing, after all topics were taken."""
         for index, one in enumerate(self.book.ids):
             published = self._published_variant[index]
-            if published == NOBODY:
+            if published == NO_SHARD:
                 self._findings.add(LOST, f"id {shown(one)} has no ready event")
-            elif self._entered[index] == NOBODY:
+            elif self._entered[index] == NO_SHARD:
                 self._findings.add(
                     CHANGELOG, f"id {shown(one)} is published and not in the changelog"
                 )
             self._require_variants(index, one, published)
-        for place in self.book.poison_places():
-            if place not in self._buried:
+        for place in self.book.invalid_places():
+            if place not in self._dead_letter_sources:
                 partition, offset = place
                 self._findings.add(
                     LOST,
-                    f"poison at {self._topics.input}/{partition}, offset {offset}, "
+                    f"invalid record at {self._topics.input}/{partition}, offset {offset}, "
                     "has no dead letter",
                 )
 
-    def _shard_of(self, record: ReadRecord) -> int:
-        """Return who published an event, by the last header of that name."""
-        group, shard, shards = (dict(record.headers)[SHARD_HEADER] or b"").decode().split("/")
-        if group != self._topics.group or int(shards) != self._topics.shards:
+    def _shard_of(self, record: Record) -> int:
+        """Return the shard that published an event."""
+        group, shard, shards = publisher_of(record)
+        if (group, shards) != (self._topics.group, self._topics.shards):
             raise ValueError(f"published by {group} with {shards} shards")
-        return int(shard)
+        return shard
 
     def _compare_event(
-        self, event: dict[str, Any], record: ReadRecord, source: InputEntry, where: str
+        self, event: dict[str, Any], record: Record, source: InputEntry, where: str
     ) -> None:
         meaning = source.meaning
         content = content_of(meaning.checkpoint_id, meaning.variant)
@@ -202,7 +198,7 @@ class Judge:
         if data["checkpoint"] != content:
             self._findings.add(WRONG_EVENT, f"{where}: its content is not that of its origin")
 
-    def _require_order(self, record: ReadRecord, partition: int, offset: int, shard: int) -> None:
+    def _require_order(self, record: Record, partition: int, offset: int, shard: int) -> None:
         stream = (record.partition, partition, shard)
         before = self._last_ready.get(stream, -1)
         if offset <= before:
@@ -214,13 +210,13 @@ class Judge:
         self._last_ready[stream] = offset
 
     def _require_letter_order(self, partition: int, offset: int, where: str) -> None:
-        # Poison without an id never leaves the shard that reads it.
+        # Invalid records have no id, and so are not forwarded to another shard.
         before = self._last_letter.get(partition, -1)
         if offset <= before:
             self._findings.add(ORDER, f"{where} came after the one of offset {before}")
         self._last_letter[partition] = offset
 
-    def _take_poison(self, source: InputEntry, reason: str, where: str) -> None:
+    def _take_invalid(self, source: InputEntry, reason: str, where: str) -> None:
         if reason != source.meaning.reason:
             expected = source.meaning.reason
             self._findings.add(WRONG_LETTER, f"{where}: the reason should be {expected}")
@@ -245,10 +241,5 @@ class Judge:
         """Each content that was sent is published or refused."""
         missing = self.book.sent_variants[index] & ~self._refused[index]
         for variant in range(VARIANTS):
-            if missing & 1 << variant and published not in {variant, NOBODY, UNKNOWN}:
+            if missing & 1 << variant and published not in {variant, NO_SHARD, UNKNOWN}:
                 self._findings.add(LOST, f"content {variant} of id {shown(one)} has no dead letter")
-
-
-def _fingerprint_of_original(letter: ReadRecord) -> int:
-    original_headers = letter.headers[:-TRAILING_HEADERS]
-    return content_fingerprint(letter.key, letter.value, original_headers)

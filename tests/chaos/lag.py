@@ -1,4 +1,4 @@
-"""What is left unhandled: the group's offsets, and the progress that the changelog tells."""
+"""What is not handled, by the group's offsets and by the progress entries of the changelog."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tests.chaos.reading import read_to
-from tests.integration.subscriber import end_offsets
+from tests.support.reader import end_offsets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.chaos.topics import Topics
+    from tests.support.topics import Topics
 
 REQUEST_SECONDS = 10.0
 QUIET_SECONDS = 10.0
@@ -23,7 +23,7 @@ Place = tuple[str, int]
 
 
 class Progress:
-    """The next offset of each source, as the changelog's latest entries tell."""
+    """The next offset of each source, by the latest entries of the changelog."""
 
     def __init__(self) -> None:
         self.next_offsets: dict[Place, int] = {}
@@ -40,9 +40,9 @@ class Progress:
 
 
 class LagMeter:
-    """Compares with the ends what the group has committed and what the changelog tells.
+    """Compares the committed offsets and the progress entries with the end offsets.
 
-    It asks as a consumer of the group that never subscribes, and so is no member of it.
+    It reads offsets as a consumer of the group that never subscribes, and so is no member.
     """
 
     def __init__(self, settings: Mapping[str, Any], topics: Topics) -> None:
@@ -61,7 +61,7 @@ class LagMeter:
         """Close."""
         self._consumer.close()
 
-    def behind(self, progress: Mapping[Place, int]) -> list[str]:
+    def sentences(self, progress: Mapping[Place, int]) -> list[str]:
         """Return a sentence for each source that is not handled to its end; none: no lag.
 
         Raises:
@@ -74,7 +74,7 @@ class LagMeter:
             for partition in end_offsets(self._admin, topic)
         ]
         claims = {"group offset": self._committed(sources), "progress": progress}
-        # The ends are asked for after the claims: no lag then means no lag at that time.
+        # The ends are requested after the claims: no lag then means no lag at that time.
         ends = {
             topic: end_offsets(self._admin, topic) for topic in (topics.input, topics.repartition)
         }
@@ -83,7 +83,7 @@ class LagMeter:
             for name, offsets in claims.items():
                 claim = offsets.get((topic, partition), 0)
                 what = f"{topic}/{partition}: the {name} is {claim}, the end is {end}"
-                # The repartition topic ends in markers of transactions, which nobody handles.
+                # The repartition topic ends in markers of transactions, which no shard handles.
                 if claim > end or (claim < end and topic == topics.input):
                     found.append(what)
         return found or self._unhandled_forwards(claims, ends[topics.repartition])

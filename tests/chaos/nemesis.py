@@ -1,4 +1,4 @@
-"""The nemesis: carries out what was drawn, each lane in a thread of its own, and mends it again.
+"""The nemesis: carries out the drawn faults, each lane in its own thread, and repairs them.
 
 The seed gives the order and every number; when a fault begins depends also on the machine.
 """
@@ -30,7 +30,7 @@ FEWEST, MOST, USUAL = 1, 4, 2
 
 
 class Nemesis:
-    """Breaks things in three lanes until it is told to stop; then everything is mended."""
+    """Causes faults in three lanes until it is stopped; then everything is repaired."""
 
     def __init__(self, field: Battlefield, seed: int) -> None:
         """Describe it; entering the context begins."""
@@ -73,7 +73,7 @@ class Nemesis:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End, also where the run fails: a lane must not mend what is being torn down."""
+        """Stop, even if the run fails: a lane must not repair what is being stopped."""
         if any(thread.is_alive() for thread in self._threads):
             self._field.brokers.abandon()
             self.stop()

@@ -2,7 +2,7 @@
 
     python -m tests.chaos.planted FAULT
 
-Each fault is a design that looks right and works as long as nothing happens.
+Each fault is a design that seems right and works as long as no failure occurs.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def plant(owner: object, name: str, replacement: object) -> None:
 
 
 def commit_unchecked() -> None:
-    """Commit as soon as every batch has some answer, without a look at what it is."""
+    """Commit as soon as every batch has an answer, without checking the answer."""
 
     async def send(
         self: KafkaWriter, finished: Mapping[TopicPartition, list[BatchBuilder]]
@@ -146,7 +146,7 @@ def keep_records_where_they_are() -> None:
 
 
 def restore_to_end_offsets() -> None:
-    """Restore up to what the broker tells a read_committed consumer as the end."""
+    """Restore up to the end offset that a read_committed consumer gets from the broker."""
 
     async def restore_short(
         context: ShardContext, reader: KafkaReader, barrier_offset: int, memory: ShardState

@@ -2,7 +2,7 @@
 
 Requests are forwarded frame by frame, so that they can be held back by their kind; the order on a
 connection is kept, as Kafka demands. What a client has sent before it hung up still arrives, late:
-that is how a network delivers the EndTxn of somebody who is no longer waiting for its answer.
+that is how a network delivers an EndTxn whose sender no longer waits for the answer.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Proxy:
         return self._call(self._cut(effect))
 
     def is_holding(self, place: int, api_key: int) -> bool:
-        """Tell whether a request of this kind from a service is held back now."""
+        """Return whether a request with this API key from a service is delayed now."""
         with self._lock:
             return self._waiting[place, api_key] > 0
 
@@ -208,7 +208,7 @@ class Proxy:
                 finally:
                     self._count_off(link, held)
                 await writer.drain()
-            # A broker answers what it got, though nobody listens; then it closes as well.
+            # A broker answers the requests that it got, even to a closed client; then it closes.
             writer.write_eof()
             await asyncio.sleep(LINGER_SECONDS)
 

@@ -11,7 +11,7 @@ from tests.chaos.schedule import PLANS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.chaos.logged_process import Published
+    from tests.chaos.fleet import Published
     from tests.chaos.run import Result
     from tests.chaos.run_history import Outcome
 

@@ -1,4 +1,4 @@
-"""One run: brokers, services, workload, checker and nemesis; then everything healed and judged."""
+"""One run: brokers, services, workload, checker and nemesis; then repair, and the verdict."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from dev.kafka_jars import kafka_version
 from tests.chaos.battlefield import INPUT_PARTITIONS, SHARDS, battlefield
 from tests.chaos.checker import Checker
 from tests.chaos.fleet import SETTINGS
-from tests.chaos.kafka_tools import ToolFailedError
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.run_history import History
 from tests.chaos.workload import Workload
-from tests.waiting import wait_until
+from tests.support.kafka_tools import ToolFailedError
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from tests.chaos.battlefield import Battlefield
-    from tests.chaos.logged_process import Published
+    from tests.chaos.fleet import Published
     from tests.chaos.run_history import Outcome
 
 FIRST_SECONDS = 120.0
@@ -36,7 +36,7 @@ COUNT_SECONDS = 1.0
 
 
 class Order(NamedTuple):
-    """What is asked of a run."""
+    """The parameters of a run."""
 
     minutes: float
     seed: int
@@ -46,7 +46,7 @@ class Order(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What became of it."""
+    """The result of a run."""
 
     order: Order
     violations: list[str]
@@ -62,9 +62,9 @@ def run(order: Order, say: Callable[[str], None]) -> Result:
 
     1. Start the brokers, the proxy and two services; wait until every shard runs.
     2. Let the workload write and the checker read.
-    3. Break things for the minutes ordered.
-    4. Heal everything, and stop the workload.
-    5. Wait for rest, and judge: the checker, the shards, the transactions.
+    3. Cause faults for this many minutes.
+    4. Repair everything, and stop the workload.
+    5. Wait until all is handled, and check: the checker, the shards, the transactions.
     """
     with (
         History(order.history, **_head(order)) as history,
@@ -137,15 +137,15 @@ def _head(order: Order) -> dict[str, object]:
 def _count(
     field: Battlefield, workload: Workload, seconds: float, say: Callable[[str], None]
 ) -> None:
-    """Let the time pass, and write once a second how far everybody is."""
-    began = told = time.monotonic()
+    """Wait, and write the progress of the run once a second."""
+    began = reported_at = time.monotonic()
     while (now := time.monotonic()) < began + seconds:
         done = len(field.history.outcomes)
         field.history.write("count", produced=workload.produced, faults=done)
-        if now - told >= 30:
-            told = now
+        if now - reported_at >= 30:
+            reported_at = now
             say(f"{now - began:.0f} s: {workload.produced:,} records, {done} faults")
-        time.sleep(COUNT_SECONDS)  # the pace of the counter; nothing is awaited by it
+        time.sleep(COUNT_SECONDS)  # the rate of the counter; it waits for no condition
 
 
 def _wait_until_all_run(field: Battlefield, seconds: float) -> None:
@@ -160,7 +160,7 @@ def _wait_until_all_run(field: Battlefield, seconds: float) -> None:
 
 
 def _judge_rest(field: Battlefield) -> list[str]:
-    """Tell whether every shard runs, on exactly one process."""
+    """Return a violation unless every shard runs on exactly one process."""
     try:
         _wait_until_all_run(field, REST_SECONDS)
     except AssertionError as error:
@@ -169,9 +169,9 @@ def _judge_rest(field: Battlefield) -> list[str]:
 
 
 def _judge_transactions(field: Battlefield) -> list[str]:
-    """Tell what Kafka's own tool finds open; a tool that fails is a violation as well."""
+    """Return the transactions that Kafka's tool finds open; a failed tool is a violation too."""
     tools, topics = field.tools, field.topics
-    written = (topics.ready, topics.dead_letter, topics.changelog, topics.repartition)
+    written = (topics.ready, topics.dead_letters, topics.changelog, topics.repartition)
     try:
         try:
             wait_until(

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class Outcome:
-    """How one fault went: when, what was resolved for it, and why it failed if it did."""
+    """The outcome of one fault: its times, the chosen target, and the error if it failed."""
 
     def __init__(self, fault: Fault) -> None:
-        """Begin now."""
+        """Start now."""
         self.fault = fault
         self.began = time.time()
         self.ended = self.began
@@ -50,7 +50,7 @@ class History:
             self._file.close()
 
     def write(self, event: str, **fields: object) -> None:
-        """Write one line; after the end nothing more, a thread may be late."""
+        """Write one line; does nothing after the end, since a thread may be late."""
         now = time.time()
         line = {"time": round(now, 3), "seconds": round(now - self._began, 3), "event": event}
         with self._lock:

@@ -1,7 +1,7 @@
-"""The workload's records, one after the other, all drawn from a seed.
+"""The records of the workload, drawn from a seed.
 
-Time is counted in records, so that the same seed always gives the same sequence: a repeat that is
-to come two minutes later comes after as many records as two minutes take.
+Time is counted in records, so that the same seed always gives the same sequence: a repeat that
+is due in two minutes comes after as many records as two minutes take.
 """
 
 from __future__ import annotations
@@ -10,21 +10,22 @@ import heapq
 import random
 from typing import TYPE_CHECKING
 
-from dev.demo_variants import compact, dress
 from tests.chaos.contents import VARIANTS, checkpoint_id, content_of
+from tests.chaos.invalid_records import invalid_records
 from tests.chaos.meaning import Meaning, mark
-from tests.chaos.poison import poison_forever
-from tests.integration.new_record import NewRecord
+from tests.support.documents import compact
+from tests.support.records import NewRecord
+from tests.support.variants import write_variant
 
 if TYPE_CHECKING:
-    from dev.demo_poison import Poison
-    from tests.chaos.meaning import Header
+    from tests.support.invalid_records import InvalidSample
+    from tests.support.reader import Header
 
-POISON_SHARE = 0.03
+INVALID_SHARE = 0.03
 CONFLICTING_SHARE = 0.06
 PLAIN_SHARE = 0.35
 HOSTILE_SHARE = 0.1
-POISON_TWICE_SHARE = 0.1
+INVALID_TWICE_SHARE = 0.1
 SOON_RECORDS = 10
 SOON_SECONDS = 10.0
 LATE_SECONDS = 180.0
@@ -50,8 +51,8 @@ class Script:
         self._seed = seed
         self._rate = records_per_second
         self._rng = random.Random(seed)  # noqa: S311 - a test's chance
-        self._poison = poison_forever(self._rng)
-        self._later: list[tuple[int, int, Meaning | Poison]] = []
+        self._invalid = invalid_records(self._rng)
+        self._later: list[tuple[int, int, Meaning | InvalidSample]] = []
         self._number = self._ids = 0
 
     def next(self, partitions: int) -> NewRecord:
@@ -59,9 +60,9 @@ class Script:
         self._number += 1
         if self._later and self._later[0][0] <= self._number:
             chosen = heapq.heappop(self._later)[2]
-        elif self._rng.random() < POISON_SHARE:
-            chosen = next(self._poison)
-            if self._rng.random() < POISON_TWICE_SHARE:
+        elif self._rng.random() < INVALID_SHARE:
+            chosen = next(self._invalid)
+            if self._rng.random() < INVALID_TWICE_SHARE:
                 self._repeat(chosen)
         else:
             chosen = self._new_checkpoint()
@@ -75,7 +76,7 @@ class Script:
         return self._address(value, headers, partitions)
 
     def _new_checkpoint(self) -> Meaning:
-        """Return the first record of a new id, and put its repeats by."""
+        """Return the first record of a new id, and schedule its repeats."""
         rng = self._rng
         one = checkpoint_id(self._seed, self._ids)
         self._ids += 1
@@ -90,8 +91,8 @@ class Script:
             self._repeat(repeat)
         return first
 
-    def _repeat(self, what: Meaning | Poison) -> None:
-        """Let it come again: at once, soon or minutes later."""
+    def _repeat(self, what: Meaning | InvalidSample) -> None:
+        """Schedule a repeat: at once, soon or minutes later."""
         rng = self._rng
         seconds = rng.choices((0.0, SOON_SECONDS, LATE_SECONDS), (5, 3, 2))[0]
         delay = rng.randint(1, SOON_RECORDS) + int(rng.random() * seconds * self._rate)
@@ -99,11 +100,11 @@ class Script:
         heapq.heappush(self._later, (self._number + delay, rng.getrandbits(62), what))
 
     def _write(self, meaning: Meaning) -> tuple[bytes, list[Header]]:
-        """Write a checkpoint in one of the many ways that all mean the same."""
+        """Return a checkpoint as one of the variants of its content."""
         content = content_of(meaning.checkpoint_id, meaning.variant)
         if self._rng.random() < PLAIN_SHARE:
             return compact(content), []
-        value, headers = dress(content, self._rng)
+        value, headers = write_variant(content, self._rng)
         return value, [mark(meaning), *headers]
 
     def _address(self, value: bytes | None, headers: list[Header], partitions: int) -> NewRecord:

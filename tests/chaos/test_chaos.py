@@ -11,7 +11,7 @@ import pytest
 from tests.chaos import report
 from tests.chaos.run import Order, run
 from tests.chaos.schedule import Fault, Lane, draw_faults
-from tests.integration.figures import show
+from tests.support.figures import show
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,20 +10,21 @@ import pytest
 from confluent_kafka import Producer
 
 from tests.chaos.checker import Checker
-from tests.chaos.judge import CONFLICT
 from tests.chaos.planted import Fault, with_fault
-from tests.chaos.topics import Topics
 from tests.chaos.workload import Workload
-from tests.integration.new_record import NewRecord, send
-from tests.integration.service import Deployment
-from tests.waiting import wait_until
+from tests.support.deployment import Deployment
+from tests.support.records import NewRecord, send
+from tests.support.topics import Topics
+from tests.support.verdicts import CONFLICT
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.chaos.checker import Verdict
-    from tests.integration.cluster import Cluster, Names
-    from tests.integration.service import Service
+    from tests.support.cluster import Cluster
+    from tests.support.service_process import ServiceProcess
+    from tests.support.topics import Names
 
 SHARDS = 3
 INPUT_PARTITIONS = 4
@@ -39,7 +40,7 @@ class Run(NamedTuple):
     """A service under a workload."""
 
     deployment: Deployment
-    service: Service
+    service: ServiceProcess
     workload: Workload
 
     def wait_for_more(self, records: int) -> None:
@@ -58,29 +59,29 @@ class Run(NamedTuple):
 
         wait_until(are_committed, HANDLED_SECONDS, what=f"commits of {counts}")
 
-    def wait_for_poison(self, count: int) -> None:
-        """Return when the service has committed so many dead letters of poison."""
+    def wait_for_invalid_records(self, count: int) -> None:
+        """Return when the service has committed this many dead letters of invalid records."""
 
-        def are_buried() -> bool:
+        def are_written() -> bool:
             lines = self.service.logged("transaction_committed")
-            buried: int = sum(
+            written: int = sum(
                 number
                 for line in lines
                 for reason, number in line["dead_letters"].items()
                 if reason != CONFLICT
             )
-            return buried >= count
+            return written >= count
 
-        wait_until(are_buried, HANDLED_SECONDS, what=f"{count} dead letters of poison")
+        wait_until(are_written, HANDLED_SECONDS, what=f"{count} dead letters of invalid records")
 
 
-def leave_alone(run: Run) -> Service:
+def leave_alone(run: Run) -> ServiceProcess:
     """Let it work: records of one id come on all partitions."""
     run.wait_for_more(1000)
     return run.service
 
 
-def refuse_batches(run: Run) -> Service:
+def refuse_batches(run: Run) -> ServiceProcess:
     """Lower the ready topic's limit while the service runs, so that the broker refuses batches."""
     run.wait_for_more(200)
     deployment = run.deployment
@@ -89,9 +90,9 @@ def refuse_batches(run: Run) -> Service:
     return run.service
 
 
-def delete_group_offsets(run: Run) -> Service:
+def delete_group_offsets(run: Run) -> ServiceProcess:
     """Delete the group with its offsets while the service is down."""
-    run.wait_for_poison(10)
+    run.wait_for_invalid_records(10)
     assert run.service.terminate() == 0, run.service.tail()
     run.deployment.cluster.delete_group(run.deployment.group)
     again = run.deployment.restart(run.service)
@@ -110,7 +111,7 @@ def open_transaction(deployment: Deployment, topic: str, records: list[NewRecord
     return foreign
 
 
-def hide_the_changelog(run: Run) -> Service:
+def hide_the_changelog(run: Run) -> ServiceProcess:
     """Hold the changelog back by a foreign transaction while the service is killed and restarts."""
     deployment = run.deployment
     run.wait_for_commits(published=50)
@@ -142,20 +143,12 @@ FAULTS = [
 
 def topics_of(deployment: Deployment) -> Topics:
     """Return the topics of a deployment by their roles."""
-    return Topics(
-        deployment.group,
-        deployment.input_topic,
-        deployment.ready_topic,
-        deployment.dead_letter_topic,
-        deployment.changelog_topic,
-        deployment.repartition_topic,
-        SHARDS,
-    )
+    return deployment.topics._replace(shards=SHARDS)
 
 
 def judge(
-    cluster: Cluster, names: Names, provoke: Callable[[Run], Service], fault: Fault | None
-) -> tuple[Verdict, Service]:
+    cluster: Cluster, names: Names, provoke: Callable[[Run], ServiceProcess], fault: Fault | None
+) -> tuple[Verdict, ServiceProcess]:
     """Run the service, faulty or not, under a workload and a provocation."""
     with Deployment(
         cluster,
@@ -186,7 +179,7 @@ def test_a_planted_fault_is_caught(
     cluster: Cluster,
     names: Names,
     fault: Fault,
-    provoke: Callable[[Run], Service],
+    provoke: Callable[[Run], ServiceProcess],
     kind: str,
 ) -> None:
     """A service with this fault breaks its promise under this provocation, and is caught."""
@@ -198,14 +191,14 @@ def test_a_planted_fault_is_caught(
     "provoke", [leave_alone, refuse_batches, delete_group_offsets, hide_the_changelog]
 )
 def test_the_sound_service_stands_the_same(
-    cluster: Cluster, names: Names, provoke: Callable[[Run], Service]
+    cluster: Cluster, names: Names, provoke: Callable[[Run], ServiceProcess]
 ) -> None:
     """The service as it is keeps its promise under the same provocation."""
     verdict, service = judge(cluster, names, provoke, None)
     assert verdict.violations == [], service.tail()
     facts = verdict.facts
     assert facts["published"] == facts["distinct_ids"] > 100
-    assert min(facts["poison"], facts["conflicting"], facts["duplicates"]) > 0
+    assert min(facts["invalid_records"], facts["conflicting"], facts["duplicates"]) > 0
     if provoke is refuse_batches:  # it went the way that this is about
         assert any("large" in line["error"].lower() for line in service.logged("task_failed"))
 
@@ -227,5 +220,5 @@ def test_what_is_left_undone_is_told(cluster: Cluster, names: Names) -> None:
     assert {"lost", "lag", "cannot be read to its end"} <= set(kinds)
     assert not {"published twice", "order"} & set(kinds)
     facts = verdict.facts
-    assert facts["lost"] == facts["distinct_ids"] + facts["poison"]
+    assert facts["lost"] == facts["distinct_ids"] + facts["invalid_records"]
     assert facts["published"] == 0

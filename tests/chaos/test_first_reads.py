@@ -6,9 +6,9 @@ import pytest
 
 from tests.chaos.findings import MAX_KEPT_OF_A_KIND, Findings
 from tests.chaos.first_reads import FirstReads
-from tests.chaos.record import ReadRecord
+from tests.support.reader import Record
 
-RECORDS = [ReadRecord("ready", 0, o, 1, b"key", b"%d" % o, [("h", None)]) for o in (0, 1, 3, 7)]
+RECORDS = [Record("ready", 0, o, 1, b"key", b"%d" % o, [("h", None)]) for o in (0, 1, 3, 7)]
 
 
 @pytest.fixture

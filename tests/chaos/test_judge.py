@@ -13,7 +13,7 @@ from tests.chaos.history import TOPICS, History, is_conflict
 
 if TYPE_CHECKING:
     from tests.chaos.findings import Findings
-    from tests.chaos.record import ReadRecord
+    from tests.support.reader import Record
 
 
 @pytest.fixture
@@ -22,24 +22,24 @@ def history() -> History:
     return History()
 
 
-def event_of(record: ReadRecord) -> dict[str, object]:
+def event_of(record: Record) -> dict[str, object]:
     """Return a ready event's document."""
     found: dict[str, object] = json.loads(record.value or b"")
     return found
 
 
-def data_of(record: ReadRecord) -> dict[str, dict[str, object]]:
+def data_of(record: Record) -> dict[str, dict[str, object]]:
     """Return the payload of a ready event."""
     found: dict[str, dict[str, object]] = json.loads(record.value or b"")["data"]
     return found
 
 
-def origin_of(record: ReadRecord) -> dict[str, object]:
+def origin_of(record: Record) -> dict[str, object]:
     """Return the origin that a ready event names."""
     return data_of(record)["origin"]
 
 
-def place_of(record: ReadRecord) -> dict[str, object]:
+def place_of(record: Record) -> dict[str, object]:
     """Return an input record's place as a ready event names it."""
     return {
         "topic": record.topic,
@@ -146,7 +146,7 @@ def test_a_wrong_key_of_a_ready_event(history: History) -> None:
     only(history.judged(), judge.WRONG_EVENT)
 
 
-def test_an_event_of_poison(history: History) -> None:
+def test_an_event_of_an_invalid_record(history: History) -> None:
     """An id that was never validly sent must not be published."""
     record = history.ready[3]
     value = json.dumps({**event_of(record), "id": "invented"}).encode()
@@ -165,12 +165,14 @@ def test_a_swapped_order(history: History) -> None:
 
 
 def test_a_swapped_order_of_dead_letters(history: History) -> None:
-    """So are two dead letters of poison."""
-    poison = [i for i, letter in enumerate(history.letters) if not is_conflict(letter)]
-    letters, first = history.letters, poison[0]
+    """So are two dead letters of invalid records."""
+    invalid = [i for i, letter in enumerate(history.letters) if not is_conflict(letter)]
+    letters, first = history.letters, invalid[0]
     partition = dict(letters[first].headers)["__connect.errors.partition"]
     second = next(
-        i for i in poison[1:] if dict(letters[i].headers)["__connect.errors.partition"] == partition
+        i
+        for i in invalid[1:]
+        if dict(letters[i].headers)["__connect.errors.partition"] == partition
     )
     letters[first], letters[second] = letters[second], letters[first]
     findings = history.judged()
@@ -194,11 +196,11 @@ def test_an_altered_dead_letter(history: History, part: str) -> None:
 
 
 def test_a_lost_and_a_doubled_dead_letter(history: History) -> None:
-    """Each poison record has exactly one dead letter."""
-    poison = [i for i, letter in enumerate(history.letters) if not is_conflict(letter)]
-    del history.letters[poison[0]]
+    """Each invalid record has exactly one dead letter."""
+    invalid = [i for i, letter in enumerate(history.letters) if not is_conflict(letter)]
+    del history.letters[invalid[0]]
     assert "has no dead letter" in only(history.judged(), judge.LOST)
-    history.letters.append(history.letters[poison[1]])
+    history.letters.append(history.letters[invalid[1]])
     assert history.judged().count(judge.LETTER_TWICE) == 1
 
 
@@ -223,7 +225,7 @@ def test_the_published_content_must_not_be_refused(history: History) -> None:
         "checkpoint-ready.timestamp": str(record.timestamp_ms).encode(),
     }
     headers = [(name, place.get(name, text)) for name, text in trailing]
-    letter = record._replace(topic=TOPICS.dead_letter, headers=[*record.headers, *headers])
+    letter = record._replace(topic=TOPICS.dead_letters, headers=[*record.headers, *headers])
     history.letters.append(letter)
     assert "is the published one" in only(history.judged(), judge.WRONG_LETTER)
     named = dict(headers) | {"checkpoint-ready.reason": b"internal_error"}

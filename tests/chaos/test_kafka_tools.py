@@ -8,11 +8,12 @@ import pytest
 from confluent_kafka import Producer
 
 from dev.kafka_jars import kafka_version
-from tests.chaos.kafka_tools import KafkaTools, ToolFailedError
-from tests.waiting import wait_until
+from tests.support.kafka_tools import KafkaTools, ToolFailedError
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.integration.cluster import Cluster, Names
+    from tests.support.cluster import Cluster
+    from tests.support.topics import Names
 
 pytestmark = pytest.mark.usefixtures("local_brokers")
 

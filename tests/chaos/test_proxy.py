@@ -15,8 +15,9 @@ from dev.kafka import LocalKafka
 from dev.kafka_settings import HOST
 from tests.chaos.effects import END_TXN, INIT_PRODUCER_ID, Effect, Link
 from tests.chaos.proxy import Proxy
-from tests.integration.cluster import Cluster, Names
-from tests.waiting import wait_until
+from tests.support.cluster import Cluster
+from tests.support.topics import Names
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

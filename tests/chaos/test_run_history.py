@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from tests.chaos.logged_process import Published
+from tests.chaos.fleet import Published
 from tests.chaos.report import longest_pause_seconds, times_by_shard
 from tests.chaos.run_history import History
 from tests.chaos.schedule import Lane, draw_faults

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from consumer.pipeline.decode.checkpoint import decode
 from consumer.pipeline.records import InvalidRecord
 from tests.chaos.contents import VARIANTS, checkpoint_id, content_of, variant_of
+from tests.chaos.invalid_records import invalid_records
 from tests.chaos.meaning import read_meaning
-from tests.chaos.poison import poison_forever
 from tests.chaos.script import Script
 
 if TYPE_CHECKING:
-    from dev.demo_poison import Poison
     from tests.chaos.meaning import Meaning
-    from tests.integration.new_record import NewRecord
+    from tests.support.invalid_records import InvalidSample
+    from tests.support.records import NewRecord
 
 COUNT = 4000
 PARTITIONS = 6
@@ -37,7 +37,7 @@ def test_a_seed_tells_everything() -> None:
 
 
 def test_every_kind_comes() -> None:
-    """Repeats near and far, contradictions sent again, poison, headers and keys of all kinds."""
+    """Repeats near and far, conflicts sent again, invalid records, all headers and keys."""
     sent = records(1)
     meanings = [read_meaning(record.value, record.headers) for record in sent]
     checkpoints = [(i, m) for i, m in enumerate(meanings) if not m.reason]
@@ -75,12 +75,12 @@ def test_contents_are_told_apart() -> None:
         assert content_of(one, 3) == contents[3]
 
 
-def service_says(record: NewRecord | Poison) -> tuple[str, str, bytes]:
+def service_says(record: NewRecord | InvalidSample) -> tuple[str, str, bytes]:
     """Return the reason, the id and the digest that the service's own code reads in a record."""
     try:
         decoded = decode(record.value, record.headers)
-    except InvalidRecord as poison:
-        return poison.reason, "", b""
+    except InvalidRecord as invalid:
+        return invalid.reason, "", b""
     return "", decoded.id, decoded.digest
 
 
@@ -96,8 +96,8 @@ def test_the_service_means_the_same() -> None:
     assert len(set(digests.values())) == len(digests)
 
 
-def test_all_poison_is_poison() -> None:
-    """Each kind of poison is refused by the service for the reason that it is marked with."""
+def test_all_invalid_records_are_invalid() -> None:
+    """The service refuses each kind of invalid record for the reason in its header."""
     rng = random.Random(1)  # noqa: S311 - a test's chance
-    for poison in islice(poison_forever(rng), 100):
-        assert service_says(poison)[0] == poison.reason, poison
+    for sample in islice(invalid_records(rng), 100):
+        assert service_says(sample)[0] == sample.reason, sample

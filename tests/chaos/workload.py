@@ -1,4 +1,4 @@
-"""Producers that keep writing, whatever happens to the brokers."""
+"""A producer that continues to write during broker failures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.chaos.script import Script
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.integration.new_record import NewRecord
+    from tests.support.records import NewRecord
 
 TURN_SECONDS = 0.01
 FLUSH_SECONDS = 120.0
@@ -22,7 +22,7 @@ PARTITIONS_SECONDS = 20.0
 
 
 class Workload:
-    """Writes the records of a seed's script, until it is stopped."""
+    """Writes the records of the script until it is stopped."""
 
     def __init__(
         self, settings: Mapping[str, Any], topic: str, seed: int, *, records_per_second: float
@@ -47,17 +47,17 @@ class Workload:
 
     @property
     def produced(self) -> int:
-        """How many records the brokers have acknowledged so far."""
+        """The number of records that the brokers have acknowledged."""
         return self._acknowledged
 
     def start(self) -> None:
-        """Begin to write."""
+        """Start to write."""
         found = self._producer.list_topics(self._topic, timeout=PARTITIONS_SECONDS)
         self._partitions = max(1, len(found.topics[self._topic].partitions))
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop, and return when everything is acknowledged; the brokers must be up.
+        """Stop, and wait until everything is acknowledged; the brokers must run.
 
         Raises:
             AssertionError: the brokers refused records, or did not acknowledge all in time.
@@ -71,7 +71,7 @@ class Workload:
 
     def _produce(self) -> None:
         began, written = time.monotonic(), 0
-        # The wait is the pace of the workload; nothing is awaited by it.
+        # The wait sets the rate of the workload; it waits for no condition.
         while not self._stopped.wait(TURN_SECONDS):
             due = int((time.monotonic() - began) * self._rate)
             while written < due and not self._stopped.is_set():
@@ -103,5 +103,5 @@ class Workload:
             self._failures.append(str(error))
             return
         self._acknowledged += 1
-        # New partitions show by themselves: random keys reach them once the client knows them.
+        # New partitions are found by delivery: random keys reach them when the client knows them.
         self._partitions = max(self._partitions, message.partition() + 1)

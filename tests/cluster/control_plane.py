@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Self
 from dev.cluster_binaries import cluster_binaries
 from dev.free_ports import free_ports
 from tests.cluster.api import Api
-from tests.cluster.daemon import Daemon
-from tests.waiting import wait_until
+from tests.support.child_process import ChildProcess
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,7 @@ class ControlPlane:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._daemons: dict[str, Daemon] = {}
+        self._daemons: dict[str, ChildProcess] = {}
         ports = free_ports(5)
         self._etcd_port, self._peer_port, self._api_port = ports[:3]
         self._manager_port, self._scheduler_port = ports[3:]
@@ -120,7 +120,7 @@ class ControlPlane:
                 daemon.stop(STOP_SECONDS)
 
     def _start_daemon(self, name: str, program: Path, *flags: str) -> None:
-        self._daemons[name] = Daemon([str(program), *flags], self._folder / f"{name}.log")
+        self._daemons[name] = ChildProcess([str(program), *flags], log=self._folder / f"{name}.log")
 
     def _write_accounts(self) -> None:
         rows = [

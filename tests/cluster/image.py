@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from consumer import __version__
-from tests.integration.process import ROOT
+from tests.support.child_process import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,8 +3,8 @@
 1. Make the volumes and the environment of the spec.
 2. Start the container. All pods share this machine's loopback, so a port of the spec is one of the
    pod's own: in the probes that name it, and in the variables `…_PORT` that hold it.
-3. Probe it: startup first, then readiness and liveness side by side. Tell the API server whatever
-   changes.
+3. Probe it: startup first, then readiness and liveness together. Report each change to the API
+   server.
 4. Where it ends: start it again, or take the pod for finished, as the restart policy says.
 5. Where the pod is deleted: SIGTERM, SIGKILL after the grace period, then the object goes too.
 """
@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING
 
 from dev.free_ports import free_ports
 from tests.cluster.api import CONFLICT, NOT_FOUND, ApiError
-from tests.cluster.daemon import Daemon
 from tests.cluster.pod_environment import Unsupported, resolve_environment, with_own_port
 from tests.cluster.pod_status import PodState, backoff_seconds, now_text, status_of, terminated
 from tests.cluster.pod_volumes import make_volumes, with_real_paths
 from tests.cluster.probe import probe_of
+from tests.support.child_process import ChildProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,7 @@ class PodRunner:
         folder: Path,
         note: Callable[[PodRunner, str], None],
     ) -> None:
-        """Describe it; `note` is told of what happens to it."""
+        """Describe the pod; `note` is called for each of its events."""
         self.name: str = pod["metadata"]["name"]
         labels = pod["metadata"].get("labels", {})
         self.component: str = labels.get("app.kubernetes.io/component", "")
@@ -66,9 +66,9 @@ class PodRunner:
         self._folder = folder
         self._note = note
         self._path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{self.name}"
-        self._told: PodState | None = None
+        self._reported: PodState | None = None
         self._since: dict[str, str] = {}
-        self._daemon: Daemon | None = None
+        self._process: ChildProcess | None = None
         self._environment: dict[str, str] = {}
         self._port = 0
         self._restarts = 0
@@ -84,7 +84,7 @@ class PodRunner:
 
     @property
     def port(self) -> int:
-        """The one that stands for the port of the spec."""
+        """The local port that replaces the port of the spec."""
         return self._port
 
     @property
@@ -97,15 +97,15 @@ class PodRunner:
         self._thread.start()
 
     def delete(self, grace_seconds: float) -> None:
-        """Hear that the pod is to go."""
+        """Delete the pod after the grace period."""
         if self._grace_seconds is None:
             self._grace_seconds = grace_seconds
             self._note(self, "deleted")
 
     def kill_container(self) -> None:
         """End the container as the kernel's OOM killer would."""
-        assert self._daemon is not None
-        self._daemon.signal(signal.SIGKILL)
+        assert self._process is not None
+        self._process.signal(signal.SIGKILL)
 
     def stop(self) -> None:
         """End the process and the thread, whatever the pod is for the API server."""
@@ -132,11 +132,11 @@ class PodRunner:
         except ApiError as error:
             if error.code != NOT_FOUND:
                 self.failure = f"{self.name}: {error}"
-        except Exception:  # noqa: BLE001 - told by whoever waits for the pod
+        except Exception:  # noqa: BLE001 - raised where the pod is awaited
             self.failure = f"{self.name}: {traceback.format_exc()}"
         finally:
-            if self._daemon is not None:
-                self._daemon.stop(0)
+            if self._process is not None:
+                self._process.stop(0)
 
     def _prepare(self) -> None:
         spec = self._pod["spec"]
@@ -163,17 +163,19 @@ class PodRunner:
         if found is None:
             raise Unsupported(f"the image has no program {command[0]}")
         log = self._folder / "container.log"
-        self._daemon = Daemon([found, *command[1:]], log, self._environment, WORKDIR)
+        self._process = ChildProcess(
+            [found, *command[1:]], self._environment, log=log, folder=WORKDIR
+        )
         self._note(self, "started")
         return now_text()
 
     def _watch(self, started_at: str) -> None:
         """Probe the container until it has ended or must."""
-        assert self._daemon is not None
+        assert self._process is not None
         running: Object = {"running": {"startedAt": started_at}}
         startup = self._probe("startupProbe")
         readiness = liveness = None
-        while not self._must_end() and self._daemon.exit_code is None:
+        while not self._must_end() and self._process.exit_code is None:
             now = time.monotonic()
             if startup is not None:
                 startup.run_if_due(now)
@@ -186,31 +188,31 @@ class PodRunner:
                         probe.run_if_due(now)
             is_ready = is_started and (readiness is None or readiness.verdict is True)
             state = PodState("Running", is_started, is_ready, self._restarts, running, self._last)
-            self._tell(state)
+            self._report(state)
             if any(one is not None and one.verdict is False for one in (startup, liveness)):
                 self._note(self, "unhealthy")
-                self._daemon.stop(self._pod["spec"]["terminationGracePeriodSeconds"])
+                self._process.stop(self._pod["spec"]["terminationGracePeriodSeconds"])
                 return
             if is_started:
                 startup = None
             self._stopped.wait(POLL_SECONDS)
 
     def _is_finished(self, started_at: str) -> bool:
-        """Tell the end of a pod that is not started again; else wait for its next start."""
-        assert self._daemon is not None
-        code = self._daemon.exit_code
+        """Report the end if the pod is not started again; otherwise wait for the restart."""
+        assert self._process is not None
+        code = self._process.exit_code
         assert code is not None
         self._note(self, f"ended with {code}")
         ended = terminated(code, started_at)
         policy = self._pod["spec"]["restartPolicy"]
         if policy == "Never" or (policy == "OnFailure" and code == 0):
             phase = "Succeeded" if code == 0 else "Failed"
-            self._tell(PodState(phase, False, False, self._restarts, ended, self._last))  # noqa: FBT003 - by field
+            self._report(PodState(phase, False, False, self._restarts, ended, self._last))  # noqa: FBT003 - by field
             return True
         self._last = ended
         if self._restarts:
             waiting = {"waiting": {"reason": "CrashLoopBackOff", "message": self.log()[-500:]}}
-            self._tell(PodState("Running", False, False, self._restarts, waiting, ended))  # noqa: FBT003 - the same
+            self._report(PodState("Running", False, False, self._restarts, waiting, ended))  # noqa: FBT003 - the same
             deadline = time.monotonic() + backoff_seconds(self._restarts)
             while not self._must_end() and time.monotonic() < deadline:
                 self._stopped.wait(POLL_SECONDS)
@@ -220,12 +222,12 @@ class PodRunner:
     def _end(self) -> None:
         if self._stopped.is_set() or self._grace_seconds is None:
             return
-        if self._daemon is not None:
-            code = self._daemon.stop(self._grace_seconds)
+        if self._process is not None:
+            code = self._process.stop(self._grace_seconds)
             self._note(self, f"ended with {code}")
             phase = "Succeeded" if code == 0 else "Failed"
             ended = terminated(code, now_text())
-            self._tell(PodState(phase, False, False, self._restarts, ended, self._last))  # noqa: FBT003 - the same
+            self._report(PodState(phase, False, False, self._restarts, ended, self._last))  # noqa: FBT003 - the same
         uid = self._pod["metadata"]["uid"]
         self._api.delete(self._path, {"gracePeriodSeconds": 0, "preconditions": {"uid": uid}})
 
@@ -233,12 +235,12 @@ class PodRunner:
         (container,) = self._pod["spec"]["containers"]
         return probe_of(container, kind, self._port, time.monotonic())
 
-    def _tell(self, state: PodState) -> None:
-        if state == self._told:
+    def _report(self, state: PodState) -> None:
+        if state == self._reported:
             return
-        if self._told is None or state.is_ready != self._told.is_ready:
+        if self._reported is None or state.is_ready != self._reported.is_ready:
             self._note(self, "ready" if state.is_ready else "not ready")
-        self._told = state
+        self._reported = state
         assert self.image is not None
         status = status_of(self._pod, state, self.image.id, self._since)
         try:
@@ -246,7 +248,7 @@ class PodRunner:
         except ApiError as error:
             if error.code != CONFLICT:
                 raise
-            self._told = None  # told again at the next look
+            self._reported = None  # reported again at the next probe
 
     def _look_up(self, kind: str, name: str) -> Object:
         namespace = self._pod["metadata"]["namespace"]

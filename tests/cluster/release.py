@@ -12,15 +12,15 @@ from dev.chart_tools import helm, helm_3
 from tests.chart.rendering import CASES, CHART, render_case
 from tests.chart.rendering import RELEASE as EXAMPLE
 from tests.cluster.kubernetes_tools import NAMESPACE, Refused
-from tests.integration.secured import MECHANISM, PASSWORD
-from tests.waiting import wait_until
+from tests.support.secured_kafka import MECHANISM, PASSWORD
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.cluster.api import Object
     from tests.cluster.kubernetes_tools import KubernetesTools
-    from tests.integration.cluster import Names
+    from tests.support.topics import Names
 
 RELEASE = "checkpoint-ready"  # of its objects too, and of the labels of its pods
 REPOSITORY = "registry.example/checkpoint-ready"

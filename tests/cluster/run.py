@@ -28,8 +28,8 @@ from tests.cluster.release import (
 from tests.cluster.report import HEAD, Report, StepReport, row
 from tests.cluster.steps import Release
 from tests.cluster.traffic import Traffic
-from tests.integration.cluster import Names
-from tests.integration.secured import SASL, Acl, SecuredKafka
+from tests.support.secured_kafka import SASL, Acl, SecuredKafka
+from tests.support.topics import Names
 
 if TYPE_CHECKING:
     from collections.abc import Callable

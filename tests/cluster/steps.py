@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.cluster.release import CHANGED_SETTING, PODS, RELEASE, changed, chart_arguments
-from tests.integration.http_client import ask
-from tests.waiting import wait_until
+from tests.support.http_client import ask
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cluster.report import HEAD, row
 from tests.cluster.run import run
-from tests.integration.figures import show
+from tests.support.figures import show
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tests.cluster.image import Image
 from tests.cluster.pod_runner import PodRunner
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

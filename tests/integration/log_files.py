@@ -1,6 +1,6 @@
-"""A partition as it lies on the broker's disk: which batches are left, and what became of them.
+"""The log files of a partition: which batches the broker still has after compaction.
 
-No client shows this: emptied batches are passed over, control batches are never delivered.
+No client shows this: it skips empty batches, and never delivers control batches.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ def batches(data: Path, topic: str, partition: int) -> list[Batch]:
 
 
 def _read_all(folder: Path) -> list[Batch] | None:
-    """Return all batches; None while the cleaner puts a compacted segment in place."""
+    """Return all batches; None while the cleaner swaps in a compacted segment."""
     names = _segments(folder)
     try:
         found = [batch for segment in names for batch in _read(segment)]
@@ -48,7 +48,7 @@ def _read_all(folder: Path) -> list[Batch] | None:
 
 
 def _segments(folder: Path) -> list[Path]:
-    """Return the files of the log in their order, those that are being put in place among them."""
+    """Return the files of the log in their order, including those that are being swapped in."""
     return sorted([*folder.glob("*.log"), *folder.glob("*.log.swap")])
 
 

@@ -1,4 +1,4 @@
-"""A transaction of another producer that stays open for as long as a test wants."""
+"""A transaction of another producer that a test keeps open."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from confluent_kafka import Producer
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from tests.integration.cluster import Cluster
+    from tests.support.cluster import Cluster
 
 SECONDS = 30.0
-# A lone broker that has just started takes itself for the coordinator of old; where it then ends a
-# timed-out transaction, that hangs in the leaderless partitions (docs/design.md, the promise).
+# A single broker that has just started acts as coordinator at once. If it then aborts a timed-out
+# transaction, the transaction hangs in partitions that have no leader yet.
 NO_TIMED_OUT_TRANSACTIONS = {
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "3600000"
 }
@@ -24,7 +24,7 @@ NO_TIMED_OUT_TRANSACTIONS = {
 def open_transaction(
     cluster: Cluster, transactional_id: str, topic: str, values: Iterable[bytes], partition: int = 0
 ) -> Iterator[None]:
-    """Write these values in a transaction; it is open meanwhile, and aborted at the end."""
+    """Write these values in a transaction, which is open in the context and aborted at its end."""
     producer = Producer({**cluster.settings, "transactional.id": transactional_id})
     producer.init_transactions(SECONDS)
     producer.begin_transaction()

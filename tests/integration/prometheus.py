@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode
 
 import yaml
 
 from dev.free_ports import free_ports
-from tests.integration.http_client import ask
-from tests.integration.process import END_SECONDS, WATCHER
-from tests.waiting import wait_until
+from tests.support.child_process import END_SECONDS, ChildProcess
+from tests.support.http_client import ask
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,47 +93,30 @@ class Prometheus:
             ],
         }
         (folder / "prometheus.yaml").write_text(yaml.safe_dump(configuration))
-        self._log = folder / "prometheus.log"
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [
-                    program,
-                    f"--config.file={folder / 'prometheus.yaml'}",
-                    f"--storage.tsdb.path={folder / 'data'}",
-                    f"--web.listen-address=127.0.0.1:{self._port}",
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        self._watcher = subprocess.Popen(
-            ["/bin/sh", "-c", WATCHER, str(self._process.pid)],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
+        self._process = ChildProcess(
+            [
+                str(program),
+                f"--config.file={folder / 'prometheus.yaml'}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                f"--web.listen-address=127.0.0.1:{self._port}",
+            ],
+            log=folder / "prometheus.log",
         )
 
     def __enter__(self) -> Self:
-        """Return when it answers."""
+        """Wait until the server answers."""
         try:
             wait_until(self._is_ready, what="Prometheus")
         except AssertionError as error:
+            tail = self._process.tail()
             self.__exit__()
-            tail = self._log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace")
             raise AssertionError(f"{error}\n{tail}") from None
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it."""
-        self._watcher.kill()  # first: the number of the process may soon be another's
-        self._watcher.wait()
-        if self._watcher.stdin is not None:
-            self._watcher.stdin.close()
-        self._process.terminate()
-        try:
-            self._process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        """Stop the process."""
+        self._process.stop(END_SECONDS)
+        self._process.close()
 
     def values(self, query: str) -> list[float]:
         """Return what an instant query finds, a number for each series."""
@@ -160,7 +142,7 @@ class Prometheus:
         return [rule for group in self._api("rules")["groups"] for rule in group["rules"]]
 
     def _is_ready(self) -> bool:
-        assert self._process.poll() is None, "Prometheus has ended"
+        assert not self._process.has_ended, "Prometheus has ended"
         try:
             return ask(self._port, "/-/ready").status == 200
         except OSError:

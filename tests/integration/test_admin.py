@@ -8,11 +8,12 @@ from consumer.config import PREFIX, Settings
 from consumer.kafka.client import Connection
 from consumer.kafka.client.admin import KafkaAdmin
 from consumer.kafka.types import TopicPartition
-from tests.integration.new_record import NewRecord
+from tests.support.records import NewRecord
 
 if TYPE_CHECKING:
     from dev.kafka import LocalKafka
-    from tests.integration.cluster import Cluster, Names
+    from tests.support.cluster import Cluster
+    from tests.support.topics import Names
 
 CALLS = 15
 VICTIM = 2

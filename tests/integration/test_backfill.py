@@ -13,30 +13,23 @@ import pytest
 from consumer.pipeline.routing import partition_for_key
 from consumer.shard.events import Step
 from tests import builders
-from tests.integration.cluster import Names
-from tests.integration.command_line import run_at_once, run_in_terminal
 from tests.integration.crashing_tool import tool_crashing_at
-from tests.integration.events import (
-    assert_exactly_once,
-    checkpoint,
-    document,
-    event_id,
-    numbered_ids,
-    wait_until_handled,
-)
-from tests.integration.new_record import NewRecord
-from tests.integration.service import Deployment
-from tests.waiting import wait_until
+from tests.support.command_line import run_at_once, run_in_terminal
+from tests.support.deployment import Deployment
+from tests.support.records import NewRecord, checkpoint, numbered_ids
+from tests.support.topics import Names
+from tests.support.verdicts import assert_exactly_once, document, event_id, wait_until_handled
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from consumer.pipeline.records import ReadyRecord
-    from tests.integration.cluster import Cluster
-    from tests.integration.command_line import Finished
-    from tests.integration.service import Service
-    from tests.integration.subscriber import Record
+    from tests.support.cluster import Cluster
+    from tests.support.command_line import Finished
+    from tests.support.reader import Record
+    from tests.support.service_process import ServiceProcess
 
 HEADER = "checkpoint-ready.backfill"
 SHARD_HEADER = "checkpoint-ready.shard"
@@ -63,7 +56,7 @@ class Field(NamedTuple):
         crashing = self.deployment.start("", command=command, **settings)
         assert crashing.wait() == -signal.SIGKILL, crashing.tail()
 
-    def start_slowly(self, path: str) -> Service:
+    def start_slowly(self, path: str) -> ServiceProcess:
         """Start the command, a transaction for each record, and return when some are sent."""
         before = sum(self.cluster.end_offsets(self.deployment.input_topic).values())
         process = self.deployment.start(

@@ -16,26 +16,28 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import pytest
 
 from consumer import __version__
+from consumer.config import PREFIX
 from tests.builders import checkpoint
-from tests.integration.cluster import Names
-from tests.integration.command_line import (
+from tests.integration.json_schema import is_valid
+from tests.support.child_process import ROOT
+from tests.support.command_line import (
     PROGRAM,
     environment,
     run_command,
     run_in_raw_terminal,
     run_in_terminal,
 )
-from tests.integration.json_schema import is_valid
-from tests.integration.new_record import NewRecord
-from tests.integration.service import PREFIX, ROOT, Deployment, Service
-from tests.waiting import wait_until
+from tests.support.deployment import Deployment
+from tests.support.records import NewRecord
+from tests.support.service_process import ServiceProcess
+from tests.support.topics import Names
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.integration.cluster import Cluster
-    from tests.integration.process import Line
-    from tests.integration.subscriber import Record
+    from tests.support.cluster import Cluster
+    from tests.support.reader import Record
 
 PASSWORD = "correct horse battery staple"
 EVENTS = 5
@@ -433,7 +435,7 @@ class TestTail:
     def test_ctrl_c_is_no_end_of_the_events(self, published: Published) -> None:
         """Whoever goes on with its output is told that there may be more: exit code 130."""
         command = ["consumer", "tail", "--from-beginning"]
-        following = Service(command, environment(published.settings))
+        following = ServiceProcess(command, environment(published.settings))
         try:
             wait_until(lambda: len(following.lines) >= EVENTS, what="the events that there are")
             assert following.interrupt() == 128 + signal.SIGINT
@@ -469,13 +471,12 @@ class TestTail:
         """Exit code 143, and nothing on its output: not a line of asyncio's either."""
         command = ["consumer", "tail", "--from-beginning"]
         for _ in range(IDLE_TAILS):
-            idle = Service(command, environment(published.settings))
-            lines = idle.lines
+            idle = ServiceProcess(command, environment(published.settings))
             try:
-                wait_until(partial(_has_events, lines), what="the events that there are")
-                shown = len(lines)
+                wait_until(partial(_has_events, idle), what="the events that there are")
+                shown = len(idle.lines)
                 assert idle.terminate() == 128 + signal.SIGTERM
-                assert lines[shown:] == []
+                assert idle.lines[shown:] == []
             finally:
                 idle.kill()
 
@@ -638,5 +639,5 @@ class TestUsage:
         assert outputs[0]
 
 
-def _has_events(lines: list[Line]) -> bool:
-    return len(lines) >= EVENTS
+def _has_events(process: ServiceProcess) -> bool:
+    return len(process.lines) >= EVENTS

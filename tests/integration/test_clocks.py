@@ -10,19 +10,15 @@ import pytest
 
 from consumer.shard.changelog import read_id_entry
 from consumer.shard.watermark import NOTHING_KNOWN_MS, is_announcement
-from tests.integration.events import (
-    assert_exactly_once,
-    checkpoint,
-    ids_at_home,
-    wait_until_handled,
-)
-from tests.integration.new_record import NewRecord
-from tests.integration.service import Deployment
 from tests.integration.skewed_service import skewed
-from tests.waiting import wait_until
+from tests.support.deployment import Deployment
+from tests.support.records import NewRecord, checkpoint, ids_at_home
+from tests.support.verdicts import assert_exactly_once, wait_until_handled
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.integration.cluster import Cluster, Names
+    from tests.support.cluster import Cluster
+    from tests.support.topics import Names
 
 DAY_SECONDS = 24 * 3600
 WINDOW_SECONDS = 40  # every two seconds an announcement, and a grace of four

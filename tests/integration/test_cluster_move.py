@@ -6,18 +6,14 @@ import json
 from typing import TYPE_CHECKING
 
 from dev.kafka import LocalKafka
-from tests.integration.cluster import Cluster
-from tests.integration.events import (
-    Stream,
-    assert_exactly_once,
-    event_id,
-    scattered,
-    wait_until_handled,
-)
-from tests.integration.service import Deployment
+from tests.support.cluster import Cluster
+from tests.support.deployment import Deployment
+from tests.support.records import scattered
+from tests.support.stream import Stream
+from tests.support.verdicts import assert_exactly_once, event_id, wait_until_handled
 
 if TYPE_CHECKING:
-    from tests.integration.cluster import Names
+    from tests.support.topics import Names
 
 MOVED = 300
 

@@ -11,16 +11,16 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event, fro
 
 from consumer.pipeline.routing import home
 from tests.builders import SDK_EXAMPLE, camel, checkpoint
-from tests.integration.cluster import Names
-from tests.integration.events import event_id, numbered_ids
-from tests.integration.new_record import NewRecord
-from tests.integration.service import Deployment
+from tests.support.deployment import Deployment
+from tests.support.records import NewRecord, numbered_ids
+from tests.support.topics import Names
+from tests.support.verdicts import event_id
 
 if TYPE_CHECKING:
     from cloudevents.core.base import BaseCloudEvent
 
-    from tests.integration.cluster import Cluster
-    from tests.integration.subscriber import Record
+    from tests.support.cluster import Cluster
+    from tests.support.reader import Record
 
 PARTITIONS = 3
 TRACE = [("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")]

@@ -9,11 +9,14 @@ import pytest
 
 from consumer.shard.events import Step
 from tests.integration.crashing_service import crashing_at
-from tests.integration.events import Stream, assert_exactly_once, numbered_ids, scattered
-from tests.integration.service import Deployment
+from tests.support.deployment import Deployment
+from tests.support.records import numbered_ids, scattered
+from tests.support.stream import Stream
+from tests.support.verdicts import assert_exactly_once
 
 if TYPE_CHECKING:
-    from tests.integration.cluster import Cluster, Names
+    from tests.support.cluster import Cluster
+    from tests.support.topics import Names
 
 STARTS = [Step.FENCED, Step.BARRIER_SET, Step.RESTORED]
 TRANSACTIONS = [

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.integration.events import (
-    assert_exactly_once,
-    checkpoint,
-    ids_at_home,
-    wait_until_handled,
-)
-from tests.integration.new_record import NewRecord
-from tests.integration.service import Deployment
+from tests.support.deployment import Deployment
+from tests.support.records import NewRecord, checkpoint, ids_at_home
+from tests.support.verdicts import assert_exactly_once, wait_until_handled
 
 if TYPE_CHECKING:
-    from tests.integration.cluster import Cluster, Names
-    from tests.integration.process import Service
+    from tests.support.cluster import Cluster
+    from tests.support.service_process import ServiceProcess
+    from tests.support.topics import Names
 
 LIMIT: dict[str, Any] = {"DEAD_LETTER_LIMIT_PERCENT": 20, "DEAD_LETTER_WINDOW_RECORDS": 50}
 MOST_DEAD_LETTERS = 9  # the tenth of 50 reaches 20%
@@ -32,7 +28,7 @@ def sound(ids: list[str]) -> list[NewRecord]:
     return [NewRecord(checkpoint(one), one.encode(), 0) for one in ids]
 
 
-def refusal(service: Service) -> str:
+def refusal(service: ServiceProcess) -> str:
     """Return the last line of a process that has ended by the limit."""
     assert service.wait(END_SECONDS) == 1, service.tail()
     lines = [line["text"] for line in service.lines if "text" in line]

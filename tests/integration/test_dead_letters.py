@@ -16,22 +16,22 @@ from consumer.pipeline.records import InvalidRecord, Reason, Stage
 from consumer.shard.events import Step
 from schemas.ready_event import Origin
 from tests.builders import record
-from tests.integration.cluster import Names
-from tests.integration.command_line import run_at_once, run_in_terminal
 from tests.integration.crashing_tool import tool_crashing_at
-from tests.integration.events import checkpoint, event_id
-from tests.integration.new_record import NewRecord
-from tests.integration.service import Deployment
 from tests.integration.signalled_tool import tool_signalled_at
-from tests.waiting import wait_until
+from tests.support.command_line import run_at_once, run_in_terminal
+from tests.support.deployment import Deployment
+from tests.support.records import NewRecord, checkpoint
+from tests.support.topics import Names
+from tests.support.verdicts import event_id
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from consumer.pipeline.records import Header
-    from tests.integration.cluster import Cluster
-    from tests.integration.command_line import Finished
-    from tests.integration.subscriber import Record
+    from tests.support.cluster import Cluster
+    from tests.support.command_line import Finished
+    from tests.support.reader import Record
 
 READY_LIMIT_BYTES = 3000
 AUDIT = "checkpoint-ready.redrive"

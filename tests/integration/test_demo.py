@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.integration.service import ROOT
+from tests.support.child_process import ROOT
 
 if TYPE_CHECKING:
-    from tests.integration.cluster import RunningKafka
+    from tests.support.cluster import RunningKafka
 
 DEMO_SECONDS = 110
 KEYS = [

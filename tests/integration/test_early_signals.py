@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.integration.command_line import PROGRAM, environment
-from tests.integration.process import ROOT
-from tests.waiting import wait_until
+from tests.support.child_process import ROOT
+from tests.support.command_line import PROGRAM, environment
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,23 +16,23 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from consumer.cli.acls import needed_acls
-from consumer.config import Settings
+from consumer.config import PREFIX, Settings
 from tests.builders import checkpoint
 from tests.certificates import Authority
-from tests.integration.cluster import Names
-from tests.integration.command_line import Finished, run_at_once, run_command
-from tests.integration.events import wait_until_handled
-from tests.integration.new_record import NewRecord
-from tests.integration.process import Service
-from tests.integration.secured import MUTUAL, PASSWORD, SASL, TLS, Acl, SecuredKafka, granted
-from tests.integration.service import PREFIX, Deployment
-from tests.waiting import wait_until
+from tests.support.command_line import Finished, run_at_once, run_command
+from tests.support.deployment import Deployment
+from tests.support.records import NewRecord
+from tests.support.secured_kafka import MUTUAL, PASSWORD, SASL, TLS, Acl, SecuredKafka, granted
+from tests.support.service_process import ServiceProcess
+from tests.support.topics import Names
+from tests.support.verdicts import wait_until_handled
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from tests.integration.cluster import Cluster
+    from tests.support.cluster import Cluster
 
 PARTITIONS = 3
 BOUND_SECONDS = 30.0
@@ -101,7 +101,7 @@ class TestUnreachable:
             f"{PREFIX}BOOTSTRAP_SERVERS": address_of(silent_port),
             f"{PREFIX}LOG_FORMAT": "json",
         }
-        service = Service(["consumer", "run"], {**os.environ, **settings})
+        service = ServiceProcess(["consumer", "run"], {**os.environ, **settings})
         service.wait_for_log("starting")
         began = time.monotonic()
         assert service.terminate() == 0, service.tail()

@@ -10,23 +10,16 @@ from typing import TYPE_CHECKING
 import pytest
 from confluent_kafka import Producer
 
-from tests.integration.events import (
-    assert_exactly_once,
-    checkpoint,
-    document,
-    ids_at_home,
-    numbered_ids,
-    scattered,
-    wait_until_handled,
-)
-from tests.integration.new_record import NewRecord, send
-from tests.integration.service import Deployment
+from tests.support.deployment import Deployment
+from tests.support.records import NewRecord, checkpoint, ids_at_home, numbered_ids, scattered, send
+from tests.support.verdicts import assert_exactly_once, document, wait_until_handled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.integration.cluster import Cluster, Names
-    from tests.integration.service import Service
+    from tests.support.cluster import Cluster
+    from tests.support.service_process import ServiceProcess
+    from tests.support.topics import Names
 
 PARTITIONS = 6
 HOSTILE_SECONDS = 20.0  # most of it is the start of the service
@@ -42,7 +35,7 @@ def deployment(cluster: Cluster, names: Names) -> Iterator[Deployment]:
 
 
 @pytest.fixture
-def service(deployment: Deployment) -> Service:
+def service(deployment: Deployment) -> ServiceProcess:
     """One process that is starting: what a test produces may come before or after."""
     return deployment.start()
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from tests.integration.events import assert_exactly_once, checkpoint, numbered_ids, scattered
-from tests.integration.new_record import NewRecord
-from tests.integration.service import Deployment
+from tests.support.deployment import Deployment
+from tests.support.records import NewRecord, checkpoint, numbered_ids, scattered
+from tests.support.verdicts import assert_exactly_once
 
 if TYPE_CHECKING:
-    from tests.integration.cluster import Cluster, Names
+    from tests.support.cluster import Cluster
+    from tests.support.topics import Names
 
 SHARDS = 3
 LIMIT_BYTES = 2000

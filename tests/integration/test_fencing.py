@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import Producer
 
-from tests.integration.events import Stream, assert_exactly_once, checkpoint, ids_at_home, shard_of
-from tests.integration.figures import show
-from tests.integration.new_record import NewRecord
-from tests.integration.service import Deployment
-from tests.waiting import wait_until
+from tests.support.deployment import Deployment
+from tests.support.figures import show
+from tests.support.records import NewRecord, checkpoint, ids_at_home
+from tests.support.stream import Stream
+from tests.support.verdicts import assert_exactly_once, shard_of
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     import pytest
 
-    from tests.integration.cluster import Cluster, Names
+    from tests.support.cluster import Cluster
+    from tests.support.topics import Names
 
 SHARDS = 3
 SESSION_TIMEOUT_MS = 2000

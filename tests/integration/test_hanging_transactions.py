@@ -20,27 +20,21 @@ from consumer.kafka.open_transactions import OpenTransactionCheck, of_earlier_ow
 from dev.free_ports import free_ports
 from dev.kafka import LocalKafka
 from dev.kafka_jars import kafka_version
-from tests.chaos.kafka_tools import KafkaTools
-from tests.integration.cluster import Cluster
-from tests.integration.events import (
-    assert_exactly_once,
-    checkpoint,
-    numbered_ids,
-    scattered,
-    wait_until_handled,
-)
-from tests.integration.http_client import Observed
-from tests.integration.new_record import NewRecord
 from tests.integration.open_transaction import open_transaction
-from tests.integration.service import Deployment
 from tests.integration.tuned_service import tuned
-from tests.waiting import wait_until
+from tests.support.cluster import Cluster
+from tests.support.deployment import Deployment
+from tests.support.http_client import Observed
+from tests.support.kafka_tools import KafkaTools
+from tests.support.records import NewRecord, checkpoint, numbered_ids, scattered
+from tests.support.verdicts import assert_exactly_once, wait_until_handled
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from tests.integration.cluster import Names
-    from tests.integration.service import Service
+    from tests.support.service_process import ServiceProcess
+    from tests.support.topics import Names
 
 FORGED = b"never to be seen"
 
@@ -267,7 +261,7 @@ def test_a_tool_refuses_until_it_is_ended(unverified: Cluster, names: Names) -> 
             assert deployment.run(*redrive).exit_code == 0
 
 
-def wait_until_all_run(deployment: Deployment, service: Service) -> Service:
+def wait_until_all_run(deployment: Deployment, service: ServiceProcess) -> ServiceProcess:
     """Wait until all three shards run in this process, and return it."""
     deployment.wait_until_running(3, service)
     return service

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import socket
 
+from consumer.config import PREFIX
 from consumer.service.health import SPARE
 from dev.kafka import LocalKafka
-from tests.integration.cluster import Cluster, Names
-from tests.integration.command_line import run_command
-from tests.integration.events import assert_exactly_once, numbered_ids, scattered
-from tests.integration.http_client import start_observed
-from tests.integration.service import PREFIX, Deployment
 from tests.integration.test_restore import open_transaction
-from tests.waiting import wait_until
+from tests.support.cluster import Cluster
+from tests.support.command_line import run_command
+from tests.support.deployment import Deployment
+from tests.support.http_client import start_observed
+from tests.support.records import numbered_ids, scattered
+from tests.support.topics import Names
+from tests.support.verdicts import assert_exactly_once
+from tests.support.waiting import wait_until
 
 OUTAGE_SECONDS = 40.0
 

@@ -12,17 +12,18 @@ from consumer.config import PREFIX, Settings
 from consumer.jobs import left_out
 from dev.free_ports import free_ports
 from dev.kafka_jars import kafka_version
-from tests.chaos.kafka_tools import KafkaTools
-from tests.integration.events import assert_exactly_once, checkpoint, numbered_ids
-from tests.integration.http_client import Observed
-from tests.integration.new_record import NewRecord
 from tests.integration.open_transaction import open_transaction
-from tests.integration.service import Deployment
 from tests.integration.tuned_service import tuned
-from tests.waiting import wait_until, wait_until_async
+from tests.support.deployment import Deployment
+from tests.support.http_client import Observed
+from tests.support.kafka_tools import KafkaTools
+from tests.support.records import NewRecord, checkpoint, numbered_ids
+from tests.support.verdicts import assert_exactly_once
+from tests.support.waiting import wait_until, wait_until_async
 
 if TYPE_CHECKING:
-    from tests.integration.cluster import Cluster, Names
+    from tests.support.cluster import Cluster
+    from tests.support.topics import Names
 
 RECORDS = 2_000
 

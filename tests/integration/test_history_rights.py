@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from consumer.cli.acls import needed_acls
-from tests.integration.cluster import Names
-from tests.integration.command_line import run_at_once
-from tests.integration.events import checkpoint, numbered_ids, wait_until_handled
-from tests.integration.new_record import NewRecord
-from tests.integration.secured import Acl, SecuredKafka, granted
-from tests.integration.service import Deployment
+from tests.support.command_line import run_at_once
+from tests.support.deployment import Deployment
+from tests.support.records import NewRecord, checkpoint, numbered_ids
+from tests.support.secured_kafka import Acl, SecuredKafka, granted
+from tests.support.topics import Names
+from tests.support.verdicts import wait_until_handled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from consumer.cli.acls import Acl as NeededAcl
-    from tests.integration.command_line import Finished
+    from tests.support.command_line import Finished
 
 IDS = 20
 OPERATOR = "operator"

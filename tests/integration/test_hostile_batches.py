@@ -10,14 +10,16 @@ from aiokafka.codec import gzip_encode, lz4_encode, snappy_encode, zstd_encode
 
 from tests.batches.build import batch, record, varint
 from tests.batches.send import send_batches
-from tests.integration.events import assert_exactly_once, checkpoint, wait_until_handled
-from tests.integration.service import Deployment
+from tests.support.deployment import Deployment
+from tests.support.records import checkpoint
+from tests.support.verdicts import assert_exactly_once, wait_until_handled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.integration.cluster import Cluster, Names
-    from tests.integration.process import Service
+    from tests.support.cluster import Cluster
+    from tests.support.service_process import ServiceProcess
+    from tests.support.topics import Names
 
 MIB = 1024 * 1024
 GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
@@ -92,7 +94,7 @@ def cases() -> list[Case]:
     ]
 
 
-def stopped(service: Service) -> Service:
+def stopped(service: ServiceProcess) -> ServiceProcess:
     """Stop a service in order, so that its progress is saved, and return it."""
     assert service.terminate() == 0
     return service

@@ -15,13 +15,14 @@ from confluent_kafka import Producer
 
 from dev.kafka import LocalKafka
 from dev.kafka_jars import LocalKafkaError, class_archive, kafka_jars
-from tests.integration.cluster import Cluster, Names
-from tests.integration.new_record import NewRecord, send
 from tests.integration.open_transaction import open_transaction
-from tests.waiting import wait_until
+from tests.support.cluster import Cluster
+from tests.support.records import NewRecord, send
+from tests.support.topics import Names
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.integration.cluster import RunningKafka
+    from tests.support.cluster import RunningKafka
 
 pytestmark = pytest.mark.usefixtures("local_brokers")
 

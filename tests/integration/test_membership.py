@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.events import Stream, assert_exactly_once, shard_of
-from tests.integration.figures import show
-from tests.integration.service import Deployment
+from tests.support.deployment import Deployment
+from tests.support.figures import show
+from tests.support.stream import Stream
+from tests.support.verdicts import assert_exactly_once, shard_of
 
 if TYPE_CHECKING:
-    from tests.integration.cluster import Cluster, Names
-    from tests.integration.service import Service
-    from tests.integration.subscriber import Record
+    from tests.support.cluster import Cluster
+    from tests.support.reader import Record
+    from tests.support.service_process import ServiceProcess
+    from tests.support.topics import Names
 
 SHARDS = 6
 SESSION_TIMEOUT_SECONDS = 10.0  # the default
@@ -24,7 +26,7 @@ STOP_SECONDS = 10.0
 PAUSE_SECONDS = 2.0
 
 
-def owners(*services: Service) -> dict[int, int]:
+def owners(*services: ServiceProcess) -> dict[int, int]:
     """Return which of the processes runs each shard."""
     return {
         shard: number

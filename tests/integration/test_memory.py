@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from confluent_kafka import Producer
 
 from consumer.pipeline.routing import home
-from tests.integration.events import checkpoint, wait_until_handled
-from tests.integration.new_record import NewRecord, send
-from tests.integration.service import Deployment
+from tests.support.deployment import Deployment
+from tests.support.records import NewRecord, checkpoint, send
+from tests.support.verdicts import wait_until_handled
 
 if TYPE_CHECKING:
-    from tests.integration.cluster import Cluster, Names
+    from tests.support.cluster import Cluster
+    from tests.support.topics import Names
 
 MIB = 1024 * 1024
 LARGE_BYTES = 10_000_000

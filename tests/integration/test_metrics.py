@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.integration.events import (
-    assert_exactly_once,
-    checkpoint,
-    ids_at_home,
-    numbered_ids,
-    scattered,
-    wait_until_handled,
-)
-from tests.integration.http_client import start_observed
-from tests.integration.new_record import NewRecord
-from tests.integration.service import Deployment
-from tests.waiting import wait_until
+from tests.support.deployment import Deployment
+from tests.support.http_client import start_observed
+from tests.support.records import NewRecord, checkpoint, ids_at_home, numbered_ids, scattered
+from tests.support.verdicts import assert_exactly_once, wait_until_handled
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.integration.cluster import Cluster, Names
-    from tests.integration.http_client import Observed
+    from tests.support.cluster import Cluster
+    from tests.support.http_client import Observed
+    from tests.support.topics import Names
 
 
 def test_counters_equal_what_happened(cluster: Cluster, names: Names) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from consumer.worker.open_files import needed_open_files
-from tests.integration.events import assert_exactly_once, numbered_ids, scattered
 from tests.integration.limited_service import limited
-from tests.integration.service import Deployment
+from tests.support.deployment import Deployment
+from tests.support.records import numbered_ids, scattered
+from tests.support.verdicts import assert_exactly_once
 
 if TYPE_CHECKING:
-    from tests.integration.cluster import Cluster, Names
+    from tests.support.cluster import Cluster
+    from tests.support.topics import Names
 
 SHARDS = 24
 

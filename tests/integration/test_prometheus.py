@@ -19,24 +19,18 @@ from dev.chart_fetching import ChartToolMissing
 from dev.chart_tools import helm, prometheus
 from dev.free_ports import free_ports
 from tests.chart.rendering import NAMESPACE, RELEASE, render_case
-from tests.integration.events import (
-    assert_exactly_once,
-    checkpoint,
-    ids_at_home,
-    numbered_ids,
-    scattered,
-    wait_until_handled,
-)
-from tests.integration.new_record import NewRecord
 from tests.integration.prometheus import Prometheus, sped_up, target_labels
-from tests.integration.service import Deployment
-from tests.waiting import wait_until
+from tests.support.deployment import Deployment
+from tests.support.records import NewRecord, checkpoint, ids_at_home, numbered_ids, scattered
+from tests.support.verdicts import assert_exactly_once, wait_until_handled
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.chart.rendering import Rendering
-    from tests.integration.cluster import Cluster, Names
+    from tests.support.cluster import Cluster
+    from tests.support.topics import Names
 
 SHARDS = 3
 STALLED = "CheckpointReadyStalled"

@@ -13,26 +13,19 @@ from consumer.kafka.clock import wall_clock_ms
 from consumer.pipeline.seen_ids import id_digest
 from consumer.shard.changelog import id_key
 from consumer.shard.events import Step
-from tests.integration.cluster import Names
 from tests.integration.crashing_tool import tool_crashing_at
-from tests.integration.events import (
-    checkpoint,
-    document,
-    event_id,
-    ids_at_home,
-    numbered_ids,
-    wait_until_handled,
-)
-from tests.integration.new_record import NewRecord
-from tests.integration.service import Deployment
 from tests.integration.signalled_tool import tool_signalled_at
-from tests.waiting import wait_until
+from tests.support.deployment import Deployment
+from tests.support.records import NewRecord, checkpoint, ids_at_home, numbered_ids
+from tests.support.topics import Names
+from tests.support.verdicts import document, event_id, wait_until_handled
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tests.integration.cluster import Cluster
-    from tests.integration.subscriber import Record
+    from tests.support.cluster import Cluster
+    from tests.support.reader import Record
 
 IDS = 240
 SHARDS = 3

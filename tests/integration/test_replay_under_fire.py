@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bench.replay import measure_replay
 
 if TYPE_CHECKING:
-    from tests.integration.cluster import Cluster
+    from tests.support.cluster import Cluster
 
 RECORDS = 15_000
 KILLS = 3

@@ -8,23 +8,16 @@ from typing import TYPE_CHECKING
 from confluent_kafka import IsolationLevel, Producer, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from tests.integration.events import (
-    assert_exactly_once,
-    checkpoint,
-    event_id,
-    numbered_ids,
-    scattered,
-    shard_of,
-    wait_until_handled,
-)
-from tests.integration.new_record import NewRecord, send
-from tests.integration.service import Deployment
-from tests.waiting import wait_until
+from tests.support.deployment import Deployment
+from tests.support.records import NewRecord, checkpoint, numbered_ids, scattered, send
+from tests.support.verdicts import assert_exactly_once, event_id, shard_of, wait_until_handled
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tests.integration.cluster import Cluster, Names
+    from tests.support.cluster import Cluster
+    from tests.support.topics import Names
 
 SHARDS = 3
 

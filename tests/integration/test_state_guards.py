@@ -8,24 +8,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from confluent_kafka import Producer
 
-from tests.integration.command_line import run_command
-from tests.integration.events import (
-    assert_exactly_once,
-    checkpoint,
-    event_id,
-    ids_at_home,
-    numbered_ids,
-    scattered,
-    wait_until_handled,
-)
-from tests.integration.new_record import NewRecord, send
-from tests.integration.service import Deployment
+from tests.support.command_line import run_command
+from tests.support.deployment import Deployment
+from tests.support.records import NewRecord, checkpoint, ids_at_home, numbered_ids, scattered, send
+from tests.support.verdicts import assert_exactly_once, event_id, wait_until_handled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.integration.cluster import Cluster, Names
-    from tests.integration.service import Service
+    from tests.support.cluster import Cluster
+    from tests.support.service_process import ServiceProcess
+    from tests.support.topics import Names
 
 SHARDS = 3
 ACCEPTING = ("consumer", "run", "--accept-empty-state")
@@ -76,7 +69,7 @@ def recreate_changelog(deployment: Deployment) -> None:
     assert done.json == {"created": [deployment.changelog_topic]}, done.stderr
 
 
-def complaints(service: Service) -> list[str]:
+def complaints(service: ServiceProcess) -> list[str]:
     """Wait for the end with exit code 1 and return what it wrote for people."""
     assert service.wait() == 1, service.tail()
     lines = [str(line["text"]) for line in service.lines if "text" in line]

@@ -8,15 +8,16 @@ import pytest
 
 from consumer import __version__
 from dev.browser import DARK, LIGHT, find_browser, shown_document, take_picture
-from tests.integration.events import assert_exactly_once, checkpoint
-from tests.integration.http_client import start_observed
-from tests.integration.new_record import NewRecord
-from tests.integration.service import Deployment
+from tests.support.deployment import Deployment
+from tests.support.http_client import start_observed
+from tests.support.records import NewRecord, checkpoint
+from tests.support.verdicts import assert_exactly_once
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.integration.cluster import Cluster, Names
+    from tests.support.cluster import Cluster
+    from tests.support.topics import Names
 
 HOSTILE_ID = (
     "<img src=x onerror=\"document.title='owned'\">'\"&<script>document.title='owned'</script>"

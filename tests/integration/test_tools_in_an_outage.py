@@ -10,25 +10,18 @@ import pytest
 
 from consumer.shard.events import Step
 from dev.kafka import LocalKafka
-from tests.integration.cluster import Cluster
-from tests.integration.events import (
-    assert_exactly_once,
-    checkpoint,
-    event_id,
-    numbered_ids,
-    scattered,
-    wait_until_handled,
-)
-from tests.integration.new_record import NewRecord
 from tests.integration.open_transaction import NO_TIMED_OUT_TRANSACTIONS
-from tests.integration.service import Deployment
 from tests.integration.signalled_tool import tool_signalled_at
-from tests.waiting import wait_until
+from tests.support.cluster import Cluster
+from tests.support.deployment import Deployment
+from tests.support.records import NewRecord, checkpoint, numbered_ids, scattered
+from tests.support.verdicts import assert_exactly_once, event_id, wait_until_handled
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.integration.cluster import Names
+    from tests.support.topics import Names
 
 # More than a transaction of each: a redrive's has 1,000, whatever the settings.
 IDS, LETTERS = 200, 1_500

@@ -11,16 +11,16 @@ import pytest
 
 from consumer import __version__
 from tests.integration import bare_service
-from tests.integration.events import checkpoint, ids_at_home, numbered_ids, scattered
-from tests.integration.new_record import NewRecord
-from tests.integration.otlp_receiver import OtlpReceiver, deaf_endpoint
-from tests.integration.process import ROOT
-from tests.integration.service import Deployment
+from tests.support.child_process import ROOT
+from tests.support.deployment import Deployment
+from tests.support.otlp_receiver import OtlpReceiver, deaf_endpoint
+from tests.support.records import NewRecord, checkpoint, ids_at_home, numbered_ids, scattered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.integration.cluster import Cluster, Names
+    from tests.support.cluster import Cluster
+    from tests.support.topics import Names
 
 CONSUMER, CLIENT, ERROR = 5, 3, 2  # numbers of the protocol
 SHARDS = 3

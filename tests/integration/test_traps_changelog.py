@@ -8,27 +8,23 @@ import pytest
 from confluent_kafka import KafkaException, Producer
 
 from consumer.shard.events import Step
-from tests.integration.events import (
-    Stream,
-    assert_exactly_once,
-    numbered_ids,
-    scattered,
-    shard_of,
-)
 from tests.integration.log_files import batches
-from tests.integration.new_record import NewRecord, send
-from tests.integration.service import Deployment
 from tests.integration.tampered_service import frozen_at
 from tests.integration.test_restore import log_starts, open_transaction
-from tests.waiting import wait_until
+from tests.support.deployment import Deployment
+from tests.support.records import NewRecord, numbered_ids, scattered, send
+from tests.support.stream import Stream
+from tests.support.verdicts import assert_exactly_once, shard_of
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.integration.cluster import Cluster, Names
     from tests.integration.log_files import Batch
-    from tests.integration.service import Service
+    from tests.support.cluster import Cluster
+    from tests.support.service_process import ServiceProcess
+    from tests.support.topics import Names
 
 SHARDS = 3
 SESSION_TIMEOUT_MS = 1000
@@ -198,7 +194,7 @@ def members(cluster: Cluster, deployment: Deployment) -> list[str]:
     return sorted(member.member_id for member in described.members)
 
 
-def restoring_shards(service: Service) -> frozenset[int]:
+def restoring_shards(service: ServiceProcess) -> frozenset[int]:
     """Return the shards whose task restores now, by the log."""
     states = {line["shard"]: line["state"] for line in service.logged("task_state")}
     return frozenset(shard for shard, state in states.items() if state == "restoring")

@@ -17,25 +17,22 @@ from consumer.kafka.client import Connection
 from consumer.kafka.client.admin import KafkaAdmin
 from dev.kafka import LocalKafka
 from dev.kafka_jars import kafka_version
-from tests.chaos.kafka_tools import KafkaTools
-from tests.integration.cluster import Cluster
-from tests.integration.events import (
-    Stream,
-    assert_exactly_once,
-    numbered_ids,
-    scattered,
-)
-from tests.integration.figures import show
 from tests.integration.open_transaction import NO_TIMED_OUT_TRANSACTIONS
-from tests.integration.service import Deployment
 from tests.integration.tampered_service import striking
-from tests.waiting import wait_until, wait_until_async
+from tests.support.cluster import Cluster
+from tests.support.deployment import Deployment
+from tests.support.figures import show
+from tests.support.kafka_tools import KafkaTools
+from tests.support.records import numbered_ids, scattered
+from tests.support.stream import Stream
+from tests.support.verdicts import assert_exactly_once
+from tests.support.waiting import wait_until, wait_until_async
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.integration.cluster import Names
-    from tests.integration.service import Service
+    from tests.support.service_process import ServiceProcess
+    from tests.support.topics import Names
 
 # Brokers are killed and started again here; on a busy machine that takes its time.
 pytestmark = pytest.mark.timeout(300)
@@ -213,7 +210,7 @@ def lone_kafka(local_brokers: None) -> Iterator[LocalKafka]:  # noqa: ARG001 - f
         yield local
 
 
-def kill_between_markers(kafka: LocalKafka, service: Service, group: str) -> None:
+def kill_between_markers(kafka: LocalKafka, service: ServiceProcess, group: str) -> None:
     """Kill the only broker while no transaction waits for its markers; some may be open.
 
     A lone broker that starts with such a transaction looks for the leaders of its partitions before

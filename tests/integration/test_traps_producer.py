@@ -15,21 +15,16 @@ from consumer.kafka.client import Connection
 from consumer.kafka.client.transaction_batches import TransactionBatches
 from consumer.kafka.client.writer import MAX_RECORDS_PER_PRODUCER, KafkaWriter
 from consumer.shard.changelog import read_id_entry
-from tests.integration.events import (
-    Stream,
-    assert_exactly_once,
-    checkpoint,
-    event_id,
-    ids_at_home,
-    numbered_ids,
-)
-from tests.integration.new_record import NewRecord
-from tests.integration.service import Deployment
 from tests.integration.tampered_service import aged, haunted, slow
+from tests.support.deployment import Deployment
+from tests.support.records import NewRecord, checkpoint, ids_at_home, numbered_ids
+from tests.support.stream import Stream
+from tests.support.verdicts import assert_exactly_once, event_id
 
 if TYPE_CHECKING:
-    from tests.integration.cluster import Cluster, Names
-    from tests.integration.process import Service
+    from tests.support.cluster import Cluster
+    from tests.support.service_process import ServiceProcess
+    from tests.support.topics import Names
 
 SHARDS = 3
 REQUEST_SECONDS = 20.0
@@ -216,7 +211,7 @@ def expel(cluster: Cluster, group: str, member_id: str) -> None:
     asyncio.run(leave())
 
 
-def is_fenced_soon(service: Service, after: int) -> bool:
+def is_fenced_soon(service: ServiceProcess, after: int) -> bool:
     """Tell whether a task of the process is fenced within a few heartbeats."""
     try:
         service.wait_for_log("task_fenced", FENCED_SECONDS, after=after)

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import Producer
 
-from tests.integration.events import assert_exactly_once, checkpoint, event_id, numbered_ids
-from tests.integration.new_record import NewRecord, send
-from tests.integration.service import Deployment
 from tests.integration.test_restore import log_starts
-from tests.waiting import wait_until
+from tests.support.deployment import Deployment
+from tests.support.records import NewRecord, checkpoint, numbered_ids, send
+from tests.support.verdicts import assert_exactly_once, event_id
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.integration.cluster import Cluster, Names
+    from tests.support.cluster import Cluster
+    from tests.support.topics import Names
 
 REQUEST_SECONDS = 20.0
 DAY_MS = 24 * 3600 * 1000

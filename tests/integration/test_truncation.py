@@ -10,21 +10,16 @@ import pytest
 from confluent_kafka import KafkaException, Producer
 
 from dev.kafka import LocalKafka
-from tests.integration.cluster import Cluster
-from tests.integration.events import (
-    assert_exactly_once,
-    checkpoint,
-    ids_at_home,
-    numbered_ids,
-)
-from tests.integration.new_record import NewRecord, send
-from tests.integration.service import Deployment
-from tests.waiting import wait_until
+from tests.support.cluster import Cluster
+from tests.support.deployment import Deployment
+from tests.support.records import NewRecord, checkpoint, ids_at_home, numbered_ids, send
+from tests.support.verdicts import assert_exactly_once
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.integration.cluster import Names
+    from tests.support.topics import Names
 
 SHARDS = 3
 INVALID = 4

@@ -8,13 +8,16 @@ import pytest
 
 from consumer.service.event_loop_watchdog import LOOP_BLOCKED
 from dev.kafka import LocalKafka
-from tests.integration.cluster import Cluster, Names
-from tests.integration.events import Stream, assert_exactly_once, numbered_ids, scattered
 from tests.integration.hanging_service import hanging
-from tests.integration.service import Deployment
+from tests.support.cluster import Cluster
+from tests.support.deployment import Deployment
+from tests.support.records import numbered_ids, scattered
+from tests.support.stream import Stream
+from tests.support.topics import Names
+from tests.support.verdicts import assert_exactly_once
 
 if TYPE_CHECKING:
-    from tests.integration.process import Service
+    from tests.support.service_process import ServiceProcess
 
 LIMIT: dict[str, Any] = {
     "WATCHDOG_SECONDS": 4,
@@ -25,7 +28,7 @@ END_SECONDS = 40.0
 IDS = numbered_ids(60)
 
 
-def text(service: Service) -> str:
+def text(service: ServiceProcess) -> str:
     """Return the lines of a process that are not log lines."""
     return "\n".join(str(line["text"]) for line in service.lines if "text" in line)
 

@@ -8,19 +8,14 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import Producer
 
-from tests.integration.events import (
-    assert_exactly_once,
-    checkpoint,
-    event_id,
-    numbered_ids,
-    wait_until_handled,
-)
-from tests.integration.new_record import NewRecord
-from tests.integration.service import Deployment
-from tests.waiting import wait_until
+from tests.support.deployment import Deployment
+from tests.support.records import NewRecord, checkpoint, numbered_ids
+from tests.support.verdicts import assert_exactly_once, event_id, wait_until_handled
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.integration.cluster import Cluster, Names
+    from tests.support.cluster import Cluster
+    from tests.support.topics import Names
 
 WINDOW_SECONDS = 10
 BACKLOG_SECONDS = 600

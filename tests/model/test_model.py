@@ -4,10 +4,10 @@ import pytest
 
 from consumer.shard.events import Step
 from consumer.shard.status import TaskState
-from tests.integration.figures import show
 from tests.model.plan import FAULTY, SOUND, Fault, Plan
 from tests.model.search import search
 from tests.model.states import Place
+from tests.support.figures import show
 
 TWICE = "published twice: aa"
 LOST = "all is read, and of 'a' only '' is published"

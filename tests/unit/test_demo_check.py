@@ -10,8 +10,9 @@ from consumer.pipeline.decider import Decision, process
 from consumer.pipeline.records import Limits, ShardSettings, SourceBatch
 from consumer.pipeline.seen_ids import SeenIds
 from dev.demo_check import Check, Verdict
-from dev.demo_kafka import ReadRecord, Topics
 from dev.demo_plan import READY_MAX_BYTES, Plan, make_plan
+from tests.support.reader import Record as ReadRecord
+from tests.support.topics import Topics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,9 +39,10 @@ def outputs(plan: Plan) -> list[ReadRecord]:
     decided = Decision()
     batch = SourceBatch(TOPICS.input, 0, records, forwarded=False)
     process(ShardSettings(0, 1, "group", limits), SeenIds(0), batch, decided, ceiling_ms=0)
-    ready = [ReadRecord(TOPICS.ready, r.key, r.value, r.headers) for r in decided.ready]
+    ready = [ReadRecord(TOPICS.ready, 0, 0, 0, r.key, r.value, r.headers) for r in decided.ready]
     letters = [
-        ReadRecord(TOPICS.dead_letters, r.key, r.value, r.headers) for r in decided.dead_letters
+        ReadRecord(TOPICS.dead_letters, 0, 0, 0, r.key, r.value, r.headers)
+        for r in decided.dead_letters
     ]
     return ready + letters
 

@@ -14,9 +14,10 @@ from consumer.pipeline.decode.checkpoint import decode
 from consumer.pipeline.records import Limits, Reason, ShardSettings, SourceBatch
 from consumer.pipeline.seen_ids import SeenIds
 from dev.demo_plan import READY_MAX_BYTES, Plan, PlannedRecord, make_plan
-from dev.demo_variants import dress
-from dev.sample_events import SDK_EXAMPLE, make_job, other_contents
 from tests.builders import Record
+from tests.support.documents import SDK_EXAMPLE
+from tests.support.sample_jobs import make_job, other_contents
+from tests.support.variants import write_variant
 
 SEED = 1
 
@@ -144,10 +145,10 @@ def test_every_dress_of_a_content_is_the_same_to_the_pipeline() -> None:
     rng = random.Random(SEED)  # noqa: S311 - sample data
     for _ in range(50):
         content = make_job(rng).checkpoints[0]
-        dressed = [dress(content, rng) for _ in range(20)]
+        dressed = [write_variant(content, rng) for _ in range(20)]
         digests = {decode(value, headers).digest for value, headers in dressed}
         assert len(digests) == 1
-        other = dress(next(other_contents(content)), rng)
+        other = write_variant(next(other_contents(content)), rng)
         assert decode(*other).digest not in digests
 
 

@@ -19,7 +19,7 @@ from consumer.errors import ConfigError
 from consumer.service import http
 from consumer.service.http import COMMON_HEADERS, HttpServer, Page
 from dev.free_ports import free_ports
-from tests.waiting import wait_until_async
+from tests.support.waiting import wait_until_async
 
 ANSWER_SECONDS = 5.0
 # What a probe waits for at least: its default in Kubernetes.

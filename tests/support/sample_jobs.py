@@ -1,28 +1,25 @@
-"""Sample checkpoints that look like the real ones: jobs of several providers.
+"""Sample fine-tuning jobs with checkpoints as several providers name them.
 
-A *content* is a checkpoint as a dict in wire spelling; `dev.demo_variants` writes it in
-the many ways producers do. This module imports nothing of the service.
+`tests.support.variants` writes a checkpoint in the many ways of producers. Nothing here imports the
+service.
 """
 
 from __future__ import annotations
 
 import string
 import uuid
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tests.support.documents import OBJECT
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterator
 
-Content = dict[str, Any]
+    from tests.support.documents import Document
 
-OBJECT = "fine_tuning.job.checkpoint"
-# The example of the SDK's own document, byte for byte: it must be published, not refused.
-SDK_EXAMPLE = (
-    b'{"id":"<id>","createdAt":975522,"fineTunedModelCheckpoint":"<value>","stepNumber":855804,'
-    b'"metrics":{},"fineTuningJobId":"<id>","object":"fine_tuning.job.checkpoint"}'
-)
-SDK_EXAMPLE_CONTENT: Content = {
+SDK_EXAMPLE_CONTENT: Document = {
     "id": "<id>",
     "created_at": 975522,
     "fine_tuned_model_checkpoint": "<value>",
@@ -31,6 +28,7 @@ SDK_EXAMPLE_CONTENT: Content = {
     "fine_tuning_job_id": "<id>",
     "object": OBJECT,
 }
+"""The content of `SDK_EXAMPLE` in wire spelling."""
 
 FIRST_CREATED_AT = 1_735_689_600  # 2025-01-01T00:00:00Z
 SECONDS_OF_A_YEAR = 31_536_000
@@ -52,7 +50,7 @@ class Job(NamedTuple):
     """A fine-tuning job and its checkpoints, oldest first."""
 
     id: str
-    checkpoints: list[Content]
+    checkpoints: list[Document]
 
 
 class _Names(NamedTuple):
@@ -64,23 +62,25 @@ class _Names(NamedTuple):
 
 
 def make_job(rng: random.Random) -> Job:
-    """Make up a job with three to twelve checkpoints."""
+    """Return a random job with three to twelve checkpoints."""
     providers = (_openai, _openai_undated, _azure, _self_hosted, _unknown)
     names = rng.choices(providers, (10, 2, 4, 3, 1))[0](rng)
-    count = rng.randint(3, 12)
+    checkpoint_count = rng.randint(3, 12)
     every = rng.choice((10, 22, 50, 88, 100, 489))
     created_at = FIRST_CREATED_AT + rng.randrange(SECONDS_OF_A_YEAR)
     loss = rng.uniform(1.2, 3.5)
-    extra = {"seed": rng.randrange(2**31)} if rng.random() < 0.1 else {}  # noqa: PLR2004 - one in ten
+    extra = {"seed": rng.randrange(2**31)} if rng.random() < 0.1 else {}
     checkpoints = []
-    for number in range(1, count + 1):
+    for number in range(1, checkpoint_count + 1):
         step = number * every
         created_at += rng.randint(60, 3600)
         loss *= rng.uniform(0.72, 0.97)
-        content: Content = {
+        content: Document = {
             "id": names.checkpoint_id(),
             "created_at": created_at,
-            "fine_tuned_model_checkpoint": names.model(None if number == count else step, step),
+            "fine_tuned_model_checkpoint": names.model(
+                None if number == checkpoint_count else step, step
+            ),
             "step_number": step,
             "metrics": _metrics(rng, step, loss),
             "fine_tuning_job_id": names.job_id,
@@ -91,18 +91,19 @@ def make_job(rng: random.Random) -> Job:
     return Job(names.job_id, checkpoints)
 
 
-def other_contents(content: Content) -> Iterator[Content]:
-    """Yield contents that contradict this one under its id, without end.
+def contradiction(number: int) -> dict[str, float]:
+    """Return metrics that contradict a checkpoint without them; each number gives other ones.
 
-    This happens when an evaluation ends late: the list API fills the metrics in, and whoever polled
-    before has already sent the checkpoint without them.
+    This happens when an evaluation ends late: the list API adds the metrics, and a producer that
+    polled before has already sent the checkpoint without them.
     """
-    metrics = content["metrics"]
-    number = 0
-    while True:
-        number += 1
-        late = {"full_valid_loss": 0.5 + number / 1000, "full_valid_mean_token_accuracy": 0.875}
-        yield {**content, "metrics": {**metrics, **late}}
+    return {"full_valid_loss": 0.5 + number / 1000, "full_valid_mean_token_accuracy": 0.875}
+
+
+def other_contents(content: Document) -> Iterator[Document]:
+    """Yield an endless sequence of contents under the same id, all different from this one."""
+    for number in count(1):
+        yield {**content, "metrics": {**content["metrics"], **contradiction(number)}}
 
 
 def _openai(rng: random.Random) -> _Names:
@@ -153,22 +154,22 @@ def _unknown(rng: random.Random) -> _Names:
 
 
 def _metrics(rng: random.Random, step: int, loss: float) -> dict[str, Any]:
-    """Any of the seven numbers may be missing, also all of them."""
+    """Return metrics; any of the seven may be missing, and sometimes all are."""
     kind = rng.random()
-    if kind < 0.06:  # noqa: PLR2004 - a few have none
+    if kind < 0.06:
         return {}
-    if kind < 0.07:  # noqa: PLR2004 - and one in a hundred diverges: exp of it overflows
+    if kind < 0.07:
         return {"step": step, "train_loss": round(loss * 10_000, 3)}
     train = {
         "step": step,
         "train_loss": round(loss, 6),
         "train_mean_token_accuracy": round(1 / (1 + loss), 6),
     }
-    if kind < 0.4:  # noqa: PLR2004
+    if kind < 0.4:
         return train
     valid = round(loss * rng.uniform(0.95, 1.3), 6)
     valid_metrics = {"valid_loss": valid, "valid_mean_token_accuracy": round(1 / (1 + valid), 6)}
-    if kind < 0.7:  # noqa: PLR2004
+    if kind < 0.7:
         return train | valid_metrics
     full = round(valid * rng.uniform(0.9, 1.1), 6)
     accuracy = round(1 / (1 + full), 6)

@@ -1,4 +1,4 @@
-"""Waiting in tests: poll for a condition until a deadline, and never sleep in the hope of it."""
+"""Polling for a condition until a deadline; no test sleeps and hopes that the time is enough."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ Value = TypeVar("Value")
 POLL_SECONDS = 0.02
 
 
+class DeadlineExceeded(AssertionError):
+    """The condition was not met in time."""
+
+
 def wait_until(
     condition: Callable[[], Value | None],
     deadline_seconds: float = 20.0,
@@ -21,12 +25,12 @@ def wait_until(
     what: str = "the condition",
     poll_seconds: float = POLL_SECONDS,
 ) -> Value:
-    """Call `condition` until it returns something true, and return that."""
+    """Call `condition` until it returns a true value, and return that value."""
     deadline = time.monotonic() + deadline_seconds
     while not (value := condition()):
         if time.monotonic() > deadline:
             message = f"{what} did not come within {deadline_seconds} s (last: {value!r})"
-            raise AssertionError(message)
+            raise DeadlineExceeded(message)
         time.sleep(poll_seconds)
     return value
 
@@ -38,7 +42,7 @@ async def wait_until_async(
     what: str = "the condition",
     poll_seconds: float = POLL_SECONDS,
 ) -> Value:
-    """Do the same while the event loop runs; the condition may be a coroutine function."""
+    """Do the same without blocking the event loop; the condition may be a coroutine function."""
     deadline = time.monotonic() + deadline_seconds
     while True:
         value = condition()
@@ -48,5 +52,5 @@ async def wait_until_async(
             return value  # type: ignore[return-value]  # awaited above when it was a coroutine
         if time.monotonic() > deadline:
             message = f"{what} did not come within {deadline_seconds} s (last: {value!r})"
-            raise AssertionError(message)
+            raise DeadlineExceeded(message)
         await asyncio.sleep(poll_seconds)

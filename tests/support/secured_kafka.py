@@ -1,4 +1,4 @@
-"""A broker that asks who comes, by SCRAM or a certificate; nothing is allowed but by an ACL."""
+"""A broker with authentication, by SCRAM or a client certificate, and authorization by ACLs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from confluent_kafka.admin import (
 
 from dev.kafka import LocalKafka
 from tests.certificates import Authority
-from tests.integration.cluster import Cluster
-from tests.waiting import wait_until
+from tests.support.cluster import Cluster
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,7 +36,7 @@ MECHANISM = "SCRAM-SHA-256"
 REQUEST_SECONDS = 30.0
 SASL, TLS, MUTUAL = "SASL", "TLS", "MUTUAL"
 SCRAM_LOGIN = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
-# None means any; the client's types do not know it.
+# None means any; the client's type hints do not allow it.
 ANY_RESOURCE = AclBindingFilter(
     ResourceType.ANY,
     None,  # type: ignore[arg-type]
@@ -49,7 +49,7 @@ ANY_RESOURCE = AclBindingFilter(
 
 
 class Acl(NamedTuple):
-    """One thing that somebody may do, in the words of the admin client."""
+    """A permission, with the names of the admin client."""
 
     resource: str
     name: str
@@ -57,7 +57,7 @@ class Acl(NamedTuple):
     pattern: str = "LITERAL"
 
     def is_named_in(self, complaint: str) -> bool:
-        """Whether an error says that just this is missing."""
+        """Return whether an error message names this permission as missing."""
         found = re.search(r"missing ACL: grant (.+) on (.+)", complaint)
         if not found or self.operation.title().replace("_", "") not in re.findall(r"\w+", found[1]):
             return False
@@ -65,7 +65,7 @@ class Acl(NamedTuple):
         return found[2].startswith(resource) if self.pattern == "PREFIXED" else found[2] == resource
 
     def binding(self, user: str) -> AclBinding:
-        """Return it for one user."""
+        """Return the binding for one user."""
         return AclBinding(
             ResourceType[self.resource],
             self.name,
@@ -78,7 +78,7 @@ class Acl(NamedTuple):
 
 
 def granted(acls: Iterable[NeededAcl]) -> list[Acl]:
-    """Return what the program says it needs, an operation at a time."""
+    """Return the permissions that the program lists, one for each operation."""
     return [
         Acl(
             acl.resource.upper().replace("-", "_"),
@@ -92,13 +92,13 @@ def granted(acls: Iterable[NeededAcl]) -> list[Acl]:
 
 
 class SecuredKafka:
-    """A broker with SASL, with TLS and with mutual TLS; on its first listener all is allowed.
+    """A broker with listeners for SASL, TLS and mutual TLS; its first listener allows everything.
 
-    It creates topics by itself, as many do: nothing of ours may ever come to be that way.
+    It creates topics automatically, as many clusters do: the service must never cause that.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Describe it; certificates go to `folder`."""
+        """Prepare the broker; certificates are written to `folder`."""
         self.authority = Authority(folder)
         store = folder / "keystore.pem"
         broker = self.authority.certify("broker")
@@ -126,7 +126,7 @@ class SecuredKafka:
         )
 
     def cluster(self) -> Cluster:
-        """Return the broker in the hands of somebody who may do everything."""
+        """Return the cluster for a user with all permissions."""
         return Cluster(self.kafka.bootstrap_servers)
 
     def login(self, user: str, listener: str = SASL) -> dict[str, Any]:
@@ -151,7 +151,7 @@ class SecuredKafka:
         return settings
 
     def add_user(self, user: str, acls: Iterable[Acl] = ()) -> None:
-        """Make a user who may do this and nothing else; return when the broker knows."""
+        """Create a user with these permissions only, and wait until the broker has applied them."""
         admin = self.cluster().admin
         info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096)
         change = UserScramCredentialUpsertion(user, info, PASSWORD.encode())
@@ -161,7 +161,7 @@ class SecuredKafka:
         wait_until(lambda: _may_log_in(admin, user), what=f"the login of {user}")
 
     def allow(self, user: str, acls: Iterable[Acl]) -> None:
-        """Let a principal of this name do this; return when the broker knows."""
+        """Grant permissions to a principal, and wait until the broker has applied them."""
         admin = self.cluster().admin
         bindings = [acl.binding(user) for acl in acls]
         if bindings:
@@ -178,5 +178,5 @@ def _may_log_in(admin: AdminClient, user: str) -> bool:
     assert isinstance(described, dict)
     try:
         return bool(described[user].result(REQUEST_SECONDS).scram_credential_infos)
-    except KafkaException:  # nobody of this name yet
+    except KafkaException:  # no such user yet
         return False

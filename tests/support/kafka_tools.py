@@ -1,4 +1,4 @@
-"""Kafka's own command line tools, run from the brokers' jars: what no client library can ask."""
+"""Kafka's own command line tools, run from the brokers' jars, for requests of no client library."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ OPEN_STATES = {"Ongoing", "PrepareCommit", "PrepareAbort", "PrepareEpochFence"}
 
 
 class ToolFailedError(Exception):
-    """A tool did not do what it was asked; its output tells why."""
+    """A tool has failed; the message contains its output."""
 
 
 class OpenTransaction(NamedTuple):
-    """A transaction that has not ended, as a coordinator lists it."""
+    """A transaction that has not ended, as the coordinator lists it."""
 
     transactional_id: str
     state: str
@@ -39,9 +39,9 @@ class KafkaTools:
         self._jars = kafka_jars(version)
 
     def hanging_transactions(self, topics: Iterable[str]) -> list[str]:
-        """Return what `find-hanging` prints of each topic below its head, at any age.
+        """Return the rows that `find-hanging` prints for each topic, for transactions of any age.
 
-        Asked by `--broker-id` it would find nothing wrong with a broker that does not exist.
+        It is called with `--topic`: with `--broker-id` it reports no error for a missing broker.
         """
         found = []
         for topic in topics:
@@ -60,20 +60,21 @@ class KafkaTools:
         ]
 
     def run_transactions_command(self, line: str) -> str:
-        """Run a `kafka-transactions.sh` command as a log line or a document gives it."""
+        """Run a `kafka-transactions.sh` command line from a log or a document."""
         program, *arguments = shlex.split(line)
         assert program == "kafka-transactions.sh"
         return self._run(TRANSACTIONS, arguments)
 
     def producers(self, topic: str, partition: int) -> list[tuple[int, int]]:
-        """Return id and epoch of each producer of a partition, as its leader knows them."""
+        """Return id and epoch of each producer of a partition, from its leader."""
         command = ["describe-producers", "--topic", topic, "--partition", str(partition)]
         return [(int(row[0]), int(row[1])) for row in self._table("ProducerId", command)]
 
     def delete_offsets(self, group: str, topic: str) -> int:
-        """Delete a group's offsets of a topic that it does not subscribe to, live or not.
+        """Delete a group's offsets of a topic that it does not subscribe to; it may be active.
 
-        Return of how many partitions.
+        Returns:
+            The number of partitions whose offset was deleted.
         """
         servers = ["--bootstrap-server", self._servers]
         command = ["--delete-offsets", "--group", group, "--topic", topic]
@@ -84,7 +85,7 @@ class KafkaTools:
         return deleted
 
     def _table(self, first_column: str, command: list[str]) -> list[list[str]]:
-        """Run a command of TransactionsCommand; without the table's head it has failed."""
+        """Run a command of TransactionsCommand and return the rows of its table."""
         output = self._run(TRANSACTIONS, ["--bootstrap-server", self._servers, *command])
         lines = [line.split() for line in output.splitlines() if line.strip()]
         heads = [number for number, line in enumerate(lines) if line[0] == first_column]

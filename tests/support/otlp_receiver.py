@@ -1,4 +1,4 @@
-"""A collector for tests: takes OTLP over HTTP, as protobuf, and keeps the spans."""
+"""A trace collector for tests: it receives OTLP over HTTP (protobuf) and keeps the spans."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ TRACES_PATH = "/v1/traces"
 
 
 class ReceivedSpan(NamedTuple):
-    """A span as it arrived, and what it says of itself in plain values."""
+    """A received span, with its fields as plain values."""
 
     span: Any
     resource: dict[str, Any]
@@ -54,17 +54,17 @@ class ReceivedSpan(NamedTuple):
 
 
 class OtlpReceiver:
-    """A server on a free port; a context manager that ends it."""
+    """A server on a free port; a context manager that stops it."""
 
     def __init__(self) -> None:
-        """Listen; entering the context begins to answer."""
+        """Open the port; entering the context starts the server."""
         self.spans: list[ReceivedSpan] = []
         self.is_refusing = False
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     def __enter__(self) -> Self:
-        """Begin to answer."""
+        """Start the server."""
         self._thread.start()
         return self
 
@@ -76,17 +76,17 @@ class OtlpReceiver:
 
     @property
     def endpoint(self) -> str:
-        """The address, as OTEL_EXPORTER_OTLP_ENDPOINT takes it."""
+        """The URL for OTEL_EXPORTER_OTLP_ENDPOINT."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def wait_for(self, is_wanted: Callable[[ReceivedSpan], bool]) -> ReceivedSpan:
-        """Return the first span that is wanted."""
+        """Wait for a span that meets the condition, and return the first."""
         return wait_until(
             lambda: next(filter(is_wanted, self.spans), None), what=f"a span ({self._names()})"
         )
 
     def named(self, name: str) -> list[ReceivedSpan]:
-        """Return the spans of this name that have come so far."""
+        """Return the received spans of this name."""
         return [span for span in self.spans if span.name == name]
 
     def _names(self) -> set[str]:
@@ -121,14 +121,14 @@ class OtlpReceiver:
                 self.wfile.write(answer)
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         return Handler
 
 
 @contextmanager
 def deaf_endpoint(*, is_listening: bool) -> Iterator[str]:
-    """Give the address of a collector that refuses connections, or takes them and never answers."""
+    """Yield the URL of a collector that refuses connections, or accepts them and never responds."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         if is_listening:

@@ -1,4 +1,4 @@
-"""A broker in the hands of an independent client, librdkafka: what tests do to topics."""
+"""What tests do to a cluster and its topics, by librdkafka: an admin client, producers, readers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from tests.integration.new_record import NewRecord, send
-from tests.integration.subscriber import CLIENT_SETTINGS, Record, Subscriber, end_offsets
-from tests.waiting import wait_until
+from tests.support.reader import CLIENT_SETTINGS, Reader, Record, end_offsets
+from tests.support.records import NewRecord, send
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,7 +27,7 @@ REQUEST_SECONDS = 30.0
 
 
 class RunningKafka(Protocol):
-    """A broker that runs, whoever started it."""
+    """A running broker, started by a test or by the user."""
 
     @property
     def bootstrap_servers(self) -> str:
@@ -40,22 +40,8 @@ class ExternalKafka(NamedTuple):
     bootstrap_servers: str
 
 
-class Names(NamedTuple):
-    """Names under a prefix that belongs to one test."""
-
-    prefix: str
-
-    def topic(self, role: str = "input") -> str:
-        """Return the name of a topic."""
-        return f"{self.prefix}.{role}"
-
-    def group(self, role: str = "group") -> str:
-        """Return the name of a consumer group (or a transactional id)."""
-        return f"{self.prefix}.{role}"
-
-
 class Cluster:
-    """The verbs of the tests for one broker or cluster; every wait has a deadline."""
+    """One broker or cluster; every wait has a deadline."""
 
     def __init__(self, bootstrap_servers: str, settings: Mapping[str, Any] | None = None) -> None:
         """Connect; `settings` are librdkafka's (a login, for instance) for every client."""
@@ -110,7 +96,7 @@ class Cluster:
         self._wait_for_leaders(topic, total)
 
     def set_config(self, topic: str, **config: str | None) -> None:
-        """Change topic settings (`max_message_bytes="1000"`); None brings the default back."""
+        """Change topic settings (`max_message_bytes="1000"`); None restores the default."""
         entries = [
             ConfigEntry(
                 name.replace("_", "."),
@@ -136,6 +122,10 @@ class Cluster:
         described = _results(self.admin.describe_configs([resource]))[0]
         return {name: entry.value for name, entry in described.items()}
 
+    def max_message_bytes(self, topic: str) -> int:
+        """Return the largest batch that a topic takes."""
+        return int(self.config(topic)["max.message.bytes"] or 0)
+
     def produce(
         self,
         topic: str,
@@ -157,14 +147,14 @@ class Cluster:
             producer.commit_transaction(REQUEST_SECONDS)
         return placed
 
-    def subscriber(self, topic: str, *, committed_only: bool = True) -> Subscriber:
-        """Open a reader of all partitions of a topic, from its start; close it after use."""
-        return Subscriber(self.settings, topic, committed_only=committed_only)
+    def subscriber(self, *topics: str, committed_only: bool = True, at_end: bool = False) -> Reader:
+        """Open a reader of all partitions, from their start or their end; close it after use."""
+        return Reader(self.settings, *topics, committed_only=committed_only, at_end=at_end)
 
     def read(
         self, topic: str, *, committed_only: bool = True, deadline_seconds: float = 30.0
     ) -> list[Record]:
-        """Read a topic from its start to what is its end now; waits for open transactions."""
+        """Read a topic from its start to its current end; waits for open transactions."""
         with self.subscriber(topic, committed_only=committed_only) as subscriber:
             return subscriber.read_to_end(deadline_seconds)
 
@@ -173,7 +163,7 @@ class Cluster:
         return end_offsets(self.admin, topic)
 
     def group_offsets(self, group: str) -> dict[tuple[str, int], int]:
-        """Return what a group has committed.
+        """Return the committed offsets of a group.
 
         The group is described first, which finds its coordinator: librdkafka's call for the
         offsets ends the process when the broker does not yet know one (librdkafka issue 5040).
@@ -189,7 +179,7 @@ class Cluster:
         return sorted(member.client_id for member in described.members)
 
     def delete_group(self, group: str, deadline_seconds: float = 30.0) -> None:
-        """Delete a group with its offsets; waits until its last member has left."""
+        """Delete a group and its offsets; waits until its last member has left."""
         deadline = time.monotonic() + deadline_seconds
         while True:
             try:
@@ -219,5 +209,5 @@ class Cluster:
 
 
 def _results(futures: Mapping[Any, Any]) -> list[Any]:
-    """Wait for the admin client's futures, one for each thing asked, and raise what failed."""
+    """Return the results of the admin client's futures, or raise the first error."""
     return [future.result(REQUEST_SECONDS) for future in futures.values()]

@@ -1,4 +1,4 @@
-"""What a probe, a scraper or a browser gets from a process."""
+"""HTTP requests to a service process, as a probe, a scraper or a browser sends them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from dev.free_ports import free_ports
 
 if TYPE_CHECKING:
-    from tests.integration.service import Deployment, Service
+    from tests.support.deployment import Deployment
+    from tests.support.service_process import ServiceProcess
 
 REQUEST_SECONDS = 10.0
 
@@ -24,33 +25,33 @@ class Answer(NamedTuple):
 
 
 class Observed(NamedTuple):
-    """A process and the port on which it shows itself."""
+    """A process and its HTTP port."""
 
-    service: Service
+    service: ServiceProcess
     port: int
 
     @property
     def url(self) -> str:
-        """The address for a browser or a scraper."""
+        """The base URL."""
         return f"http://127.0.0.1:{self.port}"
 
     def get(self, path: str, method: str = "GET") -> Answer:
-        """Ask, and wait for the answer."""
+        """Send a request and return the response."""
         return ask(self.port, path, method)
 
     def status(self, path: str) -> int:
-        """Return the status alone; 0 while nothing answers there."""
+        """Return the status; 0 if the port refuses connections."""
         try:
             return self.get(path).status
         except OSError:
             return 0
 
     def metric(self, name: str, **labels: str) -> float | None:
-        """Return a metric's value by a scrape of this moment; None: there is no such sample."""
+        """Scrape now and return a metric's value; None if there is no such sample."""
         return self.scrape().get((name, frozenset(labels.items())))
 
     def scrape(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-        """Return all of our samples, without the prefix."""
+        """Return all samples by name, without the service's prefix, and labels."""
         families = text_string_to_metric_families(self.get("/metrics").text)
         return {
             (sample.name.removeprefix("checkpoint_ready_"), frozenset(sample.labels.items())): (
@@ -62,13 +63,13 @@ class Observed(NamedTuple):
 
 
 def start_observed(deployment: Deployment, instance: str = "") -> Observed:
-    """Start a process that serves on a port of its own."""
+    """Start a process with a free HTTP port."""
     port = free_ports(1)[0]
     return Observed(deployment.start(instance, HTTP_PORT=port), port)
 
 
 def ask(port: int, path: str, method: str = "GET") -> Answer:
-    """Send a request to this machine and return the response."""
+    """Send a request to a local port and return the response."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=REQUEST_SECONDS)
     try:
         connection.request(method, path)

@@ -1,4 +1,4 @@
-"""Figures that a test measures on its way: shown, also where pytest captures the output."""
+"""Figures that a test measures, shown although pytest captures the output."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ if TYPE_CHECKING:
 
 
 def show(capsys: pytest.CaptureFixture[str], text: str) -> None:
-    """Print past the capture; to standard error, the one way out of modules run side by side."""
+    """Print to standard error without capture: the only output of parallel pytest workers."""
     with capsys.disabled():
         print(f"\n  {text}", file=sys.stderr, flush=True)  # noqa: T201 - this is what it is for

@@ -1,4 +1,4 @@
-"""The program as a person starts it: variables and arguments in, output and an exit code out."""
+"""The program as a user starts it: variables and arguments in, output and an exit code out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from consumer.config import PREFIX
-from tests.integration.process import ROOT
+from tests.support.child_process import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -49,7 +49,7 @@ class Finished(NamedTuple):
 
     @property
     def complaints(self) -> list[str]:
-        """Standard error line by line; a person must be able to read it."""
+        """The lines of standard error, which must not contain a traceback."""
         assert "Traceback" not in self.stderr + self.stdout, self.stderr + self.stdout
         return self.stderr.splitlines()
 
@@ -61,9 +61,9 @@ class Finished(NamedTuple):
 
 
 def environment(settings: Mapping[str, object]) -> dict[str, str]:
-    """Return the variables of a process: the shell's, and SETTINGS under our prefix."""
+    """Return the variables of a process: those of this one, and `settings` with the prefix."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX)}
-    # No port that another test's process may want as well.
+    # No fixed port: a process of another test may use it.
     ours = {"HTTP_PORT": 0, **settings}
     return inherited | {f"{PREFIX}{name}": str(value) for name, value in ours.items()}
 
@@ -74,7 +74,7 @@ def run_command(
     deadline_seconds: float = DEADLINE_SECONDS,
     **settings: object,
 ) -> Finished:
-    """Run a command to its end, its input and output connected to us and not to a terminal."""
+    """Run a command to its end; its input and output are pipes, not a terminal."""
     began = time.monotonic()
     done = subprocess.run(
         [*PROGRAM, *arguments],
@@ -90,13 +90,13 @@ def run_command(
 
 
 def run_at_once(*commands: Callable[[], Finished]) -> list[Finished]:
-    """Run commands side by side, those that mostly wait, and return how each ended."""
+    """Run commands in parallel and return the result of each."""
     with ThreadPoolExecutor(len(commands)) as pool:
         return [future.result() for future in [pool.submit(command) for command in commands]]
 
 
 def run_unheard(*arguments: str, **settings: object) -> Finished:
-    """Run a command whose reader goes away after the first line."""
+    """Run a command and close its output after the first line."""
     began = time.monotonic()
     with subprocess.Popen(
         [*PROGRAM, *arguments],
@@ -117,7 +117,7 @@ def run_unheard(*arguments: str, **settings: object) -> Finished:
 
 
 def run_in_terminal(*arguments: str, **settings: object) -> Finished:
-    """Run a command on a terminal and return what a person sees, less colours and movements."""
+    """Run a command on a terminal and return its text without colours and cursor movements."""
     done = run_in_raw_terminal(arguments, settings)
     return done._replace(stdout=ESCAPE_SEQUENCE.sub("", done.stdout).replace("\r\n", "\n"))
 
@@ -125,7 +125,7 @@ def run_in_terminal(*arguments: str, **settings: object) -> Finished:
 def run_in_raw_terminal(
     arguments: Sequence[str], settings: Mapping[str, object], stdin: bytes | None = None
 ) -> Finished:
-    """Run a command on a terminal and return what that receives; `stdin` comes from a file."""
+    """Run a command on a terminal and return all that it writes; `stdin` comes from a file."""
     began = time.monotonic()
     ours, theirs = pty.openpty()
     fcntl.ioctl(
