@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from consumer.pipeline.decider import Decision, process
+from consumer.pipeline.decider import Decider, Decision
 from consumer.pipeline.records import Header, Headers, Limits, ShardSettings, SourceBatch
 from consumer.pipeline.seen_ids import SeenIds
 
@@ -113,8 +113,9 @@ def decide(
     """Return what a shard decides about the batches, by default with an empty memory."""
     decision = Decision()
     memory = SeenIds(0) if seen is None else seen
+    decider = Decider(settings or shard_settings(), memory)
     for source in batches:
-        process(settings or shard_settings(), memory, source, decision, ceiling_ms)
+        decider.decide(source, decision, ceiling_ms)
     return decision
 
 
