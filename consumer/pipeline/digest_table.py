@@ -6,7 +6,7 @@ bucket is split in two, in an order of its own. So a growing table never stands 
 rebuilt, and its buckets are as full with ten thousand entries as with ten million.
 
 A ``dict`` of byte strings needs 200 bytes for what takes 16 + 16 + about 12 here; the figures and
-their command stand in docs/operations.md.
+their command are in docs/operations/sizing.md.
 """
 
 import struct

@@ -15,7 +15,7 @@ the shortest decimal of its 64-bit float, and an integer is all of its digits.
 version to `FORMS`, and keeps the older ones for as long as changelogs hold them. A record is
 compared in the form of the stored digest, so an upgrade makes no conflicts. An older release that
 meets a digest of a newer form cannot compare. It never publishes such an id again, see
-`is_same_content`. The rule for rolling upgrades is in docs/design.md, "The same content".
+`is_same_content`. The rule for rolling upgrades is in docs/protocol.md, "The same content".
 """
 
 import re
