@@ -6,7 +6,7 @@ of new entries one bucket is split in two, in a fixed order of the buckets. So a
 never rebuilt at once, and its buckets are equally full with ten thousand and ten million entries.
 
 A ``dict`` of byte strings needs 200 bytes for an entry that takes 16 + 16 + about 12 bytes here.
-The measured figures and their command are in docs/operations.md.
+The measured figures and their command are in docs/operations/sizing.md.
 """
 
 import struct

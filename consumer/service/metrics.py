@@ -1,6 +1,6 @@
 """The metrics: every one is named here and nowhere else.
 
-The table in docs/operations.md is made from ``METRICS``. Labels are bounded: topics, partitions and
+The table in docs/operations/reference.md is made from ``METRICS``. Labels are bounded: topics, partitions and
 shards of this group, and closed lists of words.
 """
 # ruff: noqa: E501 - a row stays on one line, so that the list can be read as a table

@@ -20,7 +20,7 @@ SASL = {
     "sasl_username": "ada",
     "sasl_password": PASSWORD,
 }
-# Of docs/design.md, word for word; the names must exist as written.
+# Of README.md, word for word; the names must exist as written.
 DESIGNED_DEFAULTS = {
     "bootstrap_servers": "localhost:9092",
     "group_id": "checkpoint-ready",
@@ -61,7 +61,7 @@ def problems(**variables: object) -> list[str]:
 
 @pytest.mark.parametrize(("field", "default"), DESIGNED_DEFAULTS.items())
 def test_defaults_are_the_designed_ones(field: str, default: object) -> None:
-    """Without any variable each setting is what docs/design.md says."""
+    """Without any variable each setting is what README.md says."""
     assert getattr(load(), field) == default
 
 

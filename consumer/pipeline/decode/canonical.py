@@ -15,7 +15,7 @@ shortest decimal of its 64-bit float. An integer keeps all of its digits.
 version to `FORMS`, and keeps the older versions while changelogs hold them. A record is compared
 in the form of the stored digest, so an upgrade causes no conflicts. An older release cannot compare
 with a digest of a newer form. It never publishes such an id again, see `is_same_content`. The rule
-for rolling upgrades is in docs/design.md, "The same content".
+for rolling upgrades is in docs/protocol.md, "The same content".
 """
 
 import re
