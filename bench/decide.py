@@ -3,7 +3,7 @@
 import gc
 import time
 
-from consumer.pipeline.decider import Decision, apply, process
+from consumer.pipeline.decider import Decider, Decision, apply
 from consumer.pipeline.records import Limits, ShardSettings, SourceBatch
 from consumer.pipeline.seen_ids import SeenIds
 from tests.builders import Record
@@ -24,12 +24,13 @@ def measure_decide(*, events: int) -> dict[str, object]:
     best_seconds = float("inf")
     for _ in range(BEST_OF):
         seen = SeenIds(0)
+        decider = Decider(settings, seen)
         gc.collect()
         began = time.perf_counter()
         for start in range(0, events, CHUNK):
             decision = Decision()
             batch = SourceBatch("in", 0, records[start : start + CHUNK], forwarded=False)
-            process(settings, seen, batch, decision, 2**62)
+            decider.decide(batch, decision, 2**62)
             apply(seen, decision)
         best_seconds = min(best_seconds, time.perf_counter() - began)
     return {

@@ -1,3 +1,3 @@
-"""checkpoint-ready: says exactly once that a fine-tuned model checkpoint is ready to use."""
+"""checkpoint-ready: publishes exactly one event for each fine-tuned model checkpoint."""
 
 __version__ = "0.1.0"

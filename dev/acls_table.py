@@ -1,7 +1,7 @@
-"""The table of ACLs in docs/operations.md, made from the one place that defines them.
+"""The table of ACLs in docs/operations/reference.md, generated from ``consumer.cli.acls``.
 
-`python -m dev.acls_table` prints it; `python -m dev.acls_table docs/operations.md` puts it into a
-file.
+`python -m dev.acls_table` prints it; `python -m dev.acls_table docs/operations/reference.md` writes
+it to the file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from consumer.cli.acls import PREFIXED, USES, Acl
 from consumer.config import Settings
 from dev.marked_table import MarkedTable, markdown
 
-# Settings in place of names. The service itself would refuse them.
+# Placeholders instead of names. The service itself would refuse them.
 NAMES = msgspec.structs.replace(
     Settings.load({}),
     group_id="{GROUP_ID}",
@@ -23,12 +23,12 @@ NAMES = msgspec.structs.replace(
 
 
 def acls_table() -> MarkedTable:
-    """Return the table: a row for each resource, a column for each use."""
+    """Return the table with one row for each resource and one column for each use."""
     columns = [list(find(NAMES)) for find in USES.values()]
     resources = dict.fromkeys(_resource(acl) for acls in columns for acl in acls)
     return MarkedTable(
         holds="acls",
-        command="python -m dev.acls_table docs/operations.md",
+        command="python -m dev.acls_table docs/operations/reference.md",
         text=markdown(
             ("Resource", *(f"`{use}`" for use in USES)),
             [(name, *(_cell(name, acls) for acls in columns)) for name in resources],
@@ -42,10 +42,10 @@ def _resource(acl: Acl) -> str:
 
 
 def _cell(name: str, acls: list[Acl]) -> str:
-    mine = [acl for acl in acls if _resource(acl) == name]
+    of_resource = [acl for acl in acls if _resource(acl) == name]
     return "; ".join(
         (f"with `{acl.only_with}` " if acl.only_with else "") + ", ".join(acl.operations)
-        for acl in mine
+        for acl in of_resource
     )
 
 

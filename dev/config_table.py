@@ -1,29 +1,92 @@
-"""The README's table of settings, made from the one place that defines them.
+"""The README's tables of settings, generated from ``consumer.config.VARIABLES``.
 
-`python -m dev.config_table` prints it; `python -m dev.config_table README.md` puts it into a file.
+`python -m dev.config_table` prints them; `python -m dev.config_table README.md` writes them to a
+file.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Final
+
 from consumer.config import VARIABLES
 from dev.marked_table import MarkedTable, markdown
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from consumer.config.variables import Variable
+
+# In the order in which a user needs them. A test checks that every variable is in one group.
+GROUPS: Final = {
+    "Kafka and topics": (
+        "BOOTSTRAP_SERVERS",
+        "GROUP_ID",
+        "GROUP_INSTANCE_ID",
+        "INPUT_TOPICS",
+        "OUTPUT_TOPIC",
+        "DEAD_LETTER_TOPIC",
+        "CREATE_TOPICS",
+        "SHARDS",
+    ),
+    "Security": (
+        "SECURITY_PROTOCOL",
+        "SASL_MECHANISM",
+        "SASL_USERNAME",
+        "SASL_PASSWORD",
+        "SSL_CAFILE",
+        "SSL_CERTFILE",
+        "SSL_KEYFILE",
+    ),
+    "Deduplication and events": (
+        "DEDUP_WINDOW_SECONDS",
+        "AUTO_OFFSET_RESET",
+        "CLOUDEVENTS_MODE",
+    ),
+    "Dead-letter limit": (
+        "DEAD_LETTER_LIMIT_PERCENT",
+        "DEAD_LETTER_WINDOW_RECORDS",
+    ),
+    "HTTP and logs": (
+        "HTTP_PORT",
+        "LOG_LEVEL",
+        "LOG_FORMAT",
+    ),
+    "Transactions, timing and supervision": (
+        "COMMIT_INTERVAL_MS",
+        "MAX_TRANSACTION_RECORDS",
+        "TRANSACTION_TIMEOUT_MS",
+        "SESSION_TIMEOUT_MS",
+        "HEARTBEAT_INTERVAL_MS",
+        "DISCOVERY_INTERVAL_MS",
+        "TRIM_INTERVAL_MS",
+        "WATCHDOG_SECONDS",
+    ),
+}
+
 
 def config_table() -> MarkedTable:
-    """Return the table; each variable stands there without its prefix."""
+    """Return one table for each group; names are without their common prefix."""
+    variables = {variable.short_name: variable for variable in VARIABLES}
+    return MarkedTable(
+        holds="settings",
+        command="python -m dev.config_table README.md",
+        text="\n".join(
+            f"**{title}**\n\n{_table([variables[name] for name in names])}"
+            for title, names in GROUPS.items()
+        ),
+    )
+
+
+def _table(variables: Sequence[Variable]) -> str:
     rows = [
         (
             f"`{variable.short_name}`",
             f"`{variable.default}`" if variable.default else "",
             variable.description.replace("|", "\\|"),
         )
-        for variable in VARIABLES
+        for variable in variables
     ]
-    return MarkedTable(
-        holds="settings",
-        command="python -m dev.config_table README.md",
-        text=markdown(("Variable", "Default", "Meaning"), rows),
-    )
+    return markdown(("Variable", "Default", "Meaning"), rows)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Tables in documents that are made from the one place that defines their rows.
+"""Tables in documents that are generated from the code that defines their rows.
 
-Each stands between two marks of its document. A test holds the document equal to its source, and
-``python -m dev.<module> FILE`` puts the table into it.
+Each table is between two comment lines of its document. A test compares the document with the code,
+and ``python -m dev.<module> FILE`` writes the table to the document.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 class MarkedTable(NamedTuple):
-    """A table as Markdown, what it holds in one word, and how it is brought up to date."""
+    """A table as Markdown, one word for its content, and the command that writes it."""
 
     holds: str
     command: str
     text: str
 
     def within(self, document: str) -> str:
-        """Return a document with the table between its marks.
+        """Return the document with the table between its comment lines.
 
         Raises:
-            ValueError: it has no such marks.
+            ValueError: the document lacks these lines.
         """
         begin = f"<!-- {self.holds}: written by `{self.command}` -->\n"
         end = f"<!-- end of {self.holds} -->\n"
@@ -37,7 +37,7 @@ class MarkedTable(NamedTuple):
         return f"{before}{begin}\n{self.text}\n{end}{after}"
 
     def print_or_write(self) -> None:
-        """Print the table, or put it into the file that the program's argument names."""
+        """Print the table, or write it to the file named by the program's argument."""
         if len(sys.argv) == 1:
             print(self.text, end="")
             return

@@ -1,7 +1,7 @@
-"""The table of metrics in docs/operations.md, made from the one place that defines them.
+"""The table of metrics in docs/operations/reference.md, generated from ``METRICS``.
 
-`python -m dev.metrics_table` prints it; `python -m dev.metrics_table docs/operations.md` puts it
-into a file.
+`python -m dev.metrics_table` prints it; `python -m dev.metrics_table docs/operations/reference.md`
+writes it to the file.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dev.marked_table import MarkedTable, markdown
 
 
 def metrics_table() -> MarkedTable:
-    """Return the table."""
+    """Return the table with one row for each metric."""
     rows = [
         (
             f"`{metric.full_name}`",
@@ -24,7 +24,7 @@ def metrics_table() -> MarkedTable:
     ]
     return MarkedTable(
         holds="metrics",
-        command="python -m dev.metrics_table docs/operations.md",
+        command="python -m dev.metrics_table docs/operations/reference.md",
         text=markdown(("Metric", "Type", "Labels", "Unit", "Meaning"), rows),
     )
 

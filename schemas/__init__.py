@@ -1,1 +1,1 @@
-"""The wire contract: what comes in (checkpoints) and what goes out (ready events)."""
+"""The wire contract: the input (checkpoints) and the output (ready events)."""

@@ -1,8 +1,8 @@
-"""The checkpoint object as producers send it, in the wire's and in the SDKs' spelling.
+"""The checkpoint object as producers send it: in wire spelling and in the spelling of SDKs.
 
-The fields stand in alphabetical order on purpose: an encoded `Checkpoint` is then the same bytes
-as an encoder with sorted keys gives, and that is the canonical form that is digested and published.
-Unknown fields are accepted when decoding; whoever must keep them decodes to a dict instead.
+The fields must stay in alphabetical order. An encoded `Checkpoint` then has the same bytes as one
+encoded with sorted keys: the canonical form, which is digested and published. Decoding accepts
+unknown fields and drops them. Code that must keep them decodes to a dict instead.
 """
 
 from typing import Annotated, Final, Literal
@@ -22,7 +22,7 @@ Step = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class Metrics(Struct, frozen=True, omit_defaults=True, gc=False):
-    """What was measured at the step; each number may be missing."""
+    """The metrics measured at the step. Each number may be missing."""
 
     full_valid_loss: float | None = None
     full_valid_mean_token_accuracy: float | None = None
@@ -46,7 +46,7 @@ class Checkpoint(Struct, frozen=True, gc=False):
 
 
 class SdkMetrics(Struct, frozen=True, omit_defaults=True, gc=False, rename="camel"):
-    """`Metrics` as SDKs spell them."""
+    """`Metrics` in the spelling of SDKs (camelCase)."""
 
     full_valid_loss: float | None = None
     full_valid_mean_token_accuracy: float | None = None
@@ -58,7 +58,7 @@ class SdkMetrics(Struct, frozen=True, omit_defaults=True, gc=False, rename="came
 
 
 class SdkCheckpoint(Struct, frozen=True, gc=False, rename="camel"):
-    """`Checkpoint` as SDKs spell it."""
+    """`Checkpoint` in the spelling of SDKs (camelCase)."""
 
     created_at: UnixSeconds
     fine_tuned_model_checkpoint: str

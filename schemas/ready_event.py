@@ -15,7 +15,7 @@ Metric = Literal["full_valid_loss", "valid_loss", "train_loss"]
 
 
 class Origin(Struct, frozen=True, gc=False):
-    """Where the source record stood, and its timestamp (-1: it had none)."""
+    """Topic, partition and offset of the source record, and its timestamp (-1: none)."""
 
     topic: str
     partition: int
@@ -24,9 +24,9 @@ class Origin(Struct, frozen=True, gc=False):
 
 
 class Model(Struct, frozen=True, gc=False):
-    """What the checkpoint's model name says.
+    """The parsed model name of the checkpoint.
 
-    `is_final` is a heuristic: the last checkpoint of a hosted job carries no `:ckpt-step-N`.
+    `is_final` is a heuristic: the last checkpoint of a hosted job has no `:ckpt-step-N`.
     """
 
     provider: Literal["openai", "azure", "path", "unrecognised"]
@@ -38,7 +38,7 @@ class Model(Struct, frozen=True, gc=False):
 
 
 class Evaluation(Struct, frozen=True, omit_defaults=True, gc=False):
-    """The figures a subscriber compares checkpoints by; absent when unknown or not finite."""
+    """The figures for comparing checkpoints. A figure is absent if unknown or not finite."""
 
     loss: float | None = None
     metric: Metric | None = None
@@ -47,7 +47,7 @@ class Evaluation(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class ReadyData(Struct, frozen=True, gc=False):
-    """The payload. `checkpoint` is the source object in wire spelling, unknown fields included."""
+    """The payload. `checkpoint` is the source object in wire spelling, with unknown fields."""
 
     checkpoint: dict[str, Any]
     model: Model

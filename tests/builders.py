@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from consumer.pipeline.decider import Decision, process
+from consumer.pipeline.decider import Decider, Decision
 from consumer.pipeline.records import Header, Headers, Limits, ShardSettings, SourceBatch
 from consumer.pipeline.seen_ids import SeenIds
 from tests.support.documents import SDK_EXAMPLE, STRUCTURED, camel, checkpoint, connect, envelope
@@ -91,6 +91,7 @@ def decide(
     """Return the decision of a shard about the batches; by default it remembers no id."""
     decision = Decision()
     memory = SeenIds(0) if seen is None else seen
+    decider = Decider(settings or shard_settings(), memory)
     for source in batches:
-        process(settings or shard_settings(), memory, source, decision, ceiling_ms)
+        decider.decide(source, decision, ceiling_ms)
     return decision

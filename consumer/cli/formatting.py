@@ -159,7 +159,7 @@ _SECONDS_PER_MINUTE = 60
 
 def plan_text(plan: Plan) -> str:
     """Return a plan as a table with what it comes to below."""
-    table = _table("partition", "offsets", "times", "records", "events", "duplicates", "poison")
+    table = _table("partition", "offsets", "times", "records", "events", "duplicates", "invalid")
     for part in plan.partitions:
         times = (
             "-"
@@ -190,9 +190,9 @@ def plan_text(plan: Plan) -> str:
             f"{counts.too_large_for_target:,} events do not fit the target's max.message.bytes and "
             "are left out: raise it first"
         )
-    if counts.poison:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.poison.items())
-        lines.append(f"poison, which is left where it is: {reasons}")
+    if counts.invalid:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.invalid.items())
+        lines.append(f"invalid records, skipped: {reasons}")
     if plan.gone > 0:
         lines.append(f"{plan.gone:,} published events cannot be replayed: their records are gone")
     lines.append("nothing is published yet; the same command with --execute does it")
@@ -264,7 +264,7 @@ def states_table(states: Iterable[ReplayState]) -> str:
 
 
 def _figures(counts: ReplayCounts) -> Sequence[str]:
-    poison = sum(counts.poison.values())
+    poison = sum(counts.invalid.values())
     figures = (counts.records, counts.events, counts.duplicates, poison)
     return [f"{figure:,}" for figure in figures]
 

@@ -13,7 +13,7 @@ import msgspec
 
 from consumer.cli.output import write
 from consumer.config import Settings
-from consumer.pipeline.decider import Decision, apply, expire, process
+from consumer.pipeline.decider import Decider, Decision, apply, expire
 from consumer.pipeline.printable import printable_line
 from consumer.pipeline.records import Header, Headers, Limits, Reason, ShardSettings, SourceBatch
 from consumer.pipeline.seen_ids import SeenIds
@@ -77,6 +77,7 @@ def pipe(
     """
     settings = msgspec.structs.replace(settings, shard=0, shards=1)
     seen = SeenIds(window_ms)
+    decider = Decider(settings, seen)
     exit_code = 0
     for number, line in enumerate(lines):
         text = line.rstrip(b"\r\n")
@@ -88,7 +89,7 @@ def pipe(
             exit_code = 1
             continue
         decision = Decision()
-        process(settings, seen, batch, decision, _NO_CEILING_MS)
+        decider.decide(batch, decision, _NO_CEILING_MS)
         expire(seen, decision, decision.stream_time_ms, _TOMBSTONES_PER_RECORD)
         apply(seen, decision)
         write(msgspec.json.encode(_answer(decision)) + b"\n")

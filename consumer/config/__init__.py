@@ -1,4 +1,4 @@
-"""The settings: environment variables, read once into a frozen Struct and validated together."""
+"""Reads the settings from environment variables, once, into a frozen and validated Struct."""
 
 from consumer.config.parsing import Secret
 from consumer.config.settings import Settings

@@ -1,4 +1,4 @@
-"""Readers of single values; each raises ValueError with a message for the operator."""
+"""Parsers of single values. Each raises ValueError with a message for the operator."""
 
 import re
 from collections.abc import Callable
@@ -9,7 +9,7 @@ MAX_PORT: Final = 65_535
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
-    """Return a reader of whole numbers from ``low`` to ``high``."""
+    """Return a parser of whole numbers from ``low`` to ``high``."""
 
     def parse(text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,18}", text) or not low <= int(text) <= high:
@@ -20,7 +20,7 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 
 
 def choice(*allowed: str) -> Callable[[str], str]:
-    """Return a reader of one of these words, in any case."""
+    """Return a parser that accepts one of these words, in upper or lower case."""
 
     def parse(text: str) -> str:
         found = next((word for word in allowed if word.lower() == text.lower()), None)
@@ -33,56 +33,55 @@ def choice(*allowed: str) -> Callable[[str], str]:
 
 
 def flag(text: str) -> bool:
-    """Read a yes or no."""
+    """Parse a boolean."""
     if text.lower() not in {"true", "false", "1", "0", "yes", "no"}:
         raise ValueError(f"must be true or false, not {text!r}")
     return text.lower() in {"true", "1", "yes"}
 
 
 def topic(text: str) -> str:
-    """Read a topic's name."""
+    """Parse the name of a topic."""
     if not TOPIC_NAME.fullmatch(text) or text in {".", ".."}:
-        raise ValueError(f"{text!r} is no topic name (letters, digits, '.', '_', '-'; at most 249)")
+        raise ValueError(
+            f"{text!r} is not a topic name: at most 249 letters, digits, '.', '_', '-'"
+        )
     return text
 
 
 def topics(text: str) -> tuple[str, ...]:
-    """Read a list of topics."""
+    """Parse a comma-separated list of topics."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise ValueError("name at least one topic")
     if len(set(names)) != len(names):
-        raise ValueError("names a topic twice")
+        raise ValueError("contains the same topic twice")
     return tuple(topic(name) for name in names)
 
 
 def group(text: str) -> str:
-    """Read the group's name."""
-    # The group names the internal topics and the transactional ids, so it must be a topic name.
-    if not TOPIC_NAME.fullmatch(text) or len(text) > 200:  # noqa: PLR2004 - 249 less our suffixes
+    """Parse the name of the consumer group."""
+    # The internal topics and transactional ids begin with the group, so it must be a topic name.
+    if not TOPIC_NAME.fullmatch(text) or len(text) > 200:  # noqa: PLR2004 - 249, minus room for the suffixes
         raise ValueError(f"{text!r} must be 1 to 200 letters, digits, '.', '_' or '-'")
     return text
 
 
 def servers(text: str) -> str:
-    """Read the addresses of brokers."""
+    """Parse the addresses of brokers."""
     for address in text.split(","):
         found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):([0-9]{1,5})", address.strip())
         if not found or not 0 < int(found[2]) <= MAX_PORT:
-            raise ValueError(f"{address.strip()!r} is not host:port (a comma separates several)")
+            raise ValueError(f"{address.strip()!r} is not host:port (separate several with commas)")
     return ",".join(address.strip() for address in text.split(","))
 
 
 def shards(text: str) -> int | None:
-    """Read the number of shards; empty: not set."""
+    """Parse the number of shards. Return None if the text is empty."""
     return None if text == "" else whole(1, 10_000)(text)
 
 
-# A value that must not be seen.
-
-
 class Secret:
-    """A value that never shows itself: not in a repr, a log line or a JSON dump."""
+    """A secret value that no repr, log line or JSON dump shows."""
 
     __slots__ = ("_value",)
 
@@ -90,7 +89,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """Return the value itself, for the client library only."""
+        """Return the value. Only the client library may receive it."""
         return self._value
 
     def __bool__(self) -> bool:
@@ -98,7 +97,7 @@ class Secret:
 
     @property
     def mask(self) -> str:
-        """What may be shown: only whether there is a value."""
+        """The text to show instead of the value: asterisks, or empty without a value."""
         return "********" if self._value else ""
 
     def __repr__(self) -> str:

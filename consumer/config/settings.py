@@ -1,4 +1,4 @@
-"""The settings as one frozen Struct; all problems are reported at once, each with its mend."""
+"""The settings as one frozen Struct. All problems are reported at once, each with its fix."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from consumer.errors import ConfigError
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a person can set; field by field as ``VARIABLES`` describes it."""
+    """All settings. ``VARIABLES`` describes each field."""
 
     bootstrap_servers: str
     group_id: str
@@ -48,29 +48,29 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def changelog_topic(self) -> str:
-        """The compacted topic that is the only truth about ids and progress."""
+        """The compacted topic with published ids and progress: the only source of truth."""
         return f"{self.group_id}.changelog"
 
     @property
     def repartition_topic(self) -> str:
-        """The topic that takes a record to its home shard; its partitions are the shards."""
+        """The topic that carries a record to its home shard. Its partitions are the shards."""
         return f"{self.group_id}.repartition"
 
     @property
     def jobs_topic(self) -> str:
-        """The compacted topic in which replay, backfill and redrive keep what they have done."""
+        """The compacted topic with the progress of replay, backfill and redrive."""
         return f"{self.group_id}.jobs"
 
     def transactional_id(self, shard: int) -> str:
-        """Return the transactional id that whoever runs this shard must hold."""
+        """Return the transactional id of the process that runs this shard."""
         return f"{self.group_id}-{shard}"
 
     @classmethod
     def load(cls, environment: Mapping[str, str]) -> Self:
-        """Read and validate the variables.
+        """Return the validated settings.
 
         Raises:
-            ConfigError: with one line per problem.
+            ConfigError: the message has one line for each problem.
         """
         problems: list[str] = []
         values: dict[str, Any] = {}
@@ -86,7 +86,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         problems += [
             problem
             for fields, problem in _contradictions(settings)
-            if unreadable.isdisjoint(fields.split())  # a default in its place proves nothing
+            if unreadable.isdisjoint(fields.split())  # such a field holds its default
         ]
         if problems:
             raise ConfigError("\n".join(problems))
@@ -94,7 +94,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield what does not go together: the fields that it concerns, and the problem."""
+    """Yield each contradiction: the fields concerned, and the problem."""
     yield from _topic_contradictions(settings)
     yield from _security_contradictions(settings)
     if settings.heartbeat_interval_ms * 3 > settings.session_timeout_ms:
@@ -107,7 +107,7 @@ def _contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
             "watchdog_seconds transaction_timeout_ms",
             (
                 f"{PREFIX}WATCHDOG_SECONDS must be 0 or at least twice TRANSACTION_TIMEOUT_MS: "
-                "a transaction that somebody left open may hold a shard up for that long"
+                "a transaction that another producer left open may block a shard for that time"
             ),
         )
     if 0 < settings.watchdog_seconds * 1000 < settings.session_timeout_ms * 2:
@@ -115,7 +115,7 @@ def _contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
             "watchdog_seconds session_timeout_ms",
             (
                 f"{PREFIX}WATCHDOG_SECONDS must be 0 or at least twice SESSION_TIMEOUT_MS: "
-                "a rebalance may wait for a silent member for that long"
+                "a rebalance may wait for a member without heartbeats for that time"
             ),
         )
 
@@ -126,7 +126,7 @@ def _topic_contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
         settings.dead_letter_topic: ("DEAD_LETTER_TOPIC", "dead_letter_topic"),
         settings.changelog_topic: ("the changelog", "group_id"),
         settings.repartition_topic: ("the repartition topic", "group_id"),
-        settings.jobs_topic: ("the journal of jobs", "group_id"),
+        settings.jobs_topic: ("the jobs topic", "group_id"),
     }
     for topic in settings.input_topics:
         if topic in ours:
@@ -170,9 +170,9 @@ def _security_contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
         )
     for name, path in files.items():
         if path and not Path(path).is_file():
-            yield name.lower(), f"{PREFIX}{name}: there is no file {path}"
+            yield name.lower(), f"{PREFIX}{name}: the file {path} does not exist"
     if bool(settings.ssl_certfile) != bool(settings.ssl_keyfile):
         yield (
             "ssl_certfile ssl_keyfile",
-            f"{PREFIX}SSL_CERTFILE and SSL_KEYFILE belong together; set both or none",
+            f"{PREFIX}SSL_CERTFILE and SSL_KEYFILE belong together; set both or neither",
         )

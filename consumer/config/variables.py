@@ -1,8 +1,8 @@
-"""The environment variables: every one is named here and nowhere else.
+"""The environment variables: this module is the only place that names them.
 
-The README table and ``checkpoint-ready config`` are made from ``VARIABLES``.
+The tables in the README and ``checkpoint-ready config`` are generated from ``VARIABLES``.
 """
-# ruff: noqa: E501 - a row of VARIABLES stays on one line, so that the table can be read as one
+# ruff: noqa: E501 - a row of VARIABLES stays on one line, so that it reads as a table
 
 import difflib
 import re
@@ -26,14 +26,14 @@ from consumer.config.parsing import (
 PREFIX: Final = "CHECKPOINT_READY_"
 SECURITY_PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 SASL_MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
-# Kubernetes puts variables like these beside ours when a Service is named like the prefix.
+# Kubernetes adds such variables (service links) if the name of a Service begins with the prefix.
 SERVICE_LINK: Final = re.compile(r"(.*_)?(SERVICE_(HOST|PORT).*|PORT(_\d+_(TCP|UDP|SCTP).*)?)")
-# The same for a Service named so that a link falls on one of ours: HTTP_PORT=tcp://10.0.0.1:80.
+# A service link may have the name of a setting, such as HTTP_PORT=tcp://10.0.0.1:80.
 SERVICE_LINK_VALUE: Final = re.compile(r"(tcp|udp|sctp)://.*")
 
 
 class Variable(NamedTuple):
-    """One environment variable: its name, default, reader and description."""
+    """One environment variable: name, default, parser and description."""
 
     short_name: str
     default: str
@@ -48,17 +48,17 @@ class Variable(NamedTuple):
 
     @property
     def field(self) -> str:
-        """The field of ``Settings`` that it fills."""
+        """The field of ``Settings`` for its value."""
         return self.short_name.lower()
 
     def read(self, environment: Mapping[str, str]) -> object:
-        """Return the parsed value; a secret may also come from a file (``…_FILE``)."""
+        """Return the parsed value. A secret may also be read from a file (``…_FILE``)."""
         text = environment.get(self.name, "")
         if SERVICE_LINK.fullmatch(self.short_name) and SERVICE_LINK_VALUE.fullmatch(text):
             text = ""
         path = environment.get(f"{self.name}_FILE", "") if self.is_secret else ""
         if text and path:
-            raise ValueError(f"is set twice; keep either it or {self.name}_FILE")
+            raise ValueError(f"is set, and {self.name}_FILE too; unset one of them")
         if path:
             try:
                 text = Path(path).read_text(encoding="utf-8").strip()
@@ -68,42 +68,42 @@ class Variable(NamedTuple):
 
 
 VARIABLES: Final = (
-    Variable("BOOTSTRAP_SERVERS", "localhost:9092", servers, "Kafka brokers to ask first, host:port, comma separated"),
-    Variable("GROUP_ID", "checkpoint-ready", group, "consumer group; also names the internal topics and transactional ids"),
-    Variable("GROUP_INSTANCE_ID", "", str, "static membership (the pod's name): a restart in place keeps its shards"),
-    Variable("INPUT_TOPICS", "fine-tuning.checkpoints", topics, "topics to read, comma separated; never one of our own"),
+    Variable("BOOTSTRAP_SERVERS", "localhost:9092", servers, "bootstrap servers of Kafka, host:port, comma-separated"),
+    Variable("GROUP_ID", "checkpoint-ready", group, "consumer group; also the prefix of the internal topics and transactional ids"),
+    Variable("GROUP_INSTANCE_ID", "", str, "static membership (set it to the pod's name): a restarted process keeps its shards"),
+    Variable("INPUT_TOPICS", "fine-tuning.checkpoints", topics, "input topics, comma-separated; must not be a topic that this service writes"),
     Variable("OUTPUT_TOPIC", "fine-tuning.checkpoint-ready", topic, "topic of the ready events"),
-    Variable("DEAD_LETTER_TOPIC", "fine-tuning.checkpoints.dead-letters", topic, "topic of what cannot be published"),
-    Variable("SHARDS", "", shards, "shards, fixed when the internal topics are first created; empty: as many as the widest input topic has partitions, 3 at least"),
-    Variable("COMMIT_INTERVAL_MS", "100", whole(1, 10_000), "a caught-up shard commits at most this often (ms)"),
-    Variable("DEDUP_WINDOW_SECONDS", "0", whole(0, 10**10), "how long an id is remembered, by stream time; 0: for ever"),
-    Variable("AUTO_OFFSET_RESET", "earliest", choice("earliest", "latest"), "where the very first start of a group begins to read"),
+    Variable("DEAD_LETTER_TOPIC", "fine-tuning.checkpoints.dead-letters", topic, "topic of the dead letters (records that cannot be published)"),
+    Variable("SHARDS", "", shards, "number of shards, fixed when the internal topics are created; empty: the largest partition count of the input topics, at least 3"),
+    Variable("COMMIT_INTERVAL_MS", "100", whole(1, 10_000), "shortest time between two commits of a shard without lag (ms)"),
+    Variable("DEDUP_WINDOW_SECONDS", "0", whole(0, 10**10), "how long an id is remembered (s), in stream time; 0: forever"),
+    Variable("AUTO_OFFSET_RESET", "earliest", choice("earliest", "latest"), "where a new group starts to read; an existing group continues from its committed progress"),
     Variable("CREATE_TOPICS", "false", flag, "create missing topics at the start of `run`"),
-    Variable("HTTP_PORT", "8080", whole(0, MAX_PORT), "port of health (`/livez`, `/readyz`, `/startupz`), `/metrics` and a status page (`/`), on all addresses and without a login; 0: off"),
-    Variable("LOG_LEVEL", "info", choice("debug", "info", "warning", "error"), "least level that is logged"),
-    Variable("LOG_FORMAT", "", choice("", "json", "console"), "json or console; empty: console on a terminal, else json"),
+    Variable("HTTP_PORT", "8080", whole(0, MAX_PORT), "port of the probes (`/livez`, `/readyz`, `/startupz`), `/metrics` and the status page (`/`), on all addresses, without authentication; 0: off"),
+    Variable("LOG_LEVEL", "info", choice("debug", "info", "warning", "error"), "lowest level that is logged"),
+    Variable("LOG_FORMAT", "", choice("", "json", "console"), "json or console; empty: console on a terminal, otherwise json"),
     Variable("SECURITY_PROTOCOL", "PLAINTEXT", choice(*SECURITY_PROTOCOLS), "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"),
     Variable("SASL_MECHANISM", "", choice("", *SASL_MECHANISMS), "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"),
-    Variable("SASL_USERNAME", "", str, "user for SASL; also from the file in SASL_USERNAME_FILE", is_secret=True),
-    Variable("SASL_PASSWORD", "", Secret, "password for SASL; also from the file in SASL_PASSWORD_FILE", is_secret=True),
-    Variable("SSL_CAFILE", "", str, "certificate authorities (PEM); empty: the system's"),
-    Variable("SSL_CERTFILE", "", str, "client certificate (PEM), for mutual TLS"),
-    Variable("SSL_KEYFILE", "", str, "key of the client certificate (PEM)"),
+    Variable("SASL_USERNAME", "", str, "SASL user; or set SASL_USERNAME_FILE to the path of a file that contains it", is_secret=True),
+    Variable("SASL_PASSWORD", "", Secret, "SASL password; or set SASL_PASSWORD_FILE to the path of a file that contains it", is_secret=True),
+    Variable("SSL_CAFILE", "", str, "file of certificate authorities (PEM); empty: those of the system"),
+    Variable("SSL_CERTFILE", "", str, "file of the client certificate (PEM), for mutual TLS"),
+    Variable("SSL_KEYFILE", "", str, "file of the client certificate's private key (PEM)"),
     Variable("CLOUDEVENTS_MODE", "structured", choice("structured", "binary"), "CloudEvents content mode of the ready events"),
-    Variable("SESSION_TIMEOUT_MS", "10000", whole(1_000, 1_800_000), "how long the group waits for a silent member (ms)"),
-    Variable("HEARTBEAT_INTERVAL_MS", "300", whole(50, 60_000), "pause between heartbeats (ms); short: quick rebalances"),
-    Variable("TRANSACTION_TIMEOUT_MS", "15000", whole(1_000, 900_000), "the broker aborts a silent transaction after this (ms)"),
-    Variable("DISCOVERY_INTERVAL_MS", "30000", whole(100, 3_600_000), "how often new input partitions are looked for (ms)"),
-    Variable("TRIM_INTERVAL_MS", "60000", whole(100, 3_600_000), "how often handled repartition records are deleted (ms)"),
-    Variable("DEAD_LETTER_LIMIT_PERCENT", "0", whole(0, 100), "dead letters may be less than this share of an input partition's window, else the service ends instead of writing more; 0: no limit"),
-    Variable("DEAD_LETTER_WINDOW_RECORDS", "1000", whole(10, 10_000), "the window of that limit: so many offsets of an input partition"),
-    Variable("WATCHDOG_SECONDS", "300", whole(0, 86_400), "the process fails when a shard is behind and makes no progress for this long, or hangs (s); 0: never"),
-    Variable("MAX_TRANSACTION_RECORDS", "4000", whole(1, 100_000), "most source records of one transaction"),
+    Variable("SESSION_TIMEOUT_MS", "10000", whole(1_000, 1_800_000), "the group removes a member that sends no heartbeat for this time (ms)"),
+    Variable("HEARTBEAT_INTERVAL_MS", "300", whole(50, 60_000), "time between two heartbeats (ms); a short time makes rebalances fast"),
+    Variable("TRANSACTION_TIMEOUT_MS", "15000", whole(1_000, 900_000), "the broker aborts a transaction that is open for this time (ms)"),
+    Variable("DISCOVERY_INTERVAL_MS", "30000", whole(100, 3_600_000), "time between two checks for new input partitions (ms)"),
+    Variable("TRIM_INTERVAL_MS", "60000", whole(100, 3_600_000), "time between two deletions of processed repartition records (ms)"),
+    Variable("DEAD_LETTER_LIMIT_PERCENT", "0", whole(0, 100), "stop the service when this percentage of the last DEAD_LETTER_WINDOW_RECORDS offsets of an input partition are dead letters; 0: off"),
+    Variable("DEAD_LETTER_WINDOW_RECORDS", "1000", whole(10, 10_000), "the number of offsets of an input partition over which that limit is measured"),
+    Variable("WATCHDOG_SECONDS", "300", whole(0, 86_400), "exit when a shard has lag and makes no progress for this time (s), or when the process hangs; 0: off"),
+    Variable("MAX_TRANSACTION_RECORDS", "4000", whole(1, 100_000), "largest number of source records in one transaction"),
 )  # fmt: skip
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """Return a line for each variable with our prefix that we do not know, with a guess."""
+    """Return a line for each unknown variable with the prefix, with the most similar known name."""
     known = {variable.name for variable in VARIABLES}
     known |= {f"{variable.name}_FILE" for variable in VARIABLES if variable.is_secret}
     lines = []

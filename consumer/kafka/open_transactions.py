@@ -18,7 +18,7 @@ from consumer.kafka.types import OpenTransaction
 
 LOOKS: Final = 3
 LOOK_SECONDS: Final = 1.0
-RUNBOOK: Final = "docs/operations.md, When a transaction hangs"
+RUNBOOK: Final = "docs/operations/runbook.md, When a transaction hangs"
 log = structlog.get_logger(__name__)
 
 

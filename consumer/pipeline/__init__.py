@@ -1,1 +1,1 @@
-"""What is decided about each record: pure, with no clock, no network and no logging."""
+"""Decides about each record, from its bytes to a `Decision`. Pure: no clock, network or logging."""

@@ -1,7 +1,11 @@
-"""Builds dead letters: the original record, and text headers that say what was wrong with it.
+"""Writes and parses dead letters: the original record, and headers that describe the error.
 
-The headers are named as Kafka Connect names them, because tools already show those. They are
-always the last eight, so whoever sends a record again takes them off by position.
+The headers have the names that Kafka Connect uses, because existing tools display those. They are
+always the last eight headers. A parser removes what this service appended by its position, so
+headers of the same names that a producer wrote are kept.
+
+A producer can forge the headers of a truncated value or of a redrive, as its own last headers. The
+parser then believes them. The effect is limited to the producer's own record.
 """
 
 import hashlib
@@ -26,6 +30,7 @@ from schemas.ready_event import Origin
 
 VALUE_SHA256_HEADER: Final = "checkpoint-ready.value.sha256"
 VALUE_SIZE_HEADER: Final = "checkpoint-ready.value.size"
+REDRIVE_HEADER: Final = "checkpoint-ready.redrive"
 REASON_HEADER: Final = "checkpoint-ready.reason"
 TIMESTAMP_HEADER: Final = "checkpoint-ready.timestamp"
 TRAILING_NAMES: Final = (
@@ -39,97 +44,14 @@ TRAILING_NAMES: Final = (
     TIMESTAMP_HEADER,
 )
 TRAILING_HEADERS: Final = len(TRAILING_NAMES)
+_WHOLE_VALUE_NAMES: Final = [VALUE_SHA256_HEADER, VALUE_SIZE_HEADER]
 _MESSAGE_CHARS: Final = 500
 _VARINT_SLACK_BYTES: Final = 16  # lengths of key, value, header list and record
 
-
-def dead_letter(
-    poison: InvalidRecord,
-    origin: Origin,
-    record: SourceRecord,
-    headers: Headers,
-    max_bytes: int,
-) -> DeadLetter:
-    """Return the dead letter of a record, cut down to `max_bytes` where it must be.
-
-    `headers` are the producer's own: for a forwarded record those of the record less its origin.
-    """
-    key, value = record.key, record.value
-    message = poison.message[:_MESSAGE_CHARS]
-    complete = [*headers, *_trailing(poison, origin, message)]
-    if batch_bytes(key, value, complete) <= max_bytes:
-        return DeadLetter(poison.reason, origin, key, value, complete, message)
-    return _cut(poison, origin, record, headers, max_bytes)
-
-
-def _cut(
-    poison: InvalidRecord,
-    origin: Origin,
-    record: SourceRecord,
-    headers: Headers,
-    max_bytes: int,
-) -> DeadLetter:
-    """Give up as little as possible, in this order: value, headers from the back, key."""
-    key, value = record.key, record.value
-    marks = _value_marks(value) if value is not None else []
-    trailing = _trailing(poison, origin, poison.message[:_MESSAGE_CHARS])
-    room = max_bytes - batch_bytes(key, b"", [*marks, *trailing]) - _VARINT_SLACK_BYTES
-    ends = list(accumulate(map(header_bytes, headers), initial=0))
-    if ends[-1] <= room:
-        kept = headers
-    else:
-        note = f"{len(headers)} of {len(headers)} headers and the key's end dropped to fit; "
-        room -= len(note)
-        count = sum(end <= room for end in ends[1:])
-        kept = headers[:count]
-        dropped = f"{len(headers) - count} of {len(headers)} headers"
-        if room < 0 and key is not None:
-            key = key[: max(0, len(key) + room)]
-            dropped += " and the key's end"
-        message = f"{dropped} dropped to fit; {poison.message}"[: _MESSAGE_CHARS + len(note)]
-        trailing = _trailing(poison, origin, message)
-    room -= ends[len(kept)]
-    value = None if value is None else value[: max(0, room)]
-    message = (trailing[5][1] or b"").decode()
-    return DeadLetter(poison.reason, origin, key, value, [*kept, *marks, *trailing], message)
-
-
-def _value_marks(value: bytes) -> list[Header]:
-    return [
-        (VALUE_SHA256_HEADER, hashlib.sha256(value).hexdigest().encode()),
-        (VALUE_SIZE_HEADER, str(len(value)).encode()),
-    ]
-
-
-def _trailing(poison: InvalidRecord, origin: Origin, message: str) -> list[Header]:
-    texts = (
-        origin.topic,
-        str(origin.partition),
-        str(origin.offset),
-        poison.stage,
-        poison.cause,
-        message,
-        poison.reason,
-        str(origin.timestamp_ms),
-    )
-    encoded = (text.encode("utf-8", "backslashreplace") for text in texts)
-    return list(zip(TRAILING_NAMES, encoded, strict=True))
-
-
-# Reads a dead letter back, and says how the record goes to its input again.
-#
-# What the service added stands at the end and is taken off by its position, so headers of the same
-# names that a producer wrote stay where they are. Whoever forges the marks of a cut value, or the
-# header of a redrive, as the very last of his own headers is believed: it concerns his record
-# alone.
-
-REDRIVE_HEADER: Final = "checkpoint-ready.redrive"
-_MARK_NAMES: Final = [VALUE_SHA256_HEADER, VALUE_SIZE_HEADER]
 _REASONS: Final = frozenset(Reason)
 _SHA256: Final = re.compile(rb"[0-9a-f]{64}")
 _SIZE: Final = re.compile(rb"[0-9]{1,10}")
-_DROPPED: Final = re.compile(r"[0-9]+ of [0-9]+ headers(?: and the key's end)? dropped to fit; ")
-# The names that Kafka takes: any other one is forged, and may have any length.
+# Kafka accepts only such names. Any other name is forged, and may have any length.
 _TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _PARTITION: Final = re.compile(r"[0-9]{1,9}")
 _OFFSET: Final = re.compile(r"[0-9]{1,19}")
@@ -137,26 +59,26 @@ _TIMESTAMP: Final = re.compile(r"-?[0-9]{1,19}")
 
 
 class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the header of a record that was put back says."""
+    """The content of the redrive header: how a record was sent to its input again."""
 
     attempt: Annotated[int, msgspec.Meta(ge=1)]
     dead_letter: str
-    """topic/partition:offset of the dead letter that it was."""
+    """topic/partition:offset of the dead letter."""
     at: str
     by: str
     timestamp_ms: int
-    """The timestamp of the source record, which has another one now."""
+    """The timestamp of the source record. The redriven record has a new timestamp."""
 
 
 class WholeValue(msgspec.Struct, frozen=True):
-    """What is known of a value of which a dead letter holds the beginning only."""
+    """Digest and size of the complete value of which a dead letter holds only the beginning."""
 
     sha256: str
     size_bytes: int
 
 
 class DeadLetterRecord(msgspec.Struct, frozen=True):
-    """A dead letter, read back: the original record and what was wrong with it."""
+    """A parsed dead letter: the original record and the error."""
 
     reason: Reason
     stage: str
@@ -166,27 +88,92 @@ class DeadLetterRecord(msgspec.Struct, frozen=True):
     key: bytes | None
     value: bytes | None
     headers: list[Header]
-    """The producer's own."""
+    """The producer's own headers."""
     audit: Audit | None
-    """How it was put back before; None: never."""
+    """The last redrive of the record, or None if it was never redriven."""
     is_cut: bool
-    """Something of the original is missing."""
+    """A part of the original record is missing."""
     whole_value: WholeValue | None
-    """Known where the value was cut, or headers dropped beside it."""
+    """Known if the value was truncated, or if headers were dropped from a record with a value."""
 
     @property
     def attempts(self) -> int:
-        """How often the record was put back and failed again."""
+        """How often the record was redriven and failed again."""
         return self.audit.attempt if self.audit else 0
 
     @property
     def is_packed(self) -> bool:
-        """Whether its value is a whole record batch, not one that a producer sent as a record."""
+        """Whether its value is a whole record batch, not a value that a producer sent."""
         return self.cause in PACKED_CAUSES.values()
 
 
+def _dropped_note(dropped: int, headers: int, *, key: bool) -> str:
+    """Return the beginning of the message of a dead letter with dropped headers; see `_DROPPED`."""
+    and_key = " and the key's end" if key else ""
+    return f"{dropped} of {headers} headers{and_key} dropped to fit; "
+
+
+_DROPPED: Final = re.compile(r"[0-9]+ of [0-9]+ headers(?: and the key's end)? dropped to fit; ")
+
+
+def dead_letter(
+    error: InvalidRecord,
+    origin: Origin,
+    record: SourceRecord,
+    headers: Headers,
+    max_bytes: int,
+) -> DeadLetter:
+    """Return the dead letter of a record, truncated to `max_bytes` if necessary.
+
+    `headers` are the producer's own headers: a forwarded record has the origin header as well.
+    """
+    key, value = record.key, record.value
+    message = error.message[:_MESSAGE_CHARS]
+    complete = [*headers, *_trailing_headers(error, origin, message)]
+    if batch_bytes(key, value, complete) <= max_bytes:
+        return DeadLetter(error.reason, origin, key, value, complete, message)
+    return _truncated(error, origin, record, headers, max_bytes)
+
+
+def _truncated(
+    error: InvalidRecord,
+    origin: Origin,
+    record: SourceRecord,
+    headers: Headers,
+    max_bytes: int,
+) -> DeadLetter:
+    """Return the dead letter that fits with the smallest loss.
+
+    The value is cut first, then headers are dropped from the end, then the key is cut.
+    """
+    key, value = record.key, record.value
+    whole_value = _whole_value_headers(value) if value is not None else []
+    message = error.message[:_MESSAGE_CHARS]
+    trailing = _trailing_headers(error, origin, message)
+    room = max_bytes - batch_bytes(key, b"", [*whole_value, *trailing]) - _VARINT_SLACK_BYTES
+    ends = list(accumulate(map(header_bytes, headers), initial=0))
+    if ends[-1] <= room:
+        kept = headers
+    else:
+        longest_note = len(_dropped_note(len(headers), len(headers), key=True))
+        room -= longest_note
+        count = sum(end <= room for end in ends[1:])
+        kept = headers[:count]
+        is_key_cut = room < 0 and key is not None
+        if room < 0 and key is not None:
+            key = key[: max(0, len(key) + room)]
+        note = _dropped_note(len(headers) - count, len(headers), key=is_key_cut)
+        message = f"{note}{error.message}"[: _MESSAGE_CHARS + longest_note]
+        trailing = _trailing_headers(error, origin, message)
+    room -= ends[len(kept)]
+    value = None if value is None else value[: max(0, room)]
+    encoded_message = dict(trailing)[TRAILING_NAMES[5]] or b""
+    all_headers = [*kept, *whole_value, *trailing]
+    return DeadLetter(error.reason, origin, key, value, all_headers, encoded_message.decode())
+
+
 def parse_dead_letter(record: SourceRecord) -> DeadLetterRecord | None:
-    """Return the dead letter that a record is, or None when this service did not write it."""
+    """Return the parsed dead letter, or None if this service did not write the record."""
     texts = _trailing_texts(record.headers)
     if texts is None:
         return None
@@ -200,10 +187,10 @@ def parse_dead_letter(record: SourceRecord) -> DeadLetterRecord | None:
     ):
         return None
     own = list(record.headers[:-TRAILING_HEADERS])
-    whole_value = _whole_value(record.value, own, message)
+    whole_value = _parse_whole_value(record.value, own, message)
     if whole_value is not None:
-        own = own[: -len(_MARK_NAMES)]
-    audit = _audit(own)
+        own = own[: -len(_WHOLE_VALUE_NAMES)]
+    audit = _parse_audit(own)
     if audit is not None:
         own = own[:-1]
     return DeadLetterRecord(
@@ -221,17 +208,19 @@ def parse_dead_letter(record: SourceRecord) -> DeadLetterRecord | None:
     )
 
 
-def redriven_headers(letter: DeadLetterRecord, dead_letter: str, at: str, by: str) -> list[Header]:
-    """Return the original headers and, at the end, the one that says that and why it is back."""
-    audit = Audit(letter.attempts + 1, dead_letter, at, by, letter.origin.timestamp_ms)
-    return [*letter.headers, (REDRIVE_HEADER, msgspec.json.encode(audit))]
-
-
-def redriven_partition(letter: DeadLetterRecord, partitions: int) -> int:
-    """Return the partition to put it back to: its own, if the topic still has that one."""
-    if letter.origin.partition < partitions:
-        return letter.origin.partition
-    return 0 if letter.key is None else partition_for_key(letter.key, partitions)
+def _trailing_headers(error: InvalidRecord, origin: Origin, message: str) -> list[Header]:
+    texts = (
+        origin.topic,
+        str(origin.partition),
+        str(origin.offset),
+        error.stage,
+        error.cause,
+        message,
+        error.reason,
+        str(origin.timestamp_ms),
+    )
+    encoded = (text.encode("utf-8", "backslashreplace") for text in texts)
+    return list(zip(TRAILING_NAMES, encoded, strict=True))
 
 
 def _trailing_texts(headers: Headers) -> list[str] | None:
@@ -244,15 +233,22 @@ def _trailing_texts(headers: Headers) -> list[str] | None:
         return None
 
 
-def _whole_value(value: bytes | None, own: Headers, message: str) -> WholeValue | None:
-    """Return what the marks say, unless they are a producer's own headers of that name.
+def _whole_value_headers(value: bytes) -> list[Header]:
+    return [
+        (VALUE_SHA256_HEADER, hashlib.sha256(value).hexdigest().encode()),
+        (VALUE_SIZE_HEADER, str(len(value)).encode()),
+    ]
 
-    Ours stand only behind a value that was cut, or beside the note that headers were dropped.
+
+def _parse_whole_value(value: bytes | None, own: Headers, message: str) -> WholeValue | None:
+    """Return digest and size of the whole value, or None if a producer wrote these headers.
+
+    This service writes them only for a truncated value, or when it also dropped headers.
     """
-    marks = own[-len(_MARK_NAMES) :]
-    if value is None or [name for name, _ in marks] != _MARK_NAMES:
+    last = own[-len(_WHOLE_VALUE_NAMES) :]
+    if value is None or [name for name, _ in last] != _WHOLE_VALUE_NAMES:
         return None
-    sha256, size = (mark or b"" for _, mark in marks)
+    sha256, size = (content or b"" for _, content in last)
     if not (_SHA256.fullmatch(sha256) and _SIZE.fullmatch(size)):
         return None
     if int(size) <= len(value) and not _DROPPED.match(message):
@@ -260,8 +256,14 @@ def _whole_value(value: bytes | None, own: Headers, message: str) -> WholeValue 
     return WholeValue(sha256.decode(), int(size))
 
 
-def _audit(own: Headers) -> Audit | None:
-    """Return the redrive that the last header tells of; it must be spelled as we spell it."""
+def redriven_headers(parsed: DeadLetterRecord, dead_letter: str, at: str, by: str) -> list[Header]:
+    """Return the original headers and, last, the redrive header."""
+    audit = Audit(parsed.attempts + 1, dead_letter, at, by, parsed.origin.timestamp_ms)
+    return [*parsed.headers, (REDRIVE_HEADER, msgspec.json.encode(audit))]
+
+
+def _parse_audit(own: Headers) -> Audit | None:
+    """Return the content of the redrive header, if it is last and spelled as this service does."""
     if not own or own[-1][0] != REDRIVE_HEADER:
         return None
     value = own[-1][1] or b""
@@ -270,3 +272,10 @@ def _audit(own: Headers) -> Audit | None:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return audit if msgspec.json.encode(audit) == value else None
+
+
+def redriven_partition(parsed: DeadLetterRecord, partitions: int) -> int:
+    """Return the partition of a redriven record: its original one, if the topic still has it."""
+    if parsed.origin.partition < partitions:
+        return parsed.origin.partition
+    return 0 if parsed.key is None else partition_for_key(parsed.key, partitions)

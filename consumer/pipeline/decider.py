@@ -1,9 +1,9 @@
-"""Decides about records: what one transaction of a shard will hold.
+"""Decides about source records: a `Decision` is the content of one transaction of a shard.
 
-`process` reads the shard's memory and extends a `Decision`; it changes nothing else and raises
-nothing. The memory follows by `apply`, after the commit, so that it never holds what the cluster
-does not. A decision sees its own entries, therefore any cutting of the records into batches gives
-the same result.
+`Decider.decide` reads the shard's memory and extends a `Decision`. It changes nothing else and
+raises nothing. `apply` updates the memory after the commit, so the memory never holds an id that
+the cluster does not. A decision also finds its own entries. Therefore the result does not depend
+on how the records are divided into batches.
 """
 
 from typing import Final
@@ -42,32 +42,39 @@ from schemas.ready_event import Origin
 
 _QUOTED_CHARS: Final = 80
 _UNREMEMBERED_CAUSE: Final = "TooManyConflicts"
-# A record with a clock ahead does not tell when it was written: it repeats whatever is still held.
+OTHER_CONTENT: Final = "other content"
+CONTENT_OF_A_NEWER_RELEASE: Final = "content that only a newer release of this service can compare"
+TOO_MANY_CONTENTS: Final = (
+    f"{MAX_VARIANTS_PER_ID} contents of this id were refused before, so this one is not "
+    "remembered. Check whether a field changes with every record"
+)
+# Timestamps in the future are not trusted. Such a record is treated as older than every window: it
+# is a duplicate of any id that the memory still holds.
 _NO_TIME_MS: Final = -1
 
 
 class Decision(Struct):
-    """What one transaction will hold, and the counts behind it."""
+    """The output of one transaction, and the counts of the records behind it."""
 
     ready: list[ReadyRecord] = field(default_factory=list)
     forwards: list[ForwardRecord] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     entries: dict[bytes, IdEntry] = field(default_factory=dict)
-    """By the digest of the id."""
+    """Newly published ids, by the digest of the id."""
     variants: dict[bytes, VariantEntry] = field(default_factory=dict)
-    """By the digest of id and content."""
+    """Newly refused contents, by the digest of id and content."""
     more_variants: dict[bytes, int] = field(default_factory=dict)
-    """By the digest of an id: how many contents of it are not in memory yet."""
+    """By the digest of an id: how many of its refused contents the memory does not hold yet."""
     unremembered: list[DeadLetter] = field(default_factory=list)
-    """The dead letters among those above whose content the memory does not keep."""
+    """Those of `dead_letters` whose content the memory does not keep."""
     expired: Expired = field(default_factory=Expired)
-    """Tombstones, oldest first; never of a key that the decision itself enters."""
+    """Keys to delete by a tombstone, oldest first; never a key that this decision itself writes."""
     stream_time_ms: int = 0
     counts: Counts = field(default_factory=Counts)
 
     @property
     def needs_commit(self) -> bool:
-        """Whether there is any output; after mere duplicates there is none."""
+        """Whether there is any output. A decision about duplicates alone has none."""
         return bool(
             self.ready
             or self.forwards
@@ -78,64 +85,166 @@ class Decision(Struct):
         )
 
 
-class _Bench(Struct, frozen=True):
-    """What stays the same from one record of a batch to the next."""
+class Decider:
+    """Decides for one shard. Built once for its settings and its memory, which it only reads."""
 
-    settings: ShardSettings
-    seen: SeenIds
-    decision: Decision
-    builder: ReadyEventBuilder
+    __slots__ = ("_builder", "_seen", "_settings")
 
+    def __init__(self, settings: ShardSettings, seen: SeenIds) -> None:
+        self._settings = settings
+        self._seen = seen
+        self._builder = ReadyEventBuilder.of(settings)
 
-def process(
-    settings: ShardSettings,
-    seen: SeenIds,
-    batch: SourceBatch,
-    decision: Decision,
-    ceiling_ms: int,
-) -> None:
-    """Decide about every record of `batch`. No time later than `ceiling_ms` is believed."""
-    topic, partition, records, forwarded = batch
-    shard, shards = settings.shard, settings.shards
-    max_forward_bytes = settings.limits.forward_max_bytes
-    bench = _Bench(settings, seen, decision, ReadyEventBuilder.of(settings))
-    decision.stream_time_ms = max(decision.stream_time_ms, seen.stream_time_ms)
-    ready_before, forwards_before = len(decision.ready), len(decision.forwards)
+    @property
+    def settings(self) -> ShardSettings:
+        """The settings that the decisions depend on."""
+        return self._settings
 
-    for record in records:
-        headers = record.headers
-        origin = Origin(topic, partition, record.offset, record.timestamp)
-        try:
-            if forwarded and not isinstance(record.value, PackedBatch):
-                headers, origin = strip_origin(headers)
-            time_ms = origin.timestamp_ms
-            if time_ms > decision.stream_time_ms:
-                decision.stream_time_ms = max(decision.stream_time_ms, min(time_ms, ceiling_ms))
-            if time_ms > ceiling_ms:
-                time_ms = _NO_TIME_MS
-            decoded = decode(record.value, headers)
-            home_shard = home(decoded.id, shards)
-            if home_shard == shard:
-                _settle(bench, decoded, origin, headers, time_ms)
-            elif forwarded:
-                headers = record.headers
-                origin = Origin(topic, partition, record.offset, record.timestamp)
-                raise misdirected(home_shard, shard)  # noqa: TRY301 - buried like any other poison
-            else:
-                decision.forwards.append(forward(record, origin, home_shard, max_forward_bytes))
-        except InvalidRecord as poison:
-            _bury(bench, poison, origin, record, headers)
-        except Exception as error:  # noqa: BLE001 - no record may ever stop a shard
-            _bury(bench, _unexpected(error), origin, record, headers)
+    def decide(self, batch: SourceBatch, decision: Decision, ceiling_ms: int) -> None:
+        """Add the decision about each record of `batch` to `decision`.
 
-    counts = decision.counts
-    counts.consumed += len(records)
-    counts.published += len(decision.ready) - ready_before
-    counts.forwarded += len(decision.forwards) - forwards_before
+        A timestamp later than `ceiling_ms` is not trusted, see `_NO_TIME_MS`.
+        """
+        topic, partition, records, forwarded = batch
+        shard, shards = self._settings.shard, self._settings.shards
+        max_forward_bytes = self._settings.limits.forward_max_bytes
+        decision.stream_time_ms = max(decision.stream_time_ms, self._seen.stream_time_ms)
+        ready_before, forwards_before = len(decision.ready), len(decision.forwards)
+
+        for record in records:
+            headers = record.headers
+            origin = Origin(topic, partition, record.offset, record.timestamp)
+            try:
+                if forwarded and not isinstance(record.value, PackedBatch):
+                    headers, origin = strip_origin(headers)
+                time_ms = origin.timestamp_ms
+                if time_ms > decision.stream_time_ms:
+                    decision.stream_time_ms = max(decision.stream_time_ms, min(time_ms, ceiling_ms))
+                if time_ms > ceiling_ms:
+                    time_ms = _NO_TIME_MS
+                decoded = decode(record.value, headers)
+                home_shard = home(decoded.id, shards)
+                if home_shard == shard:
+                    self._decide_at_home(decision, decoded, origin, headers, time_ms)
+                elif forwarded:
+                    headers = record.headers
+                    origin = Origin(topic, partition, record.offset, record.timestamp)
+                    raise misdirected(home_shard, shard)  # noqa: TRY301 - handled as any other
+                else:
+                    decision.forwards.append(forward(record, origin, home_shard, max_forward_bytes))
+            except InvalidRecord as error:
+                self._to_dead_letter(decision, error, origin, record, headers)
+            except Exception as error:  # noqa: BLE001 - no record may ever stop a shard
+                self._to_dead_letter(decision, _unexpected(error), origin, record, headers)
+
+        counts = decision.counts
+        counts.consumed += len(records)
+        counts.published += len(decision.ready) - ready_before
+        counts.forwarded += len(decision.forwards) - forwards_before
+
+    def _decide_at_home(
+        self, decision: Decision, decoded: Decoded, origin: Origin, headers: Headers, time_ms: int
+    ) -> None:
+        """Publish a checkpoint whose home is this shard, unless its id was published before."""
+        checkpoint_id = decoded.id
+        digest = id_digest(checkpoint_id)
+        entries = decision.entries
+        entry = entries.get(digest)
+        if entry is None:
+            published = self._seen.lookup(digest, time_ms)
+        elif self._seen.is_expired(entry.stream_time_ms, time_ms):
+            published = None
+        else:
+            published = entry.digest
+        if published is not None:
+            self._decide_published_id(decision, decoded, digest, published, time_ms)
+            return
+        decision.ready.append(self._builder.build(decoded, origin, headers))
+        if entry is not None:  # published again after its window: keep entries in time order
+            del entries[digest]
+        entries[digest] = IdEntry(checkpoint_id, decoded.digest, origin, decision.stream_time_ms)
+        decision.expired.ids.pop(digest, None)
+
+    def _decide_published_id(
+        self, decision: Decision, decoded: Decoded, digest: bytes, published: bytes, time_ms: int
+    ) -> None:
+        """Drop a duplicate, or refuse a record with other content under a published id.
+
+        Each different content becomes a dead letter once, while the memory has room for contents
+        of this id. Without room, every such record becomes a dead letter. The memory cannot say
+        whether that content came before, and no content may be lost.
+        """
+        is_same = is_same_content(decoded.digest, decoded.canonical, published)
+        if is_same:
+            decision.counts.duplicates += 1
+            return
+        # An older release may have refused this content and stored the digest of an older form.
+        contents = digests(decoded.digest, decoded.canonical)
+        variants = [variant_digest(digest, content) for content in contents]
+        if any(self._is_refused(decision, variant, time_ms) for variant in variants):
+            decision.counts.duplicates += 1
+            return
+        what = OTHER_CONTENT if is_same is False else CONTENT_OF_A_NEWER_RELEASE
+        message = (
+            f"id {decoded.id[:_QUOTED_CHARS]!r} was published with {what}: "
+            f"published digest {published.hex()}, digest of this record {decoded.digest.hex()}"
+        )
+        cause = "ConflictingDuplicate"
+        variant = variants[0]
+        if self._reserve_variant(decision, digest, variant):
+            decision.variants.pop(variant, None)  # variants stay in time order
+            entry = VariantEntry(decoded.id, decoded.digest, decision.stream_time_ms)
+            decision.variants[variant] = entry
+            decision.expired.variants.pop(variant, None)
+        else:
+            cause = _UNREMEMBERED_CAUSE
+            message += f"; {TOO_MANY_CONTENTS}"
+        raise InvalidRecord(Reason.CONFLICTING_DUPLICATE, message, Stage.TRANSFORMATION, cause)
+
+    def _reserve_variant(self, decision: Decision, of_id: bytes, variant: bytes) -> bool:
+        """Return whether a variant may be remembered; if it is new, count it for its id."""
+        seen = self._seen
+        if variant in decision.variants or seen.holds_variant(variant):
+            return True
+        more = decision.more_variants.get(of_id, 0)
+        if seen.variants_of(of_id) + more >= MAX_VARIANTS_PER_ID:
+            return False
+        decision.more_variants[of_id] = more + 1
+        return True
+
+    def _is_refused(self, decision: Decision, variant: bytes, time_ms: int) -> bool:
+        """Return whether this content became a dead letter before, within its window."""
+        refused = decision.variants.get(variant)
+        if refused is None:
+            return self._seen.has_variant(variant, time_ms)
+        return not self._seen.is_expired(refused.stream_time_ms, time_ms)
+
+    def _to_dead_letter(
+        self,
+        decision: Decision,
+        error: InvalidRecord,
+        origin: Origin,
+        record: SourceRecord,
+        headers: Headers,
+    ) -> None:
+        """Add the dead letter of an invalid record, and count it by its reason."""
+        max_bytes = self._settings.limits.dead_letter_max_bytes
+        made = dead_letter(error, origin, record, headers, max_bytes)
+        decision.dead_letters.append(made)
+        if error.cause == _UNREMEMBERED_CAUSE:
+            decision.unremembered.append(made)
+        counts = decision.counts
+        reason = error.reason
+        counts.dead_letters[reason] = counts.dead_letters.get(reason, 0) + 1
+        if reason is Reason.CONFLICTING_DUPLICATE:
+            counts.conflicting += 1
 
 
 def expire(seen: SeenIds, decision: Decision, watermark_ms: int, limit: int) -> None:
-    """Add at most `limit` tombstones for what no record from `watermark_ms` on can find."""
+    """Add at most `limit` tombstones for entries that no record from `watermark_ms` on can match.
+
+    An entry that the decision itself writes gets no tombstone.
+    """
     due = seen.expired(watermark_ms, limit)
     for digest in due.ids:
         if digest not in decision.entries:
@@ -146,7 +255,7 @@ def expire(seen: SeenIds, decision: Decision, watermark_ms: int, limit: int) -> 
 
 
 def apply(seen: SeenIds, decision: Decision) -> None:
-    """Make the memory follow a decision that was committed."""
+    """Update the memory by a committed decision."""
     for digest in decision.expired.ids:
         seen.forget(digest)
     for digest in decision.expired.variants:
@@ -158,103 +267,7 @@ def apply(seen: SeenIds, decision: Decision) -> None:
     seen.stream_time_ms = max(seen.stream_time_ms, decision.stream_time_ms)
 
 
-def _settle(
-    bench: _Bench, decoded: Decoded, origin: Origin, headers: Headers, time_ms: int
-) -> None:
-    """Publish a checkpoint whose home is here, unless its id is seen."""
-    checkpoint_id = decoded.id
-    digest = id_digest(checkpoint_id)
-    decision = bench.decision
-    entries = decision.entries
-    entry = entries.get(digest)
-    if entry is None:
-        published = bench.seen.lookup(digest, time_ms)
-    elif bench.seen.is_expired(entry.stream_time_ms, time_ms):
-        published = None
-    else:
-        published = entry.digest
-    if published is not None:
-        _repeat(bench, decoded, digest, published, time_ms)
-        return
-    decision.ready.append(bench.builder.build(decoded, origin, headers))
-    if entry is not None:  # published again after its window: entries stay in the order of time
-        del entries[digest]
-    entries[digest] = IdEntry(checkpoint_id, decoded.digest, origin, decision.stream_time_ms)
-    decision.expired.ids.pop(digest, None)
-
-
-def _repeat(bench: _Bench, decoded: Decoded, digest: bytes, published: bytes, time_ms: int) -> None:
-    """Drop a duplicate; refuse other content under a published id.
-
-    Each content is refused once, as long as the memory has room for contents of this id. Without
-    room each such record is refused: whether it came before is not known, and nothing may be lost.
-    """
-    decision = bench.decision
-    is_same = is_same_content(decoded.digest, decoded.canonical, published)
-    if is_same:
-        decision.counts.duplicates += 1
-        return
-    # A release may have refused it by the digest of an older form.
-    contents = digests(decoded.digest, decoded.canonical)
-    if any(_is_refused(bench, variant_digest(digest, content), time_ms) for content in contents):
-        decision.counts.duplicates += 1
-        return
-    variant = variant_digest(digest, decoded.digest)
-    what = "other content" if is_same is False else "content that only a newer release can compare"
-    message = (
-        f"id {decoded.id[:_QUOTED_CHARS]!r} was published with {what}: "
-        f"digest {published.hex()}, this record has {decoded.digest.hex()}"
-    )
-    cause = "ConflictingDuplicate"
-    if _has_room(bench, digest, variant):
-        # Entries stay in the order of time.
-        decision.variants.pop(variant, None)
-        entry = VariantEntry(decoded.id, decoded.digest, decision.stream_time_ms)
-        decision.variants[variant] = entry
-        decision.expired.variants.pop(variant, None)
-    else:
-        cause = _UNREMEMBERED_CAUSE
-        message += (
-            f"; {MAX_VARIANTS_PER_ID} contents of this id were refused before, so this one is not "
-            "remembered: does a field change with every record?"
-        )
-    raise InvalidRecord(Reason.CONFLICTING_DUPLICATE, message, Stage.TRANSFORMATION, cause)
-
-
-def _has_room(bench: _Bench, of_id: bytes, variant: bytes) -> bool:
-    """Tell whether a variant may be remembered, and count it if it is a new one."""
-    decision, seen = bench.decision, bench.seen
-    if variant in decision.variants or seen.holds_variant(variant):
-        return True
-    more = decision.more_variants.get(of_id, 0)
-    if seen.variants_of(of_id) + more >= MAX_VARIANTS_PER_ID:
-        return False
-    decision.more_variants[of_id] = more + 1
-    return True
-
-
-def _is_refused(bench: _Bench, variant: bytes, time_ms: int) -> bool:
-    refused = bench.decision.variants.get(variant)
-    if refused is None:
-        return bench.seen.has_variant(variant, time_ms)
-    return not bench.seen.is_expired(refused.stream_time_ms, time_ms)
-
-
 def _unexpected(error: Exception) -> InvalidRecord:
+    """Return the refusal of a record whose handling failed by a bug in this service."""
     cause = type(error).__name__
     return InvalidRecord(Reason.INTERNAL_ERROR, f"{cause}: {error}", Stage.TRANSFORMATION, cause)
-
-
-def _bury(
-    bench: _Bench, poison: InvalidRecord, origin: Origin, record: SourceRecord, headers: Headers
-) -> None:
-    max_bytes = bench.settings.limits.dead_letter_max_bytes
-    letter = dead_letter(poison, origin, record, headers, max_bytes)
-    bench.decision.dead_letters.append(letter)
-    if poison.cause == _UNREMEMBERED_CAUSE:
-        bench.decision.unremembered.append(letter)
-    counts = bench.decision.counts
-    reason = poison.reason
-    counts.dead_letters[reason] = counts.dead_letters.get(reason, 0) + 1
-    if reason is Reason.CONFLICTING_DUPLICATE:
-        counts.conflicting += 1

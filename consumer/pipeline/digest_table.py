@@ -1,12 +1,12 @@
-"""A map from digests to short values of one width: millions of them, a few bytes over their own.
+"""Maps digests to short values of equal width, with a few bytes of overhead for each entry.
 
-Entries lie packed in many small byte strings, the buckets. A search is one ``find`` in one bucket,
-which the interpreter does in C. The table grows by *linear hashing*: every so many new entries one
-bucket is split in two, in an order of its own. So a growing table never stands still to be
-rebuilt, and its buckets are as full with ten thousand entries as with ten million.
+The entries are packed in many small byte strings, the buckets. A lookup is one ``find`` in one
+bucket, which the interpreter runs in C. The table grows by *linear hashing*: after a fixed number
+of new entries one bucket is split in two, in a fixed order of the buckets. So a growing table is
+never rebuilt at once, and its buckets are equally full with ten thousand and ten million entries.
 
-A ``dict`` of byte strings needs 200 bytes for what takes 16 + 16 + about 12 here; the figures and
-their command stand in docs/operations.md.
+A ``dict`` of byte strings needs 200 bytes for an entry that takes 16 + 16 + about 12 bytes here.
+The measured figures and their command are in docs/operations/sizing.md.
 """
 
 import struct
@@ -14,17 +14,17 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 KEY_BYTES: Final = 16
-# Small buckets are searched quickly; large ones waste less. 16 entries of 32 bytes are 512 bytes,
-# up to which CPython's own small-object allocator serves, and fragments nothing.
+# Small buckets are searched faster, large buckets waste less memory. 16 entries of 32 bytes are 512
+# bytes: the largest size that CPython's small-object allocator serves, without fragmentation.
 ENTRIES_PER_BUCKET: Final = 16
 _hash: Final = struct.Struct(f">{KEY_BYTES - 8}xQ").unpack
 
 
 class DigestTable:
-    """Maps keys of 16 bytes to values of `value_bytes`; the keys must be evenly spread (digests).
+    """Maps keys of 16 bytes to values of `value_bytes`. The keys must be digests (evenly spread).
 
-    Wider or narrower keys and values are the caller's bug and corrupt the table: the hot path does
-    not check them.
+    The caller must pass keys and values of exactly these sizes. Others corrupt the table, because
+    the hot path does not check them.
     """
 
     __slots__ = ("_buckets", "_count", "_entries", "_low_mask", "_next_split", "_width")
@@ -41,23 +41,23 @@ class DigestTable:
         return self._count
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield every key, in no meaningful order."""
+        """Yield every key, in arbitrary order."""
         for bucket in self._buckets:
-            for place in range(0, len(bucket), self._width):
-                yield bytes(bucket[place : place + KEY_BYTES])
+            for start in range(0, len(bucket), self._width):
+                yield bytes(bucket[start : start + KEY_BYTES])
 
     def get(self, key: bytes) -> bytes | None:
-        """Return the value of `key`, None when there is none."""
-        bucket, place = self._locate(key)
-        if place < 0:
+        """Return the value of `key`, or None."""
+        bucket, start = self._locate(key)
+        if start < 0:
             return None
-        return bytes(bucket[place + KEY_BYTES : place + self._width])
+        return bytes(bucket[start + KEY_BYTES : start + self._width])
 
     def put(self, key: bytes, value: bytes) -> None:
         """Set the value of `key`."""
-        bucket, place = self._locate(key)
-        if place >= 0:
-            bucket[place + KEY_BYTES : place + self._width] = value
+        bucket, start = self._locate(key)
+        if start >= 0:
+            bucket[start + KEY_BYTES : start + self._width] = value
             return
         bucket += key + value
         self._count += 1
@@ -65,9 +65,9 @@ class DigestTable:
             self._split()
 
     def reserve(self, count: int) -> None:
-        """Make the table fit for `count` entries or a little less: growing costs time.
+        """Allocate buckets for `count` entries, or for slightly fewer, to save the cost of growing.
 
-        The entries that are there move, so this blocks for as long as they take.
+        This moves the present entries and blocks until all are moved.
         """
         doublings = max(0, (count // ENTRIES_PER_BUCKET).bit_length() - 1)
         if 1 << doublings <= len(self._buckets):
@@ -81,7 +81,7 @@ class DigestTable:
                 self._buckets[hashed & self._low_mask] += entry
 
     def put_all(self, keys: Iterable[bytes], values: Iterable[bytes]) -> None:
-        """Set many keys, as `put` does; without its calls twice as fast, for a restore."""
+        """Set many keys. Without a call of `put` for each it is twice as fast; for a restore."""
         buckets, hash_of = self._buckets, _hash
         for key, value in zip(keys, values, strict=True):
             (hashed,) = hash_of(key)
@@ -98,38 +98,38 @@ class DigestTable:
                 self._split()
 
     def drop(self, key: bytes) -> None:
-        """Remove `key`; an unknown one is no error. The buckets stay, for what comes next."""
-        bucket, place = self._locate(key)
-        if place >= 0:
-            # An entry's place means nothing, so the last one fills the gap.
+        """Remove `key`, if present. The buckets stay allocated for later entries."""
+        bucket, start = self._locate(key)
+        if start >= 0:
+            # The order of entries has no meaning, so the last entry fills the gap.
             last = bucket[-self._width :]
-            bucket[place : place + self._width] = last
+            bucket[start : start + self._width] = last
             del bucket[-self._width :]
             self._count -= 1
 
     def _locate(self, key: bytes) -> tuple[bytearray, int]:
-        """Return the bucket of `key`, and where in it its entry begins: below 0 where none does."""
+        """Return the bucket of `key` and the start of its entry; negative if there is no entry."""
         (hashed,) = _hash(key)
         number = hashed & self._low_mask
         if number < self._next_split:
             number = hashed & (self._low_mask << 1 | 1)
         bucket = self._buckets[number]
-        place = bucket.find(key)
-        # The bytes may also lie across two entries.
-        while place > 0 and place % self._width:
-            place = bucket.find(key, place + 1)
-        return bucket, place
+        start = bucket.find(key)
+        # The bytes of the key may also occur across two entries.
+        while start > 0 and start % self._width:
+            start = bucket.find(key, start + 1)
+        return bucket, start
 
     def _split(self) -> None:
-        """Share the entries of the bucket whose turn it is with a new one, by one more bit."""
-        # The byte of an entry that holds the bit; the key counts as one big-endian number.
+        """Split the next bucket: one more bit of the key selects the entries of the new bucket."""
+        # The byte of the key that holds this bit. The key is one big-endian number.
         bytes_up, bit_up = divmod(self._low_mask.bit_length(), 8)
-        place, bit = KEY_BYTES - 1 - bytes_up, 1 << bit_up
+        byte, bit = KEY_BYTES - 1 - bytes_up, 1 << bit_up
         stay: list[bytes] = []
         go: list[bytes] = []
         for (entry,) in self._entries(self._buckets[self._next_split]):
-            (go if entry[place] & bit else stay).append(entry)
-        # New objects of the right size: a bucket that has shrunk would keep its room.
+            (go if entry[byte] & bit else stay).append(entry)
+        # New objects of the exact size: a bucket that shrinks in place would keep its memory.
         self._buckets[self._next_split] = bytearray().join(stay)
         self._buckets.append(bytearray().join(go))
         self._next_split += 1

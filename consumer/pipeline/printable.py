@@ -1,8 +1,8 @@
-"""Text that others wrote, made safe to show: what a terminal would obey is spelled out.
+"""Makes untrusted text safe to print on a terminal: control characters are escaped.
 
-Producers choose ids, model names, headers and payloads, and brokers and operators choose messages
-and names. An escape sequence among them could clear the screen, set the clipboard (OSC 52) or, by a
-bidirectional override, show another text than there is. Whatever prints such text on a terminal
+Producers choose ids, model names, headers and payloads. Brokers and operators choose messages and
+names. An escape sequence in such a text could clear the screen or set the clipboard (OSC 52). A
+bidirectional override could display a different text. All code that prints such text on a terminal
 calls one of these functions.
 """
 
@@ -15,10 +15,10 @@ _NOT_ASCII_TEXT: Final = re.compile(r"[^\n\x20-\x7e]")
 
 
 def printable(text: str) -> str:
-    """Return the text with everything escaped that is not printable, but line feeds and tabs.
+    """Return the text with every character escaped that is not printable, a line feed or a tab.
 
-    That is every control, format, surrogate, private and unassigned character (Unicode categories
-    Cc, Cf, Cs, Co, Cn) and every separator but the space.
+    Not printable are control, format, surrogate, private and unassigned characters (Unicode
+    categories Cc, Cf, Cs, Co, Cn) and every separator except the space.
     """
     if text.isprintable():
         return text
@@ -29,14 +29,14 @@ def printable(text: str) -> str:
 
 
 def printable_line(text: str) -> str:
-    """Return the same as one line: line feeds and tabs are spaces."""
+    """Return `printable(text)` as one line: line feeds and tabs become spaces."""
     return printable(text).replace("\n", " ").replace("\t", " ")
 
 
 def printable_json(document: bytes) -> bytes:
-    """Return a JSON text with the same meaning and nothing in it that a terminal would obey.
+    """Return a JSON text of the same meaning without characters that control a terminal.
 
-    In valid JSON such characters occur in strings alone, where an escape means the same.
+    In valid JSON such characters occur only in strings, where an escape has the same meaning.
     """
     text = document.decode("utf-8", "backslashreplace")
     return _NOT_ASCII_TEXT.sub(_json_escape, text).encode()
@@ -44,7 +44,7 @@ def printable_json(document: bytes) -> bytes:
 
 def _json_escape(found: re.Match[str]) -> str:
     one = found[0]
-    if one == "\r":  # white space here, but a terminal writes over the line
+    if one == "\r":  # white space in JSON, but a terminal would overwrite the line
         return " "
     if one.isprintable() or one == "\t":
         return one

@@ -1,7 +1,11 @@
-"""Turns a checkpoint into a ready event. The same source record always gives the same bytes."""
+"""Builds ready events from checkpoints. The same source record always gives the same bytes.
+
+`ReadyEventBuilder` is built once per shard. It adds the headers, calls `enrich`, and refuses an
+event that the ready topic would not accept. `replayed` marks an event that a replay publishes
+again.
+"""
 
 import math
-import re
 from datetime import date
 from functools import lru_cache
 from typing import Any, Final, Self, cast
@@ -11,6 +15,7 @@ from msgspec import Raw, Struct
 from msgspec.json import Encoder
 
 from consumer.pipeline.decode.checkpoint import Decoded
+from consumer.pipeline.model_name import parse_model_name
 from consumer.pipeline.record_size import require_room, room_beside
 from consumer.pipeline.records import (
     Header,
@@ -31,49 +36,82 @@ from schemas.ready_event import (
     SPEC_VERSION,
     Evaluation,
     Metric,
-    Model,
     Origin,
     ReadyData,
     ReadyEvent,
 )
 
 SHARD_HEADER: Final = "checkpoint-ready.shard"
-"""On every ready event: group, shard and number of shards of whoever published it."""
+"""On every ready event: group, shard and number of shards of the process that published it."""
+MAX_ID_CHARS: Final = 32_768
+"""The changelog holds each id too. Its records must fit, whatever the other topics accept."""
 
 _SAFE_IN_SEGMENT: Final = "-._~!$&'()*+,;=:@"
 _EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
 _SECONDS_PER_DAY: Final = 86_400
 _MINUTES: Final = tuple(f"T{hour:02}:{minute:02}:" for hour in range(24) for minute in range(60))
 _SECONDS: Final = tuple(f"{second:02}Z" for second in range(60))
-# Of the characters that a cache entry holds: a producer may send ids of any length, and a cache of
-# a thousand such ids would hold a thousand times the largest record.
+# Longer job ids are not cached: a producer may send ids of any length, and a cache of a thousand
+# such ids would hold a thousand times the largest record.
 _CACHED_JOB_ID_CHARS: Final = 256
 _NOTHING_EVALUATED: Final = Evaluation()
 
 _encode = Encoder().encode
 
 
+class ReadyEventBuilder(Struct, frozen=True):
+    """Builds the ready events of one shard, of live records and of replayed ones alike."""
+
+    binary_mode: bool
+    ready_max_bytes: int
+    first_headers: list[Header]
+    """The headers that every event begins with."""
+    sure_room_bytes: int
+    """A key and value of at most this size together fit the ready topic with `first_headers`."""
+
+    @classmethod
+    def of(cls, settings: ShardSettings) -> Self:
+        """Return the builder of a shard."""
+        first_headers, max_bytes = ready_headers(settings), settings.limits.ready_max_bytes
+        # In binary mode each event has headers of its own, so each event is measured.
+        room = 0 if settings.binary_mode else room_beside(first_headers, max_bytes)
+        return cls(settings.binary_mode, max_bytes, first_headers, room)
+
+    def build(self, decoded: Decoded, origin: Origin, headers: Headers) -> ReadyRecord:
+        """Return the ready event of a source record with these headers.
+
+        Raises:
+            InvalidRecord: the id or the event is too large.
+        """
+        if len(decoded.id) > MAX_ID_CHARS:
+            message = f"the id has {len(decoded.id)} characters, the limit is {MAX_ID_CHARS}"
+            raise InvalidRecord(Reason.TOO_LARGE, message, Stage.TASK_PUT, "RecordTooLarge")
+        event_headers = self.first_headers
+        has_headers = bool(headers or decoded.trace)
+        if has_headers:
+            event_headers = event_headers + trace_headers(headers, decoded.trace)
+        event = enrich(decoded, origin, event_headers, binary_mode=self.binary_mode)
+        if has_headers or len(event.key) + len(event.value) > self.sure_room_bytes:
+            require_room("ready event", event.key, event.value, event.headers, self.ready_max_bytes)
+        return event
+
+
 def ready_headers(settings: ShardSettings) -> list[Header]:
     """Return the headers that every ready event of a shard begins with."""
     content_type = DATA_CONTENT_TYPE if settings.binary_mode else EVENT_CONTENT_TYPE
-    return [
-        ("content-type", content_type.encode()),
-        (
-            SHARD_HEADER,
-            f"{settings.group_id}/{settings.shard}/{settings.shards}".encode(),
-        ),
-    ]
+    shard = f"{settings.group_id}/{settings.shard}/{settings.shards}"
+    return [("content-type", content_type.encode()), (SHARD_HEADER, shard.encode())]
 
 
 def enrich(
     decoded: Decoded, origin: Origin, headers: list[Header], *, binary_mode: bool = False
 ) -> ReadyRecord:
-    """Return the ready event of a checkpoint. `headers`: those it begins with."""
+    """Return the ready event of a checkpoint. It begins with `headers`."""
     checkpoint = decoded.checkpoint
     checkpoint_id = decoded.id
     job_id = decoded.job_id
-    make_address = _cached_address if len(job_id) <= _CACHED_JOB_ID_CHARS else _address
-    source, key = make_address(job_id)
+    source_and_key = _cached_source if len(job_id) <= _CACHED_JOB_ID_CHARS else _source
+    source, key = source_and_key(job_id)
     event = ReadyEvent(
         SPEC_VERSION,
         checkpoint_id,
@@ -85,7 +123,7 @@ def enrich(
         DATASCHEMA,
         job_id,
         ReadyData(
-            # Encoded already: msgspec writes a Raw as it stands, whatever the field's type says.
+            # Already encoded: msgspec writes a Raw unchanged, whatever the type of the field is.
             cast("dict[str, Any]", Raw(decoded.canonical)),
             parse_model_name(checkpoint.fine_tuned_model_checkpoint),
             evaluate(checkpoint.metrics),
@@ -94,16 +132,16 @@ def enrich(
     )
     if binary_mode:
         value = _encode(event.data)
-        headers = headers + _attributes(event)
+        headers = headers + _attribute_headers(event)
     else:
         value = _encode(event)
     return ReadyRecord(checkpoint_id, job_id, key, value, headers, checkpoint.created_at, origin)
 
 
 def replayed(event: ReadyRecord, replay_id: str, *, binary_mode: bool) -> ReadyRecord:
-    """Return the event with one attribute more; everything else stays byte for byte.
+    """Return the event with the attribute `replayid`; every other byte stays the same.
 
-    `replay_id` must be plain (letters, digits, '.', '_', '-'): it is not escaped.
+    `replay_id` must consist of letters, digits, '.', '_' and '-', because it is not escaped.
     """
     if binary_mode:
         value, headers = event.value, [*event.headers, ("ce_replayid", replay_id.encode())]
@@ -116,10 +154,10 @@ def replayed(event: ReadyRecord, replay_id: str, *, binary_mode: bool) -> ReadyR
 
 
 def evaluate(metrics: Metrics) -> Evaluation:
-    """Return the figures that `metrics` allow.
+    """Return the figures that can be computed from `metrics`.
 
-    A loss of exactly 0 whose accuracy is exactly 0 was not measured: SDKs in Go and Java write
-    every number that is missing as 0.
+    A loss of exactly 0 with an accuracy of exactly 0 counts as not measured: SDKs in Go and Java
+    write 0 for every number that is missing.
     """
     metric: Metric
     train_loss = metrics.train_loss
@@ -147,7 +185,7 @@ def evaluate(metrics: Metrics) -> Evaluation:
 
 
 def rfc3339(unix_seconds: int) -> str:
-    """Return a time of the years 1 to 9999 in UTC."""
+    """Return a time in the years 1 to 9999 as RFC 3339 in UTC."""
     days, second = divmod(unix_seconds, _SECONDS_PER_DAY)
     minute, second = divmod(second, 60)
     return _day(days) + _MINUTES[minute] + _SECONDS[second]
@@ -158,12 +196,12 @@ def _day(days: int) -> str:
     return date.fromordinal(days + _EPOCH_ORDINAL).isoformat()
 
 
-def _address(job_id: str) -> tuple[str, bytes]:
+def _source(job_id: str) -> tuple[str, bytes]:
     """Return the event's `source`, which must be a URI reference, and the record's key."""
     return f"/fine_tuning/jobs/{quote(job_id, safe=_SAFE_IN_SEGMENT)}", job_id.encode()
 
 
-_cached_address: Final = lru_cache(maxsize=1024)(_address)
+_cached_source: Final = lru_cache(maxsize=1024)(_source)
 
 
 def _perplexity(loss: float) -> float | None:
@@ -173,7 +211,8 @@ def _perplexity(loss: float) -> float | None:
         return None
 
 
-def _attributes(event: ReadyEvent) -> list[Header]:
+def _attribute_headers(event: ReadyEvent) -> list[Header]:
+    """Return the attributes of a CloudEvent in binary mode, as headers."""
     return [
         ("ce_specversion", event.specversion.encode()),
         ("ce_id", event.id.encode()),
@@ -184,107 +223,3 @@ def _attributes(event: ReadyEvent) -> list[Header]:
         ("ce_dataschema", event.dataschema.encode()),
         ("ce_partitionkey", event.partitionkey.encode()),
     ]
-
-
-# Makes ready events that fit their topic: of live records and of replayed ones alike.
-
-MAX_ID_CHARS: Final = 32_768
-"""An id stands in the changelog too, whose records must fit whatever the other topics take."""
-
-
-class ReadyEventBuilder(Struct, frozen=True):
-    """What stays the same from one ready event of a shard to the next."""
-
-    binary_mode: bool
-    ready_max_bytes: int
-    first_headers: list[Header]
-    sure_room_bytes: int
-    """Key and value that need no more than this fit the ready topic beside `first_headers`."""
-
-    @classmethod
-    def of(cls, settings: ShardSettings) -> Self:
-        """Return the builder of a shard."""
-        first_headers, max_bytes = ready_headers(settings), settings.limits.ready_max_bytes
-        # In binary mode each event has headers of its own, so each one is measured.
-        room = 0 if settings.binary_mode else room_beside(first_headers, max_bytes)
-        return cls(settings.binary_mode, max_bytes, first_headers, room)
-
-    def build(self, decoded: Decoded, origin: Origin, headers: Headers) -> ReadyRecord:
-        """Return the ready event of a record; raise the poison that is too large for one."""
-        if len(decoded.id) > MAX_ID_CHARS:
-            message = f"the id has {len(decoded.id)} characters, at most {MAX_ID_CHARS} are taken"
-            raise InvalidRecord(Reason.TOO_LARGE, message, Stage.TASK_PUT, "RecordTooLarge")
-        event_headers = self.first_headers
-        has_headers = bool(headers or decoded.trace)
-        if has_headers:
-            event_headers = event_headers + trace_headers(headers, decoded.trace)
-        event = enrich(decoded, origin, event_headers, binary_mode=self.binary_mode)
-        if has_headers or len(event.key) + len(event.value) > self.sure_room_bytes:
-            require_room("ready event", event.key, event.value, event.headers, self.ready_max_bytes)
-        return event
-
-
-# Reads what a checkpoint's model name says. Total: any text gives an answer, nothing is raised.
-#
-# ::
-#
-#     ft:{base model}:{organization}:{suffix}:{job}[:ckpt-step-{n}]      openai
-#     {base model}.ft-{32 hex}[-{suffix}][:ckpt-step-{n}]                azure
-#     /any/path/checkpoint-{n}                                           path
-#
-# A name without a step is taken for the final model of its job (openai, azure). That is a
-# heuristic:
-# the list API names the last checkpoint so, but nothing promises it.
-
-# 18 digits at most: every step fits 64 bits, and no text can make int() refuse or slow.
-_OPENAI: Final = re.compile(
-    r"ft:([^:]+):([^:]*):([^:]*):(?!ckpt-step-)[^:]+(?::ckpt-step-([0-9]{1,18}))?"
-).fullmatch
-_STEP_TAIL: Final = re.compile(r"ckpt-step-([0-9]{1,18})").fullmatch
-_AZURE_JOB: Final = re.compile(r"\.ft-[0-9a-f]{32}(?:-|\Z)").match
-_JOB_MARK: Final = ".ft-"
-_PATH: Final = re.compile(r"(?:[~.]{0,2}[/\\]|[A-Za-z]:[/\\]|[a-z][a-z0-9+.-]*://)").match
-_PATH_STEP: Final = re.compile(r"(?:\A|.*[/\\])checkpoint-([0-9]{1,18})[/\\]?", re.DOTALL).fullmatch
-
-UNRECOGNISED: Final = Model("unrecognised")
-
-
-def parse_model_name(name: str) -> Model:
-    """Return what `name` says about the model."""
-    openai = _OPENAI(name)
-    if openai is not None:
-        base_model, organization, suffix, step = openai.groups()
-        number = None if step is None else int(step)
-        return Model(
-            "openai", base_model, organization or None, suffix or None, number, step is None
-        )
-    azure = _azure(name)
-    if azure is not None:
-        return azure
-    path_step = _PATH_STEP(name)
-    if path_step is not None:
-        return Model("path", step=int(path_step[1]))
-    return Model("path") if _PATH(name) else UNRECOGNISED
-
-
-def _azure(name: str) -> Model | None:
-    """Return what an Azure name says, None for any other text, in linear time.
-
-    The base model and the suffix may both contain `.ft-` and 32 digits. One pattern for the whole
-    name tries each of those places against all text behind it: 1 MB then takes minutes. The job is
-    the last such place that leaves a complete name, so this searches from the end.
-    """
-    head, colon, tail = name.partition(":")
-    step = _STEP_TAIL(tail) if colon else None
-    if (colon and step is None) or "/" in head or "\\" in head:
-        return None
-    place = head.rfind(_JOB_MARK)
-    while place > 0:
-        job = _AZURE_JOB(head, place)
-        if job is not None:
-            suffix = head[job.end() :]
-            if suffix or not job[0].endswith("-"):
-                number = None if step is None else int(step[1])
-                return Model("azure", head[:place], None, suffix or None, number, step is None)
-        place = head.rfind(_JOB_MARK, 0, place)
-    return None

@@ -1,7 +1,8 @@
-"""The size of a record as a broker counts it: the batch that holds that one record.
+"""Computes the size of a record: as a broker counts it, and in this process's memory.
 
-`max.message.bytes` bounds a batch, not a record; what does not fit must be known before it is
-sent, because a refused batch would take the whole transaction with it.
+A broker counts the batch that holds the record: `max.message.bytes` limits a batch, not a record.
+The size must be known before the record is sent, because a batch that the broker refuses would
+abort the whole transaction.
 """
 
 from typing import Final
@@ -10,15 +11,15 @@ from consumer.pipeline.records import Header, Headers, InvalidRecord, Reason, So
 
 BATCH_OVERHEAD_BYTES: Final = 61
 RECORD_OBJECT_BYTES: Final = 250
-"""The record, its key, value and list of headers in CPython 3.11, without their content."""
+"""The objects of a record, its key, value and header list in CPython 3.11, without content."""
 HEADER_OBJECT_BYTES: Final = 150
-"""A header's tuple, name and value, and its place in the list, without their content."""
+"""The objects of a header: tuple, name, value and list slot, without content."""
 _FIXED_RECORD_BYTES: Final = 3  # attributes, timestamp delta and offset delta of the first record
 _LONGEST_VARINT_BYTES: Final = 5
 
 
 def varint_bytes(number: int) -> int:
-    """Return the length of a zigzag varint of a number that is not negative."""
+    """Return the length of the zigzag varint of a non-negative number."""
     return ((2 * number).bit_length() + 6) // 7 or 1
 
 
@@ -36,7 +37,7 @@ def field_bytes(content: bytes | None) -> int:
 
 
 def batch_bytes(key: bytes | None, value: bytes | None, headers: Headers) -> int:
-    """Return the exact length of an uncompressed batch of that one record."""
+    """Return the exact length of an uncompressed batch that holds only this record."""
     record_bytes = (
         _FIXED_RECORD_BYTES
         + field_bytes(key)
@@ -48,25 +49,29 @@ def batch_bytes(key: bytes | None, value: bytes | None, headers: Headers) -> int
 
 
 def room_beside(headers: Headers, max_bytes: int) -> int:
-    """Return how many bytes key and value may surely have together (a little low)."""
+    """Return a size of key and value together that always fits (slightly too low)."""
     return max_bytes - batch_bytes(b"", b"", headers) - 3 * _LONGEST_VARINT_BYTES
 
 
 def require_room(
     what: str, key: bytes | None, value: bytes | None, headers: Headers, max_bytes: int
 ) -> None:
-    """Raise the poison of a record that its topic does not take."""
+    """Check that a record fits its topic; `what` names the record in the message.
+
+    Raises:
+        InvalidRecord: it does not fit.
+    """
     size_bytes = batch_bytes(key, value, headers)
     if size_bytes > max_bytes:
-        message = f"the {what} needs {size_bytes} bytes, its topic takes {max_bytes}"
+        message = f"the {what} needs {size_bytes} bytes, the limit of its topic is {max_bytes}"
         raise InvalidRecord(Reason.TOO_LARGE, message, Stage.TASK_PUT, "RecordTooLarge")
 
 
 def record_bytes(record: SourceRecord) -> int:
-    """Return what a record takes in memory: key, value and headers, and the objects around them.
+    """Return the bytes of memory that a record occupies, including its Python objects.
 
-    Objects count because a producer chooses how many there are: two bytes of a batch can become a
-    header that takes a hundred.
+    The objects count because a producer chooses their number: two bytes of a batch can become a
+    header that occupies a hundred bytes.
     """
     size_bytes = RECORD_OBJECT_BYTES + len(record.key or b"") + len(record.value or b"")
     headers = record.headers

@@ -1,4 +1,4 @@
-"""The values that go into the pipeline and come out of it."""
+"""The input and output types of the pipeline: source records, batches, events, dead letters."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -14,15 +14,15 @@ Headers = Sequence[Header]
 
 
 class SourceRecord(Protocol):
-    """One consumed record; aiokafka's own record objects fit as they are."""
+    """One consumed record. The record objects of aiokafka satisfy this protocol."""
 
     @property
     def offset(self) -> int:
-        """Its place in the partition."""
+        """Offset in the partition."""
 
     @property
     def timestamp(self) -> int:
-        """Milliseconds since 1970; -1 when there is none."""
+        """Milliseconds since 1970, or -1 without a timestamp."""
 
     @property
     def key(self) -> bytes | None:
@@ -34,17 +34,20 @@ class SourceRecord(Protocol):
 
     @property
     def headers(self) -> Headers:
-        """Names and values in the producer's order."""
+        """Names and values, in the producer's order."""
 
 
 class PackedBatch(bytes):
-    """The value of a record that is a whole batch, because the batch cannot or must not be read."""
+    """The bytes of a whole record batch, as the value of one record.
+
+    It stands for a batch whose records cannot be read, or are too large to be read.
+    """
 
     note: str
     reason: "Reason"
 
     def __new__(cls, raw: bytes, note: str, reason: "Reason") -> Self:
-        """Take the batch as it is in the log, and why its records are not read."""
+        """Keep the batch as it is in the log, and why its records are not read."""
         packed = super().__new__(cls, raw)
         packed.note = note
         packed.reason = reason
@@ -58,11 +61,11 @@ class SourceBatch(NamedTuple):
     partition: int
     records: Sequence[SourceRecord]
     forwarded: bool
-    """They come from the repartition topic: each ends with the header of its origin."""
+    """Whether they come from the repartition topic. Each then ends with the origin header."""
 
 
 class Reason(StrEnum):
-    """Why a record is a dead letter: a closed list."""
+    """Why a record is a dead letter. The list is closed; its values are part of the contract."""
 
     TOMBSTONE = "tombstone"
     MALFORMED_JSON = "malformed_json"
@@ -79,11 +82,11 @@ PACKED_CAUSES: Final = {
     Reason.TOO_LARGE: "RecordBatchTooLarge",
     Reason.UNREADABLE_BATCH: "RecordBatchUnreadable",
 }
-"""The class of error in the dead letter of a whole batch, by which a redrive knows it."""
+"""The error class in the dead letter of a whole batch. A redrive recognizes such a batch by it."""
 
 
 class Stage(StrEnum):
-    """Where a record failed, in the words of Kafka Connect."""
+    """The stage in which a record failed, named as in Kafka Connect."""
 
     VALUE_CONVERTER = "VALUE_CONVERTER"
     TRANSFORMATION = "TRANSFORMATION"
@@ -91,10 +94,10 @@ class Stage(StrEnum):
 
 
 class InvalidRecord(CheckpointReadyError):
-    """One record that cannot be published: a dead letter, then go on."""
+    """One record cannot be published. It becomes a dead letter, and processing continues."""
 
     def __init__(self, reason: Reason, message: str, stage: str, cause: str) -> None:
-        """Say why, where, and which class of error was behind it."""
+        """Keep the reason, the stage and the class of the error that caused it (`cause`)."""
         super().__init__(message)
         self.reason = reason
         self.message = message
@@ -103,7 +106,7 @@ class InvalidRecord(CheckpointReadyError):
 
 
 class ReadyRecord(Struct, frozen=True, gc=False):
-    """A ready event, encoded. `headers` is shared between records: never change it in place."""
+    """An encoded ready event. `headers` is shared between records: never modify it in place."""
 
     id: str
     job_id: str
@@ -115,7 +118,7 @@ class ReadyRecord(Struct, frozen=True, gc=False):
 
 
 class ForwardRecord(Struct, frozen=True, gc=False):
-    """A record on its way to its home shard, byte for byte, with one header more."""
+    """A record for its home shard: the source record byte for byte, and the origin header."""
 
     shard: int
     key: bytes | None
@@ -125,7 +128,7 @@ class ForwardRecord(Struct, frozen=True, gc=False):
 
 
 class DeadLetter(Struct, frozen=True, gc=False):
-    """A record that cannot be published, with the headers that say why."""
+    """An invalid record for the dead-letter topic, with the headers that describe the error."""
 
     reason: Reason
     origin: Origin
@@ -136,7 +139,7 @@ class DeadLetter(Struct, frozen=True, gc=False):
 
 
 class IdEntry(Struct, frozen=True, gc=False):
-    """What the changelog keeps of a published id; `digest` is that of its content."""
+    """The changelog entry of a published id. `digest` is the digest of its content."""
 
     id: str
     digest: bytes
@@ -145,7 +148,7 @@ class IdEntry(Struct, frozen=True, gc=False):
 
 
 class VariantEntry(Struct, frozen=True, gc=False):
-    """What the changelog keeps of a refused content of a published id."""
+    """The changelog entry of a refused content of a published id."""
 
     id: str
     digest: bytes
@@ -153,7 +156,7 @@ class VariantEntry(Struct, frozen=True, gc=False):
 
 
 class Counts(Struct):
-    """The fate of every record: consumed = published + duplicates + forwarded + dead letters."""
+    """Records by outcome: consumed = published + duplicates + forwarded + dead letters."""
 
     consumed: int = 0
     published: int = 0
@@ -161,11 +164,11 @@ class Counts(Struct):
     conflicting: int = 0
     forwarded: int = 0
     dead_letters: dict[Reason, int] = field(default_factory=dict)
-    """By reason; the conflicting ones are among them."""
+    """By reason, including the conflicting duplicates."""
 
 
 class Limits(Struct, frozen=True):
-    """`max.message.bytes` of the topics that are written: a bound on a batch of one record."""
+    """`max.message.bytes` of the topics written to: the limit of a batch with one record."""
 
     ready_max_bytes: int
     dead_letter_max_bytes: int
@@ -173,7 +176,7 @@ class Limits(Struct, frozen=True):
 
 
 class ShardSettings(Struct, frozen=True):
-    """All that the decision about a record depends on, besides the ids already seen."""
+    """Everything that the decision about a record depends on, except the ids already seen."""
 
     shard: int
     shards: int

@@ -1,9 +1,9 @@
-"""Decides which records of history are published again: each id once, and the right record of it.
+"""Decides which source records a replay publishes again: each id once, from the right record.
 
-Which of several records of an id was published is known to the changelog alone: the id's entry
-names its *origin*. So the origin is replayed, wherever duplicates lie. An id without an entry (it
-was never published, or has left the window) is decided as live would decide it: the first valid
-record of it is the one.
+Only the changelog knows which of several records of an id was published: the entry of the id names
+its *origin*. So a replay publishes the record at the origin, wherever the duplicates are. An id
+without an entry was never published, or left the dedup window. For such an id the replay decides
+as the live service does: it publishes the first valid record.
 """
 
 import fnmatch
@@ -30,22 +30,22 @@ from consumer.pipeline.routing import forward, home
 from consumer.pipeline.seen_ids import id_digest
 from schemas.ready_event import Origin
 
-_HELD: Final = b""
+_NO_VALUE: Final = b""
 _NO_LIMIT: Final = 2**62
 
 
 class Origins(Protocol):
-    """Where the published record of each id stood."""
+    """Knows the origin of each published id."""
 
     def is_origin(self, digest: bytes, origin: Origin, decoded: Decoded) -> bool | None:
-        """Tell whether this record of an id was published; None: the id has no entry.
+        """Return whether this record of an id was published, or None if the id has no entry.
 
-        `digest` is that of the id, `decoded` what the record says.
+        `digest` is the digest of the id, `decoded` the checkpoint in the record.
         """
 
 
 class Selection(Struct, frozen=True):
-    """Which of the checkpoints are wanted; None takes all."""
+    """Selects checkpoints by job, id or model name. None selects all."""
 
     job: str | None = None
     id: str | None = None
@@ -53,12 +53,12 @@ class Selection(Struct, frozen=True):
 
     @classmethod
     def of(cls, job: str | None, checkpoint_id: str | None, model_glob: str | None) -> Self:
-        """Return the selection; `model_glob` is a shell pattern for the whole model name."""
+        """Return the selection. `model_glob` is a shell pattern for the whole model name."""
         model = None if model_glob is None else re.compile(fnmatch.translate(model_glob))
         return cls(job, checkpoint_id, model)
 
     def takes(self, decoded: Decoded) -> bool:
-        """Tell whether a checkpoint is wanted."""
+        """Return whether a checkpoint is selected."""
         if self.job is not None and decoded.job_id != self.job:
             return False
         if self.id is not None and decoded.id != self.id:
@@ -68,26 +68,26 @@ class Selection(Struct, frozen=True):
 
 
 class ReplayCounts(Struct):
-    """The fate of every record.
+    """Counts of records by outcome.
 
-    records = events + duplicates + not_selected + too_large_for_target + poison.
+    records = events + duplicates + not_selected + too_large_for_target + invalid.
     """
 
     records: int = 0
     events: int = 0
     not_in_changelog: int = 0
-    """Events among those above whose id has no entry: decided as live would."""
+    """Those of `events` whose id has no changelog entry: decided as the live service decides."""
     origins: int = 0
-    """Records that the changelog names as published, wanted or not."""
+    """Records that the changelog names as published, selected or not."""
     duplicates: int = 0
     not_selected: int = 0
     too_large_for_target: int = 0
-    """Events that live published, or would, and that the target does not take."""
-    poison: dict[Reason, int] = field(default_factory=dict)
-    """By reason; what went to the dead letters is not written there again."""
+    """Events that the live service published or would publish, too large for the target topic."""
+    invalid: dict[Reason, int] = field(default_factory=dict)
+    """Invalid records, by reason. A replay does not write their dead letters again."""
 
     def add(self, other: Self) -> None:
-        """Add the counts of another stretch."""
+        """Add the counts of another offset range."""
         self.records += other.records
         self.events += other.events
         self.not_in_changelog += other.not_in_changelog
@@ -95,36 +95,36 @@ class ReplayCounts(Struct):
         self.duplicates += other.duplicates
         self.not_selected += other.not_selected
         self.too_large_for_target += other.too_large_for_target
-        for reason, count in other.poison.items():
-            self.poison[reason] = self.poison.get(reason, 0) + count
+        for reason, count in other.invalid.items():
+            self.invalid[reason] = self.invalid.get(reason, 0) + count
 
 
 class ReplayDecision(Struct):
-    """What one transaction of a replay will hold."""
+    """The output of one transaction of a replay, and the counts behind it."""
 
     events: list[ReadyRecord] = field(default_factory=list)
     settled: dict[bytes, None] = field(default_factory=dict)
-    """Digests of the ids that are done with: published, or not to be published any more."""
+    """Digests of the ids for which no later record can be published."""
     counts: ReplayCounts = field(default_factory=ReplayCounts)
 
 
 class Replayer(Struct, frozen=True):
-    """Decides for one replay. The memory of what is settled changes by `settle` alone."""
+    """Decides for one replay. Only `settle` changes its memory of settled ids."""
 
     settings: ShardSettings
     builders: list[ReadyEventBuilder]
-    """By home shard: an event carries the name of the shard that published it."""
-    sure_presses: list[ReadyEventBuilder]
-    """The same for what was published: the ready topic's limit of today does not matter to it."""
+    """By home shard: an event names the shard that published it in a header."""
+    unlimited_builders: list[ReadyEventBuilder]
+    """The same for records that were published: today's limit of the ready topic does not apply."""
     origins: Origins
     selection: Selection
     replay_id: str
     target_max_bytes: int
     sure_room_bytes: int
-    """Key and value that need no more than this fit the target beside an event's own headers."""
+    """A key and value of at most this size together fit the target topic with the first headers."""
     settled: DigestTable = field(default_factory=lambda: DigestTable(0))
-    met: DigestTable | None = None
-    """Every id of a valid record, for a plan."""
+    valid_ids: DigestTable | None = None
+    """For a plan: collects the digest of the id of every valid record."""
 
     @classmethod
     def of(
@@ -135,25 +135,32 @@ class Replayer(Struct, frozen=True):
         replay_id: str,
         target_max_bytes: int,
     ) -> Self:
-        """Prepare a replay; `shards` are the settings of every shard, in their order."""
+        """Return the decider of a replay. `shards`: the settings of every shard, in order."""
         builders = [ReadyEventBuilder.of(settings) for settings in shards]
-        sure_presses = [replace(builder, ready_max_bytes=_NO_LIMIT) for builder in builders]
+        unlimited_builders = [replace(builder, ready_max_bytes=_NO_LIMIT) for builder in builders]
         headers = max((builder.first_headers for builder in builders), key=_size_bytes)
         room = 0 if shards[0].binary_mode else room_beside(headers, target_max_bytes)
         return cls(
-            shards[0], builders, sure_presses, origins, selection, replay_id, target_max_bytes, room
+            shards[0],
+            builders,
+            unlimited_builders,
+            origins,
+            selection,
+            replay_id,
+            target_max_bytes,
+            room,
         )
 
     def decide(
         self,
-        place: tuple[str, int],
+        partition: tuple[str, int],
         records: Sequence[SourceRecord],
         decision: ReplayDecision,
         most_events: int,
     ) -> int:
-        """Decide about records of one partition until there are `most_events` events in all.
+        """Decide about records of one partition, until `decision` has `most_events` events.
 
-        Return how many records were decided.
+        Return the number of records that were decided. `partition`: topic and number.
         """
         counts, events = decision.counts, decision.events
         for number, record in enumerate(records):
@@ -161,28 +168,28 @@ class Replayer(Struct, frozen=True):
                 return number
             counts.records += 1
             try:
-                self._decide_one(place, record, decision)
-            except InvalidRecord as poison:
-                counts.poison[poison.reason] = counts.poison.get(poison.reason, 0) + 1
-            except Exception:  # noqa: BLE001 - as live: no record may ever stop a replay
+                self._decide_one(partition, record, decision)
+            except InvalidRecord as error:
+                counts.invalid[error.reason] = counts.invalid.get(error.reason, 0) + 1
+            except Exception:  # noqa: BLE001 - no record may ever stop a replay
                 reason = Reason.INTERNAL_ERROR
-                counts.poison[reason] = counts.poison.get(reason, 0) + 1
+                counts.invalid[reason] = counts.invalid.get(reason, 0) + 1
         return len(records)
 
     def settle(self, digests: Iterable[bytes]) -> None:
-        """Make the memory follow a decision that was committed."""
+        """Remember the settled ids of a committed decision."""
         for digest in digests:
-            self.settled.put(digest, _HELD)
+            self.settled.put(digest, _NO_VALUE)
 
     def _decide_one(
-        self, place: tuple[str, int], record: SourceRecord, decision: ReplayDecision
+        self, partition: tuple[str, int], record: SourceRecord, decision: ReplayDecision
     ) -> None:
         counts = decision.counts
         decoded = decode(record.value, record.headers)
         digest = id_digest(decoded.id)
-        if self.met is not None:
-            self.met.put(digest, _HELD)
-        origin = Origin(*place, record.offset, record.timestamp)
+        if self.valid_ids is not None:
+            self.valid_ids.put(digest, _NO_VALUE)
+        origin = Origin(*partition, record.offset, record.timestamp)
         is_origin = self.origins.is_origin(digest, origin, decoded)
         if is_origin is False:
             counts.duplicates += 1
@@ -193,22 +200,22 @@ class Replayer(Struct, frozen=True):
             counts.duplicates += 1
             return
         home_shard = home(decoded.id, self.settings.shards)
-        if not is_known and home_shard != place[1] % self.settings.shards:
-            # Live would have to forward it, and could not if it were too large for that.
+        if not is_known and home_shard != partition[1] % self.settings.shards:
+            # The live service would forward it. It is invalid if it is too large for that.
             forward(record, origin, home_shard, self.settings.limits.forward_max_bytes)
-        builders = self.sure_presses if is_known else self.builders
+        builders = self.unlimited_builders if is_known else self.builders
         event = builders[home_shard].build(decoded, origin, record.headers)
         if not self.selection.takes(decoded):
             counts.not_selected += 1
-            if not is_known:  # another record of this id is a duplicate, whatever it says
+            if not is_known:  # any other record of this id is a duplicate, with any content
                 decision.settled[digest] = None
             return
-        again = replayed(event, self.replay_id, binary_mode=self.settings.binary_mode)
+        replay = replayed(event, self.replay_id, binary_mode=self.settings.binary_mode)
         decision.settled[digest] = None
-        if not self._fits_target(again, record):
+        if not self._fits_target(replay, record):
             counts.too_large_for_target += 1
             return
-        decision.events.append(again)
+        decision.events.append(replay)
         counts.events += 1
         counts.not_in_changelog += not is_known
 

@@ -1,8 +1,8 @@
-"""The W3C trace context that a producer may have given its record.
+"""Reads the W3C trace context that a producer may add to its record.
 
-It is handed on as it stands, whatever it says, for we are a link of the way and not its owner: the
-same source record always gives the same ready event. Here it is only read, and by the rules of the
-specification: what is malformed, or said twice, is as if it were not there.
+The service copies the context unchanged into the ready event, valid or not: it is not its owner,
+and the same source record must always give the same ready event. Parsing follows the
+specification: a context that is malformed or occurs twice counts as absent.
 """
 
 import re
@@ -13,7 +13,7 @@ from consumer.pipeline.records import Header, Headers
 TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
 _OWN: Final = frozenset({TRACEPARENT, TRACESTATE})
-# As attributes of a CloudEvent in binary mode; the names of its headers know no case.
+# The attributes of a CloudEvent in binary mode. The names of its headers are case-insensitive.
 _OF_EVENT: Final = {f"ce_{name}": name for name in _OWN}
 _NO_TRACE: Final = b"0" * 32
 _NO_SPAN: Final = b"0" * 16
@@ -22,7 +22,7 @@ _parse = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})
 
 
 class TraceContext(NamedTuple):
-    """Which span a record was sent by: its trace, itself and its flags, in lower-case hex."""
+    """The span that sent a record: trace id, span id and flags, in lower-case hex."""
 
     trace_id: str
     span_id: str
@@ -30,7 +30,7 @@ class TraceContext(NamedTuple):
 
 
 def trace_context(headers: Headers) -> TraceContext | None:
-    """Return the context that a record's headers name, if they name exactly one."""
+    """Return the trace context in a record's headers, if there is exactly one."""
     found = None
     for name, value in trace_headers(headers):
         if name == TRACEPARENT and value is not None:
@@ -41,10 +41,11 @@ def trace_context(headers: Headers) -> TraceContext | None:
 
 
 def trace_headers(headers: Headers, of_envelope: Headers = ()) -> list[Header]:
-    """Return the trace context of a source record as headers, each as it came.
+    """Return the trace context of a source record as headers, each unchanged.
 
-    The first place with a `traceparent` counts, for a `tracestate` belongs to its own: the
-    record's headers, the attributes of a CloudEvent in its headers, those in its envelope.
+    A `tracestate` belongs to the `traceparent` of the same source. So the first source that has a
+    `traceparent` is used, in this order: the record's headers, the attributes of a CloudEvent in
+    the headers, the attributes in the envelope.
     """
     own: list[Header] = []
     of_event: list[Header] = []
@@ -62,11 +63,11 @@ def trace_headers(headers: Headers, of_envelope: Headers = ()) -> list[Header]:
 
 
 def parse_traceparent(text: bytes) -> TraceContext | None:
-    """Return what a `traceparent` says; None: it is not valid.
+    """Return the parsed `traceparent`, or None if it is not valid.
 
-    A later version than 00 may say more behind what is known, and is taken for what is known.
+    A version later than 00 may append fields. Only the known fields are read.
     """
-    # The blanks are not part of the pattern: `.*` before them would try each of their splits.
+    # The pattern does not match the blanks: `.*` before them would try every way to split them.
     match = _parse(text.strip(_BLANKS))
     if match is None:
         return None

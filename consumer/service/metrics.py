@@ -1,6 +1,6 @@
 """The metrics: the name, type, labels, unit and help text of each.
 
-``dev.metrics_table`` generates the table in docs/operations.md from ``METRICS``. The number of
+``dev.metrics_table`` generates the table in docs/operations/reference.md from ``METRICS``. The number of
 label values is bounded: topics, partitions and shards of this group, and closed lists of words.
 """
 # ruff: noqa: E501 - a help text stays on one line, as it is shown

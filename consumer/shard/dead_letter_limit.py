@@ -15,7 +15,7 @@ import structlog
 from consumer.config import PREFIX, Settings
 from consumer.errors import LimitReached
 from consumer.kafka.types import TopicPartition
-from consumer.pipeline.decider import Decision, process
+from consumer.pipeline.decider import Decider, Decision
 from consumer.pipeline.records import (
     DeadLetter,
     Reason,
@@ -209,7 +209,7 @@ def _poison_again(
         records = [record for record in records if not is_announcement(record.headers)]
     batch = SourceBatch(source.topic, source.partition, records, forwarded)
     pipeline, again = context.pipeline(), Decision()
-    process(pipeline, SeenIds(0), batch, again, NO_CEILING_MS)  # 1.
+    Decider(pipeline, SeenIds(0)).decide(batch, again, NO_CEILING_MS)  # 1.
     again.unremembered = _unremembered(pipeline, seen, batch)  # 2.
     poison = _by_source(context, again, {source: last_offset}).get(source, [])
     return sorted(poison, key=lambda one: one.offset)
@@ -217,7 +217,7 @@ def _poison_again(
 
 def _unremembered(pipeline: ShardSettings, seen: SeenIds, batch: SourceBatch) -> list[DeadLetter]:
     decision = Decision()
-    process(pipeline, seen, batch, decision, NO_CEILING_MS)
+    Decider(pipeline, seen).decide(batch, decision, NO_CEILING_MS)
     return decision.unremembered
 
 

@@ -13,7 +13,7 @@ from consumer.errors import CheckpointReadyError, TaskFailed, TimedOut
 from consumer.kafka.held_back import NOT_HELD_BACK, UNANSWERED_SECONDS, HeldBackLog, HeldBackSources
 from consumer.kafka.port import LogReader, TransactionalWriter, TransactionBatches
 from consumer.kafka.types import TopicPartition
-from consumer.pipeline.decider import Decision, process
+from consumer.pipeline.decider import Decider, Decision
 from consumer.pipeline.records import Counts, SourceBatch
 from consumer.shard.buffer import Buffer, Gathered
 from consumer.shard.changelog import ShardState
@@ -69,7 +69,7 @@ class ShardLoop:
         self._readers = readers
         self._observer = observer
         self._clock = context.clock
-        self._pipeline = context.pipeline()
+        self._decider = Decider(context.pipeline(), memory.seen)
         self._limit = limit
         self._commit_policy = CommitPolicy(context.settings.commit_interval_ms / 1000, limit)
         self._guard = DeadLetterGuard(context.settings, readers)
@@ -168,7 +168,8 @@ class ShardLoop:
 
         The other sources go on where they are.
         """
-        self._context, self._pipeline = context, context.pipeline()
+        self._context = context
+        self._decider = Decider(context.pipeline(), self._memory.seen)
         await self._writer.refresh()
         fresh = [source for source in context.sources() if source not in self._sources]
         if not fresh:
@@ -337,7 +338,7 @@ class ShardLoop:
             for begin in range(0, len(records), DECIDE_CHUNK):
                 chunk = records[begin : begin + DECIDE_CHUNK]
                 batch = SourceBatch(source.topic, source.partition, chunk, forwarded)
-                process(self._pipeline, self._memory.seen, batch, decision, ceiling_ms)
+                self._decider.decide(batch, decision, ceiling_ms)
                 self._consumed_by_topic[source.topic] += len(chunk)
                 await asyncio.sleep(0)
             if not forwarded:

@@ -193,6 +193,6 @@ class Checker:
 
 
 def id_of_entry(value: bytes) -> str:
-    """Return the id of a changelog entry (docs/design.md, "The changelog")."""
+    """Return the id of a changelog entry (docs/protocol.md, "The changelog")."""
     topic_bytes = value[ID_ENTRY_HEAD_BYTES - 1]
     return value[ID_ENTRY_HEAD_BYTES + topic_bytes :].decode()

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from consumer.config import Settings
 from consumer.kafka.client.writer import KafkaWriter
 from consumer.pipeline import decider as pipeline
-from consumer.pipeline.decider import process
+from consumer.pipeline.decider import Decider
 from consumer.service.app import run_service
-from consumer.shard import loop, task
+from consumer.shard import task
 from consumer.shard.loop import ShardLoop
 from consumer.shard.restore import restore
 from consumer.shard.task import ShardTask
@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from consumer.kafka.client.reader import KafkaReader
     from consumer.kafka.types import TopicPartition
     from consumer.pipeline.decider import Decision
-    from consumer.pipeline.records import ShardSettings, SourceBatch
-    from consumer.pipeline.seen_ids import SeenIds
+    from consumer.pipeline.records import SourceBatch
     from consumer.shard.changelog import ShardState
     from consumer.shard.context import ShardContext
     from consumer.shard.progress import Progress
@@ -131,18 +130,13 @@ def trust_group_offsets() -> None:
 
 def keep_records_where_they_are() -> None:
     """Let every shard decide about whatever it reads: each has ids of its own."""
+    decide = Decider.decide
 
-    def decide_here(
-        settings: ShardSettings,
-        seen: SeenIds,
-        batch: SourceBatch,
-        decision: Decision,
-        ceiling_ms: int,
-    ) -> None:
-        plant(pipeline, "home", lambda *_: settings.shard)
-        process(settings, seen, batch, decision, ceiling_ms)
+    def decide_here(self: Decider, batch: SourceBatch, decision: Decision, ceiling_ms: int) -> None:
+        plant(pipeline, "home", lambda *_: self.settings.shard)
+        decide(self, batch, decision, ceiling_ms)
 
-    plant(loop, "process", decide_here)
+    plant(Decider, "decide", decide_here)
 
 
 def restore_to_end_offsets() -> None:

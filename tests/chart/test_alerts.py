@@ -17,7 +17,7 @@ from tests.chart.rendering import CHART, render, render_case
 
 RULES_FILE = CHART / "rules" / "alerts.yaml"
 UNIT_TESTS = Path(__file__).with_name("alerts_test.yaml")
-OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+RUNBOOK = Path(__file__).parents[2] / "docs" / "operations" / "runbook.md"
 RULES: list[dict[str, Any]] = [
     rule for group in yaml.safe_load(RULES_FILE.read_text())["groups"] for rule in group["rules"]
 ]
@@ -77,9 +77,9 @@ def test_an_alert_says_what_it_means_and_where_to_read_on(rule: dict[str, Any]) 
     assert rule["labels"]["severity"] in {"critical", "warning"}
     assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
     page, anchor = rule["annotations"]["runbook_url"].split("#")
-    assert page == "docs/operations.md"
+    assert page == "docs/operations/runbook.md"
     assert anchor == rule["alert"].lower()
-    assert anchor in _anchors(OPERATIONS)
+    assert anchor in _anchors(RUNBOOK)
 
 
 def _anchors(page: Path) -> set[str]:
@@ -91,7 +91,7 @@ def test_the_chart_brings_the_same_rules_with_links_of_its_own() -> None:
     """The PrometheusRule is the file, but for where the runbook lies."""
     rule = render_case("production").one("PrometheusRule")
     links = [it["annotations"].pop("runbook_url") for it in rule["spec"]["groups"][0]["rules"]]
-    base = "https://runbooks.example/checkpoint-ready/operations.md#"
+    base = "https://runbooks.example/checkpoint-ready/runbook.md#"
     assert links == [base + it["alert"].lower() for it in RULES]
     bare = yaml.safe_load(RULES_FILE.read_text())
     for it in bare["groups"][0]["rules"]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple, overload
 
-from consumer.pipeline.decider import Decision, process
+from consumer.pipeline.decider import Decider, Decision
 from consumer.pipeline.record_size import record_bytes
 from consumer.pipeline.records import ShardSettings, SourceBatch
 from consumer.pipeline.seen_ids import SeenIds
@@ -123,5 +123,5 @@ def _seconds_alone(record: Record, settings: ShardSettings, *, forwarded: bool) 
     alone = TimedRecords([record])
     batch = SourceBatch(TOPIC, 0, alone, forwarded)
     with without_collections():
-        process(settings, SeenIds(0), batch, Decision(), NO_CEILING_MS)
+        Decider(settings, SeenIds(0)).decide(batch, Decision(), NO_CEILING_MS)
     return alone.seconds[0]

@@ -8,7 +8,7 @@ from typing import Any
 from consumer.pipeline import decider, ready_event
 from consumer.pipeline.dead_letters import dead_letter
 from consumer.pipeline.decode import json_document
-from consumer.pipeline.ready_event import UNRECOGNISED, parse_model_name
+from consumer.pipeline.model_name import UNRECOGNISED, parse_model_name
 from consumer.pipeline.records import DeadLetter, Headers, InvalidRecord, SourceRecord
 from schemas.ready_event import Model, Origin
 

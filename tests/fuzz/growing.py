@@ -26,7 +26,7 @@ from consumer.jobs.redrive.selection import Found, summary
 from consumer.kafka.types import TopicPartition
 from consumer.pipeline.dead_letters import dead_letter, parse_dead_letter
 from consumer.pipeline.decode.json_document import malformed
-from consumer.pipeline.ready_event import parse_model_name
+from consumer.pipeline.model_name import parse_model_name
 from consumer.pipeline.records import Header, ShardSettings
 from consumer.pipeline.seen_ids import SeenIds
 from consumer.pipeline.trace_context import trace_context

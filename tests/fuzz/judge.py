@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from murmurhash2 import murmurhash2
 
-from consumer.pipeline.decider import Decision, apply, process
+from consumer.pipeline.decider import Decider, Decision, apply
 from consumer.pipeline.records import DeadLetter, ReadyRecord, ShardSettings, SourceBatch
 from consumer.pipeline.seen_ids import MAX_VARIANTS_PER_ID, SeenIds
 from tests.builders import NO_CEILING_MS, TOPIC, Record, shard_settings
@@ -44,6 +44,7 @@ class Shard:
         """Start with an empty memory."""
         self.settings = settings or shard_settings()
         self._seen = SeenIds(0)
+        self._decider = Decider(self.settings, self._seen)
         self._published: dict[str, str] = {}
         self._refused: dict[str, set[str]] = {}
         self.slowest = Slowest()
@@ -59,7 +60,7 @@ class Shard:
         """
         decision, timed = Decision(), TimedRecords(records)
         batch = SourceBatch(TOPIC, 0, timed, forwarded)
-        process(self.settings, self._seen, batch, decision, NO_CEILING_MS)
+        self._decider.decide(batch, decision, NO_CEILING_MS)
         found_slowest = check_budget(timed, self.settings, forwarded=forwarded)
         self.slowest = max(self.slowest, found_slowest)
         apply(self._seen, decision)

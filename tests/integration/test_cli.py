@@ -131,7 +131,7 @@ class TestTopicsCreate:
     def test_it_makes_four_topics_with_their_settings(
         self, cluster: Cluster, topics: Topics
     ) -> None:
-        """Partition counts follow the widest input, the settings are those of docs/design.md."""
+        """Partition counts follow the widest input, the settings are those of docs/protocol.md."""
         topics = topics._replace(inputs=("narrow", "wide"))
         cluster.create_topics({topics.names.topic("narrow"): 2})
         largest = 2_000_000

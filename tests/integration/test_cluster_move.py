@@ -1,4 +1,4 @@
-"""docs/operations.md, "When the cluster moves": every id once over both clusters together."""
+"""docs/operations/recovery.md, "When the cluster moves": every id once over both clusters together."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def test_a_plan_counts_everything_and_publishes_nothing(history: Deployment) -> 
     plan = history.run("replay").json["plan"]
     counts = plan["counts"]
     assert counts["events"] == plan["distinct_ids"] == IDS
-    assert counts["poison"] == {"malformed_json": 1, "wrong_object_type": 1}
+    assert counts["invalid"] == {"malformed_json": 1, "wrong_object_type": 1}
     assert counts["records"] == counts["events"] + counts["duplicates"] + 2
     assert (counts["not_in_changelog"], plan["gone"]) == (0, 0)
     assert sum(part["counts"]["events"] for part in plan["partitions"]) == IDS

@@ -214,7 +214,7 @@ def kill_between_markers(kafka: LocalKafka, service: ServiceProcess, group: str)
     """Kill the only broker while no transaction waits for its markers; some may be open.
 
     A lone broker that starts with such a transaction looks for the leaders of its partitions before
-    there are any, and never writes these markers (docs/design.md, the promise). The service would
+    there are any, and never writes these markers (docs/protocol.md). The service would
     then wait for an operator, as it must, and not end this test.
     """
     tools = KafkaTools(kafka.bootstrap_servers, kafka_version())

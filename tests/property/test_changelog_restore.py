@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.kafka.types import TopicPartition
-from consumer.pipeline.decider import Decision, expire, process
+from consumer.pipeline.decider import Decider, Decision, expire
 from consumer.pipeline.seen_ids import id_digest
 from consumer.shard.changelog import ShardState
 from consumer.shard.progress import Fingerprint, Progress
@@ -46,7 +46,7 @@ def test_restored_state_equals_live_state(
             value = checkpoint(id=name, step_number=content)
             sources.append(record(value, offset=offset, timestamp_ms=time_ms))
             offset += 1
-        process(shard_settings(), live.seen, batch(*sources), decision, NO_CEILING_MS)
+        Decider(shard_settings(), live.seen).decide(batch(*sources), decision, NO_CEILING_MS)
         expire(live.seen, decision, decision.stream_time_ms, limit)
         progress: Positions = {}
         if sources:

@@ -4,7 +4,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from consumer.pipeline.decider import Decision, apply, expire, process
+from consumer.pipeline.decider import Decider, Decision, apply, expire
 from consumer.pipeline.decode.checkpoint import decode
 from consumer.pipeline.records import Reason
 from consumer.pipeline.seen_ids import MAX_VARIANTS_PER_ID, SeenIds, id_digest, variant_digest
@@ -109,7 +109,7 @@ class DedupMachine(RuleBasedStateMachine):
                 decoded = decode(records[-1].value)
                 variant = variant_digest(id_digest(name), decoded.digest)
                 self.variants[variant] = (name, content)
-            process(self.settings, self.seen, batch(*records), self.decision, NO_CEILING_MS)
+            Decider(self.settings, self.seen).decide(batch(*records), self.decision, NO_CEILING_MS)
 
     @rule(limit=st.integers(0, 4))
     def expire(self, limit: int) -> None:

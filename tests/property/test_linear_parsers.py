@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.pipeline.decode.json_document import MAX_DEPTH, _is_too_deep, parse
-from consumer.pipeline.ready_event import UNRECOGNISED, parse_model_name
+from consumer.pipeline.model_name import UNRECOGNISED, parse_model_name
 from consumer.pipeline.trace_context import TraceContext, parse_traceparent
 from schemas.ready_event import Model
 

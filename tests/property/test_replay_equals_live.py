@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.jobs.replay.origins import PublishedOrigins
-from consumer.pipeline.decider import Decision, apply, process
+from consumer.pipeline.decider import Decider, Decision, apply
 from consumer.pipeline.records import ReadyRecord, SourceBatch
 from consumer.pipeline.replay_decider import ReplayDecision, Replayer, Selection
 from consumer.pipeline.routing import strip_origin
@@ -99,7 +99,7 @@ def _run_live(
 def _decide(seen: list[SeenIds], shard: int, source: SourceBatch, live: Live) -> Decision:
     decision = Decision()
     settings = shard_settings(shard=shard, shards=SHARDS)
-    process(settings, seen[shard], source, decision, NO_CEILING_MS)
+    Decider(settings, seen[shard]).decide(source, decision, NO_CEILING_MS)
     apply(seen[shard], decision)
     live.events.update({event.id: event for event in decision.ready})
     live.log.extend(_entry(*id_record(d, entry)) for d, entry in decision.entries.items())

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from consumer.kafka.client.raw_headers import RawHeaderName
 from consumer.pipeline.decider import expire
-from consumer.pipeline.ready_event import parse_model_name
+from consumer.pipeline.model_name import parse_model_name
 from consumer.pipeline.records import Header
 from consumer.pipeline.seen_ids import SeenIds
 from tests.builders import STRUCTURED, Record, batch, checkpoint, decide, record, shard_settings

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 
 from consumer.kafka.types import TopicPartition
-from consumer.pipeline.decider import Decision, apply, process
+from consumer.pipeline.decider import Decider, Decision, apply
 from consumer.pipeline.records import Headers, SourceBatch
 from consumer.pipeline.seen_ids import SeenIds
 from consumer.shard.progress import Progress
@@ -73,7 +73,7 @@ def written(*, binary_mode: bool = False) -> dict[str, str]:
         settings = shard_settings(shard=shard, shards=SHARDS, binary_mode=binary_mode)
         decision = Decision()
         batch = SourceBatch(TOPIC, shard, records, forwarded)
-        process(settings, seen, batch, decision, NO_CEILING_MS)
+        Decider(settings, seen).decide(batch, decision, NO_CEILING_MS)
         for ready in decision.ready:
             digests["ready"].add(ready.key, ready.value, ready.headers)
         for letter in decision.dead_letters:

@@ -1,4 +1,4 @@
-"""The settings: defaults, every variable, secrets, and what does not go together."""
+"""The settings: defaults, every variable, secrets, and contradictions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SASL = {
     "sasl_username": "ada",
     "sasl_password": PASSWORD,
 }
-# Of docs/design.md, word for word; the names must exist as written.
+# Of README.md, word for word; the names must exist as written.
 DESIGNED_DEFAULTS = {
     "bootstrap_servers": "localhost:9092",
     "group_id": "checkpoint-ready",
@@ -61,7 +61,7 @@ def problems(**variables: object) -> list[str]:
 
 @pytest.mark.parametrize(("field", "default"), DESIGNED_DEFAULTS.items())
 def test_defaults_are_the_designed_ones(field: str, default: object) -> None:
-    """Without any variable each setting is what docs/design.md says."""
+    """Without any variable each setting is what README.md says."""
     assert getattr(load(), field) == default
 
 
@@ -271,11 +271,12 @@ class TestContradictions:
     def test_files_must_be_there(self) -> None:
         """A missing certificate is found before anything is connected."""
         (problem,) = problems(security_protocol="SSL", ssl_cafile="/nowhere/ca.pem")
-        assert problem == f"{PREFIX}SSL_CAFILE: there is no file /nowhere/ca.pem"
+        assert problem.startswith(f"{PREFIX}SSL_CAFILE: ")
+        assert "/nowhere/ca.pem" in problem
 
     @pytest.mark.parametrize("own", ["out", "dead", "g.changelog", "g.repartition"])
     def test_an_own_topic_is_no_input(self, own: str) -> None:
-        """Reading what we write would loop."""
+        """Reading a topic that the service writes would be a loop."""
         (problem,) = problems(
             input_topics=f"in,{own}", output_topic="out", dead_letter_topic="dead", group_id="g"
         )
@@ -307,14 +308,17 @@ class TestUnknownVariables:
     """A typing error must not look like a setting."""
 
     def test_a_near_miss_gets_a_hint(self) -> None:
-        """The nearest name is offered."""
+        """The message suggests the most similar name."""
         (line,) = unknown_variables({f"{PREFIX}INPUT_TOPIC": "a", "PATH": "/bin"})
-        assert line == f"{PREFIX}INPUT_TOPIC is not known; did you mean {PREFIX}INPUT_TOPICS?"
+        assert line.startswith(f"{PREFIX}INPUT_TOPIC ")
+        assert line.endswith(f"{PREFIX}INPUT_TOPICS?")
 
     def test_a_far_one_is_named(self) -> None:
-        """Without a near name there is no guess, and never the value."""
+        """Without a similar name there is no suggestion. The value is never shown."""
         (line,) = unknown_variables({f"{PREFIX}ZZZZZZZZZZZZZZZZZZZZZZ": PASSWORD})
-        assert line == f"{PREFIX}ZZZZZZZZZZZZZZZZZZZZZZ is not known"
+        assert line.startswith(f"{PREFIX}ZZZZZZZZZZZZZZZZZZZZZZ ")
+        assert "?" not in line
+        assert PASSWORD not in line
 
     def test_known_ones_are_passed_over(self) -> None:
         """Every variable, and the file of every secret."""

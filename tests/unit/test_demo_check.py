@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumer.pipeline.decider import Decision, process
+from consumer.pipeline.decider import Decider, Decision
 from consumer.pipeline.records import Limits, ShardSettings, SourceBatch
 from consumer.pipeline.seen_ids import SeenIds
 from dev.demo_check import Check, Verdict
@@ -38,7 +38,7 @@ def outputs(plan: Plan) -> list[ReadRecord]:
     ]
     decided = Decision()
     batch = SourceBatch(TOPICS.input, 0, records, forwarded=False)
-    process(ShardSettings(0, 1, "group", limits), SeenIds(0), batch, decided, ceiling_ms=0)
+    Decider(ShardSettings(0, 1, "group", limits), SeenIds(0)).decide(batch, decided, ceiling_ms=0)
     ready = [ReadRecord(TOPICS.ready, 0, 0, 0, r.key, r.value, r.headers) for r in decided.ready]
     letters = [
         ReadRecord(TOPICS.dead_letters, 0, 0, 0, r.key, r.value, r.headers)

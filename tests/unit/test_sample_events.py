@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from consumer.pipeline.decider import Decision, process
+from consumer.pipeline.decider import Decider, Decision
 from consumer.pipeline.decode.checkpoint import decode
 from consumer.pipeline.records import Limits, Reason, ShardSettings, SourceBatch
 from consumer.pipeline.seen_ids import SeenIds
@@ -38,7 +38,7 @@ def decision(plan: Plan) -> Decision:
     ]
     decided = Decision()
     batch = SourceBatch("input", 0, records, forwarded=False)
-    process(ShardSettings(0, 1, "group", limits), SeenIds(0), batch, decided, ceiling_ms=0)
+    Decider(ShardSettings(0, 1, "group", limits), SeenIds(0)).decide(batch, decided, ceiling_ms=0)
     return decided
 
 

@@ -106,7 +106,7 @@ class Planner:
             for partition, part in sorted(source.resolved.ranges.items())
         }
         met = DigestTable(0)
-        replayer = msgspec.structs.replace(source.replayer, met=met)
+        replayer = msgspec.structs.replace(source.replayer, valid_ids=met)
         async with aclosing(replay_source.read(context, source.resolved)) as batches:
             async for batch in batches:
                 decision = ReplayDecision()

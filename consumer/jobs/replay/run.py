@@ -258,7 +258,7 @@ class _Writing:
             transaction_batches.to(self._target.topic, number).append(
                 event.key, event.value, event.headers
             )
-        counts = msgspec.structs.replace(state.counts, poison=dict(state.counts.poison))
+        counts = msgspec.structs.replace(state.counts, invalid=dict(state.counts.invalid))
         counts.add(decision.counts)
         now = time.monotonic()
         moved = msgspec.structs.replace(

@@ -191,7 +191,7 @@ def require_room(state: ReplayState, topic: str, max_message_bytes: int) -> None
 def _largest(state: ReplayState) -> ReplayState:
     """Return the state with every number as long as it can become."""
     fingerprint = Fingerprint(_LONGEST, -_LONGEST, 2**32 - 1)
-    numbers = {field: _LONGEST for field in ReplayCounts.__struct_fields__ if field != "poison"}
+    numbers = {field: _LONGEST for field in ReplayCounts.__struct_fields__ if field != "invalid"}
     return msgspec.structs.replace(
         state,
         updated_at_ms=_LONGEST,
@@ -200,7 +200,7 @@ def _largest(state: ReplayState) -> ReplayState:
             msgspec.structs.replace(part, next_offset=part.end, fingerprint=fingerprint)
             for part in state.ranges
         ],
-        counts=ReplayCounts(**numbers, poison=dict.fromkeys(Reason, _LONGEST)),
+        counts=ReplayCounts(**numbers, invalid=dict.fromkeys(Reason, _LONGEST)),
         transactions=_LONGEST,
         busy_seconds=-sys.float_info.max,
     )

@@ -1,1 +1,1 @@
-"""Decodes a record's bytes into one checkpoint, whatever the spelling and the envelope."""
+"""Decodes the bytes of a record into one checkpoint, for every accepted spelling and envelope."""

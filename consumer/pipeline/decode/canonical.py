@@ -1,21 +1,21 @@
-"""The comparison form: decides whether two records say the same.
+"""Encodes canonical JSON, and compares contents by the digest of their *comparison form*.
 
-What is published keeps the spelling of the first record. What is compared does not: its digest is
-taken of a form in which these make no difference:
+A published event keeps the spelling of its source record. The comparison form does not. These
+differences do not change it:
 
 - the order of members, white space, and camelCase names, at any depth
 - the spelling of a number (``1.0`` and ``1``, ``1e16`` and ``10000000000000000``), at any depth
-- a member that is null and one that is absent, at any depth
-- an optional metric that is 0, null or absent: SDKs in Go and Java send 0 for what was not measured
+- a member that is null or absent, at any depth
+- an optional metric that is 0, null or absent: SDKs in Go and Java send 0 for a missing metric
 
-Numbers are compared exactly, as they are published. So a number with a fraction or an exponent is
-the shortest decimal of its 64-bit float, and an integer is all of its digits.
+Numbers are compared exactly, as they are published. A number with a fraction or an exponent is the
+shortest decimal of its 64-bit float. An integer keeps all of its digits.
 
 **Versions.** A digest begins with the version of its form. A release that changes the form adds a
-version to `FORMS`, and keeps the older ones for as long as changelogs hold them. A record is
-compared in the form of the stored digest, so an upgrade makes no conflicts. An older release that
-meets a digest of a newer form cannot compare. It never publishes such an id again, see
-`is_same_content`. The rule for rolling upgrades is in docs/design.md, "The same content".
+version to `FORMS`, and keeps the older versions while changelogs hold them. A record is compared
+in the form of the stored digest, so an upgrade causes no conflicts. An older release cannot compare
+with a digest of a newer form. It never publishes such an id again, see `is_same_content`. The rule
+for rolling upgrades is in docs/protocol.md, "The same content".
 """
 
 import re
@@ -35,11 +35,11 @@ WRITTEN_FORM: Final = 1
 
 MAX_COMPARED_CONTAINERS: Final = 1_000
 MAX_COMPARED_COMMAS: Final = 20_000
-"""A document with more lists and objects, or more commas, is compared as it is published, in every
-form. A loop over 1 MB of brackets would hold up the process for half a second."""
+"""A document with more lists and objects, or more commas, is compared in its published spelling,
+in every form. A loop over 1 MB of brackets would block the process for half a second."""
 
-# msgspec sorts by a quicksort without a bound. In an unlucky order of the names 80,000 members take
-# seven seconds, or a recursion that ends the process by SIGSEGV. Few members cannot do that.
+# msgspec sorts by a quicksort without a depth limit. With the worst order of names, 80,000 members
+# take seven seconds, or a recursion that ends the process by SIGSEGV. Few members cannot do that.
 _FEW_MEMBERS: Final = 100
 _MOST_SORTED_CONTAINERS: Final = 100_000
 _CONTAINERS: Final = frozenset({dict, list})
@@ -48,15 +48,15 @@ Form = Callable[[dict[str, Any]], dict[str, Any]]
 
 _FIELDS: Final = frozenset(Checkpoint.__struct_fields__)
 _METRICS: Final = frozenset(Metrics.__struct_fields__)
-# Up to here every integer is a 64-bit float of its own.
+# Every integer below this limit has its own 64-bit float.
 _EXACT_AS_FLOAT: Final = 2**53
-# What an SDK makes of a snake_case name. The last word may be one letter (`topK` of `top_k`). Two
-# capitals in a row are an acronym. No two names of this shape have one snake_case name.
+# A snake_case name as an SDK spells it. The last word may be one letter (`topK` for `top_k`). Two
+# capitals in a row are an acronym. No two names of this pattern have the same snake_case name.
 _CAMEL_CASE: Final = re.compile(r"[a-z][a-z0-9]*+(?:[A-Z][a-z0-9]++)*+[A-Z]?+")
 _words = re.compile(r"[A-Za-z][a-z0-9]*+").findall
 _SAME_IN_EVERY_SPELLING: Final = frozenset({str, bool, type(None)})
 
-# A copy of a fresh hasher costs 0.4 µs less than a new one with its keyword argument.
+# Copying a fresh hasher takes 0.4 µs less than creating one with its keyword argument.
 _new_hasher = blake2b(digest_size=DIGEST_BYTES - 1).copy
 _WRITTEN: Final = bytes([WRITTEN_FORM])
 _decode = msgspec.json.Decoder().decode
@@ -67,11 +67,10 @@ _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 def encode_sorted(document: dict[str, Any], most_members: int) -> bytes:
     """Return the JSON text with the members of every object in the order of their names.
 
-    Large objects of the document are reordered in place before the encoder sorts them again: it
-    takes linear time for what is in order. A document with very many lists and objects keeps its
-    order, because a loop over them would hold up the process. `most_members` is a bound on the
-    members of all objects that costs nothing, such as the colons of the text that the document was
-    parsed from.
+    Large objects of the document are sorted in place first: the encoder sorts an object that is in
+    order in linear time. A document with very many lists and objects keeps its order, because a
+    loop over them would block the process. `most_members` is an upper limit of the members of all
+    objects that is cheap to compute, such as the number of colons in the parsed text.
     """
     if most_members > _FEW_MEMBERS:
         text = _encode(document)
@@ -98,16 +97,16 @@ def _sort_large_objects(document: dict[str, Any]) -> None:
 
 
 def snake_case(name: str) -> str:
-    """Return the wire's spelling of a name that an SDK has made; any other name as it is."""
+    """Return the snake_case spelling of an SDK's camelCase name; any other name unchanged."""
     if name.islower() or not _CAMEL_CASE.fullmatch(name):
         return name
     return "_".join(_words(name)).lower()
 
 
 def in_snake_case(members: dict[str, Any]) -> dict[str, Any]:
-    """Return the members under their names in the wire's spelling, for what is published.
+    """Return the members under their snake_case names, for publication.
 
-    A camelCase name stays as it is beside a member of its snake_case name: neither may be lost.
+    A camelCase name is unchanged if its snake_case name is a member too: neither may be lost.
     """
     renamed: dict[str, Any] = {}
     for name, item in members.items():
@@ -126,8 +125,8 @@ def known_digest(comparison_form: bytes) -> bytes:
 def known_form(checkpoint: Checkpoint, canonical: bytes) -> bytes:
     """Return the comparison form of a checkpoint without unknown fields.
 
-    It is the canonical bytes, less the metrics that are 0. `document_digest` comes to the same
-    from the parsed document, at ten times the cost.
+    It is the canonical bytes without the metrics that are 0. `document_digest` gives the same
+    result from the parsed document, at ten times the cost.
     """
     numbers = astuple(checkpoint.metrics)
     if 0 not in numbers:
@@ -139,9 +138,9 @@ def known_form(checkpoint: Checkpoint, canonical: bytes) -> bytes:
 def document_digest(
     document: dict[str, Any], canonical: bytes, version: int | None = None
 ) -> bytes:
-    """Return the digest of a document in a form, by default in the one written.
+    """Return the digest of a document in a form, by default in the form that is written.
 
-    `canonical` is the document encoded, as it is published.
+    `canonical` is the encoded document, as it is published.
     """
     if version is None:
         version = WRITTEN_FORM
@@ -154,9 +153,10 @@ def document_digest(
 
 
 def is_compared_as_published(canonical: bytes) -> bool:
-    """Tell whether a content is so large that its spelling makes a difference.
+    """Return whether a content is so large that it is compared in its published spelling.
 
-    Two spellings of one content have as many lists, objects and values: both get the same answer.
+    Two spellings of one content have equally many lists, objects and values, so both get the same
+    result.
     """
     if canonical.count(b",") > MAX_COMPARED_COMMAS:
         return True
@@ -164,7 +164,7 @@ def is_compared_as_published(canonical: bytes) -> bool:
 
 
 def digest_in(version: int, canonical: bytes) -> bytes | None:
-    """Return the digest of canonical bytes in a form; None: this release does not know it."""
+    """Return the digest of canonical bytes in a form, or None if this release does not know it."""
     if version not in FORMS:
         return None
     document = {} if is_compared_as_published(canonical) else _decode(canonical)
@@ -172,16 +172,15 @@ def digest_in(version: int, canonical: bytes) -> bytes | None:
 
 
 def digests(written: bytes, canonical: bytes) -> list[bytes]:
-    """Return the digest of a content in every known form, first the one that is `written`."""
+    """Return the digests of a content in every known form. The first is `written`."""
     others = (digest_in(version, canonical) for version in FORMS if version != written[0])
     return [written, *filter(None, others)]
 
 
 def is_same_content(written: bytes, canonical: bytes, stored: bytes) -> bool | None:
-    """Tell whether a content is the one of a stored digest.
+    """Return whether a content has the stored digest. `written`: its digest in this release's form.
 
-    `written` is its digest in this release's form. None: the stored digest has a form that only a
-    newer release knows, so it cannot be decided here.
+    Return None if only a newer release knows the form of the stored digest.
     """
     if stored == written:
         return True
@@ -192,7 +191,7 @@ def is_same_content(written: bytes, canonical: bytes, stored: bytes) -> bool | N
 
 
 def _first_form(document: dict[str, Any]) -> dict[str, Any]:
-    """Return a canonical document in form 1. Known fields have one spelling already."""
+    """Return a canonical document in form 1. Its known fields have a single spelling already."""
     form = _plain_members({name: document[name] for name in document if name not in _FIELDS})
     form.update((name, document[name]) for name in _FIELDS)
     metrics: dict[str, Any] = document["metrics"]
@@ -203,7 +202,7 @@ def _first_form(document: dict[str, Any]) -> dict[str, Any]:
 
 
 FORMS: Final[dict[int, Form]] = {1: _first_form}
-"""Every form that a stored digest may have, by its version. One that was released never changes."""
+"""Every form that a stored digest may have, by version. A released form never changes."""
 
 
 def _plain(item: Any) -> Any:  # noqa: ANN401 - JSON of any shape
@@ -218,7 +217,7 @@ def _plain(item: Any) -> Any:  # noqa: ANN401 - JSON of any shape
 
 
 def _plain_members(members: dict[str, Any]) -> dict[str, Any]:
-    """Return the members that are not null, each under its snake_case name if that is free."""
+    """Return the members that are not null, under their snake_case names where those are free."""
     plain: dict[str, Any] = {}
     for name, item in members.items():
         if item is None:
@@ -238,7 +237,7 @@ def _plain_items(items: list[Any]) -> list[Any]:
     if kinds <= _SAME_IN_EVERY_SPELLING:
         return items
     if kinds == {float}:
-        # As in `_plain_float`, whose call would cost as much again.
+        # The same as `_plain_float`. Calling it would double the cost.
         return [
             int(number)
             if number.is_integer() and -_EXACT_AS_FLOAT < number < _EXACT_AS_FLOAT
@@ -257,7 +256,7 @@ def _plain_float(number: float) -> float:
 
 
 def _plain_integer(number: int) -> float:
-    """Return the float of which a large integer is the published spelling, else itself."""
+    """Return the float that a large integer is the published spelling of, else the integer."""
     if -_EXACT_AS_FLOAT < number < _EXACT_AS_FLOAT:
         return number
     try:

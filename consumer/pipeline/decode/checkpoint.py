@@ -1,13 +1,13 @@
 """Decodes a record into a checkpoint and its canonical bytes.
 
-The canonical form is JSON in wire spelling with sorted keys and no white space, in which a metric
-that is null is absent and a whole number is an integer where the contract asks for one. It is what
-is published. Whether two records say the same is decided on a form of its own (`comparison`).
+The canonical form is published. It is JSON in wire spelling with sorted keys and no white space.
+Metrics that are null are absent, and a whole number is an integer where the contract requires one.
+Two records are compared in a different form, see `canonical`.
 
-Two ways lead to it. The fast one takes a document that has exactly the known fields, in one
-spelling. Whatever it refuses goes the slow way, which accepts the rest (unknown fields, mixed
-spellings, `88.0`, layers around the document) and otherwise says exactly what is wrong. Both give
-the same bytes and the same digest.
+There are two decoders. The fast one accepts a document with exactly the known fields in one
+spelling. The slow one handles every document that the fast one refuses: unknown fields, mixed
+spellings, `88.0`, envelopes. If it refuses a document too, its message describes the error
+exactly. Both give the same bytes and the same digest.
 """
 
 from typing import Annotated, Any, Final
@@ -50,22 +50,22 @@ from schemas.checkpoint import (
 )
 
 _QUOTED_CHARS: Final = 80
-# Larger ones take the slow way: there, no number costs more than its length (`json_document`).
+# The slow decoder handles larger values: its cost for a number is bounded (see `json_document`).
 _FAST_BYTES: Final = 4096
 _MS_PER_SECOND: Final = 1000
 
 
 class Decoded(msgspec.Struct, frozen=True, gc=False):
-    """A checkpoint that can be published. Fields the contract does not know are in `canonical`."""
+    """A valid checkpoint. Fields that are not in the contract are only in `canonical`."""
 
     id: str
     job_id: str
     checkpoint: Checkpoint
     canonical: bytes
     digest: bytes
-    """Of the comparison form, see `comparison`."""
+    """Digest of the comparison form, see `canonical`."""
     trace: Headers = ()
-    """The trace context that was around the checkpoint, as headers."""
+    """The trace context in the envelope of the checkpoint, as headers."""
 
 
 _Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -83,7 +83,7 @@ class _StrictCheckpoint(Checkpoint, frozen=True, gc=False, forbid_unknown_fields
 
 
 class _PositiveMetrics(_StrictMetrics, frozen=True, omit_defaults=True, gc=False):
-    """Metrics of which none is 0: their canonical bytes are their comparison form too."""
+    """Metrics without a 0: their canonical bytes are also their comparison form."""
 
     full_valid_loss: _Positive | None = None
     full_valid_mean_token_accuracy: _Positive | None = None
@@ -117,7 +117,7 @@ _CHECKPOINT_NAMES: Final = _wire_names(Checkpoint, SdkCheckpoint)
 _METRIC_NAMES: Final = _wire_names(Metrics, SdkMetrics)
 _INTEGERS: Final = frozenset({"created_at", "step_number", "step"})
 
-_NOTHING_AROUND: Final = frozenset[Layer]()
+_NO_LAYERS: Final = frozenset[Layer]()
 
 _decode_positive = msgspec.json.Decoder(_PositiveCheckpoint).decode
 _decode_wire = msgspec.json.Decoder(_StrictCheckpoint).decode
@@ -126,17 +126,21 @@ _encode = msgspec.json.Encoder().encode
 
 
 def decode(value: bytes | None, headers: Headers = ()) -> Decoded:
-    """Return the checkpoint of a record, or raise the poison that it is."""
+    """Return the checkpoint of a record.
+
+    Raises:
+        InvalidRecord: the value is not a valid checkpoint.
+    """
     if not value:
         raise tombstone() if value is None else malformed("the record has no value")
     if headers and (content_type := structured_type(headers)) is not None:
         return _decode_inner(open_structured(bare_text(value), content_type))
     if len(value) > _FAST_BYTES:
-        return _decode_otherwise(value)
+        return _decode_bare(value)
     try:
         checkpoint: Checkpoint = _decode_positive(value)
     except (ValueError, RecursionError):
-        return _decode_otherwise(value)
+        return _decode_bare(value)
     canonical = _encode(checkpoint)
     return Decoded(
         checkpoint.id,
@@ -147,7 +151,7 @@ def decode(value: bytes | None, headers: Headers = ()) -> Decoded:
     )
 
 
-def _decode_otherwise(value: bytes) -> Decoded:
+def _decode_bare(value: bytes) -> Decoded:
     if isinstance(value, PackedBatch):
         cause = PACKED_CAUSES[value.reason]
         raise InvalidRecord(value.reason, value.note, Stage.VALUE_CONVERTER, cause)
@@ -155,17 +159,17 @@ def _decode_otherwise(value: bytes) -> Decoded:
 
 
 def _decode_inner(inner: Inner) -> Decoded:
-    """Return the checkpoint of a JSON text, which may be an envelope again."""
+    """Return the checkpoint of a JSON text, which may itself be an envelope."""
     decoded = _decode_known(inner.text)
     if decoded is None:
-        decoded = _decode_slowly(inner.text, inner.taken)
+        decoded = _decode_slowly(inner.text, inner.opened)
     if inner.trace:
         return msgspec.structs.replace(decoded, trace=inner.trace)
     return decoded
 
 
 def _decode_known(text: bytes) -> Decoded | None:
-    """Return the checkpoint of a text with exactly the known fields in one spelling, else None."""
+    """Return the checkpoint of a text with only the known fields in one spelling, else None."""
     if len(text) > _FAST_BYTES:
         return None
     checkpoint: Checkpoint
@@ -213,33 +217,33 @@ def _in_wire_spelling(sdk: SdkCheckpoint) -> Checkpoint:
     )
 
 
-def _decode_slowly(text: bytes, taken: frozenset[Layer] = _NOTHING_AROUND) -> Decoded:
+def _decode_slowly(text: bytes, opened: frozenset[Layer] = _NO_LAYERS) -> Decoded:
     document = parse(text)
     if isinstance(document, dict):
-        inner = open_envelope(text, document, taken)
+        inner = open_envelope(text, document, opened)
         if inner is not None:
             return _decode_inner(inner)
     try:
         return _decode_document(document, text.count(b":"))
-    except InvalidRecord as poison:
-        explained = explain_document(document, in_connect=Layer.CONNECT in taken)
+    except InvalidRecord as error:
+        explained = explain_document(document, in_connect=Layer.CONNECT in opened)
         if explained is None:
             raise
-        message = f"{explained}; {poison.message}"
-        raise InvalidRecord(poison.reason, message, poison.stage, poison.cause) from None
+        message = f"{explained}; {error.message}"
+        raise InvalidRecord(error.reason, message, error.stage, error.cause) from None
 
 
 def _decode_document(document: object, most_members: int) -> Decoded:
     if not isinstance(document, dict):
-        raise invalid(f"a checkpoint is a JSON object, not a {type(document).__name__}")
+        raise invalid(f"a checkpoint must be a JSON object, not a {type(document).__name__}")
     _check_object(document)
-    known, unknown = _sort_out(document, _CHECKPOINT_NAMES)
-    if "metrics" in known and known["metrics"] is None:  # of servers that measure nothing
+    known, unknown = _split_fields(document, _CHECKPOINT_NAMES)
+    if "metrics" in known and known["metrics"] is None:  # from servers without metrics
         known["metrics"] = {}
     metrics = known.get("metrics")
     unknown_metrics: dict[str, Any] = {}
     if isinstance(metrics, dict):
-        known["metrics"], unknown_metrics = _sort_out(_without_nulls(metrics), _METRIC_NAMES)
+        known["metrics"], unknown_metrics = _split_fields(_without_nulls(metrics), _METRIC_NAMES)
     _check_created_at(known.get("created_at"))
     try:
         checkpoint = msgspec.convert(known, Checkpoint)
@@ -263,7 +267,7 @@ def _decode_document(document: object, most_members: int) -> Decoded:
 def _check_object(document: dict[str, Any]) -> None:
     name = document.get("object")
     if isinstance(name, str) and name != CHECKPOINT_OBJECT:
-        message = f"object is {name[:_QUOTED_CHARS]!r}, not {CHECKPOINT_OBJECT!r}"
+        message = f"object is {name[:_QUOTED_CHARS]!r}, expected {CHECKPOINT_OBJECT!r}"
         raise InvalidRecord(
             Reason.WRONG_OBJECT_TYPE, message, Stage.VALUE_CONVERTER, "ValidationError"
         )
@@ -272,9 +276,9 @@ def _check_object(document: dict[str, Any]) -> None:
 def _check_created_at(created_at: object) -> None:
     if not isinstance(created_at, int) or FIRST_UNIX_SECOND <= created_at <= LAST_UNIX_SECOND:
         return
-    message = "created_at is not within the years 1 to 9999"
+    message = "created_at is not in the years 1 to 9999"
     if 0 < created_at <= LAST_UNIX_SECOND * _MS_PER_SECOND:
-        message += "; it looks like milliseconds, seconds are expected"
+        message += "; it looks like milliseconds, but must be seconds"
     raise invalid(message)
 
 
@@ -286,10 +290,10 @@ def _without_nulls(metrics: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _sort_out(
+def _split_fields(
     document: dict[str, Any], wire_names: dict[str, str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the known fields in wire spelling with whole numbers as integers, and the others."""
+    """Return the known fields, in wire spelling with whole numbers as integers, and the others."""
     known: dict[str, Any] = {}
     unknown: dict[str, Any] = {}
     for name, found in document.items():
@@ -300,7 +304,7 @@ def _sort_out(
         whole = wire_name in _INTEGERS and isinstance(found, float) and found.is_integer()
         item = int(found) if whole else found
         if wire_name in known and not _is_same(known[wire_name], item):
-            raise invalid(f"{wire_name} is there in both spellings, with different values")
+            raise invalid(f"{wire_name} is present in both spellings, with different values")
         known[wire_name] = item
     return known, unknown
 

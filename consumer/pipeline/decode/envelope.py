@@ -1,16 +1,16 @@
-"""What producers put around a checkpoint, taken off: layer by layer, each kind once.
+"""Removes the envelopes around a checkpoint, layer by layer, each kind at most once.
 
 =========================  ====================================================================
 schema registry's prefix   before the JSON: byte 0 and 4 bytes (Confluent, Apicurio 3) or 8 bytes
-                           (Apicurio 2), byte 1 and 16 bytes (a GUID). Taken off where `{` follows.
+                           (Apicurio 2), byte 1 and 16 bytes (a GUID). Removed where `{` follows.
 byte-order mark            of UTF-8, before any JSON text
 CloudEvents 1.0            structured JSON, with or without its content type; binary mode
 Kafka Connect              ``{"schema", "payload"}`` of its JsonConverter: the payload is an object
                            or the JSON text of one
 =========================  ====================================================================
 
-As in the Kafka binding of CloudEvents 1.0, the content type decides first. Without one, a document
-is taken for an envelope where it cannot be a checkpoint: it has no `object`.
+The content type has priority, as in the Kafka binding of CloudEvents 1.0. Without one, a document
+counts as an envelope only if it cannot be a checkpoint because it has no `object`.
 """
 
 import base64
@@ -39,20 +39,20 @@ _CONNECT_MEMBERS: Final = frozenset({"schema", "payload"})
 
 
 class Layer(Enum):
-    """A kind of envelope, of which a record may have one each."""
+    """A kind of envelope. A record may have at most one of each kind."""
 
     EVENT = auto()
     CONNECT = auto()
 
 
 class Inner(msgspec.Struct, frozen=True):
-    """A JSON text out of an envelope."""
+    """The JSON text inside an envelope."""
 
     text: bytes
-    taken: frozenset[Layer] = frozenset()
-    """The envelopes that were around it."""
+    opened: frozenset[Layer] = frozenset()
+    """The envelopes that were removed."""
     trace: tuple[Header, ...] = ()
-    """The trace context that the CloudEvents envelope names, as headers."""
+    """The trace context in the CloudEvents envelope, as headers."""
 
 
 class _Event(msgspec.Struct):
@@ -77,9 +77,12 @@ def bare_text(value: bytes) -> bytes:
 
 
 def structured_type(headers: Headers) -> str | None:
-    """Return the content type of a structured CloudEvent; None: the headers name no such.
+    """Return the content type of a structured CloudEvent, or None if it is not one.
 
-    Spring names the header `contentType` and writes values in the quotes of a JSON string.
+    Spring names the header `contentType` and quotes the values as JSON strings.
+
+    Raises:
+        InvalidRecord: the headers name a version of CloudEvents other than 1.0.
     """
     content_type = springs_type = spec_version = None
     for name, content in headers:
@@ -93,7 +96,7 @@ def structured_type(headers: Headers) -> str | None:
     if content_type is None:
         content_type = springs_type
     if content_type is not None:
-        # As bytes: a str would take more than ASCII's for white space and letters.
+        # As bytes: for a str, white space and letters would include more than those of ASCII.
         content_type = _unquoted(content_type.strip()).strip().lower()
         if content_type.startswith(_STRUCTURED_PREFIX.encode()):
             return content_type.decode("latin-1")
@@ -108,10 +111,10 @@ def _unquoted(content: bytes) -> bytes:
 
 
 def open_structured(text: bytes, content_type: str) -> Inner:
-    """Return what a structured CloudEvent of this content type holds."""
+    """Return the data of a structured CloudEvent of this content type."""
     if content_type.partition(";")[0].rstrip(_WHITE_SPACE) != _STRUCTURED_JSON:
         shown = content_type[:_QUOTED_CHARS]
-        raise invalid(f"content type {shown!r}: of structured CloudEvents only +json is understood")
+        raise invalid(f"content type {shown!r}: a structured CloudEvent must have the format +json")
     if not text:
         raise malformed("the record has no value")
     document = parse(text)
@@ -120,14 +123,14 @@ def open_structured(text: bytes, content_type: str) -> Inner:
     return _open_event(text, document, frozenset())
 
 
-def open_envelope(text: bytes, document: dict[str, Any], taken: frozenset[Layer]) -> Inner | None:
-    """Return what is in a document that is an envelope by its members; None: it is none."""
+def open_envelope(text: bytes, document: dict[str, Any], opened: frozenset[Layer]) -> Inner | None:
+    """Return the content of a document that its members identify as an envelope, else None."""
     if document.get("object") is not None:
         return None
-    if _is_event(document) and Layer.EVENT not in taken:
-        return _open_event(text, document, taken)
-    if document.keys() == _CONNECT_MEMBERS and Layer.CONNECT not in taken:
-        return _open_connect(text, document, taken)
+    if _is_event(document) and Layer.EVENT not in opened:
+        return _open_event(text, document, opened)
+    if document.keys() == _CONNECT_MEMBERS and Layer.CONNECT not in opened:
+        return _open_connect(text, document, opened)
     return None
 
 
@@ -135,40 +138,40 @@ def _is_event(document: dict[str, Any]) -> bool:
     return "specversion" in document and ("data" in document or "data_base64" in document)
 
 
-def _open_event(text: bytes, document: dict[str, Any], taken: frozenset[Layer]) -> Inner:
+def _open_event(text: bytes, document: dict[str, Any], opened: frozenset[Layer]) -> Inner:
     if "specversion" not in document:
         raise _not_an_envelope("the CloudEvents envelope has no specversion", document)
     _check_version(document["specversion"])
-    taken |= {Layer.EVENT}
+    opened |= {Layer.EVENT}
     trace = _trace(document)
     if "data" in document:
         if "data_base64" in document:
             raise invalid("the CloudEvents envelope has both data and data_base64")
-        return Inner(bytes(_decode_event(text).data), taken, trace)
+        return Inner(bytes(_decode_event(text).data), opened, trace)
     encoded = document.get("data_base64")
     if not isinstance(encoded, str):
         raise invalid("the CloudEvents envelope has no data")
-    if len(encoded) % _BASE64_GROUP:  # Python takes more padding than there may be
-        raise invalid("data_base64: its length is no multiple of 4")
+    if len(encoded) % _BASE64_GROUP:  # Python accepts more padding than the standard allows
+        raise invalid("data_base64: its length is not a multiple of 4")
     try:
         data = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError) as error:
         raise invalid(f"data_base64: {error}") from None
-    return Inner(data.removeprefix(_BYTE_ORDER_MARK), taken, trace)
+    return Inner(data.removeprefix(_BYTE_ORDER_MARK), opened, trace)
 
 
-def _open_connect(text: bytes, document: dict[str, Any], taken: frozenset[Layer]) -> Inner:
+def _open_connect(text: bytes, document: dict[str, Any], opened: frozenset[Layer]) -> Inner:
     payload = document["payload"]
-    taken |= {Layer.CONNECT}
+    opened |= {Layer.CONNECT}
     if isinstance(payload, str):
-        return Inner(payload.encode().removeprefix(_BYTE_ORDER_MARK), taken)
+        return Inner(payload.encode().removeprefix(_BYTE_ORDER_MARK), opened)
     if not isinstance(payload, dict):
-        raise _not_an_envelope("the payload is neither an object nor text", document)
-    return Inner(bytes(_decode_connect(text).payload), taken)
+        raise _not_an_envelope("the payload is neither an object nor a text", document)
+    return Inner(bytes(_decode_connect(text).payload), opened)
 
 
 def _trace(document: dict[str, Any]) -> tuple[Header, ...]:
-    """Return the attributes of the extension for distributed tracing, if there is a traceparent."""
+    """Return the attributes of the Distributed Tracing extension, if there is a traceparent."""
     if not isinstance(document.get(TRACEPARENT), str):
         return ()
     names = (name for name in (TRACEPARENT, TRACESTATE) if isinstance(document.get(name), str))
@@ -177,10 +180,10 @@ def _trace(document: dict[str, Any]) -> tuple[Header, ...]:
 
 def _check_version(version: object) -> None:
     if version != SPEC_VERSION:
-        # The repr of a list or an object may cost more than all the rest of the record.
+        # The repr of a list or an object may cost more than everything else for this record.
         is_nested = isinstance(version, dict | list)
         shown = type(version).__name__ if is_nested else repr(version)[:_QUOTED_CHARS]
-        raise invalid(f"CloudEvents specversion is {shown}, not {SPEC_VERSION!r}")
+        raise invalid(f"CloudEvents specversion is {shown}, expected {SPEC_VERSION!r}")
 
 
 def _not_an_envelope(message: str, document: object) -> Exception:

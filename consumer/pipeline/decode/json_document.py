@@ -1,7 +1,7 @@
-"""JSON text of unknown shape, parsed with every refusal classified.
+"""Parses JSON text of unknown shape, and classifies every error by a reason.
 
-The depth is counted before anything is parsed: a parser's own limit depends on how deep the
-interpreter's stack happens to be, and the same record must always get the same answer.
+The depth is checked before parsing. A parser's own limit depends on the current depth of the
+interpreter's stack, but the same record must always get the same result.
 """
 
 import math
@@ -22,15 +22,15 @@ _BEGINNING: Final = re.compile(rb'[ \t\r\n]*+[\[{"0-9tfn-]')
 _NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _CHUNK_BRACKETS: Final = 65_536
 _DEPTHS: Final[list[list[Any]]] = [[] for _ in range(MAX_DEPTH + 2)]
-"""An automaton: each depth is a list of the depth after a closing and after an opening bracket."""
+"""A state machine: each depth is a list of the depth after a closing and an opening bracket."""
 for _depth, _next in enumerate(_DEPTHS):
     _next[:] = [_DEPTHS[max(0, _depth - 1)], _DEPTHS[min(_depth + 1, MAX_DEPTH + 1)]]
 _TOO_DEEP: Final = _DEPTHS[-1]
-_TOO_DEEP[_CLOSE] = _TOO_DEEP  # it never leaves this state
+_TOO_DEEP[_CLOSE] = _TOO_DEEP  # this state is final
 
-# msgspec takes 6 µs for a number near either end of what a float holds (1e290, 5e-324), 100 times
-# more than for others: 1 MB of them takes a second. Python's own parser takes the same time for
-# all. It is slower for most, so texts with few values (and commas) are left to msgspec.
+# msgspec takes 6 µs for a number near either end of a float's range (1e290, 5e-324), 100 times more
+# than for other numbers: 1 MB of them takes a second. Python's own parser takes the same time for
+# all numbers. It is slower for most, so msgspec parses texts with few values (and commas).
 _FEW_COMMAS: Final = 64
 _HARD_EXPONENT: Final = re.compile(rb"[0-9][eE][+-]?(?:[0-9]{3}|2)").search
 
@@ -40,7 +40,7 @@ def _may_hold_hard_numbers(payload: bytes) -> bool:
 
 
 def _finite_float(text: str) -> float:
-    """Return the number; msgspec takes the error as one of its own and says where it is."""
+    """Return the number. msgspec reports the ValueError as its own error, with the position."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError("Number out of range")
@@ -53,14 +53,18 @@ _skip = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def parse(payload: bytes) -> Any:  # noqa: ANN401 - JSON of any shape
-    """Return the parsed document, or raise the poison that it is."""
-    # What does not even begin as JSON has no depth: the brackets in it may be those of a gzip.
+    """Return the parsed document.
+
+    Raises:
+        InvalidRecord: the text is not JSON, or too deep, or has a number out of range.
+    """
+    # A text that does not begin like JSON has no depth: its brackets may be bytes of a gzip.
     if _BEGINNING.match(payload) and _is_too_deep(payload):
         raise _too_deep()
     try:
         try:
             return (_decode_hard if _may_hold_hard_numbers(payload) else _decode)(payload)
-        except msgspec.ValidationError as error:  # a number that no machine holds
+        except msgspec.ValidationError as error:  # a number out of range
             _require_json(payload)
             raise invalid(str(error)) from None
     except RecursionError:
@@ -76,24 +80,24 @@ def parse(payload: bytes) -> Any:  # noqa: ANN401 - JSON of any shape
 
 
 def _require_json(payload: bytes) -> None:
-    """Raise ValueError where the text is not JSON behind the number that ended its parsing."""
-    payload.decode()  # the decoder does not check text that it skips
+    """Raise ValueError if the text after the number that ended the parsing is not JSON."""
+    payload.decode()  # the decoder does not check the encoding of text that it skips
     _skip(payload)
 
 
 def tombstone() -> InvalidRecord:
-    """Return the poison of a null value: a compacted topic deletes the key by it."""
-    message = "the value is null, a tombstone: there is no checkpoint in it, and nothing is deleted"
+    """Return the refusal of a null value, by which a compacted topic deletes a key."""
+    message = "the value is null (a tombstone): it holds no checkpoint, and nothing is deleted"
     return InvalidRecord(Reason.TOMBSTONE, message, Stage.VALUE_CONVERTER, "Tombstone")
 
 
 def malformed(message: str, cause: str = "DecodeError") -> InvalidRecord:
-    """Return the poison of text that is not JSON."""
+    """Return the refusal of a text that is not JSON."""
     return InvalidRecord(Reason.MALFORMED_JSON, message, Stage.VALUE_CONVERTER, cause)
 
 
 def invalid(message: str) -> InvalidRecord:
-    """Return the poison of JSON that is not what the contract asks for."""
+    """Return the refusal of JSON that violates the contract."""
     return InvalidRecord(Reason.INVALID_SCHEMA, message, Stage.VALUE_CONVERTER, "ValidationError")
 
 
@@ -103,10 +107,11 @@ def _too_deep() -> InvalidRecord:
 
 
 def _is_too_deep(payload: bytes) -> bool:
-    """Tell whether more than 64 brackets are ever open; one that closes nothing does not count.
+    """Return whether more than 64 brackets are open at any position.
 
-    Each step is one pass in C. A loop in Python over the brackets of 10 MB blocks the process for
-    ten seconds, and so does a pattern that takes off one level at a time.
+    A closing bracket without an opening one does not count. Each step is one pass in C. A loop in
+    Python over the brackets of 10 MB blocks the process for ten seconds, and so does a pattern that
+    removes one level at a time.
     """
     if payload.count(b"{") + payload.count(b"[") <= MAX_DEPTH:
         return False
@@ -120,10 +125,10 @@ def _is_too_deep(payload: bytes) -> bool:
 
 
 def _outside_strings(payload: bytes) -> bytes:
-    """Return the text without its strings, up to where a parser ends at the latest.
+    """Return the text without its strings, up to the first backslash outside a string.
 
-    That is a backslash outside a string.
+    No parser reads further than that.
     """
-    if b"\\" in payload:  # in pairs, from the left: what is escaped ends no string
+    if b"\\" in payload:  # in pairs, from the left: an escaped quote does not end a string
         payload = payload.replace(b"\\\\", b"\\/").replace(b'\\"', b"\\/")
     return b"".join(payload.split(b'"')[::2]).partition(b"\\")[0]

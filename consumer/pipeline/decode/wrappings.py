@@ -1,7 +1,8 @@
-"""Names what a refused value really is, and the setting that makes a checkpoint of it.
+"""Explains a refused value: its actual format, and the producer setting that fixes it.
 
-Only refused records come here, and nothing here decides: the reason of the dead letter does not
-depend on it. Every look is at a bounded part of the value, so its size makes no difference.
+Only refused records are examined. The explanation is part of the message of the dead letter and
+does not affect its reason. Each check reads a bounded part of the value, so the cost does not
+depend on its size.
 """
 
 import re
@@ -10,8 +11,8 @@ from typing import Any, Final
 
 from schemas.checkpoint import CHECKPOINT_OBJECT
 
-_LOOK_BYTES: Final = 200
-_LOOK_MEMBERS: Final = 50
+_CHECKED_BYTES: Final = 200
+_CHECKED_MEMBERS: Final = 50
 _NAME_CHARS: Final = 40
 _WHITE_SPACE: Final = b" \t\r\n"
 _POSITION: Final = re.compile(r"\(byte ([0-9]+)\)\Z")
@@ -23,8 +24,8 @@ _MESSAGE_PACK: Final = frozenset({*range(0x81, 0x90), 0xDE, 0xDF})
 _CBOR: Final = frozenset({*range(0xA1, 0xBC), 0xBF, 0xD9})
 
 _COMPRESSED: Final = (
-    "the value is compressed by {}: compress in the Kafka client (compression.type) and not in the "
-    "value"
+    "the value is compressed by {}: use the compression of the Kafka client (compression.type) and "
+    "do not compress the value itself"
 )
 _SERIALIZED: Final = "the value is {}, not JSON: set the producer's value serializer to JSON"
 _COMPRESSIONS: Final = (
@@ -55,11 +56,11 @@ _UTF_16: Final = "UTF-16"
 _TEXTS: Final = (
     (
         re.compile(rb"[{\[]?'|\{u'|\(?\{'|b['\"]"),
-        "the value is Python's way to print an object (repr): write it with json.dumps",
+        "the value is the repr of a Python object: encode it with json.dumps",
     ),
     (
         re.compile(rb"\[object [A-Za-z]+\]"),
-        "the value is JavaScript's text for an object: write it with JSON.stringify",
+        "the value is a JavaScript object as text (toString): encode it with JSON.stringify",
     ),
     (
         re.compile(rb"Struct\{"),
@@ -79,18 +80,18 @@ _TEXTS: Final = (
     (
         re.compile(rb"(?i:<!doctype html|<html)"),
         (
-            "the value is an HTML page, mostly an error page of a proxy: check the HTTP status "
-            "before the body is sent"
+            "the value is an HTML page, often the error page of a proxy: check the HTTP status "
+            "before sending the body"
         ),
     ),
     (re.compile(rb"<[?A-Za-z]"), "the value is XML: send the checkpoint as JSON"),
     (
         re.compile(rb"[A-Za-z0-9_.-]*=?%(?:25)*7[Bb]"),
-        "the value is percent-encoded, as an HTML form is: decode it before it is sent",
+        "the value is percent-encoded, as an HTML form is: decode it before sending",
     ),
     (
         re.compile(rb"(?:data|event|id|retry): ?[^\r\n]"),
-        "the value is a server-sent event: send what follows 'data:' alone",
+        "the value is a server-sent event: send only the text after 'data:'",
     ),
     (
         re.compile(rb"\x1e"),
@@ -98,13 +99,13 @@ _TEXTS: Final = (
     ),
     (
         re.compile(rb"\)\]\}'"),
-        "the value has a prefix against script inclusion: take off its first line",
+        "the value has a prefix against script inclusion: remove its first line",
     ),
     (
         re.compile(rb"[\w.-]{1,100}[\t:|,; ]{1,3}\{\s*\""),
         (
-            "the value has a text, mostly the key, before its JSON: set parse.key=true and "
-            "key.separator, or send the JSON alone"
+            "the value has a text before its JSON, usually the key: set parse.key=true and "
+            "key.separator, or send only the JSON"
         ),
     ),
     (
@@ -112,59 +113,68 @@ _TEXTS: Final = (
         "the value is YAML: send the checkpoint as JSON",
     ),
 )
-# The beginning of base64 of `{"`, `{ `, `{\n`, `{\r` and `{\t`.
+# The first characters of `{"`, `{ `, `{\n`, `{\r` and `{\t` in base64.
 _BASE64: Final = (b"eyJ", b"eyA", b"ewo", b"ew0", b"ewk")
-_BASE64_SENTENCE: Final = (
-    "the value is JSON in base64: send the bytes themselves (in Kafka Connect a JsonConverter "
-    "behind bytes does this: use ByteArrayConverter)"
+JSON_IN_BASE64: Final = (
+    "the value is JSON in base64: send the JSON bytes (in Kafka Connect a JsonConverter encodes "
+    "bytes in this way: use ByteArrayConverter)"
 )
-_ENCODED_TWICE: Final = (
-    "the value is JSON encoded twice, a string that holds the JSON text: serialize it once (a "
-    "StringSerializer for text, a JSON serializer for an object)"
+ENCODED_TWICE: Final = (
+    "the value is JSON encoded twice, a string that contains the JSON text: serialize it once (a "
+    "StringSerializer for a text, a JSON serializer for an object)"
 )
-_CONNECT_VALUE: Final = (
-    "a Kafka Connect envelope whose payload holds the text in 'value', as an HTTP source connector "
-    "writes it: set transforms=value, transforms.value.type="
+CONNECT_VALUE: Final = (
+    "a Kafka Connect envelope with the text in the member 'value' of its payload, as an HTTP "
+    "source connector writes it: set transforms=value, transforms.value.type="
     "org.apache.kafka.connect.transforms.ExtractField$Value, transforms.value.field=value and "
     "value.converter=org.apache.kafka.connect.storage.StringConverter"
 )
-_CONNECT_OTHER: Final = (
-    "a Kafka Connect envelope whose payload is neither an object nor text: set "
-    "value.converter.schemas.enable=false, and a transform that leaves the checkpoint alone"
+CONNECT_OTHER: Final = (
+    "a Kafka Connect envelope whose payload is neither an object nor a text: set "
+    "value.converter.schemas.enable=false, and a transform that outputs only the checkpoint"
 )
-_PAGE: Final = (
-    "this is a page of a list: send each of its elements as a record of its own, or write the page "
+PAGE_OF_A_LIST: Final = (
+    "this is a page of a list: send each of its elements as a separate record, or write the page "
     "to a file and use `checkpoint-ready backfill`"
 )
 _DEBEZIUM: Final = (
     "a Debezium change event: set transforms=unwrap and "
     "transforms.unwrap.type=io.debezium.transforms.ExtractNewRecordState in the connector"
 )
+EVENT_WITHOUT_DATA: Final = (
+    "a CloudEvents envelope without data, or inside another one: send one envelope with data"
+)
 _SHAPES: Final = (
     (frozenset({"before", "after", "op"}), _DEBEZIUM),
     (frozenset({"before", "after", "source"}), _DEBEZIUM),
-    (frozenset({"schema", "payload"}), _CONNECT_OTHER),
+    (frozenset({"schema", "payload"}), CONNECT_OTHER),
     (
         frozenset({"operationType", "ns"}),
         "a MongoDB change event: set publish.full.document.only=true in the connector",
     ),
     (
         frozenset({"Type", "Message", "TopicArn"}),
-        "an Amazon SNS envelope: turn on raw message delivery for the subscription",
+        "an Amazon SNS envelope: enable raw message delivery for the subscription",
     ),
     (
         frozenset({"specversion"}),
-        "a CloudEvents envelope without data, or inside another one: send one with data",
+        EVENT_WITHOUT_DATA,
     ),
     (
         frozenset({"records"}),
-        "a request to a Kafka REST proxy: send it to the proxy, and not to Kafka",
+        "a request to a Kafka REST proxy: send it to the proxy, not to Kafka",
     ),
 )
 
 
+JSON_CUT_OFF: Final = (
+    "the JSON text is cut off: look for a length limit in the producer or in a field that it reads "
+    "from"
+)
+
+
 def explain_text(payload: bytes, parser_message: str) -> str | None:
-    """Return what a value is that is not JSON; None: nothing that is known."""
+    """Return an explanation of a value that is not JSON, or None if its format is unknown."""
     return (
         _explain_encoding(payload)
         or _explain_position(payload, parser_message)
@@ -173,7 +183,7 @@ def explain_text(payload: bytes, parser_message: str) -> str | None:
 
 
 def explain_not_utf8(payload: bytes) -> str:
-    """Return what a text with bytes that are not UTF-8 is."""
+    """Return an explanation of a text with bytes that are not UTF-8."""
     return _explain_encoding(payload) or (
         "the text is not UTF-8, perhaps Latin-1 or Windows-1252: set the producer's encoding to "
         "UTF-8"
@@ -181,13 +191,13 @@ def explain_not_utf8(payload: bytes) -> str:
 
 
 def explain_document(document: object, *, in_connect: bool = False) -> str | None:
-    """Return what a JSON value is that is not a checkpoint; None: nothing that is known.
+    """Return an explanation of JSON that is not a checkpoint, or None if its format is unknown.
 
-    `in_connect`: it was the payload of a Kafka Connect envelope.
+    `in_connect`: whether it was the payload of a Kafka Connect envelope.
     """
     if isinstance(document, dict):
         if in_connect and isinstance(document.get("value"), str) and "object" not in document:
-            return _CONNECT_VALUE
+            return CONNECT_VALUE
         return _explain_members(document)
     if isinstance(document, list):
         return _explain_items(document)
@@ -197,7 +207,7 @@ def explain_document(document: object, *, in_connect: bool = False) -> str | Non
 
 
 def _explain_encoding(payload: bytes) -> str | None:
-    head = payload[:_LOOK_BYTES]
+    head = payload[:_CHECKED_BYTES]
     name = next((name for magic, name in _COMPRESSIONS if head.startswith(magic)), None)
     if name is None and _is_zlib(head):
         name = "zlib"
@@ -215,19 +225,19 @@ def _explain_encoding(payload: bytes) -> str | None:
         return _SERIALIZED.format(name)
     if head[:1] in {b"\x00", b"\x01"}:
         return (
-            "the value begins like a schema registry's prefix, but no JSON object is behind it "
-            "(Avro or Protobuf, perhaps): use the JSON Schema serializer or plain JSON"
+            "the value begins with the prefix of a schema registry, but no JSON object follows "
+            "(perhaps Avro or Protobuf): use the JSON Schema serializer or plain JSON"
         )
     return None
 
 
 def _is_zlib(head: bytes) -> bool:
-    """Tell whether it begins with a zlib header of a 32 KiB window (RFC 1950)."""
+    """Return whether it begins with a zlib header of a 32 KiB window (RFC 1950)."""
     return head[:1] == b"x" and int.from_bytes(head[:2]) % _ZLIB_CHECK == 0
 
 
 def _wide_encoding(head: bytes) -> str | None:
-    """Return the wide encoding of a text, by its byte-order mark or by its null bytes."""
+    """Return UTF-16 or UTF-32 if the byte-order mark or the null bytes show it, else None."""
     if head.startswith((b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")):
         return _UTF_32
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -240,13 +250,13 @@ def _wide_encoding(head: bytes) -> str | None:
 
 
 def _is_bson(payload: bytes) -> bool:
-    """Tell whether it begins with its own size and ends with a null byte."""
+    """Return whether it begins with its own size and ends with a null byte."""
     size_bytes = int.from_bytes(payload[:4], "little")
     return size_bytes == len(payload) >= _BSON_OVERHEAD_BYTES and payload.endswith(b"\x00")
 
 
 def _binary_format(head: bytes) -> str | None:
-    """Return the binary form of JSON that a value is, by its first byte."""
+    """Return the binary JSON format that the first byte indicates, else None."""
     if not head:
         return None
     if head[0] in _MESSAGE_PACK:
@@ -255,46 +265,43 @@ def _binary_format(head: bytes) -> str | None:
 
 
 def _explain_position(payload: bytes, parser_message: str) -> str | None:
-    """Return what is at the place that the parser names."""
+    """Return an explanation of the text at the position in the parser's message, else None."""
     found = _POSITION.search(parser_message)
     if found is None:
         if parser_message == "Input data was truncated" and payload.lstrip(_WHITE_SPACE):
-            return (
-                "the JSON text ends in its middle: look for a limit of length in the producer or a "
-                "field that it reads from"
-            )
+            return JSON_CUT_OFF
         return None
     at = int(found[1])
     if "trailing characters" in parser_message:
-        at -= 1  # the parser has read one byte of it
+        at -= 1  # the parser has read one byte of the second document
         if payload[at : at + 1] in {b"{", b"["}:
             return (
-                f"there are several JSON documents in one value, the second one from byte {at} "
-                "on: send each as a record of its own"
+                "the value contains several JSON documents, the second one starts at byte "
+                f"{at}: send each as a separate record"
             )
         return None
-    # The parser names the first byte that cannot be, which is behind a sign.
+    # The parser reports the first invalid byte, which follows a sign.
     start = at - 1 if payload[at - 1 : at] == b"-" else at
-    number = _NO_NUMBER.match(payload, start, start + _LOOK_BYTES)
+    number = _NO_NUMBER.match(payload, start, start + _CHECKED_BYTES)
     if number is None:
         return None
     return (
-        f"{number[0].decode()} at byte {start} is not JSON: send null, or leave the member out "
-        "(in Python json.dumps(..., allow_nan=False) finds it)"
+        f"{number[0].decode()} at byte {start} is not JSON: send null, or omit the member (in "
+        "Python json.dumps(..., allow_nan=False) detects it)"
     )
 
 
 def _explain_beginning(payload: bytes) -> str | None:
-    head = payload[:_LOOK_BYTES].lstrip(_WHITE_SPACE)
+    head = payload[:_CHECKED_BYTES].lstrip(_WHITE_SPACE)
     if head.startswith(_BASE64):
-        return _BASE64_SENTENCE
+        return JSON_IN_BASE64
     return next((sentence for pattern, sentence in _TEXTS if pattern.match(head)), None)
 
 
 def _explain_members(document: dict[str, Any]) -> str | None:
     name = document.get("object")
     if name == "list" or (isinstance(document.get("data"), list) and "has_more" in document):
-        return _PAGE
+        return PAGE_OF_A_LIST
     if name is not None:
         return None
     for members, sentence in _SHAPES:
@@ -304,13 +311,13 @@ def _explain_members(document: dict[str, Any]) -> str | None:
 
 
 def _explain_member(document: dict[str, Any]) -> str | None:
-    """Return which member holds the checkpoint, where it is not the document itself."""
-    for name, item in islice(document.items(), _LOOK_MEMBERS):
+    """Return an explanation that names the member that holds the checkpoint, else None."""
+    for name, item in islice(document.items(), _CHECKED_MEMBERS):
         shown = repr(name[:_NAME_CHARS])
         if isinstance(item, dict) and item.get("object") == CHECKPOINT_OBJECT:
-            return f"the checkpoint is inside the member {shown}: send that member alone"
+            return f"the checkpoint is inside the member {shown}: send only that member"
         if isinstance(item, str) and _holds_json(item):
-            return f"the member {shown} holds JSON as text: send that text alone as the value"
+            return f"the member {shown} holds JSON as text: send only that text, as the value"
     return None
 
 
@@ -319,20 +326,20 @@ def _explain_items(items: list[Any]) -> str | None:
     if not isinstance(first, dict):
         return None
     if "specversion" in first:
-        return "this is a batch of CloudEvents: send each event as a record of its own"
+        return "this is a batch of CloudEvents: send each event as a separate record"
     return (
-        "there are several documents in one array: send each as a record of its own, or use "
+        "the value is an array of documents: send each as a separate record, or use "
         "`checkpoint-ready backfill`"
     )
 
 
 def _explain_string(text: str) -> str | None:
     if _holds_json(text):
-        return _ENCODED_TWICE
-    if text.startswith(tuple(mark.decode() for mark in _BASE64)):
-        return _BASE64_SENTENCE
+        return ENCODED_TWICE
+    if text.startswith(tuple(prefix.decode() for prefix in _BASE64)):
+        return JSON_IN_BASE64
     return None
 
 
 def _holds_json(text: str) -> bool:
-    return text[:_LOOK_BYTES].lstrip().startswith(("{", "[{", '"{'))
+    return text[:_CHECKED_BYTES].lstrip().startswith(("{", "[{", '"{'))

@@ -8,7 +8,7 @@ from consumer.cli.acls import USES, Acl, kafka_acls_commands, needed_acls
 from consumer.config import Settings
 from dev.acls_table import acls_table
 
-OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
+REFERENCE = Path(__file__).parents[3] / "docs" / "operations" / "reference.md"
 SETTINGS = Settings.load(
     {
         "CHECKPOINT_READY_GROUP_ID": "group",
@@ -20,8 +20,8 @@ SETTINGS = Settings.load(
 
 
 def test_the_document_has_the_table_of_the_code() -> None:
-    """Whoever changes an ACL runs `python -m dev.acls_table docs/operations.md`."""
-    text = OPERATIONS.read_text()
+    """`python -m dev.acls_table docs/operations/reference.md` writes it after a change."""
+    text = REFERENCE.read_text()
     assert acls_table().within(text) == text
 
 

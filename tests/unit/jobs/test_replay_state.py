@@ -67,7 +67,7 @@ def test_a_state_that_fits_at_the_start_fits_at_the_end() -> None:
             dict.fromkeys(places, LONGEST),
             dict.fromkeys(places, Fingerprint(LONGEST, -LONGEST, 2**32 - 1)),
         ),
-        counts=ReplayCounts(LONGEST, LONGEST, LONGEST, poison=dict.fromkeys(Reason, LONGEST)),
+        counts=ReplayCounts(LONGEST, LONGEST, LONGEST, invalid=dict.fromkeys(Reason, LONGEST)),
         transactions=LONGEST,
         busy_seconds=sys.float_info.max,
     )

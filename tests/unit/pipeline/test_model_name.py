@@ -2,7 +2,7 @@
 
 import pytest
 
-from consumer.pipeline.ready_event import UNRECOGNISED, parse_model_name
+from consumer.pipeline.model_name import UNRECOGNISED, parse_model_name
 from schemas.ready_event import Model
 
 AZURE_JOB = "ft-0123456789abcdef0123456789abcdef"

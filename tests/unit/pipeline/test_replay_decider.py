@@ -72,7 +72,7 @@ def test_an_unknown_id_is_decided_as_live_would() -> None:
     decision = replay(large, of("a", 1), of("a", 2), max_bytes=3000)
     assert [event.origin.offset for event in decision.events] == [1]
     assert decision.counts.not_in_changelog == 1
-    assert decision.counts.poison == {Reason.TOO_LARGE: 1}
+    assert decision.counts.invalid == {Reason.TOO_LARGE: 1}
 
 
 def test_a_filtered_id_stays_decided() -> None:
@@ -103,7 +103,7 @@ def test_what_the_target_does_not_take_is_no_poison() -> None:
     decision = replay(of("a", 0), of("b", 1), of("b", 2), target_bytes=500, a=(0, 0))
     assert decision.counts.too_large_for_target == 2
     assert decision.counts.duplicates == 1
-    assert not decision.counts.poison
+    assert not decision.counts.invalid
     assert not decision.events
     larger_than_live_takes = replay(of("a", 0), max_bytes=500, a=(0, 0))
     assert larger_than_live_takes.counts.events == 1

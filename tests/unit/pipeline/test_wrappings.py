@@ -1,4 +1,4 @@
-"""Every common wrapping of a checkpoint is named, with the setting that undoes it."""
+"""The message names each common wrapping of a checkpoint, and the setting that fixes it."""
 
 import base64
 import gzip
@@ -12,6 +12,15 @@ from typing import Any
 import pytest
 
 from consumer.pipeline.decode.checkpoint import decode
+from consumer.pipeline.decode.wrappings import (
+    CONNECT_OTHER,
+    CONNECT_VALUE,
+    ENCODED_TWICE,
+    EVENT_WITHOUT_DATA,
+    JSON_CUT_OFF,
+    JSON_IN_BASE64,
+    PAGE_OF_A_LIST,
+)
 from consumer.pipeline.records import InvalidRecord, Reason
 from tests.builders import checkpoint, connect, envelope
 
@@ -19,8 +28,8 @@ TEXT = json.dumps(checkpoint()).encode()
 CHANGE = {"before": None, "after": checkpoint(), "source": {}, "op": "c", "ts_ms": 1}
 
 
-def poison_of(value: bytes) -> InvalidRecord:
-    """Return the poison that a value is."""
+def refusal_of(value: bytes) -> InvalidRecord:
+    """Return the error by which a value is refused."""
     with pytest.raises(InvalidRecord) as caught:
         decode(value)
     return caught.value
@@ -46,10 +55,10 @@ def poison_of(value: bytes) -> InvalidRecord:
         (b"\x82SNAPPY\x00\x00", "snappy"),
         (b"\xff\x06\x00\x00sNaPpY", "snappy"),
         (b"\x04\x22\x4d\x18\x60", "lz4"),
-        (TEXT + b"\n" + TEXT, f"documents in one value, the second one from byte {len(TEXT) + 1}"),
+        (TEXT + b"\n" + TEXT, f"the second one starts at byte {len(TEXT) + 1}"),
         (TEXT + TEXT, "several JSON documents"),
         (b"\x1e" + TEXT + b"\n", "JSON text sequence"),
-        (TEXT[: len(TEXT) // 2], "ends in its middle"),
+        (TEXT[: len(TEXT) // 2], JSON_CUT_OFF),
         (b"\x00\x00\x00\x00\x07\x02\x0aabc", "schema registry"),
         (b"\x01" + bytes(range(16)) + b"\x02abc", "schema registry"),
         (b"Obj\x01\x04\x14avro.codec", "an Avro file"),
@@ -65,7 +74,7 @@ def poison_of(value: bytes) -> InvalidRecord:
         (b"Struct{id=x,object=y}", "StringConverter"),
         (b"{id=x, object=y}", "toString"),
         (TEXT.replace(b'"', b'\\"'), "escaped quotes"),
-        (b"<!DOCTYPE html><html>502 Bad Gateway</html>", "HTML page"),
+        (b"<!DOCTYPE html><html>502 Bad Gateway</html>", "HTML"),
         (b'<?xml version="1.0"?><a/>', "XML"),
         (b"payload=%7B%22object%22%3A1%7D", "percent-encoded"),
         (b"data: " + TEXT + b"\n\n", "server-sent event"),
@@ -75,25 +84,25 @@ def poison_of(value: bytes) -> InvalidRecord:
 )  # fmt: skip
 def test_values_that_are_not_json(value: bytes, words: str) -> None:
     """The message names the encoding or the place, and the reason stays the same."""
-    poison = poison_of(value)
-    assert words in poison.message
-    assert poison.reason is Reason.MALFORMED_JSON
+    refused = refusal_of(value)
+    assert words in refused.message
+    assert refused.reason is Reason.MALFORMED_JSON
 
 
 @pytest.mark.parametrize(
     ("document", "words"),
     [
-        (json.dumps(checkpoint()), "encoded twice"),
-        (base64.b64encode(TEXT).decode(), "base64"),
+        (json.dumps(checkpoint()), ENCODED_TWICE),
+        (base64.b64encode(TEXT).decode(), JSON_IN_BASE64),
         ([checkpoint(), checkpoint(id="b")], "array"),
         ([envelope(checkpoint())], "batch of CloudEvents"),
         (envelope(json.dumps(checkpoint())), "encoded twice"),
-        (envelope(envelope(checkpoint())), "inside another one"),
-        ({"data": [checkpoint()], "has_more": False}, "page of a list"),
-        (connect({"value": json.dumps(checkpoint()), "key": "k"}), "Kafka Connect envelope"),
+        (envelope(envelope(checkpoint())), EVENT_WITHOUT_DATA),
+        ({"data": [checkpoint()], "has_more": False}, PAGE_OF_A_LIST),
+        (connect({"value": json.dumps(checkpoint()), "key": "k"}), CONNECT_VALUE),
         (connect({"value": json.dumps(checkpoint())}), "ExtractField$Value"),
-        (connect([checkpoint()]), "Kafka Connect envelope"),
-        (connect(connect(checkpoint())), "Kafka Connect envelope"),
+        (connect([checkpoint()]), CONNECT_OTHER),
+        (connect(connect(checkpoint())), CONNECT_OTHER),
         (CHANGE, "ExtractNewRecordState"),
         (connect(CHANGE), "ExtractNewRecordState"),
         (
@@ -108,22 +117,21 @@ def test_values_that_are_not_json(value: bytes, words: str) -> None:
 )
 def test_json_that_is_no_checkpoint(document: Any, words: str) -> None:  # noqa: ANN401 - JSON of any shape
     """The message names the wrapping; it stays invalid."""
-    poison = poison_of(json.dumps(document).encode())
-    assert words in poison.message
-    assert poison.reason is Reason.INVALID_SCHEMA
+    refused = refusal_of(json.dumps(document).encode())
+    assert words in refused.message
+    assert refused.reason is Reason.INVALID_SCHEMA
 
 
 def test_a_page_of_a_list_is_named() -> None:
     """It is an object of another type, and the message says what to do with its elements."""
-    poison = poison_of(json.dumps({"object": "list", "data": [checkpoint()]}).encode())
-    assert poison.reason is Reason.WRONG_OBJECT_TYPE
-    assert "each of its elements" in poison.message
-    assert "checkpoint-ready backfill" in poison.message
+    refused = refusal_of(json.dumps({"object": "list", "data": [checkpoint()]}).encode())
+    assert refused.reason is Reason.WRONG_OBJECT_TYPE
+    assert PAGE_OF_A_LIST in refused.message
 
 
 def test_the_setting_is_never_cut_off() -> None:
     """The longest message leaves the parser's own words out first: it comes first, and fits."""
-    message = poison_of(json.dumps(connect({"value": "{}"})).encode()).message
+    message = refusal_of(json.dumps(connect({"value": "{}"})).encode()).message
     assert message.index("StringConverter") < 450
 
 
@@ -132,5 +140,5 @@ def test_naming_costs_the_same_whatever_the_size(unit: bytes) -> None:
     """A megabyte is refused in milliseconds: only bounded parts are looked at."""
     value = unit * (1_000_000 // len(unit))
     began = time.process_time()
-    poison_of(value)
+    refusal_of(value)
     assert time.process_time() - began < 0.2

@@ -13,7 +13,7 @@ import pytest
 from consumer.errors import StateCorrupted
 from consumer.jobs.backfill.plan import Contents
 from consumer.jobs.replay.origins import PublishedOrigins
-from consumer.pipeline.decider import Decision
+from consumer.pipeline.decider import CONTENT_OF_A_NEWER_RELEASE, Decision
 from consumer.pipeline.decode import canonical
 from consumer.pipeline.decode import checkpoint as decode_checkpoint
 from consumer.pipeline.records import Reason
@@ -111,7 +111,7 @@ def test_an_older_release_never_publishes_again() -> None:
         assert outcome(shard.handle(FIRST)) == "ready"
     refused = shard.handle(FIRST)
     assert outcome(refused) == "conflicting_duplicate"
-    assert "only a newer release can compare" in refused.dead_letters[0].message
+    assert CONTENT_OF_A_NEWER_RELEASE in refused.dead_letters[0].message
     assert outcome(shard.handle(FIRST)) == "duplicate"
     with next_release():
         assert outcome(shard.handle(FIRST)) == "duplicate"

@@ -15,7 +15,7 @@ from consumer.kafka.client.transaction_batches import TransactionBatches
 from consumer.kafka.clock import BrokerClock
 from consumer.kafka.topics import Topology
 from consumer.kafka.types import TopicPartition
-from consumer.pipeline.decider import Decision, process
+from consumer.pipeline.decider import Decider, Decision
 from consumer.pipeline.records import SourceBatch
 from consumer.pipeline.seen_ids import SeenIds
 from consumer.shard.buffer import Buffer
@@ -251,7 +251,7 @@ async def test_a_look_back_leaves_the_reader_alone(context: ShardContext) -> Non
     buffer, decision = Buffer(), Decision()
     buffer.add({INPUT: invalid[10:]}, lambda _: 20)
     batch = SourceBatch("input", 0, invalid[10:], forwarded=False)
-    process(context.pipeline(), SeenIds(0), batch, decision, 2**62)
+    Decider(context.pipeline(), SeenIds(0)).decide(batch, decision, 2**62)
     await guard.check(context, buffer, decision, SeenIds(0))
     assert look.assignments == [{INPUT: 0}]
 
