@@ -5,7 +5,7 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer.kafka.client.raw_headers import RawHeaderName
+from consumer.kafka.client.record_format import RawHeaderName
 from consumer.pipeline.decider import expire
 from consumer.pipeline.ready_event import parse_model_name
 from consumer.pipeline.records import Header
