@@ -133,7 +133,7 @@ def _shown(content: bytes | None, *, as_hex: bool) -> str | None:
 
 
 def _header_texts(headers: Headers) -> list[tuple[str, str | None]]:
-    # A name that is no UTF-8 encodes to its own bytes (kafka/client/raw_headers).
+    # A name that is no UTF-8 encodes to its own bytes (kafka/client/record_format).
     return [
         (name.encode().decode("utf-8", "backslashreplace"), _shown(value, as_hex=False))
         for name, value in headers

@@ -1,94 +1,122 @@
-"""Reads a stretch of partitions to its end, and no further.
+"""Reads ranges of partitions up to their end offsets: the one loop of this kind.
 
-What is read is committed and, with ``settled_ranges``, complete: the stretch ends where the log
-ended, transactions that were open then included, and their end is waited for.
+Restore, state guards, fingerprints, first start, dead-letter limit, jobs and ``tail`` all use
+``read_range``. It re-assigns the reader. So a shard that runs must pass another reader than its
+own: probes and metrics ask that one for positions of its sources at any moment.
 """
 
 import asyncio
+import math
+import sys
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Final, NamedTuple
 
-from consumer.errors import TaskFailed
+from consumer.errors import TimedOut
 from consumer.kafka.port import LogReader
 from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import SourceRecord
 
-FETCH_MS: Final = 200
-FETCH_RECORDS: Final = 5_000
-# Longer than brokers leave a transaction open that its producer has forgotten (15 minutes is the
-# most they allow by default, a minute what clients ask for).
+# Brokers keep a transaction that its producer forgot open for up to 15 minutes by default. Clients
+# ask for a minute by default, so a wait within this bound usually ends.
 STALLED_SECONDS: Final = 120.0
+UNKNOWN_END: Final = sys.maxsize
 
 
 class OffsetRange(NamedTuple):
-    """A stretch of one partition: from `start` on, before `end`."""
+    """Offsets of one partition, from `start` up to but not including `end`."""
 
     start: int
     end: int
 
 
 class ReadBatch(NamedTuple):
-    """Records of one partition, in offset order; everything before `next_offset` is read."""
+    """Records of one partition, in offset order; everything before `next_offset` is read.
+
+    A batch without records reports that only the position moved, over markers of transactions,
+    aborted records, or offsets that compaction removed.
+    """
 
     partition: TopicPartition
     records: Sequence[SourceRecord]
     next_offset: int
 
 
+class ReadOptions(NamedTuple):
+    """How ``read_range`` fetches, how long it waits, and when it ends early. Times in seconds.
+
+    `math.inf` disables a limit. Each limit is checked after a fetch.
+    """
+
+    max_records: int = 5_000
+    fetch_ms: int = 200
+    clock: Callable[[], float] = time.monotonic
+    """Called at least once for each fetch. The clock of a shard also records a heartbeat."""
+    stall_seconds: float = STALLED_SECONDS
+    """Give up when no position moved for this time."""
+    total_seconds: float = math.inf
+    """Give up when the whole read takes longer than this."""
+    on_wait: Callable[[], None] | None = None
+    """Called again and again while no position moves, once for each `wait_seconds`."""
+    wait_seconds: float = math.inf
+    is_enough: Callable[[ReadBatch], bool] | None = None
+    """Asked after each fetch for each partition; True ends the partition's range there."""
+    purpose: str = ""
+    """What is read, for the error message."""
+
+
+DEFAULT_OPTIONS: Final = ReadOptions()
+
+
 async def read_range(
     reader: LogReader,
     ranges: Mapping[TopicPartition, OffsetRange],
-    *,
-    max_records: int = FETCH_RECORDS,
+    options: ReadOptions = DEFAULT_OPTIONS,
 ) -> AsyncGenerator[ReadBatch, None]:
-    """Yield every committed record of the ranges, a batch of one partition at a time.
+    """Yield every record of the ranges that the reader can see, in batches of one partition.
+
+    The end of a range may be an offset that holds a marker or no record: the position counts.
 
     Raises:
-        TaskFailed: records cannot be read, or nothing comes for two minutes.
+        TimedOut: no position moved for `stall_seconds`, or the read exceeds `total_seconds`.
+        TaskFailed: records cannot be read.
     """
-    open_ranges = {
-        partition: wanted_range
-        for partition, wanted_range in ranges.items()
-        if wanted_range.start < wanted_range.end
-    }
-    if not open_ranges:
+    unfinished = {partition: part for partition, part in ranges.items() if part.start < part.end}
+    if not unfinished:
         return
-    reader.assign(
-        {partition: wanted_range.start for partition, wanted_range in open_ranges.items()}
-    )
-    positions = {partition: wanted_range.start for partition, wanted_range in open_ranges.items()}
-    last_progress = time.monotonic()
-    while open_ranges:
-        fetched = await reader.fetch(FETCH_MS, max_records)
-        # All positions before anything is awaited or yielded: the reader is used by us alone,
-        # but its background fetches go on.
-        now = {partition: reader.position(partition) for partition in open_ranges}
-        for partition, records in fetched.items():
-            if partition in open_ranges:
-                end = open_ranges[partition].end
-                within = records if records[-1].offset < end else _before(records, end)
-                yield ReadBatch(partition, within, min(now[partition], end))
-        if now != {partition: positions[partition] for partition in open_ranges}:
-            positions, last_progress = now, time.monotonic()
-        elif time.monotonic() - last_progress > STALLED_SECONDS:
-            raise TaskFailed(_stalled(open_ranges, now))
-        done = [
-            partition
-            for partition, wanted_range in open_ranges.items()
-            if now[partition] >= wanted_range.end
+    positions = {partition: part.start for partition, part in unfinished.items()}
+    reader.assign(positions)
+    wait = _Wait(options)
+    while unfinished:
+        fetched = await reader.fetch(options.fetch_ms, options.max_records)
+        # Take all positions before the next await or yield: fetches go on in the background.
+        now = {partition: reader.position(partition) for partition in unfinished}
+        batches = [
+            ReadBatch(partition, _before(fetched.get(partition, ()), part.end), min(at, part.end))
+            for (partition, part), at in zip(unfinished.items(), now.values(), strict=True)
         ]
-        if done:
-            reader.pause(done)
-            for partition in done:
-                del open_ranges[partition]
-        await asyncio.sleep(0)
+        finished = [
+            batch.partition
+            for batch in batches
+            if batch.next_offset >= unfinished[batch.partition].end
+            or (options.is_enough is not None and options.is_enough(batch))
+        ]
+        if finished:
+            reader.pause(finished)
+            unfinished = {p: part for p, part in unfinished.items() if p not in finished}
+        for batch in batches:
+            if batch.records or batch.next_offset > positions[batch.partition]:
+                yield batch
+        wait.check(unfinished, now, has_moved=any(now[p] > positions[p] for p in now))
+        positions = now
+        await asyncio.sleep(0)  # let heartbeats and the other shards run
 
 
 async def stable_ranges(
     reader: LogReader, partitions: Iterable[TopicPartition]
 ) -> dict[TopicPartition, OffsetRange]:
-    """Return what can be read now without waiting: up to the first transaction that is open."""
+    """Return the ranges that can be read now without a wait: up to the first open transaction."""
     wanted = list(partitions)
     starts = await reader.beginning_offsets(wanted)
     ends = await reader.end_offsets(wanted)
@@ -98,44 +126,84 @@ async def stable_ranges(
 async def settled_ranges(
     reader: LogReader, partitions: Iterable[TopicPartition]
 ) -> dict[TopicPartition, OffsetRange]:
-    """Return all that exists now; reading it waits for the transactions that are open.
+    """Return the ranges of all records that exist now, up to the high watermarks.
 
-    The last stable offset can lie before entries that are committed already, while an older
-    transaction is open; only the high watermark lies behind all of them.
+    To read them waits for the transactions that are open now. The last stable offset would not do:
+    while an older transaction is open, committed records can lie after it.
 
     Raises:
-        TaskFailed: a leader did not answer in time.
+        TimedOut: a leader did not answer in time.
+        TaskFailed: a fetch failed.
     """
     wanted = list(partitions)
     starts = await reader.beginning_offsets(wanted)
-    reader.assign(starts)
     ends: dict[TopicPartition, int] = {}
-    deadline = time.monotonic() + STALLED_SECONDS
-    while len(ends) < len(wanted):
-        await reader.fetch(FETCH_MS, 1)
-        for partition in wanted:
-            backlog = reader.backlog(partition)
-            if partition not in ends and backlog is not None:
-                ends[partition] = reader.position(partition) + backlog
-                reader.pause([partition])
-        if time.monotonic() > deadline:
-            missing = ", ".join(f"{p.topic}/{p.partition}" for p in wanted if p not in ends)
-            raise TaskFailed(f"{missing}: the end could not be asked for")
+
+    def is_end_known(batch: ReadBatch) -> bool:
+        partition = batch.partition
+        backlog = reader.backlog(partition)  # each fetch response brings the high watermark
+        if backlog is not None:
+            ends[partition] = reader.position(partition) + backlog
+        return backlog is not None
+
+    options = ReadOptions(
+        max_records=1,
+        total_seconds=STALLED_SECONDS,
+        is_enough=is_end_known,
+        purpose="the end of the log",
+    )
+    ranges = {partition: OffsetRange(start, UNKNOWN_END) for partition, start in starts.items()}
+    async with aclosing(read_range(reader, ranges, options)) as batches:
+        async for _ in batches:
+            pass  # only the ends count
     return {partition: OffsetRange(starts[partition], ends[partition]) for partition in wanted}
 
 
+class _Wait:
+    """How long a read has waited."""
+
+    def __init__(self, options: ReadOptions) -> None:
+        self._options = options
+        self._began = self._last_progress = self._last_notice = options.clock()
+
+    def check(
+        self,
+        unfinished: Mapping[TopicPartition, OffsetRange],
+        positions: Mapping[TopicPartition, int],
+        *,
+        has_moved: bool,
+    ) -> None:
+        """Report a wait, or give up.
+
+        Raises:
+            TimedOut: a limit is exceeded.
+        """
+        options, now = self._options, self._options.clock()
+        if has_moved:
+            self._last_progress = self._last_notice = now
+        elif options.on_wait is not None and now - self._last_notice > options.wait_seconds:
+            self._last_notice = now
+            options.on_wait()
+        if not unfinished:
+            return
+        if now - self._last_progress > options.stall_seconds:
+            cause = (
+                f"no progress for {options.stall_seconds:g} s; a transaction is open there, or the "
+                "leader is gone"
+            )
+        elif now - self._began > options.total_seconds:
+            cause = f"not read within {options.total_seconds:g} s"
+        else:
+            return
+        places = ", ".join(
+            f"{p.topic}/{p.partition} at offset {positions[p]}"
+            + ("" if part.end == UNKNOWN_END else f" of {part.end}")
+            for p, part in unfinished.items()
+        )
+        raise TimedOut(f"{options.purpose + ': ' if options.purpose else ''}{places}: {cause}")
+
+
 def _before(records: Sequence[SourceRecord], end: int) -> Sequence[SourceRecord]:
+    if not records or records[-1].offset < end:
+        return records
     return [record for record in records if record.offset < end]
-
-
-def _stalled(
-    open_ranges: Mapping[TopicPartition, OffsetRange], positions: Mapping[TopicPartition, int]
-) -> str:
-    places = ", ".join(
-        f"{p.topic}/{p.partition} at {positions[p]} of {wanted_range.end}"
-        for p, wanted_range in open_ranges.items()
-    )
-    return (
-        f"{places}: nothing came for {STALLED_SECONDS:g} s; a transaction is open there, "
-        "or the leader is gone"
-    )

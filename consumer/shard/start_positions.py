@@ -1,4 +1,4 @@
-"""From where a shard reads on: every source partition, checked against its stored progress."""
+"""The offset at which a shard resumes each source, checked against the stored progress."""
 
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
@@ -6,8 +6,9 @@ from typing import Final, NamedTuple
 import structlog
 from msgspec.structs import replace
 
-from consumer.errors import StateCorrupted, TaskFailed
+from consumer.errors import StateCorrupted
 from consumer.kafka.port import ClusterAdmin, LogReader
+from consumer.kafka.read import OffsetRange, ReadOptions, read_range
 from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import SourceRecord
 from consumer.shard.changelog import ShardState
@@ -24,18 +25,18 @@ from consumer.shard.progress import (
     lost_its_end,
 )
 
-WITNESS_SECONDS: Final = 20.0
+FINGERPRINT_SECONDS: Final = 20.0
 FETCH_MS: Final = 100
 HINTS: Final = {
     Continuity.RECREATED: "it is read from its start",
     Continuity.EXPIRED: "lengthen the retention of the input",
     Continuity.TRUNCATED: (
-        "the brokers lost records that were handled already; reading goes on at resume_at, and "
-        "ids that were published stay known"
+        "the brokers lost records that were handled already; the shard resumes at resume_at, and "
+        "published ids stay known"
     ),
 }
 FORWARDS_HINT: Final = (
-    "the brokers lost the end of the repartition topic: what was handled stays published, but "
+    "the brokers lost the end of the repartition topic: handled records stay published, but "
     "records that were forwarded since then may be lost; see docs/operations/recovery.md, "
     "When an input was truncated"
 )
@@ -43,7 +44,7 @@ log = structlog.get_logger(__name__)
 
 
 class Start(NamedTuple):
-    """Where to read on, and the progress that is new and must be committed before."""
+    """The positions to resume at, and the changed progress that must be committed before."""
 
     positions: dict[TopicPartition, int]
     changed: dict[TopicPartition, Progress]
@@ -53,21 +54,22 @@ class Start(NamedTuple):
 async def locate_sources(
     context: ShardContext, readers: SideReaders, reader: LogReader, memory: ShardState
 ) -> Start:
-    """Find the offset at which each source is to be read on.
+    """Return the offset at which the shard resumes each source.
 
-    `reader` is the shard's own, before it runs; it sees committed records only.
+    `reader` is the shard's own, which may be assigned here because the shard does not run yet. It
+    sees committed records only.
 
     Raises:
         StateCorrupted: the repartition topic lost records that were never handled.
-        TaskFailed, TransientError: the broker did not say in time.
+        TaskFailed, TransientError: a broker did not answer in time.
     """
     known = {s: p for s in context.sources() if (p := memory.progress.get(s)) is not None}
     found = await inspect(context, reader, readers.admin, known)
     if any(lost_its_end(progress, found[source]) for source, progress in known.items()):
-        # An open transaction may hide the end from a reader of committed records. Another reader
-        # is opened only here, since it would delay every start.
-        async with readers.open(context, committed_only=False) as look:
-            found = await inspect(context, look, readers.admin, known)
+        # An open transaction may hide the end from a reader of committed records. A reader that
+        # sees all records is opened only in this case, because it would delay every start.
+        async with readers.open(context, committed_only=False) as side_reader:
+            found = await inspect(context, side_reader, readers.admin, known)
     start = await _locate_new(context, readers, reader, memory)
     for source, progress in known.items():
         verdict = judge(progress, found[source])
@@ -89,12 +91,12 @@ async def inspect(
     admin: ClusterAdmin,
     known: Mapping[TopicPartition, Progress],
 ) -> dict[TopicPartition, Found]:
-    """Return what the brokers show of sources; where a source has lost its end, how far back.
+    """Return what the brokers report of each source, and how far back one lost its end.
 
-    A `reader` of committed records is good enough to find a source intact, and for nothing else.
+    With a `reader` of committed records only the verdict "intact" is reliable.
 
     Raises:
-        TaskFailed, TransientError: the brokers did not say in time.
+        TaskFailed, TransientError: a broker did not answer in time.
     """
     if not known:
         return {}
@@ -103,13 +105,15 @@ async def inspect(
     found = {s: Found(starts[s], ends[s], context.identity(s).topic_id) for s in known}
     same = {s: p for s, p in known.items() if not is_another_topic(p, found[s].topic_id)}
     last = {s: p.fingerprint for s, p in same.items() if p.fingerprint is not None}
-    for source, first in (await _records_at(reader, _within(last, found), context.clock)).items():
-        found[source] = found[source]._replace(at_fingerprint=first)
+    there = await _records_at(reader, _within(last, found), context.clock)
+    for source, record in there.items():
+        found[source] = found[source]._replace(at_fingerprint=record)
     broken = {s: p for s, p in same.items() if lost_its_end(p, found[s])}
     older = {s: p.older for s, p in broken.items() if p.older is not None}
-    for source, first in (await _records_at(reader, _within(older, found), context.clock)).items():
-        found[source] = found[source]._replace(at_older=first)
-    # A later leader may also lack what came behind a record that it has.
+    there = await _records_at(reader, _within(older, found), context.clock)
+    for source, record in there.items():
+        found[source] = found[source]._replace(at_older=record)
+    # A later leader may also lack records after one that it has.
     asked = broken | {s: p for s, p in same.items() if p.leader_epoch != _epoch(context, s)}
     epochs = {s: p.leader_epoch for s, p in asked.items() if p.leader_epoch is not None}
     if epochs:
@@ -121,7 +125,7 @@ async def inspect(
 def unread_lost(
     context: ShardContext, source: TopicPartition, next_offset: int, log_start: int
 ) -> None:
-    """Report that retention deleted records which were never read."""
+    """Log that retention deleted records before this shard read them."""
     log.error(
         "unread_input_lost",
         shard=context.shard,
@@ -139,28 +143,29 @@ async def find_recreated(
     fingerprints: Mapping[TopicPartition, Fingerprint],
     clock: Callable[[], float],
 ) -> list[TopicPartition]:
-    """Return the sources whose fingerprint record has become another record; `clock` is in seconds.
+    """Return the sources with another record at the offset of the fingerprint.
+
+    `clock` returns monotonic seconds.
 
     Raises:
-        TaskFailed: for a while the broker has not said anything more.
+        TaskFailed: the brokers delivered nothing for 20 s.
     """
-    firsts = await _records_at(reader, fingerprints, clock)
+    records = await _records_at(reader, fingerprints, clock)
     return [
         source
         for source, fingerprint in fingerprints.items()
-        if (first := firsts[source]) is not None
-        and first.offset == fingerprint.offset
-        and Fingerprint.of(first) != fingerprint
+        if (record := records[source]) is not None and Fingerprint.of(record) != fingerprint
     ]
 
 
 async def _locate_new(
     context: ShardContext, readers: SideReaders, reader: LogReader, memory: ShardState
 ) -> Start:
-    """Find where sources without progress begin, by AUTO_OFFSET_RESET or because they are new.
+    """Return where sources without progress begin.
 
-    A partition that was born after the shard's first start is read from its beginning, whatever
-    AUTO_OFFSET_RESET says: "latest" would skip what was written before we noticed it.
+    AUTO_OFFSET_RESET decides at the first start. A partition that was added later is read from its
+    beginning, whatever AUTO_OFFSET_RESET says: "latest" would skip the records that were written
+    before the service noticed the partition.
     """
     start = Start({}, {})
     new = [source for source in context.sources() if source not in memory.progress]
@@ -197,18 +202,18 @@ def _report_break(
     verdict: Verdict,
     found: Found,
 ) -> None:
-    """Say loudly what an input lost; a forward that is gone cannot be read again.
+    """Log what a source lost; a lost forwarded record cannot be read again.
 
     Raises:
-        StateCorrupted: the source is the repartition topic, and unread records are gone.
+        StateCorrupted: the source is the repartition topic and lost unread records.
     """
     continuity = verdict.continuity
     if context.is_forwards(source) and continuity is not Continuity.TRUNCATED:
         raise StateCorrupted(
             f"shard {context.shard}: repartition partition {source.topic}/{source.partition} was "
             f"{continuity.value} (next offset {next_offset}, log start {found.log_start}): records "
-            "on their way to this shard are gone; read the inputs again under a new GROUP_ID and "
-            "OUTPUT_TOPIC"
+            "that were forwarded to this shard are lost; read the inputs again under a new "
+            "GROUP_ID and OUTPUT_TOPIC"
         )
     if continuity is Continuity.EXPIRED:
         unread_lost(context, source, next_offset, found.log_start)
@@ -236,7 +241,7 @@ def _epoch(context: ShardContext, source: TopicPartition) -> int | None:
 def _within(
     fingerprints: Mapping[TopicPartition, Fingerprint], found: Mapping[TopicPartition, Found]
 ) -> dict[TopicPartition, Fingerprint]:
-    """Return the fingerprints whose offset exists: a fetch from elsewhere would be refused."""
+    """Return the fingerprints whose offset is in the log: the broker refuses other fetches."""
     return {
         source: fingerprint
         for source, fingerprint in fingerprints.items()
@@ -249,26 +254,21 @@ async def _records_at(
     fingerprints: Mapping[TopicPartition, Fingerprint],
     clock: Callable[[], float],
 ) -> dict[TopicPartition, SourceRecord | None]:
-    """Return the first record at or behind each fingerprint's offset, None where there is none.
+    """Return the record at each fingerprint's offset; None if that offset has no visible record.
 
     Raises:
-        TaskFailed: for a while the broker has not said anything more.
+        TaskFailed: the brokers delivered nothing for 20 s.
     """
-    firsts: dict[TopicPartition, SourceRecord | None] = {}
-    if not fingerprints:
-        return firsts
-    reader.assign({source: fingerprint.offset for source, fingerprint in fingerprints.items()})
-    deadline = clock() + WITNESS_SECONDS
-    while (known := len(firsts)) < len(fingerprints):
-        if clock() > deadline:
-            raise TaskFailed("the fingerprint records of the sources could not be read in time")
-        for source, records in (await reader.fetch(FETCH_MS, len(fingerprints))).items():
-            if source not in firsts:
-                firsts[source] = records[0]
-                reader.pause([source])
-        for source, fingerprint in fingerprints.items():
-            if source not in firsts and reader.position(source) > fingerprint.offset:
-                firsts[source] = None
-        if len(firsts) > known:
-            deadline = clock() + WITNESS_SECONDS
-    return firsts
+    records: dict[TopicPartition, SourceRecord | None] = dict.fromkeys(fingerprints)
+    ranges = {s: OffsetRange(f.offset, f.offset + 1) for s, f in fingerprints.items()}
+    options = ReadOptions(
+        max_records=max(1, len(ranges)),
+        fetch_ms=FETCH_MS,
+        clock=clock,
+        stall_seconds=FINGERPRINT_SECONDS,
+        purpose="the last-record fingerprints of the sources",
+    )
+    async for batch in read_range(reader, ranges, options):
+        for record in batch.records:
+            records[batch.partition] = record
+    return records

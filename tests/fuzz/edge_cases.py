@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from consumer.kafka.client.raw_headers import RawHeaderName
+from consumer.kafka.client.record_format import RawHeaderName
 
 Header = tuple[str, bytes | None]
 

@@ -5,7 +5,7 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer.kafka.client.raw_headers import RawHeaderName
+from consumer.kafka.client.record_format import RawHeaderName
 from consumer.pipeline.decider import expire
 from consumer.pipeline.model_name import parse_model_name
 from consumer.pipeline.records import Header
@@ -109,7 +109,8 @@ def test_hostile_fields_are_decided_as_the_contract_says(
 @settings(max_examples=10)
 @given(
     piece=st.sampled_from([b"na ", b"1e15,", b"{},", b'[{"a":[]}],', b"[", b'\\"', b"7", b"\xff"])
-    | st.binary(min_size=1, max_size=6),
+    # Whitespace alone is no content: the event does not keep it.
+    | st.binary(min_size=1, max_size=6).filter(lambda piece: piece.strip(b" \t\r\n")),
     around=st.sampled_from([(b'"', b'"'), (b"[", b"0]"), (b"", b"")]),
 )
 def test_ten_megabytes_are_decided_as_the_contract_says(

@@ -17,6 +17,7 @@ from consumer.errors import (
     TransientError,
     Unreachable,
 )
+from consumer.kafka.client import private_api
 from consumer.kafka.client.connection import Connection, bounded, translate, why_unreachable
 from consumer.kafka.client.describe_producers import DescribeProducersRequest
 from consumer.kafka.client.metadata import EpochEndsRequest, TopicMetadata, TopicsRequest, topics_of
@@ -252,7 +253,7 @@ class KafkaAdmin:
 
     async def _ask_leader(self, leader: int, request: Any, what: str) -> Any:  # noqa: ANN401 - the library is untyped
         async def ask() -> Any:  # noqa: ANN401 - a response of the untyped library
-            client = self._client._client  # noqa: SLF001
+            client = private_api.admin_client(self._client)
             if client.cluster.broker_metadata(leader) is None:  # it joined after we connected
                 await client.force_metadata_update()
             return await client.send(leader, request)
@@ -279,7 +280,7 @@ class KafkaAdmin:
     async def _group_offsets(self, group_id: str) -> Any:  # noqa: ANN401 - a response of the untyped library
         coordinator = await self._client.find_coordinator(group_id)
         request = OffsetFetchRequest(group_id, None)
-        return await self._client._send_request(request, coordinator)  # noqa: SLF001
+        return await private_api.send_admin_request(self._client, request, coordinator)
 
     async def _topics(
         self, topics: Iterable[str], node_id: int | None = None
@@ -299,7 +300,7 @@ class KafkaAdmin:
 
     async def _metadata(self, topics: list[str], node_id: int | None = None) -> Any:  # noqa: ANN401 - a response of the untyped library
         # The library's own call would allow the broker to create what we only ask about.
-        return await self._client._send_request(TopicsRequest(topics), node_id)  # noqa: SLF001
+        return await private_api.send_admin_request(self._client, TopicsRequest(topics), node_id)
 
     async def _ask(self, call: Callable[[], Awaitable[Any]], what: str) -> Any:  # noqa: ANN401 - the same
         """Make a call that changes nothing, and again where the broker it went to is down."""

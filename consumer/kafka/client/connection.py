@@ -1,14 +1,15 @@
 """How to reach the cluster, and what its refusals mean to us."""
 
 import asyncio
+import contextlib
 import re
 import ssl
 from collections.abc import Awaitable
 from typing import Any, Final, Self, TypeVar
 
 import msgspec
+from aiokafka import AIOKafkaConsumer
 from aiokafka import errors as kafka_errors
-from aiokafka.conn import create_conn
 
 from consumer.config import Settings
 from consumer.errors import (
@@ -19,6 +20,7 @@ from consumer.errors import (
     TimedOut,
     TransientError,
 )
+from consumer.kafka.client import private_api
 from consumer.kafka.client.tls import RenewableContext, TlsFiles
 
 T = TypeVar("T")
@@ -26,6 +28,7 @@ T = TypeVar("T")
 REQUEST_TIMEOUT_MS: Final = 10_000
 RETRY_BACKOFF_MS: Final = 50
 DIAGNOSIS_SECONDS: Final = 5.0
+CLOSE_SECONDS: Final = 2.0
 FENCING_ERRORS: Final = (kafka_errors.ProducerFenced, kafka_errors.InvalidProducerEpoch)
 AUTHENTICATION_ERRORS: Final = (
     kafka_errors.SaslAuthenticationFailed,
@@ -90,12 +93,10 @@ async def why_unreachable(connection: Connection) -> BaseException | None:
     for name in ("bootstrap_servers", "retry_backoff_ms"):
         options.pop(name)
     try:
-        conn = await bounded(
-            create_conn(host.strip("[]"), int(port), **options), DIAGNOSIS_SECONDS, "the broker"
-        )
+        connecting = private_api.connect(host.strip("[]"), int(port), options)
+        await bounded(connecting, DIAGNOSIS_SECONDS, "the broker")
     except Exception as error:  # noqa: BLE001 - to be told to the operator, whatever it is
         return error
-    conn.close()
     return None
 
 
@@ -117,6 +118,21 @@ async def bounded(call: Awaitable[T], seconds: float, what: str) -> T:
         task.cancel()
         raise TimedOut(f"{what} did not answer within {seconds:g} s")
     return task.result()
+
+
+async def close_consumer(consumer: AIOKafkaConsumer) -> None:
+    """Close a consumer within a time limit; a broker may never answer its requests.
+
+    ``stop()`` may raise CancelledError and leave its client open, so this closes the client too.
+    """
+    stop = asyncio.ensure_future(consumer.stop())
+    await asyncio.wait([stop], timeout=CLOSE_SECONDS)
+    if not stop.done():
+        stop.cancel()
+    elif not stop.cancelled():
+        stop.exception()
+    with contextlib.suppress(TaskFailed):
+        await bounded(private_api.consumer_client(consumer).close(), CLOSE_SECONDS, "closing")
 
 
 def translate(error: BaseException, what: str) -> CheckpointReadyError:

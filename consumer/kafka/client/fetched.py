@@ -1,33 +1,28 @@
-"""Reads the record batches that a fetch brought, and never stops at one.
+"""Reads the record batches of a fetch response, and continues after any batch.
 
 The rules of visibility (KIP-98) are those of the library: records of aborted transactions and
-markers are passed over, and the position moves behind them. Everything else about a batch is
-checked before it is believed, because brokers check little of what producers send.
+markers are skipped, and the position moves past them. Everything else about a batch is checked
+before it is used, because brokers check little of what producers send.
 """
 
 import struct
-from collections.abc import Sequence
 from typing import Any, Final
 
 from aiokafka import errors
-from aiokafka.consumer import fetcher
-from aiokafka.consumer.fetcher import READ_COMMITTED
-from aiokafka.record.util import calc_crc32c
 
+from consumer.kafka.client import private_api
 from consumer.kafka.client.legacy_batch import LegacyMessage, LegacyRecords
 from consumer.kafka.client.packed_batch import OpenBatch, PackedRecord
-from consumer.kafka.client.record_batch import (
+from consumer.kafka.client.record_batch import is_abort_marker, open_records
+from consumer.kafka.client.record_format import (
     TRANSACTIONAL_OR_CONTROL,
     BatchHeader,
     UnreadableRecord,
-    is_abort_marker,
-    open_records,
 )
 from consumer.pipeline.records import SourceRecord
 
-# Of one partition at a time, objects included: what a transaction holds at the most, too.
+# The limit for one partition and one call, objects included. It also bounds a transaction.
 TAKE_BYTES: Final = 8 * 1024 * 1024
-UNBOUNDED_RECORDS: Final = 2**31
 _OVERHEAD: Final = struct.Struct(">qi")  # offset and length, of every format
 _MAGIC_POSITION: Final = 16
 _ATTRIBUTES_POSITION: Final = 21  # what follows it is covered by the checksum
@@ -35,7 +30,7 @@ _FIRST_MAGIC_OF_BATCHES: Final = 2
 
 
 class FetchedBytes:
-    """The batches of one partition as a fetch brought them; the last one may be cut."""
+    """The batches of one partition in a fetch response; the last one may be incomplete."""
 
     __slots__ = ("_bytes_data", "_position")
 
@@ -44,7 +39,7 @@ class FetchedBytes:
         self._position = 0
 
     def has_next(self) -> bool:
-        """Tell whether a whole batch follows."""
+        """Return whether a complete batch follows."""
         begin = self._position
         if begin + _MAGIC_POSITION >= len(self._bytes_data):
             return False
@@ -52,7 +47,7 @@ class FetchedBytes:
         return 0 < length <= len(self._bytes_data) - begin - _OVERHEAD.size
 
     def next_batch(self) -> bytes | None:
-        """Return the next batch, None if no whole one follows."""
+        """Return the next batch, or None if no complete one follows."""
         if not self.has_next():
             return None
         begin = self._position
@@ -61,26 +56,23 @@ class FetchedBytes:
         return self._bytes_data[begin:end]
 
     def size_in_bytes(self) -> int:
-        """Return the size of all batches, the cut one at the end included."""
+        """Return the size of all batches, including an incomplete one at the end."""
         return len(self._bytes_data)
 
 
-class FetchedPartition(fetcher.PartitionRecords):
-    """Hands out the visible records of a fetched partition, a few at a time."""
+class FetchedPartition(private_api.FetchedPartitionBase):
+    """Returns the visible records of a fetched partition, a few at a time."""
 
-    _records: FetchedBytes
-    next_fetch_offset: int
+    batches: FetchedBytes
 
     def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - the library's own
         super().__init__(*arguments)
-        # The library's iterator refers back to this: a cycle that would keep all that was fetched.
-        self._records_iterator = None
         self._batch: OpenBatch | None = None
 
-    def take(self, most_records: int, most_bytes: int) -> list[SourceRecord]:
-        """Return records up to either bound; the rest stays for the next call.
+    def take(self, most_records: int, most_bytes: int | None = None) -> list[SourceRecord]:
+        """Return records up to either limit; the rest stays for the next call.
 
-        The bytes of a fetch are bounded, but what is compressed may inflate to any size, and two
+        The bytes of a fetch are bounded. But compressed bytes may inflate to any size, and two
         bytes may become an object.
 
         Raises:
@@ -88,6 +80,7 @@ class FetchedPartition(fetcher.PartitionRecords):
         """
         taken: list[SourceRecord] = []
         size_bytes = 0
+        most_bytes = TAKE_BYTES if most_bytes is None else most_bytes
         while len(taken) < most_records and size_bytes < most_bytes:
             batch = self._batch or self._open_batch()
             if batch is None:
@@ -101,7 +94,7 @@ class FetchedPartition(fetcher.PartitionRecords):
                 records = [
                     one
                     for one in records
-                    # A packed batch holds what was not read, whatever offsets its records claim.
+                    # A packed batch holds unread records, whatever offsets they claim to have.
                     if one.offset >= self.next_fetch_offset or isinstance(one, PackedRecord)
                 ]
             taken += records
@@ -114,25 +107,28 @@ class FetchedPartition(fetcher.PartitionRecords):
     @property
     def is_used_up(self) -> bool:
         """Whether everything was taken."""
-        return self._batch is None and not self._records.has_next()
+        return self._batch is None and not self.batches.has_next()
 
     def __next__(self) -> SourceRecord:
-        taken = self.take(1, TAKE_BYTES)
+        taken = self.take(1)
         if not taken:
             raise StopIteration
         return taken[0]
 
     def _open_batch(self) -> OpenBatch | None:
-        """Return the next batch whose records are visible; None: there is none."""
-        while (raw := self._records.next_batch()) is not None:
+        """Return the next batch with visible records, or None."""
+        while (raw := self.batches.next_batch()) is not None:
             if raw[_MAGIC_POSITION] < _FIRST_MAGIC_OF_BATCHES:
                 self._batch = self._open_legacy(raw)
                 return self._batch
             header = BatchHeader.of(raw)
-            if self._check_crcs and calc_crc32c(raw[_ATTRIBUTES_POSITION:]) != header.crc:
+            if (
+                self.must_check_crcs
+                and private_api.crc32c(raw[_ATTRIBUTES_POSITION:]) != header.crc
+            ):
                 raise self._corrupt("a batch has a wrong checksum")
             if not 0 <= header.record_count <= header.last_offset_delta + 1:
-                # No broker accepts it, and nothing says where the next batch begins.
+                # No broker accepts it, and the offset of the next batch is unknown.
                 raise self._corrupt("a batch has more records than offsets")
             is_plain = not header.attributes & TRANSACTIONAL_OR_CONTROL
             if header.record_count and (is_plain or self._is_visible(raw, header)):
@@ -142,53 +138,35 @@ class FetchedPartition(fetcher.PartitionRecords):
         return None
 
     def _open_legacy(self, raw: bytes) -> OpenBatch:
-        """Return a message of before KIP-98, which knows no transactions."""
+        """Return a message in a format before KIP-98, which has no transactions."""
         try:
             message = LegacyMessage.of(raw)
         except UnreadableRecord as error:
             raise self._corrupt(str(error)) from error
-        if self._check_crcs and not message.has_valid_crc:
+        if self.must_check_crcs and not message.has_valid_crc:
             raise self._corrupt("a message has a wrong checksum")
         return OpenBatch(raw, message, LegacyRecords)
 
     def _is_visible(self, raw: bytes, header: BatchHeader) -> bool:
-        if self._isolation_level == READ_COMMITTED:
-            self._consume_aborted_up_to(header.base_offset)
+        if self.is_read_committed:
+            self.begin_aborted_until(header.base_offset)
             if header.is_control:
                 try:
                     is_abort = is_abort_marker(raw, header)
                 except UnreadableRecord as error:
                     raise self._corrupt(f"the marker of a transaction's end: {error}") from error
                 if is_abort:
-                    self._aborted_producers.discard(header.producer_id)
-            elif header.is_transactional and header.producer_id in self._aborted_producers:
+                    self.end_aborted(header.producer_id)
+            elif header.is_transactional and self.is_aborted(header.producer_id):
                 return False
         return not header.is_control
 
     def _corrupt(self, what: str) -> errors.CorruptRecordException:
-        return errors.CorruptRecordException(f"{self._tp} from {self.next_fetch_offset}: {what}")
-
-
-class BoundedFetchResult(fetcher.FetchResult):
-    """What was fetched of a partition, handed out by records and by bytes."""
-
-    _partition_records: FetchedPartition | None
-
-    def getall(self, max_records: int | None = None) -> Sequence[SourceRecord]:
-        """Return records up to either bound; the rest stays for the next call."""
-        is_readable = self.check_assignment(self._topic_partition)
-        if not is_readable or self._partition_records is None:
-            return []
-        most_records = UNBOUNDED_RECORDS if max_records is None else max_records
-        taken = self._partition_records.take(most_records, TAKE_BYTES)
-        self._update_position()
-        if self._partition_records.is_used_up:
-            self._partition_records = None
-        return taken
+        return errors.CorruptRecordException(
+            f"{self.partition} from {self.next_fetch_offset}: {what}"
+        )
 
 
 def install() -> None:
-    """Let every consumer of this process read through the classes above, within bounds."""
-    fetcher.FetchResult = BoundedFetchResult
-    fetcher.PartitionRecords = FetchedPartition
-    fetcher.MemoryRecords = FetchedBytes
+    """Let every consumer of this process read through the classes above, within the limits."""
+    private_api.replace_fetch_classes(FetchedPartition, FetchedBytes)

@@ -16,7 +16,7 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 from consumer.config import Settings
 from consumer.errors import ClusterError, TransientError
 from consumer.kafka.client import private_api
-from consumer.kafka.client.connection import Connection, bounded, translate
+from consumer.kafka.client.connection import Connection, bounded, close_consumer, translate
 from consumer.kafka.types import TopicPartition
 
 START_SECONDS: Final = 15.0
@@ -157,4 +157,4 @@ class KafkaMember(ConsumerRebalanceListener):
     async def leave(self) -> None:
         """Leave the group at once, static member or not, and close."""
         private_api.leave_on_stop(self._consumer)
-        await private_api.close_consumer(self._consumer)
+        await close_consumer(self._consumer)

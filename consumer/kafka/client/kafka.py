@@ -1,6 +1,7 @@
-"""Makes the clients of one cluster with aiokafka."""
+"""The clients of one cluster, made with aiokafka: the implementation of the port."""
 
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from consumer.config import Settings
 from consumer.kafka.client.admin import KafkaAdmin
@@ -9,16 +10,23 @@ from consumer.kafka.client.group_member import KafkaMember
 from consumer.kafka.client.reader import KafkaReader
 from consumer.kafka.client.writer import KafkaWriter
 
+if TYPE_CHECKING:
+    from consumer.kafka.port import Kafka
+
 
 class AioKafka:
-    """The port ``consumer.kafka.port.Kafka``, with aiokafka behind it."""
+    """Implements the port ``consumer.kafka.port.Kafka``."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     @classmethod
     def of(cls, settings: Settings) -> "AioKafka":
-        """Return the cluster that the settings name."""
+        """Return the cluster that the settings name.
+
+        Raises:
+            ConfigError: a certificate or key file cannot be used.
+        """
         return cls(Connection.of(settings))
 
     def reader(
@@ -54,3 +62,10 @@ class AioKafka:
     ) -> KafkaMember:
         """Return a member of the group of these settings."""
         return KafkaMember(self._connection, settings, on_change, on_rebalance)
+
+
+if TYPE_CHECKING:
+
+    def _implements_the_port(kafka: AioKafka) -> Kafka:
+        """Let mypy check every class here against the protocols of the port."""
+        return kafka

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from consumer.kafka.client.decompression import ZSTD, TakesTooMuch, inflater
-from consumer.kafka.client.record_batch import ReadRecord, UnreadableRecord
+from consumer.kafka.client.record_format import ReadRecord, UnreadableRecord
 from consumer.pipeline.record_size import record_bytes
 from consumer.pipeline.records import SourceRecord
 

@@ -1,46 +1,128 @@
-"""The private parts of aiokafka that we need, each with its reason. Pinned to 0.14.0.
+"""Every private part of aiokafka that the service uses, each with its reason. Pinned to 0.14.0.
 
-A test fails when one of them changes its name or its meaning.
+Private are names with a leading underscore, and modules that aiokafka does not document. No other
+module touches them: ``tests/unit/kafka/test_private_api.py`` checks that. It also fails when a
+release changes the name or the meaning of a part.
 """
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import create_conn
+from aiokafka.consumer import fetcher
 from aiokafka.errors import KafkaError
+from aiokafka.producer import sender
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchBuilderPy
+from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import OffsetAndMetadata
 
-from consumer.errors import TaskFailed
-from consumer.kafka.client.connection import bounded
 from consumer.kafka.types import TopicPartition
+from consumer.pipeline.records import SourceRecord
 
-CLOSE_SECONDS: Final = 2.0
+Batch: TypeAlias = BatchBuilder
+"""A batch that is built record by record and then sent with ``send_batch``."""
+UNBOUNDED_RECORDS: Final = 2**31
 
 
-def compiled_append(batch: BatchBuilder) -> Callable[..., object | None]:
+# Connections.
+
+
+async def connect(host: str, port: int, options: dict[str, Any]) -> None:
+    """Open one connection and close it.
+
+    The library's own bootstrap only logs why a connection failed. This raises the cause.
+    """
+    connection = await create_conn(host, port, **options)
+    connection.close()
+
+
+def consumer_client(consumer: AIOKafkaConsumer) -> AIOKafkaClient:
+    """Return the client, to refresh metadata, and to close it where ``consumer.stop`` did not."""
+    return consumer._client
+
+
+def admin_client(admin: AIOKafkaAdminClient) -> AIOKafkaClient:
+    """Return the client, to send a request to one broker and to see the known brokers."""
+    return admin._client
+
+
+async def send_admin_request(
+    admin: AIOKafkaAdminClient,
+    request: Any,  # noqa: ANN401 - the library is untyped
+    node_id: int | None = None,
+) -> Any:  # noqa: ANN401 - the same
+    """Send a request that the admin client has no method for, by default to any broker."""
+    return await admin._send_request(request, node_id)
+
+
+# Batches that are written.
+
+
+def new_batch(batch_bytes: int) -> Batch:
+    """Return an empty transactional batch."""
+    return BatchBuilder(batch_bytes, 0, is_transactional=1)
+
+
+class RawBatchBuilder(BatchBuilder):
+    """A transactional batch whose header names may be any bytes.
+
+    The compiled builder takes plain strings only, which must be UTF-8. The library's slower Python
+    builder calls ``encode`` of the name, so a ``RawHeaderName`` keeps its bytes.
+    """
+
+    def __init__(self, batch_bytes: int) -> None:
+        super().__init__(batch_bytes, 0, is_transactional=1)
+        self._builder = _DefaultRecordBatchBuilderPy(2, 0, 1, -1, -1, 0, batch_bytes)
+
+    def _set_producer_state(self, producer_id: int, epoch: int, base_sequence: int) -> None:
+        # The library's own method asserts that the builder is the compiled one.
+        self._builder.set_producer_state(producer_id, epoch, base_sequence)
+
+
+def compiled_append(batch: Batch) -> Callable[..., object | None]:
     """Return the compiled builder's own ``append``: a third of the cost of the wrapper's.
 
-    Its arguments are (relative offset, timestamp, key, value, headers); None means: full.
+    Its arguments are (relative offset, timestamp, key, value, headers). It returns None if the
+    batch is full.
     """
-    append: Callable[..., object | None] = batch._builder.append  # noqa: SLF001
+    append: Callable[..., object | None] = batch._builder.append
     return append
 
 
-def close_batch(batch: BatchBuilder, record_count: int) -> None:
-    """Tell the wrapper what ``compiled_append`` added; sequence numbers are made from it."""
-    batch._relative_offset = record_count  # noqa: SLF001
+def close_batch(batch: Batch, record_count: int) -> None:
+    """Close a batch that was filled by ``compiled_append``.
+
+    The wrapper computes sequence numbers from its own count, so it needs the number of records.
+    """
+    batch._relative_offset = record_count
     batch.close()
 
 
+# The producer.
+
+
+def set_concurrent_transactions_backoff(seconds: float) -> None:
+    """Set the pause before a retry after CONCURRENT_TRANSACTIONS, for all producers.
+
+    Right after a commit the coordinator returns this error until the markers are written, about
+    2 ms on an idle broker. The library's pause of 20 ms would triple the latency of a transaction.
+    """
+    sender.BACKOFF_OVERRIDE = seconds
+
+
 def producer_id_and_epoch(producer: AIOKafkaProducer) -> tuple[int, int]:
-    """Return what InitProducerId gave; a transactional id keeps its id, each owner has an epoch."""
-    manager = producer._txn_manager  # noqa: SLF001
+    """Return the result of InitProducerId.
+
+    A transactional id keeps its producer id, and each owner gets a new epoch.
+    """
+    manager = producer._txn_manager
     return int(manager.producer_id), int(manager.producer_epoch)
 
 
@@ -50,25 +132,40 @@ def add_to_transaction(producer: AIOKafkaProducer, partitions: Iterable[TopicPar
     The library registers only partitions that a record is sent to.
     """
     for partition in partitions:
-        producer._txn_manager.maybe_add_partition_to_txn(partition)  # noqa: SLF001
+        producer._txn_manager.maybe_add_partition_to_txn(partition)
 
 
 def transaction_end(producer: AIOKafkaProducer) -> asyncio.Future[None]:
-    """Return the future that an open transaction ends with: it holds the first error."""
-    ended: asyncio.Future[None] = producer._txn_manager.wait_for_transaction_end()  # noqa: SLF001
+    """Return the future that completes when the transaction ends; it holds the first error."""
+    ended: asyncio.Future[None] = producer._txn_manager.wait_for_transaction_end()
     return ended
 
 
-def watch_fetches(
-    consumer: AIOKafkaConsumer, note: Callable[[TopicPartition, float, bool], None]
-) -> None:
-    """Call ``note`` for each partition that a fetch answers for.
+def abandon_producer(producer: AIOKafkaProducer) -> asyncio.Task[None] | None:
+    """Mark the producer as closed; return its sender task, which the caller must cancel.
 
-    Its arguments say when the fetch was sent (monotonic seconds), and whether it, or one before
-    that got no answer, was refused. The library retries both without a report, also where a topic
-    was deleted and created again meanwhile, or a broker came back without its last records.
+    ``stop()`` would wait for a broker that may be gone. A producer that is not marked warns when it
+    is garbage collected.
     """
-    send = consumer._client.send  # noqa: SLF001
+    producer._closed = True
+    task: asyncio.Task[None] | None = producer._sender.sender_task
+    return task
+
+
+# The consumer.
+
+
+def watch_fetches(
+    consumer: AIOKafkaConsumer, on_fetch: Callable[[TopicPartition, float, bool], None]
+) -> None:
+    """Call ``on_fetch`` for each partition in each fetch response.
+
+    Its arguments are the partition, when the fetch was sent (monotonic seconds), and whether the
+    broker refused it, or did not answer one before it. The library retries both without a report.
+    But both can mean that a topic was deleted and recreated meanwhile, or that a broker restarted
+    without its last records.
+    """
+    send = consumer._client.send
     unanswered: set[TopicPartition] = set()
 
     async def watched(node_id: int, request: Any, **more: Any) -> Any:  # noqa: ANN401 - the library is untyped
@@ -77,99 +174,166 @@ def watch_fetches(
             response = await send(node_id, request, **more)
         except KafkaError:
             if isinstance(request, FetchRequest):
-                for topic, asked in request.topics:
-                    unanswered.update(TopicPartition(topic, partition) for partition, *_ in asked)
+                for topic, partitions in request.topics:
+                    unanswered.update(TopicPartition(topic, number) for number, *_ in partitions)
             raise
         if isinstance(request, FetchRequest):
             for topic, partitions in response.topics:
                 for partition, error_code, *_ in partitions:
                     source = TopicPartition(topic, partition)
-                    note(source, sent_at, error_code != 0 or source in unanswered)
+                    on_fetch(source, sent_at, error_code != 0 or source in unanswered)
                     unanswered.discard(source)
         return response
 
-    consumer._client.send = watched  # noqa: SLF001
+    consumer._client.send = watched
 
 
 def set_fetch_wait(consumer: AIOKafkaConsumer, milliseconds: int) -> None:
     """Change how long a fetch may wait at the broker for new records (``fetch.max.wait.ms``).
 
-    A broker answers the requests of a connection one by one: behind a waiting fetch every other
-    request waits too, which would add up at a shard's start.
+    A broker answers the requests of a connection one by one. So each request waits for the fetch
+    before it, which would add up at a shard's start.
     """
-    consumer._fetcher._fetch_max_wait_ms = milliseconds  # noqa: SLF001
+    consumer._fetcher._fetch_max_wait_ms = milliseconds
 
 
 def set_partition_fetch_bytes(consumer: AIOKafkaConsumer, size_bytes: int) -> None:
     """Change how much of a partition is fetched at once (``max.partition.fetch.bytes``)."""
-    consumer._fetcher._max_partition_fetch_bytes = size_bytes  # noqa: SLF001
+    consumer._fetcher._max_partition_fetch_bytes = size_bytes
 
 
 def position(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int:
     """Return the position without the await of ``consumer.position``, which can wait 10 s."""
-    state = consumer._subscription.subscription.assignment.state_value(partition)  # noqa: SLF001
+    state = consumer._subscription.subscription.assignment.state_value(partition)
     return int(state.position)
 
 
 def track_topics(consumer: AIOKafkaConsumer, topics: Iterable[str]) -> None:
-    """Keep these topics in the client's metadata; ``assign`` alone would forget all others.
+    """Keep these topics in the client's metadata, because ``assign`` removes all others.
 
-    Without it every ListOffsets of another topic costs failed tries until its metadata is known.
+    Without it each ListOffsets of another topic fails and is retried until its metadata is known.
     """
-    consumer._client._topics.update(topics)  # noqa: SLF001
+    consumer._client._topics.update(topics)
 
 
-def client(consumer: AIOKafkaConsumer) -> AIOKafkaClient:
-    """Return the client, to close it where ``consumer.stop`` did not."""
-    return consumer._client  # noqa: SLF001
-
-
-async def close_consumer(consumer: AIOKafkaConsumer) -> None:
-    """Close within a bound; what a silent broker owes us is not waited for.
-
-    ``stop()`` may raise CancelledError and leak its client, so the client is closed by hand too.
-    """
-    stop = asyncio.ensure_future(consumer.stop())
-    await asyncio.wait([stop], timeout=CLOSE_SECONDS)
-    if not stop.done():
-        stop.cancel()
-    elif not stop.cancelled():
-        stop.exception()
-    with contextlib.suppress(TaskFailed):
-        await bounded(client(consumer).close(), CLOSE_SECONDS, "closing")
+# The member of the group.
 
 
 def member_id(consumer: AIOKafkaConsumer) -> str:
-    """Return the id that the group knows this member by."""
-    return str(consumer._coordinator.member_id)  # noqa: SLF001
+    """Return the member id that the group coordinator assigned."""
+    return str(consumer._coordinator.member_id)
 
 
 def has_membership_ended(consumer: AIOKafkaConsumer) -> bool:
-    """Tell whether the library's group coordination ended by an error of its own.
+    """Return whether an error ended the library's group coordination.
 
-    Nothing of it ever starts again then; the consumer would stay outside the group for ever.
+    The library never starts it again, so the consumer would stay outside the group forever.
     """
-    coordinator = consumer._coordinator  # noqa: SLF001
-    return coordinator is not None and coordinator._coordination_task.done()  # noqa: SLF001
+    coordinator = consumer._coordinator
+    return coordinator is not None and coordinator._coordination_task.done()
 
 
 def leave_on_stop(consumer: AIOKafkaConsumer) -> None:
     """Let ``stop()`` send LeaveGroup also for a static member.
 
-    The library skips it there, and the member's shards would wait out a session timeout after
-    every orderly end.
+    The library skips it there, and the member's shards would wait for a session timeout after each
+    orderly shutdown.
     """
-    if consumer._coordinator is not None:  # noqa: SLF001
-        consumer._coordinator._group_instance_id = None  # noqa: SLF001
+    if consumer._coordinator is not None:
+        consumer._coordinator._group_instance_id = None
 
 
 async def commit_group_offsets(
     consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]
 ) -> None:
     """Commit offsets of partitions that the group does not assign; ``commit`` refuses those."""
-    coordinator = consumer._coordinator  # noqa: SLF001
+    coordinator = consumer._coordinator
     if coordinator is None or coordinator.coordinator_id is None or coordinator.generation <= 0:
         return
-    await coordinator._do_commit_offsets(  # noqa: SLF001
+    await coordinator._do_commit_offsets(
         None, {partition: OffsetAndMetadata(offset, "") for partition, offset in offsets.items()}
     )
+
+
+# Batches that are fetched. The library's reader of batches fails on what brokers accept, and has
+# no limit in bytes. ``consumer.kafka.client.fetched`` is used in its place.
+
+
+def compiled_records(raw: bytes) -> Iterable[Any]:
+    """Return the records of an uncompressed batch, which the compiled classes read."""
+    records: Iterable[Any] = DefaultRecordBatch(raw)
+    return records
+
+
+def crc32c(content: bytes) -> int:
+    """Return the checksum of batches; the library's function is compiled."""
+    return int(calc_crc32c(content))
+
+
+class FetchedPartitionBase(fetcher.PartitionRecords):
+    """The fetched batches of one partition, with public names for the library's private parts."""
+
+    next_fetch_offset: int
+
+    def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - the library's own
+        super().__init__(*arguments)
+        # The library's iterator refers to this object: a cycle that would keep all fetched bytes.
+        self._records_iterator = None
+        self.partition: TopicPartition = self._tp
+        self.batches: Any = self._records
+        """What the class returned that ``replace_fetch_classes`` put in place of MemoryRecords."""
+        self.must_check_crcs: bool = self._check_crcs
+        self.is_read_committed: bool = self._isolation_level == fetcher.READ_COMMITTED
+
+    def take(self, most_records: int) -> Sequence[SourceRecord]:
+        """Return the next records."""
+        raise NotImplementedError
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether every record was taken."""
+        raise NotImplementedError
+
+    def begin_aborted_until(self, offset: int) -> None:
+        """Add the producers whose aborted transactions begin up to this offset."""
+        self._consume_aborted_up_to(offset)
+
+    def end_aborted(self, producer_id: int) -> None:
+        """Remove a producer whose aborted transaction ends."""
+        self._aborted_producers.discard(producer_id)
+
+    def is_aborted(self, producer_id: int) -> bool:
+        """Return whether the current transaction of this producer was aborted."""
+        return producer_id in self._aborted_producers
+
+
+class BoundedFetchResult(fetcher.FetchResult):
+    """The fetched records of one partition, which ``getmany`` takes in parts."""
+
+    _partition_records: FetchedPartitionBase | None
+
+    def getall(self, max_records: int | None = None) -> Sequence[SourceRecord]:
+        """Return the next records and move the position; the rest stays for the next call.
+
+        The library's own method takes all that was fetched, or a number of records of any size.
+        """
+        is_readable = self.check_assignment(self._topic_partition)
+        if not is_readable or self._partition_records is None:
+            return []
+        taken = self._partition_records.take(
+            UNBOUNDED_RECORDS if max_records is None else max_records
+        )
+        self._update_position()
+        if self._partition_records.is_used_up:
+            self._partition_records = None
+        return taken
+
+
+def replace_fetch_classes(partition: type[FetchedPartitionBase], batches: type) -> None:
+    """Let every consumer of this process read fetched bytes through these classes.
+
+    The fetcher looks its classes up by name in its module. It has no setting for them.
+    """
+    fetcher.FetchResult = BoundedFetchResult
+    fetcher.PartitionRecords = partition
+    fetcher.MemoryRecords = batches

@@ -11,7 +11,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer
 
 from consumer.kafka.client import fetched, private_api
-from consumer.kafka.client.connection import Connection, bounded, translate
+from consumer.kafka.client.connection import Connection, bounded, close_consumer, translate
 from consumer.kafka.client.decompression import inflater
 from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import SourceRecord
@@ -85,7 +85,7 @@ class KafkaReader:
         """
         self._topics |= frozenset(topics)
         private_api.track_topics(self._consumer, self._topics)
-        metadata = private_api.client(self._consumer).force_metadata_update()
+        metadata = private_api.consumer_client(self._consumer).force_metadata_update()
         await bounded(metadata, OFFSETS_SECONDS, "the metadata")
 
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
@@ -189,13 +189,13 @@ class KafkaReader:
 
     async def close(self) -> None:
         """Close; a consumer without a group has nothing to settle."""
-        await private_api.close_consumer(self._consumer)
+        await close_consumer(self._consumer)
 
     async def _start(self) -> None:
         private_api.watch_fetches(self._consumer, self._record_fetch)
         await self._consumer.start()
         private_api.track_topics(self._consumer, self._topics)
-        await private_api.client(self._consumer).force_metadata_update()
+        await private_api.consumer_client(self._consumer).force_metadata_update()
 
     async def _offsets(self, call: Any) -> dict[TopicPartition, Any]:  # noqa: ANN401 - a coroutine of the untyped library
         try:

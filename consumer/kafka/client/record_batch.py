@@ -11,17 +11,23 @@ leaves the compiled reader only those that it reads as Java does. Every other re
 field by field. What Java cannot read, or what would take too much memory, ends the batch.
 """
 
-import struct
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice, pairwise
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from aiokafka.record.default_records import DefaultRecordBatch
-
+from consumer.kafka.client import private_api
 from consumer.kafka.client.decompression import TakesTooMuch, inflater
-from consumer.kafka.client.raw_headers import header_name
+from consumer.kafka.client.record_format import (
+    CODEC_MASK,
+    HEADER_BYTES,
+    BatchHeader,
+    ReadRecord,
+    UnreadableRecord,
+    measure,
+    read_record,
+)
 from consumer.pipeline.record_size import HEADER_OBJECT_BYTES, RECORD_OBJECT_BYTES
-from consumer.pipeline.records import Header, SourceRecord
+from consumer.pipeline.records import SourceRecord
 
 # A step is bounded, so that nothing larger is built before it is counted.
 STEP_RECORDS: Final = 500
@@ -30,88 +36,9 @@ STEP_BYTES: Final = 512 * 1024
 # batch of nothing else takes no more than 40 MB, so its header counts are read for long records
 # only.
 TRUSTED_BYTES: Final = 1024 * 1024
-MAX_HEADERS: Final = 30_000
 # Reading this number of headers one by one takes 50 ms, in which nothing else of the process runs.
 STEP_HEADERS: Final = 20_000
-_HEADER: Final = struct.Struct(">qiibIhiqqqhii")
-HEADER_BYTES: Final = _HEADER.size
 _ATTRIBUTES_END: Final = 23
-_CODEC_MASK, _LOG_APPEND_TIME, _TRANSACTIONAL, _CONTROL = 0x07, 0x08, 0x10, 0x20
-TRANSACTIONAL_OR_CONTROL: Final = _TRANSACTIONAL | _CONTROL
-_MORE: Final = 0x80  # the bit of a varint's byte that says that another one follows
-_INT32_VARINT_BYTES, _INT64_VARINT_BYTES = 5, 10
-
-
-class UnreadableRecord(Exception):
-    """The next record of a batch cannot be read; the message says why."""
-
-
-class BatchHeader(NamedTuple):
-    """The fields before the records, in the order of the wire."""
-
-    base_offset: int
-    length: int
-    leader_epoch: int
-    magic: int
-    crc: int
-    attributes: int
-    last_offset_delta: int
-    base_timestamp: int
-    max_timestamp: int
-    producer_id: int
-    producer_epoch: int
-    base_sequence: int
-    record_count: int
-
-    @classmethod
-    def of(cls, raw: bytes) -> "BatchHeader":
-        """Return the header of a batch."""
-        return cls(*_HEADER.unpack_from(raw))
-
-    @property
-    def codec(self) -> int:
-        """The number of the compression codec; 0 is none."""
-        return self.attributes & _CODEC_MASK
-
-    @property
-    def is_transactional(self) -> bool:
-        """Whether the batch is part of a transaction."""
-        return bool(self.attributes & _TRANSACTIONAL)
-
-    @property
-    def is_control(self) -> bool:
-        """Whether it holds a marker of a transaction's end instead of records."""
-        return bool(self.attributes & _CONTROL)
-
-    @property
-    def next_offset(self) -> int:
-        """The offset behind the batch; compaction keeps it when it removes the last record."""
-        return self.base_offset + self.last_offset_delta + 1
-
-    @property
-    def last_offset(self) -> int:
-        """The last offset of the batch."""
-        return self.base_offset + self.last_offset_delta
-
-    @property
-    def declared_records(self) -> str:
-        """How many records it declares to hold, for messages."""
-        return str(self.record_count)
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every offset of the batch has a record: compaction has removed none."""
-        return self.record_count == self.last_offset_delta + 1
-
-
-class ReadRecord(NamedTuple):
-    """A record that was read here, with the same attributes as a compiled one."""
-
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[Header]
 
 
 class BatchRecords:
@@ -128,7 +55,7 @@ class BatchRecords:
             if header.record_count > inflater.max_records:
                 raise TakesTooMuch(f"has more than {inflater.max_records} records")
             inflated = inflater.inflate(header.codec, raw[HEADER_BYTES:])
-            plain = (header.attributes & ~_CODEC_MASK).to_bytes(2, "big", signed=True)
+            plain = (header.attributes & ~CODEC_MASK).to_bytes(2, "big", signed=True)
             raw = b"".join((raw[:21], plain, raw[_ATTRIBUTES_END:HEADER_BYTES], inflated))
         self._header = header
         self._buffer = raw
@@ -137,7 +64,7 @@ class BatchRecords:
         self._next_offset = header.base_offset
         self._must_count_headers = len(raw) > TRUSTED_BYTES
         # Not the batch itself, which cannot be iterated a second time where it stopped.
-        self._compiled: Iterator[Any] | None = chain(DefaultRecordBatch(raw))
+        self._compiled: Iterator[Any] | None = chain(private_api.compiled_records(raw))
 
     @property
     def is_used_up(self) -> bool:
@@ -176,7 +103,7 @@ class BatchRecords:
         return records, self._position - begin + _objects_bytes(records)
 
     def _measure(self, most: int, limit: int) -> tuple[int, int]:
-        return _measure(self._buffer, self._position, most, limit, self._must_count_headers)
+        return measure(self._buffer, self._position, most, limit, self._must_count_headers)
 
     def _take_compiled(self, count: int) -> Sequence[SourceRecord] | None:
         """Return the next records as the compiled reader builds them; None if it cannot."""
@@ -205,7 +132,7 @@ class BatchRecords:
         headers = 0
         while len(records) < most and self._position < limit and headers < STEP_HEADERS:
             try:
-                record, position = _read_record(self._buffer, self._position, self._header)
+                record, position = read_record(self._buffer, self._position, self._header)
                 self._check(record, position)
             except (UnreadableRecord, TakesTooMuch):
                 if records:  # these first; the next call raises again
@@ -265,7 +192,7 @@ def open_records(raw: bytes, header: BatchHeader) -> SmallBatch | BatchRecords:
         TakesTooMuch: they would take too much memory.
         ValueError, zlib.error, cramjam.DecompressionError: they cannot be decompressed.
     """
-    if len(raw) <= STEP_BYTES and not header.attributes & _CODEC_MASK and header.is_complete:
+    if len(raw) <= STEP_BYTES and not header.attributes & CODEC_MASK and header.is_complete:
         records = _read_at_once(raw, header)
         if records:
             return SmallBatch(records, len(raw) // len(records))
@@ -276,10 +203,10 @@ def _read_at_once(raw: bytes, header: BatchHeader) -> list[SourceRecord] | None:
     """Return all records if the compiled reader reads them as Java does."""
     first, count = header.base_offset, header.record_count
     must_count_headers = False
-    if _measure(raw, HEADER_BYTES, count, len(raw), must_count_headers) != (count, len(raw)):
+    if measure(raw, HEADER_BYTES, count, len(raw), must_count_headers) != (count, len(raw)):
         return None
     try:
-        records: list[SourceRecord] = list(DefaultRecordBatch(raw))
+        records: list[SourceRecord] = list(private_api.compiled_records(raw))
     except Exception:  # noqa: BLE001 - what it cannot read is read field by field
         return None
     offsets = [record.offset for record in records]
@@ -306,155 +233,7 @@ def is_abort_marker(raw: bytes, header: BatchHeader) -> bool:
     """
     if header.record_count == 0:
         return False
-    record, _ = _read_record(raw, HEADER_BYTES, header)
+    record, _ = read_record(raw, HEADER_BYTES, header)
     if record.key is None or len(record.key) < 4:  # noqa: PLR2004 - version and type, two bytes each
         raise UnreadableRecord("a control record without a version and a type")
     return record.key[2:4] == b"\0\0"
-
-
-def _measure(
-    buffer: bytes,
-    position: int,
-    most: int,
-    limit: int,
-    must_count_headers: bool,  # noqa: FBT001 - called by position in the hot path
-) -> tuple[int, int]:
-    """Return how many records the compiled reader reads as Java does, and where they end.
-
-    It stops at a record whose attributes byte or length is unusual, or whose headers are too many.
-    """
-    count = 0
-    begin = position
-    try:
-        while count < most and position < limit:
-            begin = position
-            size = buffer[position]
-            position += 1
-            if size & 0x80:
-                second = buffer[position]
-                position += 1
-                size = size & 0x7F | (second & 0x7F) << 7
-                if second & 0x80:
-                    size, position = _short_varint(buffer, begin)
-                    if _header_count(buffer, position) > MAX_HEADERS:
-                        return count, begin
-            if size & 1 or buffer[position] & 0x80:  # a negative length; the attributes byte
-                return count, begin
-            if must_count_headers and _header_count(buffer, position) > MAX_HEADERS:
-                return count, begin
-            position += size >> 1
-            count += 1
-    except (IndexError, UnreadableRecord):
-        return count, begin
-    return count, position
-
-
-def _read_record(buffer: bytes, position: int, header: BatchHeader) -> tuple[ReadRecord, int]:
-    """Return the record at a position, and the position behind it.
-
-    Raises:
-        UnreadableRecord: Java would refuse it.
-        TakesTooMuch: it has too many headers.
-    """
-    try:
-        size, position = _varint(buffer, position, _INT32_VARINT_BYTES)
-        end = position + size
-        if size < 0 or end > len(buffer):
-            raise UnreadableRecord(f"a record of {size} bytes is longer than the batch")
-        timestamp_delta, position = _varint(buffer, position + 1, _INT64_VARINT_BYTES)
-        offset_delta, position = _varint(buffer, position, _INT32_VARINT_BYTES)
-        key, position = _field(buffer, position)
-        value, position = _field(buffer, position)
-        headers, position = _headers(buffer, position, end)
-    except IndexError:
-        raise UnreadableRecord("a field is longer than the batch") from None
-    if position != end:
-        raise UnreadableRecord(f"a record of {size} bytes has fields of {position - end + size}")
-    timestamp = header.max_timestamp
-    if not header.attributes & _LOG_APPEND_TIME:
-        timestamp = _signed(header.base_timestamp + timestamp_delta, 64)
-    return ReadRecord(header.base_offset + offset_delta, timestamp, key, value, headers), end
-
-
-def _headers(buffer: bytes, position: int, end: int) -> tuple[list[Header], int]:
-    count, position = _varint(buffer, position, _INT32_VARINT_BYTES)
-    if not 0 <= count <= end - position:
-        raise UnreadableRecord(f"a record says that it has {count} headers")
-    if count > MAX_HEADERS:
-        raise TakesTooMuch(f"has a record with more than {MAX_HEADERS} headers")
-    headers: list[Header] = []
-    for _ in range(count):
-        name, position = _field(buffer, position)
-        if name is None:
-            raise UnreadableRecord("a header without a name")
-        content, position = _field(buffer, position)
-        headers.append((header_name(name), content))
-    return headers, position
-
-
-def _field(buffer: bytes, position: int) -> tuple[bytes | None, int]:
-    """Return the bytes behind their length, None for a length below 0, and the position behind."""
-    size = buffer[position]
-    if size & 0x81:  # below 0, or longer than one byte
-        size, position = _varint(buffer, position, _INT32_VARINT_BYTES)
-    else:
-        size, position = size >> 1, position + 1
-    if size < 0:
-        return None, position
-    if position + size > len(buffer):
-        raise IndexError
-    return buffer[position : position + size], position + size
-
-
-def _varint(buffer: bytes, position: int, most_bytes: int) -> tuple[int, int]:
-    """Return a zigzag varint and the position behind it; bits beyond the type's are dropped."""
-    number = shift = 0
-    for position in range(position, position + most_bytes):  # noqa: B020, PLR1704 - it goes on from there
-        byte = buffer[position]
-        number |= (byte & 0x7F) << shift
-        if byte < _MORE:
-            bits = 32 if most_bytes == _INT32_VARINT_BYTES else 64
-            number &= (1 << bits) - 1
-            return number >> 1 ^ -(number & 1), position + 1
-        shift += 7
-    raise UnreadableRecord(f"a number of more than {most_bytes} bytes")
-
-
-def _short_varint(buffer: bytes, position: int) -> tuple[int, int]:
-    """Return a varint before its zigzag is undone; raise if it has more than four bytes.
-
-    Only those mean the same to the compiled reader and to Java.
-    """
-    number = shift = 0
-    while shift < 28:  # noqa: PLR2004 - seven bits of each of four bytes
-        byte = buffer[position]
-        position += 1
-        number |= (byte & 0x7F) << shift
-        if byte < _MORE:
-            return number, position
-        shift += 7
-    raise UnreadableRecord("an unusually long number")
-
-
-def _header_count(buffer: bytes, position: int) -> int:
-    """Return how many headers the record whose attributes byte is at this position has.
-
-    Raises:
-        UnreadableRecord: a number on the way there is unusually long.
-        IndexError: the record is longer than the batch.
-    """
-    position += 1
-    while buffer[position] & _MORE:  # the timestamp
-        position += 1
-    _, position = _short_varint(buffer, position + 1)  # the offset
-    for _ in range(2):  # key and value
-        size, position = _short_varint(buffer, position)
-        position += 0 if size & 1 else size >> 1
-    count, _ = _short_varint(buffer, position)
-    return 0 if count & 1 else count >> 1
-
-
-def _signed(number: int, bits: int) -> int:
-    """Return a number as Java's type of this width holds it."""
-    number &= (1 << bits) - 1
-    return number - (1 << bits) if number >> (bits - 1) else number

@@ -3,10 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from aiokafka.producer.message_accumulator import BatchBuilder
-
 from consumer.kafka.client import private_api
-from consumer.kafka.client.raw_headers import RawBatchBuilder
 from consumer.kafka.clock import wall_clock_ms
 from consumer.kafka.types import TopicPartition
 
@@ -29,10 +26,10 @@ class PartitionBatches:
     def __init__(self, batch_bytes: int, timestamp_ms: int) -> None:
         self._batch_bytes = batch_bytes
         self._timestamp_ms = timestamp_ms
-        self._batches: list[BatchBuilder] = []
+        self._batches: list[private_api.Batch] = []
         self._counts: list[int] = []
         self._count = 0
-        self._open(BatchBuilder(batch_bytes, 0, is_transactional=1))
+        self._open(private_api.new_batch(batch_bytes))
 
     def append(
         self, key: bytes | None, value: bytes | None, headers: list[Header] | None = None
@@ -45,26 +42,26 @@ class PartitionBatches:
             self._append_raw(key, value, headers or [])
             return
         if taken is None:
-            self._open(BatchBuilder(self._batch_bytes, 0, is_transactional=1))
+            self._open(private_api.new_batch(self._batch_bytes))
             self._append(0, self._timestamp_ms, key, value, headers or [])
             count = 0
         self._count = count + 1
 
     def _append_raw(self, key: bytes | None, value: bytes | None, headers: list[Header]) -> None:
         """Add a record whose header names only the Python builder can write, in its own batch."""
-        self._open(RawBatchBuilder(self._batch_bytes))
+        self._open(private_api.RawBatchBuilder(self._batch_bytes))
         self._append(0, self._timestamp_ms, key, value, headers)
         self._count = 1
-        self._open(BatchBuilder(self._batch_bytes, 0, is_transactional=1))
+        self._open(private_api.new_batch(self._batch_bytes))
 
-    def finish(self) -> list[BatchBuilder]:
+    def finish(self) -> list[private_api.Batch]:
         """Return the batches; nothing can be added any more."""
         counts = [*self._counts, self._count]
         for batch, count in zip(self._batches, counts, strict=True):
             private_api.close_batch(batch, count)
         return [batch for batch, count in zip(self._batches, counts, strict=True) if count]
 
-    def _open(self, batch: BatchBuilder) -> None:
+    def _open(self, batch: private_api.Batch) -> None:
         if self._batches:
             self._counts.append(self._count)
         self._batches.append(batch)
@@ -100,7 +97,7 @@ class TransactionBatches:
             self._partitions[topic, partition] = batches
         return batches
 
-    def finish(self) -> dict[TopicPartition, list[BatchBuilder]]:
+    def finish(self) -> dict[TopicPartition, list[private_api.Batch]]:
         """Return the finished batches of each partition."""
         return {
             TopicPartition(*target): batches.finish()

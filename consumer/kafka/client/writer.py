@@ -11,8 +11,6 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, cast
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.producer import sender
-from aiokafka.producer.message_accumulator import BatchBuilder
 
 from consumer.errors import TaskFailed
 from consumer.kafka import port
@@ -30,9 +28,7 @@ MAX_RECORDS_PER_PRODUCER: Final = 2**30
 # Of a produce answer: its time is the broker's own, not what the records said.
 LOG_APPEND_TIME: Final = 1
 
-# Right after a commit the coordinator answers CONCURRENT_TRANSACTIONS until its markers are
-# written, about 2 ms on a quiet broker; the library's pause of 20 ms would triple our latency.
-sender.BACKOFF_OVERRIDE = 0.003
+private_api.set_concurrent_transactions_backoff(0.003)
 
 
 class KafkaWriter:
@@ -140,25 +136,23 @@ class KafkaWriter:
 
     async def close(self) -> None:
         """Close without waiting for deliveries; an open transaction is left to the next fence."""
-        producer = self._producer
-        producer._closed = True  # noqa: SLF001 - stop() would wait for a broker that may be gone
-        task = producer._sender.sender_task  # noqa: SLF001 - the same
+        task = private_api.abandon_producer(self._producer)
         if task is not None:
-            # The first cancel makes it wait for its requests, the second ends those as well.
+            # After the first cancel it waits for its requests. The second cancels those as well.
             for _ in range(2):
                 task.cancel()
                 await asyncio.wait([task], timeout=CLOSE_SECONDS / 4)
             if task.done() and not task.cancelled():
                 task.exception()
         with contextlib.suppress(TaskFailed):
-            await bounded(producer.client.close(), CLOSE_SECONDS, "closing the producer")
+            await bounded(self._producer.client.close(), CLOSE_SECONDS, "closing the producer")
 
     async def _begin(self) -> None:
         await self._producer.begin_transaction()
         self.begun_transactions += 1
 
     async def _send(
-        self, finished: Mapping[TopicPartition, list[BatchBuilder]]
+        self, finished: Mapping[TopicPartition, list[private_api.Batch]]
     ) -> dict[TopicPartition, int]:
         await self._begin()
         ended = private_api.transaction_end(self._producer)

@@ -14,6 +14,7 @@ from aiokafka.record.util import calc_crc32c
 from consumer.kafka.client import decompression
 from consumer.kafka.client import fetched as reading
 from consumer.kafka.client.decompression import inflater
+from consumer.kafka.client.private_api import BoundedFetchResult
 from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import PackedBatch, Reason
 from tests import builders
@@ -152,8 +153,8 @@ def test_large_batches_of_a_topic_get_room() -> None:
 def test_a_fetch_hands_out_bytes_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many records that fit one by one are not all taken at once."""
     monkeypatch.setattr(reading, "TAKE_BYTES", 1000)
-    monkeypatch.setattr(reading.BoundedFetchResult, "check_assignment", lambda *_: True)
-    monkeypatch.setattr(reading.BoundedFetchResult, "_update_position", lambda _: None)
+    monkeypatch.setattr(BoundedFetchResult, "check_assignment", lambda *_: True)
+    monkeypatch.setattr(BoundedFetchResult, "_update_position", lambda _: None)
     records = fetcher.MemoryRecords(batch(0, [b"e" * 400] * 7, CODECS["zstd"]))
     arguments = (None, 0, None, None, True, 1)
     partition = TopicPartition("t", 0)

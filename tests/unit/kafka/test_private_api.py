@@ -1,8 +1,15 @@
-"""The private parts of aiokafka that we use: a new release that changes one fails here."""
+"""The private parts of aiokafka that the service uses, all in ``private_api``.
 
+A release of aiokafka that changes one fails here, and so does a module that touches another one.
+"""
+
+import ast
 import importlib.metadata
 import inspect
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer import fetcher, group_coordinator
@@ -10,13 +17,95 @@ from aiokafka.producer import message_accumulator, sender, transaction_manager
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from consumer.kafka.client import writer
-from consumer.kafka.client.fetched import BoundedFetchResult, FetchedBytes, FetchedPartition
+from consumer.kafka.client.fetched import FetchedBytes, FetchedPartition
+from consumer.kafka.client.private_api import BoundedFetchResult, FetchedPartitionBase
 from consumer.kafka.client.transaction_batches import TransactionBatches
 from consumer.kafka.types import TopicPartition
 from tests.batches.build import batch
 from tests.batches.judge import read_here
 
 COMPILED = "aiokafka.record._crecords"
+ROOT = Path(__file__).parents[3]
+CLIENT = ROOT / "consumer/kafka/client"
+# What aiokafka documents, and the wire protocol, which it cannot change.
+PUBLIC_MODULES = {
+    "aiokafka",
+    "aiokafka.admin",
+    "aiokafka.admin.config_resource",
+    "aiokafka.coordinator.assignors.sticky.sticky_assignor",
+    "aiokafka.errors",
+    "aiokafka.structs",
+}
+PROTOCOL = "aiokafka.protocol."
+NAMED_TUPLE = {"_asdict", "_fields", "_make", "_replace"}  # public, in spite of the underscore
+
+
+def private_touches(source: str) -> Iterator[str]:
+    """Yield the private attributes of other objects, and imports of private parts of aiokafka."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute):
+            owner = node.value.id if isinstance(node.value, ast.Name) else ""
+            if is_private(node.attr) and owner not in {"self", "cls"}:
+                yield f"line {node.lineno}: {ast.unparse(node)}"
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            for alias in node.names:
+                is_public = module.startswith(PROTOCOL) or module in PUBLIC_MODULES
+                if module.startswith("aiokafka") and (is_private(alias.name) or not is_public):
+                    yield f"line {node.lineno}: {module}.{alias.name}"
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.startswith("aiokafka") and alias.name not in PUBLIC_MODULES:
+                    yield f"line {node.lineno}: {alias.name}"
+
+
+def is_private(name: str) -> bool:
+    """Return whether a name is private by its underscore."""
+    return name.startswith("_") and not name.endswith("__") and name not in NAMED_TUPLE
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in CLIENT.rglob("*.py") if path.stem != "private_api"],
+    ids=lambda path: str(path.stem),
+)
+def test_only_one_module_touches_private_parts(path: Path) -> None:
+    """A function of ``private_api`` says why each one is needed."""
+    assert list(private_touches(path.read_text())) == []
+
+
+def test_private_parts_are_found() -> None:
+    """The check above sees attributes and imports, and accepts our own attributes."""
+    source = """
+from aiokafka.consumer import fetcher
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka import AIOKafkaConsumer, _private
+import aiokafka.client
+consumer._fetcher._fetch_max_wait_ms = 1
+self._own = place._replace(topic="t")
+self._consumer._client.send()
+"""
+    assert sorted(private_touches(source)) == [
+        "line 2: aiokafka.consumer.fetcher",
+        "line 4: aiokafka._private",
+        "line 5: aiokafka.client",
+        "line 6: consumer._fetcher",
+        "line 6: consumer._fetcher._fetch_max_wait_ms",
+        "line 8: self._consumer._client",
+    ]
+
+
+def test_the_fetched_partition_uses_public_names_of_the_library() -> None:
+    """Its own attributes are all defined in its class; the base class renames the library's."""
+    tree = ast.parse(inspect.getsource(FetchedPartition))
+    used = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute) and is_private(n.attr)}
+    assert not used & vars(FetchedPartitionBase(*EMPTY)).keys()
+    assert all(hasattr(FetchedPartition(*EMPTY), name) for name in used)
+    assert not used & set(dir(LIBRARY_RECORDS))
+
+
+LIBRARY_RECORDS = FetchedPartitionBase.__base__
+EMPTY = (TopicPartition("t", 0), FetchedBytes(b""), None, 0, None, None, True, 1)
 
 
 def test_the_release_is_the_one_that_was_read() -> None:
@@ -43,7 +132,7 @@ def test_records_are_compiled_and_handed_through() -> None:
 
 def test_the_library_hides_what_we_hide() -> None:
     """Its rules of visibility, which are written again here, are still these."""
-    source = inspect.getsource(FetchedPartition.__base__._unpack_records)  # noqa: SLF001
+    source = inspect.getsource(LIBRARY_RECORDS._unpack_records)  # noqa: SLF001
     for rule in (
         "self._consume_aborted_up_to(next_batch.base_offset)",
         "self._aborted_producers.discard(next_batch.producer_id)",
@@ -58,7 +147,7 @@ def test_an_emptied_control_batch_is_survived() -> None:
     """Compaction may leave a control batch without records; the library would fail for ever."""
     emptied = batch(b"", 0, last_offset_delta=0, attributes=0x30, producer=(9, 0, -1))
     assert read_here(emptied).next_offset == 1
-    assert "Control batch did not contain" in inspect.getsource(FetchedPartition.__base__)
+    assert "Control batch did not contain" in inspect.getsource(LIBRARY_RECORDS)
 
 
 def test_fetched_batches_are_read_by_our_classes() -> None:
@@ -79,7 +168,7 @@ def test_the_pause_between_transactions_is_ours() -> None:
 
 
 def test_a_consumer_has_the_parts_we_touch() -> None:
-    """The names used in ``internals`` are still set where they were."""
+    """The constructor still sets these names."""
     source = inspect.getsource(AIOKafkaConsumer.__init__)
     for name in ("_client", "_subscription", "_coordinator"):
         assert f"self.{name} = " in source

@@ -8,7 +8,7 @@ from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.util import calc_crc32c
 
-from consumer.kafka.client.raw_headers import RawHeaderName
+from consumer.kafka.client.record_format import RawHeaderName
 from consumer.kafka.client.transaction_batches import TransactionBatches
 from consumer.kafka.types import TopicPartition
 

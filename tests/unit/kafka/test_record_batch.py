@@ -7,8 +7,8 @@ import pytest
 from aiokafka.codec import gzip_encode, lz4_encode, zstd_encode
 from aiokafka.consumer import fetcher
 
-from consumer.kafka.client import record_batch
 from consumer.kafka.client.fetched import TAKE_BYTES
+from consumer.kafka.client.record_format import MAX_HEADERS
 from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import Reason
 from tests import builders
@@ -193,7 +193,7 @@ def test_millions_of_headers_are_one_dead_letter() -> None:
     assert len(raw) < 10_000
     reading = read_here(raw)
     assert [one.value.reason for one in reading.packed] == [Reason.TOO_LARGE]
-    assert f"more than {record_batch.MAX_HEADERS} headers" in reading.packed[0].value.note
+    assert f"more than {MAX_HEADERS} headers" in reading.packed[0].value.note
     assert peak_bytes(raw, 1) < 6 * len(body)
 
 

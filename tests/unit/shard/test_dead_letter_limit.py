@@ -1,4 +1,4 @@
-"""The dead-letter limit: a share of poison over a window of offsets."""
+"""The dead-letter limit: the share of dead letters in a window of offsets."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -7,14 +7,16 @@ import pytest
 
 from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import Reason
-from consumer.shard.dead_letter_limit import Breach, DeadLetterLimit, Poison
+from consumer.shard.dead_letter_limit import Breach, CountedDeadLetter, DeadLetterLimit
 
 SOURCE = TopicPartition("input", 0)
 
 
-def poison(offsets: Iterable[int], reason: Reason = Reason.MALFORMED_JSON) -> list[Poison]:
-    """Return poison at these offsets."""
-    return [Poison(offset, reason) for offset in offsets]
+def dead_letters(
+    offsets: Iterable[int], reason: Reason = Reason.MALFORMED_JSON
+) -> list[CountedDeadLetter]:
+    """Return dead letters at these offsets."""
+    return [CountedDeadLetter(offset, reason) for offset in offsets]
 
 
 def test_below_the_share_nothing_stops() -> None:
@@ -22,14 +24,14 @@ def test_below_the_share_nothing_stops() -> None:
     limit = DeadLetterLimit(10, 100)
     for window in range(50):
         begin = window * 100
-        assert limit.count(SOURCE, poison(range(begin, begin + 9))) is None
+        assert limit.count(SOURCE, dead_letters(range(begin, begin + 9))) is None
 
 
 def test_the_record_that_reaches_the_share_stops() -> None:
     """The tenth of a hundred does, and the breach names the range and each reason."""
     limit = DeadLetterLimit(10, 100)
-    assert limit.count(SOURCE, poison(range(9))) is None
-    assert limit.count(SOURCE, poison([99], Reason.TOO_DEEP)) == Breach(
+    assert limit.count(SOURCE, dead_letters(range(9))) is None
+    assert limit.count(SOURCE, dead_letters([99], Reason.TOO_DEEP)) == Breach(
         SOURCE, 0, 99, Counter({Reason.MALFORMED_JSON: 9, Reason.TOO_DEEP: 1})
     )
 
@@ -37,15 +39,15 @@ def test_the_record_that_reaches_the_share_stops() -> None:
 def test_what_has_left_the_window_does_not_count() -> None:
     """An offset a whole window back is outside."""
     limit = DeadLetterLimit(10, 100)
-    assert limit.count(SOURCE, poison(range(9))) is None
-    assert limit.count(SOURCE, poison([100])) is None
+    assert limit.count(SOURCE, dead_letters(range(9))) is None
+    assert limit.count(SOURCE, dead_letters([100])) is None
 
 
 def test_partitions_count_apart() -> None:
-    """Poison of one partition is not laid to another's charge."""
+    """Dead letters of one partition do not count for another."""
     limit = DeadLetterLimit(10, 100)
-    assert limit.count(SOURCE, poison(range(9))) is None
-    assert limit.count(TopicPartition("input", 1), poison([9])) is None
+    assert limit.count(SOURCE, dead_letters(range(9))) is None
+    assert limit.count(TopicPartition("input", 1), dead_letters([9])) is None
 
 
 @pytest.mark.parametrize(
@@ -54,15 +56,15 @@ def test_partitions_count_apart() -> None:
 def test_a_share_of_the_whole_window_is_asked_for(percent: int, window: int, least: int) -> None:
     """A window that has only begun stops nothing earlier than a full one; fractions round up."""
     limit = DeadLetterLimit(percent, window)
-    assert limit.count(SOURCE, poison(range(least - 1))) is None
-    assert limit.count(SOURCE, poison([least - 1])) is not None
+    assert limit.count(SOURCE, dead_letters(range(least - 1))) is None
+    assert limit.count(SOURCE, dead_letters([least - 1])) is not None
 
 
 def test_a_breach_does_not_cut_what_is_learnt() -> None:
-    """Looking back over a window full of poison takes all of it in, not only up to a breach."""
+    """A look back over a full window counts all of it, not only the part before a breach."""
     limit = DeadLetterLimit(10, 100)
-    assert limit.count(SOURCE, poison(range(100))) is not None
-    breach = limit.count(SOURCE, poison([100]))
+    assert limit.count(SOURCE, dead_letters(range(100))) is not None
+    breach = limit.count(SOURCE, dead_letters([100]))
     assert breach is not None
     assert breach.first_offset == 1
     assert breach.reasons.total() == 100

@@ -55,6 +55,11 @@ class Log:
         """Return how far it is read."""
         return self._position
 
+    def pause(self, partitions: Sequence[TopicPartition]) -> None:
+        """Only a partition that was read to its end is paused."""
+        assert list(partitions) == [CHANGELOG]
+        assert self._position == self._end
+
     def backlog(self, _: TopicPartition) -> int:
         """Return what is left."""
         return self._end - self._position

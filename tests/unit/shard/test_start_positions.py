@@ -10,7 +10,7 @@ from consumer.errors import TaskFailed
 from consumer.kafka.client.reader import KafkaReader
 from consumer.kafka.types import TopicPartition
 from consumer.shard.progress import Fingerprint
-from consumer.shard.start_positions import WITNESS_SECONDS, find_recreated
+from consumer.shard.start_positions import FINGERPRINT_SECONDS, find_recreated
 from tests.builders import Record
 
 if TYPE_CHECKING:
@@ -69,14 +69,14 @@ async def test_many_slow_answers_are_waited_for() -> None:
     """The bound is one on silence: each answer, be it a gap, begins it anew."""
     other = Record(7, 2000, b"key", b"other", ())
     answers = dict(zip(SOURCES, [WITNESSED, other, None, WITNESSED, other], strict=True))
-    reader = SlowReader(answers, 0.9 * WITNESS_SECONDS)
+    reader = SlowReader(answers, 0.9 * FINGERPRINT_SECONDS)
     assert await recreated(reader, SOURCES) == [SOURCES[1], SOURCES[4]]
-    assert reader.now > 4 * WITNESS_SECONDS
+    assert reader.now > 4 * FINGERPRINT_SECONDS
 
 
 async def test_silence_is_not_waited_out() -> None:
     """With one source unanswered it ends, within the bound and a fetch."""
-    reader = SlowReader(dict.fromkeys(SOURCES[1:], WITNESSED), 0.1 * WITNESS_SECONDS)
+    reader = SlowReader(dict.fromkeys(SOURCES[1:], WITNESSED), 0.1 * FINGERPRINT_SECONDS)
     with pytest.raises(TaskFailed, match="fingerprint"):
         await recreated(reader, SOURCES)
-    assert reader.now < 2 * WITNESS_SECONDS
+    assert reader.now < 2 * FINGERPRINT_SECONDS
