@@ -14,7 +14,7 @@ from consumer.kafka import port
 from consumer.kafka.clock import BrokerClock
 from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import Header, SourceRecord
-from tests.support.fake_cluster import FakeCluster, Fault
+from tests.support.fake_cluster import FakeCluster, Fault, Killed
 from tests.support.fake_log import NO_TIMESTAMP_MS, NewRecord, Producer
 
 
@@ -254,11 +254,16 @@ class FakeWriter:
             TaskFailed: the test has injected it; the outcome is unknown.
         """
         await asyncio.sleep(0)
-        if self._cluster.takes_place(Fault.COMMIT_REQUEST_LOST, self.transactional_id):
+        cluster, transactional_id = self._cluster, self.transactional_id
+        if cluster.takes_place(Fault.KILLED_BEFORE_COMMIT, transactional_id):
+            raise Killed
+        if cluster.takes_place(Fault.COMMIT_REQUEST_LOST, transactional_id):
             raise TaskFailed("the commit (EndTxn) did not answer in time")
-        self._cluster.commit(self.transactional_id, self._owner)
-        if self._cluster.takes_place(Fault.COMMIT_ANSWER_LOST, self.transactional_id):
+        cluster.commit(transactional_id, self._owner)
+        if cluster.takes_place(Fault.COMMIT_ANSWER_LOST, transactional_id):
             raise TaskFailed("the commit (EndTxn) did not answer in time")
+        if cluster.takes_place(Fault.KILLED_AFTER_COMMIT, transactional_id):
+            raise Killed
         await asyncio.sleep(0)
         self.committed_transactions += 1
 

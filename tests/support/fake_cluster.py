@@ -31,6 +31,12 @@ class Fault(enum.Enum):
     COMMIT_REQUEST_LOST = "EndTxn does not reach the coordinator: the transaction stays open"
     COMMIT_ANSWER_LOST = "the transaction is committed, but the writer does not learn it"
     FETCH_REFUSED = "a broker refuses a fetch"
+    KILLED_BEFORE_COMMIT = "the process ends before its EndTxn reaches the coordinator"
+    KILLED_AFTER_COMMIT = "the process ends right after its transaction is committed"
+
+
+class Killed(Exception):
+    """The process, or a task of it, ends at this point without any clean-up, as by SIGKILL."""
 
 
 class FakeTopic:
@@ -86,7 +92,7 @@ class FakeCluster:
         """The records that one fetch returns at most; a small number makes small transactions."""
         self._ids: dict[str, _TransactionalId] = {}
         self._producer_ids = itertools.count(1000)
-        self._faults: list[tuple[Fault, str]] = []
+        self._faults: dict[tuple[Fault, str], int] = {}
         self._before_fence: dict[str, Callable[[], Awaitable[None]]] = {}
         self._waiting: set[asyncio.Future[None]] = set()
 
@@ -198,19 +204,19 @@ class FakeCluster:
 
     # Faults and interleavings.
 
-    def inject(self, fault: Fault, where: str) -> None:
-        """Let this go wrong once.
+    def inject(self, fault: Fault, where: str, occurrence: int = 1) -> None:
+        """Let this go wrong once, at this occurrence from now on.
 
         `where` is a topic (SEND_FAILED), a client id (FETCH_REFUSED), or a transactional id.
         """
-        self._faults.append((fault, where))
+        self._faults[fault, where] = occurrence
 
     def takes_place(self, fault: Fault, where: str) -> bool:
-        """Return whether a fault was injected here; it then is used up."""
-        is_due = (fault, where) in self._faults
-        if is_due:
-            self._faults.remove((fault, where))
-        return is_due
+        """Return whether a fault was injected here and is due; it then is used up."""
+        left = self._faults.get((fault, where), 0)
+        if left:
+            self._faults[fault, where] = left - 1
+        return left == 1
 
     def before_fence(self, transactional_id: str, hook: Callable[[], Awaitable[None]]) -> None:
         """Await `hook` once before the next InitProducerId of this transactional id."""

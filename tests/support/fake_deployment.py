@@ -6,20 +6,21 @@ import itertools
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final, Self
 
 from consumer.config import PREFIX, Settings
 from consumer.errors import TaskFailed, TransientError
 from consumer.kafka.open_transactions import OpenTransactionCheck
-from consumer.kafka.topics import create_topics
+from consumer.kafka.topics import check_topics, create_topics
 from consumer.pipeline.dead_letters import parse_dead_letter
 from consumer.pipeline.routing import home
 from consumer.shard.commit_policy import TransactionSizeLimit
 from consumer.shard.events import LostTransaction, Step, TransactionReport
 from consumer.shard.task import ShardTask
 from tests import builders
+from tests.support.fake_cluster import Killed
 from tests.support.fake_kafka import FakeKafka
 from tests.support.fake_log import NewRecord
 
@@ -36,10 +37,6 @@ TURNS: Final = 1000
 
 class NotExactlyOnce(AssertionError):
     """A checkpoint was published more than once or never, or a dead letter was."""
-
-
-class Killed(Exception):
-    """A task ends at this point without any clean-up of its own, as by SIGKILL."""
 
 
 class StepObserver:
@@ -119,6 +116,8 @@ class FakeDeployment:
         """The number of invalid records that were produced."""
         self.most_records = settings.max_transaction_records
         """The records that one transaction may hold."""
+        self.tasks: dict[int, ShardTask] = {}
+        """The latest task of each shard that ``running`` has started."""
         self._numbers = itertools.count()
 
     @classmethod
@@ -253,6 +252,13 @@ class FakeDeployment:
                 raise TimeoutError(f"{what} did not come within {seconds:g} s")
             await self.cluster.wait_for_change(POLL_SECONDS)
 
+    async def refresh_topology(self) -> None:
+        """Describe the topics as they are now to every running task."""
+        topology = await check_topics(self.kafka.admin("discovery"), self.settings)
+        for task in self.tasks.values():
+            task.refresh_topology(topology, time.monotonic())
+        self.cluster.wake_readers()
+
     async def let_tasks_run(self) -> None:
         """Let everything run that waits for no time and for no record."""
         for _ in range(TURNS):
@@ -288,25 +294,20 @@ class _Runner:
     def __init__(self, deployment: FakeDeployment, shard: int) -> None:
         self._deployment = deployment
         self._shard = shard
-        self._task: ShardTask | None = None
         self._is_stopping = False
 
     def stop(self) -> None:
         self._is_stopping = True
-        if self._task is not None:
-            self._task.stop()
+        task = self._deployment.tasks.get(self._shard)
+        if task is not None:
+            task.stop()
 
     async def run(self) -> None:
         while not self._is_stopping:
-            self._task = self._deployment.task(self._shard)
-            running = asyncio.create_task(self._task.run())
+            task = self._deployment.task(self._shard)
+            self._deployment.tasks[self._shard] = task
+            running = asyncio.create_task(task.run())
             await asyncio.wait([running])
             error = None if running.cancelled() else running.exception()
             if error is not None and not isinstance(error, TaskFailed | TransientError | Killed):
                 raise error
-
-
-def ids_at_home(shard: int, shards: int, count: int) -> Iterable[str]:
-    """Return ids that this shard decides about."""
-    ids = (f"home_{shard}_{number}" for number in itertools.count())
-    return itertools.islice((one for one in ids if home(one, shards) == shard), count)
