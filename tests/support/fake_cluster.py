@@ -5,7 +5,7 @@ import enum
 import itertools
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from consumer.errors import Fenced, TaskFailed
 from consumer.kafka.clock import wall_clock_ms
@@ -37,6 +37,11 @@ class Fault(enum.Enum):
 
 class Killed(Exception):
     """The process, or a task of it, ends at this point without any clean-up, as by SIGKILL."""
+
+
+class _Planned(NamedTuple):
+    left: int
+    period: int  # 0: once only
 
 
 class FakeTopic:
@@ -92,7 +97,7 @@ class FakeCluster:
         """The records that one fetch returns at most; a small number makes small transactions."""
         self._ids: dict[str, _TransactionalId] = {}
         self._producer_ids = itertools.count(1000)
-        self._faults: dict[tuple[Fault, str], int] = {}
+        self._faults: dict[tuple[Fault, str], _Planned] = {}
         self._before_fence: dict[str, Callable[[], Awaitable[None]]] = {}
         self._waiting: set[asyncio.Future[None]] = set()
 
@@ -204,19 +209,29 @@ class FakeCluster:
 
     # Faults and interleavings.
 
-    def inject(self, fault: Fault, where: str, occurrence: int = 1) -> None:
-        """Let this go wrong once, at this occurrence from now on.
+    def inject(
+        self, fault: Fault, where: str, occurrence: int = 1, *, repeatedly: bool = False
+    ) -> None:
+        """Let this go wrong once, at this occurrence from now on, or at each such occurrence.
 
         `where` is a topic (SEND_FAILED), a client id (FETCH_REFUSED), or a transactional id.
         """
-        self._faults[fault, where] = occurrence
+        self._faults[fault, where] = _Planned(occurrence, occurrence if repeatedly else 0)
 
     def takes_place(self, fault: Fault, where: str) -> bool:
-        """Return whether a fault was injected here and is due; it then is used up."""
-        left = self._faults.get((fault, where), 0)
+        """Return whether a fault was injected here and is due now."""
+        planned = self._faults.pop((fault, where), None)
+        if planned is None:
+            return False
+        is_due = planned.left == 1
+        left = planned.period if is_due else planned.left - 1
         if left:
-            self._faults[fault, where] = left - 1
-        return left == 1
+            self._faults[fault, where] = planned._replace(left=left)
+        return is_due
+
+    def clear_faults(self) -> None:
+        """Let nothing go wrong any more."""
+        self._faults.clear()
 
     def before_fence(self, transactional_id: str, hook: Callable[[], Awaitable[None]]) -> None:
         """Await `hook` once before the next InitProducerId of this transactional id."""

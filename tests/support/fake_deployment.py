@@ -6,7 +6,7 @@ import itertools
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final, Self
 
@@ -127,7 +127,7 @@ class FakeDeployment:
         shards: int = 1,
         input_partitions: int | None = None,
         kafka: FakeKafka | None = None,
-        **variables: str,
+        variables: Mapping[str, str] | None = None,
     ) -> Self:
         """Create all topics; `variables` are settings without their prefix."""
         names = {
@@ -137,7 +137,8 @@ class FakeDeployment:
             "DEAD_LETTER_TOPIC": DEAD_LETTERS,
             "SHARDS": str(shards),
             "COMMIT_INTERVAL_MS": "1",
-        } | variables
+            **(variables or {}),
+        }
         settings = Settings.load({f"{PREFIX}{name}": value for name, value in names.items()})
         deployment = cls(kafka or FakeKafka(), settings)
         admin = deployment.kafka.admin("create")
@@ -219,14 +220,13 @@ class FakeDeployment:
         Records keep their order on the way from one input partition over one home shard. So all
         that was produced before is handled by then.
         """
-        last: list[set[str]] = []
+        last: set[str] = set()
 
         def are_handled() -> bool:
-            published = self.published().keys()
-            return any(ids <= published for ids in last)
+            return last <= self.published().keys()
 
         for _ in range(ROUNDS_OF_LAST):  # a planted fault may lose the last ones too
-            last.append(self._produce_last())
+            last = self._produce_last()
             with contextlib.suppress(TimeoutError):
                 await self.wait_until(are_handled, "the last checkpoints", ROUND_SECONDS)
                 break
