@@ -48,6 +48,8 @@ class StepObserver:
         self.reports: list[TransactionReport] = []
         self.lost: list[LostTransaction] = []
         self.fenced: list[int] = []
+        self.watch: Callable[[Step], None] | None = None
+        """Called at each step, before a crash."""
         self._crash: Callable[[], None] | None = None
         self._crash_at: Step | None = None
         self._steps_left = 0
@@ -68,6 +70,8 @@ class StepObserver:
     def on_step(self, shard: int, step: Step) -> None:
         """Record the step; crash if it is the one."""
         self.steps.append((shard, step))
+        if self.watch is not None:
+            self.watch(step)
         if step is self._crash_at and self._steps_left and self._crash is not None:
             self._steps_left -= 1
             if not self._steps_left:

@@ -8,10 +8,11 @@ from consumer.kafka.types import TopicPartition
 from consumer.pipeline.seen_ids import id_digest
 from consumer.shard.changelog import id_key, progress_record
 from consumer.shard.commit_policy import PROGRESS_INTERVAL_SECONDS
+from consumer.shard.events import Step
 from consumer.shard.loop import MOVED_SECONDS
 from consumer.shard.progress import Progress
 from consumer.shard.watermark import is_announcement
-from tests.support.fake_deployment import INPUT, FakeDeployment
+from tests.support.fake_deployment import INPUT, OUTPUT, FakeDeployment
 
 WINDOW_SECONDS = 60
 SOURCE = TopicPartition(INPUT, 0)
@@ -35,6 +36,36 @@ def saved_offset(deployment: FakeDeployment, source: TopicPartition = SOURCE) ->
     records = deployment.cluster.read(deployment.settings.changelog_topic)
     values = [record.value for record in records if record.key == key]
     return msgspec.json.decode(values[-1] or b"", type=Progress).next_offset
+
+
+async def test_memory_changes_after_the_commit_and_the_commit_follows_the_send() -> None:
+    """At each step of a transaction: the ids in memory, whether it is open, and what is visible."""
+    deployment = await FakeDeployment.create()
+    seen: list[tuple[Step, int, bool, int]] = []
+    output = deployment.cluster.topics[OUTPUT].logs[0]
+
+    def look(step: Step) -> None:
+        memory = deployment.tasks[0].view.entries
+        visible = deployment.published().total()
+        seen.append((step, memory, bool(output.open_transactions), visible))
+
+    async with deployment.running():
+        deployment.produce_new(2)
+        await deployment.wait_until_handled()
+        await deployment.let_tasks_run()
+        before = len(deployment.ids)
+        deployment.observer.watch = look
+        deployment.produce_new(2)
+        await deployment.wait_until(lambda: len(seen) >= 4, "a transaction")
+        deployment.observer.watch = None
+        await deployment.let_tasks_run()
+        assert deployment.tasks[0].view.entries == before + 2
+    assert seen == [
+        (Step.DECIDED, before, False, before),
+        (Step.SENT, before, True, before),
+        (Step.COMMITTING, before, True, before),
+        (Step.COMMITTED, before, False, before + 2),
+    ]
 
 
 async def test_duplicates_alone_write_nothing_until_their_progress_is_due() -> None:
