@@ -1,0 +1,166 @@
+"""Replay, backfill and redrive against an in-memory Kafka: killed at any commit, and run again."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from consumer.jobs.backfill.file import open_content
+from consumer.jobs.backfill.run import PURPOSE as BACKFILL
+from consumer.jobs.backfill.run import Backfill
+from consumer.jobs.context import open_job_context
+from consumer.jobs.progress import Goal, display
+from consumer.jobs.ranges import parse_range
+from consumer.jobs.redrive.run import PURPOSE as REDRIVE
+from consumer.jobs.redrive.run import Redrive
+from consumer.jobs.redrive.selection import Wanted
+from consumer.jobs.replay.request import ReplayRequest, check_request
+from consumer.jobs.replay.run import ReplayRun
+from consumer.jobs.retry import ShutdownSignal
+from consumer.kafka.client import AioKafka
+from consumer.kafka.clock import wall_clock_ms
+from consumer.pipeline.dead_letters import parse_dead_letter
+from tests.integration.events import checkpoint
+from tests.support.fake_cluster import Fault, Killed
+from tests.support.fake_deployment import DEAD_LETTERS, INPUT, FakeDeployment
+
+SHARDS = 2
+TARGET = "ready.replay"
+KILLS = [Fault.KILLED_BEFORE_COMMIT, Fault.KILLED_AFTER_COMMIT]
+DOUBTS = [*KILLS, Fault.COMMIT_REQUEST_LOST, Fault.COMMIT_ANSWER_LOST]
+MOST_COMMITS = 50
+Job = Callable[[FakeDeployment], Awaitable[object]]
+
+
+@pytest.fixture
+async def deployment(monkeypatch: pytest.MonkeyPatch) -> FakeDeployment:
+    """Two shards; jobs find its cluster, and commit two records at a time."""
+    made = await FakeDeployment.create(shards=SHARDS, variables={"MAX_TRANSACTION_RECORDS": "2"})
+    monkeypatch.setattr(AioKafka, "of", lambda _: made.kafka)
+    monkeypatch.setattr("consumer.jobs.replay.run.TRANSACTION_EVENTS", 2)
+    monkeypatch.setattr("consumer.jobs.redrive.run.TRANSACTION_LETTERS", 2)
+    monkeypatch.setattr("consumer.jobs.retry.LONGEST_PAUSE_SECONDS", 0.0)
+    return made
+
+
+async def replay(deployment: FakeDeployment) -> None:
+    """Replay everything into another topic."""
+    request = ReplayRequest(
+        starts=[],
+        ends=[],
+        job=None,
+        id=None,
+        model=None,
+        max_events=None,
+        target=TARGET,
+        name="all",
+        rate=None,
+        allow_truncated=False,
+    )
+    checked = check_request(deployment.settings, request, to_live=False)
+    await ReplayRun(deployment.settings, checked, ShutdownSignal(), lambda _: None).run()
+
+
+async def redrive(deployment: FakeDeployment) -> None:
+    """Put every dead letter back."""
+    wanted = Wanted(history=parse_range([], [], wall_clock_ms()))
+    async with open_job_context(deployment.settings, REDRIVE) as context:
+        await Redrive(context, wanted, None, ShutdownSignal()).run(lambda _: None)
+
+
+def backfill_of(path: Path) -> Job:
+    """Return the backfill of a file."""
+
+    async def backfill(deployment: FakeDeployment) -> None:
+        with open_content(str(path)) as content:
+            async with open_job_context(deployment.settings, BACKFILL) as context:
+                await Backfill(context, content, INPUT, lambda _: None, ShutdownSignal()).run(
+                    lambda found, _: display(
+                        "backfill", Goal(found.elements, 0), unit="records", write=lambda _: None
+                    ),
+                    again=False,
+                )
+
+    return backfill
+
+
+async def run_in_trouble(
+    job: Job, deployment: FakeDeployment, transactional_id: str, fault: Fault
+) -> None:
+    """Run a job to its end, though the fault comes several times.
+
+    A process is killed at its first commit, the next one at its second, and so on until one comes
+    to the end. An unknown outcome, of every fourth commit, only ends an attempt.
+    """
+    cluster, failed = deployment.cluster, 0
+    if fault in KILLS:
+        for occurrence in range(1, MOST_COMMITS):
+            cluster.inject(fault, transactional_id, occurrence)
+            try:
+                await job(deployment)
+            except Killed:
+                failed += 1
+            else:
+                break
+        cluster.clear_faults()
+    else:
+        before = len(deployment.kafka.writers)
+        cluster.inject(fault, transactional_id, 4, repeatedly=True)
+        await job(deployment)
+        cluster.clear_faults()
+        failed = len(deployment.kafka.writers) - before - 1
+    assert failed >= 2
+    await job(deployment)  # nothing is left to do
+
+
+async def publish_some(deployment: FakeDeployment) -> None:
+    """Let the shards publish checkpoints, with repeats and invalid records among them."""
+    async with deployment.running():
+        for partition in range(SHARDS):
+            deployment.produce_new(5, partition)
+            deployment.produce(*deployment.ids, partition=partition)
+            for _ in range(8):
+                deployment.produce_invalid(partition)
+        await deployment.wait_until_handled()
+    deployment.assert_exactly_once()
+
+
+@pytest.mark.parametrize("fault", DOUBTS)
+async def test_a_replay_publishes_each_event_once(fault: Fault, deployment: FakeDeployment) -> None:
+    """It goes on with exactly what is left, whatever became of the last commit."""
+    await publish_some(deployment)
+    await run_in_trouble(replay, deployment, "group-:replay-all", fault)
+    assert deployment.published(TARGET) == Counter(deployment.ids)
+
+
+@pytest.mark.parametrize("fault", DOUBTS)
+async def test_a_redrive_puts_each_dead_letter_back_once(
+    fault: Fault, deployment: FakeDeployment
+) -> None:
+    """What is put back and that it is put back are one transaction."""
+    await publish_some(deployment)
+    before = len(deployment.cluster.read(INPUT))
+    await run_in_trouble(redrive, deployment, "group-:redrive", fault)
+    assert len(deployment.cluster.read(INPUT)) == before + deployment.invalid
+    async with deployment.running():  # they are invalid still, and become dead letters once more
+        await deployment.wait_until_handled()
+    letters = [parse_dead_letter(record) for record in deployment.cluster.read(DEAD_LETTERS)]
+    attempts = Counter(letter.attempts for letter in letters if letter is not None)
+    assert attempts == {0: deployment.invalid, 1: deployment.invalid}
+
+
+@pytest.mark.parametrize("fault", DOUBTS)
+async def test_a_backfill_sends_each_element_once(
+    fault: Fault, deployment: FakeDeployment, tmp_path: Path
+) -> None:
+    """The journal holds how many elements are sent, in the same transactions."""
+    ids = [f"backfilled_{number}" for number in range(15)]
+    path = tmp_path / "checkpoints.jsonl"
+    path.write_bytes(b"\n".join(checkpoint(one) for one in ids))
+    await run_in_trouble(backfill_of(path), deployment, "group-:backfill", fault)
+    assert len(deployment.cluster.read(INPUT)) == len(ids)
+    deployment.ids += ids
+    async with deployment.running():
+        await deployment.wait_until_handled()
+    deployment.assert_exactly_once()

@@ -1,0 +1,214 @@
+"""A whole shard from its start to its close, against an in-memory Kafka: no JVM, no sleeps."""
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from consumer.errors import Fenced, StateCorrupted
+from consumer.kafka.types import TopicPartition
+from consumer.shard.events import Step
+from consumer.shard.status import TaskState
+from tests.support import shard_scenarios as scenarios
+from tests.support.fake_cluster import Fault
+from tests.support.fake_deployment import INPUT, FakeDeployment, StepObserver
+
+SHARD_FAULTS = [fault for fault in Fault if fault is not Fault.SEND_FAILED]
+STARTING_STEPS = [Step.FENCED, Step.BARRIER_SET, Step.RESTORED]
+
+
+async def test_a_shard_publishes_each_id_once() -> None:
+    """Repeats, and repeats after an orderly restart, are dropped; each step comes in order."""
+    deployment = await FakeDeployment.create()
+    for _ in range(2):
+        async with deployment.running():
+            deployment.produce(*deployment.produce_new(3))
+            deployment.produce(*deployment.ids)
+            deployment.produce_invalid()
+            await deployment.wait_until_handled()
+    deployment.assert_exactly_once()
+    steps = [step for _, step in deployment.observer.steps]
+    transaction = [Step.DECIDED, Step.SENT, Step.COMMITTING, Step.COMMITTED]
+    assert steps[:7] == [*STARTING_STEPS, *transaction]
+    assert not deployment.observer.lost
+
+
+@pytest.mark.parametrize("cancel", [False, True], ids=["killed", "cancelled"])
+@pytest.mark.parametrize("step", list(Step))
+async def test_a_crash_at_a_step_loses_and_repeats_nothing(step: Step, cancel: bool) -> None:  # noqa: FBT001 - a parameter
+    """The next task restores what was committed, whatever the step."""
+    deployment = await FakeDeployment.create()
+    await scenarios.crash_at(deployment, step, cancel=cancel)
+
+
+@pytest.mark.parametrize("step", list(scenarios.RUNNING_STEPS))
+async def test_a_crash_while_shards_forward_to_each_other(step: Step) -> None:
+    """Forwards are part of the transaction that a crash interrupts."""
+    deployment = await FakeDeployment.create(shards=3)
+    deployment.produce("everywhere", partition=1)
+    deployment.produce("everywhere", partition=2)
+    await scenarios.crash_at(deployment, step, occurrence=2)
+
+
+async def test_a_failed_batch_takes_its_whole_transaction_with_it() -> None:
+    """The commit is never sent, and the next fence aborts what was delivered."""
+    await scenarios.failed_batches(await FakeDeployment.create())
+
+
+async def test_an_unknown_outcome_is_settled_by_the_next_task() -> None:
+    """Committed or not, the changelog says which."""
+    deployment = await FakeDeployment.create()
+    await scenarios.unknown_outcomes(deployment)
+    assert len(deployment.observer.lost) == 3
+
+
+async def test_a_takeover_fences_the_former_owner() -> None:
+    """What it commits before the fence counts, and nothing after it."""
+    await scenarios.takeover(await FakeDeployment.create())
+
+
+async def test_a_task_ends_when_it_is_fenced_in_the_middle() -> None:
+    """The broker's own timeout fences as well: the open transaction is aborted."""
+    deployment = await FakeDeployment.create()
+    observer = StepObserver()
+    task = deployment.task(0, observer)
+    running = asyncio.create_task(task.run())
+    deployment.produce_new(2)
+    await deployment.wait_until_handled()
+    deployment.cluster.expire(scenarios.SHARD_ID)
+    deployment.produce_new(2)
+    with pytest.raises(Fenced):
+        await running
+    assert task.state is TaskState.CLOSED
+    assert observer.fenced == [0]
+    async with deployment.running():
+        await deployment.wait_until_handled()
+    deployment.assert_exactly_once()
+
+
+async def test_a_restore_waits_for_an_open_transaction_of_another_producer() -> None:
+    """Committed entries after it are hidden until it ends."""
+    await scenarios.open_transaction_on_the_changelog(await FakeDeployment.create())
+
+
+async def test_a_refused_fetch_makes_the_loop_read_again_what_it_had_gathered() -> None:
+    """Nothing is lost or decided twice by the revalidation."""
+    deployment = await FakeDeployment.create()
+    async with deployment.running():
+        deployment.produce_new(2)
+        await deployment.wait_until_handled()
+        for _ in range(3):
+            deployment.cluster.inject(Fault.FETCH_REFUSED, scenarios.SHARD_ID)
+            deployment.produce_new(2)
+            await deployment.wait_until_handled()
+    deployment.assert_exactly_once()
+    assert not deployment.observer.lost
+
+
+async def test_group_offsets_are_never_read_back() -> None:
+    """An operator who resets them changes nothing."""
+    await scenarios.group_offsets_that_lie(await FakeDeployment.create())
+
+
+async def test_a_recreated_input_is_read_from_its_start() -> None:
+    """The next task notices another topic id; ids that were published stay known."""
+    deployment = await FakeDeployment.create()
+    async with deployment.running():
+        before = deployment.produce_new(3)
+        await deployment.wait_until_handled()
+    deployment.cluster.recreate(INPUT)
+    deployment.produce(before[0])
+    deployment.produce_new(2)
+    async with deployment.running():
+        await deployment.wait_until_handled()
+    deployment.assert_exactly_once()
+
+
+async def test_a_truncated_input_is_read_on_from_the_new_end() -> None:
+    """What was handled before stays published once."""
+    deployment = await FakeDeployment.create()
+    async with deployment.running():
+        deployment.produce_new(3)
+        await deployment.wait_until_handled()
+    log = deployment.cluster.log(TopicPartition(INPUT, 0))
+    log.truncate(log.high_watermark - 2)
+    deployment.produce_new(3)
+    async with deployment.running():
+        await deployment.wait_until_handled()
+    deployment.assert_exactly_once()
+
+
+async def test_a_shard_refuses_a_changelog_that_is_gone() -> None:
+    """The group has published events, so an empty changelog would publish them again."""
+    deployment = await FakeDeployment.create()
+    async with deployment.running():
+        deployment.produce_new(2)
+        await deployment.wait_until_handled()
+    deployment.cluster.recreate(deployment.settings.changelog_topic)
+    with pytest.raises(StateCorrupted, match="is empty for it"):
+        await deployment.task().run()
+    deployment.assert_exactly_once()
+
+
+async def test_aborted_records_of_a_changelog_are_no_state() -> None:
+    """Several owners die with an open transaction before one completes its own."""
+    deployment = await FakeDeployment.create()
+    async with deployment.running():
+        await deployment.wait_until_handled()
+        for _ in range(3):
+            deployment.observer.kill_at(Step.SENT)
+            deployment.produce_new(2)
+            await deployment.wait_until(lambda: deployment.observer.has_crashed, "the crash")
+        deployment.produce(*deployment.ids)
+        await deployment.wait_until_handled()
+    deployment.assert_exactly_once()
+
+
+actions = st.lists(
+    st.one_of(
+        st.tuples(st.just("new"), st.integers(0, 2)),
+        st.tuples(st.just("repeat"), st.integers(0, 2)),
+        st.tuples(st.just("invalid"), st.integers(0, 2)),
+        st.tuples(st.just("kill"), st.sampled_from(list(Step))),
+        st.tuples(st.just("cancel"), st.sampled_from(list(Step))),
+        st.tuples(
+            st.just("fault"), st.sampled_from([f for f in Fault if f is not Fault.SEND_FAILED])
+        ),
+        st.tuples(st.just("run"), st.integers(1, 60)),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=25)
+@given(actions=actions, most_fetched=st.sampled_from([1, 2, 1000]))
+def test_random_crashes_and_faults_in_any_order(
+    actions: list[tuple[str, object]], most_fetched: int
+) -> None:
+    """Two shards with crashes, faults and repeats in any order publish each id once."""
+    asyncio.run(_interleave(actions, most_fetched))
+
+
+async def _interleave(actions: list[tuple[str, object]], most_fetched: int) -> None:
+    deployment = await FakeDeployment.create(shards=2, input_partitions=3)
+    deployment.cluster.most_fetched = most_fetched
+    async with deployment.running():
+        for action, argument in actions:
+            if action == "new":
+                deployment.produce_new(2, partition=int(str(argument)))
+            elif action == "repeat":
+                deployment.produce(*deployment.ids, partition=int(str(argument)))
+            elif action == "invalid":
+                deployment.produce_invalid(partition=int(str(argument)))
+            elif isinstance(argument, Step):
+                crash = deployment.observer.kill_at
+                (crash if action == "kill" else deployment.observer.cancel_at)(argument)
+            elif isinstance(argument, Fault):
+                for shard in range(2):
+                    deployment.cluster.inject(argument, f"group-{shard}")
+            else:
+                for _ in range(int(str(argument))):
+                    await asyncio.sleep(0)
+        await deployment.wait_until_handled()
+    deployment.assert_exactly_once()
