@@ -197,7 +197,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
             "strimzi": {"enabled": True, "cluster": "k"},
             **_kafka(securityProtocol="SSL", tls={"clientSecret": "client"}),
         },
-        "with strimzi.enabled, Strimzi creates the client certificate: leave kafka.tls.clientSecret empty",
+        "Strimzi creates the client certificate: leave kafka.tls.clientSecret empty",
     ),
     "a value that there is not": ({"replica": 3}, "additional properties 'replica' not allowed"),
     "a setting that there is not": (
