@@ -36,8 +36,8 @@ HINTS: Final = {
 }
 FORWARDS_HINT: Final = (
     "the brokers lost the end of the repartition topic: what was handled stays published, but "
-    "records that were forwarded since then may be lost; see docs/operations/recovery.md, When an input "
-    "was truncated"
+    "records that were forwarded since then may be lost; see docs/operations/recovery.md, "
+    "When an input was truncated"
 )
 log = structlog.get_logger(__name__)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 SECONDS = 30.0
 # A lone broker that has just started takes itself for the coordinator of old; where it then ends a
-# timed-out transaction, that hangs in the leaderless partitions (docs/protocol.md, hanging transactions).
+# timed-out transaction, that hangs in the leaderless partitions (docs/protocol.md).
 NO_TIMED_OUT_TRANSACTIONS = {
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "3600000"
 }

@@ -1,4 +1,4 @@
-"""docs/operations/recovery.md, "When the cluster moves": every id once over both clusters together."""
+"""docs/operations/recovery.md, "When the cluster moves": every id once over both clusters."""
 
 from __future__ import annotations
 
