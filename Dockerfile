@@ -1,13 +1,13 @@
-# The service, its packages and a Python, nothing else. Any base image with Python 3.11 or newer will do, as long as its
-# venv module can make an environment:
+# The image contains only Python, the service and its packages. Any base image with Python 3.11 or newer works if its
+# venv module can create an environment:
 #   docker build --tag checkpoint-ready --build-arg REVISION=$(git rev-parse HEAD) .
-# With traces: --build-arg EXTRAS=otel
-# Settings of pip (another index, a proxy's certificate) may come as secrets, which leave nothing in the image:
+# With tracing: --build-arg EXTRAS=otel
+# Pass settings of pip (another index, the certificate of a proxy) as secrets, which leave no trace in the image:
 #   --secret id=pip.conf,src=pip.conf --secret id=ca.pem,src=ca.pem      with `cert = /run/secrets/ca.pem` in pip.conf
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
-# pip stays behind in an environment of its own.
+# pip is in a separate environment that the final image does not contain.
 RUN python3 -m venv /tools && python3 -m venv --without-pip /opt/checkpoint-ready
 WORKDIR /source
 COPY requirements/build.txt requirements/otel.txt requirements/runtime.txt requirements/
@@ -24,23 +24,24 @@ RUN /tools/bin/python -m pip wheel --no-index --no-deps --no-build-isolation --w
 
 FROM ${BASE}
 COPY --from=build /opt/checkpoint-ready /opt/checkpoint-ready
-# Bases bring a pip. And most leave out the standard library's bytecode, which nobody can write later where the root file
-# system is read-only: root's one start here writes what the service loads, and saves every later start compiling it.
+# Base images contain a pip, which is removed. Most omit the bytecode of the standard library, and a read-only root file
+# system does not allow Python to write it later. One import as root writes the bytecode that the service loads, so no
+# start has to compile it.
 RUN cd /usr/local/lib && rm -rf python3*/ensurepip python3*/site-packages/* ../bin/pip* ../bin/wheel* \
     && cd /usr/lib && rm -rf python3*/ensurepip python3/dist-packages/pip* python3/dist-packages/setuptools* \
         ../share/python-wheels ../bin/pip* \
     && /opt/checkpoint-ready/bin/python -c "import consumer.cli, consumer.service.app, consumer.service.http"
 ENV PATH=/opt/checkpoint-ready/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1
-# A number, for Kubernetes cannot tell whether a name is root.
+# A number, because Kubernetes cannot check whether a name is root.
 USER 65532:65532
 WORKDIR /
 EXPOSE 8080
-# No shell around it: it is process 1 itself, and SIGTERM reaches it.
+# No shell: the service itself is process 1 and receives SIGTERM.
 ENTRYPOINT ["/opt/checkpoint-ready/bin/checkpoint-ready"]
 CMD ["run"]
 
-# Last, for they change with every commit and the layers above do not.
+# Last, because the labels change with every commit and the layers above do not.
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 ARG SOURCE=unknown

@@ -1,11 +1,11 @@
-# `make` lists the targets. Everything but .venv is kept outside the clone, in CACHE.
+# `make` lists the targets. Only .venv is inside the clone; everything else is in CACHE.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/checkpoint-ready
 BIN := .venv/bin
-# What is there of these; the checks take all of it.
+# The folders that the checks read, if they exist.
 CODE := $(wildcard consumer schemas tests dev bench)
 ARGS ?=
 
@@ -18,31 +18,31 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: venv java ## Run the whole service on a local Kafka and show that nothing is lost or doubled
+demo: venv java ## Run the service on a local Kafka and show that no event is lost or duplicated
 	@$(BIN)/python -m dev.demo $(ARGS)
 
-# Two modules side by side, for most tests wait; a module stays whole, since its tests share fixtures.
+# Two modules run in parallel, because most tests wait. A module stays on one worker: its tests share fixtures.
 WORKERS ?= 2
 
 .PHONY: test
-test: venv archive browser chart-tools ## Run all tests (ARGS="-k name" for some, WORKERS=0 for one by one, KAFKA_VERSION=3.9.1 for another broker)
+test: venv archive browser chart-tools ## Run all tests (ARGS="-k name" selects tests, WORKERS=0 runs them one by one, KAFKA_VERSION=3.9.1 uses another broker)
 	@[ "$(CLUSTER_TEST_BUILD)" != 1 ] || $(MAKE) cluster-binaries
 	@$(BIN)/python -m pytest -o cache_dir='$(CACHE)/pytest' \
 		--numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: chaos
-chaos: venv java ## Break a cluster of three for a while and check the promise (MINUTES=30 SEED=7)
+chaos: venv java ## Inject faults into a cluster of three brokers and check exactly-once (MINUTES=30 SEED=7)
 	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),30) --seed $(or $(SEED),7) $(ARGS)
 
 .PHONY: check
-check: venv ## Lint, check formatting, types and the import rules
+check: venv ## Check lint rules, formatting, types and import rules
 	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/ruff format --check $(CODE)
 	@$(BIN)/mypy $(CODE)
 	@$(BIN)/lint-imports --cache-dir '$(CACHE)/import-linter'
 
 .PHONY: format
-format: venv ## Format the code and mend what the linter can mend
+format: venv ## Format the code and apply the automatic fixes of the linter
 	@$(BIN)/ruff check --fix --exit-zero --quiet $(CODE)
 	@$(BIN)/ruff format $(CODE)
 
@@ -51,7 +51,7 @@ kafka: venv java ## Start a Kafka on localhost:9092 in the background (ARGS="--n
 	@$(BIN)/python dev/kafka.py start $(ARGS)
 
 .PHONY: kafka-stop
-kafka-stop: venv ## Stop it
+kafka-stop: venv ## Stop the Kafka that `make kafka` started
 	@$(BIN)/python dev/kafka.py stop
 
 .PHONY: bench
@@ -66,29 +66,29 @@ image: ## Build the container image (ENGINE=podman, IMAGE=name:tag, ARGS="--buil
 	@$(ENGINE) build --tag '$(IMAGE)' --build-arg REVISION="$$(git rev-parse HEAD)" $(ARGS) .
 
 .PHONY: image-test
-image-test: venv java ## Build the image without a registry, and run the main job in it (ARGS="--base IMAGE" pulls a base, "--extras otel" has traces)
+image-test: venv java ## Build the image without a registry, and test the service in it (ARGS="--base IMAGE" pulls a base image, "--extras otel" adds tracing)
 	@dev/ensure-podman
 	@$(BIN)/python -m dev.image_test $(ARGS)
 
 .PHONY: fuzz
-fuzz: venv java ## Judge a million mutants by an oracle (ARGS="--payloads 50000 --seed 7"), batches by the Java client, then search guided by coverage
+fuzz: venv java ## Check a million mutated payloads against an oracle (ARGS="--payloads 50000 --seed 7"), record batches against the Java client, then fuzz guided by coverage
 	@$(BIN)/python -m tests.fuzz $(or $(ARGS),--payloads 1000000 --seed 1)
 	@$(BIN)/python -m tests.batches --batches 60000 --seed 1
 	@$(BIN)/python -m tests.fuzz.guided --seconds 60
 
 .PHONY: venv
-venv: .venv/complete ## Make the virtual environment in .venv
+venv: .venv/complete ## Create the virtual environment in .venv
 
 .venv/complete: requirements/dev.txt pyproject.toml dev/make-venv
 	@dev/make-venv
 
-# The jars come first and by themselves, so that a download is seen and not counted as a slow test.
+# The jars are downloaded first, so that the download is visible and does not count as a slow test.
 .PHONY: java
 java: venv
 	@dev/ensure-java
 	@[ -n "$(KAFKA_BOOTSTRAP_SERVERS)" ] || $(BIN)/python dev/kafka.py jars
 
-# Java starts a broker in half the time with it, and the tests start dozens.
+# The archive halves the start time of a broker, and the tests start dozens.
 .PHONY: archive
 archive: java
 	@[ -n "$(KAFKA_BOOTSTRAP_SERVERS)" ] || $(BIN)/python dev/kafka.py archive
@@ -98,32 +98,32 @@ browser:
 	@dev/ensure-browser
 
 .PHONY: screenshots
-screenshots: venv java browser ## Take the pictures of the status page again (docs/status-*.png)
+screenshots: venv java browser ## Recreate the screenshots of the status page (docs/status-*.png)
 	@$(BIN)/python -m dev.status_screenshot
 
-# Helm, promtool and the CRDs that the chart is checked against. Without them its tests are skipped,
-# which only CI does not let pass.
+# Helm, promtool and the CRDs for the tests of the chart. Without them the tests are skipped, except in
+# CI, where they fail.
 .PHONY: chart-tools
 chart-tools: venv
 	@{ dev/ensure-java && dev/ensure-go && $(BIN)/python -m dev.chart_tools; } || [ "$(CI)" != true ]
 
 .PHONY: chart
-chart: chart-tools ## Test the Helm chart alone, without a broker
+chart: chart-tools ## Test only the Helm chart, without a broker
 	@$(BIN)/python -m pytest -o cache_dir='$(CACHE)/pytest' tests/chart $(ARGS)
 
-# etcd and three programs of Kubernetes, which Go builds once. `make test` runs this test too where
-# they are in the cache; CLUSTER_TEST_BUILD=1 puts them there.
+# etcd and three programs of Kubernetes, which Go builds once. `make test` runs the cluster test too if
+# they are in the cache. CLUSTER_TEST_BUILD=1 builds them.
 .PHONY: cluster-binaries
 cluster-binaries: venv
 	@dev/ensure-go
 	@$(BIN)/python -m dev.cluster_binaries >/dev/null
 
 .PHONY: cluster-test
-cluster-test: archive chart-tools cluster-binaries ## Install, scale, upgrade, drain and kill on a real control plane, under load
+cluster-test: archive chart-tools cluster-binaries ## Install, scale, upgrade, drain and kill on a real Kubernetes control plane, under load
 	@$(BIN)/python -m tests.cluster $(ARGS)
 
 .PHONY: helm3
-helm3: venv ## Build Helm 3 once (minutes), so that the chart is tested with it too
+helm3: venv ## Build Helm 3 once (minutes), to test the chart with it too
 	@dev/ensure-go
 	@$(BIN)/python -m dev.chart_tools helm3
 
@@ -132,7 +132,7 @@ PIP_COMPILE := $(CACHE)/pip-tools/bin/pip-compile --quiet --upgrade --allow-unsa
 	--strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
 .PHONY: requirements
-requirements: venv ## Pin the newest allowed versions with their hashes
+requirements: venv ## Pin the newest allowed package versions with their hashes
 	@[ -x '$(CACHE)/pip-tools/bin/pip-compile' ] || $(BIN)/python -m venv '$(CACHE)/pip-tools'
 	@'$(CACHE)/pip-tools/bin/pip' install --quiet --disable-pip-version-check $(PIP_TOOLS)
 	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
@@ -145,6 +145,6 @@ requirements: venv ## Pin the newest allowed versions with their hashes
 		$(PIP_COMPILE) --output-file requirements/build.txt requirements/build.in
 
 .PHONY: clean
-clean: ## Remove the virtual environment and what was built (the cache stays)
+clean: ## Remove the virtual environment and all build output (the cache is kept)
 	@rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

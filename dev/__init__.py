@@ -1,1 +1,1 @@
-"""What developers and tests need around the service: a local Kafka, the demo, sample events."""
+"""Tools for development and tests: a local Kafka, the demo, tests of chart and image."""

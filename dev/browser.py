@@ -1,4 +1,4 @@
-"""A real browser without a window: Chromium, which shows a page or takes its picture."""
+"""Runs headless Chromium: returns the document of a page, or takes a screenshot."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 SECONDS = 60
-# The sandbox needs rights that a container does not have; the pages are our own. What it would
-# look up or load by itself is switched off.
+# The sandbox needs privileges that a container does not have. It is off, because only pages of this
+# project are loaded. Background requests of the browser are off.
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -22,26 +22,26 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--hide-scrollbars",
-    "--disable-lcd-text",  # grey edges of letters: smaller pictures
+    "--disable-lcd-text",  # grey antialiasing makes smaller files
 )
 LIGHT, DARK = "light", "dark"
 
 
 def find_browser() -> str | None:
-    """Return the program, None when there is none on this machine."""
+    """Return the path of the browser, or None if none is installed."""
     return next(filter(None, map(shutil.which, NAMES)), None)
 
 
 def shown_document(url: str, window: tuple[int, int] = (1100, 900)) -> str:
-    """Return the document that the browser has made of a page, scripts and styles applied."""
+    """Return the DOM of a page after its scripts have run."""
     return _run(window, "--dump-dom", url).decode()
 
 
 def take_picture(
     url: str, path: Path, *, scheme: str = LIGHT, window: tuple[int, int] = (1100, 900)
 ) -> None:
-    """Write a PNG of a page, as whoever prefers this colour scheme sees it."""
-    # Blink's enumeration of preferred schemes: 0 dark, 1 light.
+    """Write a PNG of a page, rendered for this preferred color scheme."""
+    # Values of Blink's preferred color scheme: 0 dark, 1 light.
     preferred = f"--blink-settings=preferredColorScheme={0 if scheme == DARK else 1}"
     path.unlink(missing_ok=True)
     _run(window, preferred, f"--screenshot={path}", url)

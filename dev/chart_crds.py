@@ -48,7 +48,7 @@ SOURCES = (
 
 
 def custom_resource_definitions() -> list[Path]:
-    """Return the files with the CRDs; download them the first time."""
+    """Return the files with the CRDs. Download them once."""
     of_modules = [path for source in SOURCES for path in _definitions(source)]
     return of_modules + strimzi_definitions()
 

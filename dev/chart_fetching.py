@@ -1,4 +1,4 @@
-"""How the tools of the chart's tests are fetched: by package managers, into the cache."""
+"""Downloads the tools of the chart tests with package managers, into the cache."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ TIMEOUT_SECONDS = 600
 
 
 class ChartToolMissing(Exception):
-    """Something is not there and could not be fetched; the message says how to get it."""
+    """A tool is missing and could not be downloaded. The message says how to get it."""
 
 
 def announce(what: str) -> None:
-    """Say that a download begins, for it may last."""
+    """Print that a download starts, because it may take long."""
     print(f"Downloading {what} (once) …", file=sys.stderr, flush=True)
 
 
@@ -52,7 +52,7 @@ def run(
 
 
 def download_wheel(pins: str, folder: Path) -> Path:
-    """Download the only package of requirements/PINS, checked by its hash."""
+    """Download the only package in requirements/PINS and verify its hash."""
     run(
         [
             *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
@@ -65,7 +65,7 @@ def download_wheel(pins: str, folder: Path) -> Path:
 
 
 def fetch_debian_program(package: str, member: str, program: Path) -> None:
-    """Take one program, or a folder of them, out of a Debian package.
+    """Extract one program, or a folder of programs, from a Debian package.
 
     It is unpacked and not installed, for an installed one would start a daemon.
     """

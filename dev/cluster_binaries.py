@@ -1,4 +1,4 @@
-"""The programs of a real control plane: etcd, and three of Kubernetes that Go builds once.
+"""Provides the programs of a control plane: etcd, and three of Kubernetes that Go builds once.
 
 ``python -m dev.cluster_binaries`` provides all that is missing, in about ten minutes on two cores.
 No package that can be had carries the three, so they are built out of the module that they are
@@ -26,13 +26,13 @@ MODULE = f"k8s.io/kubernetes@v{KUBERNETES_VERSION}"
 CHECKSUM = "h1:A2VDEiObzkYqFTKhSsn0ZEb0RlLEXpHWj93gi2HqEwE="
 PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 BUILD_TIMEOUT_SECONDS = 3600
-# Two compilers at once take 2.7 GB at the most.
+# Two parallel compilers need at most 2.7 GB.
 PARALLEL = 2
 STAGED = re.compile(r"^\s*(?:replace )?(k8s\.io/\S+) => \./staging/src/\1$", re.MULTILINE)
 
 
 class ClusterBinaries(NamedTuple):
-    """Where the programs lie."""
+    """Return the folder of the programs."""
 
     etcd: Path
     apiserver: Path
@@ -41,12 +41,12 @@ class ClusterBinaries(NamedTuple):
 
 
 def are_cached() -> bool:
-    """Tell whether nothing has to be built or downloaded."""
+    """Return whether all programs are there."""
     return _folder().is_dir() and _etcd_if_there() is not None
 
 
 def cluster_binaries() -> ClusterBinaries:
-    """Return the programs; build and download what is missing.
+    """Return the programs. Build and download missing ones.
 
     Raises:
         ChartToolMissing: they cannot be had; the message says what is missing.
@@ -106,7 +106,7 @@ def _build(folder: Path) -> None:
 
 
 def _build_command(program: str, target: Path) -> list[str]:
-    """Return how to build it: without what a debugger needs, and with the version it reports."""
+    """Return the linker flags: no debug information, and the version that the program reports."""
     major, minor, _ = KUBERNETES_VERSION.split(".")
     said = {"gitVersion": f"v{KUBERNETES_VERSION}", "gitMajor": major, "gitMinor": minor}
     version = " ".join(
@@ -117,7 +117,7 @@ def _build_command(program: str, target: Path) -> list[str]:
 
 
 def _write_module(folder: Path) -> None:
-    """Write a module of our own around Kubernetes.
+    """Write a Go module that depends on Kubernetes.
 
     Its go.mod points to folders for the modules that are released beside it (`staging`), and Go
     heeds that of the main module alone: here each of them is replaced by its own release.
@@ -141,7 +141,7 @@ def _write_module(folder: Path) -> None:
 
 
 def main() -> None:
-    """Provide what is missing, and say where it lies."""
+    """Provide the missing programs and print their paths."""
     try:
         for program in cluster_binaries():
             print(program)

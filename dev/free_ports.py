@@ -1,4 +1,4 @@
-"""Ports for brokers: free now, and never those the kernel gives to outgoing connections."""
+"""Selects free ports for brokers, outside the range for outgoing connections."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import socket
 from dev.kafka_jars import LocalKafkaError
 from dev.kafka_settings import HOST
 
-# Below the range that the kernel hands out to outgoing connections: a client's socket cannot sit on
-# a broker's port while that broker is down for a moment.
+# Below the kernel's range for outgoing connections: a client's socket cannot take the port of a
+# broker that is down for a moment.
 FREE_PORTS = range(18_000, 32_000)
 
 
 def free_ports(count: int) -> list[int]:
-    """Choose ports nobody listens on now."""
+    """Return ports on which no process listens now."""
     shuffled = random.sample(FREE_PORTS, k=len(FREE_PORTS))
     chosen = list(itertools.islice(filter(_is_free, shuffled), count))
     if len(chosen) < count:
@@ -24,9 +24,9 @@ def free_ports(count: int) -> list[int]:
 
 
 def free_port(port: int) -> int:
-    """Return the port that was asked for, or say that somebody else listens on it."""
+    """Return the requested port. Raise if another process listens on it."""
     if not _is_free(port):
-        raise LocalKafkaError(f"port {port} is taken: stop what listens there, or use --port")
+        raise LocalKafkaError(f"port {port} is in use: stop that process, or use --port")
     return port
 
 

@@ -1,4 +1,4 @@
-"""A base image where no registry can be reached: Debian with its Python, made by debootstrap.
+"""Builds a base image without a registry: Debian with its Python, by debootstrap.
 
 It stands in for the slim Python of the Dockerfile's default. It is kept as a tar outside the
 repository, under a name that changes with what goes into it.
@@ -16,24 +16,24 @@ from dev.kafka_jars import cache_dir, locked
 
 SUITE = "bookworm"
 PACKAGES = ("python3", "python3-venv", "ca-certificates")
-# What apt has downloaded, and devices, which a container gets from its runtime.
+# Downloads of apt, and devices, which the runtime adds to a container.
 LEFT_OUT = ("./var/cache/apt/*", "./var/lib/apt/lists/*", "./dev/*")
 BOOTSTRAP_SECONDS = 900
 LOG_TAIL_CHARACTERS = 2000
 
 
 class ImageError(Exception):
-    """The image cannot be built, or is not what it must be; the message says why."""
+    """The image cannot be built, or has a defect. The message says why."""
 
 
 def base_name() -> str:
-    """Return the name under which the base is imported, with a fingerprint of its contents."""
+    """Return the name of the imported base image, with a fingerprint of its contents."""
     contents = " ".join((SUITE, *PACKAGES, *LEFT_OUT))
     return f"checkpoint-ready-base:{SUITE}-{hashlib.sha256(contents.encode()).hexdigest()[:8]}"
 
 
 def base_archive() -> Path:
-    """Return the tar of the base's files; make it the first time.
+    """Return the tar with the files of the base image. Create it once.
 
     It appears by a rename when it is whole, under a lock, like the jars of the local Kafka.
     """

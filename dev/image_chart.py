@@ -1,4 +1,4 @@
-"""The pods of the Helm chart as podman runs them: the same user, rights, mounts, settings, probes.
+"""Translates the pods of the Helm chart to podman: user, privileges, mounts, settings, probes.
 
 Helm renders the chart; what a pod's securityContext says becomes podman's options. Whatever it says
 that has no translation here is an error: the test of the image must not be laxer than a cluster.
@@ -30,7 +30,7 @@ Object = dict[str, Any]
 
 
 class Pod(NamedTuple):
-    """One pod: how podman is to run it, and where it is asked how it is."""
+    """One pod: the options of podman, and the addresses of its probes."""
 
     options: list[str]
     environment: dict[str, str]
@@ -41,7 +41,7 @@ class Pod(NamedTuple):
 
 
 class ChartPods(NamedTuple):
-    """What an install starts: first the Job that makes the topics, then the service."""
+    """The pods of an install: first the Job that creates the topics, then the service."""
 
     name: str
     topics: Pod
@@ -108,12 +108,12 @@ def _pod(spec: Object, settings: Mapping[str, str], name: str) -> Pod:
 def _identity(context: Object) -> Iterator[str]:
     """Translate the securityContext of a pod."""
     if not context.pop("runAsNonRoot") or not context.get("runAsUser"):
-        raise ImageError("the chart does not say as whom the service runs, or says root")
+        raise ImageError("the chart sets no user for the service, or sets root")
     yield f"--user={context.pop('runAsUser')}:{context.pop('runAsGroup')}"
     yield f"--group-add={context.pop('fsGroup')}"
     # podman's own default is the runtime's.
     if context.pop("seccompProfile") != {"type": "RuntimeDefault"} or context:
-        raise ImageError(f"the chart's pod asks for what this test does not know: {context}")
+        raise ImageError(f"the pod has settings that this test does not support: {context}")
 
 
 def _confinement(context: Object) -> Iterator[str]:
@@ -126,16 +126,16 @@ def _confinement(context: Object) -> Iterator[str]:
     for capability in context.pop("capabilities")["drop"]:
         yield f"--cap-drop={capability.lower()}"
     if context:
-        raise ImageError(f"the chart's container asks for what this test does not know: {context}")
+        raise ImageError(f"the container has settings that this test does not support: {context}")
 
 
 def _writable(spec: Object, container: Object) -> Iterator[tuple[str, str]]:
-    """Yield the path and the options of each mount that can be written to; there are no others."""
+    """Yield path and options of each writable mount. Other mounts are not supported."""
     volumes = {volume["name"]: volume for volume in spec["volumes"]}
     for mount in container["volumeMounts"]:
         volume = volumes[mount["name"]]
         if "emptyDir" not in volume:
-            raise ImageError(f"the chart mounts what this test does not know: {volume}")
+            raise ImageError(f"the chart has a mount that this test does not support: {volume}")
         size = _bytes(volume["emptyDir"]["sizeLimit"])
         yield mount["mountPath"], f"rw,nosuid,nodev,size={size},mode=1777"
 
@@ -143,7 +143,7 @@ def _writable(spec: Object, container: Object) -> Iterator[tuple[str, str]]:
 def _environment(container: Object, settings: Mapping[str, str], name: str) -> dict[str, str]:
     found = dict(settings) if "envFrom" in container else {}
     for variable in container.get("env", []):
-        # The only field of itself that a pod is told is its name.
+        # The name is the only field that the chart passes to the pod.
         found[variable["name"]] = variable.get("value", name)
     return found
 
@@ -151,5 +151,5 @@ def _environment(container: Object, settings: Mapping[str, str], name: str) -> d
 def _bytes(quantity: str) -> int:
     found = re.fullmatch(r"(\d+)(Ki|Mi|Gi)", quantity)
     if found is None:
-        raise ImageError(f"a size that this test does not know: {quantity}")
+        raise ImageError(f"a size that this test does not support: {quantity}")
     return int(found[1]) * UNITS[found[2]]

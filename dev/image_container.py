@@ -1,4 +1,4 @@
-"""The image as a running service: started, watched by its log, stopped by SIGTERM.
+"""Runs the image as a service: starts it, reads its log, stops it by SIGTERM.
 
 `podman run` stays in the foreground, so its output is the service's and its exit code too. Against
 SIGKILL of this program a shell waits for the end of a pipe and then removes the container.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dev.image_engine import Podman
 
 START_SECONDS = 60.0
-# More than a good end takes, for one that takes too long is to be told in seconds.
+# More than a graceful shutdown takes, so that a slow shutdown is reported with its duration.
 END_SECONDS = 30.0
 POLL_SECONDS = 0.01
 PROBE_SECONDS = 5.0
@@ -61,24 +61,24 @@ class Container:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Remove it, whatever state it is in."""
+        """Remove the container, in any state."""
         if self._watcher.stdin is not None:
             self._watcher.stdin.close()
         self._watcher.wait()
         self._process.wait()
 
     def wait_until_running(self) -> float:
-        """Wait for the first shard that runs; return the seconds since the start."""
+        """Wait until a shard runs. Return the seconds since the start."""
         deadline = self.started_at + START_SECONDS
         while RUNNING not in self._log.read_bytes().replace(b" ", b""):
             self.require_alive()
             if time.monotonic() > deadline:
-                raise ImageError(f"no shard runs; the log:\n{self.tail()}")
+                raise ImageError(f"no shard is running; the log:\n{self.tail()}")
             time.sleep(POLL_SECONDS)
         return time.monotonic() - self.started_at
 
     def wait_until_well(self, path: str) -> None:
-        """Wait until a probe of this path is answered with 200."""
+        """Wait until a probe of this path returns 200."""
         deadline = time.monotonic() + START_SECONDS
         while (answer := self._ask(path)) is None or answer[0] != HTTPStatus.OK:
             self.require_alive()
@@ -87,7 +87,7 @@ class Container:
             time.sleep(POLL_SECONDS)
 
     def metric(self, path: str, name: str) -> float:
-        """Return the only sample of a metric, as it is scraped."""
+        """Return the only sample of a metric."""
         _, text = self._ask(path) or (0, "")
         found = [line for line in text.splitlines() if line.startswith(f"{name} ")]
         if len(found) != 1:
@@ -95,7 +95,7 @@ class Container:
         return float(found[0].split()[1])
 
     def _ask(self, path: str) -> tuple[int, str] | None:
-        """Return status and text of an answer; None where nobody answers."""
+        """Return status and text of a response, or None without a response."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PROBE_SECONDS)
         try:
             connection.request("GET", path)
@@ -107,18 +107,20 @@ class Container:
             connection.close()
 
     def require_alive(self) -> None:
-        """Complain if it has ended by itself."""
+        """Raise if the container has ended."""
         if (code := self._process.poll()) is not None:
             raise ImageError(f"the container ended with {code}; its log:\n{self.tail()}")
 
     def terminate(self) -> tuple[int, float]:
-        """Send SIGTERM to its first process; return the exit code and the seconds it took."""
+        """Send SIGTERM to its first process. Return the exit code and the seconds until the end."""
         began = time.monotonic()
         self._podman.call("kill", "--signal=TERM", self._name)
         try:
             code = self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
-            raise ImageError(f"SIGTERM does not end it; its log:\n{self.tail()}") from None
+            raise ImageError(
+                f"SIGTERM does not end the container; its log:\n{self.tail()}"
+            ) from None
         return code, time.monotonic() - began
 
     def tail(self) -> str:

@@ -1,4 +1,4 @@
-"""podman with a storage of its own: builds the image, and runs it."""
+"""Runs podman with separate storage: builds the image and runs it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGE: Final = "checkpoint-ready:image-test"
-# What podman remembers of mounts and processes must not outlive the machine's next start.
+# The state of podman about mounts and processes must not survive a reboot.
 RUN_FOLDER: Final = "/run/checkpoint-ready-containers"
-# podman would ask for more than the machine's own limits, which not every root may raise.
+# podman would raise the limits of the machine, which not every root user is allowed to do.
 LIMITS: Final = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024")
-# Stricter than the chart: the image's own user, and not even /tmp can be written to.
+# Stricter than the chart: the user of the image, and /tmp is not writable.
 STRICT: Final = (
     "--read-only",
     "--read-only-tmpfs=false",
@@ -34,14 +34,14 @@ LOG_TAIL_CHARACTERS = 3000
 
 
 class Podman:
-    """The container engine; what it keeps lies in the project's cache."""
+    """The container engine. Its storage is in the cache of the project."""
 
     def __init__(self) -> None:
         storage = cache_dir() / "containers"
         self.command: Final = ["podman", f"--root={storage}", f"--runroot={RUN_FOLDER}"]
 
     def provide_base(self) -> str:
-        """Return the name of our own base image; make and import it the first time."""
+        """Return the name of the base image. Create and import it once."""
         name = base_name()
         if not self._succeeds("image", "exists", name):
             self.call("import", "--quiet", str(base_archive()), name)
@@ -64,14 +64,14 @@ class Podman:
             )
 
     def describe(self, name: str) -> dict[str, Any]:
-        """Return what the engine knows of an image: its size, its user, its labels."""
+        """Return the description of an image: size, user, labels."""
         described: list[dict[str, Any]] = json.loads(self.call("image", "inspect", name))
         return described[0]
 
     def run_arguments(
         self, environment: Mapping[str, str], arguments: Sequence[str], *options: str
     ) -> list[str]:
-        """Return the command line that runs the image; the options say with which rights."""
+        """Return the command line that runs the image with these options."""
         settings = [f"--env={name}={value}" for name, value in environment.items()]
         return [
             *(*self.command, "run", "--rm", "--network=host", "--pull=never", *LIMITS),
@@ -79,11 +79,11 @@ class Podman:
         ]
 
     def run(self, environment: Mapping[str, str], arguments: Sequence[str], *options: str) -> str:
-        """Run the image to its end, which must be a good one, and return what it printed."""
+        """Run the image until it ends with code 0. Return its output."""
         return self._finish(self.run_arguments(environment, arguments, *options))
 
     def call(self, *arguments: str, deadline_seconds: float = COMMAND_SECONDS) -> str:
-        """Run a command of podman to its end, and return what it printed."""
+        """Run a command of podman until it ends. Return its output."""
         return self._finish([*self.command, *arguments], deadline_seconds)
 
     def _succeeds(self, *arguments: str) -> bool:

@@ -1,4 +1,4 @@
-"""The machine's settings of pip, handed into the build of the image as secrets.
+"""Passes the pip settings of the machine to the image build as secrets.
 
 A secret is there while one step of the build runs and is in no layer. So whoever has an index, a
 proxy or certificate authorities of their own needs no other Dockerfile, and no address of theirs
@@ -12,13 +12,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Where things come from. Options that name folders of this machine mean nothing in a container.
+# Options about package sources. Options with folders of this machine do not work in a container.
 OPTIONS = ("index-url", "extra-index-url", "trusted-host", "proxy", "default-timeout", "timeout")
 MOUNTED_AUTHORITIES = "/run/secrets/ca.pem"
 
 
 def pip_secrets(folder: Path) -> list[str]:
-    """Return the arguments of a build that give it the settings of pip; files go to `folder`."""
+    """Return the build arguments that pass the settings of pip. Files are written to `folder`."""
     settings = _read_settings()
     lines = ["[global]", *(f"{name} = {settings[name]}" for name in OPTIONS if name in settings)]
     secrets = []
@@ -31,7 +31,7 @@ def pip_secrets(folder: Path) -> list[str]:
 
 
 def _read_settings() -> dict[str, str]:
-    """Ask pip itself, which knows all its files and variables; a variable wins over a file."""
+    """Return the settings that pip reports. A variable has priority over a file."""
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"],
         stdin=subprocess.DEVNULL,
@@ -40,7 +40,7 @@ def _read_settings() -> dict[str, str]:
         check=True,
     ).stdout
     lines = [line.partition("=") for line in listed.splitlines() if "=" in line]
-    # Several values of one option are on lines of their own, as in a file.
+    # Several values of one option are on separate lines, as in a file.
     ordered = sorted(lines, key=lambda line: line[0].startswith(":env:"))
     return {
         name.rpartition(".")[2]: "\n    ".join(str(ast.literal_eval(value)).split())

@@ -1,4 +1,4 @@
-{{/* The topics that are ours, as JSON: name -> what it is. */}}
+{{/* The topics of this service, as JSON: name -> role. */}}
 {{- define "checkpoint-ready.ownTopics" -}}
 {{- $group := .Values.groupId -}}
 {{- $own := dict -}}
@@ -6,7 +6,7 @@
 {{- $_ := set $own .Values.topics.deadLetters "topics.deadLetters" -}}
 {{- $_ := set $own (printf "%s.changelog" $group) "the changelog of groupId" -}}
 {{- $_ := set $own (printf "%s.repartition" $group) "the repartition topic of groupId" -}}
-{{- $_ := set $own (printf "%s.jobs" $group) "the journal of jobs of groupId" -}}
+{{- $_ := set $own (printf "%s.jobs" $group) "the jobs topic of groupId" -}}
 {{- toJson $own -}}
 {{- end -}}
 
@@ -19,8 +19,8 @@
 {{- end -}}
 
 {{/*
-Where the login lies, as JSON: {username: {secret, key}, password: {secret, key}}.
-Called with (list $ NAME), NAME being the Secret that holds what stands in the values.
+Where the credentials are, as JSON: {username: {secret, key}, password: {secret, key}}.
+Called with (list $ NAME). NAME is the Secret for the credentials in the values.
 */}}
 {{- define "checkpoint-ready.login" -}}
 {{- $ := index . 0 -}}
@@ -39,7 +39,7 @@ Called with (list $ NAME), NAME being the Secret that holds what stands in the v
 {{- toJson (dict "username" $username "password" $password) -}}
 {{- end -}}
 
-{{/* The data of our own Secret: what of the login stands in the values; empty without any. */}}
+{{/* The data of the chart's own Secret: the credentials in the values; empty without any. */}}
 {{- define "checkpoint-ready.ownLogin" -}}
 {{- $sasl := .Values.kafka.sasl -}}
 {{- if include "checkpoint-ready.hasSasl" . -}}
@@ -53,7 +53,7 @@ password: {{ . | b64enc | quote }}
 {{- end -}}
 {{- end -}}
 
-{{/* Secrets of mutual TLS: Strimzi makes one named like the KafkaUser. */}}
+{{/* The Secret of mutual TLS. Strimzi creates one with the name of the KafkaUser. */}}
 {{- define "checkpoint-ready.clientCertificate" -}}
 {{- $tls := .Values.kafka.tls -}}
 {{- if and .Values.strimzi.enabled (eq .Values.kafka.securityProtocol "SSL") -}}
@@ -65,12 +65,12 @@ password: {{ . | b64enc | quote }}
 {{- end -}}
 {{- end -}}
 
-{{/* A number of the values is a float in Helm: 2592000 must not become 2.592e+06, nor 0.1 a 0. */}}
+{{/* Formats a number. Helm holds numbers as floats: 2592000 must not become 2.592e+06, nor 0.1 become 0. */}}
 {{- define "checkpoint-ready.plain" -}}
 {{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ int64 . }}{{ else }}{{ . }}{{ end -}}
 {{- end -}}
 
-{{/* What a quantity of Kubernetes comes to, as 1.5Gi or 500m; nothing where it is none. */}}
+{{/* The number of a Kubernetes quantity such as 1.5Gi or 500m; empty if it is not one. */}}
 {{- define "checkpoint-ready.quantity" -}}
 {{- $text := include "checkpoint-ready.plain" . -}}
 {{- $unit := get (dict "u" 1 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0) (regexFind "[A-Za-z]*$" $text | default "u") -}}
@@ -79,7 +79,7 @@ password: {{ . | b64enc | quote }}
 {{- end -}}
 {{- end -}}
 
-{{/* The settings of every process that are no secret, as a YAML map. */}}
+{{/* The settings of every process, except secrets, as a YAML map. */}}
 {{- define "checkpoint-ready.settings" -}}
 {{- $env := dict -}}
 {{- range $name, $value := .Values.config -}}
@@ -114,13 +114,13 @@ CHECKPOINT_READY_{{ $name }}: {{ $value | quote }}
 {{- end -}}
 {{- end -}}
 
-{{/* One right of a KafkaUser: type, name, operations, and pattern unless it is literal. */}}
+{{/* One ACL of a KafkaUser: type, name, operations, and the pattern type unless it is literal. */}}
 {{- define "checkpoint-ready.acl" }}
 - resource: { type: {{ .type }}, name: {{ .name | quote }}, patternType: {{ .pattern | default "literal" }} }
   operations: {{ toJson .operations }}
 {{- end -}}
 
-{{/* What a NetworkPolicy lets out: names and the brokers. */}}
+{{/* The egress rules of a NetworkPolicy: DNS and the brokers. */}}
 {{- define "checkpoint-ready.egress" -}}
 {{- $ports := .Values.networkPolicy.kafkaPorts -}}
 {{- if not $ports -}}
@@ -129,11 +129,11 @@ CHECKPOINT_READY_{{ $name }}: {{ $value | quote }}
 {{- end -}}
 {{- end -}}
 egress:
-  # Names: wherever the cluster's DNS runs.
+  # DNS, anywhere in the cluster.
   - ports:
       - { port: 53, protocol: UDP }
       - { port: 53, protocol: TCP }
-      # OpenShift's: policies there look behind the Service.
+      # DNS of OpenShift: its policies match the target port of the Service.
       - { port: 5353, protocol: UDP }
       - { port: 5353, protocol: TCP }
   - ports:

@@ -1,5 +1,5 @@
 {{- define "checkpoint-ready.fullname" -}}
-{{- /* A release may have dots in its name, a Service may not. */ -}}
+{{- /* The name of a release may contain dots, the name of a Service may not. */ -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
 {{- else if contains "checkpoint-ready" .Release.Name -}}
@@ -9,7 +9,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* A CronJob's name may have 52 characters, for its Jobs' have more. */}}
+{{/* The name of a CronJob may have 52 characters, because its Jobs get a suffix. */}}
 {{- define "checkpoint-ready.replayName" -}}
 {{ include "checkpoint-ready.fullname" . | trunc 45 | trimSuffix "-" }}-replay
 {{- end -}}
@@ -32,7 +32,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
-{{/* Without the chart's version: a new chart alone must not restart every process. */}}
+{{/* Without the chart version: a new version of the chart alone must not restart the processes. */}}
 {{- define "checkpoint-ready.podLabels" -}}
 {{ include "checkpoint-ready.releaseLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
@@ -54,7 +54,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end -}}
 {{- end -}}
 
-{{/* How metrics are read, for both kinds of monitor. */}}
+{{/* How Prometheus scrapes the metrics, for both kinds of monitor. */}}
 {{- define "checkpoint-ready.scrape" -}}
 - port: http
   path: /metrics

@@ -1,5 +1,5 @@
 {{/*
-What every pod of ours shares. Called with (list $ LOGIN), LOGIN being the JSON of
+The parts that all pods of the chart share. Called with (list $ LOGIN). LOGIN is the JSON of
 checkpoint-ready.login.
 */}}
 {{- define "checkpoint-ready.podSpec" -}}
@@ -35,7 +35,7 @@ priorityClassName: {{ . | quote }}
 {{- $client := fromJson (include "checkpoint-ready.clientCertificate" $) }}
 {{- $sasl := include "checkpoint-ready.hasSasl" $ }}
 volumes:
-  # A replay or a backfill may need room beside its memory; the service writes nothing.
+  # A replay or a backfill may need disk space. The service writes nothing.
   - name: tmp
     emptyDir:
       sizeLimit: 256Mi
@@ -79,7 +79,7 @@ volumes:
   {{- end }}
 {{- end -}}
 
-{{/* What every container of ours shares: image, rights, mounts. Called with $. */}}
+{{/* The parts that all containers share: image, permissions, mounts. Called with $. */}}
 {{- define "checkpoint-ready.container" -}}
 image: {{ include "checkpoint-ready.image" . }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
@@ -114,12 +114,13 @@ volumeMounts:
 {{- end -}}
 
 {{- /*
-The number of pods that the Deployment states; empty where others decide about it.
+The replicas of the Deployment; empty if an autoscaler or an operator sets them.
 
-A number that the running revision states and the next one leaves out is removed, and the API server
-puts its default there: one pod until an autoscaler acts. So it is stated further on, as it is on the
-cluster, until that does no harm: with server-side apply (Helm 4) as soon as another has changed it,
-since then it is not Helm's any more. With a three-way merge (Helm 3) that moment never comes.
+If the running revision sets replicas and the next one omits them, Helm removes the field. The API
+server then sets its default: one pod, until an autoscaler acts. So the chart keeps the current number
+of the cluster in the Deployment until omitting it is safe. With server-side apply (Helm 4) it is safe
+as soon as another client has changed the field, because Helm no longer owns it. With a three-way merge
+(Helm 3) it is never safe.
 */ -}}
 {{- define "checkpoint-ready.replicas" -}}
 {{- if not (or .Values.keda.enabled .Values.hpa.enabled (kindIs "invalid" .Values.replicas)) -}}

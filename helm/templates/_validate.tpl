@@ -1,4 +1,4 @@
-{{/* What does not go together, one sentence each; all of them at once. */}}
+{{/* Refuses contradictory values: one sentence for each, all reported at once. */}}
 {{- define "checkpoint-ready.validate" -}}
 {{- $v := .Values -}}
 {{- $problems := list -}}
@@ -11,17 +11,17 @@
 {{- $name := include "checkpoint-ready.fullname" . -}}
 
 {{- if regexMatch "^[0-9]" $name -}}
-{{- $problems = append $problems (printf "%s begins with a digit, which the name of a Service must not: set fullnameOverride." $name) -}}
+{{- $problems = append $problems (printf "%s begins with a digit, which is not allowed in the name of a Service: set fullnameOverride." $name) -}}
 {{- end -}}
 
 {{- if not $v.kafka.bootstrapServers -}}
-{{- $problems = append $problems "kafka.bootstrapServers is empty: set it to your brokers, host:port, comma separated." -}}
+{{- $problems = append $problems "kafka.bootstrapServers is empty: set it to your brokers, host:port, comma-separated." -}}
 {{- end -}}
 
 {{- range splitList "," $v.kafka.bootstrapServers -}}
 {{- $port := regexFind ":[0-9]{1,5}$" (trim .) | trimPrefix ":" | int -}}
 {{- if and $v.kafka.bootstrapServers (or (not (regexMatch "^[^ ]+:[0-9]+$" (trim .))) (lt $port 1) (gt $port 65535)) -}}
-{{- $problems = append $problems (printf "kafka.bootstrapServers has %q, which is no host:port: name each broker with its port, comma separated." .) -}}
+{{- $problems = append $problems (printf "kafka.bootstrapServers has %q, which is not host:port: give each broker with its port, comma-separated." .) -}}
 {{- end -}}
 {{- end -}}
 
@@ -29,33 +29,33 @@
 {{- $own := fromJson (include "checkpoint-ready.ownTopics" .) -}}
 {{- range $v.topics.inputs -}}
 {{- if hasKey $own . -}}
-{{- $problems = append $problems (printf "topics.inputs names %s, which is %s: reading it would loop; take it out or rename ours." . (get $own .)) -}}
+{{- $problems = append $problems (printf "topics.inputs names %s, which is %s: reading it would loop: remove it, or rename the topic of this service." . (get $own .)) -}}
 {{- end -}}
 {{- end -}}
 {{- if lt (len $own) 5 -}}
 {{- $problems = append $problems "topics.output, topics.deadLetters and the internal topics of groupId must differ: rename one." -}}
 {{- end -}}
 {{- if and $v.topics.inputPartitions (not $v.topics.create) -}}
-{{- $problems = append $problems "topics.inputPartitions is set, but the Job that would make the inputs is off: set topics.create=true or unset it." -}}
+{{- $problems = append $problems "topics.inputPartitions is set, but the Job that creates the inputs is off: set topics.create=true, or unset topics.inputPartitions." -}}
 {{- end -}}
 
-{{- /* How many processes */ -}}
+{{- /* Number of processes */ -}}
 {{- if and $v.keda.enabled $v.hpa.enabled -}}
-{{- $problems = append $problems "keda.enabled and hpa.enabled would work against each other: keep one." -}}
+{{- $problems = append $problems "keda.enabled and hpa.enabled would conflict: keep one." -}}
 {{- end -}}
 {{- if and $v.shards (not $autoscaled) (gt (int $v.replicas) (int $v.shards)) -}}
-{{- $problems = append $problems (printf "replicas is %d, but there are only %d shards, and a process without one idles: lower replicas; shards are fixed for the life of a group." (int $v.replicas) (int $v.shards)) -}}
+{{- $problems = append $problems (printf "replicas is %d, but there are only %d shards, and a process without a shard is idle: lower replicas. The number of shards of a group cannot change." (int $v.replicas) (int $v.shards)) -}}
 {{- end -}}
 {{- if and $v.hpa.enabled (not (or (dig "requests" "cpu" "" $resources) (dig "limits" "cpu" "" $resources))) -}}
-{{- $problems = append $problems "hpa.enabled scales by the share of resources.requests.cpu, which is not set: set it." -}}
+{{- $problems = append $problems "hpa.enabled scales by the percentage of resources.requests.cpu, which is not set: set it." -}}
 {{- end -}}
 {{- range $name, $scaler := dict "keda" $v.keda "hpa" $v.hpa -}}
 {{- if $scaler.enabled -}}
 {{- $least = $scaler.minReplicas -}}
 {{- if not $v.shards -}}
-{{- $problems = append $problems (printf "%s.enabled needs shards as the bound of replicas: set it to the partitions of %s.changelog (`checkpoint-ready topics check` shows it)." $name $v.groupId) -}}
+{{- $problems = append $problems (printf "%s.enabled needs shards as the upper limit of replicas: set it to the partitions of %s.changelog (`checkpoint-ready topics check` shows it)." $name $v.groupId) -}}
 {{- else if gt (int ($scaler.maxReplicas | default $v.shards)) (int $v.shards) -}}
-{{- $problems = append $problems (printf "%s.maxReplicas is %d, but there are only %d shards: lower it, or leave it empty for as many." $name (int $scaler.maxReplicas) (int $v.shards)) -}}
+{{- $problems = append $problems (printf "%s.maxReplicas is %d, but there are only %d shards: lower it, or leave it empty to use the number of shards." $name (int $scaler.maxReplicas) (int $v.shards)) -}}
 {{- end -}}
 {{- $most := int ($scaler.maxReplicas | default $v.shards) -}}
 {{- if and $most (gt (int $scaler.minReplicas) $most) -}}
@@ -64,21 +64,21 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* The way into Kafka */ -}}
+{{- /* Connection to Kafka */ -}}
 {{- if $sasl -}}
 {{- if not $login.mechanism -}}
 {{- $problems = append $problems (printf "kafka.securityProtocol=%s needs kafka.sasl.mechanism: SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN." $v.kafka.securityProtocol) -}}
 {{- end -}}
 {{- if $v.strimzi.enabled -}}
 {{- if or $login.username $login.password $login.existingSecret -}}
-{{- $problems = append $problems "strimzi.enabled makes the user and its Secret: leave kafka.sasl.username, password and existingSecret empty." -}}
+{{- $problems = append $problems "with strimzi.enabled, Strimzi creates the user and its Secret: leave kafka.sasl.username, password and existingSecret empty." -}}
 {{- end -}}
 {{- if and $login.mechanism (ne $login.mechanism "SCRAM-SHA-512") -}}
-{{- $problems = append $problems "Strimzi knows no other login than SCRAM-SHA-512: set kafka.sasl.mechanism to it, or kafka.securityProtocol to SSL for mutual TLS." -}}
+{{- $problems = append $problems "Strimzi supports only the mechanism SCRAM-SHA-512: set kafka.sasl.mechanism to it, or kafka.securityProtocol to SSL for mutual TLS." -}}
 {{- end -}}
 {{- else -}}
 {{- if and (not $login.existingSecret) (not (and $login.username $login.password)) -}}
-{{- $problems = append $problems (printf "kafka.securityProtocol=%s needs a login: name a Secret in kafka.sasl.existingSecret, or set kafka.sasl.username and password." $v.kafka.securityProtocol) -}}
+{{- $problems = append $problems (printf "kafka.securityProtocol=%s needs credentials: name a Secret in kafka.sasl.existingSecret, or set kafka.sasl.username and password." $v.kafka.securityProtocol) -}}
 {{- end -}}
 {{- if and $login.existingSecret $login.password -}}
 {{- $problems = append $problems "kafka.sasl.existingSecret and kafka.sasl.password are both set: keep one." -}}
@@ -91,15 +91,15 @@
 {{- $problems = append $problems "kafka.tls is set, but kafka.securityProtocol does not use it: set that to SSL or SASL_SSL." -}}
 {{- end -}}
 
-{{- /* What must not stand in the way of an end */ -}}
+{{- /* Shutdown and drains */ -}}
 {{- if lt (int $v.terminationGracePeriodSeconds) 40 -}}
-{{- $problems = append $problems (printf "terminationGracePeriodSeconds is %d, but an orderly end may take 35 s: set it to 40 or more, else the kubelet kills in the middle of it." (int $v.terminationGracePeriodSeconds)) -}}
+{{- $problems = append $problems (printf "terminationGracePeriodSeconds is %d, but a graceful shutdown may take 35 s: set it to 40 or more, otherwise the kubelet kills the process during its shutdown." (int $v.terminationGracePeriodSeconds)) -}}
 {{- end -}}
 {{- $pdb := $v.podDisruptionBudget -}}
 {{- if $pdb.enabled -}}
 {{- if kindIs "invalid" $pdb.minAvailable -}}
 {{- if regexMatch "^0+%?$" (toString $pdb.maxUnavailable) -}}
-{{- $problems = append $problems "podDisruptionBudget.maxUnavailable=0 blocks every drain of a node: set it to 1 or more." -}}
+{{- $problems = append $problems "with podDisruptionBudget.maxUnavailable=0 no node can be drained: set it to 1 or more." -}}
 {{- end -}}
 {{- else -}}
 {{- $kept := int $pdb.minAvailable -}}
@@ -108,29 +108,29 @@
 {{- $isAll = ge (trimSuffix "%" $pdb.minAvailable | int) 100 -}}
 {{- $kept = int (ceil (divf (mulf (trimSuffix "%" $pdb.minAvailable | float64) (float64 $least)) 100)) -}}
 {{- end -}}
-{{- /* Whoever scales by hand minds the budget by hand. */ -}}
+{{- /* With replicas null an operator scales, and is responsible for the budget. */ -}}
 {{- if or $isAll (and (not (kindIs "invalid" $least)) (ge $kept (int $least)) (gt $kept 0)) -}}
 {{- $all := kindIs "invalid" $least | ternary "all" (printf "all of %d" (int $least)) -}}
-{{- $problems = append $problems (printf "podDisruptionBudget.minAvailable=%s keeps %s pods and blocks every drain of a node: lower it, or use maxUnavailable=1." (include "checkpoint-ready.plain" $pdb.minAvailable) $all) -}}
+{{- $problems = append $problems (printf "podDisruptionBudget.minAvailable=%s keeps %s pods, so no node can be drained: lower it, or use maxUnavailable=1." (include "checkpoint-ready.plain" $pdb.minAvailable) $all) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 
-{{- /* Times that bound each other; the numbers are the settings' defaults. */ -}}
+{{- /* Times that limit each other. The numbers are the defaults of the settings. */ -}}
 {{- $heartbeat := dig "HEARTBEAT_INTERVAL_MS" 300 $v.config | int64 -}}
 {{- $session := dig "SESSION_TIMEOUT_MS" 10000 $v.config | int64 -}}
 {{- $transaction := dig "TRANSACTION_TIMEOUT_MS" 15000 $v.config | int64 -}}
 {{- $watchdog := dig "WATCHDOG_SECONDS" 300 $v.config | int64 -}}
 {{- if gt (mul $heartbeat 3) $session -}}
-{{- $problems = append $problems (printf "config.HEARTBEAT_INTERVAL_MS is %d, more than a third of config.SESSION_TIMEOUT_MS, %d: lower it, or raise that." $heartbeat $session) -}}
+{{- $problems = append $problems (printf "config.HEARTBEAT_INTERVAL_MS is %d, more than a third of config.SESSION_TIMEOUT_MS (%d): lower the first or raise the second." $heartbeat $session) -}}
 {{- end -}}
 {{- range $bound, $ms := dict "TRANSACTION_TIMEOUT_MS" $transaction "SESSION_TIMEOUT_MS" $session -}}
 {{- if and $watchdog (lt (mul $watchdog 1000) (mul $ms 2)) -}}
-{{- $problems = append $problems (printf "config.WATCHDOG_SECONDS is %d, less than twice config.%s, %d ms: raise it, lower that, or set it to 0." $watchdog $bound $ms) -}}
+{{- $problems = append $problems (printf "config.WATCHDOG_SECONDS is %d, less than twice config.%s (%d ms): raise the first, lower the second, or set WATCHDOG_SECONDS to 0." $watchdog $bound $ms) -}}
 {{- end -}}
 {{- end -}}
 
-{{- /* Around it */ -}}
+{{- /* Resources, monitoring, environment, replays, Strimzi */ -}}
 {{- range $resource := list "cpu" "memory" -}}
 {{- $request := dig "requests" $resource "" $resources -}}
 {{- $limit := dig "limits" $resource "" $resources -}}
@@ -140,28 +140,28 @@
 {{- end -}}
 {{- end -}}
 {{- if and $v.monitoring.podMonitor $v.monitoring.serviceMonitor -}}
-{{- $problems = append $problems "monitoring.podMonitor and monitoring.serviceMonitor would count everything twice: keep one." -}}
+{{- $problems = append $problems "monitoring.podMonitor and monitoring.serviceMonitor would scrape every process twice: keep one." -}}
 {{- end -}}
 {{- range $name, $_ := $v.extraEnv -}}
 {{- if hasPrefix "CHECKPOINT_READY_" $name -}}
-{{- $problems = append $problems (printf "extraEnv.%s is a setting of ours: write it under config without the prefix, or as the value of its own." $name) -}}
+{{- $problems = append $problems (printf "extraEnv.%s is a setting of this service: set it under config without the prefix, or use the value of the chart for it." $name) -}}
 {{- end -}}
 {{- end -}}
 {{- if and $v.replay.existingSecret (or (not $sasl) $v.strimzi.enabled) -}}
-{{- $problems = append $problems "replay.existingSecret is a login for kafka.securityProtocol SASL_SSL without strimzi: unset it." -}}
+{{- $problems = append $problems "replay.existingSecret is only for kafka.securityProtocol SASL_SSL or SASL_PLAINTEXT without Strimzi: unset it." -}}
 {{- end -}}
 {{- if $v.strimzi.enabled -}}
 {{- if not $v.strimzi.cluster -}}
 {{- $problems = append $problems "strimzi.enabled needs strimzi.cluster, the name of the Kafka resource." -}}
 {{- end -}}
 {{- if not $v.shards -}}
-{{- $problems = append $problems "strimzi.enabled needs shards, the partitions of the topics it makes: set it to the widest input's partitions, 3 at least." -}}
+{{- $problems = append $problems "strimzi.enabled needs shards, the partition count of the topics that Strimzi creates: set it to the largest partition count of the inputs, at least 3." -}}
 {{- end -}}
 {{- if $v.topics.create -}}
-{{- $problems = append $problems "strimzi.enabled makes the topics: set topics.create=false." -}}
+{{- $problems = append $problems "with strimzi.enabled, Strimzi creates the topics: set topics.create=false." -}}
 {{- end -}}
 {{- if $v.kafka.tls.clientSecret -}}
-{{- $problems = append $problems "strimzi.enabled makes the client's certificate: leave kafka.tls.clientSecret empty." -}}
+{{- $problems = append $problems "with strimzi.enabled, Strimzi creates the client certificate: leave kafka.tls.clientSecret empty." -}}
 {{- end -}}
 {{- end -}}
 

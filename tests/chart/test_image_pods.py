@@ -42,9 +42,9 @@ def test_podman_gets_the_settings_and_probes_of_the_chart() -> None:
 
 def test_what_podman_cannot_be_told_is_refused() -> None:
     """A user that the platform chooses, and a mounted login, are not run as something else."""
-    with pytest.raises(ImageError, match="does not say as whom"):
+    with pytest.raises(ImageError, match="sets no user"):
         chart_pods({**VALUES, "runAsUser": None}, "pod-0")
     sasl = {"mechanism": "SCRAM-SHA-512", "existingSecret": "login"}
     kafka = {**MINIMAL["kafka"], "securityProtocol": "SASL_PLAINTEXT", "sasl": sasl}
-    with pytest.raises(ImageError, match="mounts what this test does not know"):
+    with pytest.raises(ImageError, match="mounts that this test does not support"):
         chart_pods({**VALUES, "kafka": kafka}, "pod-0")

@@ -1,4 +1,4 @@
-"""What does not go together is refused, with a sentence that says what to change."""
+"""Contradictory values are refused. The message names the fix."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
             "hpa": {"enabled": True},
             "resources": {"requests": {"cpu": None, "memory": "512Mi"}},
         },
-        "hpa.enabled scales by the share of resources.requests.cpu, which is not set",
+        "hpa.enabled scales by the percentage of resources.requests.cpu, which is not set",
     ),
     "a broker without a port": (
         {"kafka": {"bootstrapServers": "a:9092,kafka"}},
-        'kafka.bootstrapServers has "kafka", which is no host:port',
+        'kafka.bootstrapServers has "kafka", which is not host:port',
     ),
     "a broker at a port that there is not": (
         {"kafka": {"bootstrapServers": "a:9092,b:99999"}},
-        'kafka.bootstrapServers has "b:99999", which is no host:port',
+        'kafka.bootstrapServers has "b:99999", which is not host:port',
     ),
     "a broker at port 0": (
         {"kafka": {"bootstrapServers": "a:0"}},
-        'kafka.bootstrapServers has "a:0", which is no host:port',
+        'kafka.bootstrapServers has "a:0", which is not host:port',
     ),
     "no drain, by all of whatever there is": (
         {"replicas": None, "podDisruptionBudget": {"minAvailable": "100%"}},
-        "podDisruptionBudget.minAvailable=100% keeps all pods and blocks every drain of a node",
+        "podDisruptionBudget.minAvailable=100% keeps all pods, so no node can be drained",
     ),
     "no drain, by no share away in two digits": (
         {"podDisruptionBudget": {"maxUnavailable": "00%"}},
-        "podDisruptionBudget.maxUnavailable=0 blocks every drain of a node: set it to 1 or more",
+        "with podDisruptionBudget.maxUnavailable=0 no node can be drained: set it to 1 or more",
     ),
     "more memory than allowed": (
         {"resources": {"requests": {"memory": "2Gi"}}},
@@ -61,7 +61,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "watched for too short a time": (
         {"config": {"WATCHDOG_SECONDS": 29}},
-        "config.WATCHDOG_SECONDS is 29, less than twice config.TRANSACTION_TIMEOUT_MS, 15000 ms",
+        "config.WATCHDOG_SECONDS is 29, less than twice config.TRANSACTION_TIMEOUT_MS (15000 ms)",
     ),
     "an input of our own": (
         {"topics": {"inputs": ["a", "ready"], "output": "ready"}},
@@ -77,19 +77,19 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "inputs without the Job": (
         {"topics": {"create": False, "inputPartitions": 6}},
-        "topics.inputPartitions is set, but the Job that would make the inputs is off",
+        "topics.inputPartitions is set, but the Job that creates the inputs is off",
     ),
     "more processes than shards": (
         {"replicas": 7, "shards": 6},
-        "replicas is 7, but there are only 6 shards, and a process without one idles: lower",
+        "replicas is 7, but there are only 6 shards, and a process without a shard is idle: lower",
     ),
     "two autoscalers": (
         {"shards": 6, "keda": {"enabled": True}, "hpa": {"enabled": True}},
-        "keda.enabled and hpa.enabled would work against each other: keep one",
+        "keda.enabled and hpa.enabled would conflict: keep one",
     ),
     "scaling without a bound": (
         {"keda": {"enabled": True}},
-        "keda.enabled needs shards as the bound of replicas: set it to the partitions of",
+        "keda.enabled needs shards as the upper limit of replicas: set it to the partitions of",
     ),
     "scaling beyond the shards": (
         {"shards": 6, "hpa": {"enabled": True, "maxReplicas": 8}},
@@ -105,11 +105,11 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a login without a secret": (
         {"kafka": {**SASL, "sasl": SCRAM}},
-        "needs a login: name a Secret in kafka.sasl.existingSecret, or set kafka.sasl.username",
+        "needs credentials: name a Secret in kafka.sasl.existingSecret, or set kafka.sasl.username",
     ),
     "a user without a password": (
         {"kafka": {**SASL, "sasl": {**SCRAM, "username": "me"}}},
-        "needs a login: name a Secret in kafka.sasl.existingSecret, or set kafka.sasl.username",
+        "needs credentials: name a Secret in kafka.sasl.existingSecret, or set kafka.sasl.username",
     ),
     "two passwords": (
         {"kafka": {**SASL, "sasl": {**SCRAM, "existingSecret": "login", "password": "x"}}},
@@ -125,23 +125,23 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "killed in the middle": (
         {"terminationGracePeriodSeconds": 30},
-        "terminationGracePeriodSeconds is 30, but an orderly end may take 35 s: set it to 40",
+        "terminationGracePeriodSeconds is 30, but a graceful shutdown may take 35 s: set it to 40",
     ),
     "no drain, by nobody away": (
         {"podDisruptionBudget": {"maxUnavailable": 0}},
-        "podDisruptionBudget.maxUnavailable=0 blocks every drain of a node: set it to 1 or more",
+        "with podDisruptionBudget.maxUnavailable=0 no node can be drained: set it to 1 or more",
     ),
     "no drain, by no share away": (
         {"podDisruptionBudget": {"maxUnavailable": "0%"}},
-        "podDisruptionBudget.maxUnavailable=0 blocks every drain of a node: set it to 1 or more",
+        "with podDisruptionBudget.maxUnavailable=0 no node can be drained: set it to 1 or more",
     ),
     "no drain, by all there": (
         {"podDisruptionBudget": {"minAvailable": 2}},
-        "podDisruptionBudget.minAvailable=2 keeps all of 2 pods and blocks every drain of a node",
+        "podDisruptionBudget.minAvailable=2 keeps all of 2 pods, so no node can be drained",
     ),
     "no drain, by a share that rounds up": (
         {"replicas": 3, "podDisruptionBudget": {"minAvailable": "67%"}},
-        "podDisruptionBudget.minAvailable=67% keeps all of 3 pods and blocks every drain",
+        "podDisruptionBudget.minAvailable=67% keeps all of 3 pods, so no node can be drained",
     ),
     "no drain, at the least of an autoscaler": (
         {
@@ -149,19 +149,19 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
             "keda": {"enabled": True},
             "podDisruptionBudget": {"minAvailable": 1},
         },
-        "podDisruptionBudget.minAvailable=1 keeps all of 1 pods and blocks every drain of a node",
+        "podDisruptionBudget.minAvailable=1 keeps all of 1 pods, so no node can be drained",
     ),
     "counted twice": (
         {"monitoring": {"podMonitor": True, "serviceMonitor": True}},
-        "monitoring.podMonitor and monitoring.serviceMonitor would count everything twice",
+        "monitoring.podMonitor and monitoring.serviceMonitor would scrape every process twice",
     ),
     "our own setting as another's": (
         {"extraEnv": {"CHECKPOINT_READY_LOG_LEVEL": "debug"}},
-        "extraEnv.CHECKPOINT_READY_LOG_LEVEL is a setting of ours: write it under config",
+        "extraEnv.CHECKPOINT_READY_LOG_LEVEL is a setting of this service: set it under config",
     ),
     "a login of replays that is not used": (
         {"replay": {"enabled": True, "existingSecret": "login"}},
-        "replay.existingSecret is a login for kafka.securityProtocol SASL_SSL without strimzi",
+        "replay.existingSecret is only for kafka.securityProtocol SASL_SSL",
     ),
     "Strimzi without a cluster": (
         {**TOPICS_BY_STRIMZI, "strimzi": {"enabled": True}},
@@ -169,11 +169,11 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "Strimzi without shards": (
         {"topics": {"create": False}, "strimzi": {"enabled": True, "cluster": "k"}},
-        "strimzi.enabled needs shards, the partitions of the topics it makes",
+        "strimzi.enabled needs shards, the partition count of the topics that Strimzi creates",
     ),
     "Strimzi and the Job": (
         {"shards": 3, "strimzi": {"enabled": True, "cluster": "k"}},
-        "strimzi.enabled makes the topics: set topics.create=false",
+        "with strimzi.enabled, Strimzi creates the topics: set topics.create=false",
     ),
     "Strimzi and a login": (
         {
@@ -181,7 +181,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
             "strimzi": {"enabled": True, "cluster": "k"},
             "kafka": {**SASL, "sasl": {**SCRAM, "existingSecret": "login"}},
         },
-        "strimzi.enabled makes the user and its Secret: leave kafka.sasl.username",
+        "with strimzi.enabled, Strimzi creates the user and its Secret: leave kafka.sasl.username",
     ),
     "Strimzi and a mechanism that it has not": (
         {
@@ -189,7 +189,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
             "strimzi": {"enabled": True, "cluster": "k"},
             "kafka": {**SASL, "sasl": {"mechanism": "PLAIN"}},
         },
-        "Strimzi knows no other login than SCRAM-SHA-512: set kafka.sasl.mechanism to it",
+        "Strimzi supports only the mechanism SCRAM-SHA-512: set kafka.sasl.mechanism to it",
     ),
     "Strimzi and a certificate": (
         {
@@ -197,7 +197,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
             "strimzi": {"enabled": True, "cluster": "k"},
             **_kafka(securityProtocol="SSL", tls={"clientSecret": "client"}),
         },
-        "strimzi.enabled makes the client's certificate: leave kafka.tls.clientSecret empty",
+        "Strimzi creates the client certificate: leave kafka.tls.clientSecret empty",
     ),
     "a value that there is not": ({"replica": 3}, "additional properties 'replica' not allowed"),
     "a setting that there is not": (
@@ -209,18 +209,18 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_a_bad_combination_is_refused_with_its_mend(name: str) -> None:
-    """Nothing is installed, and the sentence says what to change."""
+def test_a_bad_combination_is_refused_with_its_fix(name: str) -> None:
+    """Nothing is installed, and the message says what to change."""
     values, sentence = REFUSALS[name]
     with pytest.raises(Refused) as refused:
         render(**values)
     assert sentence in str(refused.value)
-    # One thing is wrong, so one thing is said.
+    # One value is wrong, so there is one message.
     assert str(refused.value).count("\n  - ") <= 1
 
 
-def test_all_that_is_wrong_is_said_at_once() -> None:
-    """Whoever has made three mistakes does not need four tries."""
+def test_all_problems_are_reported_at_once() -> None:
+    """Three mistakes give three messages, not one after the other."""
     with pytest.raises(Refused) as refused:
         render(
             replicas=9, shards=3, terminationGracePeriodSeconds=5, **_kafka(tls={"caSecret": "a"})
@@ -246,6 +246,6 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
         },
     ],
 )
-def test_what_just_goes_together_is_taken(values: dict[str, Any]) -> None:
-    """The refusals begin where the trouble does, and not before."""
+def test_values_at_the_limit_are_accepted(values: dict[str, Any]) -> None:
+    """No valid combination is refused."""
     assert render(**values).one("Deployment")
