@@ -59,6 +59,6 @@ def test_a_tool_that_fails_does_not_pass_for_good_news(
         tools.hanging_transactions([names.topic("unknown")])
     with pytest.raises(ToolFailedError):
         tools.delete_offsets(names.group(), names.topic())
-    monkeypatch.setattr("tests.chaos.kafka_tools.TOOL_SECONDS", 10.0)
+    monkeypatch.setattr("tests.support.kafka_tools.TOOL_SECONDS", 10.0)
     with pytest.raises(ToolFailedError):
         KafkaTools(NOBODY, kafka_version()).open_transactions(names.group())
