@@ -72,7 +72,7 @@ async def _run(
     )
     beating = asyncio.create_task(guard.keep_beating(), name="beating")
     try:
-        async with endpoint.open(lambda: engine.view):
+        async with endpoint.open(engine.status):
             await engine.run()
     finally:
         beating.cancel()

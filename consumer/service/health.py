@@ -13,8 +13,8 @@ path         200 means                                              what 503 sho
 
 from typing import NamedTuple
 
-from consumer.shard.status import REFUSED, ShardView, TaskState
-from consumer.worker.status import EngineView
+from consumer.shard.status import REFUSED, ShardStatus, TaskState
+from consumer.worker.engine import EngineStatus
 
 
 class Answer(NamedTuple):
@@ -24,7 +24,7 @@ class Answer(NamedTuple):
     lines: tuple[str, ...]
 
 
-def is_alive(view: EngineView, watchdog_seconds: float) -> Answer:
+def is_alive(view: EngineStatus, watchdog_seconds: float) -> Answer:
     """Tell whether the process makes progress; that it answers shows that its loop runs.
 
     The limit is the watchdog's, which ends the process by itself; where that is off (0), nothing
@@ -38,7 +38,7 @@ def is_alive(view: EngineView, watchdog_seconds: float) -> Answer:
     return Answer(is_ok=not is_over, lines=(line,))
 
 
-def is_ready(view: EngineView) -> Answer:
+def is_ready(view: EngineStatus) -> Answer:
     """Tell whether the process does all of its work."""
     problems = [] if view.is_member else ["the group has not said what runs here"]
     for shard in view.shards:
@@ -64,7 +64,7 @@ class StartUp:
     def __init__(self) -> None:
         self._is_over = False
 
-    def is_over(self, view: EngineView) -> Answer:
+    def is_over(self, view: EngineStatus) -> Answer:
         """Tell whether the first assignment was restored; a refused shard holds nothing up."""
         if not self._is_over:
             waiting = [s for s in view.shards if not s.has_run and s.state != REFUSED]
@@ -76,7 +76,7 @@ class StartUp:
         return Answer(is_ok=True, lines=("started",))
 
 
-def _describe(shard: ShardView) -> str:
+def _describe(shard: ShardStatus) -> str:
     if shard.hangs:
         return f"shard {shard.shard} waits: {shard.hangs}"
     if shard.refusal:

@@ -24,8 +24,8 @@ from consumer.service.health import Answer, StartUp, is_alive, is_ready
 from consumer.service.metrics_observer import EngineCollector, MetricsObserver
 from consumer.service.recent_activity import RecentActivity
 from consumer.service.status_page import Status, render_status
-from consumer.shard.events import Observer, Observers
-from consumer.worker.status import EngineView
+from consumer.shard.events import Observer, ObserverGroup
+from consumer.worker.engine import EngineStatus
 
 MAX_HEAD_BYTES: Final = 8 * 1024
 MAX_CONNECTIONS: Final = 64
@@ -174,7 +174,7 @@ Routes = dict[str, Callable[[], Response]]
 
 def make_routes(
     settings: Settings,
-    look: Callable[[], EngineView],
+    look: Callable[[], EngineStatus],
     registry: CollectorRegistry,
     recent: RecentActivity,
 ) -> Routes:
@@ -221,14 +221,14 @@ class HttpEndpoint:
         """Return an observer that tells this one, and what is counted here."""
         if not self._settings.http_port:
             return observer
-        return Observers(observer, self._metrics, self._recent)
+        return ObserverGroup(observer, self._metrics, self._recent)
 
     def count_suppressed_line(self) -> None:
         """Count a log line that was left out."""
         self._metrics.suppressed_lines.inc()
 
     @asynccontextmanager
-    async def open(self, look: Callable[[], EngineView]) -> AsyncIterator[None]:
+    async def open(self, look: Callable[[], EngineStatus]) -> AsyncIterator[None]:
         """Serve while the context lasts; `look` shows the engine.
 
         Raises:

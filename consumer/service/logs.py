@@ -16,7 +16,7 @@ from structlog.typing import EventDict
 
 from consumer.config import Settings
 from consumer.pipeline.printable import printable, printable_json
-from consumer.shard.events import LostTransaction, Step, TransactionReport
+from consumer.shard.events import Observer, TransactionReport
 
 LIBRARY_LEVEL: Final = logging.WARNING
 # The client library calls an error what it then heals by itself. What concerns the operator is
@@ -119,20 +119,8 @@ class _LibraryHandler(logging.Handler):
         log.log(min(record.levelno, LOUDEST_LIBRARY_LEVEL), "library_message", **facts)
 
 
-class LogObserver:
+class LogObserver(Observer):
     """Writes a line per transaction; one per ready event and per dead letter, both bounded."""
-
-    def on_step(self, shard: int, step: Step) -> None:
-        """Say nothing: a task's states are logged where they change."""
-
-    def on_transaction_lost(self, lost: LostTransaction) -> None:
-        """Say nothing: the end of its task is logged with its reason."""
-
-    def on_fenced(self, shard: int) -> None:
-        """Say nothing, for the same reason."""
-
-    def on_rebalance(self, seconds: float) -> None:
-        """Say nothing: what follows from it is logged."""
 
     def on_transaction(self, report: TransactionReport) -> None:
         """Log what a transaction made visible."""

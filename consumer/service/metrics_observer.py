@@ -15,14 +15,14 @@ from consumer import __version__
 from consumer.config import Settings
 from consumer.pipeline.records import Reason
 from consumer.service import metrics
-from consumer.shard.events import LostTransaction, Step, TransactionReport
+from consumer.shard.events import LostTransaction, Observer, TransactionReport
 from consumer.shard.status import REFUSED, WAITING, TaskState
-from consumer.worker.status import EngineView
+from consumer.worker.engine import EngineStatus
 
 NO_TIMESTAMP_MS = -1
 
 
-class MetricsObserver:
+class MetricsObserver(Observer):
     """An observer of the engine that keeps every counter and histogram of a registry.
 
     Labels whose values are known beforehand begin at 0, so that the first increase is seen as one.
@@ -55,9 +55,6 @@ class MetricsObserver:
         self._info = self._gauge(metrics.INFO)
         self._last_commit = self._gauge(metrics.LAST_COMMIT)
         self._begin(settings)
-
-    def on_step(self, shard: int, step: Step) -> None:
-        """Count nothing: states are asked for when they are wanted."""
 
     def on_transaction(self, report: TransactionReport) -> None:
         """Count what became visible."""
@@ -170,7 +167,7 @@ SHARD_STATES: Final = (*(state.value for state in TaskState), WAITING, REFUSED)
 class EngineCollector(Collector):
     """A collector of what is true now and is nowhere counted."""
 
-    def __init__(self, look: Callable[[], EngineView]) -> None:
+    def __init__(self, look: Callable[[], EngineStatus]) -> None:
         self._look = look
 
     def collect(self) -> Iterator[Metric]:

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from consumer.shard.events import LostTransaction, Step, TransactionReport
+from consumer.shard.events import Observer, TransactionReport
 
 RATE_SECONDS: Final = 60
 KEPT_EVENTS: Final = 8
@@ -53,7 +53,7 @@ class Rate:
             self._by_second.popleft()
 
 
-class RecentActivity:
+class RecentActivity(Observer):
     """An observer of the engine that remembers a little."""
 
     def __init__(self, clock: Callable[[], float], *, binary_mode: bool) -> None:
@@ -82,9 +82,6 @@ class RecentActivity:
         """Return records consumed and events published a second by a shard."""
         return self._rates[shard].per_second(self._clock()) if shard in self._rates else (0.0, 0.0)
 
-    def on_step(self, shard: int, step: Step) -> None:
-        """Remember nothing."""
-
     def on_transaction(self, report: TransactionReport) -> None:
         """Remember its counts and its last events."""
         now = self._clock()
@@ -93,15 +90,6 @@ class RecentActivity:
         for event in report.ready[-KEPT_EVENTS:]:
             value = event.value if len(event.value) <= MAX_KEPT_BYTES else b""
             self._events.append((event.id, value, report.shard, now))
-
-    def on_transaction_lost(self, lost: LostTransaction) -> None:
-        """Remember nothing."""
-
-    def on_fenced(self, shard: int) -> None:
-        """Remember nothing."""
-
-    def on_rebalance(self, seconds: float) -> None:
-        """Remember nothing."""
 
 
 class _Checkpoint(msgspec.Struct):

@@ -72,11 +72,23 @@ class ShardState:
         self.records_loaded = 0
         self.restore_ratio = 0.0
 
+    @property
+    def positions(self) -> dict[TopicPartition, int]:
+        """The next offset of each source, as it is committed."""
+        return {source: progress.next_offset for source, progress in self.progress.items()}
+
+    def fingerprint_offset(self, source: TopicPartition) -> int | None:
+        """Return the offset of a source's last-record fingerprint; None: there is none."""
+        progress = self.progress.get(source)
+        if progress is None or progress.fingerprint is None:
+            return None
+        return progress.fingerprint.offset
+
     def load(self, records: Sequence[SourceRecord]) -> None:
-        """Take over changelog records, in the order of their offsets.
+        """Add changelog records, in the order of their offsets.
 
         Raises:
-            StateCorrupted: a record is none of ours or of another version; it names the offset.
+            StateCorrupted: a record is of another service or version; the message has its offset.
         """
         self.records_loaded += len(records)
         digests: list[bytes] = []

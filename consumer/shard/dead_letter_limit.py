@@ -140,6 +140,7 @@ class DeadLetterGuard:
             reader.assign({source: start})
             poison: list[Poison] = []
             while reader.position(source) < end:
+                context.heartbeat.beat()
                 if context.clock() > deadline:
                     # Huge records: the rest of the window is given up rather than the shard.
                     log.warning("dead_letter_window_cut", shard=context.shard, **source._asdict())

@@ -86,6 +86,7 @@ async def _stored(context: ShardContext, reader: LogReader) -> list[FirstStart]:
         reader.assign({partition: starts[partition] for partition in unread})
     deadline = context.clock() + READ_SECONDS
     while unread:
+        context.heartbeat.beat()
         if context.clock() > deadline:
             raise TaskFailed("the first start of the group could not be read in time")
         for partition, records in (await reader.fetch(FETCH_MS, FETCH_RECORDS)).items():

@@ -76,6 +76,7 @@ async def restore(
                 place = f"{changelog.topic}/{changelog.partition}"
                 raise StateCorrupted(f"changelog {place}: {error}") from error
         await asyncio.sleep(0)  # heartbeats and the other shards go on
+        context.heartbeat.beat()
         now = clock()
         if reader.position(changelog) > position:
             position, last_progress = reader.position(changelog), now

@@ -103,10 +103,12 @@ async def inspect(
     found = {s: Found(starts[s], ends[s], context.identity(s).topic_id) for s in known}
     same = {s: p for s, p in known.items() if not is_another_topic(p, found[s].topic_id)}
     last = {s: p.fingerprint for s, p in same.items() if p.fingerprint is not None}
+    context.heartbeat.beat()
     for source, first in (await _records_at(reader, _within(last, found), context.clock)).items():
         found[source] = found[source]._replace(at_fingerprint=first)
     broken = {s: p for s, p in same.items() if lost_its_end(p, found[s])}
     older = {s: p.older for s, p in broken.items() if p.older is not None}
+    context.heartbeat.beat()
     for source, first in (await _records_at(reader, _within(older, found), context.clock)).items():
         found[source] = found[source]._replace(at_older=first)
     # A later leader may also lack what came behind a record that it has.

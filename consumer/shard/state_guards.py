@@ -82,6 +82,7 @@ async def _has_published(context: ShardContext, reader: LogReader) -> bool:
     reader.assign(tails)
     deadline = context.clock() + READ_SECONDS
     while any(reader.position(partition) < ends[partition] for partition in tails):
+        context.heartbeat.beat()
         if context.clock() > deadline:
             raise TaskFailed("the end of the ready topic could not be read in time")
         for records in (await reader.fetch(FETCH_MS, TAIL_RECORDS)).values():

@@ -35,7 +35,7 @@ MAX_LINKS: Final = 128
 Attributes = dict[str, str | int | bool]
 
 
-class TransactionSpans:
+class TransactionSpans(Observer):
     """An observer around another: makes a span of each transaction that handled records.
 
     Spans are made when a transaction has ended, of what was noted on its way.

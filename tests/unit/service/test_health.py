@@ -3,19 +3,19 @@
 import pytest
 
 from consumer.service.health import StartUp, is_alive, is_ready
-from consumer.shard.status import ShardView, SourceView
+from consumer.shard.status import ShardStatus, SourceStatus
+from consumer.worker.engine import EngineStatus
 from consumer.worker.stall_detector import Stall
-from consumer.worker.status import EngineView
 
-RUNNING = ShardView(0, "running", 5, 1.0, has_run=True, sources=(SourceView("in", 0, 0, 0.2),))
-RESTORING = ShardView(1, "restoring", 12, 0.34)
-REFUSED = ShardView(2, "refused", refusal="its changelog is lost")
-SILENT = ShardView(3, "running", has_run=True, sources=(SourceView("in", 3, 0, 12.4),))
+RUNNING = ShardStatus(0, "running", 5, 1.0, has_run=True, sources=(SourceStatus("in", 0, 0, 0.2),))
+RESTORING = ShardStatus(1, "restoring", 12, 0.34)
+REFUSED = ShardStatus(2, "refused", refusal="its changelog is lost")
+SILENT = ShardStatus(3, "running", has_run=True, sources=(SourceStatus("in", 3, 0, 12.4),))
 
 
-def view(*shards: ShardView, is_member: bool = True, stall: Stall | None = None) -> EngineView:
+def view(*shards: ShardStatus, is_member: bool = True, stall: Stall | None = None) -> EngineStatus:
     """Return what is seen of a process."""
-    return EngineView(is_member=is_member, shards=shards, stall=stall)
+    return EngineStatus(is_member=is_member, shards=shards, stall=stall)
 
 
 @pytest.mark.parametrize(
@@ -27,12 +27,12 @@ def view(*shards: ShardView, is_member: bool = True, stall: Stall | None = None)
         (view(RUNNING, is_member=False), False, "the group has not said what runs here"),
         (view(RUNNING, RESTORING), False, "shard 1 is restoring: 34%, 12 ids"),
         (view(RUNNING, REFUSED), False, "shard 2 must not run: its changelog is lost"),
-        (view(ShardView(5, "fencing", hangs="it hangs")), False, "shard 5 waits: it hangs"),
-        (view(ShardView(4, "waiting", has_run=True)), False, "shard 4 is waiting"),
+        (view(ShardStatus(5, "fencing", hangs="it hangs")), False, "shard 5 waits: it hangs"),
+        (view(ShardStatus(4, "waiting", has_run=True)), False, "shard 4 is waiting"),
         (view(RUNNING, SILENT), False, "shard 3: no broker has answered for in/3 for 12 s"),
     ],
 )
-def test_ready_is_who_does_all_of_its_work(seen: EngineView, is_ok: bool, said: str) -> None:  # noqa: FBT001 - a parameter of the table
+def test_ready_is_who_does_all_of_its_work(seen: EngineStatus, is_ok: bool, said: str) -> None:  # noqa: FBT001 - a parameter of the table
     """In the group, with each shard running and answered; else it is said what is missing."""
     answer = is_ready(seen)
     assert (answer.is_ok, answer.lines) == (is_ok, (said,))
@@ -44,7 +44,7 @@ def test_a_backlog_is_worked_off_before_a_broker_is_silent(
     is_ok: bool,  # noqa: FBT001 - a parameter of the table
 ) -> None:
     """While what was fetched ahead is worked off nobody asks for more; that takes no minute."""
-    busy = ShardView(0, "running", sources=(SourceView("in", 0, 9_000, silent_seconds),))
+    busy = ShardStatus(0, "running", sources=(SourceStatus("in", 0, 9_000, silent_seconds),))
     assert is_ready(view(busy)).is_ok is is_ok
 
 
@@ -75,5 +75,5 @@ def test_a_start_is_over_once_and_for_all() -> None:
 
 def test_a_shard_that_fails_after_its_restore_does_not_hold_up_the_start() -> None:
     """It was restored; whether it runs now is another question."""
-    assert StartUp().is_over(view(ShardView(0, "waiting", has_run=True))).is_ok
-    assert not StartUp().is_over(view(ShardView(0, "waiting"))).is_ok
+    assert StartUp().is_over(view(ShardStatus(0, "waiting", has_run=True))).is_ok
+    assert not StartUp().is_over(view(ShardStatus(0, "waiting"))).is_ok

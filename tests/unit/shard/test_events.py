@@ -4,7 +4,7 @@ import pytest
 import structlog
 
 from consumer.service.logs import LogObserver
-from consumer.shard.events import Observers, Step
+from consumer.shard.events import ObserverGroup, Step
 
 
 class Broken(LogObserver):
@@ -34,7 +34,7 @@ def test_one_that_fails_is_named_once_and_the_others_are_told(
     # A logger keeps what it was first configured with, in another test of the same process perhaps.
     monkeypatch.setattr("consumer.shard.events.log", structlog.get_logger())
     noting = Noting()
-    observers = Observers(LogObserver(), Broken(), noting)
+    observers = ObserverGroup(LogObserver(), Broken(), noting)
     with structlog.testing.capture_logs() as lines:
         observers.on_step(1, Step.SENT)
         observers.on_step(2, Step.SENT)

@@ -25,6 +25,7 @@ from consumer.shard.context import ShardContext
 from consumer.shard.dead_letter_limit import DeadLetterGuard
 from consumer.shard.loop import MOVED_SECONDS, ShardLoop
 from consumer.shard.progress import Fingerprint, Found, Progress
+from consumer.shard.sources import Sources
 from consumer.shard.start_positions import inspect
 from tests.builders import Record, record
 
@@ -180,14 +181,14 @@ def running(
         memory.progress[source] = Progress(10, 0, Fingerprint.of(HANDLED), "id", 3)
     unused: Any = None
     anything: Any = own
+    readers: Any = FakeReaders(look)
     return ShardLoop(
         context,
         memory=memory,
-        reader=anything,
+        sources=Sources(context, memory, anything, readers, dict.fromkeys(sources, 10)),
         writer=writer or unused,  # type: ignore[arg-type]  # stands for it
-        readers=FakeReaders(look),  # type: ignore[arg-type]  # stands for them
+        readers=readers,
         observer=Mock(),
-        positions=dict.fromkeys(sources, 10),
         limit=TransactionSizeLimit(1000),
         topics_seen_at=0.0,
     )
@@ -196,10 +197,11 @@ def running(
 async def test_probes_are_answered_while_sources_are_judged(context: ShardContext) -> None:
     """Positions, lag and state can be asked for at any moment of it."""
     own = FakeReader({INPUT: [], FORWARDS: []})
-    asked = []
+    asked: list[tuple[Any, Any, Any]] = []
 
     def ask() -> None:
-        asked.append((loop.positions, loop.source_views, loop.is_behind))
+        sources = loop.sources
+        asked.append((sources.positions, sources.statuses, sources.is_behind))
 
     look = FakeReader({INPUT: [HANDLED], FORWARDS: [HANDLED]}, beside=ask)
     loop = running(context, own, look)
@@ -220,7 +222,7 @@ async def test_what_was_gathered_in_doubt_is_read_again(context: ShardContext) -
     own.needs_revalidation = True
     await loop.run_once()
     assert own.assigned[INPUT] == 10
-    assert loop.positions[INPUT] == 10
+    assert loop.sources.positions[INPUT] == 10
 
 
 async def test_another_record_in_place_of_the_last_ends_the_task(context: ShardContext) -> None:

@@ -9,15 +9,14 @@ from typing import Any
 import pytest
 
 from consumer.errors import ClusterError, Fenced, StateCorrupted, TaskFailed
-from consumer.shard.status import TaskState
+from consumer.shard.status import REFUSED, WAITING, ShardStatus, TaskState
 from consumer.worker.supervisor import Supervisor
+
+RECORDS = 7
 
 
 class PlainTask:
-    """A task that runs until told otherwise; ``ends`` is how."""
-
-    transactions = handled_records = 0
-    has_run = False
+    """A task that runs until it is stopped, or fails at once with ``ends``."""
 
     def __init__(
         self, ends: BaseException | None = None, state: TaskState = TaskState.RUNNING
@@ -41,6 +40,10 @@ class PlainTask:
     def stop(self) -> None:
         """End in an orderly way."""
         self._end.set()
+
+    def status(self) -> ShardStatus:
+        """Return a status with a few records of its own."""
+        return ShardStatus(0, self.state.value, handled_records=RECORDS)
 
 
 class Bench:
@@ -134,6 +137,12 @@ async def test_a_corrupted_shard_is_refused_and_the_others_go_on() -> None:
     await bench.settle()
     bench.supervisor.reconcile({0, 1})
     assert bench.supervisor.refusals == {0: "lost"}
+    refused, running = bench.supervisor.statuses({0, 1})
+    assert (refused.state, refused.refusal) == (REFUSED, "lost")
+    assert (running.state, running.attempts) == ("running", 1)
+    bench.supervisor.refuse_if_nothing_runs(frozenset({0, 1}))
+    with pytest.raises(StateCorrupted, match="lost"):
+        bench.supervisor.refuse_if_nothing_runs(frozenset({0}))
     assert len(bench.made) == 2
     await bench.supervisor.stop_all(1)
 
@@ -157,4 +166,20 @@ async def test_an_ended_task_is_not_kept() -> None:
     gone = weakref.ref(bench.made.pop())
     gc.collect()
     assert gone() is None
+    await bench.supervisor.stop_all(1)
+
+
+async def test_a_status_adds_up_what_the_tasks_of_a_shard_have_handled() -> None:
+    """A restart loses no count, and between two tasks the shard is waiting."""
+    bench = Bench(lambda: PlainTask(ends=TaskFailed("t")))
+    assert [it.state for it in bench.supervisor.statuses({0})] == [WAITING]
+    bench.supervisor.reconcile({0})
+    await bench.settle()
+    pause = bench.supervisor.reconcile({0})
+    (waiting,) = bench.supervisor.statuses()
+    assert (waiting.state, waiting.attempts, waiting.handled_records) == (WAITING, 1, RECORDS)
+    bench.now += pause or 0.0
+    bench.supervisor.reconcile({0})
+    (status,) = bench.supervisor.statuses()
+    assert (status.attempts, status.handled_records) == (2, 2 * RECORDS)
     await bench.supervisor.stop_all(1)
