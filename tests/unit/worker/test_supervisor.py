@@ -1,4 +1,4 @@
-"""The supervisor: which tasks run, and what follows from how one ended."""
+"""The supervisor: which tasks run, and the recovery after each kind of end."""
 
 import asyncio
 import gc
@@ -47,7 +47,7 @@ class PlainTask:
 
 
 class Bench:
-    """A supervisor over plain tasks, with a clock that stands still until it is moved."""
+    """A supervisor over plain tasks, with a clock that the test moves."""
 
     def __init__(self, make: Callable[[], PlainTask]) -> None:
         self.now = 100.0
@@ -66,12 +66,12 @@ class Bench:
         )
 
     async def settle(self) -> None:
-        """Let what was started run, and what was ended end."""
+        """Let started tasks run, and ended tasks close."""
         await asyncio.sleep(0.05)
 
 
-async def test_wanted_shards_get_a_task_each_and_unwanted_ones_lose_it() -> None:
-    """The tasks follow what the group wants."""
+async def test_each_wanted_shard_has_a_task_and_no_other_shard_has_one() -> None:
+    """The tasks follow the assignment of the group."""
     bench = Bench(PlainTask)
     bench.supervisor.reconcile({0, 1})
     bench.supervisor.reconcile({0, 1})
@@ -85,8 +85,8 @@ async def test_wanted_shards_get_a_task_each_and_unwanted_ones_lose_it() -> None
     assert all(task.closed for task in bench.made)
 
 
-async def test_a_closing_task_is_left_to_close() -> None:
-    """Shards that go together wake the supervisor one by one; each one cleans up completely."""
+async def test_a_closing_task_is_not_cancelled() -> None:
+    """Tasks that end together wake the supervisor one by one; each cleans up completely."""
     bench = Bench(lambda: PlainTask(state=TaskState.RESTORING))
     bench.supervisor.reconcile({0, 1, 2})
     await asyncio.sleep(0)
@@ -101,7 +101,7 @@ async def test_a_closing_task_is_left_to_close() -> None:
 async def test_a_task_in_doubt_is_replaced_after_a_pause(
     error: Exception, least_pause: float
 ) -> None:
-    """Never at once: whoever fenced it may be right."""
+    """Never at once: the process that fenced it may be the rightful owner."""
     bench = Bench(lambda: PlainTask(ends=error))
     bench.supervisor.reconcile({0})
     await bench.settle()
@@ -116,7 +116,7 @@ async def test_a_task_in_doubt_is_replaced_after_a_pause(
 
 
 async def test_pauses_grow_while_nothing_is_committed() -> None:
-    """A shard that cannot start does not burn the broker."""
+    """A shard that cannot start must not overload the broker."""
     bench = Bench(lambda: PlainTask(ends=TaskFailed("t")))
     pauses = []
     for _ in range(8):
@@ -130,7 +130,7 @@ async def test_pauses_grow_while_nothing_is_committed() -> None:
 
 
 async def test_a_corrupted_shard_is_refused_and_the_others_go_on() -> None:
-    """It is not tried again; its reason is kept."""
+    """It is not started again; its reason is kept."""
     ends: list[BaseException | None] = [StateCorrupted("lost"), None]
     bench = Bench(lambda: PlainTask(ends=ends.pop(0)))
     bench.supervisor.reconcile({0, 1})
@@ -148,7 +148,7 @@ async def test_a_corrupted_shard_is_refused_and_the_others_go_on() -> None:
 
 
 @pytest.mark.parametrize("error", [ClusterError("acl"), ValueError("a bug")])
-async def test_what_is_not_a_tasks_own_affair_is_raised(error: Exception) -> None:
+async def test_an_error_without_recovery_is_raised(error: Exception) -> None:
     """It ends the process."""
     bench = Bench(lambda: PlainTask(ends=error))
     bench.supervisor.reconcile({0})
@@ -157,8 +157,8 @@ async def test_what_is_not_a_tasks_own_affair_is_raised(error: Exception) -> Non
         bench.supervisor.reconcile({0})
 
 
-async def test_an_ended_task_is_not_kept() -> None:
-    """Its ids would otherwise be in memory once more for every restart."""
+async def test_an_ended_task_is_released() -> None:
+    """Otherwise every restart would keep the ids in memory once more."""
     bench = Bench(lambda: PlainTask(ends=TaskFailed("t")))
     bench.supervisor.reconcile({0})
     await bench.settle()
