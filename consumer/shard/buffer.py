@@ -37,7 +37,7 @@ class Buffer:
             self.records += len(records)
             self.size_bytes += sum(map(record_bytes, records))
 
-    def progress_behind(self, stream_time_ms: int) -> dict[TopicPartition, Progress]:
+    def progress_after(self, stream_time_ms: int) -> dict[TopicPartition, Progress]:
         """Return the progress of each source for when all gathered records are handled.
 
         It uses the reader's position, not the offset of the last record. Markers and invisible

@@ -142,7 +142,7 @@ class Sources:
         known = self._known_progress()
         gathered = {
             source: progress.following(known[source]).identified(self._context.identity(source))
-            for source, progress in self.buffer.progress_behind(stream_time_ms).items()
+            for source, progress in self.buffer.progress_after(stream_time_ms).items()
         }
         return {**self.pending_progress, **gathered}
 

@@ -200,12 +200,12 @@ def test_a_packed_batch_is_no_fingerprint() -> None:
     packed = Record(LAST.offset + 1, 990, None, value, ())
     buffer = Buffer()
     buffer.add({SOURCE: [LAST, packed]}, lambda _: 101)
-    assert buffer.progress_behind(0) == {SOURCE: Progress(101, 0, Fingerprint.of(LAST))}
+    assert buffer.progress_after(0) == {SOURCE: Progress(101, 0, Fingerprint.of(LAST))}
     buffer.add({SOURCE: [packed]}, lambda _: 102)
-    assert buffer.progress_behind(0) == {SOURCE: Progress(102, 0, Fingerprint.of(LAST))}
+    assert buffer.progress_after(0) == {SOURCE: Progress(102, 0, Fingerprint.of(LAST))}
     only_packed = Buffer()
     only_packed.add({SOURCE: [packed]}, lambda _: 101)
-    progress = only_packed.progress_behind(0)[SOURCE].following(KNOWN)
+    progress = only_packed.progress_after(0)[SOURCE].following(KNOWN)
     assert (progress.next_offset, progress.fingerprint) == (101, KNOWN.fingerprint)
     readable = packed._replace(value=b"a record that can be read now")
     assert judge(progress, Found(0, 200, "topic", LAST, readable)) == Verdict(INTACT, 101)
