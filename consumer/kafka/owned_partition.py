@@ -1,30 +1,124 @@
-"""The mark: a committed record up to which a log must be read to know all that came before.
+"""A partition with one owner at a time: how a shard owns its changelog, and a job its journal.
 
-It is written behind a fence, so nothing of an earlier owner can become visible after it.
+Every owner writes under the same transactional id, so a fence (KIP-98) shuts out the earlier ones.
+The owner then commits a record of its own, the restore barrier. Nothing of an earlier owner can
+become visible after it, so reading up to the barrier reads everything that was committed before.
+
+The end offset that a ``read_committed`` consumer gets would not do: it is the last stable offset.
+Committed records may lie after it while another transaction is open in the partition.
 """
 
+import asyncio
+import enum
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
 from consumer.errors import TaskFailed
+from consumer.kafka.open_transactions import OpenTransactionCheck
 from consumer.kafka.port import TransactionalWriter, TransactionBatches
-from consumer.kafka.types import TopicPartition
+from consumer.kafka.types import OpenTransaction, TopicPartition
+
+# How often the open transactions are checked while an owner waits for the end of one.
+HANGING_PAUSE_SECONDS: Final = 5.0
+Loaded = TypeVar("Loaded")
 
 
-async def commit_barrier(
-    writer: TransactionalWriter,
-    transaction_batches: TransactionBatches,
-    place: TopicPartition,
-    key: bytes,
-    value: bytes,
-) -> int:
-    """Commit one record at a place and return its offset.
+class Stage(enum.Enum):
+    """A completed stage of a takeover, in this order."""
 
-    Raises:
-        Fenced: another process took over.
-        TaskFailed: the outcome, or only the offset, is not known.
+    FENCED = enum.auto()
+    NOTHING_HANGS = enum.auto()
+    BARRIER_SET = enum.auto()
+    LOADED = enum.auto()
+
+
+class OwnedPartition:
+    """The takeover of a partition, and the transactions of its owner.
+
+    Never used again after an error. A new one fences, and reads what was committed.
     """
-    transaction_batches.to(*place).append(key, value)
-    offsets = await writer.send(transaction_batches)
-    await writer.commit()
-    offset = offsets[place]
-    if offset < 0:  # a broker's answer to a retried batch may lack it
-        raise TaskFailed("the offset of the mark is not known")
-    return offset
+
+    def __init__(
+        self,
+        partition: TopicPartition,
+        writer: TransactionalWriter,
+        check: OpenTransactionCheck,
+        new_batches: Callable[[], TransactionBatches],
+    ) -> None:
+        """`new_batches` returns the empty batches of one transaction."""
+        self.partition = partition
+        self.writer = writer
+        self.new_batches = new_batches
+        self._check = check
+
+    async def take_over(
+        self,
+        barrier: tuple[bytes, bytes],
+        load: Callable[[int], Awaitable[Loaded]],
+        *,
+        add_to_barrier: Callable[[TransactionBatches], None] = lambda _: None,
+        on_hanging: Callable[[Sequence[OpenTransaction]], None] | None = None,
+        on_stage: Callable[[Stage], None] = lambda _: None,
+    ) -> Loaded:
+        """Become the owner and return what `load` returned.
+
+        1. Fence the earlier owners.
+        2. Make sure that none of their transactions is open.
+        3. Commit the restore barrier, a record with this key and value.
+        4. Load all records up to and including the barrier; `load` receives its offset.
+
+        With `on_hanging`, step 2 waits until no transaction hangs, and calls it at each check that
+        finds some. Nothing is written meanwhile: the next marker would decide about them.
+        `add_to_barrier` may add records to the barrier's transaction.
+
+        Raises:
+            Fenced: another process took over.
+            TaskFailed, TransientError: the outcome, or only the barrier's offset, is not known.
+            ClusterError: an operator must fix the cluster.
+            HangingTransaction: one hangs, and there is no `on_hanging`.
+        """
+        await self.writer.fence()  # 1.
+        on_stage(Stage.FENCED)
+        await self._refuse_or_wait(on_hanging)  # 2.
+        on_stage(Stage.NOTHING_HANGS)
+        barrier_offset = await self._commit_barrier(barrier, add_to_barrier)  # 3.
+        on_stage(Stage.BARRIER_SET)
+        loaded = await load(barrier_offset)  # 4.
+        on_stage(Stage.LOADED)
+        return loaded
+
+    async def commit(self, batches: TransactionBatches) -> dict[TopicPartition, int]:
+        """Write one transaction and commit it; return the first offset in each partition.
+
+        Raises:
+            Fenced: another process took over.
+            TaskFailed: the outcome is unknown.
+        """
+        offsets = await self.writer.send(batches)
+        await self.writer.commit()
+        return offsets
+
+    async def _refuse_or_wait(
+        self, on_hanging: Callable[[Sequence[OpenTransaction]], None] | None
+    ) -> None:
+        """Return when no transaction of an earlier owner is open.
+
+        A marker that is merely late ends the wait too, and so does an operator, without a restart.
+        """
+        if on_hanging is None:
+            await self._check.refuse_hanging(self.writer)
+            return
+        while found := await self._check.left_open(self.writer):
+            on_hanging(found)
+            await asyncio.sleep(HANGING_PAUSE_SECONDS)
+
+    async def _commit_barrier(
+        self, barrier: tuple[bytes, bytes], add_to_barrier: Callable[[TransactionBatches], None]
+    ) -> int:
+        batches = self.new_batches()
+        add_to_barrier(batches)
+        batches.to(*self.partition).append(*barrier)
+        offset = (await self.commit(batches))[self.partition]
+        if offset < 0:  # a broker's answer to a retried batch may lack it
+            raise TaskFailed("the offset of the restore barrier is not known")
+        return offset

@@ -52,7 +52,8 @@ class ReadOptions(NamedTuple):
     max_records: int = 5_000
     fetch_ms: int = 200
     clock: Callable[[], float] = time.monotonic
-    """Called at least once for each fetch. The clock of a shard also records a heartbeat."""
+    on_fetch: Callable[[], None] | None = None
+    """Called after each fetch; a shard records a heartbeat."""
     stall_seconds: float = STALLED_SECONDS
     """Give up when no position moved for this time."""
     total_seconds: float = math.inf
@@ -90,6 +91,8 @@ async def read_range(
     wait = _Wait(options)
     while unfinished:
         fetched = await reader.fetch(options.fetch_ms, options.max_records)
+        if options.on_fetch is not None:
+            options.on_fetch()
         # Take all positions before the next await or yield: fetches go on in the background.
         now = {partition: reader.position(partition) for partition in unfinished}
         batches = [

@@ -18,9 +18,8 @@ from consumer.service.logs import LogObserver, configure_logs
 from consumer.service.metrics_observer import EngineCollector, MetricsObserver
 from consumer.service.recent_activity import RecentActivity
 from consumer.service.tracing.config import open_traces
-from consumer.shard.events import Observer, Observers
-from consumer.worker.engine import Engine
-from consumer.worker.status import EngineView
+from consumer.shard.events import Observer, ObserverGroup
+from consumer.worker.engine import Engine, EngineStatus
 
 # Decisions allocate many short-lived objects and no reference cycles. With the default threshold
 # the collector would scan the young generation thousands of times a second and find nothing.
@@ -52,7 +51,7 @@ class HttpEndpoint:
         self._metrics.suppressed_lines.inc()
 
     @asynccontextmanager
-    async def open(self, engine_view: Callable[[], EngineView]) -> AsyncIterator[None]:
+    async def open(self, engine_view: Callable[[], EngineStatus]) -> AsyncIterator[None]:
         """Serve while the context lasts; `engine_view` returns the engine's current state.
 
         Raises:
@@ -102,7 +101,7 @@ def run_service(
 
 
 def _combine(first: Observer, *others: Observer) -> Observer:
-    return Observers(first, *others) if others else first
+    return ObserverGroup(first, *others) if others else first
 
 
 async def _run(
@@ -127,7 +126,7 @@ async def _run(
     )
     heartbeat = asyncio.create_task(watchdog.keep_beating(), name="event-loop-heartbeat")
     try:
-        async with endpoint.open(lambda: engine.view):
+        async with endpoint.open(engine.status):
             await engine.run()
     finally:
         heartbeat.cancel()

@@ -14,8 +14,8 @@ path          200 means                                           what 503 shoul
 
 from typing import Final, NamedTuple
 
-from consumer.shard.status import REFUSED, ShardView, TaskState
-from consumer.worker.status import EngineView
+from consumer.shard.status import REFUSED, ShardStatus, TaskState
+from consumer.worker.engine import EngineStatus
 
 ALIVE: Final = "alive"
 NO_ASSIGNMENT: Final = "no assignment from the consumer group yet"
@@ -30,7 +30,7 @@ class Answer(NamedTuple):
     lines: tuple[str, ...]
 
 
-def is_alive(view: EngineView, watchdog_seconds: float) -> Answer:
+def is_alive(view: EngineStatus, watchdog_seconds: float) -> Answer:
     """Return whether the process makes progress. That it answers shows that its event loop runs.
 
     The limit is that of the stall detector, which ends the process by itself. If the detector is
@@ -44,7 +44,7 @@ def is_alive(view: EngineView, watchdog_seconds: float) -> Answer:
     return Answer(is_ok=not is_over, lines=(line,))
 
 
-def is_ready(view: EngineView) -> Answer:
+def is_ready(view: EngineStatus) -> Answer:
     """Return whether the process does all of its work, else what is missing."""
     problems = [] if view.is_member else [NO_ASSIGNMENT]
     for shard in view.shards:
@@ -68,7 +68,7 @@ class StartUp:
     def __init__(self) -> None:
         self._is_over = False
 
-    def is_over(self, view: EngineView) -> Answer:
+    def is_over(self, view: EngineStatus) -> Answer:
         """Return whether each shard of the first assignment has been restored or refused."""
         if not self._is_over:
             waiting = [s for s in view.shards if not s.has_run and s.state != REFUSED]
@@ -80,7 +80,7 @@ class StartUp:
         return Answer(is_ok=True, lines=(STARTED,))
 
 
-def _describe(shard: ShardView) -> str:
+def _describe(shard: ShardStatus) -> str:
     if shard.hangs:
         return f"shard {shard.shard} waits: {shard.hangs}"
     if shard.refusal:

@@ -37,7 +37,7 @@ from consumer.errors import ConfigError
 from consumer.service.health import Answer, StartUp, is_alive, is_ready
 from consumer.service.recent_activity import RecentActivity
 from consumer.service.status_page import Status, render_status
-from consumer.worker.status import EngineView
+from consumer.worker.engine import EngineStatus
 
 MAX_HEAD_BYTES: Final = 8 * 1024
 MAX_CONNECTIONS: Final = 64
@@ -84,7 +84,7 @@ Pages = Mapping[str, Callable[[], Page]]
 
 def make_pages(
     settings: Settings,
-    engine_view: Callable[[], EngineView],
+    engine_view: Callable[[], EngineStatus],
     registry: CollectorRegistry,
     recent: RecentActivity,
 ) -> Pages:

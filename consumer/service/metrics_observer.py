@@ -20,7 +20,7 @@ from consumer.pipeline.records import Reason
 from consumer.service import metrics
 from consumer.shard.events import LostTransaction, Observer, TransactionReport
 from consumer.shard.status import REFUSED, WAITING, TaskState
-from consumer.worker.status import EngineView
+from consumer.worker.engine import EngineStatus
 
 NO_TIMESTAMP_MS = -1
 
@@ -173,7 +173,7 @@ SHARD_STATES: Final = (*(state.value for state in TaskState), WAITING, REFUSED)
 class EngineCollector(Collector):
     """Collects the gauges that describe the current state of the engine."""
 
-    def __init__(self, engine_view: Callable[[], EngineView]) -> None:
+    def __init__(self, engine_view: Callable[[], EngineStatus]) -> None:
         self._engine_view = engine_view
 
     def collect(self) -> Iterator[Metric]:

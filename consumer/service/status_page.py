@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 from consumer.kafka.held_back import HeldBack
 from consumer.service.health import Answer
 from consumer.service.recent_activity import RecentActivity
-from consumer.shard.status import ShardView, TaskState
-from consumer.worker.status import EngineView
+from consumer.shard.status import ShardStatus, TaskState
+from consumer.worker.engine import EngineStatus
 
 REFRESH_SECONDS: Final = 5
 MAX_CHARS: Final = 120
@@ -53,7 +53,7 @@ class Status(NamedTuple):
 
     group_id: str
     version: str
-    view: EngineView
+    view: EngineStatus
     readiness: Answer
     recent: RecentActivity
 
@@ -112,7 +112,7 @@ def _figures(status: Status) -> str:
     return f'<div class="figures">{cards}</div>'
 
 
-def _shards(shards: Iterable[ShardView], recent: RecentActivity) -> str:
+def _shards(shards: Iterable[ShardStatus], recent: RecentActivity) -> str:
     columns = (
         Column("shard"),
         Column("state"),
@@ -162,7 +162,7 @@ def _held_back(held: HeldBack) -> str:
     return f"{_integer(held.records)} for {_duration(held.seconds)}"
 
 
-def _state(view: ShardView) -> str:
+def _state(view: ShardStatus) -> str:
     if view.state == TaskState.RUNNING.value:
         return f'<span class="good">{_text(view.state)}</span>'
     if view.hangs:

@@ -1,4 +1,4 @@
-"""What a shard has gathered and not decided yet."""
+"""The records that a shard has gathered and not decided yet."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -30,19 +30,19 @@ class Buffer:
         fetched: Mapping[TopicPartition, Sequence[SourceRecord]],
         position: Callable[[TopicPartition], int],
     ) -> None:
-        """Add what a fetch brought; `position` returns the offset to read a source from next."""
+        """Add fetched records; `position` returns the next offset to read of a source."""
         for source, records in fetched.items():
             self._gathered.append((source, records))
             self._next_offsets[source] = position(source)
             self.records += len(records)
             self.size_bytes += sum(map(record_bytes, records))
 
-    def progress_behind(self, stream_time_ms: int) -> dict[TopicPartition, Progress]:
-        """Return the progress of each source when all of it is handled.
+    def progress_after(self, stream_time_ms: int) -> dict[TopicPartition, Progress]:
+        """Return the progress of each source for when all gathered records are handled.
 
-        The position counts, not the last record: behind it may be markers, or records that are not
-        visible, and what a record says of its own offset is a producer's word. A packed batch is no
-        fingerprint: under a higher limit, or by a later release, its records can be read.
+        It uses the reader's position, not the offset of the last record. Markers and invisible
+        records may follow that record, and a producer wrote the offset that is in it. A packed
+        batch is no fingerprint: a higher limit, or a later release, can read its records.
         """
         fingerprints: dict[TopicPartition, Fingerprint | None] = {}
         for source, records in self._gathered:

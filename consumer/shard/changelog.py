@@ -1,4 +1,4 @@
-"""The changelog: one shard's whole truth as keyed records in a compacted partition.
+"""The changelog: the whole state of one shard, as keyed records in a compacted partition.
 
 =======  ==========================  ===================================================
 prefix   rest of the key             value
@@ -7,14 +7,14 @@ prefix   rest of the key             value
 ``v:``   digest of id and content    a variant entry (binary, below)
 ``p:``   topic ``/`` partition       progress (JSON)
 ``m:``                               meta (JSON)
-``f:``                               the fence mark of the latest start (JSON)
+``f:``                               the restore barrier of the latest start (JSON)
 ``f:``   ``first``                   where "latest" was at the group's first start (JSON)
 =======  ==========================  ===================================================
 
-A null value is a tombstone. The prefixes keep ids and everything else apart. Entries of ids are
-binary because a restore reads millions of them; the few others are JSON, to be read by people.
-Memory knows ids by their digests only, so the digest is the key: a tombstone needs nothing else.
-The id itself stands in the value.
+A null value is a tombstone. The prefixes separate ids from all other entries. Entries of ids are
+binary, because a restore reads millions of them. The few others are JSON, which operators can read.
+The memory stores ids by their digests only. So the digest is the key: a tombstone needs nothing
+else. The id itself is in the value.
 
 Id entry: version (1 byte), digest of the content (16: the version of its comparison form, then
 15 of BLAKE2b), stream time (8), partition (4), offset (8),
@@ -22,9 +22,9 @@ timestamp (8) and topic (1 byte of length, then UTF-8) of the record that was pu
 Variant entry: version (1), digest of the content (16), stream time (8), id (UTF-8). Big-endian.
 
 The version of an entry is that of its layout. A new comparison form has a version of its own, in
-the digest, so it changes no layout (`pipeline/comparison`). A release that brings a new layout
-reads it and goes on to write the old one; the release after it writes the new one. So the two
-releases of a rolling upgrade, and of a rollback, always read each other.
+the digest, so it changes no layout (`pipeline/decode/canonical`). The first release with a new
+layout reads it, and continues to write the old one. The release after it writes the new one. So
+both releases of a rolling upgrade, or of a rollback, read each other's entries.
 """
 
 import struct
@@ -42,16 +42,16 @@ from schemas.ready_event import Origin
 
 FORMAT_VERSION: Final = 3
 READABLE_VERSIONS: Final = frozenset({FORMAT_VERSION})
-"""The layouts that this release reads; the one that it writes is `FORMAT_VERSION`."""
+"""The layouts that this release reads. It writes `FORMAT_VERSION`."""
 ID, VARIANT, PROGRESS, META, FENCE = b"i:", b"v:", b"p:", b"m:", b"f:"
 FIRST_START: Final = FENCE + b"first"
-_HEAD: Final = struct.Struct(f">B{DIGEST_BYTES}sq")  # of both kinds of entry
+_HEAD: Final = struct.Struct(f">B{DIGEST_BYTES}sq")  # the same in both kinds of entry
 _ORIGIN: Final = struct.Struct(">iqqB")
 _DIGEST_KEY_BYTES: Final = len(ID) + DIGEST_BYTES
 
 
 class Meta(msgspec.Struct, frozen=True):
-    """What this changelog belongs to. A mismatch at a start means: do not run on it."""
+    """The deployment that a changelog belongs to. After a mismatch the shard must not run."""
 
     version: int
     group_id: str
@@ -63,7 +63,7 @@ class Meta(msgspec.Struct, frozen=True):
 
 
 class ShardState:
-    """A shard's memory: equal to the committed changelog, and changed by nothing else."""
+    """A shard's memory: always equal to the committed changelog."""
 
     def __init__(self, window_ms: int) -> None:
         self.seen = SeenIds(window_ms)
@@ -72,11 +72,23 @@ class ShardState:
         self.records_loaded = 0
         self.restore_ratio = 0.0
 
+    @property
+    def positions(self) -> dict[TopicPartition, int]:
+        """The next offset of each source, as it is committed."""
+        return {source: progress.next_offset for source, progress in self.progress.items()}
+
+    def fingerprint_offset(self, source: TopicPartition) -> int | None:
+        """Return the offset of a source's last-record fingerprint; None: there is none."""
+        progress = self.progress.get(source)
+        if progress is None or progress.fingerprint is None:
+            return None
+        return progress.fingerprint.offset
+
     def load(self, records: Sequence[SourceRecord]) -> None:
-        """Take over changelog records, in the order of their offsets.
+        """Add changelog records, in the order of their offsets.
 
         Raises:
-            StateCorrupted: a record is none of ours or of another version; it names the offset.
+            StateCorrupted: a record is of another service or version; the message has its offset.
         """
         self.records_loaded += len(records)
         digests: list[bytes] = []
@@ -88,7 +100,7 @@ class ShardState:
             try:
                 if key[:2] != ID:
                     self._load_other(key, value)
-                elif value is None:  # a tombstone: what came before it first
+                elif value is None:  # a tombstone: earlier entries must be added first
                     self.seen.remember_all(digests, contents, times_ms)
                     digests, contents, times_ms = [], [], []
                     self.seen.forget(_digest_of(key))
@@ -116,7 +128,7 @@ class ShardState:
             self.meta = msgspec.json.decode(value or b"", type=Meta)
             _require_version(self.meta.version)
         elif prefix != FENCE:
-            raise StateCorrupted("it is not one of this service")
+            raise StateCorrupted("its key is not one of this service")
 
     def _load_variant(self, digest: bytes, value: bytes | None) -> None:
         if value is None:
@@ -144,11 +156,11 @@ def id_record(digest: bytes, entry: IdEntry) -> tuple[bytes, bytes]:
 
 
 def read_id_entry(value: bytes) -> IdEntry:
-    """Return what an id's entry says.
+    """Parse the value of an id's entry.
 
     Raises:
-        StateCorrupted: it is of another version.
-        struct.error, UnicodeDecodeError: it is none.
+        StateCorrupted: it has another version.
+        struct.error, UnicodeDecodeError: it is not such an entry.
     """
     version, content, stream_time_ms = _HEAD.unpack_from(value)
     _require_version(version)
@@ -187,13 +199,13 @@ def meta_record(meta: Meta) -> tuple[bytes, bytes]:
 
 
 def fence_record(owner: str) -> tuple[bytes, bytes]:
-    """Return key and value of the mark that a start commits to find its restore's end."""
+    """Return key and value of the restore barrier; `owner` is host and process of the start."""
     return FENCE, msgspec.json.encode({"version": FORMAT_VERSION, "owner": owner})
 
 
 def _digest_of(key: bytes) -> bytes:
     if len(key) != _DIGEST_KEY_BYTES:
-        raise StateCorrupted("its key is no digest")
+        raise StateCorrupted("its key is not a digest")
     return key[2:]
 
 
@@ -201,6 +213,6 @@ def _require_version(version: int) -> None:
     if version not in READABLE_VERSIONS:
         known = ", ".join(map(str, sorted(READABLE_VERSIONS)))
         raise StateCorrupted(
-            f"the changelog has format version {version}, this release knows {known}: "
+            f"the changelog has format version {version}, this release reads {known}: "
             "run the release that wrote it"
         )

@@ -1,4 +1,4 @@
-"""What one start of a shard knows and never changes: who it is, its settings, its topics."""
+"""The constants of one start of a shard: its number, settings and topics; and its side readers."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -18,23 +18,25 @@ from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import Limits, ShardSettings
 from consumer.shard.changelog import FORMAT_VERSION, Meta
 from consumer.shard.progress import Identity
+from consumer.shard.status import Heartbeat
 
 
 class ShardContext(msgspec.Struct, frozen=True):
-    """The constants of a shard's task; ``clock`` gives monotonic seconds and marks it alive."""
+    """The constants of a shard's task. ``clock`` returns monotonic seconds."""
 
     shard: int
     settings: Settings
     topology: Topology
     clock: Callable[[], float]
+    heartbeat: Heartbeat = msgspec.field(default_factory=Heartbeat)
 
     @property
     def changelog(self) -> TopicPartition:
-        """The partition that holds the shard's truth."""
+        """The partition that stores the shard's state."""
         return TopicPartition(self.settings.changelog_topic, self.shard)
 
     def sources(self) -> list[TopicPartition]:
-        """Return what the shard reads: input partitions p with p % S == shard, and its forwards."""
+        """Return its input partitions (p % S == shard) and its repartition partition."""
         partitions = [
             TopicPartition(topic, partition)
             for topic, count in sorted(self.topology.inputs.items())
@@ -43,17 +45,17 @@ class ShardContext(msgspec.Struct, frozen=True):
         return [*partitions, TopicPartition(self.settings.repartition_topic, self.shard)]
 
     def is_forwards(self, source: TopicPartition) -> bool:
-        """Tell whether this source brings records from other shards."""
+        """Return whether this source holds records that other shards forwarded."""
         return source.topic == self.settings.repartition_topic
 
     def identity(self, source: TopicPartition) -> Identity:
-        """Return what the brokers said of a source at the last look at the topics."""
+        """Return topic id and leader epoch of a source, by the last check of the topics."""
         topology = self.topology
         epochs = topology.leader_epochs.get(source.topic, {})
         return Identity(topology.topic_ids.get(source.topic), epochs.get(source.partition))
 
     def new_batches(self, writer: TransactionalWriter) -> TransactionBatches:
-        """Return the empty batches of a transaction; they respect the topics' batch sizes."""
+        """Return the empty batches of a transaction, bounded by the topics' batch sizes."""
         return writer.new_batches(self.topology.max_message_bytes, {self.settings.changelog_topic})
 
     def meta(self) -> Meta:
@@ -69,7 +71,7 @@ class ShardContext(msgspec.Struct, frozen=True):
         )
 
     def pipeline(self) -> ShardSettings:
-        """Return what the pure decisions depend on."""
+        """Return the settings of the pure decisions."""
         sizes, settings = self.topology.max_message_bytes, self.settings
         return ShardSettings(
             shard=self.shard,
@@ -84,15 +86,12 @@ class ShardContext(msgspec.Struct, frozen=True):
         )
 
 
-# Readers apart from a shard's own: for a look at other offsets while the shard runs on.
-#
-# Only the shard's loop assigns the shard's reader. Probes, metrics and lag tools ask that reader
-# for
-# positions at any moment, and it has none of a partition that is not assigned.
-
-
 class SideReaders(msgspec.Struct, frozen=True):
-    """Opens readers for one shard, and knows whom to ask about topics."""
+    """Opens further readers for one shard, and holds the admin client.
+
+    Only the shard's loop assigns the shard's own reader. The status reads positions from that
+    reader at any moment, and a reader has no position of a partition that is not assigned.
+    """
 
     kafka: Kafka
     admin: ClusterAdmin
@@ -101,7 +100,7 @@ class SideReaders(msgspec.Struct, frozen=True):
     async def open(
         self, context: ShardContext, *, committed_only: bool
     ) -> AsyncGenerator[LogReader, None]:
-        """Connect a reader for a moment; without `committed_only` no transaction holds it back.
+        """Connect a reader for a short time. Without `committed_only` it reads open transactions.
 
         Raises:
             TaskFailed, TransientError, ClusterError: it cannot connect.

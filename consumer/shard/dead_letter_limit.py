@@ -134,6 +134,7 @@ class DeadLetterGuard:
             max_records=FETCH_RECORDS,
             fetch_ms=FETCH_MS,
             clock=context.clock,
+            on_fetch=context.heartbeat.beat,
             stall_seconds=math.inf,
             total_seconds=LOOK_BACK_SECONDS,
             purpose="the window of the dead-letter limit",

@@ -1,4 +1,4 @@
-"""What a shard reports: steps, committed and lost transactions, and who observes them."""
+"""What a shard reports: its steps, its committed and lost transactions; and the observers of it."""
 
 import enum
 from collections.abc import Callable, Sequence
@@ -10,21 +10,23 @@ from consumer.errors import CheckpointReadyError, Fenced
 from consumer.pipeline.records import ReadyRecord
 from consumer.shard.buffer import Gathered
 
+log = structlog.get_logger(__name__)
+
 
 class Step(enum.StrEnum):
-    """The moments at which a crash must not matter; tests kill the process at each."""
+    """The moments at which a crash must not matter. Tests kill the process at each of them."""
 
     FENCED = "fenced"
     BARRIER_SET = "barrier_set"
     RESTORED = "restored"
     DECIDED = "decided"  # before the send
     SENT = "sent"
-    COMMITTING = "committing"  # EndTxn is on its way
-    COMMITTED = "committed"  # memory not yet changed
+    COMMITTING = "committing"  # before EndTxn
+    COMMITTED = "committed"  # the memory has not changed yet
 
 
 class TransactionReport(msgspec.Struct, frozen=True):
-    """What one committed transaction held; for logs and metrics."""
+    """The content of one committed transaction, for logs and metrics."""
 
     shard: int
     consumed: int
@@ -41,13 +43,13 @@ class TransactionReport(msgspec.Struct, frozen=True):
     suppressed_events: int
     consumed_by_topic: dict[str, int]
     ready: Sequence[ReadyRecord]
-    """All that it published; let go of it soon, it may be megabytes."""
+    """All ready events of the transaction. Do not keep them: they may take megabytes."""
     sources: Sequence[Gathered] = ()
-    """All that it was decided from; the same. Empty where it held only progress, or the like."""
+    """The records that were decided; do not keep them. Empty where only progress was written."""
 
 
 class LostTransaction(msgspec.Struct, frozen=True):
-    """A transaction of a running shard that ended in doubt, and the task with it."""
+    """A transaction whose outcome is unknown. It ends its task."""
 
     shard: int
     error: CheckpointReadyError
@@ -56,72 +58,71 @@ class LostTransaction(msgspec.Struct, frozen=True):
 
     @property
     def is_fenced(self) -> bool:
-        """Whether another process took the shard over."""
+        """Whether another process has taken the shard over."""
         return isinstance(self.error, Fenced)
 
 
 class Observer:
-    """Who is told what the engine does. Calls must be quick and must not raise."""
+    """Receives the events of the engine. A subclass overrides the methods that it needs.
+
+    Calls must be quick and must not raise.
+    """
 
     def on_step(self, shard: int, step: Step) -> None:
-        """Note that a task reached a step; nothing else happens meanwhile."""
+        """Handle a step of a task. The task waits for this call."""
 
     def on_transaction(self, report: TransactionReport) -> None:
-        """Note a committed transaction."""
+        """Handle a committed transaction."""
 
     def on_transaction_lost(self, lost: LostTransaction) -> None:
-        """Note a transaction that ended in doubt."""
+        """Handle a transaction whose outcome is unknown."""
 
     def on_fenced(self, shard: int) -> None:
-        """Note that another process took a shard over, whatever its task was at."""
+        """Handle the takeover of a shard by another process, in whatever state its task was."""
 
     def on_rebalance(self, seconds: float) -> None:
-        """Note that the group has decided what runs here, and how long it took."""
+        """Handle a completed rebalance of the group; it took this many seconds."""
 
 
-# Observers of the engine beside the one that it has.
+class ObserverGroup(Observer):
+    """Passes each event to the first observer, then to the others, in order.
 
-log = structlog.get_logger(__name__)
-
-
-class Observers(Observer):
-    """Tells the first observer, then the others, in order.
-
-    The others count and show. What goes wrong there is said once and must not end what they watch.
+    The first one is essential: its errors are raised. The others count and display. Their errors
+    are logged, once for each observer, and never end the task that they observe.
     """
 
     def __init__(self, first: Observer, *others: Observer) -> None:
         self._first = first
         self._others = others
-        self._complained: set[str] = set()
+        self._failed: set[str] = set()
 
     def on_step(self, shard: int, step: Step) -> None:
-        """Pass it on."""
-        self._tell(lambda observer: observer.on_step(shard, step))
+        """Pass the step on."""
+        self._call_each(lambda observer: observer.on_step(shard, step))
 
     def on_transaction(self, report: TransactionReport) -> None:
-        """Pass it on."""
-        self._tell(lambda observer: observer.on_transaction(report))
+        """Pass the transaction on."""
+        self._call_each(lambda observer: observer.on_transaction(report))
 
     def on_transaction_lost(self, lost: LostTransaction) -> None:
-        """Pass it on."""
-        self._tell(lambda observer: observer.on_transaction_lost(lost))
+        """Pass the lost transaction on."""
+        self._call_each(lambda observer: observer.on_transaction_lost(lost))
 
     def on_fenced(self, shard: int) -> None:
-        """Pass it on."""
-        self._tell(lambda observer: observer.on_fenced(shard))
+        """Pass the takeover on."""
+        self._call_each(lambda observer: observer.on_fenced(shard))
 
     def on_rebalance(self, seconds: float) -> None:
-        """Pass it on."""
-        self._tell(lambda observer: observer.on_rebalance(seconds))
+        """Pass the rebalance on."""
+        self._call_each(lambda observer: observer.on_rebalance(seconds))
 
-    def _tell(self, tell: Callable[[Observer], None]) -> None:
-        tell(self._first)
+    def _call_each(self, call: Callable[[Observer], None]) -> None:
+        call(self._first)
         for observer in self._others:
             try:
-                tell(observer)
+                call(observer)
             except Exception:
                 name = type(observer).__name__
-                if name not in self._complained:
-                    self._complained.add(name)
+                if name not in self._failed:
+                    self._failed.add(name)
                     log.exception("observer_failed", observer=name)

@@ -76,6 +76,7 @@ async def _stored(context: ShardContext, reader: LogReader) -> list[FirstStart]:
         max_records=FETCH_RECORDS,
         fetch_ms=FETCH_MS,
         clock=context.clock,
+        on_fetch=context.heartbeat.beat,
         total_seconds=READ_SECONDS,
         is_enough=lambda batch: _first_entry(batch) is not None,
         purpose="the first start of the group",

@@ -1,9 +1,9 @@
 """How far a shard has read one source partition, and whether it is still the same partition.
 
-A topic that was deleted and created again grows past an old offset without any error. So does a
-partition that lost its end, in a power cut or an unclean leader election, and went on. Reading on
-at the old offset would skip records. So progress remembers the topic's id (KIP-516), the leader
-epoch (KIP-320), and the last record that was handled with one from further back.
+A recreated topic grows past an old offset without any error. So does a partition that was
+truncated in a power cut or by an unclean leader election. Resuming at the old offset would skip
+records. So progress stores the topic's id (KIP-516), the leader epoch (KIP-320), and fingerprints
+of the last handled record and of an older one.
 """
 
 import enum
@@ -15,12 +15,12 @@ from msgspec.structs import replace
 
 from consumer.pipeline.records import SourceRecord
 
-# How far the older fingerprint falls behind the last one before a later one takes its place.
+# The older fingerprint is replaced when it is this many offsets older than the last one.
 OLDER_OFFSETS: Final = 2000
 
 
 class Fingerprint(msgspec.Struct, frozen=True):
-    """The last handled record of a partition: where it stood, when it was written, what it said."""
+    """The fingerprint of a handled record: its offset, its timestamp and a checksum."""
 
     offset: int
     timestamp_ms: int
@@ -28,13 +28,13 @@ class Fingerprint(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, record: SourceRecord) -> Self:
-        """Remember this record."""
+        """Return the fingerprint of this record."""
         checksum = zlib.crc32(record.value or b"", zlib.crc32(record.key or b""))
         return cls(record.offset, record.timestamp, checksum)
 
 
 class Identity(NamedTuple):
-    """What the brokers say of a partition; None where they do not know it (before Kafka 2.8)."""
+    """Topic id and leader epoch of a partition; None from a broker older than Kafka 2.8."""
 
     topic_id: str | None = None
     leader_epoch: int | None = None
@@ -43,8 +43,8 @@ class Identity(NamedTuple):
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     """The position of one source partition, as the changelog stores it.
 
-    ``leader_epoch`` is one in which the log was seen to hold what was handled: what a later leader
-    appends in place of lost records has a higher one. Entries of older releases have neither an
+    In ``leader_epoch`` the log was seen to contain the handled records. Records that a later leader
+    appends in place of lost ones have a higher epoch. Entries of older releases have neither an
     epoch nor a topic id.
     """
 
@@ -57,11 +57,11 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def identity(self) -> Identity:
-        """What the brokers said of the partition when it was last found to be intact."""
+        """Topic id and leader epoch when the partition was last found to be intact."""
         return Identity(self.topic_id, self.leader_epoch)
 
     def identified(self, identity: Identity) -> Self:
-        """Return it with this identity; what the brokers do not know any more stays."""
+        """Return it with this identity; a part that the brokers no longer report is kept."""
         topic_id, leader_epoch = identity
         return replace(
             self,
@@ -70,9 +70,9 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
         )
 
     def following(self, previous: Self) -> Self:
-        """Return it as the successor of ``previous``, whose last record may become the older one.
+        """Return it as the successor of ``previous``, whose fingerprint may become the older one.
 
-        The identity of ``previous`` stays: only a judgement may change it.
+        The identity of ``previous`` is kept: only ``judge`` may change it.
         """
         fingerprint, older = self.fingerprint or previous.fingerprint, previous.older
         is_far_behind = (
@@ -88,24 +88,24 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Continuity(enum.Enum):
-    """What is found at a source partition that was read before."""
+    """What happened to a source partition since it was read."""
 
     INTACT = "intact"
-    EXPIRED = "expired"  # records were deleted before they were read
+    EXPIRED = "expired"  # retention deleted records before they were read
     TRUNCATED = "truncated"  # the same topic lost its last records, and may have grown since
-    RECREATED = "recreated"  # this is another partition under the same name
+    RECREATED = "recreated"  # another topic with the same name
 
 
 class Found(NamedTuple):
-    """What the brokers show of a partition now.
+    """The present state of a partition.
 
-    ``at_fingerprint`` is the first record at or behind the fingerprint's offset, ``at_older`` the
-    same of the older one. None: no such record, or not asked for. ``epoch_end`` is the offset where
-    the stored leader epoch ends in the current log.
+    ``at_fingerprint`` is the first record at or after the fingerprint's offset, ``at_older`` the
+    same for the older fingerprint. None: there is no such record, or it was not requested.
+    ``epoch_end`` is the offset where the stored leader epoch ends in the current log.
     """
 
     log_start: int
-    end_offset: int  # the high watermark: open transactions hide nothing of it
+    end_offset: int  # the high watermark, which open transactions do not hold back
     topic_id: str | None = None
     at_fingerprint: SourceRecord | None = None
     at_older: SourceRecord | None = None
@@ -113,21 +113,21 @@ class Found(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What became of a partition, and the offset at which reading goes on."""
+    """What happened to a partition, and the offset at which reading resumes."""
 
     continuity: Continuity
     resume_at: int
 
 
 def is_another_topic(progress: Progress, topic_id: str | None) -> bool:
-    """Tell whether both topic ids are known and differ."""
+    """Return whether both topic ids are known and differ."""
     return None not in {progress.topic_id, topic_id} and progress.topic_id != topic_id
 
 
 def lost_its_end(progress: Progress, found: Found) -> bool:
-    """Tell whether what was handled last is not in the log any more.
+    """Return whether the last handled record is no longer in the log.
 
-    A fingerprint whose record is gone (compacted, expired) proves nothing.
+    A fingerprint whose record was deleted (compaction, retention) proves nothing.
     """
     if progress.next_offset > found.end_offset:
         return True
@@ -136,14 +136,14 @@ def lost_its_end(progress: Progress, found: Found) -> bool:
 
 
 def judge(progress: Progress, found: Found) -> Verdict:
-    """Compare progress with what is found; never resume behind a record that may be unread.
+    """Compare progress with the present state; never resume after a record that may be unread.
 
-    1. Another topic id is another topic: read it from its start.
-    2. The last handled record is there, or gone by age: go on, behind what retention deleted, but
-       read again what a later leader may have put in place of lost markers.
-    3. It is lost, and the topic is the same one by its id or an older fingerprint: go on behind
-       what is known to be handled. Records behind that may have been appended since.
-    4. Neither the id nor the older fingerprint shows the same topic: read it from its start.
+    1. The topic id differs: it is another topic. Read it from its start.
+    2. The last handled record is there, or was deleted by age. Resume, after the records that
+       retention deleted. Read again what a later leader may have appended in place of lost markers.
+    3. The last handled record is lost, and the topic is the same by its id or the older
+       fingerprint. Resume after what is known to be handled: later records may be new.
+    4. Neither the id nor the older fingerprint shows the same topic. Read it from its start.
     """
     if is_another_topic(progress, found.topic_id):  # 1.
         return Verdict(Continuity.RECREATED, found.log_start)
@@ -160,9 +160,9 @@ def judge(progress: Progress, found: Found) -> Verdict:
 
 
 def _proven_until(progress: Progress, found: Found) -> int:
-    """Return up to where a log that holds the last handled record is known to be the same.
+    """Return up to which offset a log with the last handled record is known to be the same.
 
-    Behind that record was nothing visible, so to read that part again costs nothing. But markers
+    No visible record followed it, so reading that part again costs nothing. But transaction markers
     there may be lost, and a later leader may have appended records in their place.
     """
     fingerprint, epoch_end = progress.fingerprint, found.epoch_end
@@ -173,11 +173,11 @@ def _proven_until(progress: Progress, found: Found) -> int:
 
 
 def _handled_until(progress: Progress, found: Found, *, is_same_topic: bool) -> int | None:
-    """Return the offset up to which the log still is what was handled; None: not known."""
+    """Return the offset up to which the log is still the handled one; None: not known."""
     bounds = []
     if is_same_topic and found.epoch_end is not None:
         fingerprint = progress.fingerprint
-        # Within one epoch records are not replaced. If one was, the epochs cannot be trusted.
+        # Within one epoch no record is replaced. If one was, the epochs cannot be trusted.
         contradicts = (
             fingerprint is not None
             and fingerprint.offset < found.epoch_end

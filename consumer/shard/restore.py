@@ -84,6 +84,7 @@ async def restore(
         max_records=FETCH_RECORDS,
         fetch_ms=FETCH_MS,
         clock=clock,
+        on_fetch=context.heartbeat.beat,
         stall_seconds=math.inf,
         on_wait=log_wait,
         wait_seconds=LOG_WAIT_SECONDS,

@@ -105,12 +105,12 @@ async def inspect(
     found = {s: Found(starts[s], ends[s], context.identity(s).topic_id) for s in known}
     same = {s: p for s, p in known.items() if not is_another_topic(p, found[s].topic_id)}
     last = {s: p.fingerprint for s, p in same.items() if p.fingerprint is not None}
-    there = await _records_at(reader, _within(last, found), context.clock)
+    there = await _records_at(reader, _within(last, found), context.clock, context.heartbeat.beat)
     for source, record in there.items():
         found[source] = found[source]._replace(at_fingerprint=record)
     broken = {s: p for s, p in same.items() if lost_its_end(p, found[s])}
     older = {s: p.older for s, p in broken.items() if p.older is not None}
-    there = await _records_at(reader, _within(older, found), context.clock)
+    there = await _records_at(reader, _within(older, found), context.clock, context.heartbeat.beat)
     for source, record in there.items():
         found[source] = found[source]._replace(at_older=record)
     # A later leader may also lack records after one that it has.
@@ -253,6 +253,7 @@ async def _records_at(
     reader: LogReader,
     fingerprints: Mapping[TopicPartition, Fingerprint],
     clock: Callable[[], float],
+    on_fetch: Callable[[], None] | None = None,
 ) -> dict[TopicPartition, SourceRecord | None]:
     """Return the record at each fingerprint's offset; None if that offset has no visible record.
 
@@ -265,6 +266,7 @@ async def _records_at(
         max_records=max(1, len(ranges)),
         fetch_ms=FETCH_MS,
         clock=clock,
+        on_fetch=on_fetch,
         stall_seconds=FINGERPRINT_SECONDS,
         purpose="the last-record fingerprints of the sources",
     )

@@ -121,6 +121,7 @@ async def _has_published(context: ShardContext, reader: LogReader) -> bool:
         max_records=TAIL_RECORDS,
         fetch_ms=FETCH_MS,
         clock=context.clock,
+        on_fetch=context.heartbeat.beat,
         total_seconds=READ_SECONDS,
         purpose="the end of the ready topic",
     )

@@ -1,25 +1,32 @@
-"""The life of a shard's task.
+"""The states of a shard's task, and the status of a shard at one moment.
 
 ::
 
     CREATED ─► FENCING ─► SETTING_BARRIER ─► RESTORING ─► VERIFYING ─► RUNNING ─► STOPPING ─► CLOSED
-                  │           │           │            │           │          │          ▲
-                  └───────────┴───────────┴────────────┴───────────┴──────────┴──────────┘
-                        any doubt: the task is closed as it is, and a new one is made
+                  │              │               │            │           │          │          ▲
+                  └──────────────┴───────────────┴────────────┴───────────┴──────────┴──────────┘
+                         any doubt: the task closes, and the supervisor starts a new one
 
-There is no way back: recovery is a new task, and its start is the only recovery path.
+No move leads back. The start of a new task is the only recovery path.
 """
 
 import enum
+import time
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
 
 from consumer.kafka.held_back import UNANSWERED_SECONDS, HeldBack
+from consumer.kafka.types import TopicPartition
+
+WAITING, REFUSED = "waiting", "refused"
+"""The states of a shard without a task: before the next attempt, and one that must not run."""
+BUSY_UNANSWERED_SECONDS: Final = 60.0
 
 
 class TaskState(enum.Enum):
-    """Where a task stands."""
+    """The state of a task, in the order of its life."""
 
     CREATED = "created"
     FENCING = "fencing"
@@ -30,80 +37,108 @@ class TaskState(enum.Enum):
     STOPPING = "stopping"
     CLOSED = "closed"
 
+    def allows(self, to: "TaskState") -> bool:
+        """Return whether a task may move from this state to another: to the next, or to CLOSED."""
+        order = list(TaskState)
+        if to is TaskState.CLOSED:
+            return self is not to
+        return order.index(to) == order.index(self) + 1
 
-_ORDER: Final = tuple(TaskState)
+    def advance(self, to: "TaskState") -> "TaskState":
+        """Return the next state.
 
-
-def advance(state: TaskState, to: TaskState) -> TaskState:
-    """Return ``to`` if the diagram allows it.
-
-    Raises:
-        AssertionError: an illegal move, which is a bug.
-    """
-    is_next = _ORDER.index(to) == _ORDER.index(state) + 1
-    if not is_next and not (to is TaskState.CLOSED and state is not TaskState.CLOSED):
-        raise AssertionError(f"a task cannot go from {state.value} to {to.value}")
-    return to
-
-
-# What can be seen of an engine at one moment: for probes, metrics and the status page.
-
-WAITING, REFUSED = "waiting", "refused"
-"""The states of a shard without a task: between two tries, and one that must not run."""
-BUSY_UNANSWERED_SECONDS: Final = 60.0
+        Raises:
+            AssertionError: an illegal move, which is a bug.
+        """
+        if not self.allows(to):
+            raise AssertionError(f"a task cannot go from {self.value} to {to.value}")
+        return to
 
 
-class SourceView(msgspec.Struct, frozen=True):
+class Heartbeat:
+    """The time of the latest activity of a task; the task beats wherever it waits for a broker."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self.last_beat = clock()
+
+    def beat(self) -> None:
+        """Record that the task is active now."""
+        self.last_beat = self._clock()
+
+
+class SourceStatus(msgspec.Struct, frozen=True):
     """One partition that a shard reads."""
 
     topic: str
     partition: int
     lag: int | None
-    """Records that are not handled yet; markers of transactions are none. None: not known."""
+    """Records that are not handled yet, without transaction markers. None: not known."""
     unanswered_seconds: float = 0.0
     """For how long the broker has not answered a fetch of it."""
 
     held_back: HeldBack | None = None
-    """What waits behind an open transaction and is no lag; None: not known."""
+    """What waits behind an open transaction. It does not count as lag. None: not known."""
 
     @property
     def is_silent(self) -> bool:
         """Whether the broker has not answered for too long.
 
-        With lag it need not be asked while what was fetched ahead is worked off, which slow
-        transactions may draw out.
+        A source with lag gets more time: it is not fetched again before its prefetched records are
+        handled, which slow transactions may delay.
         """
         limit = BUSY_UNANSWERED_SECONDS if self.lag else UNANSWERED_SECONDS
         return self.unanswered_seconds > limit
 
 
-class ShardView(msgspec.Struct, frozen=True):
-    """One shard that the group wants here, or that has not ended yet."""
+class ShardStatus(msgspec.Struct, frozen=True):
+    """One shard that the group assigned to this process, or whose task has not ended yet.
+
+    Supervisor, stall detector, probes, metrics, status page and group offsets read this struct and
+    nothing else. ``ShardTask.status`` computes it; the supervisor adds what outlives a task.
+    """
 
     shard: int
     state: str
     entries: int = 0
+    """Ids in memory."""
     restore_ratio: float | None = None
-    """How much of its changelog is read; None: it has no task, so nothing is read."""
+    """Which part of its changelog is read. None: the shard has no task."""
     has_run: bool = False
-    """Whether it has been restored here at least once since it was given to this process."""
+    """Whether it was restored at least once since it was assigned to this process."""
     refusal: str = ""
     hangs: str = ""
-    """Why it waits for an operator: a transaction hangs, and how to end it."""
+    """Why it waits for an operator: where a transaction hangs, and the command that ends it."""
     hanging_partitions: int = 0
-    """In how many partitions that is so."""
-    sources: tuple[SourceView, ...] = ()
+    sources: tuple[SourceStatus, ...] = ()
     variants: int = 0
+    """Conflicting variants in memory."""
+    attempts: int = 0
+    """How many tasks were started for it."""
+    transactions: int = 0
+    """Committed transactions of the current task."""
+    handled_records: int = 0
+    """Records that are handled and committed, by all its tasks in this process."""
+    loaded_records: int = 0
+    """Changelog records that the current restore has read; 0 before and after a restore."""
+    is_behind: bool = True
+    """Whether it has pending work, or does not know. A shard that is not running yet has."""
+    last_beat: float | None = None
+    """The last heartbeat of its task, in monotonic seconds. None: it has no task."""
+    positions: Mapping[TopicPartition, int] = {}
+    """The next offset of each source that is handled and committed."""
+    trimmable_offset: int | None = None
+    """The repartition offset before which nothing is needed. The record at it must be kept."""
 
     @property
     def held_back(self) -> HeldBack:
-        """The records that open transactions hold back in its sources, and the longest time."""
+        """The records that open transactions hold back in its sources, and the longest wait."""
         known = [source.held_back for source in self.sources if source.held_back is not None]
         records = sum(it.records for it in known)
         return HeldBack(records, max((it.seconds for it in known), default=0.0))
 
     @property
     def lag(self) -> int | None:
-        """The lag of all its sources; None while that of one is not known."""
+        """The lag of all its sources; None while one of them is not known."""
         lags = [source.lag for source in self.sources if source.lag is not None]
         return sum(lags) if lags and len(lags) == len(self.sources) else None

@@ -1,4 +1,4 @@
-"""What one transaction holds: a decision's outcome and the progress behind it."""
+"""The content of one transaction: the outcome of a decision, and the progress after it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
@@ -24,9 +24,9 @@ from consumer.shard.progress import Progress
 from consumer.shard.watermark import announcement
 from schemas.ready_event import Origin
 
-# One log line per published event or dead letter, but a backfill must not drown in them.
+# There is a log line for each published event and dead letter, but a backfill must not flood it.
 MAX_EVENT_LINES: Final = 10
-# Producers choose ids of any length; a log line holds the beginning.
+# Producers choose ids of any length. A log line has only the beginning.
 MAX_LOGGED_CHARS: Final = 256
 Positions = Mapping[TopicPartition, Progress]
 
@@ -40,7 +40,7 @@ def build_transaction(
 ) -> None:
     """Add everything that must become visible together to the empty batches of a transaction.
 
-    `announced_ms` is a watermark for all shards; it is written after the forwards.
+    `announced_ms` is this shard's watermark for all shards. It is written after the forwards.
     """
     settings, topology = context.settings, context.topology
     partitions = topology.output_partitions
@@ -66,7 +66,7 @@ def build_transaction(
 def changelog_records(
     decision: Decision, progress: Positions
 ) -> Iterator[tuple[bytes, bytes | None]]:
-    """Yield what a restore must read to know what this transaction made true."""
+    """Yield the changelog entries from which a restore rebuilds the state after the decision."""
     for digest, entry in decision.entries.items():
         yield id_record(digest, entry)
     for digest, variant in decision.variants.items():
@@ -80,12 +80,12 @@ def changelog_records(
 
 
 def apply_to_memory(memory: ShardState, decision: Decision, progress: Positions) -> None:
-    """Change the shard's memory to what a transaction made true; only after its commit."""
+    """Apply a decision to the shard's memory. Call it only after the transaction is committed."""
     apply(memory.seen, decision)
     memory.progress.update(progress)
 
 
-def report(  # noqa: PLR0913 - what a transaction has become, from all its sides
+def report(  # noqa: PLR0913 - all parts of a committed transaction
     shard: int,
     decision: Decision,
     progress: Positions,
@@ -100,12 +100,12 @@ def report(  # noqa: PLR0913 - what a transaction has become, from all its sides
         {
             "id": ready.id[:MAX_LOGGED_CHARS],
             "job_id": ready.job_id[:MAX_LOGGED_CHARS],
-            **_whence(ready.origin, ready.headers),
+            **_origin_fields(ready.origin, ready.headers),
         }
         for ready in decision.ready[:MAX_EVENT_LINES]
     ]
     letters: list[dict[str, object]] = [
-        {"reason": str(letter.reason), **_whence(letter.origin, letter.headers)}
+        {"reason": str(letter.reason), **_origin_fields(letter.origin, letter.headers)}
         for letter in decision.dead_letters[:MAX_EVENT_LINES]
     ]
     return TransactionReport(
@@ -128,12 +128,12 @@ def report(  # noqa: PLR0913 - what a transaction has become, from all its sides
     )
 
 
-def _whence(origin: Origin, headers: Headers) -> dict[str, object]:
-    """Return where a record lay, and the trace that it belongs to, if any."""
-    place: dict[str, object] = {
+def _origin_fields(origin: Origin, headers: Headers) -> dict[str, object]:
+    """Return topic, partition and offset of a source record, and its trace id if it has one."""
+    fields: dict[str, object] = {
         "topic": origin.topic,
         "partition": origin.partition,
         "offset": origin.offset,
     }
     context = trace_context(headers)
-    return place if context is None else place | {"trace_id": context.trace_id}
+    return fields if context is None else fields | {"trace_id": context.trace_id}

@@ -1,10 +1,4 @@
-"""The lag of shards that are wanted here and do not run: nobody reads their sources.
-
-A shard that runs knows its lag from its own fetches. One that must not run, fails at each try or
-restores for long would show none, just when it grows. So for those the brokers are asked now and
-then: the end of each source, less what the group has committed of it, which is where the shard
-stood when it last ran (a display here as well; nothing is decided by it).
-"""
+"""What a process reports about lag: the group's committed offsets, and the lag of idle shards."""
 
 import asyncio
 import contextlib
@@ -14,47 +8,97 @@ from typing import Final
 import structlog
 
 from consumer.errors import ClusterError, TaskFailed, TransientError
-from consumer.kafka.port import ClusterAdmin, Kafka, LogReader
+from consumer.kafka.port import ClusterAdmin, GroupMembership, Kafka, LogReader
 from consumer.kafka.types import TopicPartition
 
-INTERVAL_SECONDS: Final = 2.0
+COMMIT_SECONDS: Final = 1.0
+# Group offsets expire (offsets.retention.minutes, 7 days), so unchanged ones are repeated too.
+REPEAT_SECONDS: Final = 3600.0
+IDLE_LAG_SECONDS: Final = 2.0
 log = structlog.get_logger(__name__)
 
 
+class GroupOffsets:
+    """Commits the positions of the shards for lag tools and autoscalers; best effort.
+
+    The service never resumes at these offsets.
+    """
+
+    def __init__(
+        self,
+        member: GroupMembership,
+        positions: Callable[[], Mapping[TopicPartition, int]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._member = member
+        self._positions = positions
+        self._clock = clock
+        self._committed: dict[TopicPartition, int] = {}
+
+    async def keep_committed(self) -> None:
+        """Commit about once a second; never returns."""
+        last_repeat = self._clock()
+        while True:
+            await asyncio.sleep(COMMIT_SECONDS)
+            if self._clock() - last_repeat > REPEAT_SECONDS:
+                last_repeat = self._clock()
+                self._committed.clear()
+            await self.commit()
+
+    async def commit(self) -> None:
+        """Commit the positions that have changed, while the group has assigned shards."""
+        positions = dict(self._positions())
+        changed = {k: v for k, v in positions.items() if self._committed.get(k) != v}
+        if not changed or self._member.wanted is None:
+            return
+        try:
+            await self._member.commit_offsets(changed)
+        except TransientError as error:
+            log.info("group_offsets_not_committed", error=str(error))
+        else:
+            self._committed = positions
+
+
 class IdleShardLag:
-    """Asks while there is something to ask for; best effort."""
+    """Measures the lag of shards that are assigned to this process and do not run; best effort.
+
+    A running shard knows its lag from its own fetches. A shard that is refused, fails at each start
+    or restores for long would show none, just when it grows. So the brokers are asked now and
+    then: the end of each source minus the group's committed offset, where the shard was when it
+    last ran. The figures are displayed, and nothing is decided by them.
+    """
 
     def __init__(
         self,
         kafka: Kafka,
         admin: ClusterAdmin,
         group_id: str,
-        unread: Callable[[], Collection[TopicPartition]],
+        idle_sources: Callable[[], Collection[TopicPartition]],
     ) -> None:
-        """`unread` returns the sources that nobody reads now."""
+        """`idle_sources` returns the sources that no shard reads now."""
         self._kafka = kafka
         self._admin = admin
         self._group_id = group_id
-        self._unread = unread
+        self._idle_sources = idle_sources
         self._reader: LogReader | None = None
         self.lags: Mapping[TopicPartition, int] = {}
 
-    async def keep_asking(self) -> None:
-        """Ask now and then; never returns."""
+    async def keep_measuring(self) -> None:
+        """Measure in intervals; never returns."""
         is_known = True
         try:
             while True:
-                await asyncio.sleep(INTERVAL_SECONDS)
-                sources = self._unread()
+                await asyncio.sleep(IDLE_LAG_SECONDS)
+                sources = self._idle_sources()
                 if not sources:
                     self.lags = {}
                     await self._close()
                     continue
                 try:
-                    self.lags = await self._ask(sources)
+                    self.lags = await self._measure(sources)
                     is_known = True
                 except (ClusterError, TaskFailed, TransientError) as error:
-                    self.lags = {}  # what is not known is not shown
+                    self.lags = {}  # an unknown lag is not displayed
                     if is_known:
                         log.info("idle_shard_lag_unknown", error=str(error))
                     is_known = False
@@ -62,7 +106,7 @@ class IdleShardLag:
         finally:
             await self._close()
 
-    async def _ask(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+    async def _measure(self, sources: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         if self._reader is None:
             self._reader = self._kafka.reader(
                 f"{self._group_id}-lag", topics=(), max_message_bytes=0
@@ -86,7 +130,7 @@ class IdleShardLag:
 
 
 def _next_offset(start: int, end: int, committed: int | None) -> int:
-    """Return where a shard would read on, as far as the group's offsets tell."""
-    if committed is None or committed > end:  # never read, or made anew since then
+    """Return where a shard would resume, by the group's committed offset."""
+    if committed is None or committed > end:  # never read, or the topic was recreated since
         return start
     return max(start, committed)

@@ -1,8 +1,8 @@
 """How many open files (sockets) a process needs, and its limit (RLIMIT_NOFILE).
 
-A shard holds a connection to each broker for its producer and another for its consumer, and one
-to its transaction coordinator. A process may get every shard of the group. Behind the limit each
-connect fails with "Too many open files", so shards would fail one after the other.
+A shard has a connection to each broker for its producer and another for its consumer, and one to
+its transaction coordinator. One process may get every shard of the group. At the limit each connect
+fails with "Too many open files", so the shards would fail one after the other.
 """
 
 import resource
@@ -13,14 +13,14 @@ import structlog
 
 # The process itself: standard streams, the event loop, logs, libraries, HTTP (64 at once).
 ROOM: Final = 128
-# Clients of the process beside the shards: membership, administration, lag of idle shards.
+# Clients besides those of the shards: membership, administration, lag of idle shards.
 OTHER_CLIENTS: Final = 3
 Limit = tuple[int, int]
 log = structlog.get_logger(__name__)
 
 
 def needed_open_files(shards: int, brokers: int) -> int:
-    """Return how many open files a process needs that runs all shards."""
+    """Return how many open files a process needs to run all shards."""
     return shards * (2 * brokers + 1) + OTHER_CLIENTS * (brokers + 1) + ROOM
 
 
@@ -30,7 +30,7 @@ def raise_open_files_limit(
 ) -> int:
     """Raise the soft limit to the hard limit, as servers do, and return the limit in force.
 
-    The soft limit of 1,024 is there for programs that use select(2); this one uses epoll.
+    The usual soft limit of 1,024 protects programs that use select(2). This one uses epoll.
     """
     soft, hard = get()
     if soft != hard:
@@ -42,7 +42,7 @@ def raise_open_files_limit(
 
 
 def report_open_files(limit: int, shards: int, brokers: int) -> None:
-    """Log one line: what is needed with every shard here, and the limit; a warning if too low."""
+    """Log the need of all shards and the limit in one line; as a warning if it is too low."""
     needed = needed_open_files(shards, brokers)
     fields = {"limit": limit, "needed": needed, "shards": shards, "brokers": brokers}
     if limit == resource.RLIM_INFINITY or limit >= needed:

@@ -1,14 +1,14 @@
-"""Is there work, and does nobody get on with it? Time and what is seen are handed in.
+"""Stall detection: work is pending and nothing progresses. Pure: clock and samples are arguments.
 
-Everything the engine awaits has a bound of its own, and its recovery is a new task. The watchdog is
-for what no recovery ends: a task that hangs, one that fails at each start anew, a restore behind a
-transaction that nobody ends, a group that never says what runs here. Then a new process may help,
-and a supervisor that counts restarts makes the trouble visible.
+Everything that the engine awaits has a bound of its own, and its recovery is a new task. The stall
+detector is for what no recovery ends: a task that hangs, one that fails at each start, a restore
+behind a transaction that never ends, a group that never assigns shards. Then a new process may
+help, and a supervisor that counts restarts makes the failure visible.
 """
 
 import asyncio
 import sys
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -16,20 +16,21 @@ import structlog
 
 from consumer.config import PREFIX
 from consumer.errors import NoProgress
+from consumer.shard.status import ShardStatus
 
 WATCH_SECONDS: Final = 1.0
 STACK_FRAMES: Final = 12
-# A process that was frozen has not stood still for that time: between two looks no more counts.
+# A frozen process did not stall for that time. At most this counts between two checks.
 LONGEST_STEP_SECONDS: Final = 5.0
 log = structlog.get_logger(__name__)
 
 
 class ProgressSample(msgspec.Struct, frozen=True):
-    """What is seen of one thing that should get on.
+    """The progress of one shard, or of the group, at one moment.
 
-    ``handled`` is what is done for good: records and positions, by any names. ``task`` tells
-    one try from the next, and ``loaded`` how far this try has come with its restore: long restores
-    are progress, while many short ones, each thrown away, are none.
+    ``handled`` counts completed work: records and positions, under any names. ``task`` numbers the
+    attempts. ``loaded`` counts what the current attempt has restored: a long restore is progress,
+    while many short ones that all fail are not.
     """
 
     is_behind: bool
@@ -39,8 +40,40 @@ class ProgressSample(msgspec.Struct, frozen=True):
     loaded: int = 0
 
 
+def sample_shards(
+    statuses: Iterable[ShardStatus],
+    *,
+    wanted: Collection[int],
+    now: float,
+    stuck_seconds: float,
+    repartition_topic: str,
+) -> dict[str, ProgressSample]:
+    """Return the progress of each shard, by its name; `now` is monotonic.
+
+    A refused shard and one that waits for a hanging transaction are left out: only an operator can
+    help them, and a restart cannot. Positions in the repartition topic do not count as progress,
+    since mere watermark announcements move them.
+    """
+    samples = {}
+    for status in statuses:
+        if status.refusal or status.hangs:
+            continue
+        handled: dict[Hashable, int] = {"records": status.handled_records}
+        handled.update({k: v for k, v in status.positions.items() if k.topic != repartition_topic})
+        is_stuck = status.last_beat is not None and now - status.last_beat > stuck_seconds
+        samples[f"shard {status.shard}"] = ProgressSample(
+            # A shard that is no longer wanted has to end, whatever else is pending.
+            is_behind=status.is_behind or is_stuck or status.shard not in wanted,
+            state=status.state,
+            handled=handled,
+            task=status.attempts,
+            loaded=status.loaded_records,
+        )
+    return samples
+
+
 class Stall(msgspec.Struct, frozen=True):
-    """What has not got on, for how long, and how it looks."""
+    """What makes no progress, for how long, and in which state it is."""
 
     name: str
     seconds: float
@@ -48,36 +81,37 @@ class Stall(msgspec.Struct, frozen=True):
 
 
 class _Watched(msgspec.Struct):
-    seen_at: float
+    checked_at: float
     sample: ProgressSample
     handled: dict[Hashable, int]
     stalled_seconds: float = 0.0
 
 
 class StallDetector:
-    """Adds up for each thing how long it has been behind without progress."""
+    """Adds up, for each name, for how long work is pending without progress."""
 
     def __init__(self, limit_seconds: float) -> None:
+        """With a limit of 0, nothing is ever reported as over the limit."""
         self.limit_seconds = limit_seconds
         self._watched: dict[str, _Watched] = {}
 
     @property
     def worst(self) -> Stall | None:
-        """What has stood still for the longest time, by the last look; None: nothing has."""
+        """The longest stall at the last check; None: everything progresses."""
         worst = max(self._watched.items(), key=lambda it: it[1].stalled_seconds, default=None)
         if worst is None or not worst[1].stalled_seconds:
             return None
         name, watched = worst
         return Stall(name, round(watched.stalled_seconds, 1), watched.sample.state)
 
-    def look(self, now: float, progress_samples: Mapping[str, ProgressSample]) -> Stall | None:
-        """Take in what is seen now of all things; return the worst that is over the limit.
+    def check(self, now: float, samples: Mapping[str, ProgressSample]) -> Stall | None:
+        """Compare with the last check; return the longest stall that is over the limit.
 
-        What is not seen any more is forgotten.
+        Names without a sample are forgotten.
         """
         self._watched = {
             name: self._add(now, self._watched.get(name), sample)
-            for name, sample in progress_samples.items()
+            for name, sample in samples.items()
         }
         worst = self.worst
         if not self.limit_seconds or worst is None:
@@ -87,8 +121,8 @@ class StallDetector:
     def _add(self, now: float, before: _Watched | None, sample: ProgressSample) -> _Watched:
         if before is None:
             return _Watched(now, sample, dict(sample.handled))
-        # Against the highest ever seen: a new task that begins again where the last one began
-        # has done nothing yet.
+        # Compare with the highest count ever seen: a new task that begins again at the position of
+        # the last one has done nothing yet.
         handled = before.handled
         done_more = any(count > handled.get(what, -1) for what, count in sample.handled.items())
         for what, count in sample.handled.items():
@@ -97,22 +131,22 @@ class StallDetector:
         if done_more or not sample.is_behind:
             stalled_seconds = 0.0
         elif sample.task != before.sample.task or sample.loaded <= before.sample.loaded:
-            stalled_seconds += min(now - before.seen_at, LONGEST_STEP_SECONDS)
+            stalled_seconds += min(now - before.checked_at, LONGEST_STEP_SECONDS)
         return _Watched(now, sample, handled, stalled_seconds)
 
 
-async def keep_watch(
-    look: Callable[[], Mapping[str, ProgressSample]],
-    watchdog: StallDetector,
+async def detect_stalls(
+    detector: StallDetector,
+    samples: Callable[[], Mapping[str, ProgressSample]],
     clock: Callable[[], float],
 ) -> None:
-    """Look once a second, until something has work and does not get on with it.
+    """Check once a second, until a stall is over the limit.
 
     Raises:
-        NoProgress: only a new process may help; where each task waits is on standard error.
+        NoProgress: only a new process may help. Standard error shows where each task waits.
     """
     while True:
-        stall = watchdog.look(clock(), look())
+        stall = detector.check(clock(), samples())
         if stall is not None:
             break
         await asyncio.sleep(WATCH_SECONDS)
@@ -121,6 +155,6 @@ async def keep_watch(
         task.print_stack(limit=STACK_FRAMES, file=sys.stderr)
     raise NoProgress(
         f"{stall.name} has work and made no progress for {stall.seconds:g} s ({stall.state}; "
-        f"{PREFIX}WATCHDOG_SECONDS is {watchdog.limit_seconds:g}): the process ends, so that a new "
-        "one can try; above stands where each task waits"
+        f"{PREFIX}WATCHDOG_SECONDS is {detector.limit_seconds:g}): the process ends, so that a new "
+        "one can try; the stack of each task is above"
     )

@@ -1,8 +1,8 @@
-"""Which shards run here: starts, stops and restarts their tasks until they match what is wanted."""
+"""The supervisor: starts, stops and restarts tasks until they match the assigned shards."""
 
 import asyncio
 import random
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
@@ -16,9 +16,8 @@ from consumer.errors import (
     TaskFailed,
     TransientError,
 )
-from consumer.shard.status import REFUSED, WAITING, ShardView, TaskState
+from consumer.shard.status import REFUSED, WAITING, ShardStatus, TaskState
 from consumer.shard.task import ShardTask
-from consumer.worker.stall_detector import ProgressSample
 
 FIRST_BACKOFF_SECONDS: Final = 0.2
 MAX_BACKOFF_SECONDS: Final = 10.0
@@ -27,21 +26,37 @@ log = structlog.get_logger(__name__)
 
 
 class Slot(msgspec.Struct):
-    """One shard's slot on this process."""
+    """One shard in this process; it outlives the shard's tasks."""
 
+    shard: int
     task: ShardTask | None = None
     running: asyncio.Task[None] | None = None
-    tries: int = 0
+    attempts: int = 0
     handled_records: int = 0  # of the tasks that have ended
     failures: int = 0
     not_before: float = 0.0
     is_cancelled: bool = False
-    refused: str | None = None  # why this shard must not run
-    has_run: bool = False  # since it was given to this process
+    refusal: str | None = None  # why this shard must not run
+    has_run: bool = False  # since it was assigned to this process
+
+    def status(self) -> ShardStatus:
+        """Return the status of its task, with the figures of earlier tasks added."""
+        if self.refusal is not None:
+            status = ShardStatus(self.shard, REFUSED, refusal=self.refusal)
+        elif self.task is None:
+            status = ShardStatus(self.shard, WAITING)
+        else:
+            status = self.task.status()
+        return replace(
+            status,
+            has_run=self.has_run or status.has_run,
+            attempts=self.attempts,
+            handled_records=self.handled_records + status.handled_records,
+        )
 
 
 class Supervisor:
-    """Keeps one task per wanted shard. A task that ends in doubt is replaced, never revived."""
+    """Keeps one task per assigned shard. A task that ends in doubt is replaced, never revived."""
 
     def __init__(
         self,
@@ -66,74 +81,54 @@ class Supervisor:
     @property
     def refusals(self) -> dict[int, str]:
         """The shards that must not run, and why."""
-        return {s: slot.refused for s, slot in self._slots.items() if slot.refused is not None}
+        return {s: slot.refusal for s, slot in self._slots.items() if slot.refusal is not None}
 
-    def progress_samples(
-        self, wanted: Iterable[int], stuck_seconds: float
-    ) -> dict[str, ProgressSample]:
-        """Return what the watchdog sees of every shard that should run or has not ended yet."""
-        wanted, now = frozenset(wanted), self._clock()
-        progress_samples = {}
-        for shard in wanted | self._slots.keys():
-            slot = self._slots.get(shard, Slot())
-            if slot.refused is not None:
-                continue
-            task = slot.task
-            if task is not None and task.hangs:  # only an operator can help, and a restart cannot
-                continue
-            if task is None:
-                progress_samples[f"shard {shard}"] = ProgressSample(
-                    is_behind=True, state="between two tries", task=slot.tries
-                )
-                continue
-            handled: dict[Hashable, int] = {"records": slot.handled_records + task.handled_records}
-            handled.update(task.input_positions)
-            is_behind = task.is_behind or now - task.last_sign_of_life > stuck_seconds
-            progress_samples[f"shard {shard}"] = ProgressSample(
-                # One that is to end has nothing else to do.
-                is_behind=is_behind or shard not in wanted,
-                state=task.state.value,
-                handled=handled,
-                task=slot.tries,
-                loaded=task.loaded,
-            )
-        return progress_samples
-
-    def views(self, wanted: Iterable[int]) -> tuple[ShardView, ...]:
-        """Return what can be seen of every shard that should run or has not ended yet."""
-        shards = sorted(frozenset(wanted) | self._slots.keys())
-        return tuple(_view(shard, self._slots.get(shard, Slot())) for shard in shards)
-
-    def reconcile(self, wanted: Iterable[int]) -> float | None:
-        """Start and stop tasks; return the seconds until it should be called again, if any.
+    def refuse_if_nothing_runs(self, wanted: frozenset[int]) -> None:
+        """Check that at least one assigned shard may run.
 
         Raises:
-            BaseException: what ended a task and is not a task's own affair (ClusterError, a bug).
+            StateCorrupted: every one is refused; the message has the reasons.
+        """
+        refusals = self.refusals
+        if wanted and wanted <= refusals.keys():
+            raise StateCorrupted("\n".join(sorted(set(refusals.values()))))
+
+    def statuses(self, wanted: Iterable[int] = ()) -> tuple[ShardStatus, ...]:
+        """Return the status of every shard that is wanted or has a task that has not ended."""
+        shards = sorted(frozenset(wanted) | self._slots.keys())
+        return tuple(self._slots.get(shard, Slot(shard)).status() for shard in shards)
+
+    def reconcile(self, wanted: Iterable[int]) -> float | None:
+        """Start and stop tasks; return the seconds until the next call is needed, if any.
+
+        Raises:
+            BaseException: a task ended by an error that a new task cannot recover from
+                (ClusterError, a bug).
         """
         wanted = set(wanted)
-        for shard, slot in list(self._slots.items()):
-            self._collect(shard, slot)
-            if shard not in wanted:
-                self._let_go(shard, slot)
+        for slot in list(self._slots.values()):
+            self._collect(slot)
+            if slot.shard not in wanted:
+                self._release(slot)
         now = self._clock()
         waits = []
         for shard in wanted:
-            slot = self._slots.setdefault(shard, Slot())
-            if slot.running is not None or slot.refused is not None:
+            slot = self._slots.setdefault(shard, Slot(shard))
+            if slot.running is not None or slot.refusal is not None:
                 continue
             if slot.not_before > now:
                 waits.append(slot.not_before - now)
                 continue
-            slot.tries += 1
+            slot.attempts += 1
             slot.task = self._make_task(shard)
             slot.running = asyncio.create_task(slot.task.run(), name=f"shard-{shard}")
             slot.running.add_done_callback(lambda _: self._on_change())
         return min(waits, default=None)
 
     async def stop_all(self, seconds: float) -> None:
-        """Stop every task after its current transaction; cancel what does not end in time."""
-        for shard, slot in list(self._slots.items()):
-            self._let_go(shard, slot)
+        """Stop every task after its current transaction; cancel those that do not end in time."""
+        for slot in list(self._slots.values()):
+            self._release(slot)
         running = [slot.running for slot in self._slots.values() if slot.running is not None]
         if running:
             _, late = await asyncio.wait(running, timeout=seconds)
@@ -143,35 +138,36 @@ class Supervisor:
                 await asyncio.wait(late, timeout=seconds)
             for task in running:
                 if task.done() and not task.cancelled():
-                    task.exception()  # looked at, or asyncio reports it as forgotten
+                    task.exception()  # asyncio logs an exception that was never retrieved
 
-    def _let_go(self, shard: int, slot: Slot) -> None:
+    def _release(self, slot: Slot) -> None:
+        """End the task of a shard, or forget a shard without a task."""
         if slot.running is None or slot.task is None:
-            del self._slots[shard]
+            del self._slots[slot.shard]
         elif slot.task.state in STARTED_STATES:
             slot.task.stop()
         elif slot.task.state is not TaskState.CLOSED and not slot.is_cancelled:
-            # Nothing was written yet but the mark. Once only, and never while it closes: its
-            # clean-up would be cut short and leave sockets behind.
+            # It has written nothing but the restore barrier. It is cancelled once only, and never
+            # while it closes: that would cut its clean-up short and leave sockets open.
             slot.is_cancelled = True
             slot.running.cancel()
 
-    def _collect(self, shard: int, slot: Slot) -> None:
-        """Take note of a task that has ended, by the recovery that its error asks for."""
+    def _collect(self, slot: Slot) -> None:
+        """Collect a task that has ended, and apply the recovery that its error asks for."""
         if slot.running is None or not slot.running.done() or slot.task is None:
             return
-        task, ended = slot.task, slot.running
+        status, ended, shard = slot.task.status(), slot.running, slot.shard
         slot.task = slot.running = None
         slot.is_cancelled = False
-        slot.handled_records += task.handled_records
-        slot.has_run = slot.has_run or task.has_run
-        if task.transactions:
+        slot.handled_records += status.handled_records
+        slot.has_run = slot.has_run or status.has_run
+        if status.transactions:
             slot.failures = 0
         error = None if ended.cancelled() else ended.exception()
         if error is None:
             return
         if isinstance(error, Fenced):
-            # Whoever fenced us may be the rightful owner: the next heartbeat tells.
+            # The other process may be the rightful owner: the next heartbeat shows that.
             pause = self._fenced_pause_seconds * self._random.uniform(1, 2)
             slot.not_before = self._clock() + pause
             log.warning("task_fenced", shard=shard, error=str(error), pause_seconds=round(pause, 3))
@@ -182,16 +178,7 @@ class Supervisor:
             slot.not_before = self._clock() + pause
             log.warning("task_failed", shard=shard, error=str(error), pause_seconds=round(pause, 3))
         elif isinstance(error, StateCorrupted):
-            slot.refused = str(error)
+            slot.refusal = str(error)
             log.error("shard_refused", shard=shard, error=str(error))
         else:
             raise error
-
-
-def _view(shard: int, slot: Slot) -> ShardView:
-    if slot.refused is not None:
-        return ShardView(shard, REFUSED, refusal=slot.refused, has_run=slot.has_run)
-    if slot.task is None:
-        return ShardView(shard, WAITING, has_run=slot.has_run)
-    has_run = slot.has_run or slot.task.has_run
-    return replace(slot.task.view, has_run=has_run)

@@ -18,10 +18,10 @@ from consumer.kafka.client.writer import KafkaWriter
 from consumer.pipeline import decider as pipeline
 from consumer.pipeline.decider import Decider
 from consumer.service.app import run_service
-from consumer.shard import task
+from consumer.shard import startup
 from consumer.shard.loop import ShardLoop
 from consumer.shard.restore import restore
-from consumer.shard.task import ShardTask
+from consumer.shard.startup import Startup
 from consumer.shard.transaction import apply_to_memory
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def commit_unchecked() -> None:
 
 def apply_state_early() -> None:
     """Let the memory change before the commit, and outlive the transaction that fails."""
-    write = ShardLoop._write  # noqa: SLF001 - the fault
+    commit = ShardLoop._commit  # noqa: SLF001 - the fault
 
     async def restore_once(
         context: ShardContext, reader: KafkaReader, barrier_offset: int, memory: ShardState
@@ -106,26 +106,23 @@ def apply_state_early() -> None:
         **named: Any,  # noqa: ANN401 - the same
     ) -> None:
         apply_to_memory(self._memory, decision, progress)
-        await write(self, decision, progress, *others, **named)
+        await commit(self, decision, progress, *others, **named)
 
-    plant(task, "restore", restore_once)
-    plant(ShardLoop, "_write", apply_first)
+    plant(startup, "restore", restore_once)
+    plant(ShardLoop, "_commit", apply_first)
 
 
 def trust_group_offsets() -> None:
     """Begin where the group's committed offsets say, as a consumer does by default."""
-    verify = ShardTask._verify  # noqa: SLF001 - the fault
+    verify = Startup.verify
 
-    async def positions(
-        self: ShardTask,
-        context: ShardContext,
-        *others: Any,  # noqa: ANN401 - handed through
-    ) -> dict[TopicPartition, int]:
-        known = await verify(self, context, *others)
-        committed = await self._admin.group_offsets(context.settings.group_id)
+    async def positions(self: Startup, *, accept_empty_state: bool) -> dict[TopicPartition, int]:
+        known = await verify(self, accept_empty_state=accept_empty_state)
+        group_id = self._context.settings.group_id
+        committed = await self._readers.admin.group_offsets(group_id)
         return {source: committed.get(source, 0) for source in known}
 
-    plant(ShardTask, "_verify", positions)
+    plant(Startup, "verify", positions)
 
 
 def keep_records_where_they_are() -> None:
@@ -148,7 +145,7 @@ def restore_to_end_offsets() -> None:
         end = (await reader.end_offsets([context.changelog]))[context.changelog]
         await restore(context, reader, min(barrier_offset, end - 1), memory)
 
-    plant(task, "restore", restore_short)
+    plant(startup, "restore", restore_short)
 
 
 PLANT = {

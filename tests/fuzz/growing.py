@@ -396,7 +396,7 @@ def _make_buffer(size_bytes: int) -> Call:
     def gather() -> None:
         buffer = Buffer()
         buffer.add({TopicPartition("in", 0): [one]}, lambda _: one.offset + 1)
-        buffer.progress_behind(0)
+        buffer.progress_after(0)
 
     return gather
 

@@ -27,7 +27,7 @@ MODULE = "tests.integration.hanging_service"
 FOR_EVER_SECONDS = 3600
 SLOW_SECONDS = 0.5
 
-_write = ShardLoop._write  # noqa: SLF001 - the fault is planted before it
+_commit = ShardLoop._commit  # noqa: SLF001 - the fault is planted before it
 
 
 def hanging(how: str) -> list[str]:
@@ -40,7 +40,7 @@ async def hang(
     *what: Any,  # noqa: ANN401 - handed through
     **named: Any,  # noqa: ANN401 - the same
 ) -> None:
-    """Stand in for the write of a transaction."""
+    """Stand in for the commit of a decision."""
     how = sys.argv[1]
     if how == "task":
         await asyncio.Event().wait()
@@ -52,12 +52,12 @@ async def hang(
         ctypes.PyDLL(None).sleep(FOR_EVER_SECONDS)
     elif how == "slow":
         await asyncio.sleep(SLOW_SECONDS)
-    await _write(self, *what, **named)
+    await _commit(self, *what, **named)
 
 
 def main() -> int:
     """Run the service."""
-    ShardLoop._write = hang  # type: ignore[method-assign]  # noqa: SLF001
+    ShardLoop._commit = hang  # type: ignore[method-assign]  # noqa: SLF001
     return run_command(["run"])
 
 

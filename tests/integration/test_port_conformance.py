@@ -19,14 +19,15 @@ from consumer.kafka.client import AioKafka
 from consumer.kafka.types import OpenTransaction, TopicPartition
 from consumer.pipeline.records import PackedBatch
 from tests.support.fake_kafka import FakeKafka
-from tests.waiting import POLL_SECONDS
+from tests.support.waiting import POLL_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from consumer.kafka.port import ClusterAdmin, Kafka, LogReader, TransactionalWriter
     from consumer.pipeline.records import Header, SourceRecord
-    from tests.integration.cluster import Cluster, Names
+    from tests.support.cluster import Cluster
+    from tests.support.topics import Names
 
 MAX_MESSAGE_BYTES = 1_048_588
 TIMEOUT_MS = 60_000

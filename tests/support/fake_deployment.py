@@ -17,7 +17,7 @@ from consumer.kafka.topics import check_topics, create_topics
 from consumer.pipeline.dead_letters import parse_dead_letter
 from consumer.pipeline.routing import home
 from consumer.shard.commit_policy import TransactionSizeLimit
-from consumer.shard.events import LostTransaction, Step, TransactionReport
+from consumer.shard.events import LostTransaction, Observer, Step, TransactionReport
 from consumer.shard.task import ShardTask
 from tests import builders
 from tests.support.fake_cluster import Killed
@@ -39,7 +39,7 @@ class NotExactlyOnce(AssertionError):
     """A checkpoint was published more than once or never, or a dead letter was."""
 
 
-class StepObserver:
+class StepObserver(Observer):
     """Records the steps of tasks, and ends a task at a step if it is told to."""
 
     def __init__(self) -> None:

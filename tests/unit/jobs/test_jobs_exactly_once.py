@@ -21,9 +21,9 @@ from consumer.jobs.retry import ShutdownSignal
 from consumer.kafka.client import AioKafka
 from consumer.kafka.clock import wall_clock_ms
 from consumer.pipeline.dead_letters import parse_dead_letter
-from tests.integration.events import checkpoint
 from tests.support.fake_cluster import Fault, Killed
 from tests.support.fake_deployment import DEAD_LETTERS, INPUT, FakeDeployment
+from tests.support.records import checkpoint
 
 SHARDS = 2
 TARGET = "ready.replay"

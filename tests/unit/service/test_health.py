@@ -3,19 +3,19 @@
 import pytest
 
 from consumer.service.health import NO_ASSIGNMENT, SPARE, StartUp, is_alive, is_ready
-from consumer.shard.status import ShardView, SourceView
+from consumer.shard.status import ShardStatus, SourceStatus
+from consumer.worker.engine import EngineStatus
 from consumer.worker.stall_detector import Stall
-from consumer.worker.status import EngineView
 
-RUNNING = ShardView(0, "running", 5, 1.0, has_run=True, sources=(SourceView("in", 0, 0, 0.2),))
-RESTORING = ShardView(1, "restoring", 12, 0.34)
-REFUSED = ShardView(2, "refused", refusal="its changelog is lost")
-SILENT = ShardView(3, "running", has_run=True, sources=(SourceView("in", 3, 0, 12.4),))
+RUNNING = ShardStatus(0, "running", 5, 1.0, has_run=True, sources=(SourceStatus("in", 0, 0, 0.2),))
+RESTORING = ShardStatus(1, "restoring", 12, 0.34)
+REFUSED = ShardStatus(2, "refused", refusal="its changelog is lost")
+SILENT = ShardStatus(3, "running", has_run=True, sources=(SourceStatus("in", 3, 0, 12.4),))
 
 
-def view(*shards: ShardView, is_member: bool = True, stall: Stall | None = None) -> EngineView:
+def view(*shards: ShardStatus, is_member: bool = True, stall: Stall | None = None) -> EngineStatus:
     """Return the view of a process with these shards."""
-    return EngineView(is_member=is_member, shards=shards, stall=stall)
+    return EngineStatus(is_member=is_member, shards=shards, stall=stall)
 
 
 @pytest.mark.parametrize(
@@ -27,13 +27,13 @@ def view(*shards: ShardView, is_member: bool = True, stall: Stall | None = None)
         (view(RUNNING, is_member=False), False, NO_ASSIGNMENT),
         (view(RUNNING, RESTORING), False, "shard 1 is restoring: 34%, 12 ids"),
         (view(RUNNING, REFUSED), False, "shard 2 must not run: its changelog is lost"),
-        (view(ShardView(5, "fencing", hangs="it hangs")), False, "shard 5 waits: it hangs"),
-        (view(ShardView(4, "waiting", has_run=True)), False, "shard 4 is waiting"),
+        (view(ShardStatus(5, "fencing", hangs="it hangs")), False, "shard 5 waits: it hangs"),
+        (view(ShardStatus(4, "waiting", has_run=True)), False, "shard 4 is waiting"),
         (view(RUNNING, SILENT), False, "shard 3: no broker has answered for in/3 for 12 s"),
     ],
 )
 def test_a_process_is_ready_if_it_does_all_of_its_work(
-    seen: EngineView,
+    seen: EngineStatus,
     is_ok: bool,  # noqa: FBT001 - a parameter of the table
     said: str,
 ) -> None:
@@ -48,7 +48,7 @@ def test_a_shard_with_a_backlog_may_wait_longer_for_its_broker(
     is_ok: bool,  # noqa: FBT001 - a parameter of the table
 ) -> None:
     """It sends no fetch while it handles the records fetched ahead; that takes under a minute."""
-    busy = ShardView(0, "running", sources=(SourceView("in", 0, 9_000, silent_seconds),))
+    busy = ShardStatus(0, "running", sources=(SourceStatus("in", 0, 9_000, silent_seconds),))
     assert is_ready(view(busy)).is_ok is is_ok
 
 
@@ -83,5 +83,5 @@ def test_a_start_up_that_is_over_does_not_begin_again() -> None:
 
 def test_a_shard_that_fails_after_its_restore_does_not_hold_up_the_start() -> None:
     """It was restored once, and only that counts here."""
-    assert StartUp().is_over(view(ShardView(0, "waiting", has_run=True))).is_ok
-    assert not StartUp().is_over(view(ShardView(0, "waiting"))).is_ok
+    assert StartUp().is_over(view(ShardStatus(0, "waiting", has_run=True))).is_ok
+    assert not StartUp().is_over(view(ShardStatus(0, "waiting"))).is_ok

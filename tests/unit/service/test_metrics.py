@@ -8,26 +8,26 @@ from consumer.config import Settings
 from consumer.kafka.held_back import HeldBack
 from consumer.service.metrics import METRICS
 from consumer.service.metrics_observer import EngineCollector, MetricsObserver
-from consumer.shard.status import ShardView, SourceView
-from consumer.worker.status import EngineView
+from consumer.shard.status import ShardStatus, SourceStatus
+from consumer.worker.engine import EngineStatus
 from dev.metrics_table import metrics_table
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "operations" / "reference.md"
-VIEW = EngineView(
+VIEW = EngineStatus(
     is_member=True,
     group_shards=3,
     shards=(
-        ShardView(
+        ShardStatus(
             0,
             "running",
             7,
             1.0,
             has_run=True,
-            sources=(SourceView("in", 0, 5, held_back=HeldBack(2_000, 90.0)),),
+            sources=(SourceStatus("in", 0, 5, held_back=HeldBack(2_000, 90.0)),),
             variants=4,
         ),
-        ShardView(1, "fencing", 2, 0.25, hangs="it hangs", hanging_partitions=2),
-        ShardView(2, "running", has_run=True, sources=(SourceView("in", 2, None),)),
+        ShardStatus(1, "fencing", 2, 0.25, hangs="it hangs", hanging_partitions=2),
+        ShardStatus(2, "running", has_run=True, sources=(SourceStatus("in", 2, None),)),
     ),
     open_seconds={"ready": 12.0},
 )

@@ -8,8 +8,8 @@ from consumer.kafka.held_back import HeldBack
 from consumer.service.health import is_ready
 from consumer.service.recent_activity import RecentActivity
 from consumer.service.status_page import MAX_CHARS, Status, render_status
-from consumer.shard.status import ShardView, SourceView
-from consumer.worker.status import EngineView
+from consumer.shard.status import ShardStatus, SourceStatus
+from consumer.worker.engine import EngineStatus
 from tests.unit.service.test_recent_activity import Clock, ready, report
 
 VOID = {"meta", "img", "br"}
@@ -44,9 +44,9 @@ class Elements(HTMLParser):
         self.texts.append(data)
 
 
-def elements(*shards: ShardView, event_id: str = "id") -> Elements:
+def elements(*shards: ShardStatus, event_id: str = "id") -> Elements:
     """Return the page of a process with these shards that has published an event."""
-    view = EngineView(is_member=True, shards=shards)
+    view = EngineStatus(is_member=True, shards=shards)
     recent = RecentActivity(Clock(), binary_mode=False)
     recent.on_transaction(report(ready(event_id)))
     return Elements(render_status(Status("gr<ou>p", "1.2.3", view, is_ready(view), recent)))
@@ -75,10 +75,10 @@ def test_a_long_id_is_cut() -> None:
 def test_each_shard_shows_its_state_and_why_it_does_not_run() -> None:
     """A restore has its progress, a refusal its reason, and an unknown lag reads `unknown`."""
     page = elements(
-        ShardView(0, "running", 1234, 1.0, has_run=True, sources=(SourceView("in", 0, 5678),)),
-        ShardView(1, "restoring", 10, 0.42, sources=(SourceView("in", 1, None),)),
-        ShardView(2, "refused", refusal="lost <state>"),
-        ShardView(3, "fencing", hangs="it hangs in <ready>/0"),
+        ShardStatus(0, "running", 1234, 1.0, has_run=True, sources=(SourceStatus("in", 0, 5678),)),
+        ShardStatus(1, "restoring", 10, 0.42, sources=(SourceStatus("in", 1, None),)),
+        ShardStatus(2, "refused", refusal="lost <state>"),
+        ShardStatus(3, "fencing", hangs="it hangs in <ready>/0"),
     )
     assert "it hangs in <ready>/0" in page.texts
     for text in ("running", "1,234", "5,678", "restoring 42%", "refused", "lost <state>"):
@@ -95,6 +95,6 @@ def test_each_shard_shows_its_state_and_why_it_does_not_run() -> None:
 )
 def test_what_an_open_transaction_holds_back(held: HeldBack | None, shown: str | None) -> None:
     """The page shows it only if it lasts: each transaction holds back records for a moment."""
-    source = SourceView("in", 0, 0, held_back=held)
-    page = elements(ShardView(0, "running", has_run=True, sources=(source,)))
+    source = SourceStatus("in", 0, 0, held_back=held)
+    page = elements(ShardStatus(0, "running", has_run=True, sources=(source,)))
     assert [text for text in page.texts if " for " in text] == ([shown] if shown else [])

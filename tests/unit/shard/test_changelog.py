@@ -1,4 +1,4 @@
-"""The changelog's codec; that it restores what was live is a property test."""
+"""The changelog's format. A property test shows that a restore equals the live state."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def load(state: ShardState, key: bytes | None, value: bytes | None) -> None:
     state.load([Record(7, 0, key, value, [])])
 
 
-def test_id_entry_comes_back() -> None:
+def test_an_id_entry_is_restored() -> None:
     """An id is known again after a restore, with the digest of its content."""
     state = ShardState(0)
     load(state, *changelog.id_record(KEY, ENTRY))
@@ -33,13 +33,13 @@ def test_id_entry_comes_back() -> None:
 
 
 def test_id_entry_keeps_id_and_origin() -> None:
-    """The entry says which id it is and which record was published: an exact replay needs it."""
+    """The entry holds the id and the published record's origin: an exact replay needs both."""
     _, value = changelog.id_record(KEY, ENTRY)
     assert changelog.read_id_entry(value) == ENTRY
 
 
 def test_tombstones_forget() -> None:
-    """A null value takes an id and a variant away."""
+    """A null value removes an id, or a variant."""
     state = ShardState(0)
     load(state, *changelog.id_record(KEY, ENTRY))
     load(state, *changelog.variant_record(VARIANT_KEY, VARIANT))
@@ -50,8 +50,8 @@ def test_tombstones_forget() -> None:
     assert not state.seen.has_variant(VARIANT_KEY, 0)
 
 
-def test_progress_and_meta_come_back() -> None:
-    """Progress is kept per partition, and its stream time is taken over."""
+def test_progress_and_meta_are_restored() -> None:
+    """Progress is kept per partition, and its stream time is restored."""
     state = ShardState(0)
     progress = Progress(12, 77, Fingerprint(11, 70, 123))
     load(state, *changelog.progress_record("my.topic", 4, progress))
@@ -63,7 +63,7 @@ def test_progress_and_meta_come_back() -> None:
 
 
 def test_a_record_that_cannot_be_read_is_named_by_its_offset() -> None:
-    """The message says where the changelog is broken."""
+    """The message names the offset of the broken record."""
     with pytest.raises(StateCorrupted, match="offset 7"):
         load(ShardState(0), b"x:other", b"")
 
@@ -86,7 +86,9 @@ def test_a_record_that_cannot_be_read_is_named_by_its_offset() -> None:
         (b"m:", None),
     ],
 )
-def test_what_is_not_ours_is_refused(key: bytes | None, value: bytes | None) -> None:
+def test_a_record_of_another_service_or_version_is_refused(
+    key: bytes | None, value: bytes | None
+) -> None:
     """An unreadable record or a newer version stops the shard instead of being skipped."""
     with pytest.raises(StateCorrupted):
         load(ShardState(0), key, value)

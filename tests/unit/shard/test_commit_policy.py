@@ -13,8 +13,8 @@ INTERVAL = 0.1
 MAX_RECORDS = 100
 
 
-def pacing() -> CommitPolicy:
-    """Return a shard's pacing that has committed nothing yet."""
+def policy() -> CommitPolicy:
+    """Return the policy of a shard that has committed nothing yet."""
     return CommitPolicy(INTERVAL, TransactionSizeLimit(MAX_RECORDS))
 
 
@@ -32,28 +32,28 @@ def due(
 
 def test_nothing_is_due_without_records() -> None:
     """An idle shard never decides."""
-    assert not due(pacing(), 1000.0, records=0)
+    assert not due(policy(), 1000.0, records=0)
 
 
-def test_first_event_at_rest_is_due_at_once() -> None:
-    """At rest the first record does not wait for an interval."""
-    shard = pacing()
+def test_the_first_record_of_an_idle_shard_is_due_at_once() -> None:
+    """The first record does not wait for an interval."""
+    shard = policy()
     shard.record_buffered(5.0)
     assert due(shard, 5.0)
 
 
 def test_caught_up_shard_commits_once_an_interval() -> None:
     """A steady stream is committed at the interval, not for each record."""
-    shard = pacing()
+    shard = policy()
     shard.record_commit(10.0)
     shard.record_buffered(10.01)
     assert not due(shard, 10.05)
     assert due(shard, 10.11)
 
 
-def test_shard_behind_fills_its_transaction() -> None:
-    """Behind, a transaction grows beyond the interval up to its bounds."""
-    shard = pacing()
+def test_a_shard_with_lag_fills_its_transaction() -> None:
+    """With lag, a transaction grows beyond the interval up to its bounds."""
+    shard = policy()
     shard.record_commit(10.0)
     shard.record_buffered(10.0)
     assert not due(shard, 10.3, records=MAX_RECORDS - 1, caught_up=False)
@@ -61,17 +61,17 @@ def test_shard_behind_fills_its_transaction() -> None:
     assert due(shard, 10.3, size_bytes=MAX_TRANSACTION_BYTES, caught_up=False)
 
 
-def test_a_stuck_source_does_not_hold_up_the_others() -> None:
-    """Behind for ever (a source's broker is gone), records still wait only so long."""
-    shard = pacing()
+def test_a_stuck_source_does_not_delay_the_others() -> None:
+    """A source whose broker is gone lags for ever; records still wait for a bounded time."""
+    shard = policy()
     shard.record_buffered(10.0)
     assert not due(shard, 10.0 + MAX_DELAY_SECONDS - 0.01, caught_up=False)
     assert due(shard, 10.0 + MAX_DELAY_SECONDS, caught_up=False)
 
 
 def test_progress_over_duplicates_is_saved_later() -> None:
-    """Mere duplicates make progress due after seconds, and a commit settles it."""
-    shard = pacing()
+    """Duplicates alone make progress due after seconds, and any commit saves it."""
+    shard = policy()
     assert not shard.is_progress_due(1000.0)
     shard.record_deferred(10.0)
     shard.record_deferred(12.0)
@@ -82,8 +82,8 @@ def test_progress_over_duplicates_is_saved_later() -> None:
 
 
 def test_fetch_waits_no_longer_than_the_next_commit() -> None:
-    """With records in hand the fetch ends when they become due."""
-    shard = pacing()
+    """With buffered records the fetch ends when they become due."""
+    shard = policy()
     assert shard.fetch_timeout_ms(0.0, caught_up=True) == IDLE_FETCH_MS
     shard.record_commit(10.0)
     shard.record_buffered(10.0)
@@ -92,7 +92,7 @@ def test_fetch_waits_no_longer_than_the_next_commit() -> None:
 
 
 def test_a_transaction_that_was_too_slow_is_tried_at_half_its_size() -> None:
-    """Half of what was tried, not of what might have been; never none, and no mere progress."""
+    """Half of its records, not of the limit; at least one, and unchanged by mere progress."""
     limit = TransactionSizeLimit(MAX_RECORDS)
     limit.record_timeout(60)
     assert limit.records == 30
@@ -104,7 +104,7 @@ def test_a_transaction_that_was_too_slow_is_tried_at_half_its_size() -> None:
 
 
 def test_full_transactions_let_it_grow_back() -> None:
-    """Smaller ones prove nothing; and it never grows beyond the setting."""
+    """Smaller ones prove nothing, and the limit never exceeds the setting."""
     limit = TransactionSizeLimit(MAX_RECORDS)
     limit.record_timeout(2)
     limit.record_commit(0)
@@ -119,7 +119,7 @@ def test_full_transactions_let_it_grow_back() -> None:
 
 
 def test_a_smaller_limit_makes_a_decision_due_sooner() -> None:
-    """The pacing goes by the limit as it stands."""
+    """The policy reads the limit at each call."""
     limit = TransactionSizeLimit(MAX_RECORDS)
     shard = CommitPolicy(INTERVAL, limit)
     shard.record_commit(10.0)

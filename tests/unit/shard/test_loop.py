@@ -45,7 +45,7 @@ async def test_memory_changes_after_the_commit_and_the_commit_follows_the_send()
     output = deployment.cluster.topics[OUTPUT].logs[0]
 
     def look(step: Step) -> None:
-        memory = deployment.tasks[0].view.entries
+        memory = deployment.tasks[0].status().entries
         visible = deployment.published().total()
         seen.append((step, memory, bool(output.open_transactions), visible))
 
@@ -59,7 +59,7 @@ async def test_memory_changes_after_the_commit_and_the_commit_follows_the_send()
         await deployment.wait_until(lambda: len(seen) >= 4, "a transaction")
         deployment.observer.watch = None
         await deployment.let_tasks_run()
-        assert deployment.tasks[0].view.entries == before + 2
+        assert deployment.tasks[0].status().entries == before + 2
     assert seen == [
         (Step.DECIDED, before, False, before),
         (Step.SENT, before, True, before),

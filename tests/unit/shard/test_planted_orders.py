@@ -18,11 +18,11 @@ from msgspec.structs import replace
 from consumer.errors import Fenced, TaskFailed
 from consumer.kafka.types import TopicPartition
 from consumer.pipeline import decider
-from consumer.pipeline.decider import Decision, process
-from consumer.shard import loop, task
+from consumer.pipeline.decider import Decider, Decision
+from consumer.shard import loop, startup
 from consumer.shard.loop import ShardLoop
 from consumer.shard.restore import restore
-from consumer.shard.task import ShardTask
+from consumer.shard.startup import Startup
 from consumer.shard.transaction import apply_to_memory
 from tests.support import shard_scenarios as scenarios
 from tests.support.fake_clients import FakeWriter
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from consumer.kafka import port
-    from consumer.pipeline.records import ShardSettings, SourceBatch
-    from consumer.pipeline.seen_ids import SeenIds
+    from consumer.pipeline.records import SourceBatch
     from consumer.shard.changelog import ShardState
     from consumer.shard.context import ShardContext
     from consumer.shard.progress import Progress
@@ -67,7 +66,7 @@ class Fault(StrEnum):
 
 def state_before_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the memory change before the commit, and outlive the transaction that fails."""
-    write = ShardLoop._write  # noqa: SLF001 - the fault
+    write = ShardLoop._commit  # noqa: SLF001 - the fault
     kept: dict[int, ShardState] = {}
 
     async def restore_once(
@@ -85,8 +84,8 @@ def state_before_commit(monkeypatch: pytest.MonkeyPatch) -> None:
         apply_to_memory(self._memory, decision, progress)
         await write(self, decision, progress, *others, **named)
 
-    monkeypatch.setattr(task, "restore", restore_once)
-    monkeypatch.setattr(ShardLoop, "_write", apply_first)
+    monkeypatch.setattr(startup, "restore", restore_once)
+    monkeypatch.setattr(ShardLoop, "_commit", apply_first)
 
 
 def state_never_applied(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +116,7 @@ def commit_unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def commit_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write a transaction again whose commit has failed."""
-    write = ShardLoop._write  # noqa: SLF001 - the fault
+    write = ShardLoop._commit  # noqa: SLF001 - the fault
 
     async def write_until_it_succeeds(self: ShardLoop, *others: Handed, **named: Handed) -> None:
         while True:
@@ -128,14 +127,14 @@ def commit_retried(monkeypatch: pytest.MonkeyPatch) -> None:
             except TaskFailed:
                 continue
 
-    monkeypatch.setattr(ShardLoop, "_write", write_until_it_succeeds)
+    monkeypatch.setattr(ShardLoop, "_commit", write_until_it_succeeds)
 
 
 def _in_two_transactions(
     monkeypatch: pytest.MonkeyPatch,
     split: Callable[[Decision, Positions], tuple[tuple[Decision, Positions], ...]],
 ) -> None:
-    write = ShardLoop._write  # noqa: SLF001 - the fault
+    write = ShardLoop._commit  # noqa: SLF001 - the fault
 
     async def write_two(
         self: ShardLoop, decision: Decision, progress: Positions, *others: Handed, **named: Handed
@@ -143,7 +142,7 @@ def _in_two_transactions(
         for part, positions in split(decision, progress):
             await write(self, part, positions, *others, **named)
 
-    monkeypatch.setattr(ShardLoop, "_write", write_two)
+    monkeypatch.setattr(ShardLoop, "_commit", write_two)
 
 
 def progress_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +180,7 @@ def letters_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def decided_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write in the background, and wait for it only before the next write."""
-    write = ShardLoop._write  # noqa: SLF001 - the fault
+    write = ShardLoop._commit  # noqa: SLF001 - the fault
     written: dict[ShardLoop, asyncio.Task[None]] = {}
 
     async def write_behind(self: ShardLoop, *others: Handed, **named: Handed) -> None:
@@ -189,7 +188,7 @@ def decided_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
             await written.pop(self)
         written[self] = asyncio.create_task(write(self, *others, **named))
 
-    monkeypatch.setattr(ShardLoop, "_write", write_behind)
+    monkeypatch.setattr(ShardLoop, "_commit", write_behind)
 
 
 def restore_to_stable_offset(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +200,7 @@ def restore_to_stable_offset(monkeypatch: pytest.MonkeyPatch) -> None:
         end = (await reader.end_offsets([context.changelog]))[context.changelog]
         await restore(context, reader, min(barrier_offset, end - 1), memory)
 
-    monkeypatch.setattr(task, "restore", restore_short)
+    monkeypatch.setattr(startup, "restore", restore_short)
 
 
 def restore_of_uncommitted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,7 +230,7 @@ def barrier_before_fence(monkeypatch: pytest.MonkeyPatch) -> None:
         await restore(context, reader, min(barrier_offset, end - 1), memory)
 
     monkeypatch.setattr(FakeWriter, "fence", ask_first)
-    monkeypatch.setattr(task, "restore", restore_short)
+    monkeypatch.setattr(startup, "restore", restore_short)
 
 
 def no_fence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,32 +245,26 @@ def no_fence(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def group_offsets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin at the committed offsets of the group, as a consumer does by default."""
-    verify = ShardTask._verify  # noqa: SLF001 - the fault
+    verify = Startup.verify
 
-    async def positions(
-        self: ShardTask, context: ShardContext, *others: Handed
-    ) -> dict[TopicPartition, int]:
-        known = await verify(self, context, *others)
-        committed = await self._admin.group_offsets(context.settings.group_id)
+    async def positions(self: Startup, **named: Handed) -> dict[TopicPartition, int]:
+        known = await verify(self, **named)
+        group_id = self._context.settings.group_id
+        committed = await self._readers.admin.group_offsets(group_id)
         return {source: committed.get(source, 0) for source in known}
 
-    monkeypatch.setattr(ShardTask, "_verify", positions)
+    monkeypatch.setattr(Startup, "verify", positions)
 
 
 def no_forwarding(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every shard decide about whatever it reads."""
+    decide = Decider.decide
 
-    def decide_here(
-        settings: ShardSettings,
-        seen: SeenIds,
-        batch: SourceBatch,
-        decision: Decision,
-        ceiling_ms: int,
-    ) -> None:
-        monkeypatch.setattr(decider, "home", lambda *_: settings.shard)
-        process(settings, seen, batch, decision, ceiling_ms)
+    def decide_here(self: Decider, batch: SourceBatch, decision: Decision, ceiling_ms: int) -> None:
+        monkeypatch.setattr(decider, "home", lambda *_: self.settings.shard)
+        decide(self, batch, decision, ceiling_ms)
 
-    monkeypatch.setattr(loop, "process", decide_here)
+    monkeypatch.setattr(Decider, "decide", decide_here)
 
 
 PLANTED: dict[Fault, tuple[Plant, Scenario]] = {

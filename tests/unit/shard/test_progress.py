@@ -1,4 +1,4 @@
-"""Progress, its fingerprints, and what became of a partition: every row of the judgement."""
+"""Progress, its fingerprints, and every row of the verdict about a partition."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ TABLE = {
         Found(0, 100, "topic", LAST, epoch_end=100),
         (TRUNCATED, 100),
     ),
-    # Another topic under the same name.
+    # Another topic with the same name.
     "another id": (KNOWN, Found(0, 50, "new"), (RECREATED, 0)),
     "another id, and the last record is the same": (
         KNOWN,
@@ -136,10 +136,10 @@ TABLE = {
 
 
 @pytest.mark.parametrize("row", TABLE.values(), ids=TABLE.keys())
-def test_what_became_of_a_partition(
+def test_the_verdict_about_a_partition(
     row: tuple[Progress, Found, tuple[Continuity, int]],
 ) -> None:
-    """Each row: progress, what the brokers show, and the right verdict."""
+    """Each row: progress, the present state of the partition, and the right verdict."""
     progress, found, verdict = row
     assert judge(progress, found) == Verdict(*verdict)
 
@@ -154,13 +154,13 @@ def test_what_became_of_a_partition(
     ],
 )
 def test_another_record_at_the_offset_is_noticed(other: Record) -> None:
-    """Other value, key, time or no value at all: what was handled is not there any more."""
+    """With another value, key or time, or no value, it is not the handled record."""
     progress = Progress(8, 0, Fingerprint.of(record({"id": "a"}, offset=7)))
     assert lost_its_end(progress, Found(0, 100, None, other))
 
 
-def test_the_older_fingerprint_stays_behind() -> None:
-    """It is a record that was the last one, and at most some thousand offsets old."""
+def test_the_older_fingerprint_follows_at_a_distance() -> None:
+    """It is a former last record, at most some thousand offsets older."""
     progress = Progress(0, 0, None, "topic", 3)
     handled = set()
     for offset in range(0, 10 * OLDER_OFFSETS, 7):
@@ -174,8 +174,8 @@ def test_the_older_fingerprint_stays_behind() -> None:
             assert offset - progress.older.offset < OLDER_OFFSETS + 7
 
 
-def test_what_the_brokers_forgot_stays() -> None:
-    """A broker that does not know ids must not take them out of the changelog."""
+def test_an_identity_that_brokers_no_longer_report_is_kept() -> None:
+    """A broker that does not know topic ids must not remove them from the changelog."""
     assert KNOWN.identified(Identity()) == KNOWN
     assert BARE.identified(Identity("topic", 4)).identity == Identity("topic", 4)
 
@@ -200,12 +200,12 @@ def test_a_packed_batch_is_no_fingerprint() -> None:
     packed = Record(LAST.offset + 1, 990, None, value, ())
     buffer = Buffer()
     buffer.add({SOURCE: [LAST, packed]}, lambda _: 101)
-    assert buffer.progress_behind(0) == {SOURCE: Progress(101, 0, Fingerprint.of(LAST))}
+    assert buffer.progress_after(0) == {SOURCE: Progress(101, 0, Fingerprint.of(LAST))}
     buffer.add({SOURCE: [packed]}, lambda _: 102)
-    assert buffer.progress_behind(0) == {SOURCE: Progress(102, 0, Fingerprint.of(LAST))}
+    assert buffer.progress_after(0) == {SOURCE: Progress(102, 0, Fingerprint.of(LAST))}
     only_packed = Buffer()
     only_packed.add({SOURCE: [packed]}, lambda _: 101)
-    progress = only_packed.progress_behind(0)[SOURCE].following(KNOWN)
+    progress = only_packed.progress_after(0)[SOURCE].following(KNOWN)
     assert (progress.next_offset, progress.fingerprint) == (101, KNOWN.fingerprint)
     readable = packed._replace(value=b"a record that can be read now")
     assert judge(progress, Found(0, 200, "topic", LAST, readable)) == Verdict(INTACT, 101)

@@ -18,6 +18,7 @@ from consumer.shard.changelog import ShardState, id_record, progress_record
 from consumer.shard.context import ShardContext
 from consumer.shard.progress import Progress
 from consumer.shard.restore import restore
+from consumer.shard.status import Heartbeat
 from schemas.ready_event import Origin
 from tests.builders import Record
 
@@ -90,7 +91,7 @@ def dense_then_progress() -> Iterator[Record]:
 def restored(records: Iterator[Record]) -> ShardState:
     """Return the memory that a restore of these records makes."""
     log = Log(records, MARK_OFFSET + 1)
-    context = SimpleNamespace(clock=float, changelog=CHANGELOG)
+    context = SimpleNamespace(clock=float, changelog=CHANGELOG, heartbeat=Heartbeat())
     memory = ShardState(0)
     asyncio.run(
         restore(cast("ShardContext", context), cast("KafkaReader", log), MARK_OFFSET, memory)

@@ -1,7 +1,9 @@
-"""What a running shard looks at beside its own reading: its own reader never leaves its sources."""
+"""Checks of a running shard: they use side readers, and its own reader keeps its sources."""
 
 from __future__ import annotations
 
+import gc
+import weakref
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
@@ -25,6 +27,7 @@ from consumer.shard.context import ShardContext
 from consumer.shard.dead_letter_limit import DeadLetterGuard
 from consumer.shard.loop import MOVED_SECONDS, ShardLoop
 from consumer.shard.progress import Fingerprint, Found, Progress
+from consumer.shard.sources import Sources
 from consumer.shard.start_positions import inspect
 from tests.builders import Record, record
 
@@ -37,7 +40,7 @@ HANDLED = Record(9, 90, b"key", b"handled", ())
 
 
 class FakeReader:
-    """A reader of logs in memory that, as the real one, knows nothing of what is not assigned."""
+    """A reader of logs in memory. Like the real one it has no position of other partitions."""
 
     def __init__(
         self,
@@ -45,7 +48,7 @@ class FakeReader:
         log_start: int = 0,
         beside: Callable[[], object] = lambda: None,
     ) -> None:
-        """`beside` is called with each fetch: what goes on in the process meanwhile."""
+        """`beside` is called with each fetch: it stands for the rest of the process."""
         self.needs_revalidation = False
         self.assigned: dict[TopicPartition, int] = {}
         self.assignments: list[dict[TopicPartition, int]] = []
@@ -180,26 +183,41 @@ def running(
         memory.progress[source] = Progress(10, 0, Fingerprint.of(HANDLED), "id", 3)
     unused: Any = None
     anything: Any = own
+    readers: Any = FakeReaders(look)
     return ShardLoop(
         context,
         memory=memory,
-        reader=anything,
+        sources=Sources(context, memory, anything, readers, dict.fromkeys(sources, 10)),
         writer=writer or unused,  # type: ignore[arg-type]  # stands for it
-        readers=FakeReaders(look),  # type: ignore[arg-type]  # stands for them
+        readers=readers,
         observer=Mock(),
-        positions=dict.fromkeys(sources, 10),
         limit=TransactionSizeLimit(1000),
         topics_seen_at=0.0,
     )
 
 
-async def test_probes_are_answered_while_sources_are_judged(context: ShardContext) -> None:
-    """Positions, lag and state can be asked for at any moment of it."""
+async def test_a_loop_leaves_its_ids_without_the_garbage_collector(context: ShardContext) -> None:
+    """A cycle would keep them in memory for long: the collector seldom runs in this process."""
+    own, memory = FakeReader({INPUT: [], FORWARDS: []}), ShardState(0)
+    loop = running(context, own, own, memory)
+    await loop.run_once()
+    kept = weakref.ref(memory)
+    gc.disable()
+    try:
+        del loop, memory
+        assert kept() is None
+    finally:
+        gc.enable()
+
+
+async def test_probes_are_answered_while_sources_are_revalidated(context: ShardContext) -> None:
+    """Positions, lag and state can be read at any moment of the revalidation."""
     own = FakeReader({INPUT: [], FORWARDS: []})
-    asked = []
+    asked: list[tuple[Any, Any, Any]] = []
 
     def ask() -> None:
-        asked.append((loop.positions, loop.source_views, loop.is_behind))
+        sources = loop.sources
+        asked.append((sources.positions, sources.statuses, sources.is_behind))
 
     look = FakeReader({INPUT: [HANDLED], FORWARDS: [HANDLED]}, beside=ask)
     loop = running(context, own, look)
@@ -211,7 +229,7 @@ async def test_probes_are_answered_while_sources_are_judged(context: ShardContex
     assert not own.needs_revalidation
 
 
-async def test_what_was_gathered_in_doubt_is_read_again(context: ShardContext) -> None:
+async def test_records_gathered_before_a_revalidation_are_read_again(context: ShardContext) -> None:
     """Some of it may be of the log before a truncation, and some of the log after it."""
     unread = record({"id": "b"}, offset=10)
     own = FakeReader({INPUT: [unread], FORWARDS: []})
@@ -220,11 +238,11 @@ async def test_what_was_gathered_in_doubt_is_read_again(context: ShardContext) -
     own.needs_revalidation = True
     await loop.run_once()
     assert own.assigned[INPUT] == 10
-    assert loop.positions[INPUT] == 10
+    assert loop.sources.positions[INPUT] == 10
 
 
 async def test_another_record_in_place_of_the_last_ends_the_task(context: ShardContext) -> None:
-    """The start of the next task finds out where to read on."""
+    """The start of the next task decides where to resume."""
     own = FakeReader({INPUT: [], FORWARDS: []})
     look = FakeReader({INPUT: [HANDLED._replace(value=b"another")], FORWARDS: [HANDLED]})
     loop = running(context, own, look)
@@ -243,8 +261,8 @@ async def test_another_topic_id_ends_the_task(context: ShardContext) -> None:
         await loop.refresh_topology(changed, 0)
 
 
-async def test_a_look_back_leaves_the_reader_alone(context: ShardContext) -> None:
-    """The dead-letter limit looks at records before the position with a reader of its own."""
+async def test_the_dead_letter_limit_uses_a_side_reader(context: ShardContext) -> None:
+    """It reads records before the position, with a reader of its own."""
     invalid = [Record(offset, 0, b"key", b"no JSON", ()) for offset in range(20)]
     look = FakeReader({INPUT: invalid})
     guard = DeadLetterGuard(context.settings, FakeReaders(look))  # type: ignore[arg-type]
@@ -257,7 +275,7 @@ async def test_a_look_back_leaves_the_reader_alone(context: ShardContext) -> Non
 
 
 async def test_a_fingerprint_that_retention_deleted_is_not_fetched(context: ShardContext) -> None:
-    """A fetch from before the log's start would be refused, and put the shard in doubt again."""
+    """A fetch before the log's start would be refused, and request another revalidation."""
     look = FakeReader({INPUT: [HANDLED._replace(offset=20)]}, log_start=15)
     known = {INPUT: Progress(10, 0, Fingerprint.of(HANDLED), "id", 3)}
     reader: Any = look
@@ -266,8 +284,8 @@ async def test_a_fingerprint_that_retention_deleted_is_not_fetched(context: Shar
     assert look.assignments == []
 
 
-async def test_a_position_behind_markers_is_saved_now_and_then(context: ShardContext) -> None:
-    """A marker moves the position without a record; retention may delete it with what it ends."""
+async def test_a_position_after_markers_is_saved_in_intervals(context: ShardContext) -> None:
+    """A marker moves the position without a record, and retention may delete the marker."""
     clock = [0.0]
     ticking = replace(context, clock=lambda: clock[0])
     own, memory, writer = FakeReader({INPUT: [], FORWARDS: []}), ShardState(0), FakeWriter()

@@ -4,21 +4,21 @@ import itertools
 
 import pytest
 
-from consumer.shard.status import TaskState, advance
+from consumer.shard.status import Heartbeat, TaskState
 
 ORDER = list(TaskState)
 
 
-def test_the_way_forward_is_open() -> None:
+def test_each_state_allows_the_next() -> None:
     """Each state leads to the next."""
     for state, following in itertools.pairwise(ORDER):
-        assert advance(state, following) is following
+        assert state.advance(following) is following
 
 
 def test_any_doubt_closes() -> None:
-    """A task can be closed from wherever it is."""
+    """A task can close from every other state."""
     for state in ORDER[:-1]:
-        assert advance(state, TaskState.CLOSED) is TaskState.CLOSED
+        assert state.advance(TaskState.CLOSED) is TaskState.CLOSED
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,16 @@ def test_any_doubt_closes() -> None:
     ],
 )
 def test_all_other_moves_are_refused(state: TaskState, to: TaskState) -> None:
-    """There is no way back and no short cut."""
+    """No move leads back, and none skips a state."""
     with pytest.raises(AssertionError, match="cannot go"):
-        advance(state, to)
+        state.advance(to)
+
+
+def test_a_heartbeat_keeps_the_time_of_the_last_beat() -> None:
+    """Reading the clock is no heartbeat; only a beat is."""
+    now = [5.0]
+    heartbeat = Heartbeat(lambda: now[0])
+    now[0] = 9.0
+    assert heartbeat.last_beat == 5.0
+    heartbeat.beat()
+    assert heartbeat.last_beat == 9.0

@@ -1,4 +1,4 @@
-"""The watermark: what is announced, what is believed, and when nothing is known."""
+"""The watermark: what a shard announces, what it accepts, and when it is not known."""
 
 from typing import cast
 
@@ -9,9 +9,9 @@ from consumer.pipeline.decider import Decision, apply
 from consumer.pipeline.seen_ids import SeenIds, id_digest
 from consumer.shard.watermark import (
     MAX_INTERVAL_SECONDS,
-    REACH_RECORDS,
-    InputView,
-    Reach,
+    TIMESTAMP_RECORDS,
+    InputPosition,
+    LowestTimestamp,
     Watermarks,
     announcement,
     own_watermark,
@@ -26,33 +26,33 @@ def announced(shard: int, watermark_ms: int) -> Record:
     return Record(0, NOW_MS, None, None, announcement(shard, watermark_ms))
 
 
-def test_partitions_read_to_their_end_reach_back_to_when_that_was_seen() -> None:
-    """With nothing left to read, the next record came after the last look at the partition."""
-    ended = InputView(0, NOW_MS, 5)
+def test_a_partition_read_to_its_end_counts_from_its_last_fetch() -> None:
+    """With nothing left to read, the next record came after the last fetch of the partition."""
+    ended = InputPosition(0, NOW_MS, 5)
     assert own_watermark([ended, ended], NOW_MS + 9) == NOW_MS
-    assert own_watermark([ended, InputView(0, NOW_MS - 70, None)], NOW_MS) == NOW_MS - 70
+    assert own_watermark([ended, InputPosition(0, NOW_MS - 70, None)], NOW_MS) == NOW_MS - 70
 
 
-def test_partitions_that_are_not_known_yet_hold_the_watermark_back() -> None:
-    """They may have been born after the last look at the topics."""
-    assert own_watermark([InputView(0, NOW_MS, 5)], NOW_MS - 30_000) == NOW_MS - 30_000
+def test_unknown_partitions_bound_the_watermark() -> None:
+    """They may have been created after the last check of the topics."""
+    assert own_watermark([InputPosition(0, NOW_MS, 5)], NOW_MS - 30_000) == NOW_MS - 30_000
     assert own_watermark([], NOW_MS) == NOW_MS
 
 
-def test_a_backlog_holds_the_watermark_back() -> None:
-    """A partition with unread records counts from where they stand."""
-    views = [InputView(0, NOW_MS, 900_000), InputView(5, NOW_MS, 4000)]
+def test_a_backlog_bounds_the_watermark() -> None:
+    """A partition with unread records counts from the timestamps of its latest records."""
+    views = [InputPosition(0, NOW_MS, 900_000), InputPosition(5, NOW_MS, 4000)]
     assert own_watermark(views, NOW_MS) == 4000
 
 
-def test_what_is_not_known_is_not_announced() -> None:
+def test_nothing_is_announced_before_the_inputs_are_known() -> None:
     """Before the first fetch, or the first record of a backlog, there is no watermark."""
-    assert own_watermark([InputView(None, None, 5)], NOW_MS) is None
-    assert own_watermark([InputView(1, NOW_MS, None)], NOW_MS) is None
+    assert own_watermark([InputPosition(None, None, 5)], NOW_MS) is None
+    assert own_watermark([InputPosition(1, NOW_MS, None)], NOW_MS) is None
 
 
-def test_the_watermark_is_the_least_of_all_shards() -> None:
-    """It needs a word of every shard, is the least of them, and takes off a tenth as grace."""
+def test_the_watermark_is_the_lowest_of_all_shards() -> None:
+    """It needs an announcement of every shard, and subtracts a tenth of the window as grace."""
     watermarks = Watermarks(2, 100, 0.0)
     lows = []
     for shard, watermark_ms in ((0, 500_000), (1, 300_000), (1, 600_000)):
@@ -62,14 +62,14 @@ def test_the_watermark_is_the_least_of_all_shards() -> None:
 
 
 def test_an_announcement_counts_for_no_more_than_its_broker_timestamp() -> None:
-    """The clock of the process that announces may be a day ahead; the broker's is not."""
+    """The clock of the announcing process may be a day ahead; the broker's clock is not."""
     watermarks = Watermarks(1, 100, 0.0)
     watermarks.extract([announced(0, NOW_MS + 86_400_000)])
     assert watermarks.low_ms == NOW_MS - 10_000
 
 
 class SilentReader:
-    """What a shard knows of a partition that is read to its end: when that was asked for."""
+    """A reader of a partition that is read to its end, with the time of the last fetch."""
 
     def backlog(self, _: TopicPartition) -> int:
         """Return how much is left."""
@@ -80,8 +80,8 @@ class SilentReader:
         return 70.0
 
 
-def test_what_is_announced_goes_by_the_brokers_clock() -> None:
-    """A look at a partition 30 s ago is 30 s before the brokers' time, not this machine's."""
+def test_announcements_use_the_brokers_clock() -> None:
+    """A fetch 30 s ago is 30 s before the brokers' time, not before this machine's time."""
     clock = BrokerClock(lambda: 100.0)
     clock.note(NOW_MS)
     watermarks = Watermarks(1, 100, 90.0)
@@ -90,15 +90,15 @@ def test_what_is_announced_goes_by_the_brokers_clock() -> None:
     assert own_ms == NOW_MS - 30_000
 
 
-def test_announcements_of_no_shard_are_ignored() -> None:
-    """A forged number takes no memory, and does not stand for a shard that is silent."""
+def test_announcements_of_unknown_shards_are_ignored() -> None:
+    """A forged number uses no memory, and does not replace a shard that is silent."""
     watermarks = Watermarks(2, 100, NOW_MS)
     forged = [announced(shard, 500_000) for shard in (-1, 2, 2**31 - 1)]
     assert not watermarks.extract([announced(0, 500_000), *forged])
     assert watermarks.low_ms is None
 
 
-def test_only_announcements_are_taken_out() -> None:
+def test_only_announcements_are_extracted() -> None:
     """Forwards stay, in their order, also one with a forged header before our own."""
     forged = record({}, headers=[*announcement(0, 1), ("checkpoint-ready.origin", b"x")])
     others = [record({}), forged, Record(9, 0, None, None, [])]
@@ -127,17 +127,18 @@ def test_announcements_come_at_intervals() -> None:
         assert watermarks.is_due(interval)
 
 
-def test_a_thousand_records_tell_how_far_a_partition_reaches() -> None:
-    """Fewer tell nothing, and one with a clock ahead does not speak for the others."""
-    reach, told = Reach(), []
-    for time_ms, count in ((NOW_MS, 1), (5000, REACH_RECORDS), (NOW_MS, 1), (6000, REACH_RECORDS)):
-        reach.note([record({}, timestamp_ms=time_ms)] * count)
-        told.append(reach.until_ms)
-    assert told == [None, 5000, 5000, 6000]
+def test_the_lowest_timestamp_is_known_after_a_thousand_records() -> None:
+    """Fewer are not enough, and one record with a clock ahead does not raise it."""
+    lowest, values = LowestTimestamp(), []
+    full = TIMESTAMP_RECORDS
+    for time_ms, count in ((NOW_MS, 1), (5000, full), (NOW_MS, 1), (6000, full)):
+        lowest.add([record({}, timestamp_ms=time_ms)] * count)
+        values.append(lowest.value_ms)
+    assert values == [None, 5000, 5000, 6000]
 
 
 def test_tombstones_keep_up_with_new_ids() -> None:
-    """A transaction forgets up to twice as many ids as it enters, and tells of the rest."""
+    """A transaction expires up to twice as many ids as it adds, and reports that more remain."""
     seen = SeenIds(1000)
     for number in range(5000):
         seen.remember(id_digest(str(number)), b"x" * 16, 0)

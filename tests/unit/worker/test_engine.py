@@ -38,7 +38,7 @@ async def running(deployment: FakeDeployment) -> AsyncIterator[tuple[Engine, Fak
 
 def states(engine: Engine) -> list[str]:
     """Return the state of each shard that is wanted here."""
-    return [shard.state for shard in engine.view.shards]
+    return [shard.state for shard in engine.status().shards]
 
 
 async def wait_until_running(deployment: FakeDeployment, engine: Engine, shards: int) -> None:
@@ -51,7 +51,7 @@ async def test_three_shards_forward_and_publish_each_id_once() -> None:
     """Every id comes on every partition; two of three times its home is another shard."""
     deployment = await FakeDeployment.create(shards=SHARDS)
     async with running(deployment) as (engine, member):
-        assert not engine.view.is_member
+        assert not engine.status().is_member
         member.decide(ALL)
         for number in range(9):
             for partition in range(SHARDS):
@@ -133,7 +133,7 @@ async def test_a_corrupted_shard_is_refused_while_the_others_run() -> None:
         member.decide(ALL)
         expected = [REFUSED, TaskState.RUNNING.value, TaskState.RUNNING.value]
         await deployment.wait_until(lambda: states(engine) == expected, "two running shards")
-        assert "key b'unknown'" in engine.view.shards[0].refusal
+        assert "key b'unknown'" in engine.status().shards[0].refusal
     last = Engine(deployment.settings, deployment.observer, kafka=deployment.kafka)
     deployment.kafka.members[-1].decide({0})
     with pytest.raises(StateCorrupted, match="key b'unknown'"):

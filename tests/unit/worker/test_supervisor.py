@@ -1,4 +1,4 @@
-"""The supervisor: which tasks run, and what follows from how one ended."""
+"""The supervisor: which tasks run, and the recovery after each kind of end."""
 
 import asyncio
 import gc
@@ -9,15 +9,14 @@ from typing import Any
 import pytest
 
 from consumer.errors import ClusterError, Fenced, StateCorrupted, TaskFailed
-from consumer.shard.status import TaskState
+from consumer.shard.status import REFUSED, WAITING, ShardStatus, TaskState
 from consumer.worker.supervisor import Supervisor
+
+RECORDS = 7
 
 
 class PlainTask:
-    """A task that runs until told otherwise; ``ends`` is how."""
-
-    transactions = handled_records = 0
-    has_run = False
+    """A task that runs until it is stopped, or fails at once with ``ends``."""
 
     def __init__(
         self, ends: BaseException | None = None, state: TaskState = TaskState.RUNNING
@@ -42,9 +41,13 @@ class PlainTask:
         """End in an orderly way."""
         self._end.set()
 
+    def status(self) -> ShardStatus:
+        """Return a status with a few records of its own."""
+        return ShardStatus(0, self.state.value, handled_records=RECORDS)
+
 
 class Bench:
-    """A supervisor over plain tasks, with a clock that stands still until it is moved."""
+    """A supervisor over plain tasks, with a clock that the test moves."""
 
     def __init__(self, make: Callable[[], PlainTask]) -> None:
         self.now = 100.0
@@ -63,12 +66,12 @@ class Bench:
         )
 
     async def settle(self) -> None:
-        """Let what was started run, and what was ended end."""
+        """Let started tasks run, and ended tasks close."""
         await asyncio.sleep(0.05)
 
 
-async def test_wanted_shards_get_a_task_each_and_unwanted_ones_lose_it() -> None:
-    """The tasks follow what the group wants."""
+async def test_each_wanted_shard_has_a_task_and_no_other_shard_has_one() -> None:
+    """The tasks follow the assignment of the group."""
     bench = Bench(PlainTask)
     bench.supervisor.reconcile({0, 1})
     bench.supervisor.reconcile({0, 1})
@@ -82,8 +85,8 @@ async def test_wanted_shards_get_a_task_each_and_unwanted_ones_lose_it() -> None
     assert all(task.closed for task in bench.made)
 
 
-async def test_a_closing_task_is_left_to_close() -> None:
-    """Shards that go together wake the supervisor one by one; each one cleans up completely."""
+async def test_a_closing_task_is_not_cancelled() -> None:
+    """Tasks that end together wake the supervisor one by one; each cleans up completely."""
     bench = Bench(lambda: PlainTask(state=TaskState.RESTORING))
     bench.supervisor.reconcile({0, 1, 2})
     await asyncio.sleep(0)
@@ -98,7 +101,7 @@ async def test_a_closing_task_is_left_to_close() -> None:
 async def test_a_task_in_doubt_is_replaced_after_a_pause(
     error: Exception, least_pause: float
 ) -> None:
-    """Never at once: whoever fenced it may be right."""
+    """Never at once: the process that fenced it may be the rightful owner."""
     bench = Bench(lambda: PlainTask(ends=error))
     bench.supervisor.reconcile({0})
     await bench.settle()
@@ -113,7 +116,7 @@ async def test_a_task_in_doubt_is_replaced_after_a_pause(
 
 
 async def test_pauses_grow_while_nothing_is_committed() -> None:
-    """A shard that cannot start does not burn the broker."""
+    """A shard that cannot start must not overload the broker."""
     bench = Bench(lambda: PlainTask(ends=TaskFailed("t")))
     pauses = []
     for _ in range(8):
@@ -127,19 +130,25 @@ async def test_pauses_grow_while_nothing_is_committed() -> None:
 
 
 async def test_a_corrupted_shard_is_refused_and_the_others_go_on() -> None:
-    """It is not tried again; its reason is kept."""
+    """It is not started again; its reason is kept."""
     ends: list[BaseException | None] = [StateCorrupted("lost"), None]
     bench = Bench(lambda: PlainTask(ends=ends.pop(0)))
     bench.supervisor.reconcile({0, 1})
     await bench.settle()
     bench.supervisor.reconcile({0, 1})
     assert bench.supervisor.refusals == {0: "lost"}
+    refused, running = bench.supervisor.statuses({0, 1})
+    assert (refused.state, refused.refusal) == (REFUSED, "lost")
+    assert (running.state, running.attempts) == ("running", 1)
+    bench.supervisor.refuse_if_nothing_runs(frozenset({0, 1}))
+    with pytest.raises(StateCorrupted, match="lost"):
+        bench.supervisor.refuse_if_nothing_runs(frozenset({0}))
     assert len(bench.made) == 2
     await bench.supervisor.stop_all(1)
 
 
 @pytest.mark.parametrize("error", [ClusterError("acl"), ValueError("a bug")])
-async def test_what_is_not_a_tasks_own_affair_is_raised(error: Exception) -> None:
+async def test_an_error_without_recovery_is_raised(error: Exception) -> None:
     """It ends the process."""
     bench = Bench(lambda: PlainTask(ends=error))
     bench.supervisor.reconcile({0})
@@ -148,8 +157,8 @@ async def test_what_is_not_a_tasks_own_affair_is_raised(error: Exception) -> Non
         bench.supervisor.reconcile({0})
 
 
-async def test_an_ended_task_is_not_kept() -> None:
-    """Its ids would otherwise be in memory once more for every restart."""
+async def test_an_ended_task_is_released() -> None:
+    """Otherwise every restart would keep the ids in memory once more."""
     bench = Bench(lambda: PlainTask(ends=TaskFailed("t")))
     bench.supervisor.reconcile({0})
     await bench.settle()
@@ -157,4 +166,20 @@ async def test_an_ended_task_is_not_kept() -> None:
     gone = weakref.ref(bench.made.pop())
     gc.collect()
     assert gone() is None
+    await bench.supervisor.stop_all(1)
+
+
+async def test_a_status_adds_up_what_the_tasks_of_a_shard_have_handled() -> None:
+    """A restart loses no count, and between two tasks the shard is waiting."""
+    bench = Bench(lambda: PlainTask(ends=TaskFailed("t")))
+    assert [it.state for it in bench.supervisor.statuses({0})] == [WAITING]
+    bench.supervisor.reconcile({0})
+    await bench.settle()
+    pause = bench.supervisor.reconcile({0})
+    (waiting,) = bench.supervisor.statuses()
+    assert (waiting.state, waiting.attempts, waiting.handled_records) == (WAITING, 1, RECORDS)
+    bench.now += pause or 0.0
+    bench.supervisor.reconcile({0})
+    (status,) = bench.supervisor.statuses()
+    assert (status.attempts, status.handled_records) == (2, 2 * RECORDS)
     await bench.supervisor.stop_all(1)

@@ -1,0 +1,239 @@
+"""The sources of a running shard: reading them, their progress, and whether they are intact."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final
+
+import structlog
+from msgspec.structs import replace
+
+from consumer.errors import TaskFailed
+from consumer.kafka.held_back import NOT_HELD_BACK, UNANSWERED_SECONDS, HeldBackLog, HeldBackSources
+from consumer.kafka.port import LogReader
+from consumer.kafka.types import TopicPartition
+from consumer.shard.buffer import Buffer
+from consumer.shard.changelog import ShardState
+from consumer.shard.context import ShardContext, SideReaders
+from consumer.shard.progress import Continuity, Progress, judge
+from consumer.shard.start_positions import inspect, unread_lost
+from consumer.shard.status import SourceStatus
+
+INTACT: Final = Continuity.INTACT
+log = structlog.get_logger(__name__)
+
+
+class Sources:
+    """Reads the partitions of one shard, and knows the progress of each.
+
+    ``buffer`` holds the records that are not decided yet. ``pending_progress`` is handled and not
+    committed yet: it covers duplicates, transaction markers and new partitions only. After a crash
+    the shard reads that part again, with the same result.
+    """
+
+    def __init__(
+        self,
+        context: ShardContext,
+        memory: ShardState,
+        reader: LogReader,
+        readers: SideReaders,
+        positions: Mapping[TopicPartition, int],
+    ) -> None:
+        """Assign the reader to these positions."""
+        self.buffer = Buffer()
+        self.pending_progress: dict[TopicPartition, Progress] = {}
+        self.reader = reader
+        self._context = context
+        self._memory = memory
+        self._readers = readers
+        self._partitions = list(positions)
+        self._running_since = time.monotonic()
+        self._held_back = HeldBackSources()
+        self._held_back_log = HeldBackLog(context.shard, context.settings.bootstrap_servers)
+        reader.assign(positions)
+        reader.use_running_fetch_settings()
+
+    async def gather(self, timeout_ms: int, max_records: int) -> bool:
+        """Fetch records into the buffer; return whether any came.
+
+        Raises:
+            TaskFailed: the positions are in doubt.
+        """
+        fetched = await self.reader.fetch(timeout_ms, max_records)
+        self.buffer.add(fetched, self.reader.position)
+        return bool(fetched)
+
+    def clear_buffer(self) -> None:
+        """Drop the gathered records: they are handled."""
+        self.buffer = Buffer()
+
+    async def revalidate(self) -> None:
+        """Make sure that each source is still the log that was read, before more is decided.
+
+        1. Give the gathered records back: some may be of the log before a truncation, some of it
+           after.
+        2. Compare each source with its handled progress, by another reader.
+
+        Raises:
+            TaskFailed: a source is another log, or does not answer. The start of the next task
+                decides where to resume.
+        """
+        # Cleared first: a further refused fetch meanwhile must set it again.
+        self.reader.needs_revalidation = False
+        handled = self._handled()
+        self.buffer = Buffer()  # 1.
+        self.reader.assign({source: progress.next_offset for source, progress in handled.items()})
+        async with self._readers.open(self._context, committed_only=False) as reader:  # 2.
+            found = await inspect(self._context, reader, self._readers.admin, handled)
+        broken = [
+            f"{source.topic}/{source.partition} was {verdict.continuity.value} up to "
+            f"{verdict.resume_at}"
+            for source, progress in handled.items()
+            if (verdict := judge(progress, found[source])) != (INTACT, progress.next_offset)
+        ]
+        if broken:
+            raise TaskFailed(f"{', '.join(broken)} while it was read")
+
+    def refresh_identities(self, context: ShardContext) -> None:
+        """Use newly checked topics; request a revalidation where a partition has a new leader.
+
+        Raises:
+            TaskFailed: a topic was recreated. The start of the next task deals with it.
+        """
+        for source in self._partitions:
+            (id_before, epoch_before), (id_now, epoch_now) = (
+                self._context.identity(source),
+                context.identity(source),
+            )
+            if None not in {id_before, id_now} and id_before != id_now:
+                raise TaskFailed(f"topic {source.topic} was deleted and created again")
+            if epoch_before != epoch_now:  # the new leader may lack records
+                self.reader.needs_revalidation = True
+        self._context = context
+
+    async def add_new_partitions(self) -> bool:
+        """Read new input partitions from their beginning; return whether there are any.
+
+        The other sources keep their positions.
+        """
+        fresh = [source for source in self._context.sources() if source not in self._partitions]
+        if not fresh:
+            return False
+        starts = await self.reader.beginning_offsets(fresh)
+        # Gathered records lie before the reader's position and stay in the buffer.
+        positions = {source: self.reader.position(source) for source in self._partitions}
+        positions.update(starts)
+        self._partitions = list(positions)
+        self.reader.assign(positions)
+        for source, log_start in starts.items():
+            if log_start > 0:
+                unread_lost(self._context, source, 0, log_start)
+            first = Progress(log_start, self._memory.seen.stream_time_ms)
+            self.pending_progress[source] = first.identified(self._context.identity(source))
+        names = [f"{source.topic}/{source.partition}" for source in fresh]
+        log.info("sources_added", shard=self._context.shard, sources=names)
+        return True
+
+    def buffered_progress(self, stream_time_ms: int) -> dict[TopicPartition, Progress]:
+        """Return the progress to commit with the gathered records; pending progress included.
+
+        A source keeps the identity that was judged last.
+        """
+        known = self._known_progress()
+        gathered = {
+            source: progress.following(known[source]).identified(self._context.identity(source))
+            for source, progress in self.buffer.progress_after(stream_time_ms).items()
+        }
+        return {**self.pending_progress, **gathered}
+
+    def defer_moved_positions(self) -> bool:
+        """Add positions that moved without a record to the pending progress; return if any did.
+
+        A position moves without a record after transaction markers and aborted records.
+        """
+        known = self._known_progress()
+        moved = {
+            source: progress
+            for source, progress in self._handled().items()
+            if progress.next_offset > known[source].next_offset
+        }
+        self.pending_progress = {**self.pending_progress, **moved}
+        return bool(moved)
+
+    def check_held_back(self, now: float) -> None:
+        """Measure what open transactions hold back, once a second, and log what lasts."""
+        if self._held_back.look(now, self.reader, self._partitions):
+            self._held_back_log.look(now, self._held_back.views)
+
+    @property
+    def inputs(self) -> list[TopicPartition]:
+        """The sources that are input partitions."""
+        return [source for source in self._partitions if not self._context.is_forwards(source)]
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether nothing that can be read is known to be unread."""
+        return not any(self.reader.lag(source) for source in self._partitions)
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether the leader of a source has not answered for too long."""
+        oldest = time.monotonic() - UNANSWERED_SECONDS
+        return any((self.reader.seen_at(s) or 0) < oldest for s in self._partitions)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether records are not handled yet, or may exist where a leader does not answer."""
+        return bool(self.buffer) or not self.is_caught_up or self.is_unanswered
+
+    @property
+    def positions(self) -> dict[TopicPartition, int]:
+        """The next offset of each source that is handled.
+
+        With an empty buffer it is the reader's position, which includes transaction markers.
+        """
+        if not self.buffer:
+            return {source: self.reader.position(source) for source in self._partitions}
+        known = self._known_progress()
+        return {s: known[s].next_offset for s in self._partitions if s in known}
+
+    @property
+    def statuses(self) -> tuple[SourceStatus, ...]:
+        """The status of each source; its lag includes the gathered records."""
+        now, gathered = time.monotonic(), Counter[TopicPartition]()
+        for source, records in self.buffer:
+            gathered[source] += len(records)
+        held_back, statuses = self._held_back.views, []
+        for source in self._partitions:
+            lag = self.reader.lag(source)
+            seen_at = self.reader.seen_at(source) or self._running_since
+            status = SourceStatus(
+                *source,
+                lag=None if lag is None else lag + gathered[source],
+                unanswered_seconds=max(0.0, now - seen_at),
+                held_back=held_back.get(source, NOT_HELD_BACK),
+            )
+            # A lag of 0 comes from an answer, and is not trusted when there are no more answers.
+            is_unknown = status.is_silent and not status.lag
+            statuses.append(replace(status, lag=None, held_back=None) if is_unknown else status)
+        return tuple(statuses)
+
+    def _known_progress(self) -> dict[TopicPartition, Progress]:
+        return {**self._memory.progress, **self.pending_progress}
+
+    def _handled(self) -> dict[TopicPartition, Progress]:
+        """Return the handled progress of each source, committed or not.
+
+        Where nothing is gathered, it includes the markers up to the reader's position.
+        """
+        known = self._known_progress()
+        gathered = {source for source, _ in self.buffer}
+        return {
+            source: known[source]
+            if source in gathered
+            else replace(
+                known[source],
+                next_offset=max(known[source].next_offset, self.reader.position(source)),
+            )
+            for source in self._partitions
+        }

@@ -1,0 +1,111 @@
+"""The start of a shard: take its changelog over, restore its memory, verify both."""
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+
+from consumer.kafka.open_transactions import OpenTransactionCheck
+from consumer.kafka.owned_partition import OwnedPartition, Stage
+from consumer.kafka.port import LogReader, TransactionalWriter, TransactionBatches
+from consumer.kafka.types import OpenTransaction, TopicPartition
+from consumer.shard.changelog import ShardState, fence_record, meta_record, progress_record
+from consumer.shard.context import ShardContext, SideReaders
+from consumer.shard.restore import restore
+from consumer.shard.start_positions import Start, locate_sources
+from consumer.shard.state_guards import refuse_deleted_state, refuse_lost_state, verify_meta
+from consumer.shard.watermark import NOTHING_KNOWN_MS, announcement
+
+
+class Startup:
+    """Everything that happens to a shard's memory before the shard runs."""
+
+    def __init__(  # noqa: PLR0913 - the parts of a task that a start needs
+        self,
+        context: ShardContext,
+        memory: ShardState,
+        writer: TransactionalWriter,
+        reader: LogReader,
+        readers: SideReaders,
+        *,
+        check: OpenTransactionCheck,
+    ) -> None:
+        """`reader` becomes the shard's own; the start connects it when the barrier is set."""
+        self._context = context
+        self._memory = memory
+        self._reader = reader
+        self._readers = readers
+        self._changelog = OwnedPartition(
+            context.changelog, writer, check, lambda: context.new_batches(writer)
+        )
+
+    async def take_over(
+        self,
+        on_hanging: Callable[[Sequence[OpenTransaction]], None],
+        on_stage: Callable[[Stage], None],
+    ) -> None:
+        """Own the changelog and restore the memory from it; wait while a transaction hangs.
+
+        Raises:
+            Fenced, TaskFailed, TransientError: the outcome is in doubt.
+            StateCorrupted: a changelog record cannot be read.
+            ClusterError: an operator must fix the cluster.
+        """
+        await self._changelog.take_over(
+            fence_record(f"{socket.gethostname()}/{os.getpid()}"),
+            self._load,
+            add_to_barrier=self._add_to_barrier,
+            on_hanging=on_hanging,
+            on_stage=on_stage,
+        )
+
+    async def verify(self, *, accept_empty_state: bool) -> dict[TopicPartition, int]:
+        """Check the restored state and return the offset to resume at in each source.
+
+        1. Check that the changelog belongs to this group, cluster, shard and output topic.
+        2. Check that no state was lost, unless `accept_empty_state`.
+        3. Check each source against its progress, and find the offset to resume at.
+        4. Commit the meta entry and the progress that is new, before anything is read.
+
+        Raises:
+            StateCorrupted: the state does not belong here, or some of it was lost.
+            TaskFailed, TransientError, ClusterError: the brokers did not answer in time.
+        """
+        context, memory, reader = self._context, self._memory, self._reader
+        if memory.meta is not None:  # 1.
+            verify_meta(memory.meta, context.meta())
+        if not accept_empty_state:  # 2.
+            await refuse_deleted_state(context, reader)
+            if memory.meta is None:
+                await refuse_lost_state(context, reader, self._readers.admin)
+        start = await locate_sources(context, self._readers, reader, memory)  # 3.
+        if memory.meta != context.meta() or start.changed:
+            await self._commit(start)  # 4.
+        return start.positions
+
+    async def _load(self, barrier_offset: int) -> None:
+        await self._reader.start()
+        await restore(self._context, self._reader, barrier_offset, self._memory)
+
+    def _add_to_barrier(self, batches: TransactionBatches) -> None:
+        """With a window, add an announcement without content to the barrier's transaction.
+
+        The first decision already needs the brokers' time then, and only a topic with
+        LogAppendTime answers it.
+        """
+        context = self._context
+        if context.settings.dedup_window_seconds:
+            forwards = batches.to(context.settings.repartition_topic, context.shard)
+            forwards.append(None, None, announcement(context.shard, NOTHING_KNOWN_MS))
+
+    async def _commit(self, start: Start) -> None:
+        """Commit meta and new progress, then apply both to the memory."""
+        batches = self._changelog.new_batches()
+        entries = batches.to(*self._context.changelog)
+        if start.first_start is not None:  # before all others: other shards look for it there
+            entries.append(*start.first_start.record())
+        entries.append(*meta_record(self._context.meta()))
+        for source, progress in start.changed.items():
+            entries.append(*progress_record(*source, progress))
+        await self._changelog.commit(batches)
+        self._memory.meta = self._context.meta()
+        self._memory.progress.update(start.changed)

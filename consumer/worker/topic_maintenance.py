@@ -1,0 +1,88 @@
+"""Topics while the service runs: new partitions, their risks, and the repartition topic's space."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from consumer.config import Settings
+from consumer.errors import ClusterError, TaskFailed, TransientError
+from consumer.kafka.port import ClusterAdmin
+from consumer.kafka.topics import InputRisk, Topology, check_topics, create_topics
+from consumer.kafka.types import TopicPartition
+from consumer.shard.status import ShardStatus
+
+log = structlog.get_logger(__name__)
+
+
+class TopicMaintenance:
+    """Checks the topics at the start and in intervals, and trims the repartition topic."""
+
+    def __init__(
+        self,
+        admin: ClusterAdmin,
+        settings: Settings,
+        on_topology: Callable[[Topology, float], None],
+        statuses: Callable[[], Iterable[ShardStatus]],
+    ) -> None:
+        """`on_topology` gets each later topology, and when it was requested (monotonic seconds)."""
+        self.topology: Topology | None = None
+        self._admin = admin
+        self._settings = settings
+        self._on_topology = on_topology
+        self._statuses = statuses
+        self._known_risks: set[InputRisk] = set()
+
+    async def prepare(self) -> Topology:
+        """Create the topics if the settings ask for it, then check and return them.
+
+        Raises:
+            ClusterError: a topic is missing or has wrong settings.
+            TaskFailed, TransientError: the brokers did not answer.
+        """
+        if self._settings.create_topics:
+            created = await create_topics(self._admin, self._settings)
+            log.info("topics_created", topics=created)
+        self.topology = await check_topics(self._admin, self._settings)
+        return self.topology
+
+    def log_new_risks(self) -> None:
+        """Log, once for each, the settings by which an input topic may lose records."""
+        for risk in self.topology.input_risks if self.topology is not None else ():
+            if risk not in self._known_risks:
+                self._known_risks.add(risk)
+                log.warning(risk.event, topic=risk.topic, hint=risk.text)
+
+    async def discover_partitions(self) -> None:
+        """Check the topics in intervals; shards read new input partitions from their beginning."""
+        while True:
+            await asyncio.sleep(self._settings.discovery_interval_ms / 1000)
+            seen_at = time.monotonic()
+            try:
+                self.topology = topology = await check_topics(self._admin, self._settings)
+            except (ClusterError, TaskFailed, TransientError) as error:
+                # A broker that has just restarted may not know a topic for a moment.
+                log.warning("discovery_failed", error=str(error))
+                continue
+            self.log_new_risks()
+            self._on_topology(topology, seen_at)
+
+    async def trim_repartition(self) -> None:
+        """Delete forwards that are handled and committed; nothing else ever deletes them."""
+        while True:
+            await asyncio.sleep(self._settings.trim_interval_ms / 1000)
+            before = {
+                TopicPartition(self._settings.repartition_topic, status.shard): offset
+                for status in self._statuses()
+                if (offset := status.trimmable_offset) is not None
+            }
+            if not before:
+                continue
+            try:
+                await self._admin.delete_records(before)
+            except TransientError as error:
+                log.warning("trim_failed", error=str(error))
+            except ClusterError as error:
+                # Only disk space is at stake, so this must not end the process.
+                log.error("trim_refused", error=str(error))  # noqa: TRY400 - no traceback
