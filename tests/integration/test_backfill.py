@@ -295,7 +295,7 @@ def test_nothing_to_send(field: Field) -> None:
         lambda: field.backfill("-", "--execute"),
     )
     assert bad.exit_code == 1
-    assert bad.complaint == "checkpoint-ready: nothing in standard input can be sent"
+    assert bad.complaint == "checkpoint-ready: standard input has no element that can be sent"
     assert [line["event"] for line in bad.json_lines] == ["rejected", "rejected", "backfilled"]
     assert summary(empty)["sent"] == 0
 

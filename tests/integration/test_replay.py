@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import uuid
 from collections import Counter
@@ -404,8 +405,7 @@ def test_a_range_that_is_cut_is_refused(cluster: Cluster, names: Names) -> None:
             refused = deployment.run("replay", "--from", start)
             assert refused.exit_code == 1
             assert TRUNCATED in refused.stderr
-            assert "first existing" in refused.stderr
-            assert "offset is 4" in refused.stderr or "has offset 4 " in refused.stderr
+            assert re.search(r"first existing .* 4\b", refused.stderr)
             plan = deployment.run("replay", "--from", start, "--allow-truncated").json["plan"]
             assert plan["counts"]["events"] == 6
         refused = deployment.run("replay", "--to", "0:3")
