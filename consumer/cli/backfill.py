@@ -40,8 +40,8 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
     backfill.add_argument(
         "--again",
         action="store_true",
-        help="send a file again that was sent completely before; the service does not publish its "
-        "ids again",
+        help="send a file again that was sent completely before; the service drops the ids "
+        "that it still remembers as duplicates",
     )
     backfill.set_defaults(command=_backfill)
 

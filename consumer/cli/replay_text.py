@@ -126,8 +126,8 @@ def states_table(states: Iterable[ReplayState]) -> str:
 
 
 def _figures(counts: ReplayCounts) -> Sequence[str]:
-    poison = sum(counts.poison.values())
-    figures = (counts.records, counts.events, counts.duplicates, poison)
+    invalid = sum(counts.poison.values())
+    figures = (counts.records, counts.events, counts.duplicates, invalid)
     return [f"{figure:,}" for figure in figures]
 
 

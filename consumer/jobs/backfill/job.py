@@ -161,7 +161,7 @@ class Backfill(Job[Outcome, Outcome]):
         return summary
 
     def _start_state(self, attempt: Attempt, summary: FileSummary) -> BackfillState:
-        """Return the state from which this attempt goes on."""
+        """Return the state from which this attempt continues."""
         stored = read_state(self.settings, attempt.entries, self._digest)
         if not self._run_number:
             is_new = stored is None or (stored.finished and self._again)
