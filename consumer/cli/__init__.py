@@ -1,4 +1,4 @@
-"""The command line: one module for each family of commands."""
+"""The command line: one module for each command."""
 
 from consumer.cli.main import main
 

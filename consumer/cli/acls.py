@@ -1,7 +1,7 @@
-"""The ACLs that each use of the program needs, by resource and operation: the one list of them.
+"""The command `acls`, and the only list of the ACLs that each use of the program needs.
 
-The command ``acls``, the table in docs/operations/reference.md and the chart's KafkaUser follow it;
-tests grant exactly these to a user, and take them away one by one. Read, Write and Delete imply Describe.
+The table in docs/operations/reference.md and the chart's KafkaUser follow this list. Tests grant
+exactly these ACLs to a user and remove them one by one. Read, Write and Delete imply Describe.
 """
 
 import argparse
@@ -23,7 +23,7 @@ IMPLY_DESCRIBE: Final = ("Read", "Write", "Delete")
 
 
 class Acl(NamedTuple):
-    """Operations on one resource; with ``only_with`` an option, only that needs them."""
+    """Operations on one resource; if ``only_with`` names an option, only that option needs them."""
 
     resource: str
     name: str
@@ -36,18 +36,18 @@ def acls_of_run(settings: Settings) -> Iterator[Acl]:
     """Yield what the service needs."""
     for topic in settings.input_topics:
         yield Acl(TOPIC, topic, ("Read", "DescribeConfigs"))
-    # Read: a shard's very first start looks whether the group has published before.
+    # Read: the first start of a shard checks whether the group has published before.
     yield Acl(TOPIC, settings.output_topic, ("Read", "Write", "DescribeConfigs"))
     yield Acl(TOPIC, settings.dead_letter_topic, ("Write", "DescribeConfigs"))
     yield Acl(TOPIC, settings.changelog_topic, ("Read", "Write", "DescribeConfigs"))
-    # Delete: what is handled is trimmed.
+    # Delete: the service deletes handled records.
     yield Acl(TOPIC, settings.repartition_topic, ("Read", "Write", "Delete", "DescribeConfigs"))
     yield Acl(GROUP, settings.group_id, ("Read",))
     yield _transactional_ids(settings)
 
 
 def acls_of_topics_create(settings: Settings) -> Iterator[Acl]:
-    """Yield what ``topics create`` needs, and ``run`` besides with ``CREATE_TOPICS``."""
+    """Yield what ``topics create`` needs, and ``run`` too with ``CREATE_TOPICS``."""
     for topic in settings.input_topics:
         yield Acl(TOPIC, topic, ("Describe", "DescribeConfigs"))
         yield Acl(TOPIC, topic, ("Create",), only_with=INPUT_PARTITIONS)
@@ -57,17 +57,17 @@ def acls_of_topics_create(settings: Settings) -> Iterator[Acl]:
 
 def acls_of_topics_check(settings: Settings) -> Iterator[Acl]:
     """Yield what ``topics check`` needs."""
-    yield from _acls_of_looking(settings)
+    yield from _acls_of_topic_check(settings)
 
 
 def acls_of_tail(settings: Settings) -> Iterator[Acl]:
-    """Yield what ``tail`` needs; a subscriber of another kind mostly needs Read alone."""
+    """Yield what ``tail`` needs; other subscribers usually need only Read."""
     yield Acl(TOPIC, settings.output_topic, ("Read", "DescribeConfigs"))
 
 
 def acls_of_replay(settings: Settings) -> Iterator[Acl]:
     """Yield what ``replay`` needs, to its default target."""
-    yield from _acls_of_looking(settings, settings.changelog_topic, *settings.input_topics)
+    yield from _acls_of_topic_check(settings, settings.changelog_topic, *settings.input_topics)
     yield from _acls_of_journal(settings)
     target = f"{settings.output_topic}.replay"
     yield Acl(TOPIC, target, ("Describe", "DescribeConfigs"))
@@ -76,14 +76,14 @@ def acls_of_replay(settings: Settings) -> Iterator[Acl]:
 
 def acls_of_backfill(settings: Settings) -> Iterator[Acl]:
     """Yield what ``backfill`` needs."""
-    yield from _acls_of_looking(settings, settings.changelog_topic)
+    yield from _acls_of_topic_check(settings, settings.changelog_topic)
     yield from _acls_of_writing_inputs(settings)
     yield from _acls_of_journal(settings)
 
 
 def acls_of_dead_letters(settings: Settings) -> Iterator[Acl]:
     """Yield what ``dead-letters list``, ``show`` and ``redrive`` need."""
-    yield from _acls_of_looking(settings, settings.dead_letter_topic)
+    yield from _acls_of_topic_check(settings, settings.dead_letter_topic)
     yield from _acls_of_writing_inputs(settings)
     yield from _acls_of_journal(settings)
 
@@ -100,13 +100,13 @@ USES: Final[dict[str, Callable[[Settings], Iterator[Acl]]]] = {
 
 
 def needed_acls(settings: Settings, uses: Iterable[str]) -> list[Acl]:
-    """Return what all of these uses need together, each operation on a resource once."""
+    """Return the ACLs of all these uses together, each operation on a resource once."""
     found: dict[tuple[str, str, str], dict[str, str]] = {}
     for use in uses:
         for acl in USES[use](settings):
             operations = found.setdefault((acl.resource, acl.name, acl.pattern), {})
             for operation in acl.operations:
-                # What one of them needs in any case is needed in any case.
+                # If one use always needs it, the whole always needs it.
                 known = operations.get(operation, acl.only_with)
                 operations[operation] = acl.only_with and known
     for operations in found.values():
@@ -121,7 +121,7 @@ def needed_acls(settings: Settings, uses: Iterable[str]) -> list[Acl]:
 
 
 def kafka_acls_commands(settings: Settings, acls: Iterable[Acl], principal: str) -> Iterator[str]:
-    """Yield a command of Kafka's own tool for each resource."""
+    """Yield a ``kafka-acls.sh`` command for each resource."""
     for acl in acls:
         words = ["kafka-acls.sh", "--bootstrap-server", settings.bootstrap_servers, "--add"]
         words += ["--allow-principal", principal]
@@ -145,8 +145,8 @@ def _transactional_ids(settings: Settings, only_with: str = "") -> Acl:
     return Acl(TRANSACTIONAL_ID, prefix, ("Write",), PREFIXED, only_with)
 
 
-def _acls_of_looking(settings: Settings, *read: str) -> Iterator[Acl]:
-    """Yield the check of all topics before anything else, and the reading of some."""
+def _acls_of_topic_check(settings: Settings, *read: str) -> Iterator[Acl]:
+    """Yield the check of all topics, which every job makes first, and Read on some."""
     for topic in (*settings.input_topics, *_our_topics(settings)):
         operations = ("Read",) if topic in read else ("Describe",)
         yield Acl(TOPIC, topic, (*operations, "DescribeConfigs"))
@@ -163,33 +163,31 @@ def _acls_of_journal(settings: Settings) -> Iterator[Acl]:
     yield _transactional_ids(settings, only_with=EXECUTE)
 
 
-# The command that says which ACLs a user needs.
-
 ALL_USES = tuple(use.replace(" ", "-") for use in USES)
 
 
 def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
     """Add the command to the parser."""
-    parser = commands.add_parser("acls", help="show the ACLs that a user of the brokers needs")
+    parser = commands.add_parser("acls", help="show the ACLs that a Kafka user needs")
     parser.add_argument(
         "uses",
         nargs="*",
         metavar="USE",
         type=_use,
-        help=f"what the user is to do: {', '.join(ALL_USES)}; default: run",
+        help=f"what the user does: {', '.join(ALL_USES)} (default: run)",
     )
     parser.add_argument(
         "--principal",
         metavar="User:NAME",
-        help="print the commands of kafka-acls.sh that grant them instead",
+        help="print the kafka-acls.sh commands that grant them",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON line on a terminal too")
+    parser.add_argument("--json", action="store_true", help="write JSON on a terminal too")
     parser.set_defaults(command=_acls)
 
 
 def _use(text: str) -> str:
     if text not in ALL_USES:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(ALL_USES)}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(ALL_USES)}")
     return text
 
 

@@ -1,24 +1,24 @@
-"""Readers of command-line values; each raises what argparse turns into exit code 2."""
+"""Command-line values that several commands share; a wrong value gives exit code 2."""
 
 import argparse
 from collections.abc import Sequence
 from typing import Final
 
-_MAY_BEGIN_WITH_A_DASH: Final = ("--from", "--to")
+_TIME_OPTIONS: Final = ("--from", "--to")
 
 
 def positive(text: str) -> int:
-    """Read a whole number above 0."""
+    """Parse a whole number above 0."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number above 0, not {text!r}")
     return int(text)
 
 
 def join_times(arguments: Sequence[str]) -> list[str]:
-    """Join ``--from -48h`` to ``--from=-48h``: argparse would take the time for an option."""
+    """Join ``--from -48h`` to ``--from=-48h``: argparse would parse the time as an option."""
     joined: list[str] = []
     for argument in arguments:
-        if joined and joined[-1] in _MAY_BEGIN_WITH_A_DASH:
+        if joined and joined[-1] in _TIME_OPTIONS:
             joined[-1] += f"={argument}"
         else:
             joined.append(argument)
@@ -26,16 +26,16 @@ def join_times(arguments: Sequence[str]) -> list[str]:
 
 
 def add_range(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name a resolved of history."""
+    """Add the options of a range: ``--from``, ``--to``, ``--allow-truncated``."""
     parser.add_argument(
         "--from",
         dest="starts",
         action="append",
         default=[],
         metavar="WHEN",
-        help="the first record meant: RFC 3339, -48h (also s, m, d), epoch milliseconds, or "
-        "[topic/]partition:offset, which may be given for several partitions and then means only "
-        "those; default: the oldest that is there",
+        help="inclusive start of the range: RFC 3339, -48h (also s, m, d), epoch milliseconds, or "
+        "[topic/]partition:offset; offsets of several partitions are allowed and select only these "
+        "partitions (default: the start of the log)",
     )
     parser.add_argument(
         "--to",
@@ -43,10 +43,11 @@ def add_range(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="WHEN",
-        help="the first record not meant any more; default: the end as it is at the start",
+        help="exclusive end of the range, in the same forms (default: the end of the log when the "
+        "command starts)",
     )
     parser.add_argument(
         "--allow-truncated",
         action="store_true",
-        help="take what is still there of a range whose beginning retention has deleted",
+        help="accept a range of which retention has deleted records, and use the rest",
     )

@@ -1,4 +1,4 @@
-"""The command that feeds checkpoints of the past into the input."""
+"""The command `backfill`: sends checkpoints of a file to an input topic."""
 
 import argparse
 import sys
@@ -12,11 +12,9 @@ from consumer.config import PREFIX, Settings
 from consumer.errors import CheckpointReadyError, ConfigError
 from consumer.jobs.backfill.elements import Rejected
 from consumer.jobs.backfill.file import Content, open_content
-from consumer.jobs.backfill.plan import FileSummary
-from consumer.jobs.backfill.run import PURPOSE, Backfill, Outcome
+from consumer.jobs.backfill.job import Backfill, Outcome
 from consumer.jobs.backfill.state import BackfillState
-from consumer.jobs.context import open_job_context
-from consumer.jobs.progress import Display, Goal, display
+from consumer.jobs.progress import ProgressReport
 from consumer.jobs.ranges import rfc3339_ms
 from consumer.jobs.retry import shutdown_on_signals
 from consumer.pipeline.printable import printable_line
@@ -28,26 +26,28 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
     """Add the command to the parser."""
     backfill = commands.add_parser(
         "backfill",
-        help="feed checkpoints of a file into the input; says what it would do until --execute",
-        description="Feeds checkpoints of the past into the input, each exactly once: JSON lines "
-        "of checkpoints or whole list responses, or one list response or array; also gzip and "
-        "zstd. Without --execute it says what it would do. Run again after a crash it goes on.",
+        help="send checkpoints of a file to an input topic; without --execute only a plan",
+        description="Sends each checkpoint of a file to an input topic exactly once. The file is "
+        "JSON lines of checkpoints or list responses, or one list response or array; it may be "
+        "compressed with gzip or zstd. Without --execute it only shows a plan. If it is "
+        "interrupted, the same command resumes it.",
     )
     backfill.add_argument("file", metavar="FILE", help="the file, or - for standard input")
-    backfill.add_argument("--execute", action="store_true", help="send them")
+    backfill.add_argument("--execute", action="store_true", help="send the checkpoints")
     backfill.add_argument(
-        "--topic", help="the input topic to send to; needed when INPUT_TOPICS names several"
+        "--topic", help="the input topic to send to; required if INPUT_TOPICS has several"
     )
     backfill.add_argument(
         "--again",
         action="store_true",
-        help="send also what was sent to its end before; what is published stays published once",
+        help="send a file again that was sent completely before; the service drops the ids "
+        "that it still remembers as duplicates",
     )
     backfill.set_defaults(command=_backfill)
 
 
 class _Rejections:
-    """Tells what is not sent: a program all of it, a person the first ones."""
+    """Reports rejected elements: all of them as JSON lines, the first ones on a terminal."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -63,22 +63,24 @@ class _Rejections:
 
     def summarize(self) -> None:
         if sys.stdout.isatty() and self._count > SHOWN_ON_TERMINAL:
-            print(f"… and {self._count - SHOWN_ON_TERMINAL} more; piped, this command lists all")
+            print(f"… and {self._count - SHOWN_ON_TERMINAL} more; pipe the output to list all")
 
 
 def _choose_topic(settings: Settings, wanted: str | None) -> str:
     """Return the input topic to send to.
 
     Raises:
-        ConfigError: it is no input, or there are several to choose from.
+        ConfigError: it is not an input topic, or there are several and none is chosen.
     """
     inputs = settings.input_topics
     if wanted is None and len(inputs) > 1:
-        raise ConfigError(f"there are several input topics; say --topic: {', '.join(inputs)}")
+        raise ConfigError(
+            f"there are several input topics; choose one with --topic: {', '.join(inputs)}"
+        )
     if wanted is not None and wanted not in inputs:
         raise ConfigError(
             f"--topic: {wanted} is not one of {PREFIX}INPUT_TOPICS ({', '.join(inputs)}); "
-            "a backfill goes to what the service reads"
+            "a backfill must go to a topic that the service reads"
         )
     return wanted or inputs[0]
 
@@ -88,7 +90,7 @@ def _backfill(settings: Settings, options: argparse.Namespace) -> int:
     topic = _choose_topic(settings, options.topic)
     rejections = _Rejections()
     with open_content(options.file) as content:
-        outcome = run_async(_work(settings, options, content, topic, rejections))
+        outcome = run_async(_backfill_file(settings, options, content, topic, rejections))
         rejections.summarize()
         name = content.name
     state = outcome.state
@@ -99,29 +101,28 @@ def _backfill(settings: Settings, options: argparse.Namespace) -> int:
     else:
         _say_done(name, topic, outcome)
     if outcome.summary.elements and not outcome.summary.accepted:
-        raise CheckpointReadyError(f"nothing in {name} can be sent")
+        raise CheckpointReadyError(f"{name} has no element that can be sent")
     return EXIT_OK
 
 
-async def _work(
+async def _backfill_file(
     settings: Settings,
     options: argparse.Namespace,
     content: Content,
     topic: str,
     rejections: _Rejections,
 ) -> Outcome:
-    with shutdown_on_signals() as stop:
-        async with open_job_context(settings, PURPOSE) as context:
-            backfill = Backfill(context, content, topic, rejections.report, stop)
-            if options.execute:
-                return await backfill.run(_show, again=options.again)
-            return await backfill.plan(await backfill.look())
-
-
-def _show(found: FileSummary, before: BackfillState | None) -> Display:
-    already = before.elements if before else 0
-    goal = Goal(found.elements, already)
-    return display("backfill", goal, unit="records", write=write_line)
+    with shutdown_on_signals() as shutdown:
+        backfill = Backfill(
+            settings,
+            content,
+            topic,
+            shutdown,
+            ProgressReport("backfill", "records", write_line),
+            report_rejected=rejections.report,
+            again=options.again,
+        )
+        return await (backfill.run() if options.execute else backfill.plan())
 
 
 def _say_plan(name: str, topic: str, outcome: Outcome) -> None:
@@ -140,13 +141,21 @@ def _say_plan(name: str, topic: str, outcome: Outcome) -> None:
     }
     rows = [
         ("accepted", found.accepted, f"with {facts['ids']:,} ids"),
-        ("  new", facts["new"], "will be published"),
-        ("  published", facts["published"], "are published already: dropped as duplicates"),
-        ("  repeated", facts["repeated"], "stand in the file before: dropped as duplicates"),
+        ("  new", facts["new"], "the service will publish them"),
+        (
+            "  published",
+            facts["published"],
+            "already published: the service drops them as duplicates",
+        ),
+        (
+            "  repeated",
+            facts["repeated"],
+            "earlier in the file: the service drops them as duplicates",
+        ),
         (
             "  conflicting",
             facts["conflicting"],
-            "have other content under a known id: dead letters",
+            "known id with other content: the service writes dead letters",
         ),
         *((f"rejected: {why}", count, "not sent") for why, count in found.rejected.items()),
     ]
@@ -154,17 +163,19 @@ def _say_plan(name: str, topic: str, outcome: Outcome) -> None:
     lines = [f"{name} into {topic}:"]
     lines += [f"  {what:<{width}} {count:>11,}  {note}" for what, count, note in rows]
     if state is None:
-        lines.append("Nothing was sent. --execute sends what is accepted.")
+        lines.append("Nothing was sent. --execute sends the accepted elements.")
     elif state.finished:
-        lines.append(f"It {_told(state)}. Nothing was sent now; --execute --again sends it again.")
+        lines.append(
+            f"It {_history(state)}. Nothing was sent now; --execute --again sends it again."
+        )
     else:
-        lines.append(f"It {_told(state)}. Nothing was sent now; --execute goes on from there.")
+        lines.append(f"It {_history(state)}. Nothing was sent now; --execute resumes it.")
     say(facts, "\n".join(lines))
 
 
 def _say_sent_before(name: str, state: BackfillState) -> None:
     facts = {"event": "sent_before", "file": name, "before": _facts(state), "sent": 0}
-    say(facts, f"{name} {_told(state)}. Nothing was sent now; --again sends all of it once more.")
+    say(facts, f"{name} {_history(state)}. Nothing was sent now; --again sends all of it again.")
 
 
 def _say_done(name: str, topic: str, outcome: Outcome) -> None:
@@ -191,15 +202,15 @@ def _say_done(name: str, topic: str, outcome: Outcome) -> None:
     )
 
 
-def _told(state: BackfillState) -> str:
-    """Return how far a run is, by whom and since when."""
+def _history(state: BackfillState) -> str:
+    """Return what a run has sent, who started it and when."""
     if state.finished:
         return (
             f"was sent on {rfc3339_ms(state.updated_at_ms)}, {state.sent:,} records, "
-            f"begun by {state.started_by}"
+            f"started by {state.started_by}"
         )
     return (
-        f"was begun on {rfc3339_ms(state.started_at_ms)} by {state.started_by} and has sent "
+        f"was started on {rfc3339_ms(state.started_at_ms)} by {state.started_by} and has sent "
         f"{state.sent:,} of {state.accepted:,} records"
     )
 

@@ -1,4 +1,4 @@
-"""Shows the settings in force, with secrets masked."""
+"""The command `config`: shows the effective settings with masked secrets."""
 
 import argparse
 import os
@@ -10,7 +10,7 @@ from consumer.config import VARIABLES, Secret, Settings, unknown_variables
 
 def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
     """Add the command to the parser."""
-    config = commands.add_parser("config", help="show the settings in force, secrets hidden")
+    config = commands.add_parser("config", help="show the effective settings, with masked secrets")
     config.set_defaults(command=_config)
 
 

@@ -1,4 +1,4 @@
-"""Commands that list, show and send back what could not be published."""
+"""The command `dead-letters`: lists, shows and redrives dead letters."""
 
 import argparse
 import sys
@@ -11,27 +11,34 @@ import msgspec
 from rich.console import Console
 
 from consumer.cli.arguments import add_range, positive
-from consumer.cli.formatting import counts_text, details, details_text, left_out_text, letters_table
+from consumer.cli.dead_letters_text import (
+    counts_text,
+    dead_letters_table,
+    details,
+    details_text,
+    left_out_text,
+)
 from consumer.cli.output import EXIT_OK, complain, say, silence_logs, write_bytes, write_line
 from consumer.cli.signals import run_async
 from consumer.config import Settings
 from consumer.errors import ConfigError
 from consumer.jobs.context import open_job_context
+from consumer.jobs.progress import ProgressReport
 from consumer.jobs.ranges import parse_range
-from consumer.jobs.redrive.plan import LeftOut, RedriveCounts, plan_redrive
-from consumer.jobs.redrive.run import PURPOSE, Redrive
-from consumer.jobs.redrive.selection import (
-    Counted,
-    Found,
-    Wanted,
-    find_letter,
-    find_letters,
+from consumer.jobs.redrive.dead_letters import (
+    DeadLetterCounts,
+    DeadLetterFilter,
+    find_dead_letter,
+    find_dead_letters,
     parse_address,
     parse_origin,
-    read_ledger,
-    resolve_letters,
+    read_redriven,
+    resolve_dead_letters,
     summary,
 )
+from consumer.jobs.redrive.decider import Exclusion, RedriveCounts
+from consumer.jobs.redrive.job import Redrive
+from consumer.jobs.redrive.redriven_set import StoredRecord
 from consumer.jobs.retry import shutdown_on_signals
 from consumer.kafka.clock import wall_clock_ms
 from consumer.pipeline.printable import printable
@@ -42,10 +49,10 @@ TABLE_ROWS: Final = 200
 
 def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
     """Add the command to the parser."""
-    family = commands.add_parser("dead-letters", help="list, show and send back dead letters")
+    family = commands.add_parser("dead-letters", help="list, show and redrive dead letters")
     actions = family.add_subparsers(required=True, metavar="ACTION")
 
-    list_parser = actions.add_parser("list", help="list dead letters, a line each")
+    list_parser = actions.add_parser("list", help="list dead letters, one per line")
     _add_filters(list_parser)
     list_parser.add_argument(
         "--summary", action="store_true", help="count them by reason and topic of origin instead"
@@ -55,28 +62,29 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
         type=positive,
         dest="most",
         metavar="N",
-        help=f"end after this many; on a terminal {TABLE_ROWS} unless told",
+        help=f"maximum number of lines (default on a terminal: {TABLE_ROWS})",
     )
     list_parser.set_defaults(command=_list)
 
-    show = actions.add_parser("show", help="show one dead letter whole")
-    show.add_argument("address", metavar="PARTITION:OFFSET", help="as `list` shows it")
+    show = actions.add_parser("show", help="show one dead letter completely")
+    show.add_argument("address", metavar="PARTITION:OFFSET", help="an address, as `list` shows it")
     form = show.add_mutually_exclusive_group()
     form.add_argument("--hex", action="store_true", help="show key and value as hex digits")
-    form.add_argument("--raw", action="store_true", help="write the bytes of the value, no more")
+    form.add_argument("--raw", action="store_true", help="write only the bytes of the value")
     show.set_defaults(command=_show)
 
     redrive = actions.add_parser(
-        "redrive", help="put dead letters back to their input; plans unless told to act"
+        "redrive",
+        help="send dead letters to their input topics again; without --execute only a plan",
     )
     _add_filters(redrive)
     redrive.add_argument(
         "--max-attempts",
         type=positive,
         metavar="N",
-        help="leave out what has failed again after so many redrives",
+        help="leave out dead letters that have failed again after this number of redrives",
     )
-    redrive.add_argument("--execute", action="store_true", help="act; without it only plan")
+    redrive.add_argument("--execute", action="store_true", help="send the dead letters")
     redrive.set_defaults(command=_redrive)
 
 
@@ -87,20 +95,20 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=str.lower,
         choices=[reason.value for reason in Reason],
-        help="only these; may be given several times",
+        help="only dead letters with this reason; may be given several times",
     )
     parser.add_argument(
         "--origin",
         action="append",
         default=[],
         metavar="TOPIC[/PARTITION[:OFFSET]]",
-        help="only what came from there; may be given several times",
+        help="only dead letters with this origin; may be given several times",
     )
     add_range(parser)
 
 
-def _wanted(options: argparse.Namespace) -> Wanted:
-    return Wanted(
+def _filter(options: argparse.Namespace) -> DeadLetterFilter:
+    return DeadLetterFilter(
         parse_range(options.starts, options.ends, wall_clock_ms()),
         options.allow_truncated,
         frozenset(map(Reason, options.reason)),
@@ -109,75 +117,81 @@ def _wanted(options: argparse.Namespace) -> Wanted:
 
 
 def _list(settings: Settings, options: argparse.Namespace) -> int:
-    wanted = _wanted(options)
+    wanted = _filter(options)
     silence_logs(settings)
-    run_async(_list_letters(settings, options, wanted))
+    run_async(_list_dead_letters(settings, options, wanted))
     return EXIT_OK
 
 
-async def _list_letters(settings: Settings, options: argparse.Namespace, wanted: Wanted) -> None:
+async def _list_dead_letters(
+    settings: Settings, options: argparse.Namespace, wanted: DeadLetterFilter
+) -> None:
     on_terminal = sys.stdout.isatty()
     most = options.most or (TABLE_ROWS if on_terminal and not options.summary else None)
     rows: list[dict[str, Any]] = []
-    counted, is_more = Counted(), False
+    counts, is_more = DeadLetterCounts(), False
     async with open_job_context(settings, "dead-letters") as context:
-        resolved = await resolve_letters(context, wanted)
-        redriven = await read_ledger(context)
-        async with aclosing(find_letters(context, resolved, wanted, redriven)) as letters:
-            async for found in letters:
-                if counted.letters + counted.foreign == most:
+        resolved = await resolve_dead_letters(context, wanted)
+        redriven = await read_redriven(context)
+        async with aclosing(find_dead_letters(context, resolved, wanted, redriven)) as selected:
+            async for stored in selected:
+                if counts.dead_letters + counts.foreign == most:
                     is_more = True
                     break
-                counted.count(found.letter)
+                counts.add(stored.dead_letter)
                 if options.summary:
                     continue
                 if on_terminal:
-                    rows.append(summary(found))
+                    rows.append(summary(stored))
                 else:
-                    write_line(msgspec.json.encode(summary(found)))
+                    write_line(msgspec.json.encode(summary(stored)))
     if options.summary:
-        facts = {"dead_letters": counted.letters, "foreign": counted.foreign, "by": counted.facts()}
-        say(facts, counts_text(counted))
+        facts = {
+            "dead_letters": counts.dead_letters,
+            "foreign": counts.foreign,
+            "by": counts.facts(),
+        }
+        say(facts, counts_text(counts))
     elif on_terminal:
-        Console().print(letters_table(rows, is_more=is_more))
+        Console().print(dead_letters_table(rows, is_more=is_more))
 
 
 def _show(settings: Settings, options: argparse.Namespace) -> int:
     partition, offset = parse_address(options.address)
     silence_logs(settings)
-    found = run_async(_find(settings, partition, offset))
+    stored = run_async(_find(settings, partition, offset))
     if options.raw:
-        _write_raw(found)
+        _write_raw(stored)
         return EXIT_OK
-    shown = details(found, settings.dead_letter_topic, as_hex=options.hex)
+    shown = details(stored, settings.dead_letter_topic, as_hex=options.hex)
     say(shown, details_text(shown))
     return EXIT_OK
 
 
-async def _find(settings: Settings, partition: int, offset: int) -> Found:
+async def _find(settings: Settings, partition: int, offset: int) -> StoredRecord:
     async with open_job_context(settings, "dead-letters") as context:
-        return await find_letter(context, partition, offset)
+        return await find_dead_letter(context, partition, offset)
 
 
-def _write_raw(found: Found) -> None:
-    letter, value = found.letter, found.record.value
+def _write_raw(stored: StoredRecord) -> None:
+    dead_letter, value = stored.dead_letter, stored.record.value
     if value is None:
-        complain(f"{found.address} has no value: it is null")
-    elif letter is not None and letter.whole_value is not None:
-        size_bytes = letter.whole_value.size_bytes
-        complain(f"{found.address} is cut: {len(value)} bytes of {size_bytes} are there")
+        complain(f"{stored.address} has no value: it is null")
+    elif dead_letter is not None and dead_letter.whole_value is not None:
+        size_bytes = dead_letter.whole_value.size_bytes
+        complain(f"{stored.address} is truncated: it has {len(value)} of {size_bytes} bytes")
     content = value or b""
     shown = printable(content.decode("utf-8", "backslashreplace")).encode()
     if sys.stdout.isatty() and shown != content:
         raise ConfigError(
-            f"the value of {found.address} has control characters, which this terminal would "
-            "obey: send the output to a file or a pipe, or leave --raw out"
+            f"the value of {stored.address} has control characters, which this terminal would "
+            "execute: redirect the output to a file or a pipe, or omit --raw"
         )
     write_bytes(content)
 
 
 def _redrive(settings: Settings, options: argparse.Namespace) -> int:
-    wanted = _wanted(options)
+    wanted = _filter(options)
     silence_logs(settings)
     if options.execute:
         run_async(_execute(settings, wanted, options.max_attempts))
@@ -186,37 +200,41 @@ def _redrive(settings: Settings, options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-async def _plan(settings: Settings, wanted: Wanted, max_attempts: int | None) -> None:
-    async with open_job_context(settings, PURPOSE) as context:
-        counts = await plan_redrive(context, wanted, max_attempts)
+async def _plan(settings: Settings, wanted: DeadLetterFilter, max_attempts: int | None) -> None:
+    with shutdown_on_signals() as shutdown:
+        counts = await Redrive(settings, wanted, max_attempts, shutdown, _progress()).plan()
     notes = _notes(settings, counts)
-    facts = {"event": "plan", "redrive": counts.redriven.letters, **counts.facts(), "notes": notes}
+    facts = {
+        "event": "plan",
+        "redrive": counts.redriven.dead_letters,
+        **counts.facts(),
+        "notes": notes,
+    }
     text = [
-        f"would put back {counts.redriven.letters} dead letters",
+        f"would redrive {counts.redriven.dead_letters} dead letters",
         counts_text(counts.redriven),
         left_out_text(counts),
         *notes,
-        "nothing was changed; --execute acts",
+        "nothing was changed; --execute sends the dead letters",
     ]
     say(facts, "\n".join(filter(None, text)))
 
 
-async def _execute(settings: Settings, wanted: Wanted, max_attempts: int | None) -> None:
+async def _execute(settings: Settings, wanted: DeadLetterFilter, max_attempts: int | None) -> None:
     began = time.monotonic()
-    async with open_job_context(settings, PURPOSE) as context:
-        with shutdown_on_signals() as stop:
-            counts = await Redrive(context, wanted, max_attempts, stop).run(write_line)
+    with shutdown_on_signals() as shutdown:
+        counts = await Redrive(settings, wanted, max_attempts, shutdown, _progress()).run()
     seconds = round(time.monotonic() - began, 1)
     notes = _notes(settings, counts)
     facts = {
         "event": "redriven",
-        "redriven": counts.redriven.letters,
+        "redriven": counts.redriven.dead_letters,
         **counts.facts(),
         "notes": notes,
         "seconds": seconds,
     }
     text = [
-        f"put back {counts.redriven.letters} dead letters in {seconds} s",
+        f"redrove {counts.redriven.dead_letters} dead letters in {seconds} s",
         counts_text(counts.redriven),
         left_out_text(counts),
         *notes,
@@ -224,21 +242,25 @@ async def _execute(settings: Settings, wanted: Wanted, max_attempts: int | None)
     say(facts, "\n".join(filter(None, text)))
 
 
+def _progress() -> ProgressReport:
+    return ProgressReport("redrive", "records", write_line)
+
+
 def _notes(settings: Settings, counts: RedriveCounts) -> list[str]:
-    """Return what a person should know about these dead letters."""
+    """Return notes on dead letters that need the attention of an operator."""
     notes = []
     if counts.no_inputs:
         topics = ", ".join(sorted(counts.no_inputs))
         notes.append(
-            f"not put back, since CHECKPOINT_READY_INPUT_TOPICS is "
-            f"{','.join(settings.input_topics)}: what came from {topics}"
+            f"dead letters from {topics} are not redriven: CHECKPOINT_READY_INPUT_TOPICS is "
+            f"{','.join(settings.input_topics)}"
         )
     conflicting = Counter(reason for reason, _ in counts.redriven.by.elements())
     if conflicting[Reason.CONFLICTING_DUPLICATE.value]:
         notes.append(
-            "conflicting duplicates are dropped as duplicates again for as long as the service "
-            "remembers their content: for ever, or for its dedup window"
+            "the service drops conflicting duplicates as duplicates again while it remembers the "
+            "published content: for ever, or for its dedup window"
         )
-    if counts.left_out[LeftOut.CONFLICTING_DUPLICATE]:
-        notes.append("conflicting duplicates go back only with --reason conflicting_duplicate")
+    if counts.left_out[Exclusion.CONFLICTING_DUPLICATE]:
+        notes.append("conflicting duplicates are redriven only with --reason conflicting_duplicate")
     return notes

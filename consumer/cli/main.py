@@ -1,7 +1,7 @@
-"""The way in: parse, run one command, turn errors into one clear line and an exit code.
+"""Parses the command line, runs one command, and turns errors into a line and an exit code.
 
-Exit codes: 0 done, 2 bad usage or configuration, 130 and 143 stopped by Ctrl-C and SIGTERM,
-1 anything else that was foreseen.
+Exit codes: 0 done, 2 wrong usage or configuration, 130 and 143 stopped by Ctrl-C and SIGTERM,
+1 any other expected error.
 """
 
 import argparse
@@ -22,9 +22,10 @@ EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
 SERVICE: Final = "run"
-# The module of each command. Only that of the one that is asked for is imported: a pod that starts
-# shall not wait for what the tools on history need.
-FAMILIES: Final = {
+OUTPUT_CLOSED: Final = "the output was closed; run the same command again to resume"
+# The module of each command. Only the module of the given command is imported: the start of a pod
+# must not wait for the imports of the jobs.
+COMMANDS: Final = {
     SERVICE: "run",
     "acls": "acls",
     "pipe": "pipe",
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = join_times(sys.argv[1:] if arguments is None else arguments)
     options = _parser(words[0] if words else "").parse_args(words)
     try:
-        if words[:1] != [SERVICE]:  # which ends with 0 until it has handlers of its own
+        if words[:1] != [SERVICE]:  # the service ends with 0 until it has its own handlers
             start_command()
         settings = Settings.load(os.environ)
         return int(options.command(settings, options))
@@ -58,28 +59,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader of our output went away, as `head` does
-        return _end_unheard(is_at_work=getattr(options, "execute", False))
+    except BrokenPipeError:  # the reader of the output has closed it, as `head` does
+        return _output_closed(is_executing=getattr(options, "execute", False))
 
 
-def _end_unheard(*, is_at_work: bool) -> int:
+def _output_closed(*, is_executing: bool) -> int:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if not is_at_work:
+    if not is_executing:
         return EXIT_OK
-    complain("nobody reads the output any more; the same command goes on with the rest")
+    complain(OUTPUT_CLOSED)
     return EXIT_FAILED
 
 
 def _parser(command: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="checkpoint-ready",
-        description="Says exactly once that a fine-tuned model checkpoint is ready to use.",
+        description="Publishes exactly one event for each fine-tuned model checkpoint.",
         epilog="Settings are CHECKPOINT_READY_* variables: see `checkpoint-ready config`.",
     )
     parser.add_argument("--version", action="version", version=f"checkpoint-ready {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    family = FAMILIES.get(command)
-    # Whoever asks for help, or for what does not exist, is told of all.
-    for name in dict.fromkeys(FAMILIES.values()) if family is None else (family,):
+    module = COMMANDS.get(command)
+    # Help and the error of an unknown command list all commands.
+    for name in COMMANDS.values() if module is None else (module,):
         import_module(f"consumer.cli.{name}").add_commands(commands)
     return parser

@@ -1,6 +1,6 @@
-"""What commands write: text for users on a terminal, JSON lines for programs elsewhere.
+"""Output of commands: text on a terminal, JSON lines elsewhere.
 
-Whatever goes to a terminal passes `printable`: others wrote a part of it.
+All output to a terminal passes `printable`, because producers wrote parts of it.
 """
 
 import sys
@@ -16,12 +16,12 @@ EXIT_OK: Final = 0
 
 
 def silence_logs(settings: Settings) -> None:
-    """Keep log lines out of a command's output: what goes wrong, it says itself, on one line."""
+    """Keep log lines out of a command's output; the command reports errors itself, in one line."""
     configure_logs(msgspec.structs.replace(settings, log_level="critical"))
 
 
-def say(facts: Any, text: str, *, as_json: bool = False) -> None:  # noqa: ANN401 - whatever JSON can hold
-    """Write the text on a terminal, elsewhere (or if asked) the facts as one JSON line."""
+def say(facts: Any, text: str, *, as_json: bool = False) -> None:  # noqa: ANN401 - any JSON value
+    """Write the text on a terminal; elsewhere, or if `as_json`, the facts as one JSON line."""
     if sys.stdout.isatty() and not as_json:
         print(printable(text))
     else:
@@ -29,7 +29,7 @@ def say(facts: Any, text: str, *, as_json: bool = False) -> None:  # noqa: ANN40
 
 
 def complain(message: object) -> None:
-    """Write to standard error what went wrong, each line under our name."""
+    """Write an error message to standard error, each line after the program's name."""
     for line in printable(str(message)).splitlines():
         print(f"checkpoint-ready: {line}", file=sys.stderr)
 

@@ -1,7 +1,7 @@
-"""Tries the contract without Kafka: records as lines in, decisions as lines out.
+"""The command `pipe`: decides about records without Kafka, lines in and lines out.
 
-There is one shard, so every id is at home, and a decision is applied as soon as it is made.
-There is no clock either: the same lines always give the same decisions.
+There is one shard, which is the home of every id, and each decision is applied at once. No clock
+is used: the same lines always give the same decisions.
 """
 
 import argparse
@@ -25,7 +25,7 @@ _TOMBSTONES_PER_RECORD: Final = 100
 
 
 class PipedRecord(NamedTuple):
-    """A line, as the pipeline wants records."""
+    """A line as a record for the pipeline."""
 
     offset: int
     timestamp: int
@@ -35,7 +35,7 @@ class PipedRecord(NamedTuple):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A whole record as one line. `value`: text is taken as its bytes, other JSON as it stands."""
+    """A complete record as one line. A string `value` gives its bytes, other JSON its own text."""
 
     value: msgspec.Raw
     key: str | None = None
@@ -48,8 +48,8 @@ class Line(msgspec.Struct, frozen=True):
     timestamp_ms: int = _NO_TIMESTAMP
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """What was decided about one line."""
+class LineDecision(msgspec.Struct, frozen=True):
+    """The decision about one line."""
 
     decision: str
     event: msgspec.Raw | None = None
@@ -73,7 +73,7 @@ def pipe(
 
     Each line is a record's value or, with `records`, an object with its `key`, `value`,
     `headers`, `topic`, `partition`, `offset` and `timestamp_ms`. A line that is not such an
-    object is reported on standard error and makes the exit code 1; the others are not affected.
+    object gives an error message and the exit code 1; the other lines are still decided.
     """
     settings = msgspec.structs.replace(settings, shard=0, shards=1)
     seen = SeenIds(window_ms)
@@ -92,7 +92,7 @@ def pipe(
         decider.decide(batch, decision, _NO_CEILING_MS)
         expire(seen, decision, decision.stream_time_ms, _TOMBSTONES_PER_RECORD)
         apply(seen, decision)
-        write(msgspec.json.encode(_answer(decision)) + b"\n")
+        write(msgspec.json.encode(_line_decision(decision)) + b"\n")
     return exit_code
 
 
@@ -118,13 +118,13 @@ def _whole_record(text: bytes, number: int) -> SourceBatch:
     return SourceBatch(line.topic, line.partition, [record], forwarded=False)
 
 
-def _answer(decision: Decision) -> Answer:
+def _line_decision(decision: Decision) -> LineDecision:
     if decision.ready:
-        return Answer("ready", event=msgspec.Raw(decision.ready[0].value))
+        return LineDecision("ready", event=msgspec.Raw(decision.ready[0].value))
     if decision.dead_letters:
-        letter = decision.dead_letters[0]
-        return Answer("dead_letter", reason=letter.reason, message=letter.message)
-    return Answer("forward" if decision.forwards else "duplicate")
+        dead_letter = decision.dead_letters[0]
+        return LineDecision("dead_letter", reason=dead_letter.reason, message=dead_letter.message)
+    return LineDecision("forward" if decision.forwards else "duplicate")
 
 
 PIPE_LIMIT_BYTES: Final = 1024 * 1024
@@ -138,7 +138,7 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
     pipe_parser.add_argument(
         "--records",
         action="store_true",
-        help="a line is a whole record: key, value, headers, topic, partition, offset",
+        help="each line is a complete record: key, value, headers, topic, partition, offset",
     )
     pipe_parser.set_defaults(command=_pipe)
 

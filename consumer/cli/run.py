@@ -1,4 +1,4 @@
-"""The command that is the service."""
+"""The command `run`: the service."""
 
 import argparse
 import os
@@ -15,7 +15,7 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
     run.add_argument(
         "--accept-empty-state",
         action="store_true",
-        help="start with an empty changelog although this group has published before: "
+        help="start with an empty changelog even if this group has published before; this "
         "publishes everything again",
     )
     run.set_defaults(command=_run)

@@ -1,4 +1,4 @@
-"""The wire contract as JSON Schema, for subscribers in any language."""
+"""The command `schema`: the wire contract as JSON Schema, for subscribers in any language."""
 
 import argparse
 from typing import Any
@@ -16,7 +16,7 @@ def export_schemas() -> dict[str, Any]:
     spellings, definitions = msgspec.json.schema_components(
         [ReadyEvent, Checkpoint, SdkCheckpoint], ref_template="#/$defs/{name}"
     )
-    # To the codec it is raw bytes, kept as they came; to a subscriber it is a checkpoint.
+    # The service keeps the checkpoint as raw bytes; for a subscriber it is an object.
     data = definitions[ReadyData.__name__]["properties"]
     data["checkpoint"] = {"$ref": f"#/$defs/{Checkpoint.__name__}"}
     return {
@@ -30,7 +30,7 @@ def export_schemas() -> dict[str, Any]:
 
 def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
     """Add the command to the parser."""
-    schema = commands.add_parser("schema", help="the wire contract as JSON Schema")
+    schema = commands.add_parser("schema", help="print the wire contract as JSON Schema")
     schema_actions = schema.add_subparsers(required=True, metavar="ACTION")
     export = schema_actions.add_parser("export", help="print the schemas")
     export.set_defaults(command=_schema_export)

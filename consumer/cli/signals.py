@@ -1,8 +1,8 @@
-"""How a command ends by Ctrl-C or SIGTERM: at once, in order, and without a traceback.
+"""Ends a command on Ctrl-C or SIGTERM: at once, with its clean-up, and without a traceback.
 
-There are three phases. While the program loads, `__main__` ends the process. From then on Ctrl-C
-raises KeyboardInterrupt and SIGTERM raises SystemExit (`start_command`). While coroutines run, both
-cancel them (`run_async`), and a tool that writes finishes its transaction first (`endurance`).
+There are three phases. While the program loads, `__main__` ends the process. Then Ctrl-C raises
+KeyboardInterrupt and SIGTERM raises SystemExit (`start_command`). While coroutines run, both
+signals cancel them (`run_async`). A job that writes finishes its transaction first (`jobs.retry`).
 """
 
 import asyncio
@@ -18,22 +18,22 @@ EXIT_TERMINATED: Final = 128 + signal.SIGTERM
 
 
 class _Terminated(Exception):
-    """SIGTERM came while coroutines ran, and they have ended."""
+    """SIGTERM arrived while coroutines ran; they have ended."""
 
 
 def start_command() -> None:
-    """Let Ctrl-C and SIGTERM end the command that begins now, with its clean-up."""
-    # A shell's background job ignores Ctrl-C, and shall go on doing so.
+    """Let Ctrl-C and SIGTERM end the command with its clean-up."""
+    # A shell starts background jobs with Ctrl-C ignored: keep that.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _terminate)
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` to its end and return its result; SIGTERM cancels it as Ctrl-C does.
+    """Run the coroutine and return its result; SIGTERM cancels it as Ctrl-C does.
 
-    Raised inside the event loop, the SystemExit of a signal handler would break the loop off in the
-    middle of a task, and asyncio would write about that task on standard error.
+    A signal handler that raised SystemExit inside the event loop would end the loop in the middle
+    of a task, and asyncio would write a warning about that task to standard error.
     """
     try:
         return asyncio.run(_until_terminated(work))

@@ -1,4 +1,4 @@
-"""Ready events as they appear: a live table for people, JSON lines for programs."""
+"""The command `tail`: shows ready events, as a live table on a terminal, else as JSON lines."""
 
 import argparse
 import sys
@@ -20,7 +20,7 @@ from consumer.cli.output import EXIT_OK, silence_logs, write_line
 from consumer.cli.signals import run_async
 from consumer.config import Settings
 from consumer.errors import ClusterError
-from consumer.jobs.left_out import WaitNotice, say_left_out
+from consumer.jobs.held_back import WaitWarning, warn_of_unread
 from consumer.kafka.client import AioKafka
 from consumer.kafka.port import LogReader
 from consumer.kafka.read import read_range, stable_ranges
@@ -31,7 +31,7 @@ from schemas.ready_event import READY_TYPE, ReadyEvent
 
 FETCH_MS: Final = 200
 FETCH_RECORDS: Final = 500
-COLUMNS: Final = (  # name, least width, share of what is left
+COLUMNS: Final = (  # name, minimum width, share of the remaining width
     ("created", 20, 0),
     ("job", 10, 2),
     ("step", 6, 0),
@@ -46,8 +46,8 @@ ATTRIBUTE: Final = "ce_"
 _decode_event = msgspec.json.Decoder(ReadyEvent).decode
 
 
-class Reach(Enum):
-    """Which events are shown."""
+class Period(Enum):
+    """Which events are shown, seen from the start of the command."""
 
     FUTURE = auto()
     PAST = auto()
@@ -58,17 +58,17 @@ async def tail(
     settings: Settings,
     write: Callable[[bytes], None],
     *,
-    reach: Reach,
+    period: Period,
     max_events: int | None,
     live_table: bool,
 ) -> None:
-    """Show ready events until all of the past are shown, or ``max_events``, or interrupted.
+    """Show ready events until all existing ones or ``max_events`` are shown, or until a signal.
 
     Raises:
         ClusterError: the ready topic cannot be read.
     """
     show = _show_table if live_table else _show_lines
-    async with aclosing(_events(settings, reach)) as events:
+    async with aclosing(_events(settings, period)) as events:
         await show(events, write, max_events)
 
 
@@ -97,7 +97,7 @@ async def _show_table(
                 return
 
 
-async def _events(settings: Settings, reach: Reach) -> AsyncGenerator[bytes, None]:
+async def _events(settings: Settings, period: Period) -> AsyncGenerator[bytes, None]:
     """Yield committed ready events as structured JSON, in the order of each partition."""
     kafka = AioKafka.of(settings)
     admin = kafka.admin(f"{settings.group_id}-tail")
@@ -120,7 +120,7 @@ async def _events(settings: Settings, reach: Reach) -> AsyncGenerator[bytes, Non
     )
     try:
         await reader.start()
-        async with aclosing(_records(reader, partitions, reach)) as found:
+        async with aclosing(_records(reader, partitions, period)) as found:
             async for records in found:
                 for event in map(structured, records):
                     if event is not None:
@@ -130,29 +130,29 @@ async def _events(settings: Settings, reach: Reach) -> AsyncGenerator[bytes, Non
 
 
 async def _records(
-    reader: LogReader, partitions: Sequence[TopicPartition], reach: Reach
+    reader: LogReader, partitions: Sequence[TopicPartition], period: Period
 ) -> AsyncGenerator[Sequence[SourceRecord], None]:
-    if reach is Reach.PAST:
-        await say_left_out(reader, partitions)
+    if period is Period.PAST:
+        await warn_of_unread(reader, partitions)
         async with aclosing(read_range(reader, await stable_ranges(reader, partitions))) as batches:
             async for batch in batches:
                 yield batch.records
         return
-    is_from_now = reach is Reach.FUTURE
+    is_from_now = period is Period.FUTURE
     reader.assign(
         await (reader.end_offsets if is_from_now else reader.beginning_offsets)(partitions)
     )
-    # A fetch that waits at the broker is answered as soon as there is an event.
+    # The broker answers a waiting fetch as soon as there is an event.
     reader.use_running_fetch_settings()
-    notice = WaitNotice(reader, partitions)
+    warning = WaitWarning(reader, partitions)
     while True:
-        notice.look(time.monotonic())
+        warning.check(time.monotonic())
         for records in (await reader.fetch(FETCH_MS, FETCH_RECORDS)).values():
             yield records
 
 
 def structured(record: SourceRecord) -> bytes | None:
-    """Return a record of either content mode as one JSON object; None if it is no ready event."""
+    """Return a record of either content mode as one JSON object, or None for another record."""
     if record.value is None:
         return None
     attributes: dict[str, Any] = {
@@ -168,15 +168,15 @@ def structured(record: SourceRecord) -> bytes | None:
             event = msgspec.json.encode({**attributes, "data": msgspec.Raw(event)})
         return event if _decode_event(event).type == READY_TYPE else None
     except msgspec.DecodeError:
-        return None  # somebody else writes to this topic too
+        return None  # another program writes to this topic too
 
 
 def _table(rows: deque[ReadyEvent], shown: int) -> Table:
     table = Table(title=f"{shown} checkpoints ready", expand=True)
-    for name, least_width, share in COLUMNS:
-        # A share of 0 would make rich shrink the column to nothing: None leaves it as it is.
+    for name, width, share in COLUMNS:
+        # With a share of 0 rich would shrink the column to nothing; None keeps its width.
         table.add_column(
-            name, min_width=least_width, ratio=share or None, overflow="ellipsis", no_wrap=True
+            name, min_width=width, ratio=share or None, overflow="ellipsis", no_wrap=True
         )
     for event in rows:
         checkpoint, loss = event.data.checkpoint, event.data.evaluation.loss
@@ -188,7 +188,7 @@ def _table(rows: deque[ReadyEvent], shown: int) -> Table:
             "" if loss is None else f"{loss:.4f}",
             event.id,
         )
-        # Text: what a producer sent is not to be taken as markup.
+        # Text: rich must not read a producer's text as markup.
         table.add_row(*(Text(printable_line(cell[:MAX_CELL_CHARS])) for cell in cells))
     return table
 
@@ -196,12 +196,14 @@ def _table(rows: deque[ReadyEvent], shown: int) -> Table:
 def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
     """Add the command to the parser."""
     tail_parser = commands.add_parser("tail", help="show ready events as they appear")
-    reach = tail_parser.add_mutually_exclusive_group()
-    reach.add_argument(
-        "--from-beginning", action="store_true", help="start with the oldest event, not the next"
+    period = tail_parser.add_mutually_exclusive_group()
+    period.add_argument(
+        "--from-beginning",
+        action="store_true",
+        help="start with the oldest event instead of the next one",
     )
-    reach.add_argument("--all", action="store_true", help="all events that there are, and no more")
-    tail_parser.add_argument("--max-events", type=positive, help="end after this many")
+    period.add_argument("--all", action="store_true", help="show all existing events, then end")
+    tail_parser.add_argument("--max-events", type=positive, help="maximum number of events")
     tail_parser.set_defaults(command=_tail)
 
 
@@ -211,7 +213,7 @@ def _tail(settings: Settings, options: argparse.Namespace) -> int:
         tail(
             settings,
             write_line,
-            reach=_reach(options),
+            period=_period(options),
             max_events=options.max_events,
             live_table=sys.stdout.isatty(),
         )
@@ -219,7 +221,7 @@ def _tail(settings: Settings, options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _reach(options: argparse.Namespace) -> Reach:
+def _period(options: argparse.Namespace) -> Period:
     if options.all:
-        return Reach.PAST
-    return Reach.PAST_AND_FUTURE if options.from_beginning else Reach.FUTURE
+        return Period.PAST
+    return Period.PAST_AND_FUTURE if options.from_beginning else Period.FUTURE

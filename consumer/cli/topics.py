@@ -1,4 +1,4 @@
-"""Creates or checks the topics."""
+"""The command `topics`: creates or checks the topics."""
 
 import argparse
 from collections.abc import Awaitable, Callable
@@ -21,20 +21,22 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
     """Add the command to the parser."""
     topics = commands.add_parser("topics", help="create or check the topics")
     actions = topics.add_subparsers(required=True, metavar="ACTION")
-    create = actions.add_parser("create", help="create what is missing")
+    create = actions.add_parser("create", help="create missing topics")
     create.add_argument(
-        "--input-partitions", type=positive, help="also create missing input topics, this wide"
+        "--input-partitions",
+        type=positive,
+        help="also create missing input topics with this number of partitions",
     )
     create.set_defaults(command=_topics_create)
-    check = actions.add_parser("check", help="check that all topics are as they must be")
+    check = actions.add_parser("check", help="check the configuration of all topics")
     check.set_defaults(command=_topics_check)
 
 
 def _topics_create(settings: Settings, options: argparse.Namespace) -> int:
     async def create(admin: ClusterAdmin) -> None:
         created = await create_topics(admin, settings, options.input_partitions)
-        say({"created": created}, f"created: {', '.join(created) or 'nothing, all are there'}")
-        # What was there before may be wrong, and whoever creates topics should learn it now.
+        say({"created": created}, f"created: {', '.join(created) or 'nothing, all topics exist'}")
+        # Topics that existed before may be wrong: report it now.
         _complain_about_risks(await check_topics(admin, settings))
 
     _with_admin(settings, create)
@@ -45,16 +47,16 @@ def _topics_check(settings: Settings, _: argparse.Namespace) -> int:
     topology = _with_admin(settings, lambda admin: check_topics(admin, settings))
     _complain_about_risks(topology)
     shown = msgspec.to_builtins(topology)
-    del shown["leader_epochs"]  # they change with every restart of a broker
+    del shown["leader_epochs"]  # every restart of a broker changes them
     say(
         shown,
-        f"all topics are right: {topology.shards} shards, inputs {topology.inputs}",
+        f"all topics are correct: {topology.shards} shards, inputs {topology.inputs}",
     )
     return EXIT_OK
 
 
 def _complain_about_risks(topology: Topology) -> None:
-    """Warn of input topics that may lose records; the service takes them as they are."""
+    """Warn of input topics that may lose records; the service accepts them."""
     for risk in topology.input_risks:
         complain(f"warning: {risk.text}")
 

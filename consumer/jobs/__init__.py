@@ -1,1 +1,1 @@
-"""Jobs on history: replay, backfill and redrive."""
+"""Jobs on the history of the topics: replay, backfill and redrive."""

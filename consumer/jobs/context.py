@@ -1,4 +1,4 @@
-"""What a tool on history works with: a checked cluster and a reader, apart from the group."""
+"""The connections of a job: a checked cluster and a reader, without membership in the group."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -9,12 +9,17 @@ from consumer.config import Settings
 from consumer.jobs.journal import Entries, Journal, read_journal
 from consumer.kafka.client import AioKafka
 from consumer.kafka.port import ClusterAdmin, Kafka, LogReader
-from consumer.kafka.topics import Topology, check_topics, ensure_jobs_topic
+from consumer.kafka.topics import (
+    JOBS_MESSAGE_BYTES,
+    Topology,
+    check_topics,
+    ensure_jobs_topic,
+)
 from consumer.kafka.types import TopicPartition
 
 
 class JobContext(msgspec.Struct, frozen=True):
-    """Connections of one tool; ``open_job_context`` opens and closes them."""
+    """The connections of one job; ``open_job_context`` opens and closes them."""
 
     settings: Settings
     kafka: Kafka
@@ -22,19 +27,16 @@ class JobContext(msgspec.Struct, frozen=True):
     topology: Topology
     reader: LogReader
 
-    def inputs(self) -> list[TopicPartition]:
-        """Return every partition of the input topics."""
-        return [
-            TopicPartition(topic, partition)
-            for topic, count in sorted(self.topology.inputs.items())
-            for partition in range(count)
-        ]
+    def changelogs(self) -> list[TopicPartition]:
+        """Return every shard's partition of the changelog."""
+        topic = self.settings.changelog_topic
+        return [TopicPartition(topic, shard) for shard in range(self.topology.shards)]
 
     async def read_journal(self, is_wanted: Callable[[bytes], bool]) -> Entries:
-        """Return the journal's wanted entries; nothing is made, and nobody who writes disturbed.
+        """Return the wanted journal entries, without creating the topic or fencing a writer.
 
         Raises:
-            ClusterError, TaskFailed, TransientError: it cannot be read.
+            ClusterError, TaskFailed, TransientError: the journal cannot be read.
         """
         topic = self.settings.jobs_topic
         if topic not in await self.admin.describe([topic]):
@@ -42,12 +44,18 @@ class JobContext(msgspec.Struct, frozen=True):
         await self.reader.follow([topic])
         return await read_journal(self.settings, self.reader, is_wanted)
 
+    async def journal_max_bytes(self) -> int:
+        """Return ``max.message.bytes`` of the jobs topic as it is, or as it would be created."""
+        topic = self.settings.jobs_topic
+        found = (await self.admin.describe([topic])).get(topic)
+        return JOBS_MESSAGE_BYTES if found is None else found.max_message_bytes
+
     async def ensure_journal(self) -> dict[str, int]:
-        """Make the journal's topic where it is missing; return its ``max.message.bytes`` by name.
+        """Create the jobs topic if it is missing; return its ``max.message.bytes`` by name.
 
         Raises:
             ClusterError: the cluster refuses.
-            TaskFailed, TransientError: it does not answer, or not yet.
+            TaskFailed, TransientError: the cluster does not answer, or does not know the topic yet.
         """
         topic = await ensure_jobs_topic(self.admin, self.settings)
         await self.reader.follow([topic.name])
@@ -57,9 +65,10 @@ class JobContext(msgspec.Struct, frozen=True):
     async def journal(
         self, purpose: str, max_message_bytes: Mapping[str, int]
     ) -> AsyncGenerator[Journal, None]:
-        """Make a writer of the journal, which exists, and close it.
+        """Yield a journal that can write, and close it; the jobs topic must exist.
 
-        `purpose` tells writers apart; `max_message_bytes`: of every topic that is written.
+        `purpose` is a part of the transactional id. `max_message_bytes` has an entry for every
+        topic that the job writes.
         """
         journal = Journal(
             self.settings,
@@ -74,23 +83,18 @@ class JobContext(msgspec.Struct, frozen=True):
         finally:
             await journal.close()
 
-    def changelogs(self) -> list[TopicPartition]:
-        """Return every shard's changelog."""
-        topic = self.settings.changelog_topic
-        return [TopicPartition(topic, shard) for shard in range(self.topology.shards)]
-
 
 @asynccontextmanager
 async def open_job_context(
     settings: Settings, purpose: str, kafka: Kafka | None = None
 ) -> AsyncGenerator[JobContext, None]:
-    """Check the group's topics and connect a reader; no group is joined.
+    """Check the group's topics and connect a reader, without joining the group.
 
-    The reader knows the group's topics. Others are told to it when it is known that they exist
-    (``LogReader.follow``): a question about one that does not may create it.
+    The reader fetches metadata of the group's topics. Add another topic with ``LogReader.follow``
+    only after a check that it exists: a metadata request for a missing topic may create it.
 
     Raises:
-        ClusterError: the cluster cannot be used, or a topic is not what it must be.
+        ClusterError: the cluster is not usable, or a topic has a wrong configuration.
     """
     client_id = f"{settings.group_id}-{purpose}"
     kafka = kafka or AioKafka.of(settings)

@@ -1,8 +1,9 @@
-"""How far a tool is: a bar on a terminal, now and then a JSON line elsewhere."""
+"""Progress of a job: a bar on a terminal, JSON lines elsewhere."""
 
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Final, NamedTuple, Protocol, Self
 
@@ -20,22 +21,22 @@ LINE_SECONDS: Final = 1.0
 
 
 class Goal(NamedTuple):
-    """What there is to do, in offsets or elements, and how much of it was done before."""
+    """How much there is to do, in offsets or elements, and how much was done before."""
 
     total: int
     already: int
-    most: int | None = None
-    """The tool also ends when it has written that many records."""
+    max_written: int | None = None
+    """The job also ends when it has written this many records."""
 
-    def reached(self, done: int, written: int) -> float:
-        """Return how much of the total is done, by whichever limit ends the tool first."""
-        if self.most is None:
+    def completed(self, done: int, written: int) -> float:
+        """Return how much of the total is done, by the limit that will end the job first."""
+        if self.max_written is None:
             return done
-        return max(done, self.total * min(written, self.most) / self.most)
+        return max(done, self.total * min(written, self.max_written) / self.max_written)
 
 
 class Display(Protocol):
-    """Who is told how far a tool is; a context manager."""
+    """Shows progress; a context manager."""
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -46,14 +47,48 @@ class Display(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End, whatever happened."""
+        """End."""
 
     def show(self, done: int, written: int) -> None:
-        """Tell how much of the total is done and how many records were written for it."""
+        """Show how much of the total is done, and how many records were written."""
+
+
+class ProgressReport:
+    """The progress of one run: its display begins with the first report.
+
+    Outside of its ``with`` block nothing is shown.
+    """
+
+    def __init__(self, name: str, unit: str, write: Callable[[bytes], None]) -> None:
+        """`write` receives the JSON lines."""
+        self._name = name
+        self._unit = unit
+        self._write = write
+        self._stack: ExitStack | None = None
+        self._display: Display | None = None
+
+    def __enter__(self) -> Self:
+        self._stack = ExitStack()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._stack is not None:
+            self._stack.close()
+        self._stack = self._display = None
+
+    def show(self, goal: Goal, done: int, written: int) -> None:
+        """Show how much is done; the first `goal` is kept."""
+        if self._stack is None:
+            return
+        if self._display is None:
+            self._display = self._stack.enter_context(
+                display(self._name, goal, unit=self._unit, write=self._write)
+            )
+        self._display.show(done, written)
 
 
 class Bar:
-    """A progress bar with the rate of writing and the time that is left, on standard error."""
+    """A progress bar on standard error, with the write rate and the remaining time."""
 
     def __init__(self, what: str, goal: Goal, unit: str) -> None:
         self._goal = goal
@@ -80,18 +115,18 @@ class Bar:
     def show(self, done: int, written: int) -> None:
         """Move the bar."""
         rate, self._began = _rate(self._began, written)
-        reached = self._goal.reached(done, written)
-        self._progress.update(self._task, completed=reached, rate=f"{rate:,.0f}")
+        completed = self._goal.completed(done, written)
+        self._progress.update(self._task, completed=completed, rate=f"{rate:,.0f}")
 
 
 class Lines:
-    """A JSON line a second at most."""
+    """JSON lines, at most one per second."""
 
     def __init__(self, write: Callable[[bytes], None], what: str, goal: Goal, unit: str) -> None:
         self._write = write
         self._what = what
         self._goal = goal
-        self._first: float | None = None if goal.most else goal.already
+        self._first: float | None = None if goal.max_written else goal.already
         self._unit = unit
         self._began: tuple[float, int] | None = None
         self._began_at = self._last = time.monotonic()
@@ -100,20 +135,20 @@ class Lines:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing is left open."""
+        """Do nothing: there is nothing to close."""
 
     def show(self, done: int, written: int) -> None:
-        """Write a line, unless the last one is younger than a second."""
+        """Write a line, unless the previous one is younger than a second."""
         rate, self._began = _rate(self._began, written)
         now = time.monotonic()
-        total, reached = self._goal.total, self._goal.reached(done, written)
+        total, completed = self._goal.total, self._goal.completed(done, written)
         if self._first is None:  # how much was written before is known only now
-            self._first = reached
+            self._first = completed
         if now - self._last < LINE_SECONDS:
             return
         self._last = now
-        speed = (reached - self._first) / (now - self._began_at)
-        left = None if speed <= 0 else round(max(0, total - reached) / speed, 1)
+        speed = (completed - self._first) / (now - self._began_at)
+        left = None if speed <= 0 else round(max(0, total - completed) / speed, 1)
         line = {
             "event": "progress",
             "what": self._what,
@@ -127,14 +162,14 @@ class Lines:
 
 
 def display(what: str, goal: Goal, *, unit: str, write: Callable[[bytes], None]) -> Display:
-    """Return what suits where we are: a bar if somebody looks, lines if a program reads."""
+    """Return a bar if the output is a terminal, else JSON lines."""
     if sys.stdout.isatty() and sys.stderr.isatty():
         return Bar(what, goal, unit)
     return Lines(write, what, goal, unit)
 
 
 def _rate(began: tuple[float, int] | None, written: int) -> tuple[float, tuple[float, int]]:
-    """Return how fast records were written since the first call."""
+    """Return the records written per second since the first call, and when that was."""
     now = time.monotonic()
     if began is None:
         return 0.0, (now, written)

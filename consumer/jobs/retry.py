@@ -1,4 +1,4 @@
-"""How a tool lives through trouble: it goes on from what is committed, and stops when asked."""
+"""Retries and graceful shutdown for jobs. Each attempt resumes from committed progress."""
 
 import asyncio
 import random
@@ -24,131 +24,146 @@ T = TypeVar("T")
 TRIES_WITHOUT_PROGRESS: Final = 6
 LONGEST_PAUSE_SECONDS: Final = 15.0
 STOP_SECONDS: Final = 5.0
-STOPPED: Final = "stopped; what is committed stays, and the same command goes on with the rest"
+RESUME_HINT: Final = "run the same command again to resume"
+STOPPED: Final = f"stopped; committed transactions are kept; {RESUME_HINT}"
+RETRYING: Final = "retrying"
+# At a higher rate a transaction holds several events, so that there are at most this many per
+# second. At a lower rate each transaction holds one event.
+TRANSACTIONS_PER_SECOND: Final = 5
+UNLIMITED: Final = 2**31
 
 
 class ShutdownSignal:
-    """Whether somebody asked for an end, by Ctrl-C or SIGTERM; a transaction is finished first."""
+    """A request to stop, by Ctrl-C or SIGTERM. A job finishes its open transaction first."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
-        self._asked = asyncio.Event()
+        self._requested = asyncio.Event()
 
     def __bool__(self) -> bool:
         return self.signal is not None
 
     def request(self, by: signal.Signals) -> None:
-        """Ask for an end."""
+        """Request the shutdown."""
         self.signal = by
-        self._asked.set()
+        self._requested.set()
 
-    async def wait_until_asked(self) -> None:
-        """Wait until an end is asked for."""
-        await self._asked.wait()
+    async def wait_until_requested(self) -> None:
+        """Wait until a shutdown is requested."""
+        await self._requested.wait()
 
     async def wait(self, seconds: float) -> None:
-        """Wait so long, or until an end is asked for."""
+        """Wait for this time, or less if a shutdown is requested."""
         if seconds > 0:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._asked.wait(), seconds)
+                await asyncio.wait_for(self._requested.wait(), seconds)
 
 
 @contextmanager
 def shutdown_on_signals() -> Iterator[ShutdownSignal]:
-    """Turn SIGINT and SIGTERM into a request; a second one ends the process as usual.
+    """Turn the first SIGINT or SIGTERM into a shutdown request; a second one ends the process.
 
     Raises:
-        Interrupted: an end was asked for while the cluster did not answer.
+        Interrupted: a shutdown was requested while the cluster did not answer.
     """
-    loop, stop = asyncio.get_running_loop(), ShutdownSignal()
-    signs = (signal.SIGINT, signal.SIGTERM)
+    loop, shutdown = asyncio.get_running_loop(), ShutdownSignal()
+    handled = (signal.SIGINT, signal.SIGTERM)
 
-    def ask(sign: signal.Signals) -> None:
-        stop.request(sign)
-        for each in signs:
+    def request(received: signal.Signals) -> None:
+        shutdown.request(received)
+        for each in handled:
             loop.remove_signal_handler(each)
             signal.signal(each, signal.default_int_handler)
 
-    for sign in signs:
-        loop.add_signal_handler(sign, ask, sign)
+    for each in handled:
+        loop.add_signal_handler(each, request, each)
     try:
-        yield stop
+        yield shutdown
     except Fenced:
         raise
     except (TaskFailed, TransientError, Unreachable) as error:
-        if stop.signal is None:
+        if shutdown.signal is None:
             raise
-        raise Interrupted(STOPPED, stop.signal) from error
+        raise Interrupted(STOPPED, shutdown.signal) from error
     finally:
-        for sign in signs:
-            loop.remove_signal_handler(sign)
+        for each in handled:
+            loop.remove_signal_handler(each)
 
 
 async def run_with_retries(
-    attempt: Callable[[], Awaitable[T]], progress: Callable[[], int], stop: ShutdownSignal
+    attempt: Callable[[], Awaitable[T]],
+    progress: Callable[[], int],
+    shutdown: ShutdownSignal,
+    taken_over: str,
 ) -> T:
-    """Make attempts until one succeeds; each begins with what the one before has committed.
+    """Make attempts until one succeeds; return its result.
 
-    When an end is asked for, the attempt has some seconds to come to one; a wait for the cluster
-    is cut short then. What is in doubt the next start settles.
+    `progress` returns a number that grows with each commit. `taken_over` is the error message if
+    another process has fenced this one.
+
+    After a shutdown request the attempt has some seconds to finish its transaction. Then it is
+    cancelled. If the outcome of a commit is unknown, the next start reads it in the journal.
 
     Raises:
-        Interrupted: an end was asked for.
-        CheckpointReadyError: another process does the same and goes on with it, or several
-            attempts in turn failed without any progress.
+        Interrupted: a shutdown was requested.
+        CheckpointReadyError: another process runs the same job, or several attempts in a row
+            failed without progress.
     """
     tries = 0
     was_reached = False
     while True:
         before = progress()
         try:
-            return await _until_stopped(attempt, stop)
+            return await run_until_shutdown(attempt, shutdown, STOPPED)
         except Fenced as error:
-            raise CheckpointReadyError(
-                "another process has started the same command; this one ends, that one goes on"
-            ) from error
+            raise CheckpointReadyError(taken_over) from error
         except (TaskFailed, TransientError, Unreachable) as error:
-            has_moved = progress() > before
-            tries = 1 if has_moved else tries + 1
-            was_reached = was_reached or has_moved or not isinstance(error, Unreachable)
-            if stop.signal is not None:
-                raise Interrupted(STOPPED, stop.signal) from error
+            has_progress = progress() > before
+            tries = 1 if has_progress else tries + 1
+            was_reached = was_reached or has_progress or not isinstance(error, Unreachable)
+            if shutdown.signal is not None:
+                raise Interrupted(STOPPED, shutdown.signal) from error
             if not was_reached:
-                raise  # a wrong address, for all that is known
+                raise  # the address may be wrong: a retry would only hide that
             if tries >= TRIES_WITHOUT_PROGRESS:
                 raise
-            sys.stderr.write(f"checkpoint-ready: {printable(str(error))}; trying again\n")
+            sys.stderr.write(f"checkpoint-ready: {printable(str(error))}; {RETRYING}\n")
             pause_seconds = min(LONGEST_PAUSE_SECONDS, 2.0 ** (tries - 1))
-            await stop.wait(pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+            jitter = random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+            await shutdown.wait(pause_seconds * jitter)
 
 
-async def _until_stopped(attempt: Callable[[], Awaitable[T]], stop: ShutdownSignal) -> T:
-    """Make one attempt; cancel it when it has not ended some seconds after a stop."""
+async def run_until_shutdown(
+    attempt: Callable[[], Awaitable[T]],
+    shutdown: ShutdownSignal,
+    message: str,
+    *,
+    grace_seconds: float | None = None,
+) -> T:
+    """Make one attempt; cancel it if it has not ended some seconds after a shutdown request.
+
+    Raises:
+        Interrupted: the attempt was cancelled; it has this message.
+    """
     working = asyncio.ensure_future(attempt())
-    asked = asyncio.ensure_future(stop.wait_until_asked())
+    requested = asyncio.ensure_future(shutdown.wait_until_requested())
     try:
-        await asyncio.wait([working, asked], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([working, requested], return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            await asyncio.wait([working], timeout=STOP_SECONDS)
+            grace = STOP_SECONDS if grace_seconds is None else grace_seconds
+            await asyncio.wait([working], timeout=grace)
         if working.done():
             return working.result()
         working.cancel()
         await asyncio.wait([working], timeout=STOP_SECONDS)
-        raise Interrupted(STOPPED, stop.signal or signal.SIGINT)
+        raise Interrupted(message, shutdown.signal or signal.SIGINT)
     finally:
-        asked.cancel()
+        requested.cancel()
         working.cancel()
 
 
-# Holds a tool to a rate.
-
-# So many transactions a second at the most; at less than that each holds one event.
-TRANSACTIONS_PER_SECOND: Final = 5
-UNLIMITED: Final = 2**31
-
-
 class RateLimiter:
-    """So many events a second, evenly; None: as fast as it goes."""
+    """Limits the rate in events per second; None disables the limit."""
 
     def __init__(self, per_second: int | None) -> None:
         self._per_second = per_second
@@ -161,12 +176,12 @@ class RateLimiter:
             return UNLIMITED
         return max(1, self._per_second // TRANSACTIONS_PER_SECOND)
 
-    async def wait(self, events: int, stop: ShutdownSignal) -> None:
-        """Wait until so many `events` in all are not too many any more, or an end is asked for."""
+    async def wait(self, events: int, shutdown: ShutdownSignal) -> None:
+        """Wait until the rate allows this total number of `events`, or a shutdown is requested."""
         if self._per_second is None:
             return
         now = time.monotonic()
-        if self._began is None:  # the first ones take their time too
+        if self._began is None:  # the first transaction counts too
             self._began = now, events - min(events, self.room)
         began, before = self._began
-        await stop.wait(began + (events - before) / self._per_second - now)
+        await shutdown.wait(began + (events - before) / self._per_second - now)

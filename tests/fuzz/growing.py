@@ -17,12 +17,13 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from rich.console import Console
 
-from consumer.cli.formatting import details, details_text, letters_table
+from consumer.cli.dead_letters_text import dead_letters_table, details, details_text
 from consumer.cli.tail import _table, structured
 from consumer.errors import CheckpointReadyError
 from consumer.jobs.backfill.elements import read_elements
 from consumer.jobs.backfill.file import Content
-from consumer.jobs.redrive.selection import Found, summary
+from consumer.jobs.redrive.dead_letters import summary
+from consumer.jobs.redrive.redriven_set import StoredRecord
 from consumer.kafka.types import TopicPartition
 from consumer.pipeline.dead_letters import dead_letter, parse_dead_letter
 from consumer.pipeline.decode.json_document import malformed
@@ -426,8 +427,8 @@ def _make_letter(name: str, size_bytes: int) -> Call:
     letter = Record(7, 0, made.key, made.value, made.headers)
 
     def show() -> None:
-        found = Found(0, letter, parse_dead_letter(letter), is_redriven=False)
-        letters_table([summary(found)], is_more=False)
+        found = StoredRecord(0, letter, parse_dead_letter(letter), is_redriven=False)
+        dead_letters_table([summary(found)], is_more=False)
         details_text(details(found, "dead", as_hex=False))
 
     return show

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from consumer.jobs.retry import RESUME_HINT
 from consumer.pipeline.routing import partition_for_key
 from consumer.shard.events import Step
 from tests import builders
@@ -256,10 +257,10 @@ def test_stopped(field: Field, tmp_path: Path) -> None:
     path = write_lines(tmp_path / "file", map(checkpoint, ids))
     process = field.start_slowly(path)
     assert process.interrupt() == 130, process.tail()
-    assert "run the same command to go on" in process.lines[-1]["text"]
+    assert RESUME_HINT in process.lines[-1]["text"]
     process = field.start_slowly(path)
     assert process.terminate() == 143, process.tail()
-    assert "run the same command to go on" in process.lines[-1]["text"]
+    assert RESUME_HINT in process.lines[-1]["text"]
     last = summary(field.backfill(path, "--execute"))
     assert 0 < last["sent"] < 3_000
     assert last["sent"] + last["sent_before"] == 3_000
@@ -287,7 +288,7 @@ def test_nothing_to_send(field: Field) -> None:
         lambda: field.backfill("-", "--execute"),
     )
     assert bad.exit_code == 1
-    assert bad.complaint == "checkpoint-ready: nothing in standard input can be sent"
+    assert bad.complaint == "checkpoint-ready: standard input has no element that can be sent"
     assert [line["event"] for line in bad.json_lines] == ["rejected", "rejected", "backfilled"]
     assert summary(empty)["sent"] == 0
 

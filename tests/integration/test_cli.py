@@ -397,7 +397,7 @@ class TestAcls:
         """With the uses that there are."""
         done = run_command("acls", "dance")
         assert done.exit_code == 2
-        assert "'dance' is none of run, topics-create, topics-check, tail, replay" in done.stderr
+        assert "'dance' is not one of run, topics-create, topics-check, tail, replay" in done.stderr
 
 
 class TestTail:

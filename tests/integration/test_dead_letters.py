@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from consumer.jobs.job import TAKEN_OVER
+from consumer.jobs.retry import RESUME_HINT
 from consumer.pipeline.dead_letters import dead_letter
 from consumer.pipeline.records import InvalidRecord, Reason, Stage
 from consumer.shard.events import Step
@@ -257,7 +259,7 @@ class TestListAndShow:
         assert lab.on_terminal(*SHOW, text, "--raw") == "no JSON"
         refused = lab.run_in_terminal(*SHOW, binary, "--raw")
         assert refused.exit_code == 2
-        assert "which this terminal would obey" in refused.stdout
+        assert "which this terminal would execute" in refused.stdout
 
     def test_bad_usage(self, lab: Lab) -> None:
         """What cannot be meant is exit code 2 and a line that says so."""
@@ -376,7 +378,7 @@ class TestExactlyOnce:
         command = tool_signalled_at(signal.SIGINT, Step.SENT, FIRST_REDRIVE, *EXECUTE)
         stopped = quiet.start(command=command)
         assert stopped.wait() == 130, stopped.tail()
-        assert "1000 dead letters were put back: run the same command" in stopped.tail()
+        assert f"1000 dead letters were redriven; {RESUME_HINT}" in stopped.tail()
         assert len(cluster.read(quiet.input_topic)) == 1000
         assert lines(quiet.run(*EXECUTE))[-1]["redriven"] == LETTERS - 1000
         assert_each_once(cluster, quiet)
@@ -390,7 +392,7 @@ class TestExactlyOnce:
         assert lines(quiet.run(*EXECUTE))[-1]["redriven"] == LETTERS
         first.resume()
         assert first.wait() == 1, first.tail()
-        assert "another process has started the same command" in first.tail()
+        assert TAKEN_OVER in first.tail()
         assert_each_once(cluster, quiet)
 
     def test_a_topic_made_anew(self, cluster: Cluster, quiet: Deployment) -> None:
@@ -461,7 +463,7 @@ class TestLeftOut:
             partial(quiet.run, *SHOW, "0:2"), partial(quiet.run, *SHOW, "0:2", "--raw")
         )
         assert cut.json["whole_value"]["size_bytes"] == 9000
-        assert "of 9000 are there" in raw.complaint
+        assert "of 9000 bytes" in raw.complaint
         done = lines(quiet.run(*EXECUTE))[-1]
         assert (done["redriven"], done["left_out"]) == (1, left_out)
         (redriven,) = cluster.read(topic)
@@ -473,10 +475,10 @@ class TestLeftOut:
         cluster.delete_records(quiet.dead_letter_topic, {0: 4})
         refused = quiet.run(*EXECUTE, "--from", "0:2")
         assert refused.exit_code == 1
-        assert "offset 4 is the first that is left" in "".join(refused.complaints)
+        assert "the first existing offset is 4" in "".join(refused.complaints)
         deleted = quiet.run(*SHOW, "0:2")
         assert deleted.exit_code == 1
-        assert "offset 4 is the first that is left" in deleted.complaint
+        assert "the first existing offset is 4" in deleted.complaint
         accepted = lines(quiet.run(*EXECUTE, "--from", "0:2", "--to", "0:9", "--allow-truncated"))[
             -1
         ]

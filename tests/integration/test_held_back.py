@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumer.cli.tail import Reach, tail
+from consumer.cli.tail import Period, tail
 from consumer.config import PREFIX, Settings
-from consumer.jobs import left_out
+from consumer.jobs import held_back
 from dev.free_ports import free_ports
 from dev.kafka_jars import kafka_version
 from tests.integration.open_transaction import open_transaction
@@ -71,7 +71,7 @@ def test_a_command_says_what_it_leaves_out(
         with open_transaction(cluster, names.group("foreign"), topic, [b"open"]):
             cluster.produce(topic, [NewRecord(b"committed", None, 0)] * 3)
             done = deployment.run(*command)
-            said = f"{topic}/0: 4 records from offset 0 on are left out behind an open transaction"
+            said = f"{topic}/0: 4 records from offset 0 on are left out after an open transaction"
             assert done.exit_code == 0
             assert said in done.stderr
         assert "left out" not in deployment.run(*command).stderr
@@ -86,18 +86,18 @@ async def test_a_command_that_follows_says_that_it_waits(
     """Nothing comes, and that is not because nothing is published."""
     topic = names.topic("ready")
     cluster.create_topics({topic: 1})
-    monkeypatch.setattr(left_out, "SAY_AFTER_SECONDS", 0.5)
+    monkeypatch.setattr(held_back, "WARN_AFTER_SECONDS", 0.5)
     servers = {f"{PREFIX}BOOTSTRAP_SERVERS": cluster.bootstrap_servers}
     settings = Settings.load({**servers, f"{PREFIX}OUTPUT_TOPIC": topic})
     following = asyncio.ensure_future(
-        tail(settings, print, reach=Reach.PAST_AND_FUTURE, max_events=None, live_table=False)
+        tail(settings, print, period=Period.PAST_AND_FUTURE, max_events=None, live_table=False)
     )
     said = ""
 
     def says_so() -> bool:
         nonlocal said
         said += capsys.readouterr().err
-        return f"{topic}/0: 1 records wait behind an open transaction" in said
+        return f"{topic}/0: 1 records wait after an open transaction" in said
 
     with open_transaction(cluster, names.group("foreign"), topic, [b"open"]):
         await wait_until_async(says_so, what="the notice")

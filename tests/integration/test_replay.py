@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import uuid
 from collections import Counter
@@ -9,6 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from consumer.cli.main import OUTPUT_CLOSED
+from consumer.jobs.ranges import TRUNCATED
+from consumer.jobs.replay.source import RECREATED
+from consumer.jobs.retry import RESUME_HINT
 from consumer.kafka.clock import wall_clock_ms
 from consumer.pipeline.seen_ids import id_digest
 from consumer.shard.changelog import id_key
@@ -106,7 +111,7 @@ def test_ctrl_c_leaves_a_replay_that_goes_on(history: Deployment) -> None:
     replay = history.start(command=["consumer", *command])
     replay.wait_for_log("progress")
     assert replay.interrupt() == 128 + signal.SIGINT
-    assert "the same command goes on with the rest: checkpoint-ready replay" in replay.tail()
+    assert f"{RESUME_HINT}: checkpoint-ready replay" in replay.tail()
     assert _execute(history, "interrupted")["counts"]["events"] == IDS
     _assert_equals_live(history, "interrupted")
 
@@ -155,7 +160,7 @@ def test_a_finished_replay_is_not_repeated(history: Deployment) -> None:
         assert history.run(*again_later).exit_code == 0
         refused = history.run(*again_later)
         assert refused.exit_code == 1
-        assert "give this one a --name" in refused.complaint
+        assert "give the new replay a --name" in refused.complaint
 
 
 def test_a_name_belongs_to_one_replay(history: Deployment) -> None:
@@ -219,12 +224,12 @@ def test_a_transaction_that_timed_out_is_no_takeover(history: Deployment) -> Non
         (["--target", "{input}"], "an input topic"),
         (["--target", "{group}.changelog"], "the changelog"),
         (["--target", "{dead}"], "the dead-letter topic"),
-        (["--target", "{ready}"], "Say --to-live"),
+        (["--target", "{ready}"], "Use --to-live"),
         (["--target", "{ready}.nowhere"], "does not exist: create it"),
         (["--target", "x", "--to-live"], "exclude each other"),
-        (["--from", "yesterday"], "'yesterday' is none of RFC 3339"),
-        (["--from", "2026-11-23T10:00:00"], "needs its offset from UTC"),
-        (["--from", "-1h", "--to", "-2h"], "--from must lie before --to"),
+        (["--from", "yesterday"], "'yesterday' is not one of these forms: RFC 3339"),
+        (["--from", "2026-11-23T10:00:00"], "has no UTC offset"),
+        (["--from", "-1h", "--to", "-2h"], "--from must be before --to"),
         (["--from", "9:0"], "there is no partition"),
         (["--to", "0:999999"], "ends at offset"),
         (["--name", "a/b"], "must be 1 to 100 letters"),
@@ -256,7 +261,7 @@ def test_an_output_that_nobody_reads_is_no_success(history: Deployment) -> None:
     """The command ends with 1 and says so where its reader goes away; it can go on later."""
     begun = history.run_unheard("replay", "--name", "unheard", "--rate", "50", "--execute")
     assert begun.exit_code == 1
-    assert "the same command goes on" in begun.stderr
+    assert OUTPUT_CLOSED in begun.stderr
     assert _execute(history, "unheard")["counts"]["events"] == IDS
     assert history.run_unheard("replay", "list").exit_code == 0
 
@@ -340,7 +345,7 @@ def test_another_topic_under_the_old_name_is_not_its_rest(cluster: Cluster, name
             cluster.produce(deployment.input_topic, records)
             refused = deployment.run(*command)
             assert refused.exit_code == 1
-            assert "was deleted and created again" in refused.complaint
+            assert RECREATED in refused.complaint
 
 
 def test_a_changelog_that_was_compacted_meanwhile_is_noticed(
@@ -360,7 +365,7 @@ def test_a_changelog_that_was_compacted_meanwhile_is_noticed(
         _compact_away(deployment, numbered_ids(100)[-1])
         refused = deployment.run(*command)
         assert refused.exit_code == 1
-        assert "1 ids have left their window since replay aged began" in refused.complaint
+        assert "1 ids have left the dedup window since replay aged began" in refused.complaint
 
 
 def test_what_live_has_not_decided_is_decided_alike(cluster: Cluster, names: Names) -> None:
@@ -392,12 +397,12 @@ def test_a_range_that_is_cut_is_refused(cluster: Cluster, names: Names) -> None:
         for start in ("0:2", "-1h"):
             refused = deployment.run("replay", "--from", start)
             assert refused.exit_code == 1
-            assert "the range is cut by retention" in refused.stderr
-            assert "offset 4 is the first that is left" in refused.stderr
+            assert TRUNCATED in refused.stderr
+            assert re.search(r"first existing .* 4\b", refused.stderr)
             plan = deployment.run("replay", "--from", start, "--allow-truncated").json["plan"]
             assert plan["counts"]["events"] == 6
         refused = deployment.run("replay", "--to", "0:3")
-        assert "everything before offset 3 is deleted" in refused.stderr
+        assert "all records before offset 3 are deleted" in refused.stderr
         assert deployment.run("replay").json["plan"]["gone"] == 4
         assert (
             deployment.run("replay", "--from", "-1h", "--allow-truncated").json["plan"]["gone"] == 4

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from consumer.jobs.retry import RETRYING
 from consumer.shard.events import Step
 from dev.kafka import LocalKafka
 from tests.integration.open_transaction import NO_TIMED_OUT_TRANSACTIONS
@@ -62,7 +63,7 @@ def test_each_goes_on_when_the_broker_is_back(
                 wait_until(lambda tool=tool: tool.is_frozen, what="an open transaction")  # type: ignore[misc]
                 kafka.kill(1)
                 tool.resume()
-                wait_until(lambda tool=tool: "trying again" in tool.tail(), what="a failed try")  # type: ignore[misc]
+                wait_until(lambda tool=tool: RETRYING in tool.tail(), what="a failed try")  # type: ignore[misc]
                 kafka.restart(1)
                 assert tool.wait(END_SECONDS) == 0, tool.tail()
 

@@ -1,1 +1,1 @@
-"""Writes checkpoints from a file to an input topic."""
+"""Backfill: writes checkpoints from a file to an input topic."""

@@ -1,8 +1,8 @@
-"""The checkpoints of a backfill's file, each as the bytes that stand there.
+"""Splits a backfill's file into checkpoints, each as the original bytes.
 
-A file is JSON lines, each a checkpoint, a whole list response or an array of checkpoints; or it is
-one document of many lines. Which of both is told by its first line: that of a document is none by
-itself.
+A file is JSON lines or one document of many lines. A line of JSON lines is a checkpoint, a whole
+list response or an array of checkpoints. The first line tells the two forms apart: the first line
+of a document is not a complete JSON value.
 """
 
 from collections.abc import Iterator
@@ -14,17 +14,17 @@ from consumer.errors import CheckpointReadyError
 from consumer.jobs.backfill.file import Content
 from consumer.pipeline.records import Reason
 
-# A line or a document is held in memory as a whole.
+# Memory holds a whole line or a whole document.
 LIMIT_BYTES: Final = 256 * 1024 * 1024
 _PROBE_BYTES: Final = 1024 * 1024
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _WHITE_SPACE: Final = b" \t\r\n"
-_TRUNCATED: Final = "truncated"  # what msgspec says of a document that goes on
-_ADVICE: Final = "make lines of it, for instance with `jq -c '.data[]'`"
+_TRUNCATED: Final = "truncated"  # part of msgspec's error message for an incomplete document
+_ADVICE: Final = "convert it to JSON lines, for example with `jq -c '.data[]'`"
 
 
 class Element(msgspec.Struct, frozen=True):
-    """A value and where it stands: its line from 1, and its index in a list from 0."""
+    """A value and its position: the line, counted from 1, and the index in a list, from 0."""
 
     line: int
     index: int | None
@@ -32,7 +32,7 @@ class Element(msgspec.Struct, frozen=True):
 
 
 class Rejected(msgspec.Struct, frozen=True):
-    """What is not sent, and why."""
+    """An element that is not sent, and the reason."""
 
     line: int
     index: int | None
@@ -51,10 +51,10 @@ _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def read_elements(content: Content) -> Iterator[Element | Rejected]:
-    """Yield the elements in their order; always the same ones for the same content.
+    """Yield the elements in file order; the same content always gives the same elements.
 
     Raises:
-        CheckpointReadyError: it is one document, and a broken or too large one.
+        CheckpointReadyError: the file is one document, and it is broken or too large.
     """
     document = _document(content)
     if document is not None:
@@ -69,7 +69,7 @@ def read_elements(content: Content) -> Iterator[Element | Rejected]:
 
 
 def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Yield number and text of each line that is not blank; of one too long only its beginning."""
+    """Yield number and text of each line that is not blank. A too long line is shortened."""
     number = 0
     while line := file.readline(LIMIT_BYTES + 1):
         number += 1
@@ -108,16 +108,16 @@ def _of_document(text: bytes) -> Iterator[Element]:
 
 
 def _document(content: Content) -> bytes | None:
-    """Return the text if it is one document of many lines, None if it is JSON lines."""
+    """Return the text if the file is one document of many lines; None if it is JSON lines."""
     lines = _lines(content.rewound())
     _, first = next(lines, (0, b""))
     _, second = next(lines, (0, b""))
-    if not second or not _goes_on(first):
+    if not second or not _is_incomplete(first):
         return None
-    # A line that is cut looks like the first one of a document. Most often that shows in what
-    # follows at once, so that a large file need not be read for it.
+    # A truncated line looks like the first line of a document. The text after it usually shows
+    # the difference, so that a large file need not be read completely.
     head = content.rewound().read(_PROBE_BYTES).removeprefix(_BYTE_ORDER_MARK)
-    if content.size_bytes > _PROBE_BYTES and not _goes_on(head):
+    if content.size_bytes > _PROBE_BYTES and not _is_incomplete(head):
         _refuse_broken(content, second, head)
         return None
     if content.size_bytes > LIMIT_BYTES:
@@ -132,17 +132,17 @@ def _document(content: Content) -> bytes | None:
 
 
 def _refuse_broken(content: Content, second_line: bytes, text: bytes) -> None:
-    """Refuse a broken document; JSON lines of which only the first is cut are none."""
+    """Refuse a broken document, but not JSON lines of which only the first line is truncated."""
     if second_line.startswith(b"{") and _problem(second_line) is None:
         return
     raise CheckpointReadyError(
-        f"{content.name} is one document of many lines, and a broken one: {_problem(text)}; "
+        f"{content.name} is one document of many lines, and it is broken: {_problem(text)}; "
         "nothing was sent"
     )
 
 
-def _goes_on(text: bytes) -> bool:
-    """Tell whether this is the beginning of a document, and not all of it."""
+def _is_incomplete(text: bytes) -> bool:
+    """Return whether this is the beginning of a document, but not all of it."""
     return text[:1] in (b"{", b"[") and _TRUNCATED in (_problem(text) or "")
 
 
@@ -155,7 +155,7 @@ def _problem(text: bytes) -> str | None:
 
 
 def _members(text: bytes) -> list[msgspec.Raw] | None:
-    """Return the members of a list response or an array; None for anything else."""
+    """Return the members of a list response or an array, or None for anything else."""
     try:
         if text[:1] == b"[":
             return _decode_array(text)
@@ -163,6 +163,6 @@ def _members(text: bytes) -> list[msgspec.Raw] | None:
             response = _decode_list(text)
             if bytes(response.object) == b'"list"':
                 return _decode_array(response.data)
-    except (ValueError, RecursionError):  # the pipeline says what is wrong with it
+    except (ValueError, RecursionError):  # the pipeline gives the reason
         pass
     return None

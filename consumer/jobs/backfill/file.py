@@ -1,7 +1,7 @@
-"""The content of a backfill's file: unpacked, to be read several times, known by a digest.
+"""The content of a backfill's file: decompressed, readable several times, identified by a digest.
 
-What cannot be read twice where it lies, a pipe or compressed data, is laid into a temporary file
-first. So a cut or damaged archive is noticed before anything is sent, and memory holds little.
+A pipe or compressed data cannot be read twice, so it is copied to a temporary file first. A
+truncated or damaged archive is then found before anything is sent, and memory use stays small.
 """
 
 import errno
@@ -26,17 +26,17 @@ STDIN: Final = "-"
 DIGEST_BYTES: Final = 16
 _CHUNK_BYTES: Final = 1024 * 1024
 _GZIP: Final = re.compile(rb"\x1f\x8b")
-# A frame, or a skippable one, which some tools write first (RFC 8878).
+# A frame, or a skippable frame, which some tools write first (RFC 8878).
 _ZSTD: Final = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", re.DOTALL)
 _MAGIC_BYTES: Final = 4
-_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Content:
-    """What a file holds, unpacked."""
+    """The decompressed content of a file."""
 
     def __init__(self, name: str, file: IO[bytes]) -> None:
-        """Take over a file that can be read again and again; `name` is what people call it."""
+        """Read the file once for its digest; `name` is the name in messages."""
         self.name = name
         self.file = file
         self._stamp = _stamp(file)
@@ -46,57 +46,57 @@ class Content:
 
     @property
     def size_bytes(self) -> int:
-        """How long it is."""
+        """The size of the content."""
         return self._stamp[0]
 
     def digest(self, target: str) -> bytes:
-        """Return what this content is known by when it goes to `target`."""
+        """Return the digest that identifies this content when it is sent to the topic `target`."""
         hasher = self._hasher.copy()
         hasher.update(b"\0" + target.encode())
         return hasher.digest()
 
     def rewound(self) -> IO[bytes]:
-        """Return the file at its start."""
+        """Return the file, positioned at its start."""
         self.file.seek(0)
         return self.file
 
     def require_unchanged(self) -> None:
-        """Refuse to go on with a file that somebody writes to: its digest tells another content.
+        """Refuse to continue with a file that has changed: its digest is that of the old content.
 
         Raises:
-            CheckpointReadyError: it has changed since it was opened.
+            CheckpointReadyError: the file has changed since it was opened.
         """
         if _stamp(self.file) != self._stamp:
             raise CheckpointReadyError(
-                f"{self.name} has changed while it was read; what was sent until then stays, and "
-                "the changed file is another backfill, which begins anew"
+                f"{self.name} changed while it was read; records that were sent before stay. "
+                "The changed file is another backfill, which begins at the first element"
             )
 
 
 @contextmanager
 def open_content(path: str) -> Iterator[Content]:
-    """Open a file, or standard input for ``-``; gzip and zstd are told by their first bytes.
+    """Open a file, or standard input for ``-``; the first bytes identify gzip and zstd.
 
     Raises:
         ConfigError: there is no such file.
-        CheckpointReadyError: it cannot be read or unpacked to its end.
+        CheckpointReadyError: it cannot be read or decompressed to its end.
     """
-    # A name need not be UTF-8, but it is shown, and stands in the journal.
+    # A name need not be UTF-8, but messages and the journal need text.
     shown = os.fsencode(path).decode("utf-8", "backslashreplace")
     name = "standard input" if path == STDIN else shown
     with ExitStack() as stack:
         source = _stdin() if path == STDIN else stack.enter_context(_open(path))
         if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
-            source = _lay_out(stack, name, source.read)
+            source = _copy_to_temporary(stack, name, source.read)
         elif path == STDIN and source.tell():
-            raise ConfigError("standard input stands in the middle of a file")
+            raise ConfigError("standard input is not at the start of its file")
         magic = source.read(_MAGIC_BYTES)
         source.seek(0)
         if _GZIP.match(magic):
-            with gzip.GzipFile(fileobj=source) as unzipped:
-                source = _lay_out(stack, name, unzipped.read)
+            with gzip.GzipFile(fileobj=source) as decompressed:
+                source = _copy_to_temporary(stack, name, decompressed.read)
         elif _ZSTD.match(magic):
-            source = _unpack_zstd(stack, name, source)
+            source = _decompress_zstd(stack, name, source)
         yield Content(name, source)
 
 
@@ -110,9 +110,9 @@ def _open(path: str) -> IO[bytes]:
     try:
         return Path(path).open("rb")
     except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such file") from None
+        raise ConfigError(f"{path}: the file does not exist") from None
     except IsADirectoryError:
-        raise ConfigError(f"{path} is a folder, not a file") from None
+        raise ConfigError(f"{path} is a directory, not a file") from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in its name
         raise ConfigError(f"{path} cannot be opened: {error}") from None
 
@@ -134,29 +134,29 @@ def _chunks(name: str, read: Callable[[int], bytes]) -> Iterator[bytes]:
         raise CheckpointReadyError(f"{name} cannot be read: {error}") from None
 
 
-def _lay_out(stack: ExitStack, name: str, read: Callable[[int], bytes]) -> IO[bytes]:
-    """Copy what is read into a temporary file, and return that at its start."""
+def _copy_to_temporary(stack: ExitStack, name: str, read: Callable[[int], bytes]) -> IO[bytes]:
+    """Copy the data to a temporary file; return it, positioned at its start."""
     file = stack.enter_context(_temporary())
     for chunk in _chunks(name, read):
         try:
             file.write(chunk)
             file.flush()
         except OSError as error:
-            raise _no_room(error) from None
+            raise _no_space(error) from None
     file.seek(0)
     return file
 
 
-def _unpack_zstd(stack: ExitStack, name: str, source: IO[bytes]) -> IO[bytes]:
-    # The library streams only between files of its own, which it opens for writing, so the packed
-    # data are laid out too: the file given may be read-only.
-    packed = _lay_out(stack, name, source.read)
+def _decompress_zstd(stack: ExitStack, name: str, source: IO[bytes]) -> IO[bytes]:
+    # The library streams only between files that it opens itself, for writing. The given file may
+    # be read-only, so the compressed data are copied too.
+    compressed = _copy_to_temporary(stack, name, source.read)
     file = stack.enter_context(_temporary())
     try:
-        cramjam.zstd.decompress_into(_as_native(packed), _as_native(file))
+        cramjam.zstd.decompress_into(_as_native(compressed), _as_native(file))
     except cramjam.DecompressionError as error:
         if "os error" in str(error):
-            raise _no_room(error) from None
+            raise _no_space(error) from None
         raise _damaged(name, "zstd", str(error)) from None
     return file
 
@@ -169,19 +169,20 @@ def _temporary() -> IO[bytes]:
     try:
         return tempfile.TemporaryFile()
     except OSError as error:
-        if error.errno in _NO_ROOM:
-            raise _no_room(error) from None
+        if error.errno in _NO_SPACE:
+            raise _no_space(error) from None
         raise CheckpointReadyError(
-            f"a temporary file is needed and cannot be made ({error}); name a folder in TMPDIR"
+            f"a temporary file is needed but cannot be created ({error}); set TMPDIR to another "
+            "directory"
         ) from None
 
 
-def _no_room(error: Exception) -> CheckpointReadyError:
+def _no_space(error: Exception) -> CheckpointReadyError:
     return CheckpointReadyError(
-        f"there is no room for the unpacked data in {tempfile.gettempdir()} ({error}); free some, "
-        "or name another folder in TMPDIR"
+        f"no space for the decompressed data in {tempfile.gettempdir()} ({error}); free some "
+        "space or set TMPDIR to another directory"
     )
 
 
 def _damaged(name: str, kind: str, what: str) -> CheckpointReadyError:
-    return CheckpointReadyError(f"{name} is no whole {kind} file: {what}; nothing was sent")
+    return CheckpointReadyError(f"{name} is not a complete {kind} file: {what}; nothing was sent")

@@ -1,13 +1,13 @@
-"""How far a backfill is, as the group's journal keeps it."""
+"""The state of a backfill in the group's journal."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final, Self
 
 import msgspec
 
 from consumer.config import Settings
 from consumer.errors import ClusterError
-from consumer.jobs.backfill.plan import FileSummary
+from consumer.jobs.backfill.validator import FileSummary
 from consumer.jobs.journal import BACKFILL, whoami
 from consumer.kafka.clock import wall_clock_ms
 
@@ -15,7 +15,7 @@ FORMAT_VERSION: Final = 1
 
 
 class BackfillState(msgspec.Struct, frozen=True):
-    """One run of one content into one topic."""
+    """The state of one run of one content into one topic."""
 
     version: int
     run: int
@@ -26,7 +26,7 @@ class BackfillState(msgspec.Struct, frozen=True):
     started_at_ms: int
     updated_at_ms: int
     elements: int = 0
-    """How many elements of the file are settled, in their order."""
+    """How many elements of the file are settled, counted from its start."""
     accepted: int = 0
     rejected: int = 0
     sent: int = 0
@@ -34,14 +34,14 @@ class BackfillState(msgspec.Struct, frozen=True):
 
     @classmethod
     def begin(cls, run: int, file: str, topic: str) -> Self:
-        """Return the state of a run that has done nothing yet."""
+        """Return the state of a new run."""
         now_ms = wall_clock_ms()
         return cls(FORMAT_VERSION, run, file, topic, whoami(), now_ms, now_ms)
 
-    def of(self, found: FileSummary) -> "BackfillState":
-        """Return the same with what the file holds, as it is judged now."""
-        rejected = found.elements - found.accepted
-        return msgspec.structs.replace(self, accepted=found.accepted, rejected=rejected)
+    def with_summary(self, summary: FileSummary) -> "BackfillState":
+        """Return the state with the numbers of accepted and rejected elements of the file."""
+        rejected = summary.elements - summary.accepted
+        return msgspec.structs.replace(self, accepted=summary.accepted, rejected=rejected)
 
     def advanced(self, elements: int, sent: int, *, finished: bool) -> "BackfillState":
         """Return the state after a transaction."""
@@ -50,31 +50,30 @@ class BackfillState(msgspec.Struct, frozen=True):
         )
 
     def entry(self, digest: bytes) -> tuple[bytes, bytes]:
-        """Return key and value of the journal's entry."""
-        return BACKFILL + digest, msgspec.json.encode(self)
+        """Return key and value of the journal entry."""
+        return entry_key(digest), msgspec.json.encode(self)
 
 
-def is_entry_of(digest: bytes) -> Callable[[bytes], bool]:
-    """Return what tells the journal's key of this backfill from others."""
-    key = BACKFILL + digest
-    return lambda other: other == key
+def entry_key(digest: bytes) -> bytes:
+    """Return the key of the journal entry for the content and topic with this digest."""
+    return BACKFILL + digest
 
 
 def read_state(
     settings: Settings, entries: Mapping[bytes, bytes], digest: bytes
 ) -> BackfillState | None:
-    """Return what the journal's entries say of this backfill.
+    """Return the state of this backfill, or None if it has not begun.
 
     Raises:
-        ClusterError: another release has begun it.
+        ClusterError: another release wrote it in another format.
     """
-    stored = entries.get(BACKFILL + digest)
+    stored = entries.get(entry_key(digest))
     if stored is None:
         return None
     state = msgspec.json.decode(stored, type=BackfillState)
     if state.version != FORMAT_VERSION:
         raise ClusterError(
-            f"topic {settings.jobs_topic}: this backfill was begun by another release "
-            f"(format {state.version}, this one knows {FORMAT_VERSION}); go on with that one"
+            f"topic {settings.jobs_topic}: another release began this backfill (format "
+            f"{state.version}, this release reads {FORMAT_VERSION}); resume it with that release"
         )
     return state

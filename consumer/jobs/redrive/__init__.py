@@ -1,1 +1,1 @@
-"""Sends dead letters back to the inputs that they came from."""
+"""Redrive: sends dead letters to their input topics again; also lists and shows them."""

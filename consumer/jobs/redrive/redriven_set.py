@@ -1,80 +1,95 @@
-"""Which dead letters were put back: entries of the journal, one for each transaction that did it.
+"""The set of redriven dead letters: one journal entry for each transaction of a redrive.
 
-An entry is committed with the records that it tells of. Key: ``d:`` and a running number. Value,
-big-endian: version (1 byte), then for each dead letter its partition (4), offset (8), timestamp (8)
-and checksum (4). Timestamp and checksum tell it from another one at the same place: a dead-letter
-topic may be deleted and made anew, and begins at offset 0 again.
+An entry is committed together with the records that it lists. Key: ``d:`` and a running number.
+Value, big-endian: version (1 byte), then for each dead letter its partition (4), offset (8),
+timestamp (8) and checksum (4). A recreated dead-letter topic begins at offset 0 again: timestamp
+and checksum distinguish its records from the old ones.
 """
 
 import struct
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from consumer.errors import StateCorrupted
 from consumer.jobs.journal import REDRIVEN, Entries
+from consumer.pipeline.dead_letters import DeadLetterRecord
 from consumer.pipeline.records import SourceRecord
 from consumer.shard.progress import Fingerprint
 
 FORMAT_VERSION: Final = 1
-_PLACE: Final = struct.Struct(">iqqI")
-Place = tuple[int, int]
+_DEAD_LETTER: Final = struct.Struct(">iqqI")
+PartitionAndOffset = tuple[int, int]
 
 
-def is_redriven(key: bytes) -> bool:
-    """Tell whether an entry of the journal is one of the redriven."""
+class StoredRecord(NamedTuple):
+    """A record of the dead-letter topic; a foreign record has no parsed dead letter."""
+
+    partition: int
+    record: SourceRecord
+    dead_letter: DeadLetterRecord | None
+    is_redriven: bool = False
+
+    @property
+    def address(self) -> str:
+        """The address in commands and lists: partition:offset."""
+        return f"{self.partition}:{self.record.offset}"
+
+
+def is_redriven_entry(key: bytes) -> bool:
+    """Return whether the journal entry is part of the redriven set."""
     return key.startswith(REDRIVEN)
 
 
 class RedrivenSet:
-    """What the journal says was put back."""
+    """The dead letters that the journal lists as redriven."""
 
     def __init__(self, entries: Entries) -> None:
-        """Read the redriven's entries.
+        """Read the entries of the set.
 
         Raises:
             StateCorrupted: an entry has another format.
         """
-        self._fingerprints: dict[Place, Fingerprint] = {}
-        self._last_offsets: dict[int, dict[int, int]] = {}  # of each entry, by partition
-        # In the order of their numbers: of two dead letters at one place the later one is there.
+        self._fingerprints: dict[PartitionAndOffset, Fingerprint] = {}
+        self._last_offsets: dict[int, dict[int, int]] = {}  # by entry and partition
+        # In the order of their numbers: of two dead letters at one offset, the later one exists.
         for number, value in sorted((_number(key), value) for key, value in entries.items()):
-            self._take(number, value)
+            self._load(number, value)
 
-    def holds(self, partition: int, record: SourceRecord) -> bool:
-        """Tell whether this very dead letter was put back."""
-        fingerprint = self._fingerprints.get((partition, record.offset))
-        return fingerprint is not None and fingerprint == Fingerprint.of(record)
+    def contains(self, stored: StoredRecord) -> bool:
+        """Return whether exactly this dead letter was redriven."""
+        fingerprint = self._fingerprints.get((stored.partition, stored.record.offset))
+        return fingerprint is not None and fingerprint == Fingerprint.of(stored.record)
 
-    def entry(self, letters: Iterable[tuple[int, SourceRecord]]) -> tuple[bytes, bytes]:
-        """Return key and value of the entry for these dead letters, by partition and record."""
+    def new_entry(self, redriven: Iterable[StoredRecord]) -> tuple[bytes, bytes]:
+        """Return key and value of the journal entry for these dead letters."""
         number = max(self._last_offsets, default=0) + 1
         value = bytes([FORMAT_VERSION]) + b"".join(
-            _PLACE.pack(partition, *_fields(Fingerprint.of(record)))
-            for partition, record in letters
+            _DEAD_LETTER.pack(one.partition, *_fields(Fingerprint.of(one.record)))
+            for one in redriven
         )
         return _key(number), value
 
     def add(self, key: bytes, value: bytes) -> None:
-        """Take over an entry that was committed."""
-        self._take(_number(key), value)
+        """Add a committed entry."""
+        self._load(_number(key), value)
 
-    def outlived(self, log_starts: Mapping[int, int]) -> list[bytes]:
-        """Return the keys of entries whose dead letters are all deleted, by log start offsets."""
+    def entries_before(self, log_starts: Mapping[int, int]) -> list[bytes]:
+        """Return the keys of entries whose dead letters are all before the log start offsets."""
         return [
             _key(number)
             for number, offsets in self._last_offsets.items()
             if all(offset < log_starts.get(p, 0) for p, offset in offsets.items())
         ]
 
-    def _take(self, number: int, value: bytes) -> None:
+    def _load(self, number: int, value: bytes) -> None:
         body = value[1:]
-        if value[:1] != bytes([FORMAT_VERSION]) or len(body) % _PLACE.size:
+        if value[:1] != bytes([FORMAT_VERSION]) or len(body) % _DEAD_LETTER.size:
             raise StateCorrupted(
-                f"the journal's entry {number} of redriven dead letters has a format that this "
-                "release does not know: use the release that wrote it"
+                f"journal entry {number} of redriven dead letters has a format that this release "
+                "does not read: use the release that wrote it"
             )
         last_offsets = self._last_offsets.setdefault(number, {})
-        for partition, offset, timestamp_ms, checksum in _PLACE.iter_unpack(body):
+        for partition, offset, timestamp_ms, checksum in _DEAD_LETTER.iter_unpack(body):
             self._fingerprints[partition, offset] = Fingerprint(offset, timestamp_ms, checksum)
             last_offsets[partition] = max(offset, last_offsets.get(partition, -1))
 

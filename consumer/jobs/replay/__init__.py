@@ -1,1 +1,1 @@
-"""Publishes ready events of the past again."""
+"""Replay: publishes ready events of the past again."""

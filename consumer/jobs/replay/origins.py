@@ -1,4 +1,4 @@
-"""Which record of the input each published id came from, as the changelogs say."""
+"""The source record of each published id, read from the changelogs."""
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,12 +18,12 @@ from consumer.pipeline.seen_ids import DIGEST_BYTES
 from consumer.shard.changelog import ID, META, Meta, read_id_entry
 from schemas.ready_event import Origin
 
-# Topic's number, partition, offset, timestamp, digest of the content.
-_PLACE: Final = struct.Struct(f">HIqq{DIGEST_BYTES}s")
+# Number of the topic, partition, offset, timestamp, digest of the content.
+_ORIGIN: Final = struct.Struct(f">HIqq{DIGEST_BYTES}s")
 
 
-class OriginPlace(NamedTuple):
-    """Where a published record stood, and its timestamp."""
+class PublishedOrigin(NamedTuple):
+    """Topic, partition, offset and timestamp of the source record of a published event."""
 
     topic: str
     partition: int
@@ -32,48 +32,52 @@ class OriginPlace(NamedTuple):
 
 
 class PublishedOrigins:
-    """The origin of every id that has an entry, packed: about 66 bytes each."""
+    """The origin of every id with a changelog entry, packed: about 66 bytes each."""
 
     def __init__(self) -> None:
-        self._places = DigestTable(_PLACE.size)
+        self._origins = DigestTable(_ORIGIN.size)
         self._topics: dict[str, int] = {}
         self.metas: dict[int, Meta] = {}
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._origins)
 
-    def __iter__(self) -> Iterator[OriginPlace]:
+    def __iter__(self) -> Iterator[PublishedOrigin]:
         topics = list(self._topics)
-        for digest in self._places:
-            yield _read_place(topics, self._places.get(digest) or b"")
+        for digest in self._origins:
+            yield _unpack(topics, self._origins.get(digest) or b"")
 
-    def find(self, digest: bytes) -> OriginPlace | None:
-        """Return where an id's published record stood; None: it has no entry."""
-        place = self._places.get(digest)
-        return None if place is None else _read_place(list(self._topics), place)
+    def find(self, digest: bytes) -> PublishedOrigin | None:
+        """Return the origin of an id's published event, or None if the id has no entry."""
+        packed = self._origins.get(digest)
+        return None if packed is None else _unpack(list(self._topics), packed)
 
     def is_origin(self, digest: bytes, origin: Origin, decoded: Decoded) -> bool | None:
-        """Tell whether this record of an id was published; None: the id has no entry.
+        """Return whether this record of an id was published, or None if the id has no entry.
 
-        The place and the time alone do not decide, because the topic may have been recreated. But
-        they do where the content cannot be compared: a newer release has written the entry.
+        Offset and timestamp do not suffice, because the topic may have been recreated: the content
+        must be equal too. If a newer release wrote the entry, the contents cannot be compared, and
+        offset and timestamp decide alone.
         """
-        place = self._places.get(digest)
-        if place is None:
+        packed = self._origins.get(digest)
+        if packed is None:
             return None
-        topic, partition, offset, timestamp_ms, content = _PLACE.unpack(place)
-        place_of_record = (origin.partition, origin.offset, origin.timestamp_ms)
-        if (partition, offset, timestamp_ms) != place_of_record:
+        topic, partition, offset, timestamp_ms, content = _ORIGIN.unpack(packed)
+        if (partition, offset, timestamp_ms) != (
+            origin.partition,
+            origin.offset,
+            origin.timestamp_ms,
+        ):
             return False
         if topic != self._topics.get(origin.topic):
             return False
         return is_same_content(decoded.digest, decoded.canonical, content) is not False
 
     def load(self, shard: int, records: Iterable[SourceRecord]) -> None:
-        """Take over records of a shard's changelog, in the order of their offsets.
+        """Apply records of a shard's changelog, in the order of their offsets.
 
         Raises:
-            StateCorrupted: a record cannot be read; it names the offset.
+            StateCorrupted: a record is not readable; the message has its offset.
         """
         for record in records:
             key, value = record.key or b"", record.value
@@ -84,36 +88,36 @@ class PublishedOrigins:
                     self.metas[shard] = msgspec.json.decode(value, type=Meta)
             except (msgspec.DecodeError, struct.error, ValueError, StateCorrupted) as error:
                 raise StateCorrupted(
-                    f"changelog of shard {shard}: the record at offset {record.offset} cannot be "
-                    f"read: {error}"
+                    f"changelog of shard {shard}: the record at offset {record.offset} is not "
+                    f"readable: {error}"
                 ) from error
 
     def _load_id(self, digest: bytes, value: bytes | None) -> None:
         if value is None:
-            self._places.drop(digest)
+            self._origins.drop(digest)
             return
         entry = read_id_entry(value)
         origin = entry.origin
         topic = self._topics.setdefault(origin.topic, len(self._topics))
-        place = _PLACE.pack(
+        packed = _ORIGIN.pack(
             topic, origin.partition, origin.offset, origin.timestamp_ms, entry.digest
         )
-        self._places.put(digest, place)
+        self._origins.put(digest, packed)
 
 
-def _read_place(topics: Sequence[str], place: bytes) -> OriginPlace:
-    topic, partition, offset, timestamp_ms, _ = _PLACE.unpack(place)
-    return OriginPlace(topics[topic], partition, offset, timestamp_ms)
+def _unpack(topics: Sequence[str], packed: bytes) -> PublishedOrigin:
+    topic, partition, offset, timestamp_ms, _ = _ORIGIN.unpack(packed)
+    return PublishedOrigin(topics[topic], partition, offset, timestamp_ms)
 
 
 async def load_origins(
     reader: LogReader, changelogs: Mapping[TopicPartition, OffsetRange]
 ) -> PublishedOrigins:
-    """Read the changelogs, each to the end that is given; their shards go on meanwhile.
+    """Read the changelogs up to the given ends; the shards may write to them meanwhile.
 
     Raises:
-        StateCorrupted: a changelog cannot be read.
-        TaskFailed: its records do not come.
+        StateCorrupted: a changelog is not readable.
+        TaskFailed: the broker does not deliver its records.
     """
     origins = PublishedOrigins()
     async for batch in read_range(reader, changelogs):

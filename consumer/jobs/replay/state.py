@@ -1,4 +1,4 @@
-"""What the journal keeps of a replay: enough to go on with exactly what is left."""
+"""The state of a replay in the journal: enough to resume with exactly the rest."""
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,11 +19,11 @@ from consumer.pipeline.replay_decider import ReplayCounts
 from consumer.shard.progress import Fingerprint
 
 _SLASH: Final = b"/"
-_LONGEST: Final = 2**63 - 1  # the longest of the numbers that Kafka or a counter can hold
+_LONGEST: Final = 2**63 - 1  # the largest offset, time or count
 
 
 class RangeState(msgspec.Struct, frozen=True):
-    """One partition: its resolved, and the first offset of it that is not handled yet."""
+    """One partition: its offset range, and the first offset that is not handled yet."""
 
     topic: str
     partition: int
@@ -31,11 +31,11 @@ class RangeState(msgspec.Struct, frozen=True):
     end: int
     next_offset: int
     fingerprint: Fingerprint | None = None
-    """The last record that was read: a resumed replay makes sure that it is still there."""
+    """The last record that was read; a resumed replay checks that it still exists."""
 
 
 class ReplayState(msgspec.Struct, frozen=True, kw_only=True):
-    """A replay as it stands, committed with every transaction of it."""
+    """The state of a replay; every transaction of the replay commits it."""
 
     version: int = FORMAT_VERSION
     name: str
@@ -49,29 +49,29 @@ class ReplayState(msgspec.Struct, frozen=True, kw_only=True):
     to_ms: int | None
     ranges: list[RangeState]
     changelog_ends: list[int]
-    """By shard: which record of an id was published is read up to here, also when resumed."""
+    """By shard: the end to which the changelog is read, also by a resumed replay."""
     known_ids: int
-    """How many ids the changelogs had until there."""
+    """How many ids the changelogs have up to those ends."""
     topic_ids: dict[str, str] = {}
-    """Of the inputs when it began; empty where the brokers, or an older release, know none."""
+    """The input topics' ids when the replay began; empty for brokers before Kafka 2.8."""
     counts: ReplayCounts = msgspec.field(default_factory=ReplayCounts)
     transactions: int = 0
     busy_seconds: float = 0.0
-    """How long all attempts took together, without the pauses between them."""
+    """The duration of all attempts together, without the pauses between them."""
 
     @property
     def offsets(self) -> int:
-        """How many offsets there are to pass in all."""
+        """The number of offsets of the whole range."""
         return sum(part.end - part.start for part in self.ranges)
 
     @property
     def passed(self) -> int:
-        """How many of them are handled."""
+        """The number of offsets that are handled."""
         return sum(part.next_offset - part.start for part in self.ranges)
 
     @property
     def percent(self) -> int:
-        """How far it is."""
+        """The handled share of the range, 0 to 100."""
         done = self.finished_at_ms is not None or not self.offsets
         return 100 if done else 100 * self.passed // self.offsets
 
@@ -86,7 +86,7 @@ class ReplayState(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def rest(self) -> ResolvedRange:
-        """What is left to be read."""
+        """The rest of the range, which is not read yet."""
         ranges = {
             TopicPartition(part.topic, part.partition): OffsetRange(part.next_offset, part.end)
             for part in self.ranges
@@ -98,7 +98,7 @@ class ReplayState(msgspec.Struct, frozen=True, kw_only=True):
         next_offsets: Mapping[TopicPartition, int],
         fingerprints: Mapping[TopicPartition, Fingerprint],
     ) -> list[RangeState]:
-        """Return the ranges with these partitions handled so far."""
+        """Return the ranges with the new next offsets and fingerprints."""
         moved = []
         for part in self.ranges:
             partition = TopicPartition(part.topic, part.partition)
@@ -111,39 +111,33 @@ class ReplayState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def range_states(resolved: ResolvedRange) -> list[RangeState]:
-    """Return the ranges of a resolved of which nothing is handled."""
+    """Return the states of a range of which nothing is handled."""
     return [
-        RangeState(
-            partition.topic,
-            partition.partition,
-            part.start,
-            part.end,
-            part.start,
-        )
+        RangeState(partition.topic, partition.partition, part.start, part.end, part.start)
         for partition, part in sorted(resolved.ranges.items())
     ]
 
 
 def state_record(state: ReplayState) -> tuple[bytes, bytes]:
-    """Return key and value of a replay's state."""
+    """Return key and value of the journal entry with a replay's state."""
     return REPLAY + state.name.encode(), msgspec.json.encode(state)
 
 
 def settled_record(name: str, number: int, digests: Iterable[bytes]) -> tuple[bytes, bytes]:
-    """Return key and value of the ids that one transaction has settled."""
+    """Return key and value of the journal entry with the ids that one transaction settles."""
     return _settled_prefix(name) + str(number).encode(), b"".join(digests)
 
 
 def is_of_replay(name: str, key: bytes) -> bool:
-    """Tell whether a journal's key belongs to this replay."""
+    """Return whether the journal entry with this key belongs to this replay."""
     return key == REPLAY + name.encode() or key.startswith(_settled_prefix(name))
 
 
 def read_state(entries: Entries, name: str) -> ReplayState | None:
-    """Return the replay of this name, None when there is none.
+    """Return the state of the replay with this name, or None.
 
     Raises:
-        StateCorrupted: a release that we do not know wrote it.
+        StateCorrupted: another release wrote it in another format.
     """
     value = entries.get(REPLAY + name.encode())
     return None if value is None else _decode(value)
@@ -156,7 +150,7 @@ def read_states(entries: Entries) -> list[ReplayState]:
 
 
 def read_settled(entries: Entries, name: str) -> Iterator[bytes]:
-    """Yield the digests of the ids that a replay has settled."""
+    """Yield the digests of the ids that the replay has settled."""
     for key, value in entries.items():
         if key.startswith(_settled_prefix(name)):
             for place in range(0, len(value), KEY_BYTES):
@@ -164,32 +158,32 @@ def read_settled(entries: Entries, name: str) -> Iterator[bytes]:
 
 
 def settled_keys(state: ReplayState) -> Iterator[bytes]:
-    """Yield the keys of the settled ids, which a finished replay does not need any more."""
+    """Yield the journal keys of the settled ids; a finished replay does not need them."""
     prefix = _settled_prefix(state.name)
     for number in range(state.transactions):
         yield prefix + str(number).encode()
 
 
 def require_room(state: ReplayState, topic: str, max_message_bytes: int) -> None:
-    """Refuse a replay whose state would become too large for the journal before its end.
+    """Refuse a replay whose state may become too large for the journal.
 
-    Each partition of the range has its place in the state, and each transaction writes the state
-    again. A replay that met the limit in its middle could never go on.
+    The state has an entry for each partition of the range, and each transaction writes the state
+    again. A replay that reached the limit halfway could never resume.
 
     Raises:
-        ClusterError: the message names the size that is needed and the limit.
+        ClusterError: the message has the needed size and the limit.
     """
     needed_bytes = batch_bytes(*state_record(_largest(state)), [])
     if needed_bytes > max_message_bytes:
         raise ClusterError(
             f"replay {state.name} reads {len(state.ranges)} partitions, and its state may take "
             f"{needed_bytes} bytes, but max.message.bytes of {topic} is {max_message_bytes}: raise "
-            "it to that, or replay fewer partitions at a time (--from topic/partition:offset)"
+            "it to that size, or replay fewer partitions at a time (--from topic/partition:offset)"
         )
 
 
 def _largest(state: ReplayState) -> ReplayState:
-    """Return the state with every number as long as it can become."""
+    """Return the state with the largest value in every number."""
     fingerprint = Fingerprint(_LONGEST, -_LONGEST, 2**32 - 1)
     numbers = {field: _LONGEST for field in ReplayCounts.__struct_fields__ if field != "invalid"}
     return msgspec.structs.replace(
@@ -214,10 +208,10 @@ def _decode(value: bytes) -> ReplayState:
     try:
         state = msgspec.json.decode(value, type=ReplayState)
     except msgspec.DecodeError as error:
-        raise StateCorrupted(f"a replay in the journal cannot be read: {error}") from error
+        raise StateCorrupted(f"a replay in the journal is not readable: {error}") from error
     if state.version != FORMAT_VERSION:
         raise StateCorrupted(
-            f"replay {state.name} was written in format {state.version}, this release knows "
-            f"{FORMAT_VERSION}: use the release that wrote it"
+            f"replay {state.name} is stored in format {state.version}, but this release reads "
+            f"format {FORMAT_VERSION}: use the release that wrote it"
         )
     return state

@@ -1,4 +1,4 @@
-"""What is needed is listed once for each resource, and the document says the same."""
+"""The list of ACLs: each resource once, and equal to the table in the document."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def test_the_document_has_the_table_of_the_code() -> None:
 
 
 def test_every_input_topic_is_named() -> None:
-    """No right is asked for on topics of other names."""
+    """The ACLs name only the configured topics."""
     named = {acl.name for acl in needed_acls(SETTINGS, ["run"]) if acl.resource == "topic"}
     assert named == {"one", "two", "ready", "dead", "group.changelog", "group.repartition"}
 
 
 def test_uses_together_ask_for_each_operation_once() -> None:
-    """What one needs in any case is needed, and what implies Describe takes its place."""
+    """Several uses need each operation once; an operation that implies Describe replaces it."""
     acls = needed_acls(SETTINGS, USES)
     asked = [(acl.resource, acl.name, operation) for acl in acls for operation in acl.operations]
     assert len(asked) == len(set(asked))
@@ -47,7 +47,7 @@ def test_uses_together_ask_for_each_operation_once() -> None:
 
 
 def test_the_commands_are_those_of_kafka_acls() -> None:
-    """Each grants one resource, and nothing in a name is taken for the shell's."""
+    """Each command grants one resource; names are quoted for the shell."""
     acls = [Acl("transactional-id", "group-", ("Write",), "prefixed")]
     (command,) = kafka_acls_commands(SETTINGS, acls, "User:CN=a b")
     assert command == (

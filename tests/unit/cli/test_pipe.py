@@ -28,17 +28,17 @@ def run(
 
 
 def whole(value: object, **parts: object) -> bytes:
-    """Return a line for a whole record."""
+    """Return a line with a complete record."""
     return json.dumps({"value": value, **parts}).encode()
 
 
 def decisions(answers: Sequence[dict[str, Any]]) -> list[str]:
-    """Return only what was decided."""
+    """Return only the decisions."""
     return [answer["decision"] for answer in answers]
 
 
 def test_bare_values() -> None:
-    """Each line is one value and gets one decision, rubbish and empty lines included."""
+    """Each line is one value and gets one decision, also invalid and empty lines."""
     code, answers = run(SDK_EXAMPLE, SDK_EXAMPLE, b"rubbish", b"")
     assert code == 0
     assert decisions(answers) == ["ready", "duplicate", "dead_letter", "dead_letter"]
@@ -48,7 +48,7 @@ def test_bare_values() -> None:
 
 
 def test_whole_records() -> None:
-    """Key, headers, place and time of a record are taken from its line."""
+    """A line gives key, headers, offset and timestamp of its record."""
     code, answers = run(
         whole(checkpoint(), key="k", topic="t", partition=2, offset=3, timestamp_ms=4),
         whole(json.dumps(checkpoint())),
@@ -67,7 +67,7 @@ def test_whole_records() -> None:
 
 
 def test_lines_that_are_no_records(capsys: pytest.CaptureFixture[str]) -> None:
-    """A bad line is named on standard error and fails the run; the other lines are decided."""
+    """An invalid line gives an error and exit code 1; the other lines are still decided."""
     code, answers = run(b"rubbish", b'{"key":"k"}', whole(checkpoint()), records=True)
     assert code == 1
     assert decisions(answers) == ["ready"]
@@ -76,7 +76,7 @@ def test_lines_that_are_no_records(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_window_goes_by_the_records_own_time() -> None:
-    """A repeat after the window is ready again."""
+    """A duplicate after the dedup window is ready again."""
     lines = [whole(checkpoint(), timestamp_ms=second * 1000) for second in (0, 9, 10, 11)]
     _, answers = run(*lines, records=True, window_ms=10_000)
     assert decisions(answers) == ["ready", "duplicate", "ready", "duplicate"]

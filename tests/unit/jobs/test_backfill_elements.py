@@ -1,4 +1,4 @@
-"""Taking a backfill's file apart: lines, list responses, documents, and what is none of them."""
+"""Splitting a backfill's file: lines, list responses, documents, and invalid text."""
 
 import json
 import tempfile
@@ -43,7 +43,7 @@ def elements(tmp_path: Path, text: bytes) -> list[tuple[int, int | None, bytes]]
 
 
 def test_lines(tmp_path: Path) -> None:
-    """Lines are taken as they stand, whatever ends them; blank ones only count."""
+    """Each line gives its bytes, with any line end; blank lines only count as lines."""
     expected = [(1, None, A), (3, None, B), (5, None, b"rubbish"), (6, None, C)]
     text = A + b"\n\n" + B + b"\n \t\nrubbish\n  " + C
     assert elements(tmp_path, text) == expected
@@ -53,12 +53,12 @@ def test_lines(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", [b"", b"\n", b"\xef\xbb\xbf\r\n \n"])
 def test_nothing(tmp_path: Path, text: bytes) -> None:
-    """A file without anything has no elements."""
+    """An empty file has no elements."""
     assert elements(tmp_path, text) == []
 
 
 def test_lines_that_are_lists(tmp_path: Path) -> None:
-    """List responses and arrays are taken apart on their line, among bare checkpoints."""
+    """List responses and arrays on one line are split; checkpoints may be between them."""
     text = b"\n".join([listed(A, B), C, listed(), b"[" + A + b",1]", listed(b" {} ")])
     assert elements(tmp_path, text) == [
         (1, 0, A),
@@ -83,14 +83,14 @@ def test_lines_that_are_lists(tmp_path: Path) -> None:
         b"\xff\xfe",
     ],
 )
-def test_what_is_no_list_stays_whole(tmp_path: Path, line: bytes) -> None:
-    """The pipeline is to say what is wrong with it."""
+def test_other_values_are_not_split(tmp_path: Path, line: bytes) -> None:
+    """The pipeline gives the reason why such an element is invalid."""
     assert elements(tmp_path, line) == [(1, None, line)]
     assert elements(tmp_path, line + b"\n" + A) == [(1, None, line), (2, None, A)]
 
 
 def test_one_document(tmp_path: Path) -> None:
-    """A list response, an array or a checkpoint may be spread over many lines."""
+    """A list response, an array or a checkpoint may have many lines."""
     one = checkpoint(id="a")
     response = {"first_id": "x", "object": "list", "data": [one, {}, one], "has_more": False}
     for before in (b"", b"\xef\xbb\xbf"):
@@ -113,24 +113,24 @@ def test_one_document(tmp_path: Path) -> None:
     ids=["cut", "damaged", "no comma"],
 )
 def test_a_broken_document(tmp_path: Path, text: bytes) -> None:
-    """A document that is not whole is refused as one; lines of it are no elements."""
+    """An incomplete document is refused as a whole; its lines are not elements."""
     if text.startswith(b"[\n{"):  # its second line is whole: these might as well be JSON lines
         assert len(elements(tmp_path, text)) == 4
         return
-    with pytest.raises(CheckpointReadyError, match="one document of many lines, and a broken one"):
+    with pytest.raises(CheckpointReadyError, match="one document of many lines, and it is broken"):
         elements(tmp_path, text)
 
 
-def test_a_cut_first_line_is_no_document(tmp_path: Path) -> None:
-    """Of JSON lines whose first is cut all others are taken, also of a large file."""
+def test_a_truncated_first_line_is_not_a_document(tmp_path: Path) -> None:
+    """If the first of the JSON lines is truncated, the others are read, also in a large file."""
     for count in (2, 5_000):
         found = elements(tmp_path, A[:50] + (b"\n" + B) * count)
         assert found[:2] == [(1, None, A[:50]), (2, None, B)]
         assert len(found) == count + 1
 
 
-def test_more_than_memory_should_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line that is too long is rejected alone, a document that is too long as a whole."""
+def test_too_long_lines_and_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the too long line is rejected, but a too long document is refused as a whole."""
     monkeypatch.setattr(backfill_elements, "LIMIT_BYTES", 1000)
     path = tmp_path / "file"
     path.write_bytes(A + b"\n" + listed(A, B, C, A) + b"\n" + B + b"\n" + b"x" * 1001)
@@ -139,13 +139,13 @@ def test_more_than_memory_should_hold(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [type(one) for one in found] == [Element, Rejected, Element, Rejected]
     assert [one.line for one in found] == [1, 2, 3, 4]
     assert {one.reason for one in found if isinstance(one, Rejected)} == {Reason.TOO_LARGE}
-    with pytest.raises(CheckpointReadyError, match="one document of more than 1000 bytes; make"):
+    with pytest.raises(CheckpointReadyError, match="one document of more than 1000 bytes; convert"):
         elements(tmp_path, pretty([checkpoint()] * 4))
 
 
 @given(st.data())
 def test_every_form_gives_the_same_bytes(data: st.DataObject) -> None:
-    """However checkpoints are written and packed into a file, their bytes come out as they are."""
+    """Every form of a file gives the original bytes of its checkpoints."""
     fields: list[dict[str, Any]] = data.draw(st.lists(checkpoints(), min_size=1, max_size=4))
     values = [data.draw(spellings(one)).strip() for one in fields]
     lines = [value.replace(b"\n", b" ") for value in values]

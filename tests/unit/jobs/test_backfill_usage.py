@@ -1,4 +1,4 @@
-"""What is refused of a backfill before anything is connected, and with which exit code."""
+"""Errors of a backfill before anything is connected, and their exit codes."""
 
 import gzip
 from pathlib import Path
@@ -12,14 +12,14 @@ from consumer.config import PREFIX
 @pytest.mark.parametrize(
     ("file", "options", "code", "complaint"),
     [
-        ("none", (), 2, "none: there is no such file"),
-        (".", (), 2, "is a folder, not a file"),
-        ("cut.gz", (), 1, "is no whole gzip file: it ends in the middle; nothing was sent"),
+        ("none", (), 2, "none: the file does not exist"),
+        (".", (), 2, "is a directory, not a file"),
+        ("cut.gz", (), 1, "is not a complete gzip file: it ends in the middle; nothing was sent"),
         ("file", ("--topic", "three"), 2, "three is not one of CHECKPOINT_READY_INPUT_TOPICS"),
-        ("file", (), 2, "there are several input topics; say --topic: one, two"),
+        ("file", (), 2, "there are several input topics; choose one with --topic: one, two"),
     ],
 )
-def test_one_line_says_what_is_wrong(  # noqa: PLR0913, PLR0917 - a case has four parts
+def test_errors_have_one_line(  # noqa: PLR0913, PLR0917 - a case has four parts
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -28,7 +28,7 @@ def test_one_line_says_what_is_wrong(  # noqa: PLR0913, PLR0917 - a case has fou
     code: int,
     complaint: str,
 ) -> None:
-    """Wrong usage ends with 2 and a file that cannot be read with 1; there is no broker here."""
+    """Wrong usage has exit code 2 and an unreadable file 1; no broker is needed."""
     (tmp_path / "file").write_bytes(b"{}\n")
     (tmp_path / "cut.gz").write_bytes(gzip.compress(b"{}\n")[:-3])
     monkeypatch.setenv(f"{PREFIX}INPUT_TOPICS", "one,two" if file == "file" else "one")

@@ -3,22 +3,20 @@
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from consumer.jobs.backfill.file import open_content
-from consumer.jobs.backfill.run import PURPOSE as BACKFILL
-from consumer.jobs.backfill.run import Backfill
-from consumer.jobs.context import open_job_context
-from consumer.jobs.progress import Goal, display
+from consumer.jobs.backfill.job import Backfill
+from consumer.jobs.job import Job
+from consumer.jobs.progress import ProgressReport
 from consumer.jobs.ranges import parse_range
-from consumer.jobs.redrive.run import PURPOSE as REDRIVE
-from consumer.jobs.redrive.run import Redrive
-from consumer.jobs.redrive.selection import Wanted
+from consumer.jobs.redrive.dead_letters import DeadLetterFilter
+from consumer.jobs.redrive.job import Redrive
+from consumer.jobs.replay.job import Replay
 from consumer.jobs.replay.request import ReplayRequest, check_request
-from consumer.jobs.replay.run import ReplayRun
 from consumer.jobs.retry import ShutdownSignal
-from consumer.kafka.client import AioKafka
 from consumer.kafka.clock import wall_clock_ms
 from consumer.pipeline.dead_letters import parse_dead_letter
 from tests.support.fake_cluster import Fault, Killed
@@ -30,16 +28,15 @@ TARGET = "ready.replay"
 KILLS = [Fault.KILLED_BEFORE_COMMIT, Fault.KILLED_AFTER_COMMIT]
 DOUBTS = [*KILLS, Fault.COMMIT_REQUEST_LOST, Fault.COMMIT_ANSWER_LOST]
 MOST_COMMITS = 50
-Job = Callable[[FakeDeployment], Awaitable[object]]
+Run = Callable[[FakeDeployment], Awaitable[object]]
 
 
 @pytest.fixture
 async def deployment(monkeypatch: pytest.MonkeyPatch) -> FakeDeployment:
     """Two shards; jobs find its cluster, and commit two records at a time."""
     made = await FakeDeployment.create(shards=SHARDS, variables={"MAX_TRANSACTION_RECORDS": "2"})
-    monkeypatch.setattr(AioKafka, "of", lambda _: made.kafka)
-    monkeypatch.setattr("consumer.jobs.replay.run.TRANSACTION_EVENTS", 2)
-    monkeypatch.setattr("consumer.jobs.redrive.run.TRANSACTION_LETTERS", 2)
+    monkeypatch.setattr("consumer.jobs.replay.job.TRANSACTION_EVENTS", 2)
+    monkeypatch.setattr("consumer.jobs.redrive.job.TRANSACTION_DEAD_LETTERS", 2)
     monkeypatch.setattr("consumer.jobs.retry.LONGEST_PAUSE_SECONDS", 0.0)
     return made
 
@@ -59,34 +56,50 @@ async def replay(deployment: FakeDeployment) -> None:
         allow_truncated=False,
     )
     checked = check_request(deployment.settings, request, to_live=False)
-    await ReplayRun(deployment.settings, checked, ShutdownSignal(), lambda _: None).run()
+    await run(
+        deployment, Replay(deployment.settings, checked, ShutdownSignal(), progress("replay"))
+    )
 
 
 async def redrive(deployment: FakeDeployment) -> None:
     """Put every dead letter back."""
-    wanted = Wanted(history=parse_range([], [], wall_clock_ms()))
-    async with open_job_context(deployment.settings, REDRIVE) as context:
-        await Redrive(context, wanted, None, ShutdownSignal()).run(lambda _: None)
+    wanted = DeadLetterFilter(range=parse_range([], [], wall_clock_ms()))
+    redrive = Redrive(deployment.settings, wanted, None, ShutdownSignal(), progress("redrive"))
+    await run(deployment, redrive)
 
 
-def backfill_of(path: Path) -> Job:
+def progress(name: str) -> ProgressReport:
+    """Return a report that is discarded."""
+    return ProgressReport(name, "records", lambda _: None)
+
+
+async def run(deployment: FakeDeployment, job: Job[Any, Any]) -> None:
+    """Run a job against the cluster of the deployment."""
+    job.kafka = deployment.kafka
+    await job.run()
+
+
+def backfill_of(path: Path) -> Run:
     """Return the backfill of a file."""
 
-    async def backfill(deployment: FakeDeployment) -> None:
+    async def backfill_once(deployment: FakeDeployment) -> None:
         with open_content(str(path)) as content:
-            async with open_job_context(deployment.settings, BACKFILL) as context:
-                await Backfill(context, content, INPUT, lambda _: None, ShutdownSignal()).run(
-                    lambda found, _: display(
-                        "backfill", Goal(found.elements, 0), unit="records", write=lambda _: None
-                    ),
-                    again=False,
-                )
+            backfill = Backfill(
+                deployment.settings,
+                content,
+                INPUT,
+                ShutdownSignal(),
+                progress("backfill"),
+                report_rejected=lambda _: None,
+                again=False,
+            )
+            await run(deployment, backfill)
 
-    return backfill
+    return backfill_once
 
 
 async def run_in_trouble(
-    job: Job, deployment: FakeDeployment, transactional_id: str, fault: Fault
+    job: Run, deployment: FakeDeployment, transactional_id: str, fault: Fault
 ) -> None:
     """Run a job to its end, though the fault comes several times.
 

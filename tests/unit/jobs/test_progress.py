@@ -1,4 +1,4 @@
-"""How far a tool is, as programs read it."""
+"""The JSON lines of a job's progress."""
 
 import msgspec
 import pytest
@@ -7,16 +7,20 @@ from consumer.jobs.progress import Goal, Lines
 
 
 @pytest.mark.parametrize(
-    ("most", "written_before", "seconds_left"), [(None, 0, 90.0), (50, 0, 40.0), (70, 20, 40.0)]
+    ("limit", "written_before", "seconds_left"),
+    [(None, 0, 90.0), (50, 0, 40.0), (70, 20, 40.0)],
 )
-def test_the_time_that_is_left_minds_the_limit_of_events(
-    monkeypatch: pytest.MonkeyPatch, most: int | None, written_before: int, seconds_left: float
+def test_the_remaining_time_respects_the_limit_of_events(
+    monkeypatch: pytest.MonkeyPatch,
+    limit: int | None,
+    written_before: int,
+    seconds_left: float,
 ) -> None:
     """Ten offsets and ten events in ten seconds: of 100 offsets 90 are left, or 40 events."""
     moments = iter((0.0, 0.0, 0.0, 10.0, 10.0))
     monkeypatch.setattr("consumer.jobs.progress.time.monotonic", lambda: next(moments))
     lines: list[bytes] = []
-    shown = Lines(lines.append, "replay", Goal(100, 0, most), "events")
+    shown = Lines(lines.append, "replay", Goal(100, 0, limit), "events")
     shown.show(0, written_before)
     shown.show(10, written_before + 10)
     (line,) = map(msgspec.json.decode, lines)

@@ -1,4 +1,4 @@
-"""Ranges of history as people name them."""
+"""Parsing of --from and --to."""
 
 import pytest
 
@@ -32,31 +32,31 @@ def test_times(text: str, time_ms: int) -> None:
 def test_offsets_of_several_partitions() -> None:
     """Given several times or with commas, with and without the topic."""
     found = parse_range(["0:10,1:20", "my.topic/2:30"], ["0:11"], NOW_MS)
-    assert found.start.places == (
+    assert found.start.offsets == (
         PartitionOffset(None, 0, 10),
         PartitionOffset(None, 1, 20),
         PartitionOffset("my.topic", 2, 30),
     )
-    assert found.end.places == (PartitionOffset(None, 0, 11),)
+    assert found.end.offsets == (PartitionOffset(None, 0, 11),)
     assert found.start.time_ms is None
 
 
 @pytest.mark.parametrize(
     ("starts", "ends", "complaint"),
     [
-        (["1795460000"], [], "looks like seconds"),
-        (["2026-11-23"], [], "needs its offset from UTC"),
-        (["-5w"], [], "is none of"),
-        ([""], [], "is none of"),
+        (["1795460000"], [], "looks like epoch seconds"),
+        (["2026-11-23"], [], "has no UTC offset"),
+        (["-5w"], [], "is not one of these forms"),
+        ([""], [], "is not one of these forms"),
         (["0:1", "-1h"], [], "give one time, or one offset"),
         (["-1h", "-2h"], [], "give one time, or one offset"),
-        (["0:1", "0:2"], [], "names a partition twice"),
-        (["-1h"], ["-1h"], "must lie before"),
-        (["3:5"], ["3:5"], "partition 3: --from must lie before --to"),
-        (["0:-1"], [], "is none of"),
+        (["0:1", "0:2"], [], "names the same partition twice"),
+        (["-1h"], ["-1h"], "must be before"),
+        (["3:5"], ["3:5"], "partition 3: --from must be before --to"),
+        (["0:-1"], [], "is not one of these forms"),
     ],
 )
-def test_nonsense(starts: list[str], ends: list[str], complaint: str) -> None:
-    """Each is refused with a sentence that says what is wrong."""
+def test_wrong_values(starts: list[str], ends: list[str], complaint: str) -> None:
+    """Each wrong value is refused with its reason."""
     with pytest.raises(ConfigError, match=complaint):
         parse_range(starts, ends, NOW_MS)

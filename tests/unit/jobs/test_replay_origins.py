@@ -1,11 +1,11 @@
-"""Which record of an id was published."""
+"""The origins of published ids, loaded from a changelog."""
 
 import json
 
 import pytest
 
 from consumer.errors import StateCorrupted
-from consumer.jobs.replay.origins import OriginPlace, PublishedOrigins
+from consumer.jobs.replay.origins import PublishedOrigin, PublishedOrigins
 from consumer.pipeline.decode.checkpoint import decode
 from consumer.pipeline.records import IdEntry
 from consumer.pipeline.seen_ids import id_digest
@@ -21,7 +21,7 @@ DIGEST = id_digest("a")
 
 
 def origins(*entries: tuple[bytes, bytes | None]) -> PublishedOrigins:
-    """Return what a changelog of these entries tells."""
+    """Return the origins in a changelog with these entries."""
     found = PublishedOrigins()
     found.load(0, [Record(n, 0, key, value, []) for n, (key, value) in enumerate(entries)])
     return found
@@ -32,8 +32,8 @@ def entry(origin: Origin = ORIGIN) -> tuple[bytes, bytes]:
     return id_record(DIGEST, IdEntry("a", CONTENT.digest, origin, 0))
 
 
-def test_the_published_record_is_known_by_all_that_it_is() -> None:
-    """Place, time and content: a topic made anew may hold another record at the same place."""
+def test_offset_timestamp_and_content_identify_the_published_record() -> None:
+    """A recreated topic may have another record at the same offset."""
     found = origins(entry())
     assert found.is_origin(DIGEST, ORIGIN, CONTENT) is True
     for other in (
@@ -48,14 +48,14 @@ def test_the_published_record_is_known_by_all_that_it_is() -> None:
 
 
 def test_later_entries_and_tombstones_count() -> None:
-    """An id that was published again has its last origin; one that was forgotten has none."""
+    """An id that was published again has its last origin; a tombstone removes the origin."""
     again = Origin("input", 0, 7, 9_000)
     found = origins(entry(), entry(again))
-    assert list(found) == [OriginPlace("input", 0, 7, 9_000)]
+    assert list(found) == [PublishedOrigin("input", 0, 7, 9_000)]
     assert len(origins(entry(), (id_key(DIGEST), None))) == 0
 
 
-def test_an_entry_that_cannot_be_read_is_loud() -> None:
-    """It names shard and offset."""
+def test_an_unreadable_entry_is_an_error() -> None:
+    """The message has the shard and the offset."""
     with pytest.raises(StateCorrupted, match="changelog of shard 0: the record at offset 1"):
         origins(entry(), (ID + DIGEST, b"\x02short"))

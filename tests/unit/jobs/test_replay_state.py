@@ -1,4 +1,4 @@
-"""The state of a replay must fit the journal from its first transaction to its last one."""
+"""The state of a replay must fit the journal in every transaction."""
 
 import sys
 
@@ -28,7 +28,7 @@ LONGEST = 2**63 - 1
 
 
 def state(partitions: int, topic: str = "in") -> ReplayState:
-    """Return a replay of this many partitions of which nothing is done."""
+    """Return the state of a new replay of this many partitions."""
     ranges = {
         TopicPartition(topic, number): OffsetRange(0, LONGEST) for number in range(partitions)
     }
@@ -48,12 +48,12 @@ def state(partitions: int, topic: str = "in") -> ReplayState:
 
 
 def size_bytes(one: ReplayState) -> int:
-    """Return what its record takes in the journal."""
+    """Return the size of its record in the journal."""
     return batch_bytes(*state_record(one), [])
 
 
 def test_a_state_that_fits_at_the_start_fits_at_the_end() -> None:
-    """The size that is required covers the largest numbers that any later state can hold."""
+    """The required size covers the largest numbers that a later state can have."""
     begun = state(1000)
     places = [
         TopicPartition(offsets_range.topic, offsets_range.partition)
@@ -77,14 +77,14 @@ def test_a_state_that_fits_at_the_start_fits_at_the_end() -> None:
 
 
 def test_a_replay_of_too_many_partitions_is_refused_at_its_start() -> None:
-    """It would otherwise meet the limit in its middle, at each try, and never end."""
+    """Otherwise every attempt would reach the limit halfway, and the replay would never end."""
     require_room(state(1000), JOURNAL, JOBS_MESSAGE_BYTES)
     with pytest.raises(ClusterError, match="replay name reads 3000 partitions") as refused:
         require_room(state(3000, "t" * 249), JOURNAL, JOBS_MESSAGE_BYTES)
     assert "max.message.bytes of group.jobs is 1048576" in str(refused.value)
 
 
-def test_every_settled_entry_of_a_replay_is_forgotten() -> None:
-    """The keys to forget are those that its transactions have written."""
+def test_the_keys_of_settled_ids() -> None:
+    """They are the keys that the transactions of the replay have written."""
     written = {settled_record("name", number, [])[0] for number in range(3)}
     assert set(settled_keys(replace(state(1), transactions=3))) == written

@@ -1,4 +1,4 @@
-"""How a tool lives through trouble, and how it is stopped."""
+"""Retries of a job, and its shutdown."""
 
 import asyncio
 import signal
@@ -14,6 +14,7 @@ from consumer.errors import (
     Unreachable,
 )
 from consumer.jobs import retry
+from consumer.jobs.job import TAKEN_OVER
 from consumer.jobs.retry import ShutdownSignal, run_with_retries
 
 
@@ -24,7 +25,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Work:
-    """Attempts that end as they are told to, one after the other, and what they got done."""
+    """Attempts with given results, one after the other, and their progress."""
 
     def __init__(self, *ends: Exception | None, progress: bool = False) -> None:
         self.attempts = 0
@@ -41,50 +42,52 @@ class Work:
             raise end
         return "done"
 
-    async def run(self, stop: ShutdownSignal | None = None) -> str:
-        """Go on until one succeeds."""
-        return await run_with_retries(self.attempt, lambda: self.done, stop or ShutdownSignal())
+    async def run(self, shutdown: ShutdownSignal | None = None) -> str:
+        """Run with retries."""
+        return await run_with_retries(
+            self.attempt, lambda: self.done, shutdown or ShutdownSignal(), TAKEN_OVER
+        )
 
 
-async def test_it_goes_on_after_trouble() -> None:
-    """A failed attempt is followed by another one."""
+async def test_a_failed_attempt_is_retried() -> None:
+    """Another attempt follows a failed one."""
     work = Work(TaskFailed("a"), TaskFailed("b"), None)
     assert await work.run() == "done"
     assert work.attempts == 3
 
 
 async def test_it_gives_up_without_progress() -> None:
-    """The same trouble again and again ends it, with that trouble's own message."""
+    """Several failures in a row without progress end the run with the last error."""
     work = Work(*(TaskFailed(f"no {n}") for n in range(retry.TRIES_WITHOUT_PROGRESS)))
     with pytest.raises(TaskFailed, match=f"no {retry.TRIES_WITHOUT_PROGRESS - 1}"):
         await work.run()
 
 
-async def test_progress_makes_patient() -> None:
-    """As long as each attempt gets something done, trouble never ends it."""
-    troubles = [TaskFailed("again")] * (3 * retry.TRIES_WITHOUT_PROGRESS)
-    assert await Work(*troubles, None, progress=True).run() == "done"
+async def test_progress_resets_the_number_of_tries() -> None:
+    """While each attempt commits something, failures never end the run."""
+    failures = [TaskFailed("again")] * (3 * retry.TRIES_WITHOUT_PROGRESS)
+    assert await Work(*failures, None, progress=True).run() == "done"
 
 
-async def test_a_wrong_address_ends_it_at_once() -> None:
-    """Nobody there at the very start is a mistake; later it is an outage."""
+async def test_a_wrong_address_ends_the_run_at_once() -> None:
+    """No reachable broker at the start is a wrong address; later it is an outage."""
     with pytest.raises(Unreachable):
-        await Work(Unreachable("nobody"), None).run()
-    for trouble in (TaskFailed("x"), TransientError("x")):
-        assert await Work(trouble, Unreachable("nobody"), None).run() == "done"
-    committed = Work(Unreachable("gone"), Unreachable("nobody"), None, progress=True)
+        await Work(Unreachable("no broker"), None).run()
+    for failure in (TaskFailed("x"), TransientError("x")):
+        assert await Work(failure, Unreachable("no broker"), None).run() == "done"
+    committed = Work(Unreachable("gone"), Unreachable("no broker"), None, progress=True)
     assert await committed.run() == "done"
 
 
-async def test_another_process_goes_on() -> None:
-    """A takeover is no trouble to fight against."""
-    with pytest.raises(CheckpointReadyError, match="another process has started the same"):
+async def test_a_takeover_is_not_retried() -> None:
+    """The process that was fenced ends, and the other one continues."""
+    with pytest.raises(CheckpointReadyError, match=TAKEN_OVER):
         await Work(Fenced("taken")).run()
 
 
-async def test_a_wait_for_the_cluster_is_cut_short() -> None:
-    """An attempt that does not come to an end is cancelled some time after the stop."""
-    stop, is_cancelled = ShutdownSignal(), asyncio.Event()
+async def test_a_hanging_attempt_is_cancelled_after_a_shutdown_request() -> None:
+    """An attempt that does not end is cancelled some seconds after the request."""
+    shutdown, is_cancelled = ShutdownSignal(), asyncio.Event()
 
     async def hang() -> None:
         try:
@@ -92,16 +95,16 @@ async def test_a_wait_for_the_cluster_is_cut_short() -> None:
         finally:
             is_cancelled.set()
 
-    asyncio.get_running_loop().call_soon(stop.request, signal.SIGTERM)
+    asyncio.get_running_loop().call_soon(shutdown.request, signal.SIGTERM)
     with pytest.raises(Interrupted) as interrupted:
-        await run_with_retries(hang, lambda: 0, stop)
+        await run_with_retries(hang, lambda: 0, shutdown, TAKEN_OVER)
     assert interrupted.value.exit_code == 128 + signal.SIGTERM
     assert is_cancelled.is_set()
 
 
-async def test_trouble_after_a_stop_is_a_stop() -> None:
-    """Whatever the attempt ends with then, the command was stopped and says how to go on."""
-    stop = ShutdownSignal()
-    stop.request(signal.SIGINT)
-    with pytest.raises(Interrupted, match="the same command goes on"):
-        await Work(TaskFailed("did not answer")).run(stop)
+async def test_a_failure_after_a_shutdown_request_is_an_interruption() -> None:
+    """The run was interrupted, whatever the attempt fails with, and says how to resume."""
+    shutdown = ShutdownSignal()
+    shutdown.request(signal.SIGINT)
+    with pytest.raises(Interrupted, match=retry.RESUME_HINT):
+        await Work(TaskFailed("did not answer")).run(shutdown)

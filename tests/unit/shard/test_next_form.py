@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from consumer.errors import StateCorrupted
-from consumer.jobs.backfill.plan import Contents
+from consumer.jobs.backfill.forecast import Contents
 from consumer.jobs.replay.origins import PublishedOrigins
 from consumer.pipeline.decider import CONTENT_OF_A_NEWER_RELEASE, Decision
 from consumer.pipeline.decode import canonical
@@ -156,7 +156,7 @@ def test_a_backfill_plan_compares_in_either_form() -> None:
     with next_release():
         contents = Contents()
         for document in (FIRST, OTHER, checkpoint(id="new")):
-            contents.note(decode_checkpoint.decode(json.dumps(document).encode()))
+            contents.add(decode_checkpoint.decode(json.dumps(document).encode()))
         forecast = contents.forecast(state.seen, 0)
     assert (forecast.published, forecast.conflicting, forecast.new) == (1, 1, 1)
 

@@ -7,14 +7,14 @@ import sys
 import pytest
 
 from consumer.cli import main
-from consumer.cli.main import FAMILIES
+from consumer.cli.main import COMMANDS
 
 LISTED = re.compile(r"^    ([a-z-]+)\s", re.MULTILINE)
 
 
-@pytest.mark.parametrize("command", FAMILIES)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_shows_its_own_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A command in another module than the table says would be unknown."""
+    """A command in another module than the table has would be unknown."""
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])
     assert ended.value.code == 0
@@ -22,14 +22,14 @@ def test_a_command_shows_its_own_help(command: str, capsys: pytest.CaptureFixtur
 
 
 def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    """One that is missing in the table would be known to the help alone."""
+    """A command that is missing in the table would appear only in the help."""
     with pytest.raises(SystemExit):
         main(["--help"])
-    assert set(LISTED.findall(capsys.readouterr().out)) == set(FAMILIES)
+    assert set(LISTED.findall(capsys.readouterr().out)) == set(COMMANDS)
 
 
-def test_the_service_starts_without_the_tools() -> None:
-    """What the tools on history import would delay the start of every pod."""
+def test_the_service_starts_without_the_jobs() -> None:
+    """The imports of the jobs would delay the start of every pod."""
     program = (
         "import sys\n"
         "from consumer.cli import main\n"

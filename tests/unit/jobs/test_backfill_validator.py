@@ -1,4 +1,4 @@
-"""Who of a backfill's elements is sent, and what is foretold of them, against the pipeline."""
+"""A backfill's validation and forecast, compared with the pipeline."""
 
 import json
 
@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.jobs.backfill.elements import Element, Rejected
-from consumer.jobs.backfill.plan import Accepted, Contents, Forecast, Validator
+from consumer.jobs.backfill.forecast import Contents, Forecast
+from consumer.jobs.backfill.validator import Accepted, Validator
 from consumer.pipeline.decider import apply
 from consumer.pipeline.ready_event import MAX_ID_CHARS
 from consumer.pipeline.record_size import batch_bytes
@@ -19,9 +20,9 @@ HEADERS = [("header", b"value")]
 TOPIC_BYTES = 1_048_588
 
 
-def judged(value: bytes, limit: int = TOPIC_BYTES) -> Accepted | Rejected:
-    """Return what becomes of a value in line 3."""
-    return Validator(limit, list(HEADERS)).judge(Element(3, 1, value))
+def validated(value: bytes, limit: int = TOPIC_BYTES) -> Accepted | Rejected:
+    """Return the validation of a value in line 3."""
+    return Validator(limit, list(HEADERS)).validate(Element(3, 1, value))
 
 
 def encoded(**fields: object) -> bytes:
@@ -31,13 +32,13 @@ def encoded(**fields: object) -> bytes:
 
 @given(values.filter(bool))
 def test_what_the_service_would_refuse_is_not_sent(value: bytes) -> None:
-    """Validator and pipeline agree on every value, on the reason, and on the id that is the key."""
+    """Validator and pipeline agree on every value, its reason and its id, which is the key."""
     decision = decide(batch(record(raw=value)), settings=shard_settings(max_bytes=2**30))
-    found = judged(value)
+    found = validated(value)
     if isinstance(found, Rejected):
-        (letter,) = decision.dead_letters
+        (dead_letter,) = decision.dead_letters
         assert (found.line, found.index) == (3, 1)
-        assert (found.reason, found.message) == (letter.reason, letter.message)
+        assert (found.reason, found.message) == (dead_letter.reason, dead_letter.message)
     else:
         (ready,) = decision.ready
         assert found.key.decode() == ready.id
@@ -45,16 +46,16 @@ def test_what_the_service_would_refuse_is_not_sent(value: bytes) -> None:
 
 
 def test_sizes() -> None:
-    """A record as large as its topic takes is sent, and one byte more is not."""
+    """A record of the maximum size is sent; a record with one more byte is not."""
     value = encoded(id="ä")
     exact = batch_bytes("ä".encode(), value, HEADERS)
-    assert isinstance(judged(value, exact), Accepted)
-    refused = judged(value, exact - 1)
+    assert isinstance(validated(value, exact), Accepted)
+    refused = validated(value, exact - 1)
     assert isinstance(refused, Rejected)
     assert refused.reason is Reason.TOO_LARGE
     assert str(exact) in refused.message
-    assert isinstance(judged(encoded(id="x" * MAX_ID_CHARS)), Accepted)
-    refused = judged(encoded(id="x" * (MAX_ID_CHARS + 1)))
+    assert isinstance(validated(encoded(id="x" * MAX_ID_CHARS)), Accepted)
+    refused = validated(encoded(id="x" * (MAX_ID_CHARS + 1)))
     assert isinstance(refused, Rejected)
     assert refused.reason is Reason.TOO_LARGE
 
@@ -66,16 +67,16 @@ def test_sizes() -> None:
 def test_the_forecast_is_what_happens(
     before: list[tuple[str, int]], after: list[tuple[str, int]]
 ) -> None:
-    """What is foretold of a file is what a shard does with it, whatever was published before."""
+    """The forecast of a file equals what a shard does, for any ids published before."""
     seen = SeenIds(0)
     first = [encoded(id=one, step_number=content) for one, content in before]
     apply(seen, decide(batch(*(record(raw=value) for value in first)), seen=seen))
     file = [encoded(id=one, step_number=content) for one, content in after]
     contents = Contents()
     for value in file:
-        found = judged(value)
+        found = validated(value)
         assert isinstance(found, Accepted)
-        contents.note(found.decoded)
+        contents.add(found.decoded)
     forecast = contents.forecast(seen, 0)
     outcome = decide(batch(*(record(raw=value) for value in file)), seen=seen)
     assert forecast.ids == len({one for one, _ in after})
@@ -90,14 +91,14 @@ def test_the_forecast_is_what_happens(
 
 
 def test_the_window() -> None:
-    """An id that was published a window ago is new again."""
+    """After the dedup window a published id is new again."""
     seen = SeenIds(1000)
     value = encoded(id="a")
     apply(seen, decide(batch(record(raw=value, timestamp_ms=5000)), seen=seen))
     contents = Contents()
-    found = judged(value)
+    found = validated(value)
     assert isinstance(found, Accepted)
-    contents.note(found.decoded)
-    contents.note(found.decoded)
+    contents.add(found.decoded)
+    contents.add(found.decoded)
     assert contents.forecast(seen, 5999) == Forecast(1, 0, 2, 0, 0)
     assert contents.forecast(seen, 6000) == Forecast(1, 1, 0, 1, 0)

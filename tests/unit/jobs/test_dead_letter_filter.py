@@ -1,10 +1,10 @@
-"""Which dead letters a command is about, and how people see what producers sent."""
+"""The filter of dead letters, and the escaping of what producers sent."""
 
 import pytest
 
 from consumer.errors import ConfigError
 from consumer.jobs.ranges import parse_range
-from consumer.jobs.redrive.selection import Wanted, parse_address, parse_origin
+from consumer.jobs.redrive.dead_letters import DeadLetterFilter, parse_address, parse_origin
 from consumer.pipeline.dead_letters import DeadLetterRecord, dead_letter, parse_dead_letter
 from consumer.pipeline.printable import printable
 from consumer.pipeline.records import InvalidRecord, Reason, Stage
@@ -14,20 +14,20 @@ from tests.builders import record
 ALL = parse_range([], [], 0)
 
 
-def letter(
+def dead_letter_of(
     reason: Reason = Reason.TOO_DEEP, topic: str = "in.put", offset: int = 7
 ) -> DeadLetterRecord:
     """Return a dead letter of partition 3."""
-    poison = InvalidRecord(reason, "why", Stage.VALUE_CONVERTER, "Error")
+    invalid = InvalidRecord(reason, "why", Stage.VALUE_CONVERTER, "Error")
     origin = Origin(topic, 3, offset, 0)
-    made = dead_letter(poison, origin, record(raw=b"value"), [], 10_000)
+    made = dead_letter(invalid, origin, record(raw=b"value"), [], 10_000)
     found = parse_dead_letter(record(raw=b"value", headers=made.headers))
     assert found is not None
     return found
 
 
 @pytest.mark.parametrize(
-    ("text", "takes"),
+    ("text", "selected"),
     [
         ("in.put", [True, True, False]),
         ("in.put/3", [True, True, False]),
@@ -36,30 +36,30 @@ def letter(
         ("other/3:7", [False, False, True]),
     ],
 )
-def test_an_origin_is_a_topic_a_partition_or_a_record(text: str, takes: list[bool]) -> None:
-    """Each further part of an origin narrows it."""
-    wanted = Wanted(ALL, origins=(parse_origin(text),))
-    letters = [letter(), letter(offset=8), letter(topic="other")]
-    assert [wanted.takes(one) for one in letters] == takes
+def test_an_origin_is_a_topic_a_partition_or_a_record(text: str, selected: list[bool]) -> None:
+    """Each further part of an origin selects fewer records."""
+    wanted = DeadLetterFilter(ALL, origins=(parse_origin(text),))
+    records = [dead_letter_of(), dead_letter_of(offset=8), dead_letter_of(topic="other")]
+    assert [wanted.selects(one) for one in records] == selected
 
 
 def test_reasons_and_origins_together() -> None:
-    """One of the reasons and one of the origins must fit; without any all is meant."""
+    """One of the reasons and one of the origins must fit; no reason or origin selects all."""
     reasons = frozenset({Reason.TOO_DEEP, Reason.TOO_LARGE})
     origins = (parse_origin("in.put"), parse_origin("other/9"))
-    wanted = Wanted(ALL, reasons=reasons, origins=origins)
-    assert wanted.takes(letter())
-    assert wanted.takes(letter(Reason.TOO_LARGE))
-    assert not wanted.takes(letter(Reason.MALFORMED_JSON))
-    assert not wanted.takes(letter(topic="other"))
-    assert not wanted.takes(None)
-    assert not Wanted(ALL, reasons=reasons).takes(None)
-    assert Wanted(ALL).takes(None)
+    wanted = DeadLetterFilter(ALL, reasons=reasons, origins=origins)
+    assert wanted.selects(dead_letter_of())
+    assert wanted.selects(dead_letter_of(Reason.TOO_LARGE))
+    assert not wanted.selects(dead_letter_of(Reason.MALFORMED_JSON))
+    assert not wanted.selects(dead_letter_of(topic="other"))
+    assert not wanted.selects(None)
+    assert not DeadLetterFilter(ALL, reasons=reasons).selects(None)
+    assert DeadLetterFilter(ALL).selects(None)
 
 
 @pytest.mark.parametrize("text", ["", "a b", "topic/", "topic/x", "topic/1:", "topic:1", "t/-1"])
-def test_what_is_no_origin(text: str) -> None:
-    """A slip of the pen is refused instead of matching nothing."""
+def test_wrong_origins(text: str) -> None:
+    """A typing error is refused; it must not simply match nothing."""
     with pytest.raises(ConfigError, match="TOPIC/PARTITION:OFFSET"):
         parse_origin(text)
 
@@ -72,6 +72,6 @@ def test_addresses() -> None:
             parse_address(text)
 
 
-def test_a_producer_cannot_move_the_terminal() -> None:
-    """Control characters are spelled out; lines and letters of any language stay."""
+def test_control_characters_are_escaped() -> None:
+    """Control characters are escaped; line ends and letters of any language stay."""
     assert printable("\x1b[2J\x07 ä\t漢\n\u202e\x9b\r") == "\\x1b[2J\\x07 ä\t漢\n\\u202e\\x9b\\r"

@@ -1,0 +1,62 @@
+"""Warn about records that a command cannot read: those after an open transaction.
+
+A ``read_committed`` reader gets no records after the last stable offset, even committed ones. A
+command that ends there would look complete, and a command that follows the topic would look idle.
+"""
+
+import sys
+from collections.abc import Iterable
+from typing import Final
+
+from consumer.kafka.held_back import HeldBackSources
+from consumer.kafka.port import LogReader
+from consumer.kafka.read import settled_ranges, stable_ranges
+from consumer.kafka.types import TopicPartition
+
+WARN_AFTER_SECONDS: Final = 10.0
+
+
+async def warn_of_unread(reader: LogReader, partitions: Iterable[TopicPartition]) -> None:
+    """Write to standard error how many records of these partitions cannot be read now.
+
+    The high watermarks are fetched first. A transaction that ends between the two requests then
+    causes no warning.
+
+    Raises:
+        TaskFailed: a leader did not answer in time.
+    """
+    wanted = list(partitions)
+    logs = await settled_ranges(reader, wanted)
+    readable = await stable_ranges(reader, wanted)
+    for partition in wanted:
+        start, records = readable[partition].end, logs[partition].end - readable[partition].end
+        if records > 0:
+            _warn(partition, f"{records} records from offset {start} on are left out")
+
+
+class WaitWarning:
+    """Warns once for each partition in which a following command waits."""
+
+    def __init__(self, reader: LogReader, partitions: Iterable[TopicPartition]) -> None:
+        self._reader = reader
+        self._partitions = list(partitions)
+        self._held = HeldBackSources()
+        self._warned: set[TopicPartition] = set()
+
+    def check(self, now: float) -> None:
+        """Compare with the previous check; `now` is monotonic."""
+        self._held.look(now, self._reader, self._partitions)
+        held = self._held.views
+        self._warned &= held.keys()
+        for partition, view in held.items():
+            if view.seconds >= WARN_AFTER_SECONDS and partition not in self._warned:
+                self._warned.add(partition)
+                _warn(partition, f"{view.records} records wait")
+
+
+def _warn(partition: TopicPartition, what: str) -> None:
+    topic, number = partition
+    sys.stderr.write(
+        f"checkpoint-ready: {topic}/{number}: {what} after an open transaction of a producer "
+        f"(kafka-transactions.sh describe-producers --topic {topic} --partition {number})\n"
+    )
