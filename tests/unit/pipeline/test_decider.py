@@ -114,7 +114,7 @@ def test_each_conflicting_content_is_a_dead_letter_once() -> None:
 
 def test_every_reason() -> None:
     """Each reason of the closed list occurs, is counted, and keeps the record's bytes."""
-    poisons = {
+    invalid = {
         Reason.TOMBSTONE: record(),
         Reason.MALFORMED_JSON: record(raw=b"{"),
         Reason.INVALID_SCHEMA: record({}),
@@ -127,15 +127,15 @@ def test_every_reason() -> None:
         Reason.CONFLICTING_DUPLICATE: record(checkpoint(step_number=1)),
     }
     decision = decide(
-        batch(record(checkpoint()), *poisons.values()),
+        batch(record(checkpoint()), *invalid.values()),
         batch(record(checkpoint()), forwarded=True),
         settings=shard_settings(max_bytes=4000),
     )
-    assert reasons(decision) == [*poisons, Reason.INTERNAL_ERROR]
+    assert reasons(decision) == [*invalid, Reason.INTERNAL_ERROR]
     assert set(reasons(decision)) == set(Reason)
     assert decision.counts.dead_letters == dict.fromkeys(Reason, 1)
     kept = [letter.value for letter in decision.dead_letters[:-1]]
-    assert kept == [source.value for source in poisons.values()]
+    assert kept == [source.value for source in invalid.values()]
 
 
 def test_too_large_ids_are_not_remembered() -> None:

@@ -98,7 +98,7 @@ def test_it_stops_at_the_most_events() -> None:
     assert len(decision.events) == decision.counts.records == 2
 
 
-def test_what_the_target_does_not_take_is_no_poison() -> None:
+def test_an_event_too_large_for_the_target_is_not_invalid() -> None:
     """It is counted apart; what live has published needs only to fit the target of today."""
     decision = replay(of("a", 0), of("b", 1), of("b", 2), target_bytes=500, a=(0, 0))
     assert decision.counts.too_large_for_target == 2

@@ -41,7 +41,7 @@ def test_a_producers_own_origin_header_is_not_believed() -> None:
         [(ORIGIN_HEADER, b"\x00" * 20 + b"\xff")],
     ],
 )
-def test_a_missing_or_broken_origin_is_poison(headers: list[Header]) -> None:
+def test_a_missing_or_broken_origin_is_invalid(headers: list[Header]) -> None:
     """A record in the repartition topic without our header was not written by us."""
     with pytest.raises(InvalidRecord) as caught:
         strip_origin(headers)
