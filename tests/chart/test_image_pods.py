@@ -1,4 +1,4 @@
-"""What `make image-test` tells podman is what the chart tells Kubernetes."""
+"""`make image-test` gives podman the same settings as the chart gives Kubernetes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_podman_gets_the_settings_and_probes_of_the_chart() -> None:
 
 
 def test_settings_that_podman_cannot_run_are_refused() -> None:
-    """A user that the platform chooses, and a mounted login, are not run as something else."""
+    """A user chosen by the platform and mounted credentials are not supported."""
     with pytest.raises(ImageError, match="sets no user"):
         chart_pods({**VALUES, "runAsUser": None}, "pod-0")
     sasl = {"mechanism": "SCRAM-SHA-512", "existingSecret": "login"}

@@ -17,7 +17,7 @@ NOT_JSON = InvalidRecord(
 
 
 def test_original_and_eight_trailing_headers() -> None:
-    """What fits is kept byte for byte, and exactly eight headers say what was wrong."""
+    """A record that fits is kept byte for byte. Exactly eight headers describe the error."""
     own: list[Header] = [("a", None), ("a", b"\xff")]
     letter = dead_letter(NOT_JSON, ORIGIN, record(raw=b"\x00{", headers=own), own, 10_000)
     assert (letter.key, letter.value, letter.reason) == (b"key", b"\x00{", Reason.MALFORMED_JSON)
@@ -66,7 +66,7 @@ def test_a_large_value_is_cut_with_digest_and_size(max_bytes: int) -> None:
 
 
 def test_headers_that_do_not_fit_are_dropped_from_the_back() -> None:
-    """As many leading headers stay as fit, and the message says how many did not."""
+    """Leading headers are kept as long as they fit. The message says how many were dropped."""
     own: list[Header] = [(f"h{number:04}", b"x" * 100) for number in range(2000)]
     letter = dead_letter(NOT_JSON, ORIGIN, record(raw=b"value", headers=own), own, 5000)
     kept = len(letter.headers) - TRAILING_HEADERS - 2
@@ -77,7 +77,7 @@ def test_headers_that_do_not_fit_are_dropped_from_the_back() -> None:
 
 
 def test_even_a_key_that_does_not_fit_is_no_error() -> None:
-    """The key is cut last of all, and the message says so."""
+    """The key is truncated last, and the message says so."""
     source = record(raw=None, key=b"k" * 9000, headers=[("own", b"x")])
     letter = dead_letter(NOT_JSON, ORIGIN, source, source.headers, 2000)
     assert letter.value is None

@@ -1,4 +1,4 @@
-"""Redrive: what a dead letter says is read back, and the original record comes out of it."""
+"""Dead letters are parsed: the error and the original record are restored."""
 
 import msgspec
 import pytest
@@ -34,13 +34,13 @@ FORGED: list[Header] = [(VALUE_SHA256_HEADER, b"0" * 64), (VALUE_SIZE_HEADER, b"
 def stored_dead_letter(
     source: Record, *, max_bytes: int = PLENTY_BYTES, error: InvalidRecord = TOO_LARGE
 ) -> Record:
-    """Return the record that lies in the dead-letter topic for a source record."""
+    """Return the record in the dead-letter topic for a source record."""
     letter = dead_letter(error, ORIGIN, source, source.headers, max_bytes)
     return Record(7, 1_800_000_000_000, letter.key, letter.value, letter.headers)
 
 
 def parsed(stored: Record) -> DeadLetterRecord:
-    """Return what is read back, which must be a dead letter."""
+    """Return the parsed dead letter. Fail if the record is not one."""
     letter = parse_dead_letter(stored)
     assert letter is not None
     return letter
@@ -58,7 +58,7 @@ def parsed(stored: Record) -> DeadLetterRecord:
 def test_the_original_comes_back(  # noqa: PLR0913, PLR0917 - one for each thing that may vary
     source: Record, own: list[Header], reason: Reason, message: str, max_bytes: int, factor: int
 ) -> None:
-    """Any record is read back byte for byte from its dead letter, or known to be cut."""
+    """Every record is restored byte for byte from its dead letter, or marked as truncated."""
     value = None if source.value is None else source.value * factor
     source = source._replace(value=value, headers=own)
     error = InvalidRecord(reason, f"it is {message}", Stage.TRANSFORMATION, "Error")
@@ -74,14 +74,14 @@ def test_the_original_comes_back(  # noqa: PLR0913, PLR0917 - one for each thing
 
 
 def test_what_was_wrong_is_read_back() -> None:
-    """Stage, class and message are those of the error."""
+    """Stage, error class and message are those of the error."""
     letter = parsed(stored_dead_letter(record(raw=b"value")))
     assert (letter.stage, letter.cause) == ("TASK_PUT", "RecordTooLarge")
     assert (letter.message, letter.whole_value) == ("it is too large", None)
 
 
 def test_the_audit_header_is_last_and_replaced() -> None:
-    """Each redrive ends with one audit header, and the next one counts on from it."""
+    """A redriven record ends with one redrive header. The next redrive increments its attempt."""
     own: list[Header] = [("own", b"\xff"), AUDIT_HEADER, ("own", None)]
     attempts, current = [], own
     for expected in (1, 2, 3):
@@ -115,14 +115,14 @@ def test_the_audit_header_is_last_and_replaced() -> None:
     ],
 )
 def test_a_header_of_that_name_is_the_producers(value: bytes | None) -> None:
-    """Only the exact form of ours counts as an audit; anything else is kept."""
+    """Only the exact spelling of this service is a redrive header. Any other value is kept."""
     own: list[Header] = [(REDRIVE_HEADER, value)]
     letter = parsed(stored_dead_letter(record(raw=b"value", headers=own)))
     assert (letter.attempts, letter.headers) == (0, own)
 
 
 def test_marks_of_a_producer_do_not_make_a_value_cut() -> None:
-    """Headers named like the marks stay, unless they claim more than there is."""
+    """A producer's headers of these names are kept, unless their size exceeds the value."""
     for raw in (b"abc", b"abcd", None):
         letter = parsed(stored_dead_letter(record(raw=raw, headers=FORGED)))
         assert (letter.is_cut, letter.headers) == (False, FORGED)
@@ -132,7 +132,7 @@ def test_marks_of_a_producer_do_not_make_a_value_cut() -> None:
 
 
 def test_a_cut_value_says_how_large_it_was() -> None:
-    """Size and digest of the whole value are told, and the attempts are still known."""
+    """Size and digest of the whole value, and the attempts, are known."""
     stored = stored_dead_letter(record(raw=b"v" * 9000, headers=[AUDIT_HEADER]), max_bytes=3000)
     letter = parsed(stored)
     assert letter.is_cut
@@ -143,7 +143,7 @@ def test_a_cut_value_says_how_large_it_was() -> None:
 
 @pytest.mark.parametrize("value", [None, b"", b"small"])
 def test_dropped_headers_are_a_cut_too(value: bytes | None) -> None:
-    """A value that is whole does not make a record whole that has lost headers or key."""
+    """A record without its headers or its whole key is truncated, even if its value is complete."""
     many: list[Header] = [(f"h{number}", b"x" * 100) for number in range(100)]
     for source in (record(raw=value, headers=many), record(raw=value, key=b"k" * 9000)):
         assert parsed(stored_dead_letter(source, max_bytes=3000)).is_cut
@@ -162,7 +162,7 @@ def test_dropped_headers_are_a_cut_too(value: bytes | None) -> None:
     ],
 )
 def test_what_is_no_dead_letter_of_ours(index: int, header: Header) -> None:
-    """Any of the eight that is missing or unreadable makes a record foreign."""
+    """If one of the eight headers is missing or invalid, the record is not a dead letter."""
     stored = stored_dead_letter(record(raw=b"value"))
     trailing = list(stored.headers)
     trailing[index] = header
@@ -174,7 +174,7 @@ def test_what_is_no_dead_letter_of_ours(index: int, header: Header) -> None:
 
 
 def test_the_partition_is_that_of_the_origin() -> None:
-    """A record goes back where it was; if that is gone, where its key says."""
+    """A record goes to its original partition, or to the partition of its key if that is gone."""
     letter = parsed(stored_dead_letter(record(raw=b"value", key=b"key")))
     assert redriven_partition(letter, 4) == 3
     assert redriven_partition(letter, 3) == partition_for_key(b"key", 3)
@@ -182,7 +182,7 @@ def test_the_partition_is_that_of_the_origin() -> None:
 
 
 def test_a_packed_batch_is_known() -> None:
-    """A dead letter that stands for a whole batch is no record that could go back."""
+    """A dead letter of a whole batch cannot be redriven as a record."""
     packed = InvalidRecord(
         Reason.TOO_LARGE, "a batch", Stage.VALUE_CONVERTER, "RecordBatchTooLarge"
     )
@@ -191,7 +191,7 @@ def test_a_packed_batch_is_known() -> None:
 
 
 def test_a_topic_that_no_broker_takes_is_not_ours() -> None:
-    """A forged dead letter may name a topic of any length, which a list would count by."""
+    """A forged dead letter may name a topic of any length. It is not accepted."""
     for topic in ("t" * 249, "t" * 250, "t/t"):
         letter = dead_letter(TOO_LARGE, ORIGIN, record(), [], PLENTY_BYTES)
         headers = [("__connect.errors.topic", topic.encode()), *letter.headers[1:]]
