@@ -1,7 +1,8 @@
 """The ACLs that each use of the program needs, by resource and operation: the one list of them.
 
-The command ``acls``, the table in docs/operations/reference.md and the chart's KafkaUser follow it;
-tests grant exactly these to a user, and take them away one by one. Read, Write and Delete imply Describe.
+The command ``acls``, the table in docs/operations/reference.md and the chart's KafkaUser follow it.
+Tests grant exactly these to a user, and take them away one by one. Read, Write and Delete imply
+Describe.
 """
 
 import argparse
