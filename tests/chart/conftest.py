@@ -10,7 +10,7 @@ from dev.chart_tools import fetch_all
 
 @pytest.fixture(scope="session", autouse=True)
 def chart_tools() -> None:
-    """Helm, promtool and the CRDs; `make test` has fetched them before."""
+    """Provide Helm, promtool and the CRDs. `make test` downloads them first."""
     try:
         fetch_all()
     except ChartToolMissing as error:

@@ -1,4 +1,4 @@
-"""An API server that knows one Deployment: enough for what the chart looks up on the cluster."""
+"""A fake API server with one Deployment, for the `lookup` calls of the chart."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RESOURCES = {
 
 
 def answers(namespace: str, name: str, replicas: int, metadata: dict[str, Any]) -> dict[str, Any]:
-    """Return what the API server says, by path: what it serves, and the Deployment."""
+    """Return the responses of the API server by path: the API lists and the Deployment."""
     groups = [
         {
             "name": version.partition("/")[0],
@@ -63,7 +63,7 @@ def answers(namespace: str, name: str, replicas: int, metadata: dict[str, Any]) 
 def running_deployment(
     namespace: str, name: str, replicas: int, metadata: dict[str, Any], folder: Path
 ) -> Iterator[Path]:
-    """Serve a cluster with this Deployment; yield the kubeconfig that leads there."""
+    """Serve a cluster with this Deployment. Yield its kubeconfig."""
     known = answers(namespace, name, replicas, metadata)
 
     class Handler(BaseHTTPRequestHandler):

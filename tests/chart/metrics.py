@@ -43,7 +43,7 @@ def used_metrics(expression: str) -> set[str]:
 
 
 def misuses(expression: str) -> list[str]:
-    """Return what a query uses that no metric has: a name, a label or a word of a label."""
+    """Return names, labels and label values in a query that no metric has."""
     found = []
     labels = set(TARGET)
     for name, matchers in _SERIES.findall(expression):

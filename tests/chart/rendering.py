@@ -1,4 +1,4 @@
-"""What Helm makes of the chart, as objects; each rendering is made once."""
+"""Renders the chart with Helm to objects. Each rendering is cached."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ Object = dict[str, Any]
 
 
 class Refused(Exception):
-    """Helm refuses the values; the message is what a person would read."""
+    """Helm refuses the values. The message is the one that a user sees."""
 
 
 class Rendering:
-    """The objects of one release, found by what they are."""
+    """The objects of one release, by kind and name."""
 
     def __init__(self, text: str) -> None:
         self.objects: list[Object] = [it for it in yaml.load_all(text, LOADER) if it]
@@ -60,13 +60,13 @@ class Rendering:
         return found
 
     def settings(self) -> dict[str, str]:
-        """Return the environment that the ConfigMap makes."""
+        """Return the environment variables in the ConfigMap."""
         (data,) = [it["data"] for it in self.all("ConfigMap") if "dashboard" not in str(it)]
         return dict(data)
 
 
 def render(**values: Any) -> Rendering:  # noqa: ANN401 - values of a chart are any
-    """Render the chart with these values on top of the fewest that it needs.
+    """Render the chart with these values and the minimal values.
 
     Raises:
         Refused: Helm refuses them.
@@ -86,12 +86,12 @@ def render_case(case: str, **values: Any) -> Rendering:  # noqa: ANN401 - the sa
 
 
 def render_with(program: Path, case: str) -> Rendering:
-    """Do the same with another Helm, and no values on top."""
+    """Do the same with another Helm, without additional values."""
     return Rendering(_template(program, case, "{}"))
 
 
 def render_live(program: Path, kubeconfig: Path, **values: Any) -> Rendering:  # noqa: ANN401 - the same
-    """Render an upgrade of the release on the cluster that this leads to, which Helm asks."""
+    """Render an upgrade of the release, with the cluster of this kubeconfig."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as extra:
         json.dump({**MINIMAL, **values}, extra)
         extra.flush()
@@ -102,7 +102,7 @@ def render_live(program: Path, kubeconfig: Path, **values: Any) -> Rendering:  #
 
 
 def lint(case: str) -> str:
-    """Return what `helm lint --strict` says; raises Refused if it finds something."""
+    """Return the output of `helm lint --strict`. Raise Refused if it finds a problem."""
     return _run(helm(), ["lint", "--strict", str(CHART), "--values", str(_values_file(case))])
 
 

@@ -23,7 +23,7 @@ Schema = dict[str, Any]
 
 
 def problems(item: Schema, version: str) -> list[str]:
-    """Return what is wrong with this object for this version of Kubernetes."""
+    """Return the schema errors of this object for this version of Kubernetes."""
     group = item["apiVersion"].split("/")[0]
     validator = _custom(item["apiVersion"], item["kind"]) if "." in group else None
     if validator is None:

@@ -24,7 +24,7 @@ RULES: list[dict[str, Any]] = [
 
 
 def _promtool(*arguments: str | Path) -> str:
-    """Return what promtool says, with its exit code at the end."""
+    """Return the output of promtool, followed by its exit code."""
     done = subprocess.run(
         [promtool(), *arguments], capture_output=True, text=True, timeout=60, check=False
     )
@@ -33,7 +33,7 @@ def _promtool(*arguments: str | Path) -> str:
 
 @pytest.fixture
 def side_by_side(tmp_path: Path) -> Path:
-    """Lay the unit tests and the rules side by side, as promtool wants them."""
+    """Copy the unit tests and the rules into one folder, as promtool requires."""
     shutil.copy(RULES_FILE, tmp_path)
     shutil.copy(UNIT_TESTS, tmp_path)
     return tmp_path
@@ -54,7 +54,7 @@ def test_the_alerts_fire_when_they_should(side_by_side: Path) -> None:
 
 
 def test_no_alert_can_go_without_its_unit_test_failing(side_by_side: Path) -> None:
-    """If none of them ever fired, the unit tests would miss each one."""
+    """If no alert ever fires, the unit tests fail for each of them."""
     rules = yaml.safe_load(RULES_FILE.read_text())
     for group in rules["groups"]:
         for rule in group["rules"]:
@@ -67,7 +67,7 @@ def test_no_alert_can_go_without_its_unit_test_failing(side_by_side: Path) -> No
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
 def test_an_alert_reads_metrics_that_there_are(rule: dict[str, Any]) -> None:
-    """A renamed metric would leave an alert that can never fire."""
+    """An alert on a renamed metric could never fire."""
     assert misuses(rule["expr"]) == []
 
 
@@ -88,7 +88,7 @@ def _anchors(page: Path) -> set[str]:
 
 
 def test_the_chart_brings_the_same_rules_with_links_of_its_own() -> None:
-    """The PrometheusRule is the file, but for where the runbook lies."""
+    """The PrometheusRule equals the file, except for the URL of the runbook."""
     rule = render_case("production").one("PrometheusRule")
     links = [it["annotations"].pop("runbook_url") for it in rule["spec"]["groups"][0]["rules"]]
     base = "https://runbooks.example/checkpoint-ready/runbook.md#"

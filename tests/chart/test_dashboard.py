@@ -1,4 +1,4 @@
-"""The dashboard shows what there is: every query parses and reads metrics of the service."""
+"""Every query of the dashboard parses and reads existing metrics of the service."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def test_every_query_parses(tmp_path: Path) -> None:
 
 
 def test_every_query_reads_metrics_that_there_are() -> None:
-    """No panel is empty for a name, a label or a word that the service does not have."""
+    """No panel uses a name, label or label value that the service does not have."""
     assert {query: misuses(query) for query in QUERIES if misuses(query)} == {}
 
 
 def test_every_metric_is_shown() -> None:
-    """A metric that nobody sees need not be measured."""
+    """Every metric is on the dashboard."""
     assert {name for query in QUERIES for name in used_metrics(query)} == LABELS.keys()
 
 
@@ -54,7 +54,7 @@ def test_a_wrong_query_would_be_noticed() -> None:
 
 
 def test_panels_are_told_apart_and_explained() -> None:
-    """Each has an id, a title, a sentence and a place of its own, for the chosen releases only."""
+    """Each panel has its own id, title, description and position, and filters by release."""
     ids = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(set(ids)) == len(ids)
     taken: set[tuple[int, int]] = set()

@@ -1,4 +1,4 @@
-"""Whatever a release is called, its objects have names that Kubernetes takes."""
+"""For every release name, the objects have valid Kubernetes names."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_names_are_labels_and_not_too_long(release: str) -> None:
 
 
 def test_a_digit_at_the_beginning_is_refused() -> None:
-    """A Service must not begin with one; another name can be given to the objects."""
+    """A Service name must not begin with a digit. fullnameOverride sets another name."""
     with pytest.raises(Refused, match=r"begins with a digit, .*: set fullnameOverride"):
         render_release("1-events")
     assert render_release("1-events", fullnameOverride="events").one("Service")

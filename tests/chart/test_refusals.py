@@ -127,7 +127,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
         {"terminationGracePeriodSeconds": 30},
         "terminationGracePeriodSeconds is 30, but a graceful shutdown may take 35 s: set it to 40",
     ),
-    "no drain, by nobody away": (
+    "no drain, by no pod away": (
         {"podDisruptionBudget": {"maxUnavailable": 0}},
         "with podDisruptionBudget.maxUnavailable=0 no node can be drained: set it to 1 or more",
     ),

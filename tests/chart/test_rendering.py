@@ -1,4 +1,4 @@
-"""Every object that the chart makes is one that a cluster takes."""
+"""Every object of the chart is valid for Kubernetes."""
 
 from __future__ import annotations
 
@@ -71,6 +71,6 @@ if HELM_3 is not None:  # it takes minutes to build: `make chart-tools` says whe
 
     @pytest.mark.parametrize("case", CASES)
     def test_helm_3_makes_the_same_of_it(case: str) -> None:
-        """Whoever has not moved to Helm 4 gets the same objects."""
+        """Helm 3 renders the same objects."""
         assert HELM_3 is not None
         assert _by_name(render_with(HELM_3, case)) == _by_name(render_case(case))

@@ -1,4 +1,4 @@
-"""Autoscalers and what stands around the pods."""
+"""Autoscalers, NetworkPolicy and PodDisruptionBudget."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VERSIONS = ["helm 4"] if HELM_3 is None else ["helm 4", "helm 3"]
 
 
 def test_lag_scales_the_service_within_its_shards() -> None:
-    """KEDA looks at every topic that is read, with the service's login, and keeps one process."""
+    """KEDA polls every input topic, with the credentials of the service, and keeps one process."""
     rendered = render_case("production", keda={"minReplicas": 1})
     spec = rendered.one("ScaledObject")["spec"]
     assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == (1, 12)
@@ -42,7 +42,7 @@ def test_lag_scales_the_service_within_its_shards() -> None:
 
 
 def test_cpu_scales_the_service_within_its_shards() -> None:
-    """An autoscaler owns the number of replicas, and ends at the shards by itself."""
+    """An autoscaler sets the replicas, at most the number of shards."""
     rendered = render_case("hpa", hpa={"maxReplicas": None})
     spec = rendered.one("HorizontalPodAutoscaler")["spec"]
     assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 6)
@@ -88,13 +88,13 @@ def test_an_upgrade_keeps_the_number_that_others_decide_about(
 
 
 def test_a_number_that_is_left_out_is_left_to_others() -> None:
-    """What `kubectl scale` says then conflicts with nothing, nor is it refused for a budget."""
+    """The number set by `kubectl scale` causes no conflict, and no refusal because of a budget."""
     rendered = render(replicas=None, shards=3, podDisruptionBudget={"minAvailable": 1})
     assert "replicas" not in rendered.one("Deployment")["spec"]
 
 
 def test_the_network_policy_lets_through_what_is_needed() -> None:
-    """Names, the brokers' ports and the metrics, for the Jobs too."""
+    """DNS, the ports of the brokers and the metrics, for Jobs too."""
     rendered = render(kafka={"bootstrapServers": "a:9093, [::1]:9094,b:9093"})
     spec = rendered.one("NetworkPolicy", "-ready")["spec"]
     ports = [[port["port"] for port in rule["ports"]] for rule in spec["egress"]]

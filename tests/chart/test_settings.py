@@ -1,4 +1,4 @@
-"""The settings reach the service as it reads them, and secrets only where they may be."""
+"""The service can parse the rendered settings. Secrets are only in allowed places."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_service_takes_the_settings(case: str, tmp_path: Path) -> None:
-    """The service's own reader accepts every rendered environment, and knows every name in it."""
+    """The service accepts every rendered environment and knows every name in it."""
     environment = {
         name: _in_place(value, tmp_path) for name, value in render_case(case).settings().items()
     }
@@ -29,7 +29,7 @@ def test_the_service_takes_the_settings(case: str, tmp_path: Path) -> None:
 
 
 def _in_place(value: str, folder: Path) -> str:
-    """Make the file that a pod would have mounted, and return its path here."""
+    """Write the file that a pod would mount. Return its path."""
     if not value.startswith("/etc/checkpoint-ready/"):
         return value
     path = folder / value.rsplit("/", 1)[1]
@@ -39,7 +39,7 @@ def _in_place(value: str, folder: Path) -> str:
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_file_that_a_setting_names_is_mounted(case: str) -> None:
-    """Password, user and certificates lie where the environment says, in each pod."""
+    """Password, user and certificates are at the paths in the environment, in each pod."""
     rendered = render_case(case)
     named = {
         value for value in rendered.settings().values() if value.startswith("/etc/checkpoint-ready")
@@ -63,7 +63,7 @@ def test_a_large_number_stays_a_number() -> None:
 
 
 def test_a_changed_setting_restarts_the_processes_and_a_new_chart_does_not() -> None:
-    """The pod template changes with the settings and the login, and with nothing else."""
+    """The pod template changes only if the settings or the credentials change."""
     before = render().one("Deployment")["spec"]["template"]
     changed = render(config={"LOG_LEVEL": "debug"}).one("Deployment")["spec"]["template"]
     assert before["metadata"]["annotations"] != changed["metadata"]["annotations"]
@@ -101,7 +101,7 @@ def test_the_release_is_that_of_the_code() -> None:
     ("given", "rendered"), [(0.1, "0.1"), (2_592_000, "2592000"), (2e6, "2000000"), ("x", "x")]
 )
 def test_numbers_stay_what_they_are(given: object, rendered: str) -> None:
-    """Helm reads every number as a float: none is cut, and none gets an exponent."""
+    """Helm reads every number as a float. No number is truncated or gets an exponent."""
     container = render(extraEnv={"ANY": given}).one("Deployment")["spec"]["template"]["spec"]
     environment = {it["name"]: it.get("value") for it in container["containers"][0]["env"]}
     assert environment["ANY"] == rendered

@@ -1,4 +1,4 @@
-"""What Strimzi is to make: topics as by `topics create`, and a user with the documented rights."""
+"""Objects for Strimzi: topics as by `topics create`, and a user with the documented ACLs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_the_service_finds_nothing_wrong_with_the_topics() -> None:
 
 
 def test_the_topics_are_as_topics_create_makes_them() -> None:
-    """Setting by setting, so that it does not matter who makes them."""
+    """Each topic setting equals that of `topics create`."""
     rendered = render_case("strimzi")
     room = {"max.message.bytes": str(INPUT_BYTES + topics.HEADER_ROOM_BYTES)}
     retention = {"retention.ms": str(topics.DEAD_LETTER_RETENTION_MS)}
@@ -79,7 +79,7 @@ def test_the_topics_are_as_topics_create_makes_them() -> None:
 
 
 def test_an_uninstall_leaves_the_topics() -> None:
-    """With the changelog gone every id would be published again."""
+    """Without the changelog every id would be published again."""
     for topic in render_case("strimzi").all("KafkaTopic"):
         assert topic["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
         assert topic["metadata"]["labels"]["strimzi.io/cluster"] == "events"
@@ -95,7 +95,7 @@ def _granted(user: Object) -> dict[str, set[str]]:
 
 
 def _needed(rendered: Rendering, *uses: str) -> dict[str, set[str]]:
-    """Return what the program lists, in Strimzi's words."""
+    """Return the ACLs that the program lists, in the format of Strimzi."""
     needed: dict[str, set[str]] = {}
     for acl in needed_acls(_settings(rendered), uses):
         kind, pattern = STRIMZI_WORDS.get(acl.resource, acl.resource), STRIMZI_WORDS[acl.pattern]
@@ -151,5 +151,5 @@ def test_the_login_is_the_one_that_strimzi_makes(
 
 
 def test_without_strimzi_there_is_nothing_of_it() -> None:
-    """A cluster that does not know its resources must be able to take the chart."""
+    """The chart must install on a cluster without the CRDs of Strimzi."""
     assert not [it for it in render().objects if "strimzi" in it["apiVersion"]]

@@ -1,4 +1,4 @@
-"""An upgrade goes through: nothing that Kubernetes holds to be immutable ever changes."""
+"""Upgrades succeed: no immutable field of a Kubernetes object changes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _is_hook(item: Object) -> bool:
 
 
 def _immutable(rendered: Rendering) -> dict[tuple[str, str], Any]:
-    """Return of each object what may never change, by kind and name."""
+    """Return the immutable fields of each object, by kind and name."""
     found: dict[tuple[str, str], Any] = {}
     for item in rendered.objects:
         spec = item.get("spec") or {}
@@ -54,7 +54,7 @@ def _immutable(rendered: Rendering) -> dict[tuple[str, str], Any]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_other_values_change_nothing_immutable(case: str) -> None:
-    """Everything that was there is still there, the same where Kubernetes demands it."""
+    """Every object is kept, and its immutable fields are unchanged."""
     before, after = render_case(case), render_case(case, **CHANGES)
     kept = {key: it for key, it in _immutable(after).items() if key in _immutable(before)}
     lost = _immutable(before).keys() - kept.keys()
@@ -67,7 +67,7 @@ def test_other_values_change_nothing_immutable(case: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(FIRST.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_first_version_can_be_upgraded(path: Path) -> None:
-    """Every object of it is still there under its name, with what may not change as it was."""
+    """Every object of the first version is kept, with its immutable fields unchanged."""
     before, after = Rendering(path.read_text()), render_case(path.stem)
     kept = {key: it for key, it in _immutable(after).items() if key in _immutable(before)}
     assert kept == _immutable(before)
@@ -88,7 +88,7 @@ def test_there_is_a_first_version_to_compare_with() -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_no_job_outlives_an_upgrade(case: str) -> None:
-    """A Job's template is immutable, so each Job is a hook that is made anew."""
+    """The template of a Job is immutable, so each Job is a hook and recreated."""
     for kind in ("Job", "Pod"):
         for item in render_case(case).all(kind):
             assert _is_hook(item)

@@ -54,7 +54,7 @@ def _example(schema: dict[str, Any]) -> object:
 
 
 def test_every_value_is_described_and_no_other_is_taken() -> None:
-    """Each property has a sentence, and a misspelt one is refused."""
+    """Each property has a description. An unknown property is refused."""
     for path, schema in _objects(SCHEMA):
         assert schema["additionalProperties"] is False, path
         for name, inner in schema["properties"].items():
@@ -63,7 +63,7 @@ def test_every_value_is_described_and_no_other_is_taken() -> None:
 
 
 def test_values_and_schema_have_the_same_names() -> None:
-    """What the schema knows stands in values.yaml with its default, and the other way round."""
+    """values.yaml and the schema have the same properties."""
     for path, schema in _objects(SCHEMA):
         if path == "config":
             continue
@@ -81,7 +81,7 @@ def test_every_variable_is_a_value_or_a_setting_under_config() -> None:
 
 @pytest.mark.parametrize("name", CONFIG)
 def test_a_setting_has_the_words_and_the_bounds_of_its_variable(name: str) -> None:
-    """What the chart takes the service takes, and what it refuses the service would refuse."""
+    """The chart accepts the same values of a setting as the service."""
     schema, variable = CONFIG[name], BY_NAME[name]
     assert schema["description"] == variable.description
     if schema["type"] == "integer":
@@ -121,7 +121,7 @@ def test_a_setting_has_the_words_and_the_bounds_of_its_variable(name: str) -> No
 def test_settings_that_contradict_each_other_are_refused_as_by_the_service(
     config: dict[str, int],
 ) -> None:
-    """By the chart before anything is changed, and with the same bounds and defaults."""
+    """The chart refuses them before the install, with the same limits and defaults."""
     variables = {f"{PREFIX}{name}": str(v) for name, v in config.items()}
     try:
         Settings.load(variables)
@@ -134,7 +134,7 @@ def test_settings_that_contradict_each_other_are_refused_as_by_the_service(
 
 @pytest.mark.parametrize("name", CONFIG)
 def test_a_setting_under_config_reaches_the_process(name: str) -> None:
-    """Each one is rendered as the service reads it."""
+    """Each one is rendered in the form that the service reads."""
     variable = BY_NAME[name]
     every = {other: _example(it) for other, it in CONFIG.items()}
     text = render(config=every).settings()[variable.name]
@@ -142,6 +142,6 @@ def test_a_setting_under_config_reaches_the_process(name: str) -> None:
 
 
 def test_nearly_nothing_has_to_be_set() -> None:
-    """The brokers are all that there is no default for."""
+    """Only the brokers have no default."""
     assert render().one("Deployment")
     assert set(CASES) == {"hpa", "minimal", "production", "replay", "strimzi", "strimzi-tls"}

@@ -8,7 +8,7 @@ from tests.chart.rendering import render, render_case
 
 
 def test_a_pod_is_a_static_member_by_its_name() -> None:
-    """A container that restarts in place has its shards back at once; a Job is no member."""
+    """A restarted container gets its shards back at once. A Job is not a member."""
     rendered = render()
     (container,) = rendered.one("Deployment")["spec"]["template"]["spec"]["containers"]
     assert container["env"] == [
@@ -21,7 +21,7 @@ def test_a_pod_is_a_static_member_by_its_name() -> None:
 
 
 def test_the_kubelet_waits_longer_than_an_end_may_take() -> None:
-    """The least grace period that the chart allows lies above the bounds in the code."""
+    """The shortest grace period that the chart allows exceeds the limits in the code."""
     bound = engine.LOOPS_END_SECONDS + engine.END_SECONDS
     bound += event_loop_watchdog.SHUTDOWN_SECONDS + event_loop_watchdog.WRITE_SECONDS
     assert bound == 35  # what the refusal and the values say
@@ -31,7 +31,7 @@ def test_the_kubelet_waits_longer_than_an_end_may_take() -> None:
 
 
 def test_probes_ask_the_port_of_the_service() -> None:
-    """Each probe has its own path, on the port that HTTP_PORT says."""
+    """Each probe has its own path, on the port in HTTP_PORT."""
     rendered = render(httpPort=9000)
     (container,) = rendered.one("Deployment")["spec"]["template"]["spec"]["containers"]
     assert container["ports"] == [{"name": "http", "containerPort": 9000}]
@@ -47,7 +47,7 @@ def test_probes_ask_the_port_of_the_service() -> None:
 
 
 def test_the_job_before_an_install_needs_nothing_of_the_release() -> None:
-    """Hooks run first: it has its settings in itself, its own Secret and the default account."""
+    """The hook runs first, so it has its own settings and Secret and the default account."""
     rendered = render_case("hpa", serviceAccount={"create": True})
     job = rendered.one("Job", "-topics")
     pod = job["spec"]["template"]["spec"]
@@ -73,7 +73,7 @@ def test_the_job_before_an_install_needs_nothing_of_the_release() -> None:
 
 
 def test_the_topics_job_can_be_left_out() -> None:
-    """Whoever makes topics in another way has no Job."""
+    """Without topics.create there is no Job."""
     assert render(topics={"create": False}).all("Job") == []
 
 

@@ -48,7 +48,7 @@ DESIGNED_DEFAULTS = {
 
 
 def load(**variables: object) -> Settings:
-    """Load settings from variables without their prefix, in small letters."""
+    """Load settings from variables in lower case without their prefix."""
     return Settings.load({PREFIX + name.upper(): str(value) for name, value in variables.items()})
 
 
@@ -211,7 +211,7 @@ class TestSecrets:
         assert settings.sasl_username == "ada"
 
     def test_both_ways_are_too_many(self, tmp_path: Path) -> None:
-        """Variable and file together are refused: nobody could say which one holds."""
+        """Variable and file together are refused, because their order would be ambiguous."""
         (tmp_path / "password").write_text("other")
         (problem,) = problems(**SASL, sasl_password_file=tmp_path / "password")
         assert "SASL_PASSWORD_FILE" in problem

@@ -88,13 +88,13 @@ def test_spelling_makes_no_difference(one: dict[str, Any], other: dict[str, Any]
     ],
 )
 def test_other_content_is_other_content(one: dict[str, Any], other: dict[str, Any]) -> None:
-    """What is not a matter of spelling makes two contents."""
+    """Differences other than spelling make two contents."""
     assert decoded(**one).digest != decoded(**other).digest
 
 
 @pytest.mark.parametrize("unit", ["[],", "1,"])
 def test_a_very_large_content_is_compared_as_published(unit: str) -> None:
-    """A loop over its parts would block the process; the spelling of its numbers counts then."""
+    """Very large contents are compared as published, because a loop would block the process."""
 
     def count(repeats: int, *ends: str) -> int:
         plain = json.dumps(checkpoint(new="@"))
@@ -107,7 +107,7 @@ def test_a_very_large_content_is_compared_as_published(unit: str) -> None:
 
 
 def test_numbers_are_compared_exactly() -> None:
-    """One value in all its spellings, however large; a neighbour is another one."""
+    """All spellings of one number are the same. The next number differs."""
     assert len(set(numbers("10000000000000000", "1e16", "1E+16", "10000000000000000.0"))) == 1
     assert len(set(numbers("1e23", "100000000000000000000000", "10e22"))) == 1
     assert len(set(numbers("0", "-0", "-0.0", "0e5", "0.000"))) == 1
@@ -133,12 +133,12 @@ def test_numbers_are_compared_exactly() -> None:
     ],
 )
 def test_only_the_names_that_sdks_make_are_renamed(name: str, wire_name: str) -> None:
-    """Of those no two have one snake_case name, so nothing is merged."""
+    """No two such names have the same snake_case name, so nothing is merged."""
     assert snake_case(name) == wire_name
 
 
 def test_what_is_published_is_the_records_own_content() -> None:
-    """Fields are published in snake_case, but numbers, zeros, nulls and inner names as they came.
+    """Fields are published in snake_case. Numbers, zeros, nulls and inner names are unchanged.
 
     The names inside an unknown object may be data: a map by users' names must not be renamed.
     """
@@ -160,7 +160,7 @@ def test_what_is_published_is_the_records_own_content() -> None:
 
 @pytest.mark.parametrize("turn", [1, -1])
 def test_the_order_of_many_members_costs_no_time_and_no_stack(turn: int) -> None:
-    """Sorted by msgspec alone, one of these takes minutes, and the other ends the process."""
+    """With the sort of msgspec alone, one takes minutes, and the other ends the process."""
     names = [f"{at:06d}" for at in range(200_000)]
     members = dict.fromkeys(names[turn:] + names[:turn], 1)
     in_order = decoded(new=[{"é": dict.fromkeys(names, 1)}])
@@ -176,7 +176,7 @@ def test_the_order_of_many_members_costs_no_time_and_no_stack(turn: int) -> None
     )
 )
 def test_members_are_sorted_as_the_encoder_sorts_them(inner: object) -> None:
-    """The bytes are those of the encoder's own sorting, also of large objects."""
+    """The bytes equal those of the encoder's own sort, for large objects too."""
     large = {chr(at): inner for at in range(0x2FF, 0x1FF, -1)}
     document = {"a": inner, "large": large, "inner": [large, {"b": [large]}]}
     expected = msgspec.json.encode(document, order="sorted")
@@ -188,7 +188,7 @@ def test_members_are_sorted_as_the_encoder_sorts_them(inner: object) -> None:
     [{}, {"metrics": ZEROS}, {"metrics": {}}, {"new": 1.0}, {"metrics": {"step": 1, "x": 0.0}}],
 )
 def test_the_digest_is_that_of_the_published_bytes(changes: dict[str, Any]) -> None:
-    """So it can be taken again from them, in the form of any version."""
+    """The digest can be computed from the canonical bytes, in every version of the form."""
     found = decoded(**changes)
     assert canonical.digest_in(1, found.canonical) == found.digest
     assert decode(found.canonical).digest == found.digest

@@ -11,15 +11,15 @@ from schemas.ready_event import Origin
 from tests.builders import record
 
 ORIGIN = Origin("topic", 3, 42, 1_700_000_000_123)
-POISON = InvalidRecord(
+NOT_JSON = InvalidRecord(
     Reason.MALFORMED_JSON, "not JSON \ud800", Stage.VALUE_CONVERTER, "DecodeError"
 )
 
 
 def test_original_and_eight_trailing_headers() -> None:
-    """What fits is kept byte for byte, and exactly eight headers say what was wrong."""
+    """A record that fits is kept byte for byte. Exactly eight headers describe the error."""
     own: list[Header] = [("a", None), ("a", b"\xff")]
-    letter = dead_letter(POISON, ORIGIN, record(raw=b"\x00{", headers=own), own, 10_000)
+    letter = dead_letter(NOT_JSON, ORIGIN, record(raw=b"\x00{", headers=own), own, 10_000)
     assert (letter.key, letter.value, letter.reason) == (b"key", b"\x00{", Reason.MALFORMED_JSON)
     assert letter.headers == [
         *own,
@@ -37,13 +37,13 @@ def test_original_and_eight_trailing_headers() -> None:
 @pytest.mark.parametrize("value", [None, b""])
 def test_a_missing_value_stays_as_it_is(value: bytes | None) -> None:
     """A tombstone stays a tombstone, and an empty value empty."""
-    assert dead_letter(POISON, ORIGIN, record(raw=value), [], 10_000).value == value
+    assert dead_letter(NOT_JSON, ORIGIN, record(raw=value), [], 10_000).value == value
 
 
 def test_messages_are_bounded() -> None:
     """No message is longer than 500 characters."""
-    poison = InvalidRecord(Reason.INTERNAL_ERROR, "m" * 9999, Stage.TRANSFORMATION, "ValueError")
-    letter = dead_letter(poison, ORIGIN, record(raw=b""), [], 10_000)
+    error = InvalidRecord(Reason.INTERNAL_ERROR, "m" * 9999, Stage.TRANSFORMATION, "ValueError")
+    letter = dead_letter(error, ORIGIN, record(raw=b""), [], 10_000)
     assert len(letter.message) == 500
 
 
@@ -52,7 +52,7 @@ def test_a_large_value_is_cut_with_digest_and_size(max_bytes: int) -> None:
     """The first bytes that fit are kept, with digest and size of the whole value."""
     value = bytes(range(256)) * 100
     own: list[Header] = [("own", b"kept")]
-    letter = dead_letter(POISON, ORIGIN, record(raw=value, headers=own), own, max_bytes)
+    letter = dead_letter(NOT_JSON, ORIGIN, record(raw=value, headers=own), own, max_bytes)
     assert letter.value is not None
     assert value.startswith(letter.value)
     size = batch_bytes(letter.key, letter.value, letter.headers)
@@ -66,9 +66,9 @@ def test_a_large_value_is_cut_with_digest_and_size(max_bytes: int) -> None:
 
 
 def test_headers_that_do_not_fit_are_dropped_from_the_back() -> None:
-    """As many leading headers stay as fit, and the message says how many did not."""
+    """Leading headers are kept as long as they fit. The message says how many were dropped."""
     own: list[Header] = [(f"h{number:04}", b"x" * 100) for number in range(2000)]
-    letter = dead_letter(POISON, ORIGIN, record(raw=b"value", headers=own), own, 5000)
+    letter = dead_letter(NOT_JSON, ORIGIN, record(raw=b"value", headers=own), own, 5000)
     kept = len(letter.headers) - TRAILING_HEADERS - 2
     assert letter.headers[:kept] == own[:kept]
     assert kept > 20
@@ -77,9 +77,9 @@ def test_headers_that_do_not_fit_are_dropped_from_the_back() -> None:
 
 
 def test_even_a_key_that_does_not_fit_is_no_error() -> None:
-    """The key is cut last of all, and the message says so."""
+    """The key is truncated last, and the message says so."""
     source = record(raw=None, key=b"k" * 9000, headers=[("own", b"x")])
-    letter = dead_letter(POISON, ORIGIN, source, source.headers, 2000)
+    letter = dead_letter(NOT_JSON, ORIGIN, source, source.headers, 2000)
     assert letter.value is None
     assert letter.key is not None
     assert 0 < len(letter.key) < 2000

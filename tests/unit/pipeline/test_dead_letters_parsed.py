@@ -1,4 +1,4 @@
-"""Redrive: what a dead letter says is read back, and the original record comes out of it."""
+"""Dead letters are parsed: the error and the original record are restored."""
 
 import msgspec
 import pytest
@@ -23,7 +23,7 @@ from tests.builders import Record, record
 from tests.property.strategies import headers, records
 
 ORIGIN = Origin("topic", 3, 42, 1_700_000_000_123)
-POISON = InvalidRecord(Reason.TOO_LARGE, "it is too large", Stage.TASK_PUT, "RecordTooLarge")
+TOO_LARGE = InvalidRecord(Reason.TOO_LARGE, "it is too large", Stage.TASK_PUT, "RecordTooLarge")
 PLENTY_BYTES = 10_000_000
 AUDIT = Audit(1, "dead/0:7", "2026-11-23T10:00:00.000Z", "ops@host", 17)
 AUDIT_HEADER = (REDRIVE_HEADER, msgspec.json.encode(AUDIT))
@@ -31,17 +31,17 @@ OUR_NAMES = ("__connect.errors.topic", "checkpoint-ready.reason", REDRIVE_HEADER
 FORGED: list[Header] = [(VALUE_SHA256_HEADER, b"0" * 64), (VALUE_SIZE_HEADER, b"3")]
 
 
-def buried(
-    source: Record, *, max_bytes: int = PLENTY_BYTES, poison: InvalidRecord = POISON
+def stored_dead_letter(
+    source: Record, *, max_bytes: int = PLENTY_BYTES, error: InvalidRecord = TOO_LARGE
 ) -> Record:
-    """Return the record that lies in the dead-letter topic for a source record."""
-    letter = dead_letter(poison, ORIGIN, source, source.headers, max_bytes)
+    """Return the record in the dead-letter topic for a source record."""
+    letter = dead_letter(error, ORIGIN, source, source.headers, max_bytes)
     return Record(7, 1_800_000_000_000, letter.key, letter.value, letter.headers)
 
 
-def read(lying: Record) -> DeadLetterRecord:
-    """Return what is read back, which must be a dead letter."""
-    letter = parse_dead_letter(lying)
+def parsed(stored: Record) -> DeadLetterRecord:
+    """Return the parsed dead letter. Fail if the record is not one."""
+    letter = parse_dead_letter(stored)
     assert letter is not None
     return letter
 
@@ -58,14 +58,14 @@ def read(lying: Record) -> DeadLetterRecord:
 def test_the_original_comes_back(  # noqa: PLR0913, PLR0917 - one for each thing that may vary
     source: Record, own: list[Header], reason: Reason, message: str, max_bytes: int, factor: int
 ) -> None:
-    """Any record is read back byte for byte from its dead letter, or known to be cut."""
+    """Every record is restored byte for byte from its dead letter, or marked as truncated."""
     value = None if source.value is None else source.value * factor
     source = source._replace(value=value, headers=own)
-    poison = InvalidRecord(reason, f"it is {message}", Stage.TRANSFORMATION, "Error")
-    lying = buried(source, max_bytes=max_bytes, poison=poison)
-    letter = read(lying)
-    is_whole = (lying.key, lying.value) == (source.key, source.value) and list(
-        lying.headers[:-8]
+    error = InvalidRecord(reason, f"it is {message}", Stage.TRANSFORMATION, "Error")
+    stored = stored_dead_letter(source, max_bytes=max_bytes, error=error)
+    letter = parsed(stored)
+    is_whole = (stored.key, stored.value) == (source.key, source.value) and list(
+        stored.headers[:-8]
     ) == own
     assert letter.is_cut is not is_whole
     assert (letter.reason, letter.origin, letter.attempts) == (reason, ORIGIN, 0)
@@ -74,18 +74,18 @@ def test_the_original_comes_back(  # noqa: PLR0913, PLR0917 - one for each thing
 
 
 def test_what_was_wrong_is_read_back() -> None:
-    """Stage, class and message are those of the error."""
-    letter = read(buried(record(raw=b"value")))
+    """Stage, error class and message are those of the error."""
+    letter = parsed(stored_dead_letter(record(raw=b"value")))
     assert (letter.stage, letter.cause) == ("TASK_PUT", "RecordTooLarge")
     assert (letter.message, letter.whole_value) == ("it is too large", None)
 
 
 def test_the_audit_header_is_last_and_replaced() -> None:
-    """Each redrive ends with one audit header, and the next one counts on from it."""
+    """A redriven record ends with one redrive header. The next redrive increments its attempt."""
     own: list[Header] = [("own", b"\xff"), AUDIT_HEADER, ("own", None)]
     attempts, current = [], own
     for expected in (1, 2, 3):
-        letter = read(buried(record(raw=b"value", headers=current)))
+        letter = parsed(stored_dead_letter(record(raw=b"value", headers=current)))
         attempts.append(letter.attempts)
         current = redriven_headers(letter, "dead/0:7", "2026-11-23T10:00:00.000Z", "ops@host")
         assert current[:-1] == own
@@ -115,26 +115,26 @@ def test_the_audit_header_is_last_and_replaced() -> None:
     ],
 )
 def test_a_header_of_that_name_is_the_producers(value: bytes | None) -> None:
-    """Only the exact form of ours counts as an audit; anything else is kept."""
+    """Only the exact spelling of this service is a redrive header. Any other value is kept."""
     own: list[Header] = [(REDRIVE_HEADER, value)]
-    letter = read(buried(record(raw=b"value", headers=own)))
+    letter = parsed(stored_dead_letter(record(raw=b"value", headers=own)))
     assert (letter.attempts, letter.headers) == (0, own)
 
 
 def test_marks_of_a_producer_do_not_make_a_value_cut() -> None:
-    """Headers named like the marks stay, unless they claim more than there is."""
+    """A producer's headers of these names are kept, unless their size exceeds the value."""
     for raw in (b"abc", b"abcd", None):
-        letter = read(buried(record(raw=raw, headers=FORGED)))
+        letter = parsed(stored_dead_letter(record(raw=raw, headers=FORGED)))
         assert (letter.is_cut, letter.headers) == (False, FORGED)
     for wrong in (FORGED[::-1], [FORGED[0], ("x", b"9"), FORGED[1]], [(FORGED[0][0], b"z")] * 2):
-        letter = read(buried(record(raw=b"a", headers=wrong)))
+        letter = parsed(stored_dead_letter(record(raw=b"a", headers=wrong)))
         assert (letter.is_cut, letter.headers) == (False, wrong)
 
 
 def test_a_cut_value_says_how_large_it_was() -> None:
-    """Size and digest of the whole value are told, and the attempts are still known."""
-    lying = buried(record(raw=b"v" * 9000, headers=[AUDIT_HEADER]), max_bytes=3000)
-    letter = read(lying)
+    """Size and digest of the whole value, and the attempts, are known."""
+    stored = stored_dead_letter(record(raw=b"v" * 9000, headers=[AUDIT_HEADER]), max_bytes=3000)
+    letter = parsed(stored)
     assert letter.is_cut
     assert letter.whole_value is not None
     assert letter.whole_value.size_bytes == 9000
@@ -143,10 +143,10 @@ def test_a_cut_value_says_how_large_it_was() -> None:
 
 @pytest.mark.parametrize("value", [None, b"", b"small"])
 def test_dropped_headers_are_a_cut_too(value: bytes | None) -> None:
-    """A value that is whole does not make a record whole that has lost headers or key."""
+    """A record without its headers or its whole key is truncated, even if its value is complete."""
     many: list[Header] = [(f"h{number}", b"x" * 100) for number in range(100)]
     for source in (record(raw=value, headers=many), record(raw=value, key=b"k" * 9000)):
-        assert read(buried(source, max_bytes=3000)).is_cut
+        assert parsed(stored_dead_letter(source, max_bytes=3000)).is_cut
 
 
 @pytest.mark.parametrize(
@@ -162,38 +162,38 @@ def test_dropped_headers_are_a_cut_too(value: bytes | None) -> None:
     ],
 )
 def test_what_is_no_dead_letter_of_ours(index: int, header: Header) -> None:
-    """Any of the eight that is missing or unreadable makes a record foreign."""
-    lying = buried(record(raw=b"value"))
-    trailing = list(lying.headers)
+    """If one of the eight headers is missing or invalid, the record is not a dead letter."""
+    stored = stored_dead_letter(record(raw=b"value"))
+    trailing = list(stored.headers)
     trailing[index] = header
-    assert parse_dead_letter(lying._replace(headers=trailing)) is None
+    assert parse_dead_letter(stored._replace(headers=trailing)) is None
     assert (
-        parse_dead_letter(lying._replace(headers=trailing[:index] + trailing[index + 1 :])) is None
+        parse_dead_letter(stored._replace(headers=trailing[:index] + trailing[index + 1 :])) is None
     )
-    assert parse_dead_letter(lying._replace(headers=[])) is None
+    assert parse_dead_letter(stored._replace(headers=[])) is None
 
 
 def test_the_partition_is_that_of_the_origin() -> None:
-    """A record goes back where it was; if that is gone, where its key says."""
-    letter = read(buried(record(raw=b"value", key=b"key")))
+    """A record goes to its original partition, or to the partition of its key if that is gone."""
+    letter = parsed(stored_dead_letter(record(raw=b"value", key=b"key")))
     assert redriven_partition(letter, 4) == 3
     assert redriven_partition(letter, 3) == partition_for_key(b"key", 3)
-    assert redriven_partition(read(buried(record(raw=b"value", key=None))), 3) == 0
+    assert redriven_partition(parsed(stored_dead_letter(record(raw=b"value", key=None))), 3) == 0
 
 
 def test_a_packed_batch_is_known() -> None:
-    """A dead letter that stands for a whole batch is no record that could go back."""
+    """A dead letter of a whole batch cannot be redriven as a record."""
     packed = InvalidRecord(
         Reason.TOO_LARGE, "a batch", Stage.VALUE_CONVERTER, "RecordBatchTooLarge"
     )
-    assert read(buried(record(raw=b"batch"), poison=packed)).is_packed
-    assert not read(buried(record(raw=b"batch"))).is_packed
+    assert parsed(stored_dead_letter(record(raw=b"batch"), error=packed)).is_packed
+    assert not parsed(stored_dead_letter(record(raw=b"batch"))).is_packed
 
 
 def test_a_topic_that_no_broker_takes_is_not_ours() -> None:
-    """A forged dead letter may name a topic of any length, which a list would count by."""
+    """A forged dead letter may name a topic of any length. It is not accepted."""
     for topic in ("t" * 249, "t" * 250, "t/t"):
-        letter = dead_letter(POISON, ORIGIN, record(), [], PLENTY_BYTES)
+        letter = dead_letter(TOO_LARGE, ORIGIN, record(), [], PLENTY_BYTES)
         headers = [("__connect.errors.topic", topic.encode()), *letter.headers[1:]]
         found = parse_dead_letter(Record(7, 0, letter.key, letter.value, headers))
         assert (found is not None) == (topic == "t" * 249)

@@ -74,7 +74,7 @@ def test_repeats_are_dropped_within_and_after_a_decision() -> None:
 
 
 def test_a_field_that_changes_with_every_record_takes_bounded_memory() -> None:
-    """Behind eight contents of an id each further record is a dead letter, and none is kept."""
+    """After eight contents of an id every further record is a dead letter. None is remembered."""
     seen = SeenIds(0)
     polls = [record(checkpoint(fetched_at=second), offset=second) for second in range(100)]
     first = decide(batch(*polls), seen=seen)
@@ -93,7 +93,7 @@ def test_a_field_that_changes_with_every_record_takes_bounded_memory() -> None:
 
 
 def test_the_bound_on_contents_is_that_of_one_id() -> None:
-    """Another id's first contents are remembered, whatever a flood has done."""
+    """The first contents of another id are remembered, after any number of conflicts."""
     flood = [record(checkpoint(id="a", fetched_at=second)) for second in range(100)]
     others = [record(checkpoint(id="b", step_number=step)) for step in range(3)]
     decision = decide(batch(*flood, *others, *others))
@@ -101,7 +101,7 @@ def test_the_bound_on_contents_is_that_of_one_id() -> None:
 
 
 def test_each_conflicting_content_is_a_dead_letter_once() -> None:
-    """Other content is never published; its first record is kept, its repeats are duplicates."""
+    """Other content is never published. The first is a dead letter, repeats are duplicates."""
     seen = SeenIds(0)
     one, two = record(checkpoint(step_number=1)), record(checkpoint(step_number=2))
     first = decide(batch(record(checkpoint()), one, one, two), seen=seen)
@@ -113,8 +113,8 @@ def test_each_conflicting_content_is_a_dead_letter_once() -> None:
 
 
 def test_every_reason() -> None:
-    """Each reason of the closed list occurs, is counted, and keeps the record's bytes."""
-    poisons = {
+    """Each reason occurs and is counted. The dead letter keeps the record's bytes."""
+    invalid = {
         Reason.TOMBSTONE: record(),
         Reason.MALFORMED_JSON: record(raw=b"{"),
         Reason.INVALID_SCHEMA: record({}),
@@ -127,19 +127,19 @@ def test_every_reason() -> None:
         Reason.CONFLICTING_DUPLICATE: record(checkpoint(step_number=1)),
     }
     decision = decide(
-        batch(record(checkpoint()), *poisons.values()),
+        batch(record(checkpoint()), *invalid.values()),
         batch(record(checkpoint()), forwarded=True),
         settings=shard_settings(max_bytes=4000),
     )
-    assert reasons(decision) == [*poisons, Reason.INTERNAL_ERROR]
+    assert reasons(decision) == [*invalid, Reason.INTERNAL_ERROR]
     assert set(reasons(decision)) == set(Reason)
     assert decision.counts.dead_letters == dict.fromkeys(Reason, 1)
     kept = [letter.value for letter in decision.dead_letters[:-1]]
-    assert kept == [source.value for source in poisons.values()]
+    assert kept == [source.value for source in invalid.values()]
 
 
 def test_too_large_ids_are_not_remembered() -> None:
-    """An id that did not fit can be published later, when the topic takes it."""
+    """An id that did not fit can be published later, when the limit of the topic is higher."""
     source = batch(record(checkpoint(extra="x" * 5000)))
     refused = decide(source, settings=shard_settings(max_bytes=4000))
     assert reasons(refused) == [Reason.TOO_LARGE]
@@ -151,7 +151,7 @@ def test_too_large_ids_are_not_remembered() -> None:
 
 @pytest.mark.parametrize("binary_mode", [False, True])
 def test_size_is_decided_to_the_byte(*, binary_mode: bool) -> None:
-    """The smallest limit that takes the event is found by the event's own batch."""
+    """The smallest sufficient limit is the size of the event's batch."""
     sizes = []
     for max_bytes in range(1000, 2500):
         settings = shard_settings(max_bytes=max_bytes, binary_mode=binary_mode)
@@ -166,7 +166,7 @@ def test_size_is_decided_to_the_byte(*, binary_mode: bool) -> None:
 
 
 def test_any_other_exception_is_an_internal_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bug about one record makes one dead letter; the records around it are published."""
+    """A bug that affects one record gives one dead letter. The other records are published."""
 
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("boom " * 1000)
@@ -207,7 +207,7 @@ def test_away_from_home_a_record_is_forwarded_byte_for_byte() -> None:
 
 
 def test_forwarding_does_not_change_the_event() -> None:
-    """The value of a ready event is the same, whichever way its record took."""
+    """The value of a ready event does not depend on whether the record was forwarded."""
     source = record(checkpoint(id=id_at(1)))
     direct = decide(batch(source), settings=shard_settings(shard=1, shards=SHARDS))
     [sent] = decide(batch(source), settings=shard_settings(shards=SHARDS)).forwards
@@ -219,7 +219,7 @@ def test_forwarding_does_not_change_the_event() -> None:
 
 
 def test_a_forwarded_record_at_the_wrong_shard() -> None:
-    """It is a dead letter of the repartition topic with all its headers, never forwarded again."""
+    """The record becomes a dead letter with all its headers, and is never forwarded again."""
     source = record(checkpoint(id=id_at(1)))
     [sent] = decide(batch(source), settings=shard_settings(shards=SHARDS)).forwards
     arrived = Record(5, 6, sent.key, sent.value, sent.headers)
@@ -270,7 +270,7 @@ def test_an_id_expires_by_the_time_of_the_next_record() -> None:
 
 
 def test_a_record_of_a_backlog_finds_what_is_newer_than_itself() -> None:
-    """Time that runs ahead in one partition expires nothing for the records of another."""
+    """Records with later times in one partition do not expire ids for another partition."""
     decision = decide(
         batch(at(0), at(1000, id="other")),
         batch(at(9)),
@@ -280,7 +280,7 @@ def test_a_record_of_a_backlog_finds_what_is_newer_than_itself() -> None:
 
 
 def test_a_record_from_the_future_repeats_what_is_held() -> None:
-    """Its time tells nothing: a copy of it that is read a window later is a duplicate."""
+    """A future timestamp is not trusted: a copy that is read a window later is a duplicate."""
     seen = SeenIds(10_000)
     apply(seen, decide(batch(at(10**6)), seen=seen, ceiling_ms=TIMESTAMP_MS))
     later = decide(batch(at(10**6)), seen=seen, ceiling_ms=TIMESTAMP_MS + 20_000)
@@ -288,7 +288,7 @@ def test_a_record_from_the_future_repeats_what_is_held() -> None:
 
 
 def test_entries_stay_in_the_order_of_time() -> None:
-    """What enters again in one decision moves to the end: memory takes entries by age."""
+    """An entry written again in one decision moves to the end, because memory keeps time order."""
     again = decide(
         batch(
             *(at(0, id="a"), at(1, id="a", step_number=1)),
@@ -302,7 +302,7 @@ def test_entries_stay_in_the_order_of_time() -> None:
 
 
 def test_stream_time_never_goes_back_and_is_clamped() -> None:
-    """Old timestamps do not turn time back; future ones are not believed."""
+    """Old timestamps do not decrease stream time. Future timestamps are not trusted."""
     ceiling_ms = TIMESTAMP_MS + 5000
     decision = decide(batch(at(4), at(0, id="b")), ceiling_ms=ceiling_ms)
     assert [entry.stream_time_ms - TIMESTAMP_MS for entry in decision.entries.values()] == [
@@ -315,7 +315,7 @@ def test_stream_time_never_goes_back_and_is_clamped() -> None:
 
 
 def test_tombstones_are_bounded_and_spare_the_decisions_own_entries() -> None:
-    """No more than asked for, the oldest first, and none for an id published again just now."""
+    """At most the limit, oldest first, and none for an id that this decision publishes again."""
     seen = SeenIds(10_000)
     apply(seen, decide(batch(*(at(n, id=f"id-{n}") for n in range(5))), seen=seen))
     decision = decide(batch(at(100, id="id-0")), seen=seen)
@@ -329,7 +329,7 @@ def test_tombstones_are_bounded_and_spare_the_decisions_own_entries() -> None:
 
 
 def test_what_is_published_after_its_tombstone_loses_the_tombstone() -> None:
-    """Deciding on after `expire` never leaves a key both entered and deleted."""
+    """A decision that continues after `expire` never both writes and deletes a key."""
     seen = SeenIds(10_000)
     apply(seen, decide(batch(at(0), at(1, step_number=1)), seen=seen))
     decision = decide(batch(at(100, id="other")), seen=seen)
@@ -357,7 +357,7 @@ def test_values_are_deterministic() -> None:
 
 
 def test_an_id_too_long_for_the_changelog_is_too_large() -> None:
-    """An id stands in the changelog too, so its length is bounded apart from the event's."""
+    """The changelog holds each id too, so the length of an id has a limit of its own."""
     fits, too_long = "x" * MAX_ID_CHARS, "x" * (MAX_ID_CHARS + 1)
     decision = decide(batch(record(checkpoint(id=fits)), record(checkpoint(id=too_long), offset=1)))
     assert [ready.id for ready in decision.ready] == [fits]
@@ -365,7 +365,7 @@ def test_an_id_too_long_for_the_changelog_is_too_large() -> None:
 
 
 def test_a_packed_batch_of_the_repartition_topic_keeps_its_reason() -> None:
-    """It is no record without an origin: its dead letter says why the batch was not read."""
+    """Its dead letter says why the batch was not read, not that the origin is missing."""
     packed = PackedBatch(b"batch", "it is damaged", Reason.UNREADABLE_BATCH)
     decision = decide(batch(record(raw=packed), forwarded=True))
     (letter,) = decision.dead_letters

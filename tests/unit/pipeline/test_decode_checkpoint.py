@@ -1,4 +1,4 @@
-"""Decoding: one content in many spellings, and each way to be poison."""
+"""Decoding: one content in many spellings, and every kind of invalid value."""
 
 import json
 from hashlib import blake2b
@@ -18,15 +18,15 @@ def decode_json(fields: object) -> bytes:
     return decode(json.dumps(fields).encode()).canonical
 
 
-def poison_of(payload: bytes | None) -> InvalidRecord:
-    """Return the poison that a value is."""
+def refusal_of(payload: bytes | None) -> InvalidRecord:
+    """Return the error by which a value is refused."""
     with pytest.raises(InvalidRecord) as caught:
         decode(payload)
     return caught.value
 
 
 def test_canonical_form() -> None:
-    """Wire spelling, sorted keys, no white space; the digest is of these, behind its version."""
+    """Wire spelling, sorted keys, no white space. The digest begins with its version."""
     decoded = decode(json.dumps(checkpoint(metrics=METRICS), indent=3).encode())
     assert decoded.canonical == (
         b'{"created_at":1721764867,"fine_tuned_model_checkpoint":'
@@ -61,7 +61,7 @@ def test_same_content(fields: dict[str, Any]) -> None:
 
 
 def test_unknown_fields_count_and_are_kept_sorted() -> None:
-    """Fields the contract does not know are content, at both levels."""
+    """Unknown fields are part of the content, at both levels."""
     fields = checkpoint(metrics={"f1": None, "step": 1}, zeta={"b": 1, "a": [None, 1.0]}, alpha=0)
     document = json.loads(decode_json(fields))
     assert document == fields
@@ -96,8 +96,8 @@ def test_a_fractional_step_metric_is_a_number_like_any_other() -> None:
 @pytest.mark.parametrize("payload", [b"", b" ", b"{", b'{"id":"\\ud800"}', b"\xff", b"NaN"])
 def test_malformed(payload: bytes | None) -> None:
     """An empty value, or one that is not JSON, is malformed."""
-    poison = poison_of(payload)
-    assert (poison.reason, poison.stage) == (Reason.MALFORMED_JSON, Stage.VALUE_CONVERTER)
+    refused = refusal_of(payload)
+    assert (refused.reason, refused.stage) == (Reason.MALFORMED_JSON, Stage.VALUE_CONVERTER)
 
 
 @pytest.mark.parametrize(
@@ -139,43 +139,43 @@ def test_malformed(payload: bytes | None) -> None:
     ],
 )
 def test_invalid(fields: object) -> None:
-    """Whatever is JSON but not a checkpoint is invalid."""
-    assert poison_of(json.dumps(fields).encode()).reason is Reason.INVALID_SCHEMA
+    """JSON that is not a checkpoint is invalid."""
+    assert refusal_of(json.dumps(fields).encode()).reason is Reason.INVALID_SCHEMA
 
 
 def test_a_null_value_is_a_tombstone() -> None:
-    """It has a reason of its own, whatever its headers say; an empty value has not."""
+    """A tombstone has its own reason, with any headers. An empty value is malformed."""
     for headers in ([], [STRUCTURED], [("ce_specversion", b"0.3")]):
         with pytest.raises(InvalidRecord) as caught:
             decode(None, headers)
         assert caught.value.reason is Reason.TOMBSTONE
-    assert poison_of(b"").reason is Reason.MALFORMED_JSON
+    assert refusal_of(b"").reason is Reason.MALFORMED_JSON
 
 
 def test_numbers_out_of_range_are_invalid() -> None:
-    """`1e999` is JSON, but no number that can be handed on."""
+    """`1e999` is JSON, but out of the range of a float."""
     payload = json.dumps(checkpoint()).replace("0.478", "1e999").encode()
-    assert poison_of(payload).reason is Reason.INVALID_SCHEMA
+    assert refusal_of(payload).reason is Reason.INVALID_SCHEMA
 
 
 def test_milliseconds_are_named() -> None:
-    """Who sends milliseconds is told so; who sends any other time out of range is not."""
+    """The message mentions milliseconds only if the time could be in milliseconds."""
     in_ms = json.dumps(checkpoint(created_at=1_721_764_867_000)).encode()
-    assert "milliseconds" in poison_of(in_ms).message
+    assert "milliseconds" in refusal_of(in_ms).message
     absurd = json.dumps(checkpoint(created_at=-(10**15))).encode()
-    assert "milliseconds" not in poison_of(absurd).message
+    assert "milliseconds" not in refusal_of(absurd).message
 
 
 def test_other_objects_come_before_other_faults() -> None:
     """An object of another type is named so, whatever fields it lacks."""
-    poison = poison_of(b'{"object":"fine_tuning.job","id":5}')
-    assert poison.reason is Reason.WRONG_OBJECT_TYPE
-    assert "fine_tuning.job" in poison.message
+    refused = refusal_of(b'{"object":"fine_tuning.job","id":5}')
+    assert refused.reason is Reason.WRONG_OBJECT_TYPE
+    assert "fine_tuning.job" in refused.message
 
 
 def test_two_thousand_nested_arrays() -> None:
-    """Depth is refused as depth, in a known and in an unknown field."""
+    """Too many levels have their own reason, in a known and in an unknown field."""
     deep = "[" * 2000 + "]" * 2000
     for name in ("metrics", "unknown"):
         payload = json.dumps(checkpoint(**{name: 0})).replace(f'"{name}": 0', f'"{name}":{deep}')
-        assert poison_of(payload.encode()).reason is Reason.TOO_DEEP
+        assert refusal_of(payload.encode()).reason is Reason.TOO_DEEP

@@ -1,4 +1,4 @@
-"""CloudEvents around checkpoints: structured, binary, and what only looks like it."""
+"""Envelopes of checkpoints: structured and binary CloudEvents, Connect, and invalid envelopes."""
 
 import base64
 import json
@@ -16,7 +16,7 @@ BARE = decode(json.dumps(checkpoint()).encode())
 
 
 def is_bare(value: bytes, headers: Sequence[Header] = ()) -> bool:
-    """Tell whether a record has the content of the bare checkpoint, and publishes its bytes."""
+    """Return whether a record has content and canonical bytes of the bare checkpoint."""
     decoded = decode(value, headers)
     assert (decoded.id, decoded.job_id) == (BARE.id, BARE.job_id)
     return (decoded.canonical, decoded.digest) == (BARE.canonical, BARE.digest)
@@ -28,7 +28,7 @@ def test_structured_data_is_the_checkpoint() -> None:
 
 
 def test_structured_data_in_base64() -> None:
-    """Data in base64 is taken too."""
+    """Data in base64 is accepted."""
     encoded = base64.b64encode(json.dumps(checkpoint()).encode()).decode()
     value = json.dumps(envelope(..., data_base64=encoded)).encode()
     assert is_bare(value, [STRUCTURED])
@@ -39,12 +39,12 @@ def test_structured_data_in_base64() -> None:
     "text", [b"application/cloudevents+json", b"Application/CloudEvents+JSON ;x"]
 )
 def test_content_type_in_any_case(name: str, text: bytes) -> None:
-    """Header names and media types know no case, and parameters do not matter."""
+    """Header names and media types are case-insensitive. Parameters are ignored."""
     assert is_bare(json.dumps(envelope(checkpoint())).encode(), [(name, text)])
 
 
 def test_white_space_around_the_media_type_is_that_of_ascii() -> None:
-    """A no-break space makes it another media type: the value is then taken as it is."""
+    """With a no-break space it is another media type, so the value is the checkpoint itself."""
     value = json.dumps(checkpoint()).encode()
     assert is_bare(value, [("content-type", b"\xa0application/cloudevents+json")])
     spaced: Header = ("content-type", b" application/cloudevents+json\t")
@@ -118,7 +118,7 @@ def test_invalid_envelopes(value: object, headers: list[Header]) -> None:
 )
 @pytest.mark.parametrize("prefix", [b"", b"\xef\xbb\xbf", b"\x00\x00\x00\x00\x07", b" \r\n"])
 def test_layers_that_leave_no_doubt(value: object, prefix: bytes) -> None:
-    """An envelope is known by its members, and each kind is taken off once."""
+    """The members identify an envelope. Each kind is removed at most once."""
     assert is_bare(prefix + json.dumps(value).encode())
 
 
@@ -141,7 +141,7 @@ def test_prefixes_are_taken_off(prefix: bytes, headers: list[Header]) -> None:
 
 
 def test_a_byte_order_mark_inside() -> None:
-    """One before the text in base64 or in a payload is taken off too."""
+    """A mark before the text in base64 or in a payload is removed too."""
     marked = b"\xef\xbb\xbf" + json.dumps(checkpoint()).encode()
     encoded = base64.b64encode(marked).decode()
     assert is_bare(json.dumps(envelope(..., data_base64=encoded)).encode())
@@ -161,7 +161,7 @@ def test_a_byte_order_mark_inside() -> None:
     ],
 )
 def test_what_is_no_prefix(value: bytes) -> None:
-    """Only a known length before an object counts, and only once."""
+    """Only a prefix of a known length before an object is removed, and only once."""
     with pytest.raises(InvalidRecord) as caught:
         decode(value)
     assert caught.value.reason is Reason.MALFORMED_JSON
@@ -184,14 +184,14 @@ def test_springs_content_type(name: str, text: bytes) -> None:
 
 @pytest.mark.parametrize(("version", "is_right"), [(b'"1.0"', True), (b'"0.3"', False)])
 def test_springs_version(version: bytes, *, is_right: bool) -> None:
-    """A Spring that quotes the content type quotes the other headers of binary mode too."""
+    """Spring quotes the other headers of binary mode in the same way."""
     headers: list[Header] = [("contentType", b'"application/json"'), ("ce_specversion", version)]
     with nullcontext() if is_right else pytest.raises(InvalidRecord):
         assert is_bare(json.dumps(checkpoint()).encode(), headers)
 
 
 def test_the_standard_content_type_goes_first() -> None:
-    """Spring's header beside it is that of the message's body."""
+    """With both headers, Spring's `contentType` describes only the body of the message."""
     both: list[Header] = [STRUCTURED, ("contentType", b"application/json")]
     for headers in (both, both[::-1]):
         assert structured_type(headers) is not None
@@ -199,7 +199,7 @@ def test_the_standard_content_type_goes_first() -> None:
 
 @pytest.mark.parametrize("value", [b"", b"{"])
 def test_malformed_envelopes(value: bytes) -> None:
-    """An envelope that is missing or no JSON is malformed."""
+    """An envelope that is missing or not JSON is malformed."""
     with pytest.raises(InvalidRecord) as caught:
         decode(value, [STRUCTURED])
     assert caught.value.reason is Reason.MALFORMED_JSON

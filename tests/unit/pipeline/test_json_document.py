@@ -42,20 +42,20 @@ def nested(depth: int) -> bytes:
     ],
 )
 def test_refusals(payload: bytes, reason: Reason) -> None:
-    """What is no JSON is malformed; a number beyond any machine and too many levels are not."""
+    """Text that is not JSON is malformed. A number out of range or too many levels is not."""
     with pytest.raises(InvalidRecord) as caught:
         parse(payload)
     assert caught.value.reason is reason
 
 
 def test_brackets_in_strings_have_no_depth() -> None:
-    """Only real nesting counts, whatever strings contain."""
+    """Only real nesting counts. Brackets in strings do not."""
     assert parse(b'["' + b"[" * 500 + b'\\"' + b"{" * 500 + b'"]') is not None
     assert parse(nested(MAX_DEPTH)) is not None
     assert parse(b"[" + b",".join([b"[]"] * 500) + b"]") is not None
 
 
-def test_counting_depth_holds_nobody_up() -> None:
+def test_counting_depth_does_not_block() -> None:
     """Ten megabytes of empty objects are counted in C: a loop over them would take seconds."""
     payload = b'["\xff",' + b"{}," * 3_000_000 + b"0]"
     began = time.process_time()
@@ -66,7 +66,7 @@ def test_counting_depth_holds_nobody_up() -> None:
 
 
 def test_counting_depth_is_linear() -> None:
-    """A megabyte of escaped quotes in a string without end is scanned once, not once a quote."""
+    """A megabyte of escaped quotes in an open string is scanned once, not once per quote."""
     began = time.perf_counter()
     with pytest.raises(InvalidRecord):
         parse(b"[" * 64 + b'"[' + b'\\"' * 500_000)

@@ -68,5 +68,5 @@ def test_known_shapes(name: str, model: Model) -> None:
     ],
 )
 def test_unknown_shapes_are_unrecognised(name: str) -> None:
-    """Anything else is said to be unrecognised instead of guessed."""
+    """Any other name is unrecognised, without a guess."""
     assert parse_model_name(name) == UNRECOGNISED

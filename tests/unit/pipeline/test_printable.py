@@ -26,7 +26,7 @@ def test_escape_sequences_and_overrides_are_spelled_out() -> None:
 
 @given(st.text())
 def test_nothing_but_what_can_be_seen_is_left(text: str) -> None:
-    """Of control, format, surrogate, private and unassigned characters none passes."""
+    """No control, format, surrogate, private or unassigned character is left."""
     shown = printable_line(text)
     assert shown.isprintable()
     assert not any(unicodedata.category(one).startswith("C") for one in shown)
@@ -35,7 +35,7 @@ def test_nothing_but_what_can_be_seen_is_left(text: str) -> None:
 
 @given(st.recursive(st.text() | st.none() | st.integers(), st.lists, max_leaves=5))
 def test_json_for_a_terminal_means_the_same(value: object) -> None:
-    """It is valid JSON with the same content, and holds nothing that a terminal would obey."""
+    """The result is JSON with the same content and no character that controls a terminal."""
     shown = printable_json(json.dumps(value, ensure_ascii=False).encode()).decode()
     assert shown.isprintable()
     assert json.loads(shown) == value
@@ -47,7 +47,7 @@ def test_white_space_in_json_writes_over_nothing() -> None:
 
 
 def test_json_keeps_characters_beyond_the_first_plane() -> None:
-    """One that is not printable becomes a pair of surrogates, as JSON asks (RFC 8259)."""
+    """A character beyond the BMP becomes a surrogate pair, as RFC 8259 requires."""
     text = f"🙂\U000e0001{OBEYED}"
     document = msgspec.json.encode(text)
     shown = printable_json(document)

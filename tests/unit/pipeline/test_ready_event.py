@@ -49,7 +49,7 @@ def as_message(event: ReadyRecord) -> KafkaMessage:
 
 
 def test_the_whole_event() -> None:
-    """Every attribute and every member of the data is as the contract says."""
+    """Every attribute and every member of the data follows the contract."""
     source = checkpoint(extra=[1])
     event = ready(json.dumps(source).encode())
     assert (event.key, event.created_at, event.origin) == (b"ftjob-abc123", 1721764867, ORIGIN)
@@ -94,7 +94,7 @@ def test_the_whole_event() -> None:
 
 
 def test_the_schema_reads_the_event_and_writes_the_same_bytes() -> None:
-    """What is published is exactly what `schemas.ReadyEvent` describes."""
+    """A published event matches `schemas.ReadyEvent` exactly."""
     value = ready(json.dumps(checkpoint(extra={"kept": None})).encode()).value
     assert msgspec.json.encode(msgspec.json.decode(value, type=ReadyEvent)) == value
 
@@ -132,7 +132,7 @@ def test_binary_mode_holds_the_same_data() -> None:
 
 
 def test_source_is_a_uri_reference() -> None:
-    """A job id with characters that no URI has is percent-encoded, in `source` alone."""
+    """Characters that a URI does not allow are percent-encoded, only in `source`."""
     event = ready_json(fine_tuning_job_id="job a/ü?")
     assert event["source"] == "/fine_tuning/jobs/job%20a%2F%C3%BC%3F"
     assert event["partitionkey"] == "job a/ü?"
@@ -158,12 +158,12 @@ def test_source_is_a_uri_reference() -> None:
     ],
 )
 def test_evaluation(metrics: Metrics, evaluation: Evaluation) -> None:
-    """The best loss there is, and only figures that are finite."""
+    """The evaluation uses the best loss available, and only finite figures."""
     assert evaluate(metrics) == evaluation
 
 
 def test_absent_figures_are_absent() -> None:
-    """What is unknown is left out of the JSON, and the object stays."""
+    """Unknown figures are omitted from the JSON. The object is kept."""
     assert ready_json(metrics={})["data"]["evaluation"] == {}
     loss_only = ready_json(metrics={"train_loss": 1000})["data"]["evaluation"]
     assert loss_only == {"loss": 1000.0, "metric": "train_loss"}
@@ -180,12 +180,12 @@ def test_absent_figures_are_absent() -> None:
     ],
 )
 def test_time(seconds: int, text: str) -> None:
-    """Times are RFC 3339 in UTC over all years that it has."""
+    """Times are RFC 3339 in UTC, for all years of RFC 3339."""
     assert rfc3339(seconds) == text
 
 
 def test_trace_context_is_handed_on() -> None:
-    """Of the source's headers only the trace context travels on."""
+    """Only the trace context of the source's headers is copied."""
     trace: list[Header] = [("traceparent", b"00-1"), ("tracestate", b"a=b")]
     assert trace_headers([("x", b"1"), *trace, ("traceparent", None)]) == trace
 
@@ -230,7 +230,7 @@ def test_the_first_place_with_a_traceparent_counts(
 
 
 def test_trace_context_in_an_envelope_reaches_the_event() -> None:
-    """Its attributes become headers of the event; what is no text is no trace context."""
+    """Its attributes become headers of the event. A value that is not text is ignored."""
     attributes: dict[str, Any] = {"traceparent": "00-a", "tracestate": "k=v"}
     for wrapped in (envelope(checkpoint(), **attributes), connect(envelope({}, **attributes))):
         if "payload" in wrapped:
@@ -268,5 +268,5 @@ def test_trace_context_in_an_envelope_reaches_the_event() -> None:
 def test_a_loss_of_0_beside_an_accuracy_of_0_is_not_measured(
     metrics: Metrics, evaluation: Evaluation
 ) -> None:
-    """Evaluation takes the next loss: never a loss of 0 that an SDK wrote for a missing one."""
+    """The evaluation uses the next loss instead of a 0 that an SDK wrote for a missing loss."""
     assert evaluate(metrics) == evaluation

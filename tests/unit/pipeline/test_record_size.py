@@ -19,7 +19,7 @@ def test_size_is_what_the_client_writes(length: int, key: bytes | None) -> None:
 
 @pytest.mark.parametrize("limit", range(200, 20_000, 97))
 def test_what_has_sure_room_fits(limit: int) -> None:
-    """Key and value that fill the sure room make a batch within the limit."""
+    """A key and value of the size of `room_beside` fit the limit."""
     headers: list[Header] = [("content-type", b"application/json")]
     room = room_beside(headers, limit)
     assert batch_bytes(b"k" * (room // 3), b"v" * (room - room // 3), headers) <= limit

@@ -1,4 +1,4 @@
-"""What of a stretch of history is published again."""
+"""Which records of an offset range a replay publishes again."""
 
 import pytest
 
@@ -19,7 +19,7 @@ class KnownOrigins:
         self._places = {id_digest(one): place for one, place in places.items()}
 
     def is_origin(self, digest: bytes, origin: Origin, decoded: Decoded) -> bool | None:
-        """Tell whether it stands there."""
+        """Return whether the record is at the origin."""
         assert id_digest(decoded.id) == digest
         place = self._places.get(digest)
         return (
@@ -61,13 +61,13 @@ def test_the_origin_is_replayed_not_the_first() -> None:
 
 
 def test_an_origin_elsewhere_makes_every_copy_a_duplicate() -> None:
-    """What was published from outside the stretch belongs to another stretch."""
+    """An id whose origin is outside the range belongs to another range."""
     decision = replay(of("a", 1), of("a", 2), a=(1, 1))
     assert decision.counts == ReplayCounts(records=2, duplicates=2)
 
 
 def test_an_unknown_id_is_decided_as_live_would() -> None:
-    """The first valid record is the one; one that live would refuse does not count as first."""
+    """The first valid record is published. One that the live service refuses does not count."""
     large = of("a", 0, padding="x" * 5000)
     decision = replay(large, of("a", 1), of("a", 2), max_bytes=3000)
     assert [event.origin.offset for event in decision.events] == [1]
@@ -87,19 +87,19 @@ def test_a_filtered_id_stays_decided() -> None:
     ("glob", "is_taken"), [("ft:*", True), ("*", True), ("ft:gpt-4", False), ("FT:*", False)]
 )
 def test_the_model_is_matched_as_a_whole(glob: str, is_taken: bool) -> None:  # noqa: FBT001 - a parameter of the test
-    """A shell pattern, case and all."""
+    """A case-sensitive shell pattern."""
     decision = replay(of("a", 0), selection=Selection.of(None, None, glob))
     assert bool(decision.events) is is_taken
 
 
 def test_it_stops_at_the_most_events() -> None:
-    """What is left is not counted, so the caller knows where to go on."""
+    """Remaining records are not counted, so the caller knows where to continue."""
     decision = replay(*(of(f"id-{n}", n) for n in range(5)), room=2)
     assert len(decision.events) == decision.counts.records == 2
 
 
-def test_what_the_target_does_not_take_is_no_poison() -> None:
-    """It is counted apart; what live has published needs only to fit the target of today."""
+def test_an_event_too_large_for_the_target_is_not_invalid() -> None:
+    """It is counted separately. A published event only has to fit the target topic of today."""
     decision = replay(of("a", 0), of("b", 1), of("b", 2), target_bytes=500, a=(0, 0))
     assert decision.counts.too_large_for_target == 2
     assert decision.counts.duplicates == 1

@@ -12,7 +12,7 @@ MAX_BYTES = 1_048_588
 
 
 def test_origin_survives_byte_for_byte() -> None:
-    """Key, value and headers arrive as they were, and so does the origin."""
+    """Key, value, headers and origin arrive unchanged."""
     sent = record(raw=b"\xff", key=None, headers=[("a", None), ("b", b"\x00")])
     forwarded = forward(sent, ORIGIN, 3, MAX_BYTES)
     headers, origin = strip_origin(forwarded.headers)
@@ -21,7 +21,7 @@ def test_origin_survives_byte_for_byte() -> None:
 
 
 def test_a_producers_own_origin_header_is_not_believed() -> None:
-    """Only the last header counts; a spoofed one before it stays in place."""
+    """Only the last header counts. A forged one before it is kept."""
     spoofed: Header = (ORIGIN_HEADER, forward(record(raw=b""), ORIGIN, 0, MAX_BYTES).headers[-1][1])
     true_origin = Origin("true", 1, 2, 3)
     headers, origin = strip_origin(
@@ -41,8 +41,8 @@ def test_a_producers_own_origin_header_is_not_believed() -> None:
         [(ORIGIN_HEADER, b"\x00" * 20 + b"\xff")],
     ],
 )
-def test_a_missing_or_broken_origin_is_poison(headers: list[Header]) -> None:
-    """A record in the repartition topic without our header was not written by us."""
+def test_a_missing_or_broken_origin_is_invalid(headers: list[Header]) -> None:
+    """A record in the repartition topic without the origin header is invalid."""
     with pytest.raises(InvalidRecord) as caught:
         strip_origin(headers)
     assert caught.value.reason is Reason.INTERNAL_ERROR

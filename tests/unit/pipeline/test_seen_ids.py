@@ -13,7 +13,7 @@ def numbered(number: int) -> bytes:
 
 
 def test_without_a_window_nothing_expires() -> None:
-    """With window 0 an id is known for ever."""
+    """With window 0 an id is known forever."""
     seen = SeenIds(0)
     seen.remember(ID, A, 0)
     assert seen.lookup(ID, 2**62) == A
@@ -35,14 +35,14 @@ def test_expiry_is_exact() -> None:
 
 
 def test_an_id_is_known_to_records_older_than_itself() -> None:
-    """A record of a backlog lies before the id's time, and so within its window."""
+    """A record with an earlier time than the id is within its window."""
     seen = SeenIds(1000)
     seen.remember(ID, A, 10_000)
     assert seen.lookup(ID, 0) == A
 
 
 def test_expiry_is_bounded_oldest_first_and_changes_nothing() -> None:
-    """Tombstones come oldest first, ids and variants together, no more than asked for."""
+    """Tombstones come oldest first, ids and variants merged, at most the limit."""
     seen = SeenIds(10)
     for number in range(5):
         seen.remember(numbered(number), A, number * 2)
@@ -57,7 +57,7 @@ def test_expiry_is_bounded_oldest_first_and_changes_nothing() -> None:
 
 
 def test_an_id_published_again_lives_on_from_there() -> None:
-    """A second publication after the window starts the window anew, and holds up no other id."""
+    """A second publication after the window restarts the window, and blocks no other id."""
     seen = SeenIds(10)
     seen.remember(numbered(0), A, 0)
     seen.remember(numbered(1), A, 1)
@@ -69,7 +69,7 @@ def test_an_id_published_again_lives_on_from_there() -> None:
 
 
 def test_many_ids_leave_in_their_order() -> None:
-    """Thousands of ids, some published again, all expire once and in the order of their times."""
+    """Thousands of ids, some published again, each expire once and in time order."""
     seen = SeenIds(10)
     for time_ms in range(5000):
         seen.remember(numbered(time_ms % 3000), A, time_ms)
@@ -84,7 +84,7 @@ def test_many_ids_leave_in_their_order() -> None:
 
 
 def test_forgetting_the_unknown_is_no_error() -> None:
-    """Tombstones of what was never there are harmless, with and without a window."""
+    """Removing an unknown id has no effect, with and without a window."""
     for window_ms in (0, 10):
         seen = SeenIds(window_ms)
         seen.forget(ID)

@@ -44,13 +44,13 @@ def test_what_is_malformed_is_not_there(text: str) -> None:
 
 
 def test_a_later_version_is_taken_for_what_is_known_of_it() -> None:
-    """It may say more, behind what this version says."""
+    """A later version may append fields."""
     found = TraceContext(TRACE, SPAN, "01")
     assert parse_traceparent(f"01-{TRACE}-{SPAN}-01-what-else".encode()) == found
 
 
 def test_one_header_counts_and_two_contradict_each_other() -> None:
-    """Null values are none, other names are not read, and of several none is chosen."""
+    """Null values and other names are ignored. Several contexts count as none."""
     header = ("traceparent", VALID.encode())
     assert trace_context([]) is None
     assert trace_context([("Traceparent", b"x"), ("traceparent", None)]) is None
@@ -64,7 +64,7 @@ def test_one_header_counts_and_two_contradict_each_other() -> None:
 @given(NEARLY_VALID | st.text(st.characters(max_codepoint=127, exclude_characters="\n")))
 @example(VALID)
 def test_it_is_read_as_opentelemetry_reads_it(text: str) -> None:
-    """Its own propagator comes to the same answer about whatever text."""
+    """The propagator of OpenTelemetry gives the same result for any text."""
     context = TraceContextTextMapPropagator().extract({"traceparent": text}, getter=DefaultGetter())
     expected = get_current_span(context).get_span_context()
     found = parse_traceparent(text.encode())
@@ -76,5 +76,5 @@ def test_it_is_read_as_opentelemetry_reads_it(text: str) -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(["traceparent", "x"]), st.binary() | st.none())))
 def test_no_header_makes_it_raise(headers: list[tuple[str, bytes | None]]) -> None:
-    """Headers are any bytes; random ones name no span."""
+    """Headers may be any bytes. Random bytes are no span."""
     assert trace_context(headers) is None

@@ -116,28 +116,28 @@ def test_values_that_are_not_json(value: bytes, words: str) -> None:
     ],
 )
 def test_json_that_is_no_checkpoint(document: Any, words: str) -> None:  # noqa: ANN401 - JSON of any shape
-    """The message names the wrapping; it stays invalid."""
+    """The message names the wrapping. The reason is invalid_schema."""
     refused = refusal_of(json.dumps(document).encode())
     assert words in refused.message
     assert refused.reason is Reason.INVALID_SCHEMA
 
 
 def test_a_page_of_a_list_is_named() -> None:
-    """It is an object of another type, and the message says what to do with its elements."""
+    """It is an object of another type. The message says what to do with its elements."""
     refused = refusal_of(json.dumps({"object": "list", "data": [checkpoint()]}).encode())
     assert refused.reason is Reason.WRONG_OBJECT_TYPE
     assert PAGE_OF_A_LIST in refused.message
 
 
 def test_the_setting_is_never_cut_off() -> None:
-    """The longest message leaves the parser's own words out first: it comes first, and fits."""
+    """The explanation comes before the message of the parser, so truncation keeps it."""
     message = refusal_of(json.dumps(connect({"value": "{}"})).encode()).message
     assert message.index("StringConverter") < 450
 
 
 @pytest.mark.parametrize("unit", [b"{'a': ", b"NaN,", b"ftckpt_1:", b'{"a":1}', b"%7B", b"x-._"])
 def test_naming_costs_the_same_whatever_the_size(unit: bytes) -> None:
-    """A megabyte is refused in milliseconds: only bounded parts are looked at."""
+    """A megabyte is refused in milliseconds, because only bounded parts are read."""
     value = unit * (1_000_000 // len(unit))
     began = time.process_time()
     refusal_of(value)
