@@ -44,7 +44,7 @@ class WaitNotice:
 
     def look(self, now: float) -> None:
         """Compare with the last look; `now` is monotonic."""
-        self._held.look(now, self._reader, self._partitions)
+        self._held.check(now, self._reader, self._partitions)
         held = self._held.views
         self._said &= held.keys()
         for partition, view in held.items():

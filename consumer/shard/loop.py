@@ -99,8 +99,8 @@ class ShardLoop:
         if self._reader.needs_revalidation:
             await self._judge_again()
         now = self._clock()
-        if self._held_back.look(now, self._reader, self._sources):
-            self._held_back_log.look(now, self._held_back.views)
+        if self._held_back.check(now, self._reader, self._sources):
+            self._held_back_log.check(now, self._held_back.views)
         if self._commit_policy.is_decision_due(
             now,
             records=self._buffer.records,

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from consumer.errors import ClusterError, TaskFailed, TransientError
-from consumer.kafka.open_transactions import LOOK_SECONDS, OpenTransactionCheck, of_earlier_owners
+from consumer.kafka.open_transactions import CHECK_SECONDS, OpenTransactionCheck, of_earlier_owners
 from consumer.kafka.port import TransactionalWriter
 from consumer.kafka.types import OpenTransaction, TopicPartition
 
@@ -94,7 +94,7 @@ class HangingWatch:
             TransientError, TaskFailed, ClusterError: as ``OpenTransactionCheck.ask``.
         """
         if await self._look(is_last=False):
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(CHECK_SECONDS)
             await self._look(is_last=True)
 
     async def _look(self, *, is_last: bool) -> bool:

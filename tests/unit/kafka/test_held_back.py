@@ -58,9 +58,9 @@ class Bench:
         reader: Any = self.reader
         for _ in range(int(seconds / 2)):
             self.now += 2
-            assert self.held.look(self.now, reader, [SOURCE])
-            assert not self.held.look(self.now + 0.5, reader, [SOURCE])
-            self.log.look(self.now, self.held.views)
+            assert self.held.check(self.now, reader, [SOURCE])
+            assert not self.held.check(self.now + 0.5, reader, [SOURCE])
+            self.log.check(self.now, self.held.views)
         return self.held.views.get(SOURCE)
 
 
