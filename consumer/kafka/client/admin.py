@@ -254,9 +254,7 @@ class KafkaAdmin:
     async def _query_leader(self, leader: int, request: Any, what: str) -> Any:  # noqa: ANN401 - the library is untyped
         async def query() -> Any:  # noqa: ANN401 - a response of the untyped library
             client = private_api.admin_client(self._client)
-            if (
-                client.cluster.broker_metadata(leader) is None
-            ):  # it joined after this client connected
+            if client.cluster.broker_metadata(leader) is None:  # a new broker
                 await client.force_metadata_update()
             return await client.send(leader, request)
 

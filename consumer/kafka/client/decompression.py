@@ -149,9 +149,8 @@ class Inflater:
             return self._into_scratch(cramjam.zstd, payload)
         except cramjam.DecompressionError:
             complete_bytes = _zstd_frames_bytes(payload)
-            if complete_bytes in {0, len(payload)} or not _begins_zstd_frame(
-                payload[complete_bytes:]
-            ):
+            rest = payload[complete_bytes:]
+            if not complete_bytes or not rest or not _begins_zstd_frame(rest):
                 raise
             return self._into_scratch(cramjam.zstd, payload[:complete_bytes])
 
