@@ -45,7 +45,7 @@ class WaitWarning:
 
     def check(self, now: float) -> None:
         """Compare with the previous check; `now` is monotonic."""
-        self._held.look(now, self._reader, self._partitions)
+        self._held.check(now, self._reader, self._partitions)
         held = self._held.views
         self._warned &= held.keys()
         for partition, view in held.items():

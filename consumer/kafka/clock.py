@@ -1,7 +1,7 @@
-"""The time of day, of this machine and of the brokers; durations are monotonic seconds.
+"""Wall-clock time of this machine and of the brokers; durations use monotonic seconds.
 
-Decisions about ids use the brokers' time. A machine whose clock is wrong, or jumps, would otherwise
-forget ids too early, or believe times from the future.
+Decisions about ids use the brokers' time. Otherwise a machine whose clock is wrong, or jumps, would
+forget ids too early, or trust timestamps in the future.
 """
 
 import time
@@ -9,32 +9,32 @@ from collections.abc import Callable
 
 
 def wall_clock_ms() -> int:
-    """Return this machine's time of day in milliseconds since the epoch."""
+    """Return this machine's wall-clock time in milliseconds since the epoch."""
     return time.time_ns() // 1_000_000
 
 
 class BrokerClock:
-    """The brokers' time of day: how they stamped our latest record, and how long ago that was.
+    """The brokers' wall clock, computed from the timestamp of the latest produce response.
 
-    A topic with LogAppendTime answers each produce request with that time (KIP-32). The answer
-    takes a moment, so this clock may be a little slow; it is never ahead of the brokers'.
+    For a topic with LogAppendTime each produce response holds that timestamp (KIP-32). The response
+    takes a moment, so this clock may be a little behind the brokers' clocks, and never ahead.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` gives monotonic seconds."""
+        """`clock` returns monotonic seconds."""
         self._clock = clock
         self._offset_ms: float | None = None
 
-    def note(self, timestamp_ms: int) -> None:
-        """Set the clock by a time that a broker has answered just now."""
+    def set(self, timestamp_ms: int) -> None:
+        """Set the clock to a timestamp that a broker returned just now."""
         self._offset_ms = timestamp_ms - self._clock() * 1000
 
     def now_ms(self) -> int:
-        """Return the time of day in ms; this machine's until a broker has answered its own."""
+        """Return the time in ms: this machine's until a broker has returned one."""
         return self.at_ms(self._clock())
 
     def at_ms(self, seconds: float) -> int:
-        """Return what the time of day was at this moment of the monotonic clock."""
+        """Return the wall-clock time in ms at this monotonic time in seconds."""
         offset_ms = self._offset_ms
         if offset_ms is None:
             offset_ms = wall_clock_ms() - self._clock() * 1000

@@ -1,8 +1,8 @@
-"""Notice sources whose committed records wait behind an open transaction of a producer.
+"""Measures records that an open transaction of a producer holds back.
 
-A ``read_committed`` consumer gets nothing behind the last stable offset. The records there are no
-lag, for the shard cannot read them. So they are measured here: high watermark minus last stable
-offset, and for how long the last stable offset has not moved meanwhile.
+A ``read_committed`` consumer gets no record after the last stable offset. Such records are no lag,
+because the shard cannot read them. This module measures high watermark minus last stable offset,
+and for how long the last stable offset has not moved.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,24 +14,24 @@ import structlog
 from consumer.kafka.port import LogReader
 from consumer.kafka.types import TopicPartition
 
-LOOK_SECONDS: Final = 1.0
+CHECK_SECONDS: Final = 1.0
 WARN_AFTER_SECONDS: Final = 60.0
 WARN_AGAIN_SECONDS: Final = 600.0
 HINT: Final = (
-    "a producer left a transaction open there; it ends by its transaction.timeout.ms, or hangs. "
+    "a producer left a transaction open there; it ends after its transaction.timeout.ms, or hangs. "
     "kafka-transactions.sh --bootstrap-server {servers} describe-producers --topic {topic} "
-    "--partition {partition} shows whose it is, find-hanging --topic {topic} whether it hangs"
+    "--partition {partition} shows its producer, find-hanging --topic {topic} whether it hangs"
 )
 UNANSWERED_SECONDS: Final = 10.0
-"""Longer is silence: a fetch is answered within 0.2 s, if only to say that there is nothing."""
+"""A leader that has not answered for longer counts as silent: it answers a fetch in 0.2 s."""
 log = structlog.get_logger(__name__)
 
 
 class HeldBack(msgspec.Struct, frozen=True):
-    """What an open transaction of a producer holds back in one partition."""
+    """The records of one partition that an open transaction of a producer holds back."""
 
     records: int
-    """High watermark minus last stable offset: also counts the transaction's own records."""
+    """High watermark minus last stable offset, including the records of the transaction."""
     seconds: float
     """For how long the last stable offset has not moved."""
 
@@ -46,20 +46,23 @@ class _Held(msgspec.Struct):
 
 
 class HeldBackSources:
-    """Measures some partitions of a reader, once a second at most."""
+    """Measures some partitions of a reader, at most once a second."""
 
     def __init__(self) -> None:
         self._held: dict[TopicPartition, _Held] = {}
-        self._next_look = 0.0
+        self._next_check = 0.0
 
-    def look(self, now: float, reader: LogReader, sources: Iterable[TopicPartition]) -> bool:
-        """Compare with the last look; return False within a second of it. `now` is monotonic."""
-        if now < self._next_look:
+    def check(self, now: float, reader: LogReader, sources: Iterable[TopicPartition]) -> bool:
+        """Measure again; return False, and do nothing, within a second of the last time.
+
+        `now` is in monotonic seconds.
+        """
+        if now < self._next_check:
             return False
-        self._next_look = now + LOOK_SECONDS
+        self._next_check = now + CHECK_SECONDS
         for source in sources:
             offsets = reader.stable_offset_and_end(source)
-            # A leader that does not answer proves nothing: its transactions may have ended.
+            # A leader that does not answer proves nothing: its transactions may have ended since.
             seen_at = reader.seen_at(source)
             if offsets and seen_at is not None and now - seen_at <= UNANSWERED_SECONDS:
                 self._add(now, source, *offsets)
@@ -67,7 +70,7 @@ class HeldBackSources:
 
     @property
     def views(self) -> Mapping[TopicPartition, HeldBack]:
-        """What was held back at the last look, for each source that had such records."""
+        """The last measurement of each source that had such records."""
         return {source: held.view for source, held in self._held.items()}
 
     def _add(self, now: float, source: TopicPartition, stable_offset: int, end: int) -> None:
@@ -79,19 +82,19 @@ class HeldBackSources:
 
 
 class HeldBackLog:
-    """Logs what lasts of one shard's sources, rarely, and its end."""
+    """Logs when records of one shard's sources are held back for long, and when that ends."""
 
     def __init__(self, shard: int, bootstrap_servers: str) -> None:
         self._shard = shard
         self._bootstrap_servers = bootstrap_servers
         self._warned: dict[TopicPartition, tuple[float, float]] = {}
-        """The age at the last look, and when it is logged again."""
+        """By source: the age at the last check, and when to log it again."""
 
-    def look(self, now: float, views: Mapping[TopicPartition, HeldBack]) -> None:
-        """Log what is due; `now` is monotonic."""
+    def check(self, now: float, views: Mapping[TopicPartition, HeldBack]) -> None:
+        """Log what is due; `now` is in monotonic seconds."""
         for source, held in views.items():
             age, next_log = self._warned.get(source, (0.0, 0.0))
-            if held.seconds < age:  # another wait has begun
+            if held.seconds < age:  # another transaction holds records back now
                 self._log_end(source)
                 next_log = 0.0
             if held.seconds >= WARN_AFTER_SECONDS:

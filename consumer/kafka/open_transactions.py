@@ -1,9 +1,9 @@
-"""Find transactions that the brokers have left open, and refuse to go on over one of ours.
+"""Finds transactions that the brokers left open, and stops before a write that would decide them.
 
-A fence settles what the former owner left open, in every partition: InitProducerId promises it.
-Seen on Kafka 4.3.1: a coordinator that ends a transaction while a partition has no leader skips
-this partition, as if it were deleted, and never writes the marker. The next marker of the same
-producer there would decide about both transactions, so aborted records would become visible.
+A fence ends the previous owner's open transaction in every partition: InitProducerId promises it.
+But a coordinator that ends a transaction while a partition has no leader skips that partition, as
+if it were deleted, and never writes the marker (seen on Kafka 4.3.1). The next marker of the same
+producer there would decide both transactions, so aborted records would become visible.
 """
 
 import asyncio
@@ -16,17 +16,17 @@ from consumer.errors import HangingTransaction
 from consumer.kafka.port import ClusterAdmin, TransactionalWriter
 from consumer.kafka.types import OpenTransaction
 
-LOOKS: Final = 3
-LOOK_SECONDS: Final = 1.0
+CHECKS: Final = 3
+CHECK_SECONDS: Final = 1.0
 RUNBOOK: Final = "docs/operations/runbook.md, When a transaction hangs"
 log = structlog.get_logger(__name__)
 
 
 class OpenTransactionCheck:
-    """Asks the leaders for the open transactions in the topics of a shard or of a tool.
+    """Queries the leaders for open transactions in the topics of a shard or of a job.
 
-    `optional` topics are asked for too where we may read them. What cannot be asked is logged
-    once, for as long as the reason is the same.
+    `optional` topics are queried too if the ACLs allow it. A topic or broker that cannot be queried
+    is logged once, until the reason changes.
     """
 
     def __init__(
@@ -47,39 +47,40 @@ class OpenTransactionCheck:
 
         Raises:
             TransientError, TaskFailed: a partition's leader is gone or does not answer.
-            ClusterError: we may not read a topic that is not optional.
+            ClusterError: the ACLs do not allow to read a topic that is not optional.
         """
         answer = await self._admin.open_transactions(self.topics, self._optional)
         gaps = dict(answer.not_asked)
         gaps |= {
-            f"broker {broker}": "it is older than Kafka 2.8, which answers DescribeProducers"
+            f"broker {broker}": "it is older than Kafka 2.8, which introduced DescribeProducers"
             for broker in answer.silent_brokers
         }
         for name, reason in gaps.items():
             if self._reported.get(name) != reason:
-                # Without a right that is optional everything is as documented.
+                # Without an optional ACL the service works as documented.
                 write = log.info if name in answer.not_asked else log.warning
                 write("hanging_check_incomplete", not_asked=name, reason=reason)
         self._reported = gaps
         return answer.found
 
     async def left_open(self, writer: TransactionalWriter) -> tuple[OpenTransaction, ...]:
-        """Return what earlier owners of this fenced writer have left open, looked at repeatedly.
+        """Return the transactions that earlier owners of this fenced writer left open.
 
-        A later owner's transactions do not count: a fenced writer sees those of its successor.
+        Query again before one is returned, because a marker may only be late. A later owner's
+        transactions do not count: a fenced writer sees those of its successor.
 
         Raises:
             TransientError, TaskFailed, ClusterError: as ``ask``.
         """
-        for look in range(LOOKS):
+        for attempt in range(CHECKS):
             found = of_earlier_owners(await self.ask(), *writer.producer_id_and_epoch)
-            if not found or look == LOOKS - 1:
+            if not found or attempt == CHECKS - 1:
                 break
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(CHECK_SECONDS)
         return found
 
     async def refuse_hanging(self, writer: TransactionalWriter) -> None:
-        """Raise if an earlier owner of this fenced writer has left a transaction open.
+        """Raise if an earlier owner of this fenced writer left a transaction open.
 
         Raises:
             HangingTransaction: an operator must end it.
@@ -90,7 +91,7 @@ class OpenTransactionCheck:
             raise HangingTransaction(self.describe(writer.transactional_id, found))
 
     def describe(self, transactional_id: str, found: Iterable[OpenTransaction]) -> str:
-        """Return where a transaction hangs, what follows, and the commands that end it."""
+        """Return the error text: where a transaction hangs, and the commands that end it."""
         found = list(found)
         places = ", ".join(
             f"{it.partition.topic}/{it.partition.partition} from offset {it.start_offset} on"
@@ -99,7 +100,7 @@ class OpenTransactionCheck:
         commands = "; ".join(self.abort_command(it) for it in found)
         return (
             f"a transaction of {transactional_id} hangs in {places}: the brokers ended it without "
-            "a marker there, and going on would decide about it. Read "
+            "a marker there, and the next transaction would decide it. Read "
             f"{RUNBOOK}. This aborts it there: {commands}"
         )
 

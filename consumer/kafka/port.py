@@ -1,10 +1,10 @@
-"""The port: what the service needs of Kafka, as protocols.
+"""The port: the operations on Kafka that the service needs, as protocols.
 
 ``consumer.kafka.client`` implements them with aiokafka, ``tests.support.fake_kafka`` in memory. One
 conformance suite runs against both (``tests/integration/test_port_conformance.py``). Shards, the
 worker and jobs know these protocols only.
 
-Errors are those of ``consumer.errors``, named by the recovery that they ask for.
+Errors are those of ``consumer.errors``: the class of an error names the recovery.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ class PartitionBatches(Protocol):
 
 
 class TransactionBatches(Protocol):
-    """The records of one transaction, complete before the transaction is opened."""
+    """The records of one transaction, all added before the transaction begins."""
 
     def to(self, topic: str, partition: int) -> PartitionBatches:
         """Return the batches for one partition."""
@@ -55,7 +55,7 @@ class LogReader(Protocol):
         """Read these partitions, each from the given offset, and no others."""
 
     def use_running_fetch_settings(self) -> None:
-        """Let fetches wait longer and return less from now on: the restore is over."""
+        """Let fetches wait longer and return less from now on, because the restore has finished."""
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
         """Deliver no more records of these partitions."""
@@ -63,14 +63,14 @@ class LogReader(Protocol):
     async def fetch(
         self, timeout_ms: int, max_records: int
     ) -> dict[TopicPartition, Sequence[SourceRecord]]:
-        """Return the records at hand, or wait up to ``timeout_ms`` for some.
+        """Return records that were fetched already, or wait up to ``timeout_ms`` for some.
 
         Raises:
-            TaskFailed: positions are in doubt.
+            TaskFailed: the positions are unknown, because fetched records may be lost.
         """
 
     def position(self, partition: TopicPartition) -> int:
-        """Return the offset of the next record to deliver; markers count as delivered."""
+        """Return the offset of the next record to deliver; it moves over markers too."""
 
     @property
     def positions(self) -> dict[TopicPartition, int]:
@@ -86,7 +86,7 @@ class LogReader(Protocol):
         """Return the last stable offset and the high watermark, or None before the first fetch."""
 
     def seen_at(self, partition: TopicPartition) -> float | None:
-        """Return when the fetch behind the current lag was sent, in monotonic seconds."""
+        """Return the monotonic time at which the fetch was sent that the current lag comes from."""
 
     async def beginning_offsets(
         self, partitions: Iterable[TopicPartition]
@@ -99,13 +99,13 @@ class LogReader(Protocol):
     async def offsets_for_times(
         self, times_ms: Mapping[TopicPartition, int]
     ) -> dict[TopicPartition, tuple[int, int] | None]:
-        """Return offset and timestamp of each partition's first record from that time on."""
+        """Return offset and timestamp of each partition's first record at or after that time."""
 
 
 class TransactionalWriter(Protocol):
-    """Writes transactions under one transactional id; at most one producer at a time can.
+    """Writes transactions under one transactional id; the brokers fence all producers but one.
 
-    Never reused after an error.
+    It must not be reused after an error.
     """
 
     transactional_id: str
@@ -115,39 +115,38 @@ class TransactionalWriter(Protocol):
 
     @property
     def producer_id_and_epoch(self) -> tuple[int, int]:
-        """The producer id, and the epoch of this owner; after ``fence``."""
+        """The producer id, and the epoch of this owner; valid after ``fence``."""
 
     async def fence(self) -> None:
         """Take the transactional id over: InitProducerId (KIP-98).
 
-        When it returns, no earlier owner can make anything visible, and the outcome of its last
-        transaction is settled.
+        Afterwards no earlier owner can commit, and the outcome of its last transaction is final.
 
         Raises:
-            TaskFailed, ClusterError, TransientError: it is not known whether the fence took place.
+            TaskFailed, ClusterError, TransientError: the result of the fence is unknown.
         """
 
     def new_batches(
         self, max_message_bytes: Mapping[str, int], unstamped: Collection[str] = ()
     ) -> TransactionBatches:
-        """Return an empty set of batches that respects the largest batch of each topic.
+        """Return empty batches, limited by the largest batch of each topic.
 
         Records of the `unstamped` topics get no timestamp.
         """
 
     async def send(self, batches: TransactionBatches) -> dict[TopicPartition, int]:
-        """Open a transaction and deliver every batch; return the first offset per partition.
+        """Begin a transaction and deliver every batch; return the first offset by partition.
 
         Raises:
             Fenced: another producer took the transactional id over.
-            TaskFailed: a batch failed or was not answered; the transaction must not be committed.
+            TaskFailed: a batch failed or got no response; the transaction must not be committed.
         """
 
     async def commit(self) -> None:
-        """Commit what ``send`` delivered.
+        """Commit the batches that ``send`` delivered.
 
         Raises:
-            TaskFailed: the outcome is unknown; only a new fence can settle it.
+            TaskFailed: the outcome is unknown until the next fence.
             Fenced: another producer took the transactional id over; nothing was committed.
         """
 
@@ -155,10 +154,10 @@ class TransactionalWriter(Protocol):
         """Commit a transaction without records, which writes its marker to these partitions."""
 
     async def refresh(self) -> None:
-        """Fetch the metadata of the topics again."""
+        """Fetch the metadata of the topics again, for partitions that were added."""
 
     async def close(self) -> None:
-        """Close without waiting; an open transaction is left to the next fence."""
+        """Close without waiting; the next fence aborts an open transaction."""
 
 
 class ClusterAdmin(Protocol):
@@ -174,7 +173,7 @@ class ClusterAdmin(Protocol):
         """Return the cluster's id and its number of brokers."""
 
     async def unknown_somewhere(self, topics: Iterable[str]) -> set[str]:
-        """Return the topics that at least one broker does not know (yet)."""
+        """Return the topics that at least one broker does not know yet."""
 
     async def describe(self, topics: Iterable[str]) -> dict[str, TopicDescription]:
         """Describe each topic that exists, with its settings."""
@@ -200,16 +199,19 @@ class ClusterAdmin(Protocol):
 
 
 class GroupMembership(Protocol):
-    """Membership in the consumer group; ``wanted`` is None while the group has not decided."""
+    """Membership in the consumer group.
+
+    ``wanted`` are the assigned shards, and None before an assignment and in a rebalance.
+    """
 
     wanted: frozenset[int] | None
     rebalances: int
 
     async def join(self) -> None:
-        """Connect and ask to join."""
+        """Connect and join."""
 
     async def poll(self) -> None:
-        """Keep the membership alive; returns after at most a poll interval or a rebalance."""
+        """Keep the membership alive; return after at most a poll interval or a rebalance."""
 
     async def commit_offsets(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit positions for lag tools and autoscalers."""
@@ -229,7 +231,7 @@ class Kafka(Protocol):
         max_message_bytes: int,
         committed_only: bool = True,
     ) -> LogReader:
-        """Return a reader that knows these topics; without `committed_only` it sees all records."""
+        """Return a reader of these topics; without `committed_only` it sees all records."""
 
     def writer(self, transactional_id: str, transaction_timeout_ms: int) -> TransactionalWriter:
         """Return a writer."""
@@ -243,8 +245,8 @@ class Kafka(Protocol):
         on_change: Callable[[], None],
         on_rebalance: Callable[[float], None],
     ) -> GroupMembership:
-        """Return a member of the group of these settings.
+        """Return a member of the group that the settings name.
 
-        `on_change` is called after each decision of the group, `on_rebalance` with the seconds
-        that it took.
+        `on_change` is called after each assignment, and `on_rebalance` with the seconds that the
+        rebalance took.
         """

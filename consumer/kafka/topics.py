@@ -1,8 +1,8 @@
-"""Our topics: what they must be like, how they are made, and the check before anything runs.
+"""The service's topics: required settings, creation, and the check before a shard runs.
 
-A topic that a broker auto-created has the broker's defaults; taking it for ours would lose state
-(a changelog that is deleted after a week) or events (a ready topic stamped with the source's
-time). So policy and partition counts are verified at every start and every restore.
+A topic that a broker auto-created has the broker's defaults. To use it would lose state (a
+changelog whose records expire after a week) or events (a ready topic with the source's timestamps).
+So settings and partition counts are verified at every start and every restore.
 """
 
 import asyncio
@@ -21,15 +21,15 @@ REPLICATION: Final = 3
 KNOWN_TRIES: Final = 100
 KNOWN_PAUSE_SECONDS: Final = 0.1
 MIN_INSYNC_REPLICAS: Final = 2
-# What a forwarded record or a dead letter carries beside the original: origin, reason, message.
+# Room for the headers that a forwarded record or a dead letter adds: origin, reason, message.
 HEADER_ROOM_BYTES: Final = 64 * 1024
 CHANGELOG_MESSAGE_BYTES: Final = 256 * 1024
 LOG_APPEND_TIME: Final = {"message.timestamp.type": "LogAppendTime"}
-# A replica that was not in sync has lost committed records: ids, progress or events. It must not
+# A replica that was not in sync lacks committed records: ids, progress or events. It must not
 # become the leader, whatever the brokers' default is.
 UNCLEAN: Final = "unclean.leader.election.enable"
 CLEAN: Final = {UNCLEAN: "false"}
-# What a topic of events must have; those that we create get CLEAN besides.
+# The required settings of a topic of events. Topics that the service creates also get CLEAN.
 EVENT_POLICY: Final = {"cleanup.policy": "delete", **LOG_APPEND_TIME}
 EVENT_CONFIGS: Final = {**EVENT_POLICY, **CLEAN}
 CHANGELOG_CONFIGS: Final = {
@@ -48,7 +48,7 @@ DEAD_LETTER_RETENTION_MS: Final = 90 * 24 * 3600 * 1000
 
 
 class InputRisk(msgspec.Struct, frozen=True):
-    """A setting of an input topic by which records may be lost before they are read."""
+    """A setting of an input topic that may lose records before they are read."""
 
     event: str
     topic: str
@@ -56,7 +56,7 @@ class InputRisk(msgspec.Struct, frozen=True):
 
 
 class Topology(msgspec.Struct, frozen=True):
-    """What the engine needs to know about the cluster's topics."""
+    """The facts about the cluster's topics that the engine needs."""
 
     cluster_id: str
     shards: int
@@ -70,16 +70,16 @@ class Topology(msgspec.Struct, frozen=True):
 
     @property
     def largest_source_bytes(self) -> int:
-        """The largest batch that any topic we read can hold."""
+        """The largest batch that a topic can hold, in bytes."""
         return max(self.max_message_bytes.values())
 
 
 async def create_topics(
     admin: ClusterAdmin, settings: Settings, input_partitions: int | None = None
 ) -> list[str]:
-    """Create what is missing of our topics; return the names of those made.
+    """Create the missing topics; return the names of those created.
 
-    The input topics are the user's: they are made only with ``input_partitions``.
+    The input topics belong to the user: they are created only with ``input_partitions``.
 
     Raises:
         ClusterError: an input topic is missing, or the cluster refuses.
@@ -110,23 +110,23 @@ async def create_topics(
 
 
 async def ensure_jobs_topic(admin: ClusterAdmin, settings: Settings) -> TopicDescription:
-    """Return the topic in which the tools on history keep what they have done; made when missing.
+    """Return the topic with the progress of all jobs; create it if it is missing.
 
     Raises:
-        ClusterError: it cannot be made, or is not what it must be.
-        TransientError: it is there, and not known yet.
+        ClusterError: it cannot be created, or has wrong settings.
+        TransientError: it exists, but the broker that was asked does not know it yet.
     """
     name = settings.jobs_topic
     await ensure_topic(admin, name, 1, JOBS_CONFIGS)
     topic = (await admin.describe([name])).get(name)
     if topic is None:  # a broker that has just started may not know it yet
-        raise TransientError(f"topic {name} is not known to the broker that was asked")
+        raise TransientError(f"topic {name} is not known yet to the broker that was asked")
     problems = list(_wrong_settings(topic, {"cleanup.policy": "compact"}))
     problems += _allows_unclean_election(topic)
     if topic.max_message_bytes < JOBS_MESSAGE_BYTES:
         problems.append(
             f"topic {name}: max.message.bytes is {topic.max_message_bytes}; set it to "
-            f"{JOBS_MESSAGE_BYTES} or more, since what one transaction has done must fit"
+            f"{JOBS_MESSAGE_BYTES} or more, since the progress of one transaction must fit"
         )
     if topic.partitions != 1:
         problems.append(f"topic {name} has {topic.partitions} partitions, but must have 1")
@@ -138,7 +138,7 @@ async def ensure_jobs_topic(admin: ClusterAdmin, settings: Settings) -> TopicDes
 async def ensure_topic(
     admin: ClusterAdmin, name: str, partitions: int, configs: Mapping[str, str]
 ) -> bool:
-    """Make a topic where it is missing; return whether this call made it.
+    """Create a topic if it is missing; return whether this call created it.
 
     Raises:
         ClusterError: the cluster refuses.
@@ -146,11 +146,11 @@ async def ensure_topic(
     if name in await admin.describe([name]):
         return False
     _, brokers = await admin.cluster()
-    made = await admin.create(
+    created = await admin.create(
         name, partitions, min(REPLICATION, brokers), {**configs, **_durable(brokers)}
     )
     await _wait_until_known(admin, [name])
-    return made
+    return created
 
 
 def _durable(brokers: int) -> dict[str, str]:
@@ -158,7 +158,7 @@ def _durable(brokers: int) -> dict[str, str]:
 
 
 async def _wait_until_known(admin: ClusterAdmin, names: Iterable[str]) -> None:
-    """Wait until every broker knows the new topics; until then one may deny that they exist."""
+    """Wait until every broker knows the new topics; until then one may report them as unknown."""
     missing = set(names)
     for _ in range(KNOWN_TRIES):
         missing = await admin.unknown_somewhere(missing)
@@ -173,7 +173,7 @@ def _wanted_partitions(
     inputs: Mapping[str, TopicDescription],
     existing: Mapping[str, TopicDescription],
 ) -> dict[str, int]:
-    """Return the partition count of each topic to be made; one shard topic follows the other."""
+    """Return the partition count of each topic to create; both shard topics get the same one."""
     widest = max(topic.partitions for topic in inputs.values())
     pair = (settings.changelog_topic, settings.repartition_topic)
     fixed = [existing[name].partitions for name in pair if name in existing]
@@ -185,7 +185,7 @@ async def check_topics(admin: ClusterAdmin, settings: Settings) -> Topology:
     """Verify every topic.
 
     Raises:
-        ClusterError: one line per problem, each with its mend.
+        ClusterError: one line for each problem, with the fix.
     """
     cluster_id, _ = await admin.cluster()
     names = (*settings.input_topics, *_our_topics(settings))
@@ -209,7 +209,7 @@ async def check_topics(admin: ClusterAdmin, settings: Settings) -> Topology:
 
 
 def find_problems(settings: Settings, found: Mapping[str, TopicDescription]) -> Iterator[str]:
-    """Yield what is wrong with the topics, one sentence each."""
+    """Yield the problems of the topics, one sentence each."""
     for name in settings.input_topics:
         if name not in found:
             yield _missing_input(name)
@@ -236,7 +236,10 @@ def find_problems(settings: Settings, found: Mapping[str, TopicDescription]) -> 
 def find_input_risks(
     settings: Settings, found: Mapping[str, TopicDescription]
 ) -> Iterator[InputRisk]:
-    """Yield the settings of input topics that may lose unread records; inputs are the user's."""
+    """Yield the settings of input topics that may lose unread records.
+
+    They are warnings, because the input topics belong to the user.
+    """
     for name in settings.input_topics:
         if name not in found:
             continue
@@ -246,7 +249,7 @@ def find_input_risks(
                 "input_is_compacted",
                 name,
                 f"input topic {name}: cleanup.policy is {configs['cleanup.policy']}: compaction "
-                "deletes checkpoints that were not read yet where a later record has the same key; "
+                "deletes checkpoints that were not read yet if a later record has the same key; "
                 "set it to delete, or key each checkpoint by its id",
             )
         if configs.get("unclean.leader.election.enable") == "true":
@@ -279,12 +282,14 @@ def _wrong_shard_topics(settings: Settings, found: Mapping[str, TopicDescription
     if changelog and settings.shards and changelog.partitions != settings.shards:
         yield (
             f"topic {changelog.name} has {changelog.partitions} partitions, but "
-            f"CHECKPOINT_READY_SHARDS is {settings.shards}: shards are fixed for life; unset it"
+            f"CHECKPOINT_READY_SHARDS is {settings.shards}: the number of shards can never change; "
+            "unset it"
         )
     if changelog and repartition and changelog.partitions != repartition.partitions:
         yield (
             f"topics {changelog.name} ({changelog.partitions} partitions) and {repartition.name} "
-            f"({repartition.partitions}) must have as many partitions; neither may ever grow"
+            f"({repartition.partitions}) must have as many partitions as each other; neither may "
+            "ever grow"
         )
 
 
@@ -298,9 +303,9 @@ def _wrong_settings(topic: TopicDescription | None, wanted: Mapping[str, str]) -
 
 
 def _allows_unclean_election(topic: TopicDescription | None) -> Iterator[str]:
-    """Yield a problem where a replica that lost records may become the leader.
+    """Yield a problem if a replica that lost records may become the leader.
 
-    The value is the effective one. A broker that does not report it has no such setting.
+    The value is the effective one. A broker that does not report the setting does not have it.
     """
     if topic is not None and topic.configs.get(UNCLEAN) == "true":
         yield (

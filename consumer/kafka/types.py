@@ -1,6 +1,6 @@
-"""The data that the port speaks of: partitions, topics, open transactions.
+"""The data types of the port: partitions, topics, open transactions.
 
-``TopicPartition`` is aiokafka's class, because aiokafka accepts no other; here it gets its types.
+``TopicPartition`` is aiokafka's class, because aiokafka accepts no other. Its types are added here.
 """
 
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,9 +22,9 @@ __all__ = ["OpenTransaction", "OpenTransactions", "TopicDescription", "TopicPart
 
 
 class TopicDescription(msgspec.Struct, frozen=True):
-    """One topic: how many partitions, how often replicated, which settings.
+    """The partitions, replication factor and settings of one topic.
 
-    ``topic_id`` and ``leader_epochs`` (by partition) are unknown to brokers before Kafka 2.8.
+    Brokers before Kafka 2.8 do not report ``topic_id`` and ``leader_epochs`` (by partition).
     """
 
     name: str
@@ -36,7 +36,7 @@ class TopicDescription(msgspec.Struct, frozen=True):
 
     @property
     def max_message_bytes(self) -> int:
-        """The largest record batch that the topic takes."""
+        """The largest record batch that the topic accepts, in bytes."""
         return int(self.configs["max.message.bytes"])
 
 
@@ -50,10 +50,10 @@ class OpenTransaction(msgspec.Struct, frozen=True, order=True):
 
 
 class OpenTransactions(msgspec.Struct, frozen=True):
-    """The answer to one question about open transactions."""
+    """The result of one query for open transactions."""
 
     found: tuple[OpenTransaction, ...]
     not_asked: dict[str, str]
-    """The optional topics that are missing in ``found``, and why."""
+    """The optional topics that could not be queried, with the reason."""
     silent_brokers: frozenset[int] = frozenset()
-    """The leaders that are older than Kafka 2.8 and do not know the request (KIP-664)."""
+    """The leaders before Kafka 2.8, which do not know DescribeProducers (KIP-664)."""

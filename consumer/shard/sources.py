@@ -162,8 +162,8 @@ class Sources:
 
     def check_held_back(self, now: float) -> None:
         """Measure what open transactions hold back, once a second, and log what lasts."""
-        if self._held_back.look(now, self.reader, self._partitions):
-            self._held_back_log.look(now, self._held_back.views)
+        if self._held_back.check(now, self.reader, self._partitions):
+            self._held_back_log.check(now, self._held_back.views)
 
     @property
     def inputs(self) -> list[TopicPartition]:

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from consumer.errors import ClusterError, TaskFailed, TransientError
-from consumer.kafka.open_transactions import LOOK_SECONDS, OpenTransactionCheck, of_earlier_owners
+from consumer.kafka.open_transactions import CHECK_SECONDS, OpenTransactionCheck, of_earlier_owners
 from consumer.kafka.port import TransactionalWriter
 from consumer.kafka.types import OpenTransaction, TopicPartition
 
@@ -97,7 +97,7 @@ class OpenTransactionWatch:
             TransientError, TaskFailed, ClusterError: as ``OpenTransactionCheck.ask``.
         """
         if await self._check_once(is_last=False):
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(CHECK_SECONDS)
             await self._check_once(is_last=True)
 
     async def _check_once(self, *, is_last: bool) -> bool:

@@ -238,7 +238,7 @@ class FakeWriter:
                 record = self._cluster.append(self.transactional_id, self._owner, target, new)
                 first_offsets.setdefault(target, record.offset)
                 if self._cluster.log(target).is_log_append_time:
-                    self.broker_clock.note(record.timestamp)
+                    self.broker_clock.set(record.timestamp)
             await asyncio.sleep(0)
         if failed:
             raise TaskFailed(f"send: the batch for {failed} failed")

@@ -1,7 +1,8 @@
-"""aiokafka behind the port: the only package that knows it.
+"""The port implemented with aiokafka: no other package imports it.
 
-Every private part of aiokafka that is used is in ``private_api`` with its reason, and
-``tests/unit/kafka/test_private_api.py`` holds it, so a new release cannot change it unseen.
+Every use of a private part of aiokafka is in ``private_api`` with its reason.
+``tests/unit/kafka/test_private_api.py`` fails if a release changes one, or if another module uses
+one.
 """
 
 from consumer.kafka.client.connection import Connection

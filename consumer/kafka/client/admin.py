@@ -1,4 +1,4 @@
-"""Topics and their settings, as the cluster tells them."""
+"""Describes and creates topics, deletes records, and queries group offsets and leaders."""
 
 import asyncio
 import contextlib
@@ -30,13 +30,13 @@ from consumer.kafka.types import (
 
 CALL_SECONDS: Final = 15.0
 CLOSE_SECONDS: Final = 2.0
-# The library asks any broker that it knows, and one that has just gone is still known.
-ASK_TRIES: Final = 8
-ASK_PAUSE_SECONDS: Final = 0.05
+# The library asks any broker that it knows, also one that has just stopped.
+QUERY_TRIES: Final = 8
+QUERY_PAUSE_SECONDS: Final = 0.05
 
 
 class KafkaAdmin:
-    """Describes and creates topics, trims records, reads group offsets."""
+    """Implements ``ClusterAdmin`` of the port."""
 
     def __init__(self, connection: Connection, client_id: str) -> None:
         self._connection = connection
@@ -46,7 +46,7 @@ class KafkaAdmin:
         """Connect.
 
         Raises:
-            ClusterError: no broker answers there, or it refuses us.
+            ClusterError: no broker answers (Unreachable), or one refuses the connection.
         """
         try:
             await bounded(self._client.start(), CALL_SECONDS, "the broker")
@@ -67,14 +67,14 @@ class KafkaAdmin:
 
     async def cluster(self) -> tuple[str, int]:
         """Return the cluster's id and its number of brokers."""
-        # No topics asked for: listing all of a large cluster's would be a heavy answer.
-        metadata = await self._ask(lambda: self._metadata([]), "describe the cluster")
+        # Without topics: the list of all topics of a large cluster would be a large response.
+        metadata = await self._query(lambda: self._metadata([]), "describe the cluster")
         return str(metadata.cluster_id), len(metadata.brokers)
 
     async def unknown_somewhere(self, topics: Iterable[str]) -> set[str]:
-        """Return the topics that at least one broker does not know of (yet)."""
+        """Return the topics that at least one broker does not know yet."""
         wanted = set(topics)
-        metadata = await self._ask(lambda: self._metadata([]), "describe the cluster")
+        metadata = await self._query(lambda: self._metadata([]), "describe the cluster")
         unknown: set[str] = set()
         for node_id, *_ in metadata.brokers:
             unknown |= wanted - (await self._topics(wanted, node_id)).keys()
@@ -84,13 +84,13 @@ class KafkaAdmin:
         """Describe each topic that exists, with its settings.
 
         Raises:
-            ClusterError: we may not describe a topic or its settings.
+            ClusterError: the ACLs do not allow to describe a topic or its settings.
         """
         found = await self._topics(topics)
         if not found:
             return {}
         resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in found]
-        responses = await self._ask(
+        responses = await self._query(
             lambda: self._client.describe_configs(resources), "describe topic settings"
         )
         descriptions = {}
@@ -118,7 +118,7 @@ class KafkaAdmin:
     async def create(
         self, name: str, partitions: int, replication: int, configs: Mapping[str, str]
     ) -> bool:
-        """Create a topic; return whether this call made it (False: it exists already).
+        """Create a topic; return whether this call created it (False: it exists already).
 
         Raises:
             ClusterError: the cluster refuses.
@@ -139,26 +139,26 @@ class KafkaAdmin:
         """Delete the records before these offsets.
 
         Raises:
-            TransientError: not now; what was not deleted stays, and a later call does it.
-            ClusterError: we may not.
+            TransientError: the call failed; the records stay until a later call succeeds.
+            ClusterError: the ACLs do not allow it.
         """
         offsets = {partition: RecordsToDelete(offset) for partition, offset in before.items()}
         try:
             await bounded(self._client.delete_records(offsets), CALL_SECONDS, "DeleteRecords")
-        except kafka_errors.TopicAuthorizationFailedError as error:  # raised without the name
+        except kafka_errors.TopicAuthorizationFailedError as error:  # it lacks the topic
             topics = {partition.topic for partition in before}
             raise translate(type(error)(topics), "trim") from error
         except Exception as error:
             raise TransientError(str(translate(error, "trim"))) from error
 
     async def group_offsets(self, group_id: str) -> dict[TopicPartition, int]:
-        """Return what the group committed once; only to notice that it has run before.
+        """Return the committed offsets of a group; they only show that it ran before.
 
         Raises:
-            TaskFailed: its coordinator does not say (it loads, or has moved).
+            TaskFailed: the coordinator does not answer (it is loading, or has moved).
         """
         response = await self._call(self._group_offsets(group_id), "read group offsets")
-        # The library's own call passes over this error, and no offsets then looks like no past.
+        # The library's own call ignores this error, and then a group without offsets looks new.
         error = kafka_errors.for_code(response.error_code)
         if error is not kafka_errors.NoError:
             raise translate(error(group_id), "read group offsets")
@@ -174,12 +174,12 @@ class KafkaAdmin:
     ) -> OpenTransactions:
         """Return every transaction that is open in these topics (DescribeProducers, KIP-664).
 
-        Of an `optional` topic that cannot be asked for, the answer says so instead.
+        For an `optional` topic that cannot be queried the result has the reason instead.
 
         Raises:
-            TransientError: a partition has no leader, or it has just moved.
+            TransientError: a partition has no leader, or the leader has just moved.
             TaskFailed: a leader does not answer.
-            ClusterError: we may not read a topic.
+            ClusterError: the ACLs do not allow to read a topic.
         """
         not_asked: dict[str, str] = {}
         described = await self._topics(topics)
@@ -210,15 +210,15 @@ class KafkaAdmin:
         return OpenTransactions(tuple(sorted(found)), not_asked, frozenset(silent))
 
     async def epoch_ends(self, epochs: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-        """Return the first offset behind each leader epoch, in the logs as they are now (KIP-320).
+        """Return the first offset after each leader epoch, in the current logs (KIP-320).
 
-        For the latest epoch of a log it is the log's end. A partition whose leader does not know
-        the epoch is left out.
+        For the latest epoch of a log it is the log's end. The result omits a partition whose leader
+        does not know the epoch.
 
         Raises:
-            TransientError: a partition has no leader, or it has just moved.
+            TransientError: a partition has no leader, or the leader has just moved.
             TaskFailed: a leader does not answer.
-            ClusterError: we may not describe a topic.
+            ClusterError: the ACLs do not allow to describe a topic.
         """
         what = "ask for leader epochs"
         by_leader: dict[int, dict[str, dict[int, int]]] = {}
@@ -226,12 +226,12 @@ class KafkaAdmin:
         for partition, epoch in epochs.items():
             if partition not in leaders:
                 name = f"{partition.topic}/{partition.partition}"
-                raise TransientError(f"{what}: {name} has no leader, or is gone")
+                raise TransientError(f"{what}: {name} has no leader, or does not exist")
             by_topic = by_leader.setdefault(leaders[partition], {})
             by_topic.setdefault(partition.topic, {})[partition.partition] = epoch
         ends = {}
         for leader, asked in by_leader.items():
-            answer = await self._ask_leader(leader, EpochEndsRequest(asked), what)
+            answer = await self._query_leader(leader, EpochEndsRequest(asked), what)
             for name, partitions in answer.topics:
                 for error_code, partition, _, end_offset in partitions:
                     error = kafka_errors.for_code(error_code)
@@ -251,22 +251,25 @@ class KafkaAdmin:
             if partition.leader >= 0
         }
 
-    async def _ask_leader(self, leader: int, request: Any, what: str) -> Any:  # noqa: ANN401 - the library is untyped
-        async def ask() -> Any:  # noqa: ANN401 - a response of the untyped library
+    async def _query_leader(self, leader: int, request: Any, what: str) -> Any:  # noqa: ANN401 - the library is untyped
+        async def query() -> Any:  # noqa: ANN401 - a response of the untyped library
             client = private_api.admin_client(self._client)
-            if client.cluster.broker_metadata(leader) is None:  # it joined after we connected
+            if client.cluster.broker_metadata(leader) is None:  # a new broker
                 await client.force_metadata_update()
             return await client.send(leader, request)
 
-        return await self._ask(ask, what)
+        return await self._query(query, what)
 
     async def _producers(
         self, leader: int, asked: dict[str, list[int]]
     ) -> list[tuple[str, int, CheckpointReadyError | None, list[Any]]] | None:
-        """Ask one leader; return topic, partition, refusal and producers, or None: it cannot."""
+        """Query one leader; return topic, partition, error and producers.
+
+        None: the broker does not know the request.
+        """
         try:
             request = DescribeProducersRequest(asked)
-            answer = await self._ask_leader(leader, request, "describe producers")
+            answer = await self._query_leader(leader, request, "describe producers")
         except TaskFailed as error:
             if isinstance(error.__cause__, kafka_errors.IncompatibleBrokerVersion):
                 return None
@@ -286,7 +289,7 @@ class KafkaAdmin:
         self, topics: Iterable[str], node_id: int | None = None
     ) -> dict[str, TopicMetadata]:
         names = list(topics)
-        metadata = await self._ask(lambda: self._metadata(names, node_id), "describe topics")
+        metadata = await self._query(lambda: self._metadata(names, node_id), "describe topics")
         found = {}
         for topic in topics_of(metadata):
             error = kafka_errors.for_code(topic.error_code)
@@ -299,16 +302,16 @@ class KafkaAdmin:
         return found
 
     async def _metadata(self, topics: list[str], node_id: int | None = None) -> Any:  # noqa: ANN401 - a response of the untyped library
-        # The library's own call would allow the broker to create what we only ask about.
+        # The library's own call would allow the broker to create a topic that it does not know.
         return await private_api.send_admin_request(self._client, TopicsRequest(topics), node_id)
 
-    async def _ask(self, call: Callable[[], Awaitable[Any]], what: str) -> Any:  # noqa: ANN401 - the same
-        """Make a call that changes nothing, and again where the broker it went to is down."""
-        for _ in range(ASK_TRIES - 1):
+    async def _query(self, call: Callable[[], Awaitable[Any]], what: str) -> Any:  # noqa: ANN401 - the same
+        """Make a call that changes nothing; retry it if the broker that it went to is down."""
+        for _ in range(QUERY_TRIES - 1):
             try:
                 return await bounded(call(), CALL_SECONDS, what)
             except (kafka_errors.NodeNotReadyError, kafka_errors.KafkaConnectionError):
-                await asyncio.sleep(ASK_PAUSE_SECONDS)
+                await asyncio.sleep(QUERY_PAUSE_SECONDS)
             except Exception as error:
                 raise translate(error, what) from error
         return await self._call(call(), what)
@@ -321,7 +324,7 @@ class KafkaAdmin:
 
 
 def _by_leader(topics: Mapping[str, TopicMetadata]) -> dict[int, dict[str, list[int]]]:
-    """Return the partitions by their leader and topic, from an answer to a metadata request.
+    """Return the partitions by leader and topic, from a metadata response.
 
     Raises:
         TransientError: a partition has no leader.
@@ -336,7 +339,7 @@ def _by_leader(topics: Mapping[str, TopicMetadata]) -> dict[int, dict[str, list[
 
 
 def _describe_refusal(name: str, partition: int, error_code: int) -> CheckpointReadyError | None:
-    """Return the error of one partition in an answer to DescribeProducers, if any."""
+    """Return the error of one partition in a DescribeProducers response, if any."""
     error = kafka_errors.for_code(error_code)
     if error is kafka_errors.NoError:
         return None

@@ -1,4 +1,4 @@
-"""How to reach the cluster, and what its refusals mean to us."""
+"""Connection options, calls with a time limit, and the translation of aiokafka's errors."""
 
 import asyncio
 import contextlib
@@ -36,10 +36,10 @@ AUTHENTICATION_ERRORS: Final = (
     kafka_errors.UnsupportedSaslMechanismError,
     kafka_errors.IllegalSaslStateError,
 )
-# The alerts about a certificate (RFC 8446 section 6.2), in OpenSSL's words.
+# The alerts about a certificate (RFC 8446 section 6.2), as OpenSSL names them.
 REFUSED_CERTIFICATE: Final = re.compile("ALERT.*(CERTIFICATE|UNKNOWN_CA)")
 
-# What a refused call needed, by the words that ``translate`` is given.
+# The ACL operation that a refused call needs, by the `what` that ``translate`` gets.
 TOPIC_OPERATIONS: Final = {
     "describe topics": "Describe, or Read or Write, which imply it (see `checkpoint-ready acls`),",
     "describe topic settings": "DescribeConfigs",
@@ -61,7 +61,7 @@ class Connection(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Make the connection of these settings.
+        """Return the connection that the settings describe.
 
         Raises:
             ConfigError: a certificate or key file cannot be used.
@@ -76,7 +76,7 @@ class Connection(msgspec.Struct, frozen=True):
         return cls(settings.bootstrap_servers, security)
 
     def options(self, client_id: str) -> dict[str, Any]:
-        """Return the keyword arguments for one client; the broker's logs show ``client_id``."""
+        """Return the arguments of one client; the brokers' logs show its ``client_id``."""
         return {
             "bootstrap_servers": self.bootstrap_servers.split(","),
             "client_id": client_id,
@@ -87,7 +87,10 @@ class Connection(msgspec.Struct, frozen=True):
 
 
 async def why_unreachable(connection: Connection) -> BaseException | None:
-    """Connect once to the first address; the library's own bootstrap only logs why it failed."""
+    """Connect once to the first address and return the error.
+
+    The library's own bootstrap only logs why it failed.
+    """
     host, _, port = connection.bootstrap_servers.split(",")[0].rpartition(":")
     options = connection.options("diagnosis")
     for name in ("bootstrap_servers", "retry_backoff_ms"):
@@ -95,7 +98,7 @@ async def why_unreachable(connection: Connection) -> BaseException | None:
     try:
         connecting = private_api.connect(host.strip("[]"), int(port), options)
         await bounded(connecting, DIAGNOSIS_SECONDS, "the broker")
-    except Exception as error:  # noqa: BLE001 - to be told to the operator, whatever it is
+    except Exception as error:  # noqa: BLE001 - reported to the operator, whatever it is
         return error
     return None
 
@@ -103,10 +106,10 @@ async def why_unreachable(connection: Connection) -> BaseException | None:
 async def bounded(call: Awaitable[T], seconds: float, what: str) -> T:
     """Await ``call`` for at most ``seconds``.
 
-    aiokafka waits without end where a broker does not answer, so nothing of it is awaited bare.
+    aiokafka waits forever for a broker that does not answer. So every call of it gets a limit.
 
     Raises:
-        TimedOut: it did not answer in time; its outcome is unknown.
+        TimedOut: it did not return in time; its outcome is unknown.
     """
     task = asyncio.ensure_future(call)
     try:
@@ -136,7 +139,7 @@ async def close_consumer(consumer: AIOKafkaConsumer) -> None:
 
 
 def translate(error: BaseException, what: str) -> CheckpointReadyError:
-    """Return our error for one of aiokafka's; the class says the recovery."""
+    """Return the service's error for an error of aiokafka; its class names the recovery."""
     if isinstance(error, CheckpointReadyError):
         return error
     causes = [error, *_causes(error)]
@@ -161,7 +164,7 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 
 def _refusal(error: BaseException, what: str) -> str | None:
-    """Return what an operator must mend, or None if this is no refusal."""
+    """Return what an operator must fix, or None if the cluster did not refuse the call."""
     if isinstance(error, AUTHENTICATION_ERRORS):
         return (
             "the broker refused the credentials; check CHECKPOINT_READY_SECURITY_PROTOCOL, "
@@ -175,10 +178,11 @@ def _refusal(error: BaseException, what: str) -> str | None:
     if isinstance(error, ssl.SSLError) and REFUSED_CERTIFICATE.search(error.reason or ""):
         return (
             f"the broker refused our certificate ({error.reason}); CHECKPOINT_READY_SSL_CERTFILE "
-            "must name one that has not expired, by an authority that the broker trusts"
+            "must name one that has not expired, of an authority "
+            "that the broker trusts"
         )
     if isinstance(error, kafka_errors.InvalidTimestampError):
-        return "the broker refuses the time of our records: set the clock of this machine right"
+        return "the broker refused the timestamp of a record: correct the clock of this machine"
     grant = _missing_acl(error, what)
     return None if grant is None else f"missing ACL: grant {grant}"
 
@@ -206,9 +210,9 @@ def _subject(error: BaseException) -> str:
 
 
 def _brief(error: BaseException) -> str:
-    """Return the error's name and text, and those of its first cause, in one line.
+    """Return name and text of the error and of its first cause, in one line.
 
-    The library hides what a broker answered behind "Unexpected error during batch delivery".
+    The library hides the broker's answer behind "Unexpected error during batch delivery".
     """
     causes = _causes(error)
     texts = [_named(each) for each in (error, *causes[-1:])]

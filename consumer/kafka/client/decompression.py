@@ -1,9 +1,9 @@
 """Decompresses record batches within a limit, and accepts what the Java client accepts.
 
-A broker bounds a batch as it is stored, and one of a megabyte can hold gigabytes. So every codec
-stops at a limit. Producers also write streams that Java reads and other decoders refuse: bytes
-behind the end of a gzip or lz4 stream, wrong lz4 content checksums, snappy streams one after
-another. A shard that refused such a batch would stop at it for ever, because brokers keep it.
+A broker limits the stored size of a batch, and a batch of a megabyte can hold gigabytes. So every
+codec stops at a limit. Producers also write streams that Java reads and other decoders refuse:
+bytes after the end of a gzip or lz4 stream, wrong lz4 content checksums, several snappy streams. A
+shard that refused such a batch would stop at it forever, because brokers keep it.
 """
 
 import mmap
@@ -15,9 +15,9 @@ import cramjam
 
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
 LEAST_LIMIT_BYTES: Final = 64 * 1024 * 1024
-# JSON shrinks to a tenth or so; a batch as large as its topic accepts must still be read.
+# JSON compresses to about a tenth. The largest batch that a topic accepts must still be read.
 LIMIT_RATIO: Final = 16
-# A checkpoint is longer than this, so a batch within the limit of bytes has fewer records.
+# A checkpoint is longer than this, so a batch within the byte limit has fewer records.
 LEAST_RECORD_BYTES: Final = 160
 # A scratch buffer that held more than this is released instead of kept for the next batch.
 KEPT_SCRATCH_BYTES: Final = 4 * 1024 * 1024
@@ -25,13 +25,13 @@ _OVERFLOW_MESSAGE: Final = "failed to write whole buffer"  # of cramjam, whose e
 _GZIP_MAGIC: Final = b"\x1f\x8b\x08"
 _GZIP_HEADER_BYTES, _GZIP_TRAILER_BYTES = 10, 8
 _GZIP_HEADER_CHECKSUM, _GZIP_EXTRA, _GZIP_NAME, _GZIP_COMMENT = 2, 4, 8, 16
-_GZIP_FRAME_BYTES: Final = 18  # a header and a trailer: Java looks for no member in less
+_GZIP_FRAME_BYTES: Final = 18  # a header and a trailer: Java ignores fewer bytes than this
 _GZIP_PIECE_BYTES: Final = 4096
 _RAW_DEFLATE: Final = -15  # zlib: the largest window, no header and no trailer
 _XERIAL_MAGIC: Final = b"\x82SNAPPY\x00"
 _XERIAL_HEADER_BYTES: Final = 16
 _LZ4_MAGIC: Final = 0x184D2204
-_LZ4_LEAST_BLOCK_BYTES: Final = 64 * 1024  # the least size of a frame's blocks, but the last
+_LZ4_LEAST_BLOCK_BYTES: Final = 64 * 1024  # the lowest size of a frame's blocks, except the last
 _LZ4_STORED: Final = 0x80000000
 _LZ4_INDEPENDENT, _LZ4_BLOCK_CHECKSUM, _LZ4_CONTENT_SIZE, _LZ4_CONTENT_CHECKSUM = 32, 16, 8, 4
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
@@ -39,18 +39,18 @@ _ZSTD_SINGLE_SEGMENT, _ZSTD_CHECKSUM = 32, 4
 _ZSTD_DICTIONARY_BYTES: Final = (0, 1, 2, 4)
 _ZSTD_CONTENT_SIZE_BYTES: Final = (0, 2, 4, 8)
 _ZSTD_RLE: Final = 1
-_ZSTD_SKIPPABLE: Final = b"\x2a\x4d\x18"  # behind a first byte of 0x50 to 0x5f
+_ZSTD_SKIPPABLE: Final = b"\x2a\x4d\x18"  # after a first byte of 0x50 to 0x5f
 _int32_be: Final = struct.Struct(">i").unpack_from
 _gzip_trailer: Final = struct.Struct("<II").pack
 _uint32_le: Final = struct.Struct("<I").unpack_from
 
 
 class TakesTooMuch(Exception):
-    """A batch would take more memory than it may; the message says of what, as a verb phrase."""
+    """A batch would exceed a memory limit; the message is a verb phrase about the batch."""
 
 
 class Inflater:
-    """Decompresses with one limit for the whole process."""
+    """Decompresses with one size limit for the whole process."""
 
     def __init__(self) -> None:
         self.limit_bytes = LEAST_LIMIT_BYTES
@@ -58,11 +58,11 @@ class Inflater:
 
     @property
     def max_records(self) -> int:
-        """How many records a compressed batch may declare; each one costs objects in memory."""
+        """The limit of records in a compressed batch; each one costs objects in memory."""
         return self.limit_bytes // LEAST_RECORD_BYTES
 
     def allow_for(self, largest_batch_bytes: int) -> None:
-        """Let batches of this size, as they are stored, inflate as far as honest ones do."""
+        """Raise the limit so that regular batches of this stored size can be decompressed."""
         limit_bytes = max(self.limit_bytes, LIMIT_RATIO * largest_batch_bytes)
         if limit_bytes > self.limit_bytes:
             self.limit_bytes, self._scratch = limit_bytes, None
@@ -71,8 +71,8 @@ class Inflater:
         """Return the decompressed payload; `codec` is the number in the batch's attributes.
 
         Raises:
-            TakesTooMuch: it is longer than the limit.
-            ValueError, zlib.error, cramjam.DecompressionError: it cannot be read.
+            TakesTooMuch: the result would exceed the limit.
+            ValueError, zlib.error, cramjam.DecompressionError: the payload is invalid.
         """
         if codec == GZIP:
             return self._gzip(payload)
@@ -88,7 +88,7 @@ class Inflater:
         return TakesTooMuch(f"inflates to more than {self.limit_bytes} bytes")
 
     def _gzip(self, payload: bytes) -> bytes:
-        """Read every member; what follows the last one and is no member is ignored."""
+        """Read every member; ignore bytes after the last one that are no member."""
         parts: list[bytes] = []
         position, room_bytes = _gzip_header_end(payload, 0), self.limit_bytes
         while True:
@@ -108,14 +108,14 @@ class Inflater:
     def _snappy(self, payload: bytes) -> bytes:
         """Read one raw block, or blocks in the framing of xerial, Java's library."""
         blocks = list(_xerial_blocks(payload)) if _is_xerial(payload) else [payload]
-        # A block declares its size, and is not allocated before the sum is known.
+        # A block declares its size. Allocate nothing before the sum is known.
         sizes_bytes = [cramjam.snappy.decompress_raw_len(block) for block in blocks]
         if sum(sizes_bytes) > self.limit_bytes:
             raise self._too_much()
         return b"".join(bytes(cramjam.snappy.decompress_raw(block)) for block in blocks)
 
     def _lz4(self, payload: bytes) -> bytes:
-        """Read the first frame; Java ignores what follows it."""
+        """Read the first frame; Java ignores the bytes after it."""
         frame = payload[: _lz4_frame_bytes(payload)]
         try:
             return self._into_scratch(cramjam.lz4, frame)
@@ -144,17 +144,18 @@ class Inflater:
         return b"".join(inflated)
 
     def _zstd(self, payload: bytes) -> bytes:
-        """Read every whole frame; Java ignores one that is cut behind them."""
+        """Read every complete frame; Java ignores an incomplete one after them."""
         try:
             return self._into_scratch(cramjam.zstd, payload)
         except cramjam.DecompressionError:
-            whole_bytes = _zstd_frames_bytes(payload)
-            if whole_bytes in {0, len(payload)} or not _begins_zstd_frame(payload[whole_bytes:]):
+            complete_bytes = _zstd_frames_bytes(payload)
+            rest = payload[complete_bytes:]
+            if not complete_bytes or not rest or not _begins_zstd_frame(rest):
                 raise
-            return self._into_scratch(cramjam.zstd, payload[:whole_bytes])
+            return self._into_scratch(cramjam.zstd, payload[:complete_bytes])
 
     def _into_scratch(self, codec_module: object, payload: bytes) -> bytes:
-        # Anonymous memory: a page of it takes room only once it is written to.
+        # Anonymous memory: the system allocates a page when it is first written.
         if self._scratch is None:
             self._scratch = mmap.mmap(-1, self.limit_bytes)
         scratch, size_bytes = self._scratch, self.limit_bytes
@@ -174,10 +175,10 @@ inflater: Final = Inflater()
 
 
 def _gzip_header_end(payload: bytes, begin: int) -> int:
-    """Return where a member's header ends (RFC 1952). Reserved flags are ignored, as in Java.
+    """Return the position after a member's header (RFC 1952). Java ignores reserved flags too.
 
     Raises:
-        ValueError: there is none, or it is cut off.
+        ValueError: there is no header, or it is incomplete.
     """
     end = begin + _GZIP_HEADER_BYTES
     if len(payload) < end or not payload.startswith(_GZIP_MAGIC, begin):
@@ -199,13 +200,13 @@ def _gzip_header_end(payload: bytes, begin: int) -> int:
 
 
 def _gzip_member(payload: bytes, position: int, most_bytes: int) -> tuple[bytes, int]:
-    """Return a member's content, cut at `most_bytes`, and where its trailer ends.
+    """Return a member's content, at most `most_bytes` of it, and the position after its trailer.
 
-    The input is passed in short pieces. What a member leaves of its last piece is copied, and
-    a stream of many short members would otherwise be copied once for each of them.
+    The input is passed in short pieces. zlib copies the rest of a piece after the end of a member,
+    so with one large piece each of many short members would copy the rest of the stream.
 
     Raises:
-        ValueError: the member is cut off, or its trailer does not fit its content.
+        ValueError: the member is incomplete, or its trailer does not match its content.
     """
     member = zlib.decompressobj(_RAW_DEFLATE)
     parts, room_bytes = [], most_bytes
@@ -232,7 +233,7 @@ def _is_xerial(payload: bytes) -> bool:
 def _xerial_blocks(payload: bytes) -> list[bytes]:
     """Return the compressed blocks of snappy streams that follow one another."""
     blocks, position = [], _XERIAL_HEADER_BYTES
-    # Less than the four bytes of a size is ignored at the end, as Java does.
+    # Ignore fewer than the four bytes of a size at the end, as Java does.
     while position + 4 <= len(payload):
         if payload.startswith(_XERIAL_MAGIC[:4], position):
             if not payload.startswith(_XERIAL_MAGIC, position):  # Java stops here without an error
@@ -257,7 +258,7 @@ def _lz4_frame_bytes(payload: bytes) -> int:
     """Return the length of the first frame.
 
     Raises:
-        ValueError: there is none, or it is cut off.
+        ValueError: there is no frame, or it is incomplete.
     """
     try:
         if _uint32_le(payload)[0] != _LZ4_MAGIC:
@@ -271,17 +272,17 @@ def _lz4_frame_bytes(payload: bytes) -> int:
 
 
 def _zstd_frames_bytes(payload: bytes) -> int:
-    """Return the length of all whole frames at the beginning (RFC 8878)."""
-    whole_bytes = 0
+    """Return the total length of the complete frames at the beginning (RFC 8878)."""
+    complete_bytes = 0
     try:
-        while whole_bytes < len(payload):
-            end = _zstd_frame_end(payload, whole_bytes)
+        while complete_bytes < len(payload):
+            end = _zstd_frame_end(payload, complete_bytes)
             if end > len(payload):
                 break
-            whole_bytes = end
+            complete_bytes = end
     except (IndexError, struct.error, ValueError):
         pass
-    return whole_bytes
+    return complete_bytes
 
 
 def _zstd_frame_end(payload: bytes, position: int) -> int:
@@ -304,7 +305,7 @@ def _zstd_frame_end(payload: bytes, position: int) -> int:
 
 
 def _begins_zstd_frame(rest: bytes) -> bool:
-    """Tell whether bytes are the beginning of a frame, as far as they go."""
+    """Return whether the bytes can be the beginning of a frame."""
     magic = rest[: len(_ZSTD_MAGIC)]
     if _ZSTD_MAGIC.startswith(magic):
         return True

@@ -16,8 +16,11 @@ from aiokafka.protocol.types import (
 API_KEY_DESCRIBE_PRODUCERS: Final = 61
 
 
-class DescribeProducersResponse_v0(Response):  # noqa: N801 - the library's way of naming
-    """Who writes to a partition; ``current_txn_start_offset`` is -1 without an open transaction."""
+class DescribeProducersResponse_v0(Response):  # noqa: N801 - as the library names such classes
+    """The producers of each partition.
+
+    ``current_txn_start_offset`` is -1 for a producer without an open transaction.
+    """
 
     API_KEY = API_KEY_DESCRIBE_PRODUCERS
     API_VERSION = 0
@@ -56,7 +59,7 @@ class DescribeProducersResponse_v0(Response):  # noqa: N801 - the library's way 
 
 
 class DescribeProducersRequest_v0(RequestStruct):  # noqa: N801 - the same
-    """Ask the leader of partitions; it needs Read on their topics."""
+    """Query the leader of partitions; needs the ACL Read on their topics."""
 
     FLEXIBLE_VERSION = True
     API_KEY = API_KEY_DESCRIBE_PRODUCERS
@@ -76,7 +79,7 @@ class DescribeProducersRequest_v0(RequestStruct):  # noqa: N801 - the same
 
 
 class DescribeProducersRequest(Request[DescribeProducersRequest_v0]):
-    """Ask who writes to these partitions, by topic."""
+    """Query the producers of these partitions, by topic."""
 
     API_KEY = API_KEY_DESCRIBE_PRODUCERS
 

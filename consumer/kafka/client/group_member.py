@@ -1,7 +1,7 @@
-"""Membership in the consumer group: which shards does the group want here, and nothing else.
+"""Membership in the consumer group, which assigns shards to this process.
 
 The member subscribes to the repartition topic, whose partitions are the shards, and never fetches.
-Its callbacks only record what is wanted now; the engine does the rest.
+Its callbacks only record the assignment. The engine acts on it.
 """
 
 import time
@@ -22,21 +22,21 @@ from consumer.kafka.types import TopicPartition
 START_SECONDS: Final = 15.0
 POLL_MS: Final = 200
 MAX_POLL_INTERVAL_MS: Final = 60_000
-# A static member keeps its id for life. One that must take its name back again and again has a
-# twin: both would fence each other for ever, and no shard would run for long.
-MAX_IDS_LOST: Final = 3
-TWIN_WINDOW_SECONDS: Final = 60.0
+# A static member keeps its member id. If the id changes again and again, another process has the
+# same instance id. Both would fence each other forever, and no shard would run for long.
+MAX_ID_CHANGES: Final = 3
+ID_CHANGES_WINDOW_SECONDS: Final = 60.0
 COMMIT_SECONDS: Final = 1.0
 
 
 class MembershipEnded(Exception):
-    """The library's group coordination has ended for good; a reason to end the process."""
+    """An error ended the library's group coordination; the process must end."""
 
 
 class KafkaMember(ConsumerRebalanceListener):
-    """One member of the group; at most one per process (the assignor's state lies on its class).
+    """One member of the group; at most one per process, because the assignor is class state.
 
-    ``wanted`` is None while the group has not said anything yet or rebalances.
+    ``wanted`` are the assigned shards, and None before an assignment and in a rebalance.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class KafkaMember(ConsumerRebalanceListener):
         on_change: Callable[[], None],
         on_rebalance: Callable[[float], None],
     ) -> None:
-        """`on_rebalance` is told how many seconds the group took, the first time since `join`."""
+        """`on_rebalance` gets the seconds of each rebalance, the first one counted from `join`."""
         self.wanted: frozenset[int] | None = None
         self.rebalances = 0
         self._topic = settings.repartition_topic
@@ -54,7 +54,7 @@ class KafkaMember(ConsumerRebalanceListener):
         self._on_rebalance = on_rebalance
         self._undecided_since = time.monotonic()
         self._member_id = ""
-        self._id_changes: deque[float] = deque(maxlen=MAX_IDS_LOST + 1)  # the first join is one
+        self._id_changes: deque[float] = deque(maxlen=MAX_ID_CHANGES + 1)  # the first join is one
         self._instance = instance = settings.group_instance_id
         self._consumer = AIOKafkaConsumer(
             **connection.options(f"{settings.group_id}-{instance or 'member'}"),
@@ -71,10 +71,10 @@ class KafkaMember(ConsumerRebalanceListener):
         )
 
     async def join(self) -> None:
-        """Connect and ask to join; ``wanted`` tells when the group has answered.
+        """Connect and join; ``wanted`` is set when the group has assigned shards.
 
         Raises:
-            ClusterError: missing ACL or refused credentials.
+            ClusterError: an ACL is missing, or the broker refused the credentials.
             TransientError, TaskFailed: the broker cannot be reached.
         """
         try:
@@ -85,19 +85,19 @@ class KafkaMember(ConsumerRebalanceListener):
             raise translate(error, "join the group") from error
 
     async def poll(self) -> None:
-        """Show the group a sign of life; returns after at most a poll interval or a rebalance.
+        """Keep the membership alive; return after at most a poll interval or a rebalance.
 
         Raises:
-            ClusterError: missing ACL, or a twin; a person must mend it.
-            MembershipEnded: the library has given up; only a new process joins again.
+            ClusterError: an ACL is missing, or another process has the same instance id.
+            MembershipEnded: the library has given up; only a new process can join again.
             TransientError: anything else; poll again.
         """
-        if self._has_twin():
+        if self._is_instance_id_shared():
             raise ClusterError(
                 "another live process has the same CHECKPOINT_READY_GROUP_INSTANCE_ID "
                 f"({self._instance}): give each process its own, or none"
             )
-        # Never in wait_for: a cancelled getmany turns aiokafka's max_poll_interval off for good.
+        # Not in wait_for: a cancelled getmany disables aiokafka's max_poll_interval permanently.
         try:
             await self._consumer.getmany(timeout_ms=POLL_MS)
         except kafka_errors.NoOffsetForPartitionError:
@@ -109,17 +109,17 @@ class KafkaMember(ConsumerRebalanceListener):
             raise ours if isinstance(ours, ClusterError) else TransientError(str(ours)) from error
 
     def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:  # noqa: ARG002
-        """Note a rebalance: shards stay as they are until the group has decided."""
+        """Record a rebalance; shards continue until the next assignment."""
         if self.wanted is not None:
             self._undecided_since = time.monotonic()
         self.wanted = None
 
     def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        """Note what the group has decided."""
-        # First pause, in this same turn of the loop: records would be delivered otherwise.
+        """Record the assignment."""
+        # Pause first and without an await before it, or records would be delivered.
         self._consumer.pause(*assigned)
         for partition in assigned:
-            # A position, so that aiokafka does not look for a committed one.
+            # Set a position, so that aiokafka does not fetch the committed one.
             self._consumer.seek(partition, 0)
         member_id = private_api.member_id(self._consumer)
         if member_id != self._member_id:
@@ -130,19 +130,19 @@ class KafkaMember(ConsumerRebalanceListener):
         self._on_change()
         self._on_rebalance(time.monotonic() - self._undecided_since)
 
-    def _has_twin(self) -> bool:
+    def _is_instance_id_shared(self) -> bool:
         changes = self._id_changes
         return (
             bool(self._instance)
             and len(changes) == changes.maxlen
-            and changes[-1] - changes[0] < TWIN_WINDOW_SECONDS
+            and changes[-1] - changes[0] < ID_CHANGES_WINDOW_SECONDS
         )
 
     async def commit_offsets(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Commit positions for lag tools and autoscalers; nothing here ever reads them back.
+        """Commit positions for lag tools and autoscalers; the service never resumes from them.
 
         Raises:
-            TransientError: the group did not take them; the next commit will do.
+            TransientError: the group did not accept them; the next commit replaces this one.
         """
         try:
             await bounded(

@@ -1,7 +1,7 @@
 """Reads batches of the message formats v0 and v1, from before Kafka 0.11, as the Java client does.
 
-Brokers write neither any more, but segments of that time may still be in a topic. A message is a
-batch of its own, or the wrapper of a compressed set of inner messages.
+Brokers no longer write these formats, but a topic may still have segments of that time. A message
+is a batch of its own, or the wrapper of a compressed set of inner messages.
 """
 
 import struct
@@ -62,7 +62,7 @@ class LegacyMessage(NamedTuple):
 
     @property
     def base_offset(self) -> int:
-        """The first offset that can be in it: a wrapper does not say where it begins."""
+        """The first possible offset: a wrapper does not have the offset of its first message."""
         return 0 if self.codec else self.offset
 
     @property
@@ -72,12 +72,12 @@ class LegacyMessage(NamedTuple):
 
     @property
     def declared_records(self) -> str:
-        """How many records it holds, as far as it says."""
+        """The number of records, as far as the format has it."""
         return "some" if self.codec else "1"
 
     @property
     def max_timestamp(self) -> int:
-        """The latest timestamp in milliseconds; -1: it has none."""
+        """The latest timestamp in milliseconds; -1 if it has none."""
         return self.timestamp
 
     @property
@@ -93,7 +93,7 @@ class LegacyRecords:
         """Open a message.
 
         Raises:
-            UnreadableRecord: Java would refuse it.
+            UnreadableRecord: the Java client would refuse it.
             TakesTooMuch: it holds too many bytes or messages.
             ValueError, zlib.error, cramjam.DecompressionError: it cannot be decompressed.
         """
@@ -113,11 +113,11 @@ class LegacyRecords:
 
     @property
     def next_offset(self) -> int:
-        """The least offset that the next record can have."""
+        """The lowest offset that the next record can have."""
         return self._base_offset + self._messages[self._read].offset
 
     def take(self, most_records: int, most_bytes: int) -> tuple[Sequence[SourceRecord], int]:
-        """Return the next records, one at the least, and their memory in bytes."""
+        """Return the next records, at least one, and their size in memory."""
         records: list[ReadRecord] = []
         size_bytes = 0
         for message in self._messages[self._read : self._read + most_records]:
@@ -129,7 +129,7 @@ class LegacyRecords:
         return records, size_bytes
 
     def _check_inner(self) -> None:
-        """Check all inner messages: one that is not as a broker wrote it makes all doubtful."""
+        """Check all inner messages: an invalid one makes the whole set unreliable."""
         last_offset = -1
         for message in self._messages:
             if not message.has_valid_crc:
@@ -155,7 +155,7 @@ def _inner_messages(message: LegacyMessage) -> list[LegacyMessage]:
     inflated = inflater.inflate(message.codec, message.value)
     messages: list[LegacyMessage] = []
     position = 0
-    # What is cut at the end is ignored, as Java does.
+    # Ignore an incomplete message at the end, as the Java client does.
     while position + _OVERHEAD.size <= len(inflated):
         _, length = _OVERHEAD.unpack_from(inflated, position)
         if length < _LEAST_LENGTH:

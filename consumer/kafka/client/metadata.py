@@ -1,7 +1,7 @@
 """Metadata with topic ids and leader epochs (API key 3, KIP-516), and the ends of leader epochs.
 
-aiokafka 0.14 stops at version 5 of the Metadata request, which has neither, and does not know
-OffsetForLeaderEpoch (API key 23, KIP-101 and KIP-320) at all.
+aiokafka 0.14 sends at most version 5 of the Metadata request, which has neither. It does not know
+OffsetForLeaderEpoch (API key 23, KIP-101 and KIP-320).
 """
 
 import uuid
@@ -35,7 +35,7 @@ _NO_TAGS: Final[dict[int, bytes]] = {}
 
 
 class Uuid(AbstractType[bytes]):
-    """A UUID as 16 bytes; all zero where a broker does not know one."""
+    """A UUID as 16 bytes; all zero if the broker does not know it."""
 
     @classmethod
     def encode(cls, value: bytes) -> bytes:
@@ -48,8 +48,8 @@ class Uuid(AbstractType[bytes]):
         return bytes(data.read(_UUID_BYTES))
 
 
-class MetadataResponse_v10(Response):  # noqa: N801 - the library's way of naming
-    """The first version with topic ids; leader epochs came with version 7."""
+class MetadataResponse_v10(Response):  # noqa: N801 - as the library names such classes
+    """The first version with topic ids; leader epochs exist since version 7."""
 
     API_KEY = API_KEY_METADATA
     API_VERSION = _VERSION_WITH_IDS
@@ -97,7 +97,7 @@ class MetadataResponse_v10(Response):  # noqa: N801 - the library's way of namin
 
 
 class MetadataRequest_v10(RequestStruct):  # noqa: N801 - the same
-    """Describe topics by name; an empty list asks for the brokers alone."""
+    """Describe topics by name; with an empty list, only the brokers."""
 
     FLEXIBLE_VERSION = True
     API_KEY = API_KEY_METADATA
@@ -120,7 +120,7 @@ class MetadataRequest_v10(RequestStruct):  # noqa: N801 - the same
 
 
 class TopicsRequest(Request[MetadataRequest_v4 | MetadataRequest_v10]):
-    """Describe topics without creating them; with ids where the broker has them (Kafka 2.8)."""
+    """Describe topics without creating them; with ids since Kafka 2.8."""
 
     API_KEY = API_KEY_METADATA
 
@@ -138,7 +138,7 @@ class TopicsRequest(Request[MetadataRequest_v4 | MetadataRequest_v10]):
 
 
 class PartitionMetadata(NamedTuple):
-    """One partition; `leader` is -1 without one, `leader_epoch` None where it is not known."""
+    """One partition; `leader` is -1 if there is none, `leader_epoch` None if it is unknown."""
 
     partition: int
     leader: int
@@ -147,7 +147,7 @@ class PartitionMetadata(NamedTuple):
 
 
 class TopicMetadata(NamedTuple):
-    """One topic; `topic_id` is None where the broker does not know one."""
+    """One topic; `topic_id` is None if the broker does not know it."""
 
     error_code: int
     name: str
@@ -168,8 +168,8 @@ def topics_of(response: Any) -> Iterator[TopicMetadata]:  # noqa: ANN401 - of th
         yield TopicMetadata(error_code, str(name), known_id, found)
 
 
-class OffsetForLeaderEpochResponse_v3(Response):  # noqa: N801 - the library's way of naming
-    """Where epochs end; ``end_offset`` is -1 for an epoch that the leader does not know."""
+class OffsetForLeaderEpochResponse_v3(Response):  # noqa: N801 - as the library names such classes
+    """The end offsets of epochs; -1 for an epoch that the leader does not know."""
 
     API_KEY = API_KEY_OFFSET_FOR_LEADER_EPOCH
     API_VERSION = 3
@@ -194,7 +194,7 @@ class OffsetForLeaderEpochResponse_v3(Response):  # noqa: N801 - the library's w
 
 
 class OffsetForLeaderEpochRequest_v3(RequestStruct):  # noqa: N801 - the same
-    """Ask the leader of partitions; it needs Describe on their topics."""
+    """Query the leader of partitions; needs the ACL Describe on their topics."""
 
     API_KEY = API_KEY_OFFSET_FOR_LEADER_EPOCH
     API_VERSION = 3
@@ -219,7 +219,7 @@ class OffsetForLeaderEpochRequest_v3(RequestStruct):  # noqa: N801 - the same
 
 
 class EpochEndsRequest(Request[OffsetForLeaderEpochRequest_v3]):
-    """Ask where leader epochs end; `epochs` are by topic and partition."""
+    """Query the end offsets of leader epochs; `epochs` are by topic and partition."""
 
     API_KEY = API_KEY_OFFSET_FOR_LEADER_EPOCH
 

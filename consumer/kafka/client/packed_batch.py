@@ -1,9 +1,8 @@
-"""Hands out every record of a batch, and never fails on one.
+"""Returns every record of a batch; a batch that cannot be read never stops the partition.
 
-What cannot be read, or would take too much memory, becomes one record at the end of the batch. The
-record's value is the batch itself as it is in the log, and the pipeline puts it among the dead
-letters. So nothing of it is lost, no partition stops at it, and it takes no more memory than any
-other record.
+Records that cannot be read, or would take too much memory, become one record at the end of the
+batch. Its value is the batch itself as it is in the log, and the pipeline makes a dead letter of
+it. So nothing is lost, no partition stops, and it takes no more memory than any other record.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from consumer.pipeline.records import Header, PackedBatch, Reason, SourceRecord
 
 
 class PackedRecord(NamedTuple):
-    """A record whose value is a whole batch; it has the batch's last offset."""
+    """A record whose value is a whole batch; its offset is the batch's last offset."""
 
     offset: int
     timestamp: int
@@ -33,18 +32,18 @@ class Records(Protocol):
 
     @property
     def next_offset(self) -> int:
-        """The least offset that the next record can have."""
+        """The lowest offset that the next record can have."""
 
     def take(self, most_records: int, most_bytes: int) -> tuple[Sequence[SourceRecord], int]:
-        """Return the next records and their memory in bytes; raise if the next is unreadable."""
+        """Return the next records and their size in memory; raise if the next is unreadable."""
 
 
 class Head(Protocol):
-    """What a batch says of itself before its records, in either format."""
+    """The header fields of a batch, in either format."""
 
     @property
     def base_offset(self) -> int:
-        """The first offset, as far as the format says."""
+        """The first offset, or a lower bound if the format does not have it."""
 
     @property
     def last_offset(self) -> int:
@@ -52,18 +51,18 @@ class Head(Protocol):
 
     @property
     def declared_records(self) -> str:
-        """How many records it declares to hold, for messages."""
+        """The number of records that it declares, for messages."""
 
     @property
     def max_timestamp(self) -> int:
-        """The latest timestamp in milliseconds; -1: it has none."""
+        """The latest timestamp in milliseconds; -1 if it has none."""
 
 
 HeadT = TypeVar("HeadT", bound=Head)
 
 
 class OpenBatch:
-    """A batch that is being read."""
+    """A batch that is read in steps."""
 
     __slots__ = ("_head", "_open", "_raw", "_records", "is_used_up", "next_offset")
 
@@ -81,20 +80,20 @@ class OpenBatch:
     def take(
         self, most_records: int, most_bytes: int, from_offset: int
     ) -> tuple[Sequence[SourceRecord], int]:
-        """Return the next records and their memory in bytes.
+        """Return the next records and their size in memory.
 
-        A packed record names no offset before `from_offset` as unread: those were handled before.
+        A packed record reports no offset before `from_offset` as unread: those are handled.
         """
         try:
             if self._records is None:
                 self._records = self._open(self._raw, self._head)
             taken = self._records.take(most_records, most_bytes)
             self.is_used_up = self._records.is_used_up
-        except Exception as error:  # noqa: BLE001 - behind a valid checksum no byte may stop a shard
+        except Exception as error:  # noqa: BLE001 - with a valid checksum no byte may stop a shard
             self.is_used_up = True
             packed = self._pack(error, from_offset)
-            # A small batch may have cost a lot of time. So nothing more is read in the same step,
-            # and the event loop runs between two of them.
+            # Even a small batch may take long to fail. So this ends the step, and the event loop
+            # runs before the next batch.
             return [packed], max(most_bytes, record_bytes(packed))
         return taken
 

@@ -1,7 +1,7 @@
-"""A consumer of one shard: manually assigned, read_committed, positions set by us alone.
+"""Reads assigned partitions from offsets that the caller sets, with one consumer.
 
-Committed group offsets are never read: aiokafka 0.14 can answer None where an offset exists and
-then jumps to its reset policy. ``auto_offset_reset="none"`` makes any such path an error.
+Committed group offsets are never read: aiokafka 0.14 can return None where an offset exists, and
+then jumps to its reset policy. ``auto_offset_reset="none"`` turns any such path into an error.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ START_SECONDS: Final = 15.0
 OFFSETS_SECONDS: Final = 15.0
 STARTING_FETCH_WAIT_MS: Final = 10
 RUNNING_FETCH_WAIT_MS: Final = 200
-# What lies prefetched for a shard. A batch that is larger still comes, alone (KIP-74, in every
-# broker that knows transactions), so neither needs to lie above the largest one, up to which every
-# partition would then be prefetched.
+# The limits of a prefetch. A broker returns a larger batch too, alone (KIP-74, in every broker with
+# transactions). So neither limit needs to exceed the largest batch, up to which every partition
+# would then be prefetched.
 FETCH_BYTES: Final = 8 * 1024 * 1024
 PARTITION_FETCH_BYTES: Final = 1024 * 1024
 
@@ -32,7 +32,7 @@ fetched.install()
 class KafkaReader:
     """Reads records of assigned partitions from offsets that the caller sets.
 
-    ``needs_revalidation`` is set when a broker refused a fetch: a leader has moved, or a topic was
+    ``needs_revalidation`` is set when a broker refuses a fetch: a leader has moved, or a topic was
     deleted and perhaps recreated. The code that revalidates clears it.
     """
 
@@ -78,7 +78,7 @@ class KafkaReader:
             raise translate(error, "start of the consumer") from error
 
     async def follow(self, topics: Iterable[str]) -> None:
-        """Know these topics as well; they must exist, or a broker may make them now.
+        """Also fetch the metadata of these topics. They must exist, or a broker may create them.
 
         Raises:
             TaskFailed: the cluster did not answer.
@@ -92,14 +92,14 @@ class KafkaReader:
         """Read these partitions, each from the given offset, and no others."""
         self._consumer.assign(list(positions))
         private_api.track_topics(self._consumer, self._topics)
-        # In the same turn of the event loop, so that nothing is fetched from elsewhere before.
+        # Without an await in between, so that nothing is fetched from another offset before.
         for partition, offset in positions.items():
             self._consumer.seek(partition, offset)
 
     def use_running_fetch_settings(self) -> None:
-        """From now on let fetches wait longer and bring less: the start is over.
+        """Let fetches wait longer and return less from now on, because the restore has finished.
 
-        A restore reads one partition, and waits for each fetch of it.
+        A restore reads one partition, and waits for each of its fetches.
         """
         private_api.set_partition_fetch_bytes(self._consumer, PARTITION_FETCH_BYTES)
         private_api.set_fetch_wait(self._consumer, RUNNING_FETCH_WAIT_MS)
@@ -111,12 +111,12 @@ class KafkaReader:
     async def fetch(
         self, timeout_ms: int, max_records: int
     ) -> dict[TopicPartition, Sequence[SourceRecord]]:
-        """Return the records at hand, or wait up to ``timeout_ms`` for some.
+        """Return records that were fetched already, or wait up to ``timeout_ms`` for some.
 
         Raises:
-            TaskFailed: positions are in doubt (records may be drained and lost to the caller).
+            TaskFailed: the positions are unknown: the library may have dropped fetched records.
         """
-        # The library does not wait while records are at hand, and others must go on meanwhile.
+        # The library does not await while it has records, and the other tasks must run too.
         await asyncio.sleep(0)
         try:
             records: dict[TopicPartition, Any] = await self._consumer.getmany(
@@ -127,12 +127,12 @@ class KafkaReader:
         return records
 
     def position(self, partition: TopicPartition) -> int:
-        """Return the offset of the next record to be delivered; markers count as delivered."""
+        """Return the offset of the next record to deliver; it moves over markers too."""
         return private_api.position(self._consumer, partition)
 
     @property
     def positions(self) -> dict[TopicPartition, int]:
-        """The position of each partition that is assigned."""
+        """The position of each assigned partition."""
         return {partition: self.position(partition) for partition in self._consumer.assignment()}
 
     def lag(self, partition: TopicPartition) -> int | None:
@@ -155,9 +155,9 @@ class KafkaReader:
         return None if stable is None or highwater is None else (stable, highwater)
 
     def seen_at(self, partition: TopicPartition) -> float | None:
-        """Return when the fetch behind the current lag and backlog was sent, in monotonic seconds.
+        """Return the monotonic time at which the fetch was sent that the current lag comes from.
 
-        Its answer may have come much later. None before the first one.
+        Its response may have come much later. None before the first one.
         """
         return self._seen_at.get(partition)
 
@@ -168,18 +168,19 @@ class KafkaReader:
         return await self._offsets(self._consumer.beginning_offsets(list(partitions)))
 
     async def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """Return each partition's last *stable* offset (read_committed): no end of what exists.
+        """Return each partition's last *stable* offset.
 
-        A reader that sees uncommitted records too returns the high watermark.
+        Committed records may lie after it while a transaction is open. A reader that also sees
+        uncommitted records returns the high watermark.
         """
         return await self._offsets(self._consumer.end_offsets(list(partitions)))
 
     async def offsets_for_times(
         self, times_ms: Mapping[TopicPartition, int]
     ) -> dict[TopicPartition, tuple[int, int] | None]:
-        """Return offset and timestamp of each partition's first record from that time on.
+        """Return offset and timestamp of each partition's first record at or after that time.
 
-        None where there is none. Later records may be older where producers set the time.
+        None if there is no such record. Later records may be older if producers set the timestamp.
         """
         found = await self._offsets(self._consumer.offsets_for_times(dict(times_ms)))
         return {
@@ -188,7 +189,7 @@ class KafkaReader:
         }
 
     async def close(self) -> None:
-        """Close; a consumer without a group has nothing to settle."""
+        """Close; a consumer without a group has nothing to commit."""
         await close_consumer(self._consumer)
 
     async def _start(self) -> None:

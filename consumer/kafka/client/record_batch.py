@@ -1,14 +1,14 @@
 """Reads the records of one batch (message format v2, KIP-98) as the Java client reads them.
 
-The compiled classes of aiokafka read a record in 0.2 µs, but they trust it. They read the
-attributes byte as a varint, so a byte of 0x80, which brokers accept, shifts all fields behind it.
-They read lengths as 64-bit numbers where Java takes 32 bits, they refuse header names that are not
+The compiled classes of aiokafka read a record in 0.2 µs, but do not check it. They read the
+attributes byte as a varint, so a byte of 0x80, which brokers accept, shifts all fields after it.
+They read lengths as 64-bit numbers where Java reads 32 bits. They refuse header names that are not
 UTF-8, and they build any number of header objects. Brokers also do not check the offset that a
 record of an uncompressed batch claims to have.
 
-So a batch is read in steps. Each step measures its records first, without building anything, and
-leaves the compiled reader only those that it reads as Java does. Every other record is read here,
-field by field. What Java cannot read, or what would take too much memory, ends the batch.
+So a batch is read in steps. Each step first measures its records, without building an object. Then
+the compiled reader reads those that it reads as Java does. Every other record is read here, field
+by field. A record that Java cannot read, or that would take too much memory, ends the batch.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,12 +29,12 @@ from consumer.kafka.client.record_format import (
 from consumer.pipeline.record_size import HEADER_OBJECT_BYTES, RECORD_OBJECT_BYTES
 from consumer.pipeline.records import SourceRecord
 
-# A step is bounded, so that nothing larger is built before it is counted.
+# The limits of a step: nothing larger is built before it is counted.
 STEP_RECORDS: Final = 500
 STEP_BYTES: Final = 512 * 1024
-# Two bytes of a record can become a header without content, of 72 bytes. Below this size even a
-# batch of nothing else takes no more than 40 MB, so its header counts are read for long records
-# only.
+# Two bytes of a record can become a header without content, which takes 72 bytes. Below this size
+# even a batch of such headers alone takes at most 40 MB. So header counts are checked for long
+# records only.
 TRUSTED_BYTES: Final = 1024 * 1024
 # Reading this number of headers one by one takes 50 ms, in which nothing else of the process runs.
 STEP_HEADERS: Final = 20_000
@@ -42,7 +42,7 @@ _ATTRIBUTES_END: Final = 23
 
 
 class BatchRecords:
-    """The records of one batch, in the order of their offsets."""
+    """The records of one batch, in offset order."""
 
     def __init__(self, raw: bytes, header: BatchHeader) -> None:
         """Open a batch as it is stored.
@@ -63,7 +63,7 @@ class BatchRecords:
         self._read = 0
         self._next_offset = header.base_offset
         self._must_count_headers = len(raw) > TRUSTED_BYTES
-        # Not the batch itself, which cannot be iterated a second time where it stopped.
+        # The batch itself cannot be iterated again from the record where it stopped.
         self._compiled: Iterator[Any] | None = chain(private_api.compiled_records(raw))
 
     @property
@@ -73,16 +73,16 @@ class BatchRecords:
 
     @property
     def next_offset(self) -> int:
-        """The least offset that the next record can have."""
+        """The lowest offset that the next record can have."""
         return self._next_offset
 
     def take(self, most_records: int, most_bytes: int) -> tuple[Sequence[SourceRecord], int]:
-        """Return the next records, at least one unless all were taken, and their memory in bytes.
+        """Return the next records, at least one unless all were taken, and their size in memory.
 
-        `most_bytes` bounds what they take on the wire.
+        `most_bytes` limits their size on the wire.
 
         Raises:
-            UnreadableRecord: the next record cannot be read, nor can those behind it.
+            UnreadableRecord: the next record cannot be read, nor can those after it.
             TakesTooMuch: the next record would take too much memory.
         """
         most = min(most_records, STEP_RECORDS, self._header.record_count - self._read)
@@ -96,7 +96,7 @@ class BatchRecords:
             records = self._take_compiled(count) if count > 0 else None
             if records:
                 self._position = end
-            else:  # it failed, or must not see the next record: it is of no use any more
+            else:  # it failed, or must not read the next record: do not use it any more
                 self._compiled = None
         if not records:
             records = self._take_field_by_field(most, limit)
@@ -123,7 +123,7 @@ class BatchRecords:
         return records
 
     def _are_possible(self, offsets: Sequence[int]) -> bool:
-        """Tell whether offsets rise and are within the batch."""
+        """Return whether the offsets rise and are within the batch."""
         rising = [self._next_offset - 1, *offsets, self._header.next_offset]
         return all(one < other for one, other in pairwise(rising))
 
@@ -139,8 +139,8 @@ class BatchRecords:
                     break
                 raise
             if self._header.is_complete:
-                # A producer numbers the records of a batch, and the broker that gave the batch
-                # its offsets does not look at that number in an uncompressed one.
+                # The producer numbers the records. A broker that assigns the offsets does not check
+                # these numbers in an uncompressed batch.
                 record = record._replace(offset=self._header.base_offset + self._read)
             records.append(record)
             headers += len(record.headers)
@@ -157,12 +157,12 @@ class BatchRecords:
 
 
 class SmallBatch:
-    """The records of a small and sound batch, as most are: read at once, handed out in parts."""
+    """The records of a small, regular batch, as most are: read at once, returned in parts."""
 
     __slots__ = ("_next", "_record_bytes", "_records")
 
     def __init__(self, records: list[SourceRecord], record_bytes: int) -> None:
-        """`record_bytes` is what one of them takes on the wire, on the average."""
+        """`record_bytes` is the average size of a record on the wire."""
         self._records = records
         self._record_bytes = record_bytes
         self._next = 0
@@ -178,7 +178,7 @@ class SmallBatch:
         return self._records[self._next].offset
 
     def take(self, most_records: int, most_bytes: int) -> tuple[Sequence[SourceRecord], int]:
-        """Return the next records, one at the least, and their memory in bytes."""
+        """Return the next records, at least one, and their size in memory."""
         most = min(most_records, 1 + most_bytes // self._record_bytes)
         records = self._records[self._next : self._next + most]
         self._next += most
@@ -214,7 +214,7 @@ def _read_at_once(raw: bytes, header: BatchHeader) -> list[SourceRecord] | None:
 
 
 def _objects_bytes(records: Sequence[SourceRecord]) -> int:
-    """Return what the objects of records take in memory, without their content."""
+    """Return the size in memory of the records' objects, without their content."""
     size_bytes = len(records) * RECORD_OBJECT_BYTES
     for record in records:
         if record.headers:
@@ -223,10 +223,10 @@ def _objects_bytes(records: Sequence[SourceRecord]) -> int:
 
 
 def is_abort_marker(raw: bytes, header: BatchHeader) -> bool:
-    """Tell whether a control batch says that its producer's transaction was aborted.
+    """Return whether a control batch aborts its producer's transaction.
 
-    Compaction may leave a control batch without its record. It then aborts nothing that is still
-    there, and Java goes on. Java also reads a marker of any version as one of version 0.
+    Compaction may leave a control batch without its record. No record of that transaction is left
+    then, and Java ignores the batch. Java also reads a marker of any version as one of version 0.
 
     Raises:
         UnreadableRecord: the marker cannot be read.

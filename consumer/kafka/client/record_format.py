@@ -22,7 +22,7 @@ _INT32_VARINT_BYTES, _INT64_VARINT_BYTES = 5, 10
 
 
 class UnreadableRecord(Exception):
-    """The next record of a batch cannot be read; the message says why."""
+    """The next record of a batch cannot be read; the message is the reason."""
 
 
 class BatchHeader(NamedTuple):
@@ -59,12 +59,12 @@ class BatchHeader(NamedTuple):
 
     @property
     def is_control(self) -> bool:
-        """Whether it holds a marker of a transaction's end instead of records."""
+        """Whether the batch is a marker of a transaction's end."""
         return bool(self.attributes & _CONTROL)
 
     @property
     def next_offset(self) -> int:
-        """The offset behind the batch; compaction keeps it when it removes the last record."""
+        """The offset after the batch; compaction does not change it."""
         return self.base_offset + self.last_offset_delta + 1
 
     @property
@@ -74,17 +74,17 @@ class BatchHeader(NamedTuple):
 
     @property
     def declared_records(self) -> str:
-        """How many records it declares to hold, for messages."""
+        """The number of records that it declares, for messages."""
         return str(self.record_count)
 
     @property
     def is_complete(self) -> bool:
-        """Whether every offset of the batch has a record: compaction has removed none."""
+        """Whether every offset of the batch has a record: compaction removed none."""
         return self.record_count == self.last_offset_delta + 1
 
 
 class ReadRecord(NamedTuple):
-    """A record that was read here, with the same attributes as a compiled one."""
+    """A record that was read field by field, with the same attributes as a compiled one."""
 
     offset: int
     timestamp: int
@@ -94,24 +94,24 @@ class ReadRecord(NamedTuple):
 
 
 class RawHeaderName(str):
-    """A header's name that encodes to the very bytes it was read from."""
+    """A header name that encodes to the bytes from which it was read."""
 
     __slots__ = ("raw",)
     raw: bytes
 
     def __new__(cls, raw: bytes) -> Self:
-        """Take the bytes; what is no UTF-8 among them shows as surrogates."""
+        """Make a name of bytes; invalid UTF-8 becomes surrogates."""
         name = super().__new__(cls, raw.decode("utf-8", "surrogateescape"))
         name.raw = raw
         return name
 
     def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:  # noqa: ARG002
-        """Return the bytes as they were read, whatever the encoding."""
+        """Return the bytes from which the name was read, for any encoding."""
         return self.raw
 
 
 def header_name(raw: bytes) -> str:
-    """Return a header's name, which keeps its bytes if they are not UTF-8."""
+    """Return a header name that keeps its bytes if they are not UTF-8."""
     try:
         return raw.decode()
     except UnicodeDecodeError:
@@ -125,9 +125,9 @@ def measure(
     limit: int,
     must_count_headers: bool,  # noqa: FBT001 - called by position in the hot path
 ) -> tuple[int, int]:
-    """Return how many records the compiled reader reads as Java does, and where they end.
+    """Return how many records the compiled reader reads as Java does, and the position after them.
 
-    It stops at a record whose attributes byte or length is unusual, or whose headers are too many.
+    Stop at a record whose attributes byte or length is unusual, or which has too many headers.
     """
     count = 0
     begin = position
@@ -156,10 +156,10 @@ def measure(
 
 
 def read_record(buffer: bytes, position: int, header: BatchHeader) -> tuple[ReadRecord, int]:
-    """Return the record at a position, and the position behind it.
+    """Return the record at a position, and the position after it.
 
     Raises:
-        UnreadableRecord: Java would refuse it.
+        UnreadableRecord: the Java client would refuse it.
         TakesTooMuch: it has too many headers.
     """
     try:
@@ -199,7 +199,7 @@ def _headers(buffer: bytes, position: int, end: int) -> tuple[list[Header], int]
 
 
 def _field(buffer: bytes, position: int) -> tuple[bytes | None, int]:
-    """Return the bytes behind their length, None for a length below 0, and the position behind."""
+    """Return the bytes after their length, or None for a length below 0, and the position after."""
     size = buffer[position]
     if size & 0x81:  # below 0, or longer than one byte
         size, position = _varint(buffer, position, _INT32_VARINT_BYTES)
@@ -213,7 +213,7 @@ def _field(buffer: bytes, position: int) -> tuple[bytes | None, int]:
 
 
 def _varint(buffer: bytes, position: int, most_bytes: int) -> tuple[int, int]:
-    """Return a zigzag varint and the position behind it; bits beyond the type's are dropped."""
+    """Return a zigzag varint and the position after it; drop bits beyond the type's width."""
     number = shift = 0
     for position in range(position, position + most_bytes):  # noqa: B020, PLR1704 - it goes on from there
         byte = buffer[position]
@@ -227,9 +227,9 @@ def _varint(buffer: bytes, position: int, most_bytes: int) -> tuple[int, int]:
 
 
 def _short_varint(buffer: bytes, position: int) -> tuple[int, int]:
-    """Return a varint before its zigzag is undone; raise if it has more than four bytes.
+    """Return a varint without decoding its zigzag; raise if it has more than four bytes.
 
-    Only those mean the same to the compiled reader and to Java.
+    The compiled reader and Java read shorter ones alike.
     """
     number = shift = 0
     while shift < 28:  # noqa: PLR2004 - seven bits of each of four bytes
@@ -246,7 +246,7 @@ def _header_count(buffer: bytes, position: int) -> int:
     """Return how many headers the record whose attributes byte is at this position has.
 
     Raises:
-        UnreadableRecord: a number on the way there is unusually long.
+        UnreadableRecord: a number before the headers is unusually long.
         IndexError: the record is longer than the batch.
     """
     position += 1
@@ -261,6 +261,6 @@ def _header_count(buffer: bytes, position: int) -> int:
 
 
 def _signed(number: int, bits: int) -> int:
-    """Return a number as Java's type of this width holds it."""
+    """Return the value of a number in Java's signed type of this width."""
     number &= (1 << bits) - 1
     return number - (1 << bits) if number >> (bits - 1) else number

@@ -1,4 +1,4 @@
-"""TLS whose files may change: a certificate is renewed in its file while the process runs."""
+"""A TLS context that loads renewed certificate files while the process runs."""
 
 import os
 import ssl
@@ -12,12 +12,13 @@ from consumer.errors import ConfigError
 
 log = structlog.get_logger(__name__)
 
-# What says that a file is another one. Kubernetes puts renewed files in place by a symbolic link.
+# Inode, modification time and size: they change when a file is replaced. Kubernetes replaces files
+# by a symbolic link.
 Stamp = tuple[int, int, int] | None
 
 
 class TlsFiles(msgspec.Struct, frozen=True):
-    """The files of SSL_CAFILE, SSL_CERTFILE and SSL_KEYFILE; empty where none is named."""
+    """The paths in SSL_CAFILE, SSL_CERTFILE and SSL_KEYFILE; empty if not set."""
 
     authorities: str
     certificate: str
@@ -29,11 +30,11 @@ class TlsFiles(msgspec.Struct, frozen=True):
         return cls(settings.ssl_cafile, settings.ssl_certfile, settings.ssl_keyfile)
 
     def load(self) -> ssl.SSLContext:
-        """Read them.
+        """Read the files and return a context.
 
         Raises:
             OSError: a file cannot be read, it holds no certificate or key (ssl.SSLError), or the
-                key asks for a password.
+                key is encrypted.
         """
         context = ssl.create_default_context(cafile=self.authorities or None)
         if self.certificate:
@@ -41,26 +42,26 @@ class TlsFiles(msgspec.Struct, frozen=True):
         return context
 
     def stamps(self) -> tuple[Stamp, ...]:
-        """Return what changes when one of them does."""
+        """Return the stamps of the files; they change when a file does."""
         return tuple(_stamp(path) for path in (self.authorities, self.certificate, self.key))
 
 
 class RenewableContext(ssl.SSLContext):
-    """The context of all clients of a process, for which changed files count from then on.
+    """The context of all clients of a process. A new connection uses the files as they are then.
 
-    Connections that stand are left alone. Without it a process would go on with the certificate
-    of its start, and could connect no more once that has expired.
+    Open connections do not change. With a fixed context a process would keep the certificate of its
+    start, and could not connect any more after that has expired.
     """
 
     def __new__(cls, files: TlsFiles) -> Self:  # noqa: ARG004 - for __init__
-        """Make the context that others see; the one of the files is behind it."""
+        """Return the outer context; it delegates to the one that was loaded from the files."""
         return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
 
     def __init__(self, files: TlsFiles) -> None:
         """Read the files.
 
         Raises:
-            ConfigError: one cannot be used.
+            ConfigError: a file cannot be used.
         """
         self._files: Final = files
         self._stamps = self._refused = files.stamps()
@@ -79,7 +80,7 @@ class RenewableContext(ssl.SSLContext):
         server_hostname: str | bytes | None = None,
         session: ssl.SSLSession | None = None,
     ) -> ssl.SSLObject:
-        """Begin a connection; asyncio calls it for each."""
+        """Begin a connection; asyncio calls this for each one."""
         self._renew()
         return self._current.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
 
@@ -90,7 +91,7 @@ class RenewableContext(ssl.SSLContext):
         try:
             self._current = self._files.load()
         except OSError as error:
-            # Tried again for the next connection: it may be half written, or not ours to read yet.
+            # The next connection tries again: a file may be incomplete, or not readable yet.
             if stamps != self._refused:
                 log.error("tls_files_unusable", error=str(error))  # noqa: TRY400 - no traceback
             self._refused = stamps
@@ -100,13 +101,13 @@ class RenewableContext(ssl.SSLContext):
 
 
 def _refuse_to_ask() -> str:
-    # OpenSSL would ask at the terminal, and everything would stand still meanwhile.
-    raise OSError("the key is encrypted, and nobody is there to ask: decrypt it")
+    # OpenSSL would ask for the password at the terminal, which would block the whole process.
+    raise OSError("the key is encrypted, and the service has no password for it: decrypt it")
 
 
 def _stamp(path: str) -> Stamp:
     try:
         found = os.stat(path)  # noqa: PTH116 - a Path would be made for every connection
-    except OSError:  # none is named, or it is being replaced
+    except OSError:  # not set, or it is being replaced
         return None
     return found.st_ino, found.st_mtime_ns, found.st_size

@@ -1,4 +1,4 @@
-"""The record batches of one transaction, finished before the transaction is opened."""
+"""The record batches of one transaction, built before the transaction begins."""
 
 from collections.abc import Collection, Mapping
 from typing import Final
@@ -15,10 +15,10 @@ Header = tuple[str, bytes | None]
 
 
 class PartitionBatches:
-    """The batches for one partition: the last one is open, those before are full.
+    """The batches for one partition: the last one accepts records, those before are full.
 
-    A batch never exceeds its limit, except by a record that alone is larger, which the pipeline
-    rules out by its size check.
+    A batch never exceeds its limit, except for a single record that is larger. The pipeline's size
+    check rules that out.
     """
 
     __slots__ = ("_append", "_batch_bytes", "_batches", "_count", "_counts", "_timestamp_ms")
@@ -34,7 +34,7 @@ class PartitionBatches:
     def append(
         self, key: bytes | None, value: bytes | None, headers: list[Header] | None = None
     ) -> None:
-        """Add one record. Called once per event: it goes straight to the compiled builder."""
+        """Add one record, with the compiled builder, because this is called for every event."""
         count = self._count
         try:
             taken = self._append(count, self._timestamp_ms, key, value, headers or [])
@@ -48,14 +48,14 @@ class PartitionBatches:
         self._count = count + 1
 
     def _append_raw(self, key: bytes | None, value: bytes | None, headers: list[Header]) -> None:
-        """Add a record whose header names only the Python builder can write, in its own batch."""
+        """Add a record in a batch of its own, with the Python builder for any header names."""
         self._open(private_api.RawBatchBuilder(self._batch_bytes))
         self._append(0, self._timestamp_ms, key, value, headers)
         self._count = 1
         self._open(private_api.new_batch(self._batch_bytes))
 
     def finish(self) -> list[private_api.Batch]:
-        """Return the batches; nothing can be added any more."""
+        """Return the batches; no record can be added afterwards."""
         counts = [*self._counts, self._count]
         for batch, count in zip(self._batches, counts, strict=True):
             private_api.close_batch(batch, count)
@@ -70,16 +70,16 @@ class PartitionBatches:
 
 
 class TransactionBatches:
-    """What one transaction sends, by partition."""
+    """The batches of one transaction, by partition."""
 
     def __init__(
         self, max_message_bytes: Mapping[str, int], unstamped: Collection[str] = ()
     ) -> None:
         """Start empty; records of the `unstamped` topics have no timestamp.
 
-        These are the topics of our own state, which are never read by time. A broker refuses a
-        record that is stamped an hour ahead of its own clock (KIP-937), so with a timestamp a
-        machine whose clock is ahead could not run a shard.
+        These are the topics with the service's own state, which are never read by time. A broker
+        refuses a record with a timestamp of an hour ahead of its clock (KIP-937). So with
+        timestamps, a machine whose clock is ahead could not run a shard.
         """
         self._batch_bytes = {
             topic: min(BATCH_BYTES, limit) for topic, limit in max_message_bytes.items()

@@ -1,8 +1,8 @@
-"""One shard's transactional producer: fence, write one transaction, close.
+"""A transactional producer: fence, write one transaction after the other, close.
 
-Never reused after an error. aiokafka commits a transaction although a batch of it failed, and may
-skip the EndTxn of an abort, so the only safe reaction to any failure is a new InitProducerId:
-the broker then settles what was left open. That is what a new task does first.
+It must not be reused after an error. aiokafka commits a transaction although a batch of it failed,
+and may skip the EndTxn of an abort. So the only safe reaction to a failure is a new
+InitProducerId, by which the broker ends the open transaction. A new task does that first.
 """
 
 import asyncio
@@ -20,26 +20,27 @@ from consumer.kafka.client.transaction_batches import TransactionBatches
 from consumer.kafka.clock import BrokerClock
 from consumer.kafka.types import TopicPartition
 
-# InitProducerId waits for the markers of the fenced owner's transaction: seconds, at the most.
+# InitProducerId waits for the markers of the fenced owner's transaction: seconds at most.
 FENCE_SECONDS: Final = 30.0
 CLOSE_SECONDS: Final = 2.0
-# aiokafka wraps sequence numbers wrongly after 2^31 records of a partition: renew long before.
+# aiokafka wraps sequence numbers wrongly after 2^31 records of a partition. The producer is
+# replaced long before.
 MAX_RECORDS_PER_PRODUCER: Final = 2**30
-# Of a produce answer: its time is the broker's own, not what the records said.
+# The timestamp type of a produce response whose timestamp is the broker's, not the producer's.
 LOG_APPEND_TIME: Final = 1
 
 private_api.set_concurrent_transactions_backoff(0.003)
 
 
 class KafkaWriter:
-    """Writes transactions under one transactional id; at most one producer at a time can."""
+    """Writes transactions under one transactional id; the brokers fence all producers but one."""
 
     def __init__(
         self, connection: Connection, transactional_id: str, transaction_timeout_ms: int
     ) -> None:
         self.transactional_id = transactional_id
         self.broker_clock = BrokerClock()
-        # Every step must end before the broker would abort the transaction by itself.
+        # Each step must end before the broker aborts the transaction because of its timeout.
         self._step_seconds = transaction_timeout_ms / 1000 / 2
         self.begun_transactions = 0
         self.committed_transactions = 0
@@ -53,8 +54,7 @@ class KafkaWriter:
     async def fence(self) -> None:
         """Take the transactional id over: InitProducerId (KIP-98).
 
-        When it returns, no earlier owner can write anything visible any more and the outcome of
-        its last transaction is settled.
+        Afterwards no earlier owner can commit, and the outcome of its last transaction is final.
 
         Raises:
             TaskFailed, ClusterError, TransientError: as ``translate`` says.
@@ -66,7 +66,7 @@ class KafkaWriter:
 
     @property
     def producer_id_and_epoch(self) -> tuple[int, int]:
-        """The producer in the brokers' logs, and which owner of it this is; after ``fence``."""
+        """The producer id, and the epoch of this owner; valid after ``fence``."""
         return private_api.producer_id_and_epoch(self._producer)
 
     def new_batches(
@@ -76,28 +76,28 @@ class KafkaWriter:
         return TransactionBatches(max_message_bytes, unstamped)
 
     async def send(self, batches: port.TransactionBatches) -> dict[TopicPartition, int]:
-        """Open a transaction and deliver every batch; return the first offset per partition.
+        """Begin a transaction and deliver every batch; return the first offset by partition.
 
-        Every batch's own future is checked: a commit would succeed without a failed batch.
+        Check the future of every batch: a commit would succeed although a batch failed.
 
         Raises:
             Fenced: another producer took the transactional id over.
-            TaskFailed: a batch failed or did not answer; nothing of it may be committed.
+            TaskFailed: a batch failed or got no response; the transaction must not be committed.
         """
         finished = cast("TransactionBatches", batches).finish()
         self._records_written += sum(b.record_count() for bs in finished.values() for b in bs)
         if self._records_written > MAX_RECORDS_PER_PRODUCER:
-            raise TaskFailed("the producer's sequence numbers are used up; a new one is due")
+            raise TaskFailed("the producer's sequence numbers are used up; it must be replaced")
         try:
             return await bounded(self._send(finished), self._step_seconds, "the send")
         except Exception as error:
             raise translate(error, "send") from error
 
     async def commit(self) -> None:
-        """Commit what ``send`` delivered.
+        """Commit the batches that ``send`` delivered.
 
         Raises:
-            TaskFailed: the outcome is unknown; only a new fence can settle it.
+            TaskFailed: the outcome is unknown until the next fence.
             Fenced: another producer took the transactional id over; nothing was committed.
         """
         try:
@@ -111,8 +111,8 @@ class KafkaWriter:
     async def commit_in(self, partitions: Iterable[TopicPartition]) -> None:
         """Commit a transaction without records, which writes its marker to these partitions.
 
-        A marker decides about all that this producer has open in the partition. So it completes
-        what an earlier transaction of this writer, which was committed, has left open there.
+        A marker decides all transactions that this producer has open in the partition. So it
+        completes an earlier, committed transaction of this writer whose marker is missing there.
 
         Raises:
             Fenced, TaskFailed: as ``commit``.
@@ -125,7 +125,7 @@ class KafkaWriter:
         await self.commit()
 
     async def refresh(self) -> None:
-        """Ask for the topics anew: the library refuses a partition that it does not know yet.
+        """Fetch the metadata again: the library refuses a partition that it does not know yet.
 
         Raises:
             TaskFailed: the cluster did not answer.
@@ -135,7 +135,7 @@ class KafkaWriter:
         )
 
     async def close(self) -> None:
-        """Close without waiting for deliveries; an open transaction is left to the next fence."""
+        """Close without waiting for deliveries; the next fence aborts an open transaction."""
         task = private_api.abandon_producer(self._producer)
         if task is not None:
             # After the first cancel it waits for its requests. The second cancels those as well.
@@ -157,39 +157,39 @@ class KafkaWriter:
         await self._begin()
         ended = private_api.transaction_end(self._producer)
         deliveries: list[tuple[TopicPartition, asyncio.Future[Any]]] = []
-        # Round by round, so that the first batches of all partitions go out in one request and
-        # one AddPartitionsToTxn; a second batch of a partition waits until the first is taken.
+        # In rounds, so that one request and one AddPartitionsToTxn carry the first batches of all
+        # partitions. A second batch of a partition waits until the library takes the first.
         rounds = max(len(batches) for batches in finished.values())
         try:
-            for turn in range(rounds):
+            for number in range(rounds):
                 for target, batches in finished.items():
-                    if turn < len(batches):
+                    if number < len(batches):
                         delivery = await self._producer.send_batch(
-                            batches[turn], target.topic, partition=target.partition
+                            batches[number], target.topic, partition=target.partition
                         )
-                        delivery.add_done_callback(_take_note)
+                        delivery.add_done_callback(_retrieve_outcome)
                         deliveries.append((target, delivery))
             delivered = asyncio.gather(*(d for _, d in deliveries), return_exceptions=True)
-            # The transaction may end by itself (a missing ACL); then no batch ever answers.
+            # A transaction that ends by itself (a missing ACL) completes none of its deliveries.
             either: set[asyncio.Future[Any]] = {delivered, ended}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            # The reason why the transaction ended explains every later refusal: it comes first.
+            # Raise the reason why the transaction ended rather than an error that follows from it.
             if ended.done() and (reason := ended.exception()) is not None:
                 raise reason
         first_offsets: dict[TopicPartition, int] = {}
         for target, delivery in deliveries:
-            answer = delivery.result()
-            first_offsets.setdefault(target, answer.offset)
-            if answer.timestamp_type == LOG_APPEND_TIME and answer.timestamp is not None:
-                self.broker_clock.note(answer.timestamp)
+            metadata = delivery.result()
+            first_offsets.setdefault(target, metadata.offset)
+            if metadata.timestamp_type == LOG_APPEND_TIME and metadata.timestamp is not None:
+                self.broker_clock.set(metadata.timestamp)
         return first_offsets
 
 
-def _take_note(delivery: asyncio.Future[Any]) -> None:
-    """See a delivery's outcome, also where a later send failed and nobody asks for it any more.
+def _retrieve_outcome(delivery: asyncio.Future[Any]) -> None:
+    """Retrieve the outcome of a delivery, also of one that no code awaits after a failed send.
 
-    asyncio would write a warning about it past our logs.
+    Otherwise asyncio would print a warning that bypasses the service's logs.
     """
     if not delivery.cancelled():
         delivery.exception()

@@ -15,12 +15,12 @@ def test_the_brokers_clock_goes_on_from_their_latest_answer(
     """Monotonic time is added; that this machine's clock jumps by a day changes nothing."""
     seconds = 100.0
     clock = BrokerClock(lambda: seconds)
-    clock.note(NOW_MS)
+    clock.set(NOW_MS)
     seconds = 107.5
     monkeypatch.setattr(time, "time_ns", lambda: 10**18)
     assert clock.now_ms() == NOW_MS + 7500
     assert clock.at_ms(101.0) == NOW_MS + 1000
-    clock.note(NOW_MS)
+    clock.set(NOW_MS)
     assert clock.now_ms() == NOW_MS
 
 

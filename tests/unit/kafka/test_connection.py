@@ -1,4 +1,4 @@
-"""What the client library's errors mean to us."""
+"""The translation of the client library's errors."""
 
 import asyncio
 
@@ -68,6 +68,6 @@ def test_the_cause_behind_a_wrapped_error_is_told() -> None:
     """The library's own words hide what the broker answered."""
     wrapped = kafka_errors.KafkaError("Unexpected error during batch delivery")
     wrapped.__cause__ = kafka_errors.InvalidTxnState()
-    told = str(translate(wrapped, "commit"))
-    assert "Unexpected error during batch delivery (by " in told
-    assert "InvalidTxnState" in told
+    text = str(translate(wrapped, "commit"))
+    assert "Unexpected error during batch delivery (by " in text
+    assert "InvalidTxnState" in text

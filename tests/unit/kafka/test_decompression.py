@@ -74,9 +74,9 @@ def test_what_fits_is_read_as_ever(codec: int) -> None:
 @pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
 @pytest.mark.parametrize("start", [3, 5, 6, 7])
 def test_a_bomb_is_one_record_of_its_own_bytes(codec: int, start: int) -> None:
-    """It stands at the batch's last offset, wherever the fetch began; the others are not touched.
+    """It has the batch's last offset, wherever the fetch began; the others do not change.
 
-    Progress behind it then lies behind the whole batch.
+    So progress after it is progress after the whole batch.
     """
     bomb = batch(5, BOMB, codec)
     records = read(batch(4, [b"before"]) + bomb + batch(8, [b"after"], codec), start=start)

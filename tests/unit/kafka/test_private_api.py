@@ -75,7 +75,7 @@ def test_only_one_module_touches_private_parts(path: Path) -> None:
 
 
 def test_private_parts_are_found() -> None:
-    """The check above sees attributes and imports, and accepts our own attributes."""
+    """The check above sees attributes and imports, and accepts attributes of the object itself."""
     source = """
 from aiokafka.consumer import fetcher
 from aiokafka.protocol.fetch import FetchRequest
@@ -144,14 +144,14 @@ def test_the_library_hides_what_we_hide() -> None:
 
 
 def test_an_emptied_control_batch_is_survived() -> None:
-    """Compaction may leave a control batch without records; the library would fail for ever."""
+    """Compaction may leave a control batch without records; the library would fail forever."""
     emptied = batch(b"", 0, last_offset_delta=0, attributes=0x30, producer=(9, 0, -1))
     assert read_here(emptied).next_offset == 1
     assert "Control batch did not contain" in inspect.getsource(LIBRARY_RECORDS)
 
 
 def test_fetched_batches_are_read_by_our_classes() -> None:
-    """The fetcher looks its classes up where ours were put, and results are ours too."""
+    """The fetcher uses the replaced classes, also for its results."""
     assert fetcher.MemoryRecords is FetchedBytes
     source = inspect.getsource(fetcher.Fetcher)
     assert "records = MemoryRecords(part_data[-1])" in source

@@ -102,7 +102,7 @@ def test_bits_that_a_number_does_not_hold_are_dropped() -> None:
         (LZ4, lz4_encode(records(2)) * 2),
         (ZSTD, zstd_encode(records(2)) + b"\x28\xb5"),
     ],
-    ids=["behind gzip", "gzip in parts", "behind lz4", "lz4 again", "behind zstd"],
+    ids=["after gzip", "gzip in parts", "after lz4", "lz4 again", "after zstd"],
 )
 def test_what_java_reads_of_a_stream_is_read(codec: int, payload: bytes) -> None:
     """Brokers keep such batches, for they read them as Java does."""

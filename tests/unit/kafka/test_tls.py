@@ -1,4 +1,4 @@
-"""TLS with files that change: who connects shows the certificate that lies there now."""
+"""TLS with files that change: a new connection uses the certificate that is there now."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ HOST = "127.0.0.1"
 
 
 class Asking(socketserver.BaseRequestHandler):
-    """Tells each who connects the name in the certificate that it showed."""
+    """Sends to each client the name in the certificate that it used."""
 
     server: Server
 
     def handle(self) -> None:
         """Answer one."""
         with (
-            contextlib.suppress(OSError),  # it does not trust us
+            contextlib.suppress(OSError),  # it does not trust the server
             self.server.context.wrap_socket(self.request, server_side=True) as secured,
         ):
             certificate: Any = secured.getpeercert()
@@ -67,7 +67,7 @@ def asking_who_comes(authority: Authority) -> Iterator[int]:
 
 
 async def name_shown(port: int, context: ssl.SSLContext) -> str:
-    """Connect and return by which name the server knows us."""
+    """Connect and return the name in the client certificate that the server received."""
     reader, writer = await asyncio.open_connection(HOST, port, ssl=context)
     try:
         return (await reader.read()).decode()

@@ -24,7 +24,7 @@ class SlowReader:
     """Answers for one source at each fetch, in turn, and each fetch takes its time."""
 
     def __init__(self, answers: Mapping[TopicPartition, Record | None], seconds: float) -> None:
-        """`answers` has what stands at the fingerprint's offset; None: nothing does."""
+        """`answers` has the record at the fingerprint's offset, or None if there is none."""
         self.now = 0.0
         self._answers = dict(answers)
         self._seconds = seconds
@@ -66,7 +66,7 @@ async def recreated(reader: SlowReader, sources: Sequence[TopicPartition]) -> li
 
 
 async def test_many_slow_answers_are_waited_for() -> None:
-    """The bound is one on silence: each answer, be it a gap, begins it anew."""
+    """Each answer, also one without a record, restarts the time limit."""
     other = Record(7, 2000, b"key", b"other", ())
     answers = dict(zip(SOURCES, [WITNESSED, other, None, WITNESSED, other], strict=True))
     reader = SlowReader(answers, 0.9 * FINGERPRINT_SECONDS)

@@ -1,4 +1,4 @@
-"""The meta entry tells whether a changelog belongs here."""
+"""The meta entry shows whether a changelog belongs to this deployment."""
 
 import msgspec
 import pytest

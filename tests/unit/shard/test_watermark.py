@@ -83,7 +83,7 @@ class SilentReader:
 def test_announcements_use_the_brokers_clock() -> None:
     """A fetch 30 s ago is 30 s before the brokers' time, not before this machine's time."""
     clock = BrokerClock(lambda: 100.0)
-    clock.note(NOW_MS)
+    clock.set(NOW_MS)
     watermarks = Watermarks(1, 100, 90.0)
     inputs = [TopicPartition("in", 0)]
     own_ms = watermarks.own_ms(cast("KafkaReader", SilentReader()), inputs, clock)
