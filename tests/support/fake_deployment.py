@@ -40,7 +40,7 @@ class NotExactlyOnce(AssertionError):
 
 
 class StepObserver(Observer):
-    """Records the steps of tasks, and ends a task at a step if it is told to."""
+    """Records the steps of tasks, and ends a task at a step that the test names."""
 
     def __init__(self) -> None:
         """End nothing yet."""
@@ -213,7 +213,7 @@ class FakeDeployment:
                 runner.stop()
             async with asyncio.timeout(DEADLINE_SECONDS):
                 while not all(one.done() for one in running):
-                    self.cluster.wake_readers()  # nobody has to wait for an idle fetch
+                    self.cluster.wake_readers()  # an idle fetch ends at once
                     await asyncio.sleep(0)
             for ended in running:
                 ended.result()

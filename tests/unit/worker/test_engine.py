@@ -42,7 +42,7 @@ def states(engine: Engine) -> list[str]:
 
 
 async def wait_until_running(deployment: FakeDeployment, engine: Engine, shards: int) -> None:
-    """Wait until so many shards run, and none beside them."""
+    """Wait until exactly this number of shards is wanted here, and all of them run."""
     expected = [TaskState.RUNNING.value] * shards
     await deployment.wait_until(lambda: states(engine) == expected, f"{shards} running shards")
 
@@ -103,7 +103,7 @@ async def test_both_engines_believe_that_a_shard_is_theirs() -> None:
 
 @pytest.mark.parametrize("step", [Step.FENCED, Step.RESTORED, Step.SENT, Step.COMMITTED])
 async def test_a_failed_task_is_replaced_after_a_pause(step: Step) -> None:
-    """A cancelled task stands for any end that is no error of the process."""
+    """The supervisor starts a new task after a cancelled one, too."""
     deployment = await FakeDeployment.create(shards=SHARDS)
     async with running(deployment) as (engine, member):
         member.decide(ALL)
