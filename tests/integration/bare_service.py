@@ -1,4 +1,4 @@
-"""The service where OpenTelemetry is not installed: every import of it fails.
+"""The service without OpenTelemetry: every import of it fails.
 
 python -m tests.integration.bare_service
 """
@@ -18,17 +18,17 @@ MODULE = "tests.integration.bare_service"
 
 
 class Missing(MetaPathFinder):
-    """Finds that there is no OpenTelemetry, whatever is installed."""
+    """An import finder that hides OpenTelemetry, even if it is installed."""
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: object = None) -> ModuleSpec | None:  # fmt: skip  # noqa: E501, ARG002 - the interface's own
-        """Say that it is not there."""
+        """Raise for OpenTelemetry; leave the rest to the other finders."""
         if fullname.partition(".")[0] == "opentelemetry":
             raise ModuleNotFoundError(fullname)
         return None
 
 
 def main() -> None:
-    """Run the service without it."""
+    """Run the service without OpenTelemetry."""
     sys.meta_path.insert(0, Missing())
     from consumer.config import Settings  # noqa: PLC0415 - after the finder
     from consumer.service.app import run_service  # noqa: PLC0415 - the same

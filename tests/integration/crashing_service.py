@@ -1,10 +1,10 @@
-"""The service with a fuse: it kills its own process at a chosen step.
+"""The service with a crash: it kills its own process at a chosen step.
 
     python -m tests.integration.crashing_service STEP OCCURRENCE DELAY_MS
 
-At the given occurrence of the step (1: the first, of whichever shard) the process gets SIGKILL,
-after the delay if there is one; with it the kill falls while the next thing, such as the EndTxn
-after COMMITTING, is under way.
+At this occurrence of the step (1: the first, of any shard) the process gets SIGKILL, after the
+delay if there is one. With a delay the kill happens during the next action, such as the EndTxn
+after COMMITTING.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ MODULE = "tests.integration.crashing_service"
 
 
 def crashing_at(step: Step, occurrence: int = 1, *, delay_ms: float = 0) -> list[str]:
-    """Return the command for a `Service` that dies at this step."""
+    """Return the command for a `ServiceProcess` that crashes at this step."""
     return [MODULE, step.value, str(occurrence), str(delay_ms)]
 
 
 class Fuse(LogObserver):
-    """Logs as the service does, and ends the process when its step has come."""
+    """Logs as the service does, and kills the process at the step."""
 
     def __init__(self, step: Step, occurrence: int, delay_ms: float) -> None:
-        """Arm it."""
+        """Set the step and the occurrence."""
         self._step = step
         self._steps_left = occurrence
         self._delay_seconds = delay_ms / 1000
 
     def on_step(self, shard: int, step: Step) -> None:
-        """Count the step; the last one burns through."""
+        """Count the step; kill the process at the last occurrence."""
         super().on_step(shard, step)
         if step is not self._step:
             return
@@ -52,12 +52,12 @@ class Fuse(LogObserver):
 
 
 def die() -> None:
-    """End this process at once, as a power cut would."""
+    """Kill this process with SIGKILL."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def main() -> None:
-    """Run the service until the fuse has burnt."""
+    """Run the service until the crash."""
     step, occurrence, delay_ms = sys.argv[1:]
     fuse = Fuse(Step(step), int(occurrence), float(delay_ms))
     run_service(Settings.load(os.environ), os.environ, observer=fuse)

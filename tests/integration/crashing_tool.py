@@ -1,9 +1,9 @@
-"""A command with a fuse: it kills its own process at a chosen step of a transaction.
+"""A command with a crash: it kills its own process at a chosen step of a transaction.
 
     python -m tests.integration.crashing_tool STEP OCCURRENCE DELAY_MS COMMAND…
 
-The steps are those of a transaction (`Step`): decided, sent, committing, committed. The mark of a
-start is a transaction too, and so the first occurrence of each.
+The steps are those of a transaction (`Step`): decided, sent, committing, committed. The restore
+barrier of a start is a transaction too, and so the first occurrence of each.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _send, _commit = KafkaWriter.send, KafkaWriter.commit
 
 
 def tool_crashing_at(step: Step, occurrence: int, *command: str, delay_ms: float = 0) -> list[str]:
-    """Return the command for a `Service` process that dies at this step."""
+    """Return the command for a `ServiceProcess` that crashes at this step."""
     return [MODULE, step.value, str(occurrence), str(delay_ms), *command]
 
 
 def fuse(step: Step, occurrence: int, delay_ms: float) -> Callable[[Step], None]:
-    """Return what is told each step; it ends the process when the step has come."""
+    """Return the callback for each step; it kills the process at the chosen one."""
     left = occurrence
 
     def reach(reached: Step) -> None:
@@ -50,7 +50,7 @@ def fuse(step: Step, occurrence: int, delay_ms: float) -> Callable[[Step], None]
 
 
 def main() -> int:
-    """Run the command until the fuse has burnt."""
+    """Run the command until the crash."""
     reach = fuse(Step(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
 
     async def send(self: KafkaWriter, batches: TransactionBatches) -> dict[TopicPartition, int]:

@@ -1,14 +1,14 @@
-"""The service with a fault after which it lives and does no more, or little.
+"""The service with a fault after which the process still runs but makes little or no progress.
 
     python -m tests.integration.hanging_service HOW
 
-The fault comes up when the first decision with any output has been made:
+The fault begins at the first decision with any output:
 
-- task: what sends it waits for ever;
+- task: the send never returns;
 - failing: sending fails, in this task and in every one after it;
 - loop: the event loop is blocked;
 - lock: the event loop is blocked by a call that also keeps the interpreter's lock;
-- slow: nothing is wrong but that every transaction takes half a second.
+- slow: every transaction takes half a second; nothing else is wrong.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _commit = ShardLoop._commit  # noqa: SLF001 - the fault is planted before it
 
 
 def hanging(how: str) -> list[str]:
-    """Return the command for a `Service` with this fault."""
+    """Return the command for a `ServiceProcess` with this fault."""
     return [MODULE, how]
 
 
@@ -40,7 +40,7 @@ async def hang(
     *what: Any,  # noqa: ANN401 - handed through
     **named: Any,  # noqa: ANN401 - the same
 ) -> None:
-    """Stand in for the commit of a decision."""
+    """Replace the write of a transaction."""
     how = sys.argv[1]
     if how == "task":
         await asyncio.Event().wait()

@@ -1,4 +1,4 @@
-"""A validator for the part of JSON Schema that ours uses; another keyword fails the test."""
+"""A validator for the JSON Schema keywords that our schemas use; others fail the test."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Schema = dict[str, Any]
 
 
 def is_valid(value: Any, schema: Schema, root: Schema) -> bool:  # noqa: ANN401 - any JSON
-    """Whether the value satisfies every keyword of the schema; `root` holds the definitions."""
+    """Return whether the value satisfies the schema; `root` has the definitions."""
     return all(
         _satisfies(value, keyword, wanted, schema, root)
         for keyword, wanted in schema.items()

@@ -1,4 +1,4 @@
-"""The service under a limit of open files, as `ulimit -Sn SOFT; ulimit -Hn HARD` sets it.
+"""The service with a limit of open files, as `ulimit -Sn SOFT; ulimit -Hn HARD` sets it.
 
 python -m tests.integration.limited_service SOFT HARD
 """
@@ -14,7 +14,7 @@ MODULE = "tests.integration.limited_service"
 
 
 def limited(soft: int, hard: int) -> list[str]:
-    """Return the command for a `Service` under these limits."""
+    """Return the command for a `ServiceProcess` under these limits."""
     return [MODULE, str(soft), str(hard)]
 
 

@@ -1,7 +1,7 @@
-"""A real Prometheus that scrapes processes of the service as one in Kubernetes would its pods.
+"""A real Prometheus that scrapes processes of the service, as it scrapes pods in Kubernetes.
 
-What Kubernetes adds to every series, namespace, pod and job, is taken from the chart's PodMonitor
-and Deployment. Rules are loaded with their clock turned faster: a minute of theirs is a second.
+The labels that Kubernetes adds to every series (namespace, pod, job) come from the chart's
+PodMonitor and Deployment. Rules are loaded with shorter times: a minute becomes a second.
 """
 
 from __future__ import annotations
@@ -27,11 +27,10 @@ if TYPE_CHECKING:
 SCRAPE_SECONDS = 1
 SECONDS_OF = {"m": 1, "h": 60}
 DURATION = re.compile(r"\b(\d+)([mh])\b")
-LOG_TAIL_BYTES = 3000
 
 
 def sped_up(rules: Object) -> Object:
-    """Return rules of which a minute lasts a second: windows and `for`, and nothing else."""
+    """Return the rules with minutes changed to seconds, in windows and in `for`."""
     return {
         "groups": [
             {**group, "rules": [rule | _sped_up_durations(rule) for rule in group["rules"]]}
@@ -48,7 +47,7 @@ def _sped_up_durations(rule: Object) -> Object:
 
 
 def target_labels(rendered: Rendering, namespace: str, pod: str) -> dict[str, str]:
-    """Return what the Prometheus operator's relabelling adds to a pod's series."""
+    """Return the labels that the Prometheus operator adds to the series of a pod."""
     monitor = rendered.one("PodMonitor")["spec"]
     template = rendered.one("Deployment")["spec"]["template"]
     (container,) = template["spec"]["containers"]
@@ -66,7 +65,7 @@ def target_labels(rendered: Rendering, namespace: str, pod: str) -> dict[str, st
 
 
 class Prometheus:
-    """One Prometheus; a context manager that ends it."""
+    """One Prometheus; a context manager that stops it."""
 
     def __init__(
         self,
@@ -77,7 +76,7 @@ class Prometheus:
         targets: Mapping[int, Mapping[str, str]],
         path: str,
     ) -> None:
-        """Start it on these rules; it scrapes `path` on each port, and adds the port's labels."""
+        """Start it with these rules; it scrapes `path` on each port and adds the port's labels."""
         (self._port,) = free_ports(1)
         (folder / "rules.yaml").write_text(yaml.safe_dump(rules))
         interval = f"{SCRAPE_SECONDS}s"
@@ -119,22 +118,22 @@ class Prometheus:
         self._process.close()
 
     def values(self, query: str) -> list[float]:
-        """Return what an instant query finds, a number for each series."""
+        """Return the results of an instant query, a number for each series."""
         found = self._api("query", query=query)["result"]
         return [float(series["value"][1]) for series in found]
 
     def label_values(self, label: str, series: str) -> list[str]:
-        """Return the values of a label on a metric, as a variable of a dashboard offers them."""
+        """Return the values of a label on a metric, as a dashboard variable does."""
         found: list[str] = self._api(f"label/{label}/values", **{"match[]": series})
         return found
 
     def alerts(self, name: str) -> list[Object]:
-        """Return the alerts of this name that are pending or fire."""
+        """Return the pending and firing alerts of this name."""
         alerts: list[Object] = self._api("alerts")["alerts"]
         return [alert for alert in alerts if alert["labels"]["alertname"] == name]
 
     def firing(self, name: str) -> list[Object]:
-        """Return those that fire."""
+        """Return the firing alerts of this name."""
         return [alert for alert in self.alerts(name) if alert["state"] == "firing"]
 
     def rules(self) -> list[Object]:

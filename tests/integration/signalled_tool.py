@@ -1,4 +1,4 @@
-"""A command that sends itself a signal at a chosen step of a transaction, and goes on if it can.
+"""A command that sends itself a signal at a chosen step, and continues if it can.
 
 python -m tests.integration.signalled_tool SIGNAL STEP OCCURRENCE DELAY_MS COMMAND…
 """
@@ -21,7 +21,7 @@ MODULE = "tests.integration.signalled_tool"
 def tool_signalled_at(
     sent: signal.Signals, step: Step, occurrence: int, *command: str
 ) -> list[str]:
-    """Return the command for a `Service` process that gets this signal at this step."""
+    """Return the command for a `ServiceProcess` that gets this signal at this step."""
     return [MODULE, sent.name, step.value, str(occurrence), "0", *command]
 
 

@@ -1,9 +1,9 @@
-"""The service in a process whose clock is wrong.
+"""The service with a wrong clock.
 
     python -m tests.integration.skewed_service SKEW_SECONDS [JUMP_SECONDS AFTER_SECONDS]
 
-The clock is SKEW_SECONDS ahead (below 0: behind). With JUMP_SECONDS it jumps by that much more when
-the process has run for AFTER_SECONDS.
+The clock is SKEW_SECONDS ahead (below 0: late). With JUMP_SECONDS it jumps by that much more
+after the process has run for AFTER_SECONDS.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _time_ns, _time, _monotonic = time.time_ns, time.time, time.monotonic
 
 
 def skewed(skew_seconds: int, jump_seconds: int = 0, after_seconds: float = 0) -> list[str]:
-    """Return the command for a `Service` process with such a clock."""
+    """Return the command for a `ServiceProcess` with this clock."""
     return [MODULE, str(skew_seconds), str(jump_seconds), str(after_seconds)]
 
 
 def main() -> None:
-    """Run the service with the time of day set to another one."""
+    """Run the service with a changed time of day."""
     skew_seconds, jump_seconds, after_seconds = map(float, sys.argv[1:])
     began = _monotonic()
 

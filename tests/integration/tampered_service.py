@@ -1,14 +1,14 @@
-"""The service with one thing arranged that would otherwise take months, or an unlucky network.
+"""The service with one condition that would otherwise need months, or a rare network failure.
 
     python -m tests.integration.tampered_service TAMPERING ARGUMENT
 
 - `frozen STEP`: it freezes itself (SIGSTOP) when a task first reaches this step.
-- `striking SIGNAL:PID:SHARD`: it sends a broker this signal as the shard's sixth EndTxn sets out.
-- `slow RATE`: to send a transaction takes a second for each so many of its records.
-- `aged RECORDS`: the first producer of each shard has written so many records to each partition
-  already, and its sequence numbers go on from there.
-- `haunted SECONDS`: so long after a shard's first fence an InitProducerId of its own former start
-  arrives at the broker.
+- `striking SIGNAL:PID:SHARD`: it sends a broker this signal when it sends the shard's sixth EndTxn.
+- `slow RATE`: it sends this many records of a transaction per second.
+- `aged RECORDS`: the first producer of each shard begins as if it had already written this many
+  records to each partition; its sequence numbers continue from there.
+- `haunted SECONDS`: this long after a shard's first fence, an InitProducerId of its own former
+  start arrives at the broker.
 """
 
 from __future__ import annotations
@@ -41,40 +41,40 @@ GHOST_TIMEOUT_MS = 15_000
 
 
 def frozen_at(step: Step) -> list[str]:
-    """Return the command for a `Service` that freezes itself at this step."""
+    """Return the command for a `ServiceProcess` that freezes itself at this step."""
     return [MODULE, FROZEN, step.value]
 
 
 def striking(sign: signal.Signals, pid: int, shard: int) -> list[str]:
-    """Return the command for a `Service` that sends a broker a signal just before an EndTxn."""
+    """Return the command for a `ServiceProcess` that signals a broker just before an EndTxn."""
     return [MODULE, STRIKING, f"{sign.value}:{pid}:{shard}"]
 
 
 def slow(records_per_second: int) -> list[str]:
-    """Return the command for a `Service` behind a link that takes no more than this."""
+    """Return the command for a `ServiceProcess` with a link of this rate."""
     return [MODULE, SLOW, str(records_per_second)]
 
 
 def aged(records: int) -> list[str]:
-    """Return the command for a `Service` whose producers have written so much already."""
+    """Return the command for a `ServiceProcess` whose producers begin with this many records."""
     return [MODULE, AGED, str(records)]
 
 
 def haunted(seconds: float) -> list[str]:
-    """Return the command for a `Service` that a late InitProducerId of its own will fence."""
+    """Return the command for a `ServiceProcess` that a late InitProducerId of its own fences."""
     return [MODULE, HAUNTED, str(seconds)]
 
 
 def replace(where: type, name: str, method: object) -> None:
-    """Put another method in the place of one, for the rest of this process."""
+    """Replace a method for the rest of this process."""
     setattr(where, name, method)
 
 
 class Freezer(LogObserver):
-    """Logs as the service does, and stops the process when its step has come for the first time."""
+    """Logs as the service does, and freezes the process at the first occurrence of the step."""
 
     def __init__(self, step: Step) -> None:
-        """Arm it."""
+        """Set the target."""
         self._step: Step | None = step
 
     def on_step(self, shard: int, step: Step) -> None:
@@ -86,15 +86,15 @@ class Freezer(LogObserver):
 
 
 class Striker(LogObserver):
-    """Logs as the service does, and strikes a broker with a shard's EndTxn on its way."""
+    """Logs as the service does, and sends a signal to a broker just before a shard's EndTxn."""
 
     def __init__(self, sign: int, pid: int, shard: int) -> None:
-        """Arm it."""
+        """Set the target."""
         self._sign, self._pid, self._shard = sign, pid, shard
         self._commits_left = STRUCK_COMMIT
 
     def on_step(self, shard: int, step: Step) -> None:
-        """Count the commits; the last one is struck."""
+        """Count the commits; send the signal at the last one."""
         super().on_step(shard, step)
         if shard != self._shard or step is not Step.COMMITTING:
             return
@@ -104,7 +104,7 @@ class Striker(LogObserver):
 
 
 def slow_down(records_per_second: int) -> None:
-    """Let each send take as long as a narrow link would make it."""
+    """Delay each send as a slow link does."""
     send = KafkaWriter._send  # noqa: SLF001 - the part of it that has a bound
 
     async def send_slowly(
@@ -118,7 +118,7 @@ def slow_down(records_per_second: int) -> None:
 
 
 def age_producers(records: int) -> None:
-    """Let each transactional id's first producer begin its counts late."""
+    """Let the first producer of each transactional id begin with these counts."""
     start, seen = KafkaWriter.fence, set[str]()
 
     async def fence(writer: KafkaWriter) -> None:
@@ -133,7 +133,7 @@ def age_producers(records: int) -> None:
 
 
 def haunt_producers(seconds: float, connection: Connection) -> None:
-    """Let each transactional id's first fence be followed by one more, from nobody."""
+    """Let one more fence follow the first fence of each transactional id, from no client."""
     start, ghosts = KafkaWriter.fence, dict[str, asyncio.Task[None]]()
 
     async def come_late(ghost: KafkaWriter) -> None:
@@ -154,7 +154,7 @@ def haunt_producers(seconds: float, connection: Connection) -> None:
 
 
 def main() -> None:
-    """Run the service, tampered with."""
+    """Run the service with the changes."""
     tampering, argument = sys.argv[1:]
     settings = Settings.load(os.environ)
     observer = LogObserver()

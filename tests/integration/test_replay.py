@@ -259,11 +259,13 @@ def test_a_time_beyond_all_time(history: Deployment) -> None:
 
 def test_an_output_that_nobody_reads_is_no_success(history: Deployment) -> None:
     """The command ends with 1 and says so where its reader goes away; it can go on later."""
-    begun = history.run_unheard("replay", "--name", "unheard", "--rate", "50", "--execute")
+    begun = history.run_with_closed_output(
+        "replay", "--name", "unheard", "--rate", "50", "--execute"
+    )
     assert begun.exit_code == 1
     assert OUTPUT_CLOSED in begun.stderr
     assert _execute(history, "unheard")["counts"]["events"] == IDS
-    assert history.run_unheard("replay", "list").exit_code == 0
+    assert history.run_with_closed_output("replay", "list").exit_code == 0
 
 
 def test_events_that_the_target_does_not_take_are_no_success(history: Deployment) -> None:

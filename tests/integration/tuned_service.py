@@ -1,4 +1,4 @@
-"""The service with other values of constants that are no settings: intervals and ages.
+"""The service with other values of constants that are not settings: intervals and ages.
 
 python -m tests.integration.tuned_service consumer.kafka.held_back:WARN_AFTER_SECONDS=0.5 …
 """
@@ -14,7 +14,7 @@ MODULE = "tests.integration.tuned_service"
 
 
 def tuned(**seconds: float) -> list[str]:
-    """Return the command for a `Service`; names are `package__module__CONSTANT` in `consumer`."""
+    """Return the command for a `ServiceProcess`; a name is `package__module__CONSTANT`."""
     changes = []
     for name, value in seconds.items():
         package, module, constant = name.split("__")

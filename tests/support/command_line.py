@@ -95,7 +95,7 @@ def run_at_once(*commands: Callable[[], Finished]) -> list[Finished]:
         return [future.result() for future in [pool.submit(command) for command in commands]]
 
 
-def run_unheard(*arguments: str, **settings: object) -> Finished:
+def run_with_closed_output(*arguments: str, **settings: object) -> Finished:
     """Run a command and close its output after the first line."""
     began = time.monotonic()
     with subprocess.Popen(

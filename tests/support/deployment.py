@@ -17,7 +17,7 @@ from tests.support.command_line import (
     environment,
     run_command,
     run_in_terminal,
-    run_unheard,
+    run_with_closed_output,
 )
 from tests.support.service_process import LOG_SECONDS, RUN, ServiceProcess
 from tests.support.waiting import DeadlineExceeded, wait_until
@@ -145,9 +145,9 @@ class Deployment:
         ours = {**self._settings, **settings}
         return run_command(*arguments, stdin=stdin, deadline_seconds=deadline_seconds, **ours)
 
-    def run_unheard(self, *arguments: str) -> Finished:
+    def run_with_closed_output(self, *arguments: str) -> Finished:
         """Run another command and close its output after the first line, as `head -1` does."""
-        return run_unheard(*arguments, **self._settings)
+        return run_with_closed_output(*arguments, **self._settings)
 
     def run_in_terminal(self, *arguments: str) -> Finished:
         """Run another command with the settings of the group, on a terminal."""
