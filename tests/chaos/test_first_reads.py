@@ -80,4 +80,4 @@ def test_many_violations_are_counted(findings: Findings) -> None:
     *kept, rest = findings.sentences()
     assert len(kept) == MAX_KEPT_OF_A_KIND + 1
     assert "one: alone" in kept
-    assert "95 violations more; in all: many 100, one 1" in rest
+    assert "and 95 more violations; in all: many 100, one 1" in rest

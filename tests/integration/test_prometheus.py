@@ -131,7 +131,9 @@ def test_the_dashboard_has_data_and_the_stalled_alert_comes_and_goes(
         (alert,) = prom.firing(STALLED)
         expected = {"namespace": NAMESPACE, "job": RELEASE, "severity": "critical"}
         assert expected.items() <= alert["labels"].items()
-        assert f"records wait in {NAMESPACE}/{RELEASE}," in alert["annotations"]["description"]
+        assert (
+            f"records are waiting in {NAMESPACE}/{RELEASE}," in alert["annotations"]["description"]
+        )
         assert {rule["health"] for rule in prom.rules()} == {"ok"}
         assert_every_metric_is_there(prom)
         assert_dashboard_has_data(prom, rendered)
