@@ -117,7 +117,7 @@ class ResolvedRange(msgspec.Struct, frozen=True):
     from_ms: int | None = None
     to_ms: int | None = None
     starts_at_offsets: bool = False
-    """Whether the user gave the first offsets; otherwise a time or the log start gave them."""
+    """Whether the user named the start offsets. If not, a time or the log start decided them."""
 
     def within(self, records: Sequence[SourceRecord]) -> Sequence[SourceRecord]:
         """Return the records that belong to the range: their timestamps may be out of order."""

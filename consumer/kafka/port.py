@@ -147,7 +147,9 @@ class TransactionalWriter(Protocol):
 
         Raises:
             TaskFailed: the outcome is unknown until the next fence.
-            Fenced: another producer took the transactional id over; nothing was committed.
+            Fenced: another producer took the transactional id over; the outcome is unknown until
+                the next fence.
+            TransientError, ClusterError: the same, for another reason.
         """
 
     async def commit_in(self, partitions: Iterable[TopicPartition]) -> None:

@@ -70,9 +70,9 @@ class Sources:
     async def revalidate(self) -> None:
         """Make sure that each source is still the log that was read, before more is decided.
 
-        1. Give the gathered records back: some may be of the log before a truncation, some of it
-           after.
-        2. Compare each source with its handled progress, by another reader.
+        1. Drop the gathered records, to read them again: some may be from before a truncation and
+           others from after it.
+        2. Compare each source with its handled progress, with another reader.
 
         Raises:
             TaskFailed: a source is another log, or does not answer. The start of the next task

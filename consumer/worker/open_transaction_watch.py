@@ -149,7 +149,10 @@ class OpenTransactionWatch:
                 seen.begun = begun.get((it.producer_id, it.producer_epoch))
 
     def _log_others(self, ours: Iterable[int]) -> None:
-        """Log the transactions of other producers that stay open; `ours` are producer ids."""
+        """Log each transaction of a foreign producer that stays open.
+
+        `ours` holds the producer ids of this process.
+        """
         now = self._clock()
         for transaction, seen in self._seen.items():
             seconds = now - seen.since

@@ -26,7 +26,7 @@ STDIN: Final = "-"
 DIGEST_BYTES: Final = 16
 _CHUNK_BYTES: Final = 1024 * 1024
 _GZIP: Final = re.compile(rb"\x1f\x8b")
-# A frame, or a skippable frame, which some tools write first (RFC 8878).
+# A zstd file starts with a frame, or with a skippable frame before it (RFC 8878).
 _ZSTD: Final = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", re.DOTALL)
 _MAGIC_BYTES: Final = 4
 _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

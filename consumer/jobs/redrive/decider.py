@@ -1,4 +1,4 @@
-"""Decides for each dead letter whether it is redriven, and counts the reasons of the others."""
+"""Decides whether each dead letter is redriven. If it is not, counts why (`Exclusion`)."""
 
 from collections import Counter
 from enum import StrEnum

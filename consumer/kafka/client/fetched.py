@@ -1,4 +1,6 @@
-"""Reads the record batches of a fetch response, and continues after any batch.
+"""Reads the record batches of a fetch response, and continues after a batch that is unreadable.
+
+Only damage that no broker writes, such as a wrong checksum, raises an error.
 
 The rules of visibility (KIP-98) are those of the library: records of aborted transactions and
 markers are skipped, and the position moves past them. Everything else about a batch is checked

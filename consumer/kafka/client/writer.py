@@ -98,7 +98,10 @@ class KafkaWriter:
 
         Raises:
             TaskFailed: the outcome is unknown until the next fence.
-            Fenced: another producer took the transactional id over; nothing was committed.
+            Fenced: another producer took the transactional id over. The outcome is unknown until
+                the next fence: aiokafka repeats EndTxn after a lost connection, and the repeated
+                request can be refused although the first one committed.
+            TransientError, ClusterError: as ``translate`` says; the outcome is unknown too.
         """
         try:
             await bounded(
