@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/checkpoint-ready
 BIN := .venv/bin
-# The folders that the checks read, if they exist.
+# The folders with Python code that exist.
 CODE := $(wildcard consumer schemas tests dev bench)
 ARGS ?=
 
@@ -25,7 +25,7 @@ demo: venv java ## Run the service on a local Kafka and show that no event is lo
 WORKERS ?= 2
 
 .PHONY: test
-test: venv archive browser chart-tools ## Run all tests (ARGS="-k name" selects tests, WORKERS=0 runs them one by one, KAFKA_VERSION=3.9.1 uses another broker)
+test: venv archive browser chart-tools ## Run all tests (ARGS="-k name" selects tests, WORKERS=0 runs one test at a time, KAFKA_VERSION=3.9.1 uses another broker)
 	@[ "$(CLUSTER_TEST_BUILD)" != 1 ] || $(MAKE) cluster-binaries
 	@$(BIN)/python -m pytest -o cache_dir='$(CACHE)/pytest' \
 		--numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -1,1 +1,1 @@
-"""Measurements, run by hand or by ``make bench``; never part of the tests."""
+"""Benchmarks, which ``make bench`` runs. They are no part of the tests."""

@@ -1,16 +1,17 @@
 """Measures the service on a local Kafka: ``make bench``, ``make bench ARGS="restore recovery"``.
 
-latency      at rest, and of a bare transaction beside it
-throughput   of one process on a backlog, and of the pipeline alone
+latency      latency of single events without load, and of a transaction without the service
+throughput   events per second of one process on a backlog, and of the pipeline without Kafka
 steady       CPU and memory from idle to 50,000 events per second (seven minutes)
-restore      ids per second of a start, and memory per id
-traces       their cost on a backlog, measured with and without in alternation
-memory       peaks: idle, with a backlog, on a slow broker, with large records and bombs
-replay       a large replay, killed several times, beside a live stream (minutes)
+restore      ids per second that a starting shard restores, and memory per id
+traces       cost of tracing on a backlog, in runs that alternate with and without it
+memory       peak memory: idle, with a backlog, on a slow broker, with large and inflating records
+replay       a large replay that is killed several times, during a live stream (minutes)
 recovery     how long consumers wait when a process crashes, restarts or joins (six minutes)
 
-All but the last print one JSON object per measurement; the last prints a table. Machines are
-noisy: compare within one run, and use ``events_per_cpu_second`` if other programs run meanwhile.
+Recovery prints a table. Every other benchmark prints one JSON object for each measurement. Machines
+are noisy: compare figures of one run only. If other programs run at the same time, compare
+``events_per_cpu_second``.
 """
 
 import argparse
@@ -35,7 +36,7 @@ MAX_DECIDE_EVENTS = 50_000
 
 
 def main() -> None:
-    """Run the measurements that were asked for."""
+    """Run the benchmarks that the arguments name."""
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description=__doc__,
@@ -43,16 +44,22 @@ def main() -> None:
     )
     parser.add_argument("what", nargs="*", help="default: latency throughput")
     parser.add_argument(
-        "--events", type=int, default=300_000, help="backlog for the rates and the memory"
+        "--events", type=int, default=300_000, help="records in a backlog, and in the replay"
     )
     parser.add_argument("--samples", type=int, default=100, help="single events for latency")
     parser.add_argument(
         "--ids", type=int, nargs="+", default=[1_000_000], help="ids to restore, one run for each"
     )
-    parser.add_argument("--kills", type=int, default=5, help="how often the replay is killed")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each recovery")
-    parser.add_argument("--seconds", type=float, default=20, help="of each steady stream")
-    parser.add_argument("--nodes", type=int, default=1, choices=[1, 3], help="brokers")
+    parser.add_argument("--kills", type=int, default=5, help="number of kills of the replay")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="number of runs of each recovery, and of traces"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=20, help="duration of each steady stream (s)"
+    )
+    parser.add_argument(
+        "--nodes", type=int, default=1, choices=[1, 3], help="number of local brokers"
+    )
     options = parser.parse_args()
     unknown = set(options.what) - MEASUREMENTS.keys()
     if unknown:
@@ -66,13 +73,13 @@ def main() -> None:
 
 
 def run(bootstrap_servers: str, options: argparse.Namespace) -> None:
-    """Measure on this broker."""
+    """Run the benchmarks on this broker."""
     for what in options.what or DEFAULT:
         MEASUREMENTS[what](bootstrap_servers, options)
 
 
 def latency(bootstrap_servers: str, options: argparse.Namespace) -> None:
-    """Print latencies at rest."""
+    """Print the latencies of single events without load."""
     with BenchService(bootstrap_servers, "latency") as service:
         show(measure_bare_transaction(service, samples=options.samples))
         for spread in (False, True):
@@ -107,7 +114,7 @@ def traces(bootstrap_servers: str, options: argparse.Namespace) -> None:
 
 
 def memory(_: str, options: argparse.Namespace) -> None:
-    """Print peaks of memory, on a broker of its own, which is frozen at times."""
+    """Print peaks of memory, on a separate broker, which this benchmark freezes at times."""
     with LocalKafka() as kafka:
         for figures in measure_memory(kafka, events=options.events):
             show(figures)

@@ -1,4 +1,4 @@
-"""The pure pipeline without Kafka on one core: the upper limit of throughput."""
+"""Measures the pipeline without Kafka on one core: the upper limit of throughput."""
 
 import gc
 import time
@@ -15,7 +15,7 @@ LIMIT_BYTES = 1_114_124
 
 
 def measure_decide(*, events: int) -> dict[str, object]:
-    """Return events per second of decode, dedup, enrich and encode; the best of some rounds."""
+    """Return events per second of decode, dedup, enrich and encode, in the fastest round."""
     records = [
         Record(number, 1_700_000_000_000 + number, None, checkpoint(f"ftckpt_{number:024d}", 1), [])
         for number in range(events)

@@ -1,4 +1,4 @@
-"""Latency at rest: from one source event to the visible ready event (read_committed)."""
+"""Measures latency without load: from a source event to the visible ready event."""
 
 import statistics
 import time
@@ -9,7 +9,7 @@ from confluent_kafka import Producer
 from bench.service import PARTITIONS, BenchService, home_partition
 from tests.support.records import realistic_checkpoint as checkpoint
 
-# Longer than the commit interval: the shard is at rest again when the next event comes.
+# Longer than the commit interval: the shard is idle again when the next event arrives.
 PAUSE_SECONDS = 0.15
 EVENT_SECONDS = 30.0
 REQUEST_SECONDS = 30.0
@@ -17,7 +17,10 @@ WARM_UP = 10
 
 
 def measure_latency(service: BenchService, *, samples: int, spread: bool) -> dict[str, object]:
-    """Return milliseconds from ``produce`` to delivery; ``spread``: to a partition not its home."""
+    """Return milliseconds from ``produce`` to delivery.
+
+    With ``spread`` each event goes to a partition that is not its home.
+    """
     producer = Producer({**service.cluster.settings, "linger.ms": 0, "acks": "all"})
 
     def send(number: int) -> None:
@@ -34,10 +37,10 @@ def measure_latency(service: BenchService, *, samples: int, spread: bool) -> dic
 
 
 def measure_bare_transaction(service: BenchService, *, samples: int) -> dict[str, object]:
-    """Return the same for one librdkafka transaction over two partitions: the cost of Kafka itself.
+    """Return the latency of one librdkafka transaction over two partitions: Kafka's own cost.
 
-    The service needs this and a read before it, so compare with it, not with a figure from
-    another machine.
+    The service needs this time too, and a read before it. So compare the service with this figure,
+    and not with a figure from another machine.
     """
     producer = Producer(
         {

@@ -1,7 +1,7 @@
-"""The peak memory of one process, under loads that could raise it.
+"""Measures the peak memory of one process, under loads that could raise it.
 
-Each load has a process of its own, with the default settings. It is measured on a local Kafka only,
-since the broker is made slow by freezing it.
+Each load runs on a new process with the default settings. The benchmark needs a local Kafka,
+because it freezes the broker to make it slow.
 """
 
 import json
@@ -75,7 +75,7 @@ def bombs() -> Iterator[NewRecord]:
 
 
 def produce(service: BenchService, records: Iterable[NewRecord], compression: str = "none") -> None:
-    """Send records one after the other, to keep the memory of this process small."""
+    """Send each record before the next one is made, to keep the memory of this process small."""
     producer = Producer(
         {
             **service.cluster.settings,
@@ -95,7 +95,7 @@ def wait_for(
     dead: int = 0,
     freeze: tuple[LocalKafka, int] | None = None,
 ) -> None:
-    """Read until everything is there; with `freeze` the broker is frozen half of the time."""
+    """Read until all expected records are visible. `freeze` freezes the broker half of the time."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     for topic, wanted in ((service.ready_topic, ready), (service.dead_letter_topic, dead)):
         with service.cluster.subscriber(topic) as subscriber:

@@ -1,9 +1,8 @@
-"""How long consumers wait when a process crashes, restarts, or joins.
+"""Measures how long consumers wait when a process crashes, restarts, or joins.
 
-Two processes share six shards; a steady stream gives every shard an event each 30 ms. All times
-are those of a read_committed subscriber, on the machine's monotonic clock: an event counts when
-it is seen, not when it is written. A shard's (or partition's) pause is the longest time between
-two events of it.
+Two processes share six shards. A steady stream gives every shard an event each 30 ms. A
+read_committed subscriber records when it sees each event, on the monotonic clock of the machine.
+The pause of a shard (or partition) is the longest time between two of its events.
 """
 
 import statistics
@@ -32,7 +31,7 @@ STEPS_TO_CRASH = 150
 
 
 class Aim(NamedTuple):
-    """A figure, and its upper limit in seconds."""
+    """A measured time, and the upper limit in seconds that it must stay below."""
 
     name: str
     below: float | None = None
@@ -54,7 +53,7 @@ Figures = dict[Aim, list[float]]
 
 
 class Scene:
-    """Two processes, a stream and a reader of its events."""
+    """The processes of one scenario, and a reader of their events."""
 
     def __init__(self, deployment: Deployment, arrivals: Arrivals) -> None:
         self.deployment = deployment
@@ -79,12 +78,12 @@ class Scene:
         return max(end - begin for shard, (begin, end) in pauses.items() if shard in shards)
 
     def resumed(self, since: float, shards: frozenset[int]) -> list[float]:
-        """Return the seconds after which each of these shards continued from its pause."""
+        """Return the seconds from `since` until the pause of each of these shards ended, sorted."""
         pauses = self.arrivals.pauses(since)
         return sorted(end - since for shard, (_, end) in pauses.items() if shard in shards)
 
     def stall(self, since: float) -> float:
-        """Return the seconds after which the last blocked ready partition continued."""
+        """Return the seconds until the ready partition with the longest pause continued."""
         pauses = self.arrivals.pauses(since, by_partition=True)
         _, end = max(pauses.values(), key=lambda pause: pause[1] - pause[0])
         return end - since
@@ -232,7 +231,7 @@ def _crash_in_transaction(scene: Scene, staying: ServiceProcess, instance: str) 
     scene.settle(staying)
     command = crashing_at(Step.SENT, STEPS_TO_CRASH)
     crashing = scene.deployment.start(instance, command=command)
-    # Polled each millisecond: the measurement begins with the end of the process.
+    # A poll each millisecond, because the measurement begins when the process ends.
     wait_until(lambda: crashing.has_ended, DEADLINE_SECONDS, what="the crash", poll_seconds=0.001)
     killed = time.monotonic()
     crashing.kill()

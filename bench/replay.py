@@ -1,4 +1,4 @@
-"""A large replay with kills and a live stream: correctness, rate, effect on latency."""
+"""Measures a large replay with kills during a live stream: correctness, rate, effect on latency."""
 
 import hashlib
 import random
@@ -25,7 +25,7 @@ _decode = msgspec.json.Decoder(ReadyEvent).decode
 
 
 class LiveLatency:
-    """Milliseconds from each stream event's own timestamp to its delivery; a context manager."""
+    """Measures the time from the timestamp of each stream event to its delivery, in a thread."""
 
     def __init__(self, service: BenchService) -> None:
         self.ids: Counter[str] = Counter()
@@ -74,10 +74,10 @@ def measure_replay(
             service.cluster, service.input_topic, pause_ms=STREAM_PAUSE_MS, shards=PARTITIONS
         )
         with LiveLatency(service) as live, stream:
-            time.sleep(alone_seconds)  # the measurement itself: as long as it takes
-            yield _latency("live stream, nothing beside it", live.take())
+            time.sleep(alone_seconds)  # the duration of the first measurement
+            yield _latency("live stream alone", live.take())
             yield _replay(service, records=records, kills=kills, chance=random.Random(seed))
-            yield _latency("live stream beside the replay", live.take())
+            yield _latency("live stream during the replay", live.take())
         yield _check(service, distinct)
         streamed = service.cluster.read(service.ready_topic, deadline_seconds=DEADLINE_SECONDS)
         found = Counter(_decode(record.value or b"").id for record in streamed)
@@ -99,7 +99,7 @@ def _replay(
     command = ("consumer", "replay", "--name", NAME, "--execute")
     for _ in range(kills):
         process = service.start_logged(*command)
-        # The kill comes anywhere between the start of the process and its writing.
+        # Kill the process at any time from its start to its last transaction.
         with suppress(DeadlineExceeded):
             process.wait(2.0 + chance.uniform(0, longest_seconds))
         process.kill()

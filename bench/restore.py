@@ -1,4 +1,4 @@
-"""How fast a shard restores its changelog at a start, and the memory of one id."""
+"""Measures how fast a starting shard restores its changelog, and the memory of one id."""
 
 from typing import Final
 
@@ -18,10 +18,10 @@ KIB: Final = 1024
 
 
 def measure_restore(bootstrap_servers: str, *, ids: int) -> dict[str, object]:
-    """Fill one shard's changelog with `ids` entries and let a real process restore them.
+    """Fill the changelog of one shard with `ids` entries, and start a process that restores them.
 
-    The rate counts from the first fetch to the restore barrier, by the log of the process. Memory
-    is the resident memory after the restore, less that after a start with an empty changelog.
+    The rate is measured from the first fetch to the restore barrier, according to the log of the
+    process. The memory is the difference to a start with an empty changelog.
     """
     name = f"restore-{ids}"
     with BenchService(bootstrap_servers, name, start=False, SHARDS="1") as service:

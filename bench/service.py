@@ -1,4 +1,4 @@
-"""Service processes under measurement, mostly one, with topics of their own."""
+"""Starts the service processes of a benchmark, on topics that only this benchmark uses."""
 
 import signal
 import uuid

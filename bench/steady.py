@@ -1,8 +1,8 @@
-"""CPU and memory under a steady stream, from idle to more than one core can handle.
+"""Measures CPU and memory under a steady stream, from idle to more than one core can handle.
 
-Three of ten events are repeats. The events are made before the clock runs, and produced here, by
-librdkafka, on the same machine as broker and service: where they need more cores than there are,
-the stream is slower than requested, and ``events_per_second`` is its real rate.
+Three of ten events are repeats. This process makes the events before the measurement begins, and
+sends them by librdkafka. Producer, broker and service share the machine. If it has too few cores,
+the stream is slower than requested, and ``events_per_second`` is the actual rate.
 """
 
 import random
@@ -50,7 +50,7 @@ def _measure(
         {**service.cluster.settings, "linger.ms": 5, "queue.buffering.max.messages": 1_000_000}
     )
     with service.cluster.subscriber(service.ready_topic) as subscriber:
-        for partition in range(PARTITIONS):  # one event for each shard: all of them run
+        for partition in range(PARTITIONS):  # wait for one event of each shard: then all run
             value = checkpoint(f"ftckpt_first_{partition}", partition)
             producer.produce(service.input_topic, value, partition=partition)
         subscriber.wait_for(PARTITIONS, DEADLINE_SECONDS)
@@ -92,7 +92,7 @@ def _stream(events: int, *, spread: bool) -> list[tuple[bytes, int]]:
 def _produce(
     producer: Producer, topic: str, stream: list[tuple[bytes, int]], rate: int, seconds: float
 ) -> None:
-    """Produce evenly over the time, or as fast as possible; return after all acknowledgements."""
+    """Produce at this rate, or as fast as possible, and wait for all acknowledgements."""
     began, done = time.monotonic(), 0
     while True:
         elapsed = time.monotonic() - began

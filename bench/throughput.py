@@ -1,4 +1,4 @@
-"""A backlog handled by one process, which is one thread and so at most one core."""
+"""Measures how fast one process handles a backlog. It has one thread, so it uses one core."""
 
 import random
 import time
@@ -21,17 +21,19 @@ def measure_throughput(
     spread: bool,
     headers: Headers = (),
 ) -> dict[str, object]:
-    """Return source events per second; ``spread``: on random partitions, 5 of 6 not their home.
+    """Return source events per second.
 
-    The rate counts from the first to the last ready event's broker timestamp; the process start
-    and the restore are not in it, except for ``events_per_cpu_second``, which has all of it.
+    With ``spread`` events are on random partitions, so 5 of 6 are not on their home partition.
+
+    The rate is measured from the first to the last broker timestamp of the ready events. It does
+    not include the start and the restore. ``events_per_cpu_second`` includes both.
     """
     distinct = fill(service, events, spread=spread, headers=headers)
     service.start()
     with service.cluster.subscriber(service.ready_topic) as subscriber:
         subscriber.wait_for(distinct, DEADLINE_SECONDS)
         records = subscriber.records
-    # The rest of the backlog is duplicates; what is visible now is what the rate is about.
+    # The records that are left are duplicates, which publish nothing.
     stamps = [record.timestamp_ms for record in records]
     seconds = (max(stamps) - min(stamps)) / 1000
     return {
@@ -52,7 +54,7 @@ def fill(
     spread: bool,
     headers: Headers = (),
 ) -> int:
-    """Produce the backlog, 30% of it duplicates; return the number of distinct ids."""
+    """Produce a backlog with 30% duplicates, and return the number of distinct ids."""
     chance = random.Random(7)
     producer = Producer(
         {**service.cluster.settings, "linger.ms": 20, "queue.buffering.max.messages": 1_000_000}

@@ -3,21 +3,23 @@
 ::
 
     CheckpointReadyError
-    ├── ConfigError       bad settings: exit 2, before anything is connected
-    ├── ClusterError      an operator must fix topic, ACL or address: one line, exit 1
-    │   └── Unreachable   no broker answers: the same at the start; a running job retries
-    ├── Interrupted       a signal: committed work is kept; exit 130, or 143 after SIGTERM
-    ├── LimitReached      an operator must decide (the dead-letter limit): one line, exit 1
-    ├── NoProgress        stall detection: only a new process may fix it: one line, exit 1
+    ├── ConfigError       invalid settings: exit with code 2 before the process connects
+    ├── ClusterError      an operator must fix a topic, ACL or address: exit with code 1
+    │   └── Unreachable   no broker answers: exit with code 1 at the start; a running job retries
+    ├── Interrupted       a signal: keep committed work, exit with code 130 (143 after SIGTERM)
+    ├── LimitReached      an operator must decide (the dead-letter limit): exit with code 1
+    ├── NoProgress        stall detection: only a new process may help: exit with code 1
     ├── TransientError    retry after a bounded backoff with jitter
     ├── TaskFailed        drop the shard's task and start a new one: the only recovery of a task
-    │   ├── Fenced        the same, if the next heartbeat still assigns the shard here
-    │   └── TimedOut      the same, and make the transaction smaller the next time
+    │   ├── Fenced        as TaskFailed, if the next heartbeat still assigns the shard here
+    │   └── TimedOut      as TaskFailed, with a smaller next transaction
     ├── StateCorrupted    do not run this shard, and report it; the other shards continue
     ├── HangingTransaction  do not run this shard until an operator has ended the transaction;
-    │                     a job ends with one line, exit 1
+    │                     a job exits with code 1
     └── InvalidRecord     one record cannot be published: write a dead letter, continue
                           (defined in ``consumer.pipeline.records``, next to its reasons)
+
+A process that exits with one of these errors prints one line, without a traceback.
 
 Any other exception is a bug. It ends the process, and Kubernetes starts a new one.
 """
@@ -28,7 +30,10 @@ class CheckpointReadyError(Exception):
 
 
 class ConfigError(CheckpointReadyError):
-    """The settings are invalid. Nothing was connected. The message names variable and fix."""
+    """The settings are invalid, and the process has not connected.
+
+    The message names each variable and the fix.
+    """
 
 
 class ClusterError(CheckpointReadyError):
@@ -43,7 +48,7 @@ class Interrupted(CheckpointReadyError):
     """A signal stopped a command. The message says how to continue it."""
 
     def __init__(self, message: str, signal_number: int) -> None:
-        """Keep how to continue, and the signal; the exit code follows from the signal."""
+        """Store the message and the signal. The exit code is 128 plus the signal's number."""
         super().__init__(message)
         self.signal_number = signal_number
         self.exit_code = 128 + signal_number

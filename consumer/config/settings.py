@@ -12,7 +12,7 @@ from consumer.errors import ConfigError
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """All settings. ``VARIABLES`` describes each field."""
+    """All settings. ``VARIABLES`` describes each field in its help text."""
 
     bootstrap_servers: str
     group_id: str
@@ -86,7 +86,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         problems += [
             problem
             for fields, problem in _contradictions(settings)
-            if unreadable.isdisjoint(fields.split())  # such a field holds its default
+            # A field that could not be read holds its default, which proves no contradiction.
+            if unreadable.isdisjoint(fields.split())
         ]
         if problems:
             raise ConfigError("\n".join(problems))
@@ -94,7 +95,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield each contradiction: the fields concerned, and the problem."""
+    """Yield each contradiction: the names of its fields, separated by spaces, and the problem."""
     yield from _topic_contradictions(settings)
     yield from _security_contradictions(settings)
     if settings.heartbeat_interval_ms * 3 > settings.session_timeout_ms:
@@ -133,7 +134,10 @@ def _topic_contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
             role, field = ours[topic]
             yield (
                 f"input_topics {field}",
-                f"{PREFIX}INPUT_TOPICS: {topic} is {role} of this service; reading it would loop",
+                (
+                    f"{PREFIX}INPUT_TOPICS: {topic} is {role} of this service, which would read "
+                    "its own output"
+                ),
             )
     if len(ours) < 5:  # noqa: PLR2004 - the five topics above
         yield (
@@ -174,5 +178,5 @@ def _security_contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
     if bool(settings.ssl_certfile) != bool(settings.ssl_keyfile):
         yield (
             "ssl_certfile ssl_keyfile",
-            f"{PREFIX}SSL_CERTFILE and SSL_KEYFILE belong together; set both or neither",
+            f"{PREFIX}SSL_CERTFILE and SSL_KEYFILE need each other; set both or neither",
         )

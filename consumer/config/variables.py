@@ -1,4 +1,4 @@
-"""The environment variables: this module is the only place that names them.
+"""Defines the environment variables of the service. No other module contains their names.
 
 The tables in the README and ``checkpoint-ready config`` are generated from ``VARIABLES``.
 """
@@ -75,7 +75,7 @@ VARIABLES: Final = (
     Variable("OUTPUT_TOPIC", "fine-tuning.checkpoint-ready", topic, "topic of the ready events"),
     Variable("DEAD_LETTER_TOPIC", "fine-tuning.checkpoints.dead-letters", topic, "topic of the dead letters (records that cannot be published)"),
     Variable("SHARDS", "", shards, "number of shards, fixed when the internal topics are created; empty: the largest partition count of the input topics, at least 3"),
-    Variable("COMMIT_INTERVAL_MS", "100", whole(1, 10_000), "shortest time between two commits of a shard without lag (ms)"),
+    Variable("COMMIT_INTERVAL_MS", "100", whole(1, 10_000), "shortest time between two commits of a shard that has no lag (ms)"),
     Variable("DEDUP_WINDOW_SECONDS", "0", whole(0, 10**10), "how long an id is remembered (s), in stream time; 0: forever"),
     Variable("AUTO_OFFSET_RESET", "earliest", choice("earliest", "latest"), "where a new group starts to read; an existing group continues from its committed progress"),
     Variable("CREATE_TOPICS", "false", flag, "create missing topics at the start of `run`"),
@@ -96,14 +96,14 @@ VARIABLES: Final = (
     Variable("DISCOVERY_INTERVAL_MS", "30000", whole(100, 3_600_000), "time between two checks for new input partitions (ms)"),
     Variable("TRIM_INTERVAL_MS", "60000", whole(100, 3_600_000), "time between two deletions of processed repartition records (ms)"),
     Variable("DEAD_LETTER_LIMIT_PERCENT", "0", whole(0, 100), "stop the service when this percentage of the last DEAD_LETTER_WINDOW_RECORDS offsets of an input partition are dead letters; 0: off"),
-    Variable("DEAD_LETTER_WINDOW_RECORDS", "1000", whole(10, 10_000), "the number of offsets of an input partition over which that limit is measured"),
+    Variable("DEAD_LETTER_WINDOW_RECORDS", "1000", whole(10, 10_000), "number of latest offsets of an input partition that DEAD_LETTER_LIMIT_PERCENT applies to"),
     Variable("WATCHDOG_SECONDS", "300", whole(0, 86_400), "exit when a shard has lag and makes no progress for this time (s), or when the process hangs; 0: off"),
     Variable("MAX_TRANSACTION_RECORDS", "4000", whole(1, 100_000), "largest number of source records in one transaction"),
 )  # fmt: skip
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """Return a line for each unknown variable with the prefix, with the most similar known name."""
+    """Return a line for each unknown variable with the prefix. It suggests a similar known name."""
     known = {variable.name for variable in VARIABLES}
     known |= {f"{variable.name}_FILE" for variable in VARIABLES if variable.is_secret}
     lines = []

@@ -4,8 +4,8 @@ The headers have the names that Kafka Connect uses, because existing tools displ
 always the last eight headers. A parser removes what this service appended by its position, so
 headers of the same names that a producer wrote are kept.
 
-A producer can forge the headers of a truncated value or of a redrive, as its own last headers. The
-parser then believes them. The effect is limited to the producer's own record.
+A producer can write headers like those of a truncated value or of a redrive, as the last of its own
+headers. The parser then accepts them. The effect is limited to the record of that producer.
 """
 
 import hashlib
@@ -46,12 +46,13 @@ TRAILING_NAMES: Final = (
 TRAILING_HEADERS: Final = len(TRAILING_NAMES)
 _WHOLE_VALUE_NAMES: Final = [VALUE_SHA256_HEADER, VALUE_SIZE_HEADER]
 _MESSAGE_CHARS: Final = 500
-_VARINT_SLACK_BYTES: Final = 16  # lengths of key, value, header list and record
+# An upper limit of the varints that hold the lengths of key, value, header list and record.
+_VARINT_SLACK_BYTES: Final = 16
 
 _REASONS: Final = frozenset(Reason)
 _SHA256: Final = re.compile(rb"[0-9a-f]{64}")
 _SIZE: Final = re.compile(rb"[0-9]{1,10}")
-# Kafka accepts only such names. Any other name is forged, and may have any length.
+# Kafka accepts only such topic names. A producer wrote any other name, which may have any length.
 _TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _PARTITION: Final = re.compile(r"[0-9]{1,9}")
 _OFFSET: Final = re.compile(r"[0-9]{1,19}")
@@ -71,7 +72,7 @@ class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WholeValue(msgspec.Struct, frozen=True):
-    """Digest and size of the complete value of which a dead letter holds only the beginning."""
+    """Digest and size of a complete value. The dead letter holds only its beginning."""
 
     sha256: str
     size_bytes: int
@@ -94,11 +95,11 @@ class DeadLetterRecord(msgspec.Struct, frozen=True):
     is_cut: bool
     """A part of the original record is missing."""
     whole_value: WholeValue | None
-    """Known if the value was truncated, or if headers were dropped from a record with a value."""
+    """Present if the value was truncated, or if headers of a record with a value were dropped."""
 
     @property
     def attempts(self) -> int:
-        """How often the record was redriven and failed again."""
+        """The number of times that the record was redriven and failed again."""
         return self.audit.attempt if self.audit else 0
 
     @property
@@ -257,13 +258,16 @@ def _parse_whole_value(value: bytes | None, own: Headers, message: str) -> Whole
 
 
 def redriven_headers(parsed: DeadLetterRecord, dead_letter: str, at: str, by: str) -> list[Header]:
-    """Return the original headers and, last, the redrive header."""
+    """Return the original headers with the redrive header appended."""
     audit = Audit(parsed.attempts + 1, dead_letter, at, by, parsed.origin.timestamp_ms)
     return [*parsed.headers, (REDRIVE_HEADER, msgspec.json.encode(audit))]
 
 
 def _parse_audit(own: Headers) -> Audit | None:
-    """Return the content of the redrive header, if it is last and spelled as this service does."""
+    """Return the content of the redrive header, or None.
+
+    The header counts only if it is the last one, with exactly the bytes that this service writes.
+    """
     if not own or own[-1][0] != REDRIVE_HEADER:
         return None
     value = own[-1][1] or b""

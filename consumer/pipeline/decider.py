@@ -1,9 +1,9 @@
 """Decides about source records: a `Decision` is the content of one transaction of a shard.
 
 `Decider.decide` reads the shard's memory and extends a `Decision`. It changes nothing else and
-raises nothing. `apply` updates the memory after the commit, so the memory never holds an id that
-the cluster does not. A decision also finds its own entries. Therefore the result does not depend
-on how the records are divided into batches.
+raises nothing. `apply` updates the memory after the commit. So every id in the memory is also in
+the changelog. A lookup also finds the entries that the decision itself adds. Therefore the result
+does not depend on how the records are divided into batches.
 """
 
 from typing import Final
@@ -54,7 +54,7 @@ _NO_TIME_MS: Final = -1
 
 
 class Decision(Struct):
-    """The output of one transaction, and the counts of the records behind it."""
+    """The content of one transaction, and the counts of its source records."""
 
     ready: list[ReadyRecord] = field(default_factory=list)
     forwards: list[ForwardRecord] = field(default_factory=list)
@@ -64,9 +64,9 @@ class Decision(Struct):
     variants: dict[bytes, VariantEntry] = field(default_factory=dict)
     """Newly refused contents, by the digest of id and content."""
     more_variants: dict[bytes, int] = field(default_factory=dict)
-    """By the digest of an id: how many of its refused contents the memory does not hold yet."""
+    """The number of refused contents that the memory does not hold yet, by the digest of the id."""
     unremembered: list[DeadLetter] = field(default_factory=list)
-    """Those of `dead_letters` whose content the memory does not keep."""
+    """The items of `dead_letters` whose content is not remembered; see `TOO_MANY_CONTENTS`."""
     expired: Expired = field(default_factory=Expired)
     """Keys to delete by a tombstone, oldest first; never a key that this decision itself writes."""
     stream_time_ms: int = 0
@@ -74,7 +74,7 @@ class Decision(Struct):
 
     @property
     def needs_commit(self) -> bool:
-        """Whether there is any output. A decision about duplicates alone has none."""
+        """Whether the transaction has any output. It has none if all records are duplicates."""
         return bool(
             self.ready
             or self.forwards
@@ -86,7 +86,7 @@ class Decision(Struct):
 
 
 class Decider:
-    """Decides for one shard. Built once for its settings and its memory, which it only reads."""
+    """Decides for one shard, with its settings and its memory. It never changes the memory."""
 
     __slots__ = ("_builder", "_seen", "_settings")
 
@@ -129,7 +129,7 @@ class Decider:
                 elif forwarded:
                     headers = record.headers
                     origin = Origin(topic, partition, record.offset, record.timestamp)
-                    raise misdirected(home_shard, shard)  # noqa: TRY301 - handled as any other
+                    raise misdirected(home_shard, shard)  # noqa: TRY301 - handled as other errors
                 else:
                     decision.forwards.append(forward(record, origin, home_shard, max_forward_bytes))
             except InvalidRecord as error:
@@ -160,7 +160,7 @@ class Decider:
             self._decide_published_id(decision, decoded, digest, published, time_ms)
             return
         decision.ready.append(self._builder.build(decoded, origin, headers))
-        if entry is not None:  # published again after its window: keep entries in time order
+        if entry is not None:  # published again after its window: entries stay in time order
             del entries[digest]
         entries[digest] = IdEntry(checkpoint_id, decoded.digest, origin, decision.stream_time_ms)
         decision.expired.ids.pop(digest, None)
@@ -171,8 +171,8 @@ class Decider:
         """Drop a duplicate, or refuse a record with other content under a published id.
 
         Each different content becomes a dead letter once, while the memory has room for contents
-        of this id. Without room, every such record becomes a dead letter. The memory cannot say
-        whether that content came before, and no content may be lost.
+        of this id. Without room, every such record becomes a dead letter. The service then does
+        not know whether the content was refused before, and no content may be lost.
         """
         is_same = is_same_content(decoded.digest, decoded.canonical, published)
         if is_same:
@@ -202,7 +202,7 @@ class Decider:
         raise InvalidRecord(Reason.CONFLICTING_DUPLICATE, message, Stage.TRANSFORMATION, cause)
 
     def _reserve_variant(self, decision: Decision, of_id: bytes, variant: bytes) -> bool:
-        """Return whether a variant may be remembered; if it is new, count it for its id."""
+        """Return whether a variant may be remembered. A new one adds to the count of its id."""
         seen = self._seen
         if variant in decision.variants or seen.holds_variant(variant):
             return True
@@ -241,7 +241,9 @@ class Decider:
 
 
 def expire(seen: SeenIds, decision: Decision, watermark_ms: int, limit: int) -> None:
-    """Add at most `limit` tombstones for entries that no record from `watermark_ms` on can match.
+    """Add at most `limit` tombstones for entries that no future record can match.
+
+    No future record is older than `watermark_ms`.
 
     An entry that the decision itself writes gets no tombstone.
     """
@@ -255,7 +257,7 @@ def expire(seen: SeenIds, decision: Decision, watermark_ms: int, limit: int) -> 
 
 
 def apply(seen: SeenIds, decision: Decision) -> None:
-    """Update the memory by a committed decision."""
+    """Update the memory with a committed decision."""
     for digest in decision.expired.ids:
         seen.forget(digest)
     for digest in decision.expired.variants:
@@ -268,6 +270,6 @@ def apply(seen: SeenIds, decision: Decision) -> None:
 
 
 def _unexpected(error: Exception) -> InvalidRecord:
-    """Return the refusal of a record whose handling failed by a bug in this service."""
+    """Return the error for a record that exposed a bug in this service."""
     cause = type(error).__name__
     return InvalidRecord(Reason.INTERNAL_ERROR, f"{cause}: {error}", Stage.TRANSFORMATION, cause)

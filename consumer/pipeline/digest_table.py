@@ -1,9 +1,9 @@
 """Maps digests to short values of equal width, with a few bytes of overhead for each entry.
 
 The entries are packed in many small byte strings, the buckets. A lookup is one ``find`` in one
-bucket, which the interpreter runs in C. The table grows by *linear hashing*: after a fixed number
-of new entries one bucket is split in two, in a fixed order of the buckets. So a growing table is
-never rebuilt at once, and its buckets are equally full with ten thousand and ten million entries.
+bucket, which the interpreter runs in C. The table grows by *linear hashing*. After a fixed number
+of new entries it splits one bucket in two, in a fixed order of the buckets. So a growing table is
+never rebuilt at once. Its buckets are equally full with ten thousand and with ten million entries.
 
 A ``dict`` of byte strings needs 200 bytes for an entry that takes 16 + 16 + about 12 bytes here.
 The measured figures and their command are in docs/operations/sizing.md.
@@ -21,7 +21,7 @@ _hash: Final = struct.Struct(f">{KEY_BYTES - 8}xQ").unpack
 
 
 class DigestTable:
-    """Maps keys of 16 bytes to values of `value_bytes`. The keys must be digests (evenly spread).
+    """Maps keys of 16 bytes to values of `value_bytes`. Keys must be digests: evenly distributed.
 
     The caller must pass keys and values of exactly these sizes. Others corrupt the table, because
     the hot path does not check them.
@@ -81,7 +81,7 @@ class DigestTable:
                 self._buckets[hashed & self._low_mask] += entry
 
     def put_all(self, keys: Iterable[bytes], values: Iterable[bytes]) -> None:
-        """Set many keys. Without a call of `put` for each it is twice as fast; for a restore."""
+        """Set many keys, for a restore. This takes half the time of a `put` for each key."""
         buckets, hash_of = self._buckets, _hash
         for key, value in zip(keys, values, strict=True):
             (hashed,) = hash_of(key)
@@ -108,20 +108,20 @@ class DigestTable:
             self._count -= 1
 
     def _locate(self, key: bytes) -> tuple[bytearray, int]:
-        """Return the bucket of `key` and the start of its entry; negative if there is no entry."""
+        """Return the bucket of `key` and the start of its entry, or -1 if there is no entry."""
         (hashed,) = _hash(key)
         number = hashed & self._low_mask
         if number < self._next_split:
             number = hashed & (self._low_mask << 1 | 1)
         bucket = self._buckets[number]
         start = bucket.find(key)
-        # The bytes of the key may also occur across two entries.
+        # The bytes of the key may also occur by chance at another position than an entry's start.
         while start > 0 and start % self._width:
             start = bucket.find(key, start + 1)
         return bucket, start
 
     def _split(self) -> None:
-        """Split the next bucket: one more bit of the key selects the entries of the new bucket."""
+        """Split the next bucket: one more bit of the key selects the entries that move."""
         # The byte of the key that holds this bit. The key is one big-endian number.
         bytes_up, bit_up = divmod(self._low_mask.bit_length(), 8)
         byte, bit = KEY_BYTES - 1 - bytes_up, 1 << bit_up

@@ -1,4 +1,4 @@
-"""Parses the model name of a checkpoint. Every text gives a result; nothing is raised.
+"""Parses the model name of a checkpoint. Every text gives a result; the parser never raises.
 
 ::
 

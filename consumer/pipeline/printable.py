@@ -15,9 +15,9 @@ _NOT_ASCII_TEXT: Final = re.compile(r"[^\n\x20-\x7e]")
 
 
 def printable(text: str) -> str:
-    """Return the text with every character escaped that is not printable, a line feed or a tab.
+    """Return the text with its unprintable characters escaped, except line feeds and tabs.
 
-    Not printable are control, format, surrogate, private and unassigned characters (Unicode
+    Unprintable are control, format, surrogate, private and unassigned characters (Unicode
     categories Cc, Cf, Cs, Co, Cn) and every separator except the space.
     """
     if text.isprintable():
@@ -36,7 +36,7 @@ def printable_line(text: str) -> str:
 def printable_json(document: bytes) -> bytes:
     """Return a JSON text of the same meaning without characters that control a terminal.
 
-    In valid JSON such characters occur only in strings, where an escape has the same meaning.
+    In valid JSON such characters occur only in strings. There an escape has the same meaning.
     """
     text = document.decode("utf-8", "backslashreplace")
     return _NOT_ASCII_TEXT.sub(_json_escape, text).encode()

@@ -16,7 +16,7 @@ from msgspec.json import Encoder
 
 from consumer.pipeline.decode.checkpoint import Decoded
 from consumer.pipeline.model_name import parse_model_name
-from consumer.pipeline.record_size import require_room, room_beside
+from consumer.pipeline.record_size import require_room, safe_size
 from consumer.pipeline.records import (
     Header,
     Headers,
@@ -66,15 +66,15 @@ class ReadyEventBuilder(Struct, frozen=True):
     ready_max_bytes: int
     first_headers: list[Header]
     """The headers that every event begins with."""
-    sure_room_bytes: int
-    """A key and value of at most this size together fit the ready topic with `first_headers`."""
+    safe_size_bytes: int
+    """If key and value together have at most this size, an event with only `first_headers` fits."""
 
     @classmethod
     def of(cls, settings: ShardSettings) -> Self:
         """Return the builder of a shard."""
         first_headers, max_bytes = ready_headers(settings), settings.limits.ready_max_bytes
         # In binary mode each event has headers of its own, so each event is measured.
-        room = 0 if settings.binary_mode else room_beside(first_headers, max_bytes)
+        room = 0 if settings.binary_mode else safe_size(first_headers, max_bytes)
         return cls(settings.binary_mode, max_bytes, first_headers, room)
 
     def build(self, decoded: Decoded, origin: Origin, headers: Headers) -> ReadyRecord:
@@ -91,7 +91,7 @@ class ReadyEventBuilder(Struct, frozen=True):
         if has_headers:
             event_headers = event_headers + trace_headers(headers, decoded.trace)
         event = enrich(decoded, origin, event_headers, binary_mode=self.binary_mode)
-        if has_headers or len(event.key) + len(event.value) > self.sure_room_bytes:
+        if has_headers or len(event.key) + len(event.value) > self.safe_size_bytes:
             require_room("ready event", event.key, event.value, event.headers, self.ready_max_bytes)
         return event
 
@@ -123,7 +123,7 @@ def enrich(
         DATASCHEMA,
         job_id,
         ReadyData(
-            # Already encoded: msgspec writes a Raw unchanged, whatever the type of the field is.
+            # Already encoded: msgspec writes a Raw unchanged, for a field of any type.
             cast("dict[str, Any]", Raw(decoded.canonical)),
             parse_model_name(checkpoint.fine_tuned_model_checkpoint),
             evaluate(checkpoint.metrics),
@@ -139,7 +139,7 @@ def enrich(
 
 
 def replayed(event: ReadyRecord, replay_id: str, *, binary_mode: bool) -> ReadyRecord:
-    """Return the event with the attribute `replayid`; every other byte stays the same.
+    """Return the event with the attribute `replayid`. All other bytes are unchanged.
 
     `replay_id` must consist of letters, digits, '.', '_' and '-', because it is not escaped.
     """

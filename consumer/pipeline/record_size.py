@@ -48,8 +48,8 @@ def batch_bytes(key: bytes | None, value: bytes | None, headers: Headers) -> int
     return BATCH_OVERHEAD_BYTES + varint_bytes(record_bytes) + record_bytes
 
 
-def room_beside(headers: Headers, max_bytes: int) -> int:
-    """Return a size of key and value together that always fits (slightly too low)."""
+def safe_size(headers: Headers, max_bytes: int) -> int:
+    """Return a total size of key and value that always fits, a few bytes below the exact limit."""
     return max_bytes - batch_bytes(b"", b"", headers) - 3 * _LONGEST_VARINT_BYTES
 
 

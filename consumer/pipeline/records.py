@@ -40,14 +40,14 @@ class SourceRecord(Protocol):
 class PackedBatch(bytes):
     """The bytes of a whole record batch, as the value of one record.
 
-    It stands for a batch whose records cannot be read, or are too large to be read.
+    The reader delivers it for a batch whose records are unreadable, or too large to be read.
     """
 
     note: str
     reason: "Reason"
 
     def __new__(cls, raw: bytes, note: str, reason: "Reason") -> Self:
-        """Keep the batch as it is in the log, and why its records are not read."""
+        """Store the batch as it is in the log, and the reason why its records were not read."""
         packed = super().__new__(cls, raw)
         packed.note = note
         packed.reason = reason
@@ -97,7 +97,7 @@ class InvalidRecord(CheckpointReadyError):
     """One record cannot be published. It becomes a dead letter, and processing continues."""
 
     def __init__(self, reason: Reason, message: str, stage: str, cause: str) -> None:
-        """Keep the reason, the stage and the class of the error that caused it (`cause`)."""
+        """Store the reason, the stage, and the class of the underlying error (`cause`)."""
         super().__init__(message)
         self.reason = reason
         self.message = message

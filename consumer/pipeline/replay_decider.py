@@ -1,9 +1,9 @@
 """Decides which source records a replay publishes again: each id once, from the right record.
 
-Only the changelog knows which of several records of an id was published: the entry of the id names
-its *origin*. So a replay publishes the record at the origin, wherever the duplicates are. An id
-without an entry was never published, or left the dedup window. For such an id the replay decides
-as the live service does: it publishes the first valid record.
+The input may contain several records of an id. Only the changelog shows which one was published:
+the entry of the id names its *origin*. So a replay publishes the record at the origin, and no
+other. An id without an entry was never published, or has left the dedup window. For such an id the
+replay decides as the live service does: it publishes the first valid record.
 """
 
 import fnmatch
@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from consumer.pipeline.decode.checkpoint import Decoded, decode
 from consumer.pipeline.digest_table import DigestTable
 from consumer.pipeline.ready_event import ReadyEventBuilder, replayed
-from consumer.pipeline.record_size import batch_bytes, room_beside
+from consumer.pipeline.record_size import batch_bytes, safe_size
 from consumer.pipeline.records import (
     Header,
     InvalidRecord,
@@ -35,7 +35,7 @@ _NO_LIMIT: Final = 2**62
 
 
 class Origins(Protocol):
-    """Knows the origin of each published id."""
+    """Looks up the origin of each published id."""
 
     def is_origin(self, digest: bytes, origin: Origin, decoded: Decoded) -> bool | None:
         """Return whether this record of an id was published, or None if the id has no entry.
@@ -57,7 +57,7 @@ class Selection(Struct, frozen=True):
         model = None if model_glob is None else re.compile(fnmatch.translate(model_glob))
         return cls(job, checkpoint_id, model)
 
-    def takes(self, decoded: Decoded) -> bool:
+    def includes(self, decoded: Decoded) -> bool:
         """Return whether a checkpoint is selected."""
         if self.job is not None and decoded.job_id != self.job:
             return False
@@ -76,13 +76,13 @@ class ReplayCounts(Struct):
     records: int = 0
     events: int = 0
     not_in_changelog: int = 0
-    """Those of `events` whose id has no changelog entry: decided as the live service decides."""
+    """The part of `events` whose ids have no changelog entry."""
     origins: int = 0
     """Records that the changelog names as published, selected or not."""
     duplicates: int = 0
     not_selected: int = 0
     too_large_for_target: int = 0
-    """Events that the live service published or would publish, too large for the target topic."""
+    """Events that the service published or would publish, but the target topic cannot hold."""
     invalid: dict[Reason, int] = field(default_factory=dict)
     """Invalid records, by reason. A replay does not write their dead letters again."""
 
@@ -100,7 +100,7 @@ class ReplayCounts(Struct):
 
 
 class ReplayDecision(Struct):
-    """The output of one transaction of a replay, and the counts behind it."""
+    """The content of one transaction of a replay, and the counts of its source records."""
 
     events: list[ReadyRecord] = field(default_factory=list)
     settled: dict[bytes, None] = field(default_factory=dict)
@@ -113,18 +113,22 @@ class Replayer(Struct, frozen=True):
 
     settings: ShardSettings
     builders: list[ReadyEventBuilder]
-    """By home shard: an event names the shard that published it in a header."""
+    """One builder for each home shard, because a header of the event names the shard."""
     unlimited_builders: list[ReadyEventBuilder]
-    """The same for records that were published: today's limit of the ready topic does not apply."""
+    """The same builders without the size limit of the ready topic, for records with an entry.
+
+    These records were published already, perhaps under a higher limit."""
     origins: Origins
     selection: Selection
     replay_id: str
     target_max_bytes: int
-    sure_room_bytes: int
-    """A key and value of at most this size together fit the target topic with the first headers."""
+    safe_size_bytes: int
+    """If key and value together have at most this size, the event fits the target topic.
+
+    This holds for an event without headers from the producer."""
     settled: DigestTable = field(default_factory=lambda: DigestTable(0))
     valid_ids: DigestTable | None = None
-    """For a plan: collects the digest of the id of every valid record."""
+    """Only in a plan: the digests of the ids of all valid records."""
 
     @classmethod
     def of(
@@ -135,11 +139,11 @@ class Replayer(Struct, frozen=True):
         replay_id: str,
         target_max_bytes: int,
     ) -> Self:
-        """Return the decider of a replay. `shards`: the settings of every shard, in order."""
+        """Return the decider of a replay. `shards` has the settings of every shard, in order."""
         builders = [ReadyEventBuilder.of(settings) for settings in shards]
         unlimited_builders = [replace(builder, ready_max_bytes=_NO_LIMIT) for builder in builders]
         headers = max((builder.first_headers for builder in builders), key=_size_bytes)
-        room = 0 if shards[0].binary_mode else room_beside(headers, target_max_bytes)
+        room = 0 if shards[0].binary_mode else safe_size(headers, target_max_bytes)
         return cls(
             shards[0],
             builders,
@@ -156,15 +160,15 @@ class Replayer(Struct, frozen=True):
         partition: tuple[str, int],
         records: Sequence[SourceRecord],
         decision: ReplayDecision,
-        most_events: int,
+        max_events: int,
     ) -> int:
-        """Decide about records of one partition, until `decision` has `most_events` events.
+        """Decide about records of one partition, until `decision` has `max_events` events.
 
-        Return the number of records that were decided. `partition`: topic and number.
+        Return the number of records that were decided. `partition` is a topic and a number.
         """
         counts, events = decision.counts, decision.events
         for number, record in enumerate(records):
-            if len(events) >= most_events:
+            if len(events) >= max_events:
                 return number
             counts.records += 1
             try:
@@ -201,11 +205,11 @@ class Replayer(Struct, frozen=True):
             return
         home_shard = home(decoded.id, self.settings.shards)
         if not is_known and home_shard != partition[1] % self.settings.shards:
-            # The live service would forward it. It is invalid if it is too large for that.
+            # The live service would forward the record, so the size limit of a forward applies.
             forward(record, origin, home_shard, self.settings.limits.forward_max_bytes)
         builders = self.unlimited_builders if is_known else self.builders
         event = builders[home_shard].build(decoded, origin, record.headers)
-        if not self.selection.takes(decoded):
+        if not self.selection.includes(decoded):
             counts.not_selected += 1
             if not is_known:  # any other record of this id is a duplicate, with any content
                 decision.settled[digest] = None
@@ -221,7 +225,7 @@ class Replayer(Struct, frozen=True):
 
     def _fits_target(self, event: ReadyRecord, record: SourceRecord) -> bool:
         size_bytes = len(event.key) + len(event.value)
-        if size_bytes <= self.sure_room_bytes and not record.headers:
+        if size_bytes <= self.safe_size_bytes and not record.headers:
             return True
         return batch_bytes(event.key, event.value, event.headers) <= self.target_max_bytes
 

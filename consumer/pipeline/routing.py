@@ -1,9 +1,9 @@
 """Routes records: the home shard of an id, the default partitioner, and the origin header.
 
 The home shard of an id is the one shard that decides about it, whichever partition its records
-arrive in. A record that arrives at another shard is forwarded to its home, byte for byte, through
-the repartition topic. Its origin is appended as the last header and removed by position on
-arrival. So a producer may use a header of the same name: it is kept and never used as an origin.
+arrive in. Another shard forwards a record to its home, byte for byte, through the repartition
+topic. It appends the origin as the last header. The home shard removes that header by its position.
+So a producer may use a header of the same name: it is kept, and never used as an origin.
 """
 
 import struct
@@ -71,7 +71,7 @@ def strip_origin(headers: Headers) -> tuple[Headers, Origin]:
 
 
 def misdirected(home_shard: int, shard: int) -> InvalidRecord:
-    """Return the refusal of a forwarded record that reached the wrong shard."""
+    """Return the error for a forwarded record that reached the wrong shard."""
     return _foreign_forward(f"its home is shard {home_shard}, not shard {shard}")
 
 

@@ -1,12 +1,12 @@
 """The published ids of a shard: its memory, restored from the changelog at every start.
 
-An id counts as seen for every record that is less than a dedup window later than the stream time
-at which the id was published. Without a window it is seen forever. A *variant* is another content
-of a published id that became a dead letter; variants age separately. An entry is *expired* when
-no future record can match it.
+Each id has the stream time of its publication. A record is a duplicate if its timestamp is less
+than a dedup window after that time. Without a window, an id is remembered forever. A *variant* is
+another content of a published id that became a dead letter. Each variant has a window of its own.
+An entry is *expired* when no future record can match it.
 
-The memory holds only digests, packed in a `DigestTable`. It does not decide: `Decider` reads it,
-and `apply` changes it after the commit.
+The memory holds only digests, packed in a `DigestTable`. `Decider` reads it, and `apply` changes it
+after the commit.
 """
 
 from collections import deque
@@ -25,8 +25,9 @@ DIGEST_BYTES: Final = KEY_BYTES
 MAX_VARIANTS_PER_ID: Final = 8
 """How many refused contents of an id are remembered.
 
-Two or three have a plausible cause: metrics that are added later, two pollers with different
-fields. A field that changes at every poll creates an unlimited number, and none occurs twice."""
+Two or three contents have a plausible cause: metrics that are added later, or two pollers with
+different fields. A field that changes at every poll creates an unlimited number, and none occurs
+twice."""
 _COUNT_BYTES: Final = 4
 _TIME_BYTES: Final = 8
 _DIGESTS_PER_CHUNK: Final = 1024
@@ -57,7 +58,7 @@ class _TimedDigests:
         self._value_bytes = value_bytes
         self._window_ms = window_ms
         self._table = DigestTable(value_bytes + (_TIME_BYTES if window_ms else 0))
-        # The digests in insertion order, packed; each chunk with its latest time. A digest that was
+        # The packed digests in insertion order. Each chunk has its latest time. A digest that is
         # dropped or inserted again leaves an empty slot.
         self._chunks: deque[tuple[bytearray, int]] = deque()
         self._head = 0  # bytes of empty slots at the start of the first chunk
@@ -75,7 +76,7 @@ class _TimedDigests:
         return entered[: self._value_bytes]
 
     def value_of(self, digest: bytes) -> bytes | None:
-        """Return the value of a digest, whatever its insertion time."""
+        """Return the value of a digest of any age, or None."""
         entered = self._table.get(digest)
         return None if entered is None else entered[: self._value_bytes]
 
@@ -126,7 +127,7 @@ class _TimedDigests:
             head = 0
 
     def _clear_slot_of(self, digest: bytes) -> None:
-        """Remove a digest from the insertion order. It usually is among the oldest."""
+        """Remove a digest from the insertion order. The search begins with the oldest digests."""
         entered = self._table.get(digest)
         if entered is None:
             return

@@ -1,8 +1,8 @@
 """Reads the W3C trace context that a producer may add to its record.
 
-The service copies the context unchanged into the ready event, valid or not: it is not its owner,
-and the same source record must always give the same ready event. Parsing follows the
-specification: a context that is malformed or occurs twice counts as absent.
+The service copies the context unchanged into the ready event, even if the context is not valid.
+The context belongs to the producer, and the same source record must always give the same event.
+Parsing follows the specification: a context that is malformed or occurs twice counts as absent.
 """
 
 import re
@@ -30,7 +30,7 @@ class TraceContext(NamedTuple):
 
 
 def trace_context(headers: Headers) -> TraceContext | None:
-    """Return the trace context in a record's headers, if there is exactly one."""
+    """Return the trace context in a record's headers, or None unless there is exactly one."""
     found = None
     for name, value in trace_headers(headers):
         if name == TRACEPARENT and value is not None:
@@ -67,7 +67,7 @@ def parse_traceparent(text: bytes) -> TraceContext | None:
 
     A version later than 00 may append fields. Only the known fields are read.
     """
-    # The pattern does not match the blanks: `.*` before them would try every way to split them.
+    # The pattern must not match the blanks at the end: after `.*` it would backtrack over them.
     match = _parse(text.strip(_BLANKS))
     if match is None:
         return None

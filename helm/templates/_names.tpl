@@ -32,7 +32,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
-{{/* Without the chart version: a new version of the chart alone must not restart the processes. */}}
+{{/* The labels of pods omit the chart version: a new chart alone must not restart the processes. */}}
 {{- define "checkpoint-ready.podLabels" -}}
 {{ include "checkpoint-ready.releaseLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}

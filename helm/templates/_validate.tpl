@@ -29,7 +29,7 @@
 {{- $own := fromJson (include "checkpoint-ready.ownTopics" .) -}}
 {{- range $v.topics.inputs -}}
 {{- if hasKey $own . -}}
-{{- $problems = append $problems (printf "topics.inputs names %s, which is %s: reading it would loop: remove it, or rename the topic of this service." . (get $own .)) -}}
+{{- $problems = append $problems (printf "topics.inputs names %s, which is %s: the service would read its own output: remove it, or rename the topic of this service." . (get $own .)) -}}
 {{- end -}}
 {{- end -}}
 {{- if lt (len $own) 5 -}}
@@ -41,7 +41,7 @@
 
 {{- /* Number of processes */ -}}
 {{- if and $v.keda.enabled $v.hpa.enabled -}}
-{{- $problems = append $problems "keda.enabled and hpa.enabled would conflict: keep one." -}}
+{{- $problems = append $problems "keda.enabled and hpa.enabled would conflict: disable one of them." -}}
 {{- end -}}
 {{- if and $v.shards (not $autoscaled) (gt (int $v.replicas) (int $v.shards)) -}}
 {{- $problems = append $problems (printf "replicas is %d, but there are only %d shards, and a process without a shard is idle: lower replicas. The number of shards of a group cannot change." (int $v.replicas) (int $v.shards)) -}}
@@ -108,7 +108,7 @@
 {{- $isAll = ge (trimSuffix "%" $pdb.minAvailable | int) 100 -}}
 {{- $kept = int (ceil (divf (mulf (trimSuffix "%" $pdb.minAvailable | float64) (float64 $least)) 100)) -}}
 {{- end -}}
-{{- /* With replicas null an operator scales, and is responsible for the budget. */ -}}
+{{- /* With replicas null an operator scales the Deployment, and must check the budget too. */ -}}
 {{- if or $isAll (and (not (kindIs "invalid" $least)) (ge $kept (int $least)) (gt $kept 0)) -}}
 {{- $all := kindIs "invalid" $least | ternary "all" (printf "all of %d" (int $least)) -}}
 {{- $problems = append $problems (printf "podDisruptionBudget.minAvailable=%s keeps %s pods, so no node can be drained: lower it, or use maxUnavailable=1." (include "checkpoint-ready.plain" $pdb.minAvailable) $all) -}}

@@ -65,7 +65,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "an input of our own": (
         {"topics": {"inputs": ["a", "ready"], "output": "ready"}},
-        "topics.inputs names ready, which is topics.output: reading it would loop",
+        "topics.inputs names ready, which is topics.output: the service would read its own output",
     ),
     "the changelog as input": (
         {"groupId": "g", "topics": {"inputs": ["g.changelog"]}},
@@ -85,7 +85,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "two autoscalers": (
         {"shards": 6, "keda": {"enabled": True}, "hpa": {"enabled": True}},
-        "keda.enabled and hpa.enabled would conflict: keep one",
+        "keda.enabled and hpa.enabled would conflict: disable one of them",
     ),
     "scaling without a bound": (
         {"keda": {"enabled": True}},

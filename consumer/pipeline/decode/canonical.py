@@ -35,11 +35,13 @@ WRITTEN_FORM: Final = 1
 
 MAX_COMPARED_CONTAINERS: Final = 1_000
 MAX_COMPARED_COMMAS: Final = 20_000
-"""A document with more lists and objects, or more commas, is compared in its published spelling,
-in every form. A loop over 1 MB of brackets would block the process for half a second."""
+"""A document with more lists and objects, or more commas, is compared in its published spelling.
 
-# msgspec sorts by a quicksort without a depth limit. With the worst order of names, 80,000 members
-# take seven seconds, or a recursion that ends the process by SIGSEGV. Few members cannot do that.
+This applies to every form. A loop over 1 MB of brackets would block the process for half a second.
+"""
+
+# msgspec sorts with a quicksort without a depth limit. With the worst order of names, 80,000
+# members take seven seconds, or the recursion ends the process by SIGSEGV. Few members are safe.
 _FEW_MEMBERS: Final = 100
 _MOST_SORTED_CONTAINERS: Final = 100_000
 _CONTAINERS: Final = frozenset({dict, list})
@@ -50,8 +52,9 @@ _FIELDS: Final = frozenset(Checkpoint.__struct_fields__)
 _METRICS: Final = frozenset(Metrics.__struct_fields__)
 # Every integer below this limit has its own 64-bit float.
 _EXACT_AS_FLOAT: Final = 2**53
-# A snake_case name as an SDK spells it. The last word may be one letter (`topK` for `top_k`). Two
-# capitals in a row are an acronym. No two names of this pattern have the same snake_case name.
+# A snake_case name in the spelling of SDKs. The last word may be one letter (`topK` for `top_k`).
+# Two capitals in a row are an acronym, which does not match. No two names that match have the same
+# snake_case name.
 _CAMEL_CASE: Final = re.compile(r"[a-z][a-z0-9]*+(?:[A-Z][a-z0-9]++)*+[A-Z]?+")
 _words = re.compile(r"[A-Za-z][a-z0-9]*+").findall
 _SAME_IN_EVERY_SPELLING: Final = frozenset({str, bool, type(None)})
@@ -67,10 +70,10 @@ _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 def encode_sorted(document: dict[str, Any], most_members: int) -> bytes:
     """Return the JSON text with the members of every object in the order of their names.
 
-    Large objects of the document are sorted in place first: the encoder sorts an object that is in
-    order in linear time. A document with very many lists and objects keeps its order, because a
-    loop over them would block the process. `most_members` is an upper limit of the members of all
-    objects that is cheap to compute, such as the number of colons in the parsed text.
+    Large objects of the document are sorted in place first. The encoder then sorts them in linear
+    time. A document with very many lists and objects keeps its order, because a loop over them
+    would block the process. `most_members` is an upper limit of the members of all objects. It must
+    be cheap to compute, such as the number of colons in the parsed text.
     """
     if most_members > _FEW_MEMBERS:
         text = _encode(document)
@@ -116,7 +119,7 @@ def in_snake_case(members: dict[str, Any]) -> dict[str, Any]:
 
 
 def known_digest(comparison_form: bytes) -> bytes:
-    """Return the digest of a form that is encoded already, see `known_form`."""
+    """Return the digest of an encoded comparison form, see `known_form`."""
     hasher = _new_hasher()
     hasher.update(comparison_form)
     return _WRITTEN + hasher.digest()
@@ -256,7 +259,10 @@ def _plain_float(number: float) -> float:
 
 
 def _plain_integer(number: int) -> float:
-    """Return the float that a large integer is the published spelling of, else the integer."""
+    """Return the float whose published spelling is this integer, or the integer if there is none.
+
+    Only an integer from 2**53 on can be such a spelling.
+    """
     if -_EXACT_AS_FLOAT < number < _EXACT_AS_FLOAT:
         return number
     try:

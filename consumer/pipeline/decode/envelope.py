@@ -96,7 +96,7 @@ def structured_type(headers: Headers) -> str | None:
     if content_type is None:
         content_type = springs_type
     if content_type is not None:
-        # As bytes: for a str, white space and letters would include more than those of ASCII.
+        # Bytes, because the methods of str also change white space and letters outside of ASCII.
         content_type = _unquoted(content_type.strip()).strip().lower()
         if content_type.startswith(_STRUCTURED_PREFIX.encode()):
             return content_type.decode("latin-1")
@@ -124,7 +124,7 @@ def open_structured(text: bytes, content_type: str) -> Inner:
 
 
 def open_envelope(text: bytes, document: dict[str, Any], opened: frozenset[Layer]) -> Inner | None:
-    """Return the content of a document that its members identify as an envelope, else None."""
+    """Return the content of a document if its members show that it is an envelope, else None."""
     if document.get("object") is not None:
         return None
     if _is_event(document) and Layer.EVENT not in opened:
@@ -180,7 +180,7 @@ def _trace(document: dict[str, Any]) -> tuple[Header, ...]:
 
 def _check_version(version: object) -> None:
     if version != SPEC_VERSION:
-        # The repr of a list or an object may cost more than everything else for this record.
+        # The repr of a list or an object may take longer than all other work for this record.
         is_nested = isinstance(version, dict | list)
         shown = type(version).__name__ if is_nested else repr(version)[:_QUOTED_CHARS]
         raise invalid(f"CloudEvents specversion is {shown}, expected {SPEC_VERSION!r}")

@@ -26,21 +26,21 @@ _DEPTHS: Final[list[list[Any]]] = [[] for _ in range(MAX_DEPTH + 2)]
 for _depth, _next in enumerate(_DEPTHS):
     _next[:] = [_DEPTHS[max(0, _depth - 1)], _DEPTHS[min(_depth + 1, MAX_DEPTH + 1)]]
 _TOO_DEEP: Final = _DEPTHS[-1]
-_TOO_DEEP[_CLOSE] = _TOO_DEEP  # this state is final
+_TOO_DEEP[_CLOSE] = _TOO_DEEP  # no bracket leaves this state
 
-# msgspec takes 6 µs for a number near either end of a float's range (1e290, 5e-324), 100 times more
-# than for other numbers: 1 MB of them takes a second. Python's own parser takes the same time for
-# all numbers. It is slower for most, so msgspec parses texts with few values (and commas).
+# msgspec takes 6 µs for a number near either end of a float's range (1e290, 5e-324). That is 100
+# times more than for other numbers: 1 MB of them takes a second. Python's own parser takes the same
+# time for all numbers, but is slower for most. So msgspec parses the texts with few commas.
 _FEW_COMMAS: Final = 64
-_HARD_EXPONENT: Final = re.compile(rb"[0-9][eE][+-]?(?:[0-9]{3}|2)").search
+_SLOW_EXPONENT: Final = re.compile(rb"[0-9][eE][+-]?(?:[0-9]{3}|2)").search
 
 
-def _may_hold_hard_numbers(payload: bytes) -> bool:
-    return payload.count(b",") > _FEW_COMMAS and _HARD_EXPONENT(payload) is not None
+def _may_contain_slow_numbers(payload: bytes) -> bool:
+    return payload.count(b",") > _FEW_COMMAS and _SLOW_EXPONENT(payload) is not None
 
 
 def _finite_float(text: str) -> float:
-    """Return the number. msgspec reports the ValueError as its own error, with the position."""
+    """Return the number. msgspec turns the ValueError into its own error with the position."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError("Number out of range")
@@ -48,7 +48,7 @@ def _finite_float(text: str) -> float:
 
 
 _decode = msgspec.json.Decoder().decode
-_decode_hard = msgspec.json.Decoder(float_hook=_finite_float).decode
+_decode_slow_numbers = msgspec.json.Decoder(float_hook=_finite_float).decode
 _skip = msgspec.json.Decoder(msgspec.Raw).decode
 
 
@@ -63,7 +63,9 @@ def parse(payload: bytes) -> Any:  # noqa: ANN401 - JSON of any shape
         raise _too_deep()
     try:
         try:
-            return (_decode_hard if _may_hold_hard_numbers(payload) else _decode)(payload)
+            return (_decode_slow_numbers if _may_contain_slow_numbers(payload) else _decode)(
+                payload
+            )
         except msgspec.ValidationError as error:  # a number out of range
             _require_json(payload)
             raise invalid(str(error)) from None
@@ -86,18 +88,18 @@ def _require_json(payload: bytes) -> None:
 
 
 def tombstone() -> InvalidRecord:
-    """Return the refusal of a null value, by which a compacted topic deletes a key."""
+    """Return the error for a null value, which deletes a key in a compacted topic."""
     message = "the value is null (a tombstone): it holds no checkpoint, and nothing is deleted"
     return InvalidRecord(Reason.TOMBSTONE, message, Stage.VALUE_CONVERTER, "Tombstone")
 
 
 def malformed(message: str, cause: str = "DecodeError") -> InvalidRecord:
-    """Return the refusal of a text that is not JSON."""
+    """Return the error for a text that is not JSON."""
     return InvalidRecord(Reason.MALFORMED_JSON, message, Stage.VALUE_CONVERTER, cause)
 
 
 def invalid(message: str) -> InvalidRecord:
-    """Return the refusal of JSON that violates the contract."""
+    """Return the error for JSON that violates the contract."""
     return InvalidRecord(Reason.INVALID_SCHEMA, message, Stage.VALUE_CONVERTER, "ValidationError")
 
 
@@ -129,6 +131,7 @@ def _outside_strings(payload: bytes) -> bytes:
 
     No parser reads further than that.
     """
-    if b"\\" in payload:  # in pairs, from the left: an escaped quote does not end a string
+    # Escapes are replaced in pairs from the left, because an escaped quote does not end a string.
+    if b"\\" in payload:
         payload = payload.replace(b"\\\\", b"\\/").replace(b'\\"', b"\\/")
     return b"".join(payload.split(b'"')[::2]).partition(b"\\")[0]

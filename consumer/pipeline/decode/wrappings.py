@@ -168,8 +168,8 @@ _SHAPES: Final = (
 
 
 JSON_CUT_OFF: Final = (
-    "the JSON text is cut off: look for a length limit in the producer or in a field that it reads "
-    "from"
+    "the JSON text is cut off: check for a length limit in the producer, or in a field that it "
+    "reads from"
 )
 
 
@@ -232,7 +232,7 @@ def _explain_encoding(payload: bytes) -> str | None:
 
 
 def _is_zlib(head: bytes) -> bool:
-    """Return whether it begins with a zlib header of a 32 KiB window (RFC 1950)."""
+    """Return whether the value begins with a zlib header of a 32 KiB window (RFC 1950)."""
     return head[:1] == b"x" and int.from_bytes(head[:2]) % _ZLIB_CHECK == 0
 
 
@@ -250,7 +250,7 @@ def _wide_encoding(head: bytes) -> str | None:
 
 
 def _is_bson(payload: bytes) -> bool:
-    """Return whether it begins with its own size and ends with a null byte."""
+    """Return whether the value begins with its own size and ends with a null byte."""
     size_bytes = int.from_bytes(payload[:4], "little")
     return size_bytes == len(payload) >= _BSON_OVERHEAD_BYTES and payload.endswith(b"\x00")
 

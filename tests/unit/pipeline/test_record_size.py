@@ -3,7 +3,7 @@
 import pytest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from consumer.pipeline.record_size import batch_bytes, room_beside
+from consumer.pipeline.record_size import batch_bytes, safe_size
 from consumer.pipeline.records import Header
 
 
@@ -18,8 +18,8 @@ def test_size_is_what_the_client_writes(length: int, key: bytes | None) -> None:
 
 
 @pytest.mark.parametrize("limit", range(200, 20_000, 97))
-def test_what_has_sure_room_fits(limit: int) -> None:
-    """A key and value of the size of `room_beside` fit the limit."""
+def test_a_record_of_the_safe_size_fits(limit: int) -> None:
+    """A key and value of the size of `safe_size` fit the limit."""
     headers: list[Header] = [("content-type", b"application/json")]
-    room = room_beside(headers, limit)
+    room = safe_size(headers, limit)
     assert batch_bytes(b"k" * (room // 3), b"v" * (room - room // 3), headers) <= limit
