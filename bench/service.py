@@ -2,7 +2,7 @@
 
 import signal
 import uuid
-from typing import Final
+from typing import Any, Final
 
 from tests.support.child_process import DISCARD, END_SECONDS
 from tests.support.cluster import Cluster
@@ -28,7 +28,7 @@ class BenchService(Deployment):
         *,
         start: bool = True,
         max_bytes: int | None = None,
-        **settings: str,
+        **settings: Any,
     ) -> None:
         """Create the topics.
 
@@ -45,8 +45,8 @@ class BenchService(Deployment):
             input_partitions=PARTITIONS,
             input_config={} if max_bytes is None else {"max.message.bytes": str(max_bytes)},
             log=DISCARD,
+            **settings,
         )
-        self._settings |= settings
         if start:
             self.start()
 
