@@ -28,7 +28,7 @@ class BenchService(Deployment):
         *,
         start: bool = True,
         max_bytes: int | None = None,
-        **settings: Any,
+        **settings: Any,  # noqa: ANN401 - handed through
     ) -> None:
         """Create the topics.
 
