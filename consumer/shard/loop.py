@@ -12,14 +12,13 @@ from consumer.kafka.port import TransactionalWriter, TransactionBatches
 from consumer.kafka.types import TopicPartition
 from consumer.pipeline.decider import Decider, Decision
 from consumer.pipeline.records import Counts, SourceBatch
-from consumer.shard.buffer import Gathered
 from consumer.shard.changelog import ShardState
 from consumer.shard.commit_policy import CommitPolicy, TransactionSizeLimit
 from consumer.shard.context import ShardContext, SideReaders
 from consumer.shard.dead_letter_limit import DeadLetterGuard
 from consumer.shard.events import LostTransaction, Observer, Step
 from consumer.shard.progress import Progress
-from consumer.shard.sources import Sources
+from consumer.shard.sources import Gathered, Sources
 from consumer.shard.transaction import apply_to_memory, build_transaction, report
 from consumer.shard.watermark import Watermarks
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -12,15 +12,66 @@ from consumer.errors import TaskFailed
 from consumer.kafka.held_back import NOT_HELD_BACK, UNANSWERED_SECONDS, HeldBackLog, HeldBackSources
 from consumer.kafka.port import LogReader
 from consumer.kafka.types import TopicPartition
-from consumer.shard.buffer import Buffer
+from consumer.pipeline.record_size import record_bytes
+from consumer.pipeline.records import PackedBatch, SourceRecord
 from consumer.shard.changelog import ShardState
 from consumer.shard.context import ShardContext, SideReaders
-from consumer.shard.progress import Continuity, Progress, judge
+from consumer.shard.progress import Continuity, Fingerprint, Progress, judge
 from consumer.shard.start_positions import inspect, unread_lost
 from consumer.shard.status import SourceStatus
 
 INTACT: Final = Continuity.INTACT
+Gathered = tuple[TopicPartition, Sequence[SourceRecord]]
 log = structlog.get_logger(__name__)
+
+
+class Buffer:
+    """Records of several sources, in the order in which they were fetched."""
+
+    def __init__(self) -> None:
+        self._gathered: list[Gathered] = []
+        self._next_offsets: dict[TopicPartition, int] = {}
+        self.records = 0
+        self.size_bytes = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._gathered)
+
+    def __iter__(self) -> Iterator[Gathered]:
+        return iter(self._gathered)
+
+    def add(
+        self,
+        fetched: Mapping[TopicPartition, Sequence[SourceRecord]],
+        position: Callable[[TopicPartition], int],
+    ) -> None:
+        """Add fetched records; `position` returns the next offset to read of a source."""
+        for source, records in fetched.items():
+            self._gathered.append((source, records))
+            self._next_offsets[source] = position(source)
+            self.records += len(records)
+            self.size_bytes += sum(map(record_bytes, records))
+
+    def progress_after(self, stream_time_ms: int) -> dict[TopicPartition, Progress]:
+        """Return the progress of each source for when all gathered records are handled.
+
+        It uses the reader's position, not the offset of the last record. Markers and invisible
+        records may follow that record, and a producer wrote the offset that is in it. A packed
+        batch is no fingerprint: a higher limit, or a later release, can read its records.
+        """
+        fingerprints: dict[TopicPartition, Fingerprint | None] = {}
+        for source, records in self._gathered:
+            last = next((r for r in reversed(records) if not _is_packed(r)), None)
+            if last is not None or source not in fingerprints:
+                fingerprints[source] = None if last is None else Fingerprint.of(last)
+        return {
+            source: Progress(self._next_offsets[source], stream_time_ms, fingerprint)
+            for source, fingerprint in fingerprints.items()
+        }
+
+
+def _is_packed(record: SourceRecord) -> bool:
+    return isinstance(record.value, PackedBatch)
 
 
 class Sources:

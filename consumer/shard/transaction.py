@@ -9,7 +9,6 @@ from consumer.pipeline.decider import Decision, apply
 from consumer.pipeline.records import Headers
 from consumer.pipeline.routing import partition_for_key
 from consumer.pipeline.trace_context import trace_context
-from consumer.shard.buffer import Gathered
 from consumer.shard.changelog import (
     ShardState,
     id_key,
@@ -21,6 +20,7 @@ from consumer.shard.changelog import (
 from consumer.shard.context import ShardContext
 from consumer.shard.events import TransactionReport
 from consumer.shard.progress import Progress
+from consumer.shard.sources import Gathered
 from consumer.shard.watermark import announcement
 from schemas.ready_event import Origin
 

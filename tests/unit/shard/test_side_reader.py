@@ -20,14 +20,13 @@ from consumer.kafka.types import TopicPartition
 from consumer.pipeline.decider import Decider, Decision
 from consumer.pipeline.records import SourceBatch
 from consumer.pipeline.seen_ids import SeenIds
-from consumer.shard.buffer import Buffer
 from consumer.shard.changelog import ShardState
 from consumer.shard.commit_policy import TransactionSizeLimit
 from consumer.shard.context import ShardContext
 from consumer.shard.dead_letter_limit import DeadLetterGuard
 from consumer.shard.loop import MOVED_SECONDS, ShardLoop
 from consumer.shard.progress import Fingerprint, Found, Progress
-from consumer.shard.sources import Sources
+from consumer.shard.sources import Buffer, Sources
 from consumer.shard.start_positions import inspect
 from tests.builders import Record, record
 
