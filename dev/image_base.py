@@ -1,6 +1,6 @@
 """Builds a base image without a registry: Debian with its Python, by debootstrap.
 
-It stands in for the slim Python of the Dockerfile's default. It is kept as a tar outside the
+It replaces the slim Python of the Dockerfile's default. It is kept as a tar outside the
 repository, under a name that changes with what goes into it.
 """
 

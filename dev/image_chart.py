@@ -53,7 +53,7 @@ def chart_pods(values: Mapping[str, Any], name: str) -> ChartPods:
     """Render the chart with these values; `name` is the name of the pod.
 
     Raises:
-        ImageError: Helm refuses them, or a pod asks for what podman is not told here.
+        ImageError: Helm refuses them, or a pod needs something that podman does not get here.
     """
     objects = _render(values)
     (settings,) = (it["data"] for it in objects if it["kind"] == "ConfigMap")

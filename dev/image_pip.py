@@ -1,8 +1,8 @@
 """Passes the pip settings of the machine to the image build as secrets.
 
-A secret is there while one step of the build runs and is in no layer. So whoever has an index, a
+A secret is there while one step of the build runs and is in no layer. So a user with an index, a
 proxy or certificate authorities of their own needs no other Dockerfile, and no address of theirs
-stands in the repository.
+is in the repository.
 """
 
 from __future__ import annotations

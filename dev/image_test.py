@@ -97,7 +97,7 @@ def look_into(podman: Podman, revision: str, pod: Pod) -> list[str]:
     if not described["User"].partition(":")[0].isdecimal():
         problems.append(f"its user is {described['User']}, not a number")
     for python in PYTHONS:
-        # The base's own Python too: the service's does not see what lies beside it.
+        # Check the base's Python too: the service's Python does not see its packages.
         look = (f"--entrypoint={python}", "--env=PATH=/usr/local/bin:/usr/bin:/bin")
         problems += podman.run({}, ["-I", "-c", LOOK], *STRICT, *look).splitlines()
         # Of two entrypoints podman takes the later one.

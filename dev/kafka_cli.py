@@ -1,8 +1,8 @@
 """The local Kafka as a program: in the foreground (`run`), in the background (`start`, `stop`).
 
 One cluster runs in the background for a user. The process that keeps it holds a lock on its state
-file: whoever cannot take the lock knows that it lives, without trusting a process id that may since
-belong to somebody else.
+file. A process that cannot take the lock knows that the cluster runs. A process id would not show
+that: it may belong to another program by now.
 """
 
 from __future__ import annotations

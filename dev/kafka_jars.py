@@ -68,7 +68,7 @@ def kafka_jars(version: str) -> Path:
 
 
 def class_archive(jars: Path) -> Path:
-    """Return where the archive of dev/kafka_archive.py lies for these jars and this Java."""
+    """Return the path of the archive of dev/kafka_archive.py for these jars and this Java."""
     java = Path(java_command()).resolve()
     fingerprint = hashlib.sha256(f"{java} {java.stat().st_mtime_ns}".encode()).hexdigest()[:8]
     return jars.with_name(f"{jars.name}-java-{fingerprint}.jsa")

@@ -170,7 +170,7 @@ class KafkaNode:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 # Ctrl-C in a terminal goes to the whole process group: the broker stops after the
-                # clients, when whoever started it says so.
+                # clients, when the program that started it says so.
                 start_new_session=True,
             )
 

@@ -29,7 +29,7 @@ class NodeAddress(NamedTuple):
         return ",".join(f"{name}://{HOST}:{port}" for name, port in self.ports.items())
 
     def advertised_listeners(self) -> str:
-        """Return what it tells clients to connect to."""
+        """Return the addresses that the broker gives to clients."""
         ports = {**self.ports, **self.advertised_ports}
         return ",".join(
             f"{name}://{HOST}:{port}" for name, port in ports.items() if name != CONTROLLER

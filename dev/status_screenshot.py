@@ -24,7 +24,7 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 NAMES = Names("checkpoint-ready")
 JOBS = 400
 REPEATED = 300
-POISON = (b"{", b"[]", b'{"object": "fine_tuning.job"}') * 3
+INVALID_RECORDS = (b"{", b"[]", b'{"object": "fine_tuning.job"}') * 3
 WINDOW = (1040, 1010)
 
 
@@ -33,7 +33,7 @@ def main() -> None:
     rng = random.Random(7)
     jobs = [make_job(rng) for _ in range(JOBS)]
     values = [json.dumps(content).encode() for job in jobs for content in job.checkpoints]
-    values += [*values[:REPEATED], *POISON]
+    values += [*values[:REPEATED], *INVALID_RECORDS]
     rng.shuffle(values)
     with LocalKafka() as kafka:
         cluster = Cluster(kafka.bootstrap_servers)

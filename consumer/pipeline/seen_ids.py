@@ -36,7 +36,7 @@ _time = itemgetter(0)
 
 
 def id_digest(checkpoint_id: str) -> bytes:
-    """Return the digest that stands for an id: 128 bits of BLAKE2b (RFC 7693).
+    """Return the digest that replaces an id in memory: 128 bits of BLAKE2b (RFC 7693).
 
     Of two ids with the same digest, the second would be lost as a duplicate. Producers choose the
     ids, so the hash must be cryptographic.

@@ -126,8 +126,8 @@ class LogObserver(Observer):
         """Log what the transaction committed."""
         for event in report.events:
             log.info("checkpoint_ready", shard=report.shard, **event)
-        for letter in report.letters:
-            log.info("dead_letter", shard=report.shard, **letter)
+        for dead_letter in report.dead_letter_fields:
+            log.info("dead_letter", shard=report.shard, **dead_letter)
         log.info(
             "transaction_committed",
             shard=report.shard,

@@ -188,8 +188,8 @@ def _by_source(
         source = TopicPartition(letter.origin.topic, letter.origin.partition)
         offset = letter.origin.offset
         if source not in ends:
-            # A forwarded record: its origin is a partition of another shard, and its offset in the
-            # repartition topic is not known here. It counts at the end of what was read there.
+            # The record was forwarded: its origin is a partition of another shard. Its offset in
+            # the repartition topic is not known here, so it counts at the end of that batch.
             source = TopicPartition(context.settings.repartition_topic, context.shard)
             offset = ends[source]
         found.setdefault(source, []).append(CountedDeadLetter(offset, letter.reason))
@@ -204,8 +204,8 @@ def _decide_again(
 ) -> list[CountedDeadLetter]:
     """Return the dead letters among records before the position, in the order of their offsets.
 
-    1. Decide without memory: so no record counts as a duplicate.
-    2. Decide with the current memory, for the conflicts that it has no room for. Only they count.
+    1. Decide without memory, so that no record counts as a duplicate.
+    2. Decide with the current memory, to find the conflicts for which it has no room.
     """
     if not records:
         return []

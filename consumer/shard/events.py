@@ -39,7 +39,7 @@ class TransactionReport(msgspec.Struct, frozen=True):
     next_offsets: dict[str, int]
     duration_ms: float
     events: list[dict[str, object]]
-    letters: list[dict[str, object]]
+    dead_letter_fields: list[dict[str, object]]
     suppressed_events: int
     consumed_by_topic: dict[str, int]
     ready: Sequence[ReadyRecord]

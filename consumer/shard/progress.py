@@ -160,10 +160,11 @@ def judge(progress: Progress, found: Found) -> Verdict:
 
 
 def _proven_until(progress: Progress, found: Found) -> int:
-    """Return up to which offset a log with the last handled record is known to be the same.
+    """Return the offset up to which the log is proven unchanged, if the fingerprint is still there.
 
-    No visible record followed it, so reading that part again costs nothing. But transaction markers
-    there may be lost, and a later leader may have appended records in their place.
+    Between the last handled record and the stored position there were only transaction markers. A
+    later leader may have lost them and appended records in their place. So that part is read again
+    unless the leader epoch proves that it is unchanged. Reading it again costs nothing.
     """
     fingerprint, epoch_end = progress.fingerprint, found.epoch_end
     is_same_topic = None not in {progress.topic_id, found.topic_id}

@@ -24,7 +24,7 @@ from consumer.shard.sources import Gathered
 from consumer.shard.watermark import announcement
 from schemas.ready_event import Origin
 
-# There is a log line for each published event and dead letter, but a backfill must not flood it.
+# Each published event and each dead letter has a log line, but a backfill must not flood the log.
 MAX_EVENT_LINES: Final = 10
 # Producers choose ids of any length. A log line has only the beginning.
 MAX_LOGGED_CHARS: Final = 256
@@ -54,10 +54,10 @@ def build_transaction(
         headers = announcement(context.shard, announced_ms)
         for shard in range(topology.shards):
             transaction.to(settings.repartition_topic, shard).append(None, None, headers)
-    for letter in decision.dead_letters:
-        partition = letter.origin.partition % topology.dead_letter_partitions
+    for dead_letter in decision.dead_letters:
+        partition = dead_letter.origin.partition % topology.dead_letter_partitions
         batches = transaction.to(settings.dead_letter_topic, partition)
-        batches.append(letter.key, letter.value, letter.headers)
+        batches.append(dead_letter.key, dead_letter.value, dead_letter.headers)
     changelog = transaction.to(*context.changelog)
     for key, value in changelog_records(decision, progress):
         changelog.append(key, value)
@@ -104,9 +104,12 @@ def report(  # noqa: PLR0913 - all parts of a committed transaction
         }
         for ready in decision.ready[:MAX_EVENT_LINES]
     ]
-    letters: list[dict[str, object]] = [
-        {"reason": str(letter.reason), **_origin_fields(letter.origin, letter.headers)}
-        for letter in decision.dead_letters[:MAX_EVENT_LINES]
+    dead_letter_fields: list[dict[str, object]] = [
+        {
+            "reason": str(dead_letter.reason),
+            **_origin_fields(dead_letter.origin, dead_letter.headers),
+        }
+        for dead_letter in decision.dead_letters[:MAX_EVENT_LINES]
     ]
     return TransactionReport(
         shard=shard,
@@ -120,7 +123,7 @@ def report(  # noqa: PLR0913 - all parts of a committed transaction
         next_offsets={f"{s.topic}/{s.partition}": p.next_offset for s, p in progress.items()},
         duration_ms=duration_ms,
         events=events,
-        letters=letters,
+        dead_letter_fields=dead_letter_fields,
         suppressed_events=max(0, len(decision.ready) - MAX_EVENT_LINES),
         consumed_by_topic=consumed_by_topic,
         ready=decision.ready,

@@ -63,9 +63,9 @@ class IdleShardLag:
     """Measures the lag of shards that are assigned to this process and do not run; best effort.
 
     A running shard knows its lag from its own fetches. A shard that is refused, fails at each start
-    or restores for long would show none, just when it grows. So the brokers are asked now and
-    then: the end of each source minus the group's committed offset, where the shard was when it
-    last ran. The figures are displayed, and nothing is decided by them.
+    or restores for a long time has no fetches, although its lag grows. For such a shard the lag is
+    the end of each source minus the committed offset of the group, which is the shard's position
+    when it last ran. The figures are only displayed.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Splits a backfill's file into checkpoints, each as the original bytes.
 
 A file is JSON lines or one document of many lines. A line of JSON lines is a checkpoint, a whole
-list response or an array of checkpoints. The first line tells the two forms apart: the first line
+list response or an array of checkpoints. The first line shows which form it is: the first line
 of a document is not a complete JSON value.
 """
 

@@ -27,7 +27,7 @@ LOST_RECORDS: Final = "has lost its last records"
 
 
 class ReplaySource(msgspec.Struct, frozen=True):
-    """The offsets to read, the origins of published events, and what decides about records."""
+    """The offsets to read, the origins of published events, and the decider for records."""
 
     resolved: ResolvedRange
     changelog_ends: list[int]

@@ -50,7 +50,7 @@ def report(*, events: int, suppressed: int, **dead_letters: int) -> TransactionR
         next_offsets={"in/2": 100},
         duration_ms=12.3456,
         events=[{"id": f"id-{number}", "job_id": "ftjob-1"} for number in range(events)],
-        letters=[],
+        dead_letter_fields=[],
         suppressed_events=suppressed,
         consumed_by_topic={"in": 100},
         ready=[],

@@ -53,7 +53,7 @@ def report(*events: ReadyRecord) -> TransactionReport:
         next_offsets={},
         duration_ms=30,
         events=[],
-        letters=[],
+        dead_letter_fields=[],
         suppressed_events=7,
         consumed_by_topic={"fine-tuning.checkpoints": 17, "checkpoint-ready.repartition": 3},
         ready=events,

@@ -36,7 +36,7 @@ def report(*events: ReadyRecord, consumed: int = 0, shard: int = 0) -> Transacti
         next_offsets={},
         duration_ms=1.0,
         events=[],
-        letters=[],
+        dead_letter_fields=[],
         suppressed_events=0,
         consumed_by_topic={},
         ready=events,
