@@ -137,6 +137,11 @@ class ShardTask:
         """Its writer while the task runs, else None."""
         return self._writer if self.state is TaskState.RUNNING else None
 
+    @property
+    def last_beat(self) -> float:
+        """The last heartbeat, in monotonic seconds."""
+        return self._heartbeat.last_beat
+
     def status(self) -> ShardStatus:
         """Return the status of the shard at this moment."""
         loop, memory = self._loop, self._memory
@@ -148,7 +153,7 @@ class ShardTask:
             restore_ratio=memory.restore_ratio,
             hangs=self._hangs,
             hanging_partitions=self._hanging_partitions,
-            last_beat=self._heartbeat.last_beat,
+            last_beat=self.last_beat,
             loaded_records=memory.records_loaded if self.state is TaskState.RESTORING else 0,
         )
         if loop is None:

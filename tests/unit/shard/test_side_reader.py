@@ -23,7 +23,7 @@ from consumer.pipeline.seen_ids import SeenIds
 from consumer.shard.changelog import ShardState
 from consumer.shard.commit_policy import TransactionSizeLimit
 from consumer.shard.context import ShardContext
-from consumer.shard.dead_letter_limit import DeadLetterGuard
+from consumer.shard.dead_letter_limit import LOOK_BACK_SECONDS, DeadLetterGuard
 from consumer.shard.loop import MOVED_SECONDS, ShardLoop
 from consumer.shard.progress import Fingerprint, Found, Progress
 from consumer.shard.sources import Buffer, Sources
@@ -271,6 +271,32 @@ async def test_the_dead_letter_limit_uses_a_side_reader(context: ShardContext) -
     Decider(context.pipeline(), SeenIds(0)).decide(batch, decision, 2**62)
     await guard.check(context, buffer, decision, SeenIds(0))
     assert look.assignments == [{INPUT: 0}]
+
+
+async def test_a_slow_look_back_is_cut(context: ShardContext) -> None:
+    """Huge records must not stop a shard: the rest of the window is skipped."""
+    invalid = [Record(offset, 0, b"key", b"no JSON", ()) for offset in range(501)]
+    clock = [0.0]
+
+    def wait() -> None:
+        clock[0] += LOOK_BACK_SECONDS / 2 + 1
+
+    class SlowReader(FakeReader):
+        async def fetch(self, _: int, __: int) -> dict[TopicPartition, list[Record]]:
+            at = self.assigned[INPUT]
+            self.assigned[INPUT] = at + 200
+            wait()
+            return {INPUT: invalid[at : at + 200]}
+
+    look = SlowReader({INPUT: invalid})
+    slow = replace(context, clock=lambda: clock[0])
+    guard = DeadLetterGuard(context.settings, FakeReaders(look))  # type: ignore[arg-type]
+    buffer, decision = Buffer(), Decision()
+    buffer.add({INPUT: invalid[500:]}, lambda _: 501)
+    batch = SourceBatch("input", 0, invalid[500:], forwarded=False)
+    Decider(context.pipeline(), SeenIds(0)).decide(batch, decision, 2**62)
+    await guard.check(slow, buffer, decision, SeenIds(0))  # 401 of 500: not all 501
+    assert look.position(INPUT) == 400
 
 
 async def test_a_fingerprint_that_retention_deleted_is_not_fetched(context: ShardContext) -> None:

@@ -1,18 +1,26 @@
 """A whole shard from its start to its close, against an in-memory Kafka: no JVM, no sleeps."""
 
 import asyncio
+import gc
+import weakref
+from collections.abc import Callable
+from unittest.mock import AsyncMock
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.errors import Fenced, StateCorrupted
-from consumer.kafka.types import TopicPartition
+from consumer.kafka.open_transactions import OpenTransactionCheck
+from consumer.kafka.types import OpenTransaction, TopicPartition
+from consumer.shard.changelog import ShardState
 from consumer.shard.events import Step
 from consumer.shard.status import TaskState
+from consumer.shard.task import ShardTask
 from tests.support import shard_scenarios as scenarios
 from tests.support.fake_cluster import Fault
-from tests.support.fake_deployment import INPUT, FakeDeployment, StepObserver
+from tests.support.fake_deployment import INPUT, OUTPUT, FakeDeployment, StepObserver
+from tests.support.fake_log import NewRecord
 
 SHARD_FAULTS = [fault for fault in Fault if fault is not Fault.SEND_FAILED]
 STARTING_STEPS = [Step.FENCED, Step.BARRIER_SET, Step.RESTORED]
@@ -85,6 +93,89 @@ async def test_a_task_ends_when_it_is_fenced_in_the_middle() -> None:
     async with deployment.running():
         await deployment.wait_until_handled()
     deployment.assert_exactly_once()
+
+
+END_OF_TASK: dict[str, Callable[[FakeDeployment, ShardTask, asyncio.Task[None]], object]] = {
+    "stopped": lambda _, task, __: task.stop(),
+    "cancelled": lambda _, __, running: running.cancel(),
+    "hanging": lambda _, task, __: task.stop_for_hanging_transaction("it hangs"),
+    "fenced": lambda deployment, _, __: deployment.cluster.expire(scenarios.SHARD_ID),
+    "send failed": lambda deployment, _, __: deployment.cluster.inject(Fault.SEND_FAILED, OUTPUT),
+}
+
+
+@pytest.mark.parametrize("how", list(END_OF_TASK))
+async def test_an_ended_task_holds_no_ids(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The supervisor keeps the task for a while, and the garbage collector seldom runs."""
+    memories: list[weakref.ref[ShardState]] = []
+
+    class Memory(ShardState):
+        def __init__(self, window_ms: int) -> None:
+            super().__init__(window_ms)
+            memories.append(weakref.ref(self))
+
+    monkeypatch.setattr("consumer.shard.task.ShardState", Memory)
+    deployment = await FakeDeployment.create()
+    observer = StepObserver()
+    task = deployment.task(0, observer)
+    gc.collect()
+    gc.disable()
+    try:
+        running = asyncio.create_task(task.run())
+        await deployment.wait_until_handled()
+        END_OF_TASK[how](deployment, task, running)
+        deployment.produce_new(2)
+        await asyncio.wait([running])
+        assert (running.cancelled() or running.exception() is not None) is (how != "stopped")
+        assert task.state is TaskState.CLOSED
+        assert task.status().has_run
+        del running
+        observer.reports.clear()
+        observer.lost.clear()
+        await deployment.let_tasks_run()
+        assert memories[0]() is None
+    finally:
+        gc.enable()
+
+
+async def test_a_restore_of_hours_and_a_wait_behind_the_fence_are_alive(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both may last long while nothing is wrong with the process."""
+    deployment = await FakeDeployment.create()
+    now = [1000.0]
+    deployment.clock = lambda: now[0]
+    changelog = TopicPartition(deployment.settings.changelog_topic, 0)
+    cluster = deployment.cluster
+    former = cluster.init_producer_id(scenarios.SHARD_ID)
+    found = [OpenTransaction(changelog, 0, *former)]
+    monkeypatch.setattr(OpenTransactionCheck, "left_open", AsyncMock(side_effect=lambda _: found))
+    monkeypatch.setattr("consumer.kafka.owned_partition.HANGING_PAUSE_SECONDS", 0.0)
+    task = deployment.task(0)
+    running = asyncio.create_task(task.run())
+
+    async def beats_for_hours(state: TaskState) -> None:
+        await deployment.wait_until(lambda: task.state is state, state.value)
+        for _ in range(3):
+            now[0] += 3600.0
+            cluster.wake_readers()
+            await deployment.let_tasks_run()
+            assert task.last_beat == now[0]
+        assert task.state is state
+
+    await beats_for_hours(TaskState.FENCING)
+    assert task.status().hanging_partitions == 1
+    foreign = cluster.init_producer_id("foreign")
+    cluster.add("foreign", foreign, [changelog])
+    cluster.append("foreign", foreign, changelog, NewRecord(b"f:foreign", b"{}"))
+    found.clear()
+    await beats_for_hours(TaskState.RESTORING)
+    assert not task.status().hangs
+    cluster.commit("foreign", foreign)
+    await beats_for_hours(TaskState.RUNNING)
+    task.stop()
+    cluster.wake_readers()
+    await running
 
 
 async def test_a_restore_waits_for_an_open_transaction_of_another_producer() -> None:

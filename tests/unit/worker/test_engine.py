@@ -1,7 +1,8 @@
 """One process against an in-memory Kafka: what the group decides, and what follows from errors."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -11,21 +12,25 @@ from consumer.kafka.types import TopicPartition
 from consumer.pipeline.routing import home
 from consumer.shard.events import Step
 from consumer.shard.status import REFUSED, TaskState
-from consumer.worker.engine import Engine
+from consumer.worker.engine import STUCK_SECONDS, Engine
 from tests.support.fake_admin import FakeMember
+from tests.support.fake_clients import FakeWriter
 from tests.support.fake_cluster import Fault
 from tests.support.fake_deployment import INPUT, FakeDeployment
 from tests.support.fake_log import NewRecord
 
 SHARDS = 3
 ALL = {0, 1, 2}
+POLL_SECONDS = 0.2
 FAST = {"TRIM_INTERVAL_MS": "100", "DISCOVERY_INTERVAL_MS": "100", "HEARTBEAT_INTERVAL_MS": "100"}
 
 
 @asynccontextmanager
-async def running(deployment: FakeDeployment) -> AsyncIterator[tuple[Engine, FakeMember]]:
+async def running(
+    deployment: FakeDeployment, clock: Callable[[], float] = time.monotonic
+) -> AsyncIterator[tuple[Engine, FakeMember]]:
     """Run an engine that is a member of the group, and stop it as SIGTERM does."""
-    engine = Engine(deployment.settings, deployment.observer, kafka=deployment.kafka)
+    engine = Engine(deployment.settings, deployment.observer, clock=clock, kafka=deployment.kafka)
     member = deployment.kafka.members[-1]
     run = asyncio.create_task(engine.run())
     try:
@@ -117,6 +122,45 @@ async def test_a_failed_task_is_replaced_after_a_pause(step: Step) -> None:
         await deployment.wait_until(lambda: deployment.observer.has_crashed, "the crash")
         await wait_until_running(deployment, engine, SHARDS)
         deployment.produce(*deployment.ids)
+        await deployment.wait_until_handled()
+    deployment.assert_exactly_once()
+
+
+async def test_a_hanging_task_ends_the_polls_of_the_membership(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So the group gives its shards to others. The polls continue after the next heartbeat."""
+    deployment = await FakeDeployment.create(shards=SHARDS)
+    jumped, polls = [0.0], []
+    held = asyncio.Event()
+    commit, poll = FakeWriter.commit, FakeMember.poll
+
+    async def slow_commit(writer: FakeWriter) -> None:
+        await held.wait()
+        await commit(writer)
+
+    async def counted_poll(member: FakeMember) -> None:
+        polls.append(jumped[0])
+        await poll(member)
+
+    monkeypatch.setattr(FakeMember, "poll", counted_poll)
+    monkeypatch.setattr("consumer.worker.engine.RETRY_SECONDS", POLL_SECONDS)
+    clock = lambda: time.monotonic() + jumped[0]  # noqa: E731 - it is shorter
+    async with running(deployment, clock) as (engine, member):
+        member.decide(ALL)
+        held.set()
+        await wait_until_running(deployment, engine, SHARDS)
+        held.clear()
+        monkeypatch.setattr(FakeWriter, "commit", slow_commit)
+        deployment.produce_new(3)
+        await asyncio.sleep(4 * POLL_SECONDS)
+        assert polls.count(0.0) > 1
+        jumped[0] = STUCK_SECONDS + 1
+        await asyncio.sleep(4 * POLL_SECONDS)
+        assert polls.count(jumped[0]) <= 1  # one may have begun before the jump
+        before = len(polls)
+        held.set()
+        await deployment.wait_until(lambda: len(polls) > before, "a poll")
         await deployment.wait_until_handled()
     deployment.assert_exactly_once()
 
