@@ -29,7 +29,7 @@ from typing import Final
 import msgspec
 
 from consumer.config import Settings
-from consumer.errors import Fenced, TaskFailed
+from consumer.errors import Fenced, TaskFailed, TimedOut
 from consumer.kafka.open_transactions import OpenTransactionCheck
 from consumer.kafka.owned_partition import OwnedPartition
 from consumer.kafka.port import (
@@ -134,7 +134,12 @@ class Journal:
         try:
             await self._owned.commit(transaction_batches)
         except Fenced as error:
-            if await self._is_taken_over():
+            try:
+                is_taken_over = await self._is_taken_over()
+            except TimedOut as late:
+                # Only a slow write may be a TimedOut: a job then makes its transactions smaller.
+                raise TaskFailed(str(late)) from late
+            if is_taken_over:
                 raise
             # The broker's transaction timeout fences too. Then this process was only too slow.
             raise TaskFailed(f"a transaction was open for too long: {error}") from error

@@ -166,7 +166,7 @@ class ShardTask:
             is_behind=loop.sources.is_behind,
             transactions=loop.transactions,
             handled_records=loop.handled_records,
-            positions=loop.sources.positions if is_running else memory.positions,
+            positions=loop.sources.positions,
             trimmable_offset=memory.fingerprint_offset(self._forwards) if is_running else None,
         )
 

@@ -186,6 +186,8 @@ async def test_a_request_without_end_is_cut_off(port: int, monkeypatch: pytest.M
     start = b"GET / HTTP/1.1\r\nX: "
     long = start + b"x" * (http.MAX_HEAD_BYTES - len(start) + 1)
     assert (await ask(port, long)).startswith(b"HTTP/1.1 431 ")
+    whole = start + b"x" * http.MAX_HEAD_BYTES + b"\r\nHost: x\r\n\r\n"
+    assert (await ask(port, whole)).startswith(b"HTTP/1.1 431 ")
 
 
 async def ask_slowly(port: int, head: bytes) -> bytes:

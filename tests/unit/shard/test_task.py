@@ -197,6 +197,75 @@ async def test_a_refused_fetch_makes_the_loop_read_again_what_it_had_gathered() 
     assert not deployment.observer.lost
 
 
+async def test_a_position_does_not_move_back_while_a_task_stops() -> None:
+    """Handled duplicates whose progress is not committed yet are no lag.
+
+    The engine commits the positions to the group every second, also while a task stops.
+    """
+    deployment = await FakeDeployment.create()
+    source = TopicPartition(INPUT, 0)
+    seen: list[tuple[TaskState, int]] = []
+
+    def watch(step: Step) -> None:
+        if step is Step.DECIDED:
+            task = deployment.tasks[0]
+            seen.append((task.state, task.status().positions.get(source, -1)))
+
+    async with deployment.running():
+        deployment.produce_new(3)
+        await deployment.wait_until_handled()
+        deployment.produce(*deployment.ids)
+        await deployment.let_tasks_run()
+        deployment.observer.watch = watch
+    end = deployment.cluster.log(source).high_watermark
+    assert seen == [(TaskState.STOPPING, end)]
+    assert deployment.tasks[0].status().positions[source] == end
+
+
+@pytest.mark.parametrize("is_doubt", [False, True], ids=["stopped", "failed"])
+async def test_an_ended_task_keeps_no_ids_without_the_garbage_collector(is_doubt: bool) -> None:  # noqa: FBT001 - a parameter
+    """Its memory is free when its end is collected, while the task itself still exists."""
+    deployment = await FakeDeployment.create()
+    task = deployment.task()
+    memory = weakref.ref(task._memory)  # noqa: SLF001 - the status shows no object
+    running = asyncio.create_task(task.run())
+    deployment.produce_new(2)
+    await deployment.wait_until_handled()
+    gc.disable()
+    try:
+        if is_doubt:
+            deployment.cluster.inject(Fault.COMMIT_REQUEST_LOST, scenarios.SHARD_ID)
+            deployment.produce_new(1)
+        else:
+            task.stop()
+        await asyncio.wait([running])
+        assert (running.exception() is not None) is is_doubt
+        deployment.observer.lost.clear()  # an error refers to the frames that it passed
+        del running
+        await deployment.let_tasks_run()
+        assert memory() is None
+    finally:
+        gc.enable()
+
+
+async def test_a_restore_without_progress_is_still_alive() -> None:
+    """It may wait for hours for another producer's transaction, and must not count as hanging."""
+    deployment = await FakeDeployment.create()
+    changelog = TopicPartition(deployment.settings.changelog_topic, 0)
+    foreign = deployment.cluster.init_producer_id("foreign")
+    deployment.cluster.add("foreign", foreign, [changelog])
+    deployment.cluster.append("foreign", foreign, changelog, NewRecord(b"f:foreign", b"{}"))
+    async with deployment.running():
+        await deployment.wait_until(lambda: 0 in deployment.tasks, "the task")
+        task = deployment.tasks[0]
+        await deployment.wait_until(lambda: task.state is TaskState.RESTORING, "the restore")
+        since = deployment.clock()
+        await deployment.wait_until(lambda: (task.status().last_beat or 0.0) > since + 0.2, "beats")
+        assert (task.state, task.status().loaded_records) == (TaskState.RESTORING, 0)
+        deployment.cluster.commit("foreign", foreign)
+        await deployment.wait_until_handled()
+
+
 async def test_group_offsets_are_never_read_back() -> None:
     """An operator who resets them changes nothing."""
     await scenarios.group_offsets_that_lie(await FakeDeployment.create())
