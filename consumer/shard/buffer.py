@@ -40,9 +40,9 @@ class Buffer:
     def progress_after(self, stream_time_ms: int) -> dict[TopicPartition, Progress]:
         """Return the progress of each source for when all gathered records are handled.
 
-        It uses the reader's position, not the offset of the last record. Markers and invisible
-        records may follow that record, and a producer wrote the offset that is in it. A packed
-        batch is no fingerprint: a higher limit, or a later release, can read its records.
+        The next offset is the reader's position. The offset in the last record is not used, because
+        markers and aborted records may follow it, and because the producer wrote it. A packed batch
+        gives no fingerprint: with a higher limit or a later release its records may be readable.
         """
         fingerprints: dict[TopicPartition, Fingerprint | None] = {}
         for source, records in self._gathered:

@@ -1,12 +1,12 @@
 """The dead-letter limit: the share of invalid records in a window of offsets of one partition.
 
-The window is counted in offsets, so it depends on the log alone: neither on the size of
-transactions nor on the time of a start. A new process that counts the window before its position
-again gets the same result, at the same record.
+The window is counted in offsets, so the count depends on the log alone. The size of transactions
+and the time of a start do not change it. A new process counts the window before its position again,
+and reaches the limit at the same record.
 
-The limit must survive a restart. Otherwise a supervisor that restarts the process again and again
-would drain a topic into the dead letters, window by window. Nothing is stored for it: the records
-before the position are still in the input, and to decide about them again shows which were invalid.
+The limit must survive a restart. Otherwise, with a process that is restarted again and again, a
+whole topic would become dead letters, window by window. The service stores no count: the records
+before the position are still in the input, and a second decision shows which were invalid.
 """
 
 import math
@@ -60,8 +60,8 @@ class Breach(NamedTuple):
 class DeadLetterLimit:
     """Counts dead letters by partition. Pure.
 
-    With a limit of 10% of 1,000 offsets the 100th dead letter reaches it. That also holds before
-    1,000 offsets were read, so the first invalid record of a topic stops nothing.
+    With a limit of 10% of 1,000 offsets, the 100th dead letter reaches it. The number is the same
+    before 1,000 offsets were read, so the first invalid record of a topic does not reach the limit.
     """
 
     def __init__(self, percent: int, window_offsets: int) -> None:
@@ -99,7 +99,7 @@ class DeadLetterGuard:
     ) -> None:
         """Accept a decision, or end the process.
 
-        1. Accept a decision without dead letters: only they fill the window.
+        1. Accept a decision without dead letters: no other records count.
         2. At the first dead letter of a partition since the start, count the window before it.
         3. Count the dead letters of the decision.
 
@@ -173,9 +173,9 @@ class DeadLetterGuard:
             f"dead-letter limit: {topic}/{partition} has {breach.reasons.total()} records that "
             f"cannot be published ({reasons}) from offset {breach.first_offset} to "
             f"{breach.last_offset}, which is {self._percent}% of {self._limit.window_offsets} or "
-            f"more; it is left unread from offset {unread_from} on. Fix the producer. Then raise "
-            f"{PREFIX}DEAD_LETTER_LIMIT_PERCENT (0: no limit) so that these records become dead "
-            f"letters, or delete them from the input"
+            f"more; its records from offset {unread_from} on stay unread. Fix the producer. Then "
+            f"raise {PREFIX}DEAD_LETTER_LIMIT_PERCENT (0: no limit) so that these records become "
+            f"dead letters, or delete them from the input"
         )
 
 
@@ -184,15 +184,15 @@ def _by_source(
 ) -> dict[TopicPartition, list[CountedDeadLetter]]:
     """Return the dead letters of each partition that was read, in the order of their offsets."""
     found: dict[TopicPartition, list[CountedDeadLetter]] = {}
-    for letter in _counted(decision):
-        source = TopicPartition(letter.origin.topic, letter.origin.partition)
-        offset = letter.origin.offset
+    for dead_letter in _counted(decision):
+        source = TopicPartition(dead_letter.origin.topic, dead_letter.origin.partition)
+        offset = dead_letter.origin.offset
         if source not in ends:
             # A forwarded record: its origin is a partition of another shard, and its offset in the
             # repartition topic is not known here. It counts at the end of what was read there.
             source = TopicPartition(context.settings.repartition_topic, context.shard)
             offset = ends[source]
-        found.setdefault(source, []).append(CountedDeadLetter(offset, letter.reason))
+        found.setdefault(source, []).append(CountedDeadLetter(offset, dead_letter.reason))
     return found
 
 
@@ -204,8 +204,9 @@ def _decide_again(
 ) -> list[CountedDeadLetter]:
     """Return the dead letters among records before the position, in the order of their offsets.
 
-    1. Decide without memory: so no record counts as a duplicate.
-    2. Decide with the current memory, for the conflicts that it has no room for. Only they count.
+    1. Decide with an empty memory, so that no record is a duplicate.
+    2. Decide with the current memory to find the conflicts that it has no room for. Other conflicts
+       do not count.
     """
     if not records:
         return []
@@ -230,11 +231,15 @@ def _unremembered(pipeline: ShardSettings, seen: SeenIds, batch: SourceBatch) ->
 def _counted(decision: Decision) -> Iterator[DeadLetter]:
     """Yield the dead letters that count for the limit, in the order of their records.
 
-    A conflicting duplicate that memory holds does not count. Its record is valid, its id is
-    published, subscribers miss nothing, and it becomes a dead letter only once. A conflict that
-    memory has no room for counts, because there is no end of those. A tombstone does not count: it
-    never was a checkpoint, and a compacted input can hold any number of them.
+    A conflicting duplicate that the memory holds does not count. Its record is valid, its id is
+    published, subscribers miss nothing, and it becomes a dead letter only once. If the memory has
+    no room for a conflict, it counts, because each repetition becomes a dead letter again. A
+    tombstone does not count: it is no checkpoint, and a compacted input can hold many of them.
     """
-    counted = [letter for letter in decision.dead_letters if letter.reason not in _NOT_COUNTED]
+    counted = [
+        dead_letter
+        for dead_letter in decision.dead_letters
+        if dead_letter.reason not in _NOT_COUNTED
+    ]
     letters = [*counted, *decision.unremembered]
-    yield from sorted(letters, key=lambda letter: letter.origin.offset)
+    yield from sorted(letters, key=lambda dead_letter: dead_letter.origin.offset)

@@ -43,9 +43,9 @@ class Identity(NamedTuple):
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     """The position of one source partition, as the changelog stores it.
 
-    In ``leader_epoch`` the log was seen to contain the handled records. Records that a later leader
-    appends in place of lost ones have a higher epoch. Entries of older releases have neither an
-    epoch nor a topic id.
+    ``leader_epoch`` is the epoch in which the shard last found the handled records in the log. If
+    a later leader appends records in place of lost ones, they have a higher epoch. Entries that
+    older releases wrote have neither an epoch nor a topic id.
     """
 
     next_offset: int
@@ -61,7 +61,7 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
         return Identity(self.topic_id, self.leader_epoch)
 
     def identified(self, identity: Identity) -> Self:
-        """Return it with this identity; a part that the brokers no longer report is kept."""
+        """Return this progress with a new identity; keep a part that the brokers do not report."""
         topic_id, leader_epoch = identity
         return replace(
             self,
@@ -70,12 +70,13 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
         )
 
     def following(self, previous: Self) -> Self:
-        """Return it as the successor of ``previous``, whose fingerprint may become the older one.
+        """Return this progress, completed with the fingerprints and the identity of ``previous``.
 
-        The identity of ``previous`` is kept: only ``judge`` may change it.
+        The fingerprint of ``previous`` may become the older one. A caller that changes the identity
+        must first have checked the source with ``judge``.
         """
         fingerprint, older = self.fingerprint or previous.fingerprint, previous.older
-        is_far_behind = (
+        is_far_older = (
             older is None
             or fingerprint is None
             or fingerprint.offset - older.offset >= OLDER_OFFSETS
@@ -83,7 +84,7 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
         return replace(
             self.identified(previous.identity),
             fingerprint=fingerprint,
-            older=(previous.fingerprint or older) if is_far_behind else older,
+            older=(previous.fingerprint or older) if is_far_older else older,
         )
 
 
@@ -99,9 +100,9 @@ class Continuity(enum.Enum):
 class Found(NamedTuple):
     """The present state of a partition.
 
-    ``at_fingerprint`` is the first record at or after the fingerprint's offset, ``at_older`` the
-    same for the older fingerprint. None: there is no such record, or it was not requested.
-    ``epoch_end`` is the offset where the stored leader epoch ends in the current log.
+    ``at_fingerprint`` is the record at exactly the fingerprint's offset, and ``at_older`` the one
+    at the older fingerprint's offset. None: no visible record has that offset, or it was not read.
+    ``epoch_end`` is the offset at which the stored leader epoch ends in the current log.
     """
 
     log_start: int
@@ -139,10 +140,11 @@ def judge(progress: Progress, found: Found) -> Verdict:
     """Compare progress with the present state; never resume after a record that may be unread.
 
     1. The topic id differs: it is another topic. Read it from its start.
-    2. The last handled record is there, or was deleted by age. Resume, after the records that
-       retention deleted. Read again what a later leader may have appended in place of lost markers.
-    3. The last handled record is lost, and the topic is the same by its id or the older
-       fingerprint. Resume after what is known to be handled: later records may be new.
+    2. The last handled record is there, or retention deleted it. Resume at the stored offset, or at
+       the log start if that is higher. Read again where a later leader may have appended records
+       in place of lost markers.
+    3. The last handled record is lost, but the id or the older fingerprint shows the same topic.
+       Resume after the records that were certainly handled: later records may be new.
     4. Neither the id nor the older fingerprint shows the same topic. Read it from its start.
     """
     if is_another_topic(progress, found.topic_id):  # 1.
@@ -160,10 +162,11 @@ def judge(progress: Progress, found: Found) -> Verdict:
 
 
 def _proven_until(progress: Progress, found: Found) -> int:
-    """Return up to which offset a log with the last handled record is known to be the same.
+    """Return the offset up to which the log is certainly the one that was read.
 
-    No visible record followed it, so reading that part again costs nothing. But transaction markers
-    there may be lost, and a later leader may have appended records in their place.
+    The log contains the last handled record. Only transaction markers followed it, so to read that
+    part again costs nothing. But the brokers may have lost the markers, and a later leader may have
+    appended records in their place.
     """
     fingerprint, epoch_end = progress.fingerprint, found.epoch_end
     is_same_topic = None not in {progress.topic_id, found.topic_id}
@@ -173,7 +176,7 @@ def _proven_until(progress: Progress, found: Found) -> int:
 
 
 def _handled_until(progress: Progress, found: Found, *, is_same_topic: bool) -> int | None:
-    """Return the offset up to which the log is still the handled one; None: not known."""
+    """Return the offset before which the log still has the handled records; None: not known."""
     bounds = []
     if is_same_topic and found.epoch_end is not None:
         fingerprint = progress.fingerprint
@@ -190,13 +193,13 @@ def _handled_until(progress: Progress, found: Found, *, is_same_topic: bool) -> 
     return max(bounds, default=None)
 
 
-def _is_there(fingerprint: Fingerprint, first: SourceRecord | None) -> bool:
-    return first is not None and Fingerprint.of(first) == fingerprint
+def _is_there(fingerprint: Fingerprint, record: SourceRecord | None) -> bool:
+    return record is not None and Fingerprint.of(record) == fingerprint
 
 
-def _is_replaced(fingerprint: Fingerprint, first: SourceRecord | None) -> bool:
+def _is_replaced(fingerprint: Fingerprint, record: SourceRecord | None) -> bool:
     return (
-        first is not None
-        and first.offset == fingerprint.offset
-        and Fingerprint.of(first) != fingerprint
+        record is not None
+        and record.offset == fingerprint.offset
+        and Fingerprint.of(record) != fingerprint
     )

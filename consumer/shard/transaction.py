@@ -24,9 +24,10 @@ from consumer.shard.progress import Progress
 from consumer.shard.watermark import announcement
 from schemas.ready_event import Origin
 
-# There is a log line for each published event and dead letter, but a backfill must not flood it.
+# Each published event and dead letter gets a log line, up to this number per transaction: a
+# backfill must not flood the log.
 MAX_EVENT_LINES: Final = 10
-# Producers choose ids of any length. A log line has only the beginning.
+# Producers may choose ids of any length. A log line contains only the first characters.
 MAX_LOGGED_CHARS: Final = 256
 Positions = Mapping[TopicPartition, Progress]
 
@@ -54,10 +55,10 @@ def build_transaction(
         headers = announcement(context.shard, announced_ms)
         for shard in range(topology.shards):
             transaction.to(settings.repartition_topic, shard).append(None, None, headers)
-    for letter in decision.dead_letters:
-        partition = letter.origin.partition % topology.dead_letter_partitions
+    for dead_letter in decision.dead_letters:
+        partition = dead_letter.origin.partition % topology.dead_letter_partitions
         batches = transaction.to(settings.dead_letter_topic, partition)
-        batches.append(letter.key, letter.value, letter.headers)
+        batches.append(dead_letter.key, dead_letter.value, dead_letter.headers)
     changelog = transaction.to(*context.changelog)
     for key, value in changelog_records(decision, progress):
         changelog.append(key, value)
@@ -105,8 +106,11 @@ def report(  # noqa: PLR0913 - all parts of a committed transaction
         for ready in decision.ready[:MAX_EVENT_LINES]
     ]
     letters: list[dict[str, object]] = [
-        {"reason": str(letter.reason), **_origin_fields(letter.origin, letter.headers)}
-        for letter in decision.dead_letters[:MAX_EVENT_LINES]
+        {
+            "reason": str(dead_letter.reason),
+            **_origin_fields(dead_letter.origin, dead_letter.headers),
+        }
+        for dead_letter in decision.dead_letters[:MAX_EVENT_LINES]
     ]
     return TransactionReport(
         shard=shard,

@@ -1,4 +1,4 @@
-"""What a process reports about lag: the group's committed offsets, and the lag of idle shards."""
+"""Lag for tools and displays: commits group offsets, and measures the lag of idle shards."""
 
 import asyncio
 import contextlib
@@ -63,9 +63,9 @@ class IdleShardLag:
     """Measures the lag of shards that are assigned to this process and do not run; best effort.
 
     A running shard knows its lag from its own fetches. A shard that is refused, fails at each start
-    or restores for long would show none, just when it grows. So the brokers are asked now and
-    then: the end of each source minus the group's committed offset, where the shard was when it
-    last ran. The figures are displayed, and nothing is decided by them.
+    or restores for long has no figures, while its lag grows. So this class queries the brokers
+    every two seconds. The lag is the end of each source minus the group's committed offset, which
+    is the position at which the shard last ran. The figures are only displayed.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class IdleShardLag:
 
 
 def _next_offset(start: int, end: int, committed: int | None) -> int:
-    """Return where a shard would resume, by the group's committed offset."""
+    """Return the offset at which a shard would resume, according to the committed offset."""
     if committed is None or committed > end:  # never read, or the topic was recreated since
         return start
     return max(start, committed)
