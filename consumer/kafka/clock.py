@@ -17,7 +17,7 @@ class BrokerClock:
     """The brokers' wall clock, computed from the timestamp of the latest produce response.
 
     For a topic with LogAppendTime each produce response holds that timestamp (KIP-32). The response
-    takes a moment, so this clock may be a little behind the brokers' clocks, and never ahead.
+    takes a moment, so this clock may be a little slow, but never ahead of the brokers' clocks.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -30,7 +30,7 @@ class BrokerClock:
         self._offset_ms = timestamp_ms - self._clock() * 1000
 
     def now_ms(self) -> int:
-        """Return the time in ms: this machine's until a broker has returned one."""
+        """Return the brokers' time in ms; this machine's before the first broker timestamp."""
         return self.at_ms(self._clock())
 
     def at_ms(self, seconds: float) -> int:

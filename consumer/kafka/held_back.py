@@ -18,12 +18,14 @@ CHECK_SECONDS: Final = 1.0
 WARN_AFTER_SECONDS: Final = 60.0
 WARN_AGAIN_SECONDS: Final = 600.0
 HINT: Final = (
-    "a producer left a transaction open there; it ends after its transaction.timeout.ms, or hangs. "
+    "a producer left a transaction open there. The broker aborts it after its "
+    "transaction.timeout.ms, unless it hangs. "
     "kafka-transactions.sh --bootstrap-server {servers} describe-producers --topic {topic} "
-    "--partition {partition} shows its producer, find-hanging --topic {topic} whether it hangs"
+    "--partition {partition} shows its producer; find-hanging --topic {topic} shows whether it "
+    "hangs"
 )
 UNANSWERED_SECONDS: Final = 10.0
-"""A leader that has not answered for longer counts as silent: it answers a fetch in 0.2 s."""
+"""A leader counts as silent after this time without an answer. It answers a fetch in 0.2 s."""
 log = structlog.get_logger(__name__)
 
 
@@ -53,7 +55,7 @@ class HeldBackSources:
         self._next_check = 0.0
 
     def check(self, now: float, reader: LogReader, sources: Iterable[TopicPartition]) -> bool:
-        """Measure again; return False, and do nothing, within a second of the last time.
+        """Measure at most once a second; return whether this call measured.
 
         `now` is in monotonic seconds.
         """
@@ -62,7 +64,7 @@ class HeldBackSources:
         self._next_check = now + CHECK_SECONDS
         for source in sources:
             offsets = reader.stable_offset_and_end(source)
-            # A leader that does not answer proves nothing: its transactions may have ended since.
+            # An old answer of the leader is not trusted: the transaction may have ended since.
             seen_at = reader.seen_at(source)
             if offsets and seen_at is not None and now - seen_at <= UNANSWERED_SECONDS:
                 self._add(now, source, *offsets)
@@ -91,7 +93,7 @@ class HeldBackLog:
         """By source: the age at the last check, and when to log it again."""
 
     def check(self, now: float, views: Mapping[TopicPartition, HeldBack]) -> None:
-        """Log what is due; `now` is in monotonic seconds."""
+        """Write the log lines that are due; `now` is in monotonic seconds."""
         for source, held in views.items():
             age, next_log = self._warned.get(source, (0.0, 0.0))
             if held.seconds < age:  # another transaction holds records back now

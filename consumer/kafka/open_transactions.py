@@ -1,6 +1,6 @@
-"""Finds transactions that the brokers left open, and stops before a write that would decide them.
+"""Finds transactions that the brokers left open, and refuses to write where one hangs.
 
-A fence ends the previous owner's open transaction in every partition: InitProducerId promises it.
+InitProducerId promises that a fence ends the previous owner's open transaction in every partition.
 But a coordinator that ends a transaction while a partition has no leader skips that partition, as
 if it were deleted, and never writes the marker (seen on Kafka 4.3.1). The next marker of the same
 producer there would decide both transactions, so aborted records would become visible.
@@ -25,8 +25,8 @@ log = structlog.get_logger(__name__)
 class OpenTransactionCheck:
     """Queries the leaders for open transactions in the topics of a shard or of a job.
 
-    `optional` topics are queried too if the ACLs allow it. A topic or broker that cannot be queried
-    is logged once, until the reason changes.
+    It also queries the `optional` topics if the ACLs allow it. It logs a topic or broker that it
+    cannot query once, and again when the reason changes.
     """
 
     def __init__(
@@ -42,23 +42,23 @@ class OpenTransactionCheck:
         self._optional = tuple(optional)
         self._reported: dict[str, str] = {}
 
-    async def ask(self) -> tuple[OpenTransaction, ...]:
+    async def query(self) -> tuple[OpenTransaction, ...]:
         """Return every open transaction in these topics, of any producer.
 
         Raises:
             TransientError, TaskFailed: a partition's leader is gone or does not answer.
-            ClusterError: the ACLs do not allow to read a topic that is not optional.
+            ClusterError: the ACLs do not permit Read on a topic that is not optional.
         """
         answer = await self._admin.open_transactions(self.topics, self._optional)
-        gaps = dict(answer.not_asked)
+        gaps = dict(answer.not_queried)
         gaps |= {
             f"broker {broker}": "it is older than Kafka 2.8, which introduced DescribeProducers"
-            for broker in answer.silent_brokers
+            for broker in answer.unsupported_brokers
         }
         for name, reason in gaps.items():
             if self._reported.get(name) != reason:
                 # Without an optional ACL the service works as documented.
-                write = log.info if name in answer.not_asked else log.warning
+                write = log.info if name in answer.not_queried else log.warning
                 write("hanging_check_incomplete", not_asked=name, reason=reason)
         self._reported = gaps
         return answer.found
@@ -66,14 +66,14 @@ class OpenTransactionCheck:
     async def left_open(self, writer: TransactionalWriter) -> tuple[OpenTransaction, ...]:
         """Return the transactions that earlier owners of this fenced writer left open.
 
-        Query again before one is returned, because a marker may only be late. A later owner's
-        transactions do not count: a fenced writer sees those of its successor.
+        Query up to three times before returning one, because its marker may only be late. Ignore
+        the transactions of later owners, which a fenced writer sees too.
 
         Raises:
-            TransientError, TaskFailed, ClusterError: as ``ask``.
+            TransientError, TaskFailed, ClusterError: as ``query``.
         """
         for attempt in range(CHECKS):
-            found = of_earlier_owners(await self.ask(), *writer.producer_id_and_epoch)
+            found = of_earlier_owners(await self.query(), *writer.producer_id_and_epoch)
             if not found or attempt == CHECKS - 1:
                 break
             await asyncio.sleep(CHECK_SECONDS)
@@ -84,7 +84,7 @@ class OpenTransactionCheck:
 
         Raises:
             HangingTransaction: an operator must end it.
-            TransientError, TaskFailed, ClusterError: as ``ask``.
+            TransientError, TaskFailed, ClusterError: as ``query``.
         """
         found = await self.left_open(writer)
         if found:
@@ -100,7 +100,7 @@ class OpenTransactionCheck:
         commands = "; ".join(self.abort_command(it) for it in found)
         return (
             f"a transaction of {transactional_id} hangs in {places}: the brokers ended it without "
-            "a marker there, and the next transaction would decide it. Read "
+            "a marker there, so the next transaction would commit or abort its records. Read "
             f"{RUNBOOK}. This aborts it there: {commands}"
         )
 

@@ -1,11 +1,11 @@
 """A partition with one owner at a time: how a shard owns its changelog, and a job its journal.
 
 Every owner writes under the same transactional id, so a fence (KIP-98) shuts out the earlier ones.
-The owner then commits a record of its own, the restore barrier. Nothing of an earlier owner can
-become visible after it, so reading up to the barrier reads everything that was committed before.
+The owner then commits a record of its own, the restore barrier. No record of an earlier owner can
+become visible after the barrier. So a read up to the barrier returns all committed records.
 
-The end offset that a ``read_committed`` consumer gets would not do: it is the last stable offset.
-Committed records may lie after it while another transaction is open in the partition.
+The end offset of a ``read_committed`` consumer is not enough: it is the last stable offset.
+Committed records may follow that offset while another transaction is open in the partition.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ Loaded = TypeVar("Loaded")
 
 
 class Stage(enum.Enum):
-    """A completed stage of a takeover, in this order."""
+    """The stages of a takeover, in order. Each one is reported when it is completed."""
 
     FENCED = enum.auto()
     NOTHING_HANGS = enum.auto()
@@ -35,7 +35,7 @@ class Stage(enum.Enum):
 class OwnedPartition:
     """The takeover of a partition, and the transactions of its owner.
 
-    Never used again after an error. A new one fences, and reads what was committed.
+    Do not use it again after an error. A new one fences, and then reads the committed records.
     """
 
     def __init__(
@@ -67,15 +67,16 @@ class OwnedPartition:
         3. Commit the restore barrier, a record with this key and value.
         4. Load all records up to and including the barrier; `load` receives its offset.
 
-        With `on_hanging`, step 2 waits until no transaction hangs, and calls it at each check that
-        finds some. Nothing is written meanwhile: the next marker would decide about them.
+        With `on_hanging`, step 2 waits until no transaction hangs. It calls `on_hanging` at each
+        check that finds one. It writes nothing meanwhile: the next marker would commit or abort
+        the records of the hanging transaction too.
         `add_to_barrier` may add records to the barrier's transaction.
 
         Raises:
             Fenced: another process took over.
-            TaskFailed, TransientError: the outcome, or only the barrier's offset, is not known.
+            TaskFailed, TransientError: the outcome or the barrier's offset is unknown.
             ClusterError: an operator must fix the cluster.
-            HangingTransaction: one hangs, and there is no `on_hanging`.
+            HangingTransaction: a transaction hangs, and `on_hanging` is None.
         """
         await self.writer.fence()  # 1.
         on_stage(Stage.FENCED)
@@ -103,7 +104,7 @@ class OwnedPartition:
     ) -> None:
         """Return when no transaction of an earlier owner is open.
 
-        A marker that is merely late ends the wait too, and so does an operator, without a restart.
+        A late marker, or an operator who ends the transaction, ends the wait without a restart.
         """
         if on_hanging is None:
             await self._check.refuse_hanging(self.writer)
@@ -119,6 +120,6 @@ class OwnedPartition:
         add_to_barrier(batches)
         batches.to(*self.partition).append(*barrier)
         offset = (await self.commit(batches))[self.partition]
-        if offset < 0:  # a broker's answer to a retried batch may lack it
+        if offset < 0:  # the broker may omit it in the response to a retried batch
             raise TaskFailed("the offset of the restore barrier is not known")
         return offset

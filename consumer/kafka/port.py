@@ -86,7 +86,7 @@ class LogReader(Protocol):
         """Return the last stable offset and the high watermark, or None before the first fetch."""
 
     def seen_at(self, partition: TopicPartition) -> float | None:
-        """Return the monotonic time at which the fetch was sent that the current lag comes from."""
+        """Return when the fetch behind the current lag was sent (monotonic seconds), or None."""
 
     async def beginning_offsets(
         self, partitions: Iterable[TopicPartition]
@@ -153,7 +153,7 @@ class TransactionalWriter(Protocol):
         """
 
     async def commit_in(self, partitions: Iterable[TopicPartition]) -> None:
-        """Commit a transaction without records, which writes its marker to these partitions."""
+        """Commit a transaction without records, to get its marker written to these partitions."""
 
     async def refresh(self) -> None:
         """Fetch the metadata of the topics again, for partitions that were added."""
@@ -203,7 +203,7 @@ class ClusterAdmin(Protocol):
 class GroupMembership(Protocol):
     """Membership in the consumer group.
 
-    ``wanted`` are the assigned shards, and None before an assignment and in a rebalance.
+    ``wanted`` holds the assigned shards. It is None before an assignment and during a rebalance.
     """
 
     wanted: frozenset[int] | None
@@ -223,7 +223,7 @@ class GroupMembership(Protocol):
 
 
 class Kafka(Protocol):
-    """Makes the clients of one cluster; nothing is connected before their ``start``."""
+    """Makes the clients of one cluster. A client connects at its ``start``."""
 
     def reader(
         self,

@@ -1,8 +1,8 @@
 """Reads ranges of partitions up to their end offsets: the one loop of this kind.
 
 Restore, state guards, fingerprints, first start, dead-letter limit, jobs and ``tail`` all use
-``read_range``. It re-assigns the reader. So a shard that runs must pass another reader than its
-own: probes and metrics ask that one for positions of its sources at any moment.
+``read_range``. It re-assigns the reader. So a running shard must not pass its own reader: probes
+and metrics read the positions of the shard's sources from that reader at any moment.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ from consumer.kafka.port import LogReader
 from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import SourceRecord
 
-# Brokers keep a transaction that its producer forgot open for up to 15 minutes by default. Clients
-# ask for a minute by default, so a wait within this bound usually ends.
+# By default a broker keeps an abandoned transaction open for at most 15 minutes
+# (transaction.max.timeout.ms). Clients request one minute by default, so most waits end in time.
 STALLED_SECONDS: Final = 120.0
 UNKNOWN_END: Final = sys.maxsize
 
@@ -52,17 +52,18 @@ class ReadOptions(NamedTuple):
     max_records: int = 5_000
     fetch_ms: int = 200
     clock: Callable[[], float] = time.monotonic
+    """Returns the time for the limits. It has no side effect; see `on_fetch`."""
     on_fetch: Callable[[], None] | None = None
-    """Called after each fetch; a shard records a heartbeat."""
+    """Called after each fetch. A shard passes the ``beat`` of its heartbeat."""
     stall_seconds: float = STALLED_SECONDS
     """Give up when no position moved for this time."""
     total_seconds: float = math.inf
     """Give up when the whole read takes longer than this."""
     on_wait: Callable[[], None] | None = None
-    """Called again and again while no position moves, once for each `wait_seconds`."""
+    """Called while no position moves, once every `wait_seconds`."""
     wait_seconds: float = math.inf
     is_enough: Callable[[ReadBatch], bool] | None = None
-    """Asked after each fetch for each partition; True ends the partition's range there."""
+    """Called after each fetch with the batch of each partition. True ends that range."""
     purpose: str = ""
     """What is read, for the error message."""
 
@@ -77,7 +78,8 @@ async def read_range(
 ) -> AsyncGenerator[ReadBatch, None]:
     """Yield every record of the ranges that the reader can see, in batches of one partition.
 
-    The end of a range may be an offset that holds a marker or no record: the position counts.
+    A range ends when the position reaches its end. So the end may be an offset that holds a marker,
+    or no record.
 
     Raises:
         TimedOut: no position moved for `stall_seconds`, or the read exceeds `total_seconds`.
@@ -131,8 +133,8 @@ async def settled_ranges(
 ) -> dict[TopicPartition, OffsetRange]:
     """Return the ranges of all records that exist now, up to the high watermarks.
 
-    To read them waits for the transactions that are open now. The last stable offset would not do:
-    while an older transaction is open, committed records can lie after it.
+    A read of these ranges waits for the transactions that are open now. A range up to the last
+    stable offset would miss records: while a transaction is open, committed records can follow it.
 
     Raises:
         TimedOut: a leader did not answer in time.

@@ -1,8 +1,8 @@
 """The service's topics: required settings, creation, and the check before a shard runs.
 
-A topic that a broker auto-created has the broker's defaults. To use it would lose state (a
-changelog whose records expire after a week) or events (a ready topic with the source's timestamps).
-So settings and partition counts are verified at every start and every restore.
+A topic that a broker auto-created has the broker's defaults. With such a topic the service would
+lose state (the records of the changelog expire after a week) or events (the ready topic keeps the
+source's timestamps). So it verifies settings and partition counts at every start and restore.
 """
 
 import asyncio
@@ -25,8 +25,8 @@ MIN_INSYNC_REPLICAS: Final = 2
 HEADER_ROOM_BYTES: Final = 64 * 1024
 CHANGELOG_MESSAGE_BYTES: Final = 256 * 1024
 LOG_APPEND_TIME: Final = {"message.timestamp.type": "LogAppendTime"}
-# A replica that was not in sync lacks committed records: ids, progress or events. It must not
-# become the leader, whatever the brokers' default is.
+# A replica that was not in sync may lack committed records: ids, progress or events. So it must not
+# become the leader, even if the brokers' default permits it.
 UNCLEAN: Final = "unclean.leader.election.enable"
 CLEAN: Final = {UNCLEAN: "false"}
 # The required settings of a topic of events. Topics that the service creates also get CLEAN.
@@ -288,8 +288,8 @@ def _wrong_shard_topics(settings: Settings, found: Mapping[str, TopicDescription
     if changelog and repartition and changelog.partitions != repartition.partitions:
         yield (
             f"topics {changelog.name} ({changelog.partitions} partitions) and {repartition.name} "
-            f"({repartition.partitions}) must have as many partitions as each other; neither may "
-            "ever grow"
+            f"({repartition.partitions}) must have the same number of partitions, and neither "
+            "may ever grow"
         )
 
 
@@ -305,12 +305,13 @@ def _wrong_settings(topic: TopicDescription | None, wanted: Mapping[str, str]) -
 def _allows_unclean_election(topic: TopicDescription | None) -> Iterator[str]:
     """Yield a problem if a replica that lost records may become the leader.
 
-    The value is the effective one. A broker that does not report the setting does not have it.
+    The brokers report the value in force. A broker that does not report it does not support it.
     """
     if topic is not None and topic.configs.get(UNCLEAN) == "true":
         yield (
-            f"topic {topic.name}: {UNCLEAN} is true, so committed records can be lost without a "
-            f"word; set it to false (kafka-configs.sh --alter --entity-type topics --entity-name "
+            f"topic {topic.name}: {UNCLEAN} is true, so the brokers can lose committed records "
+            f"without an error; set it to false (kafka-configs.sh --alter --entity-type topics "
+            f"--entity-name "
             f"{topic.name} --add-config {UNCLEAN}=false)"
         )
 

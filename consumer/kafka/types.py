@@ -53,7 +53,7 @@ class OpenTransactions(msgspec.Struct, frozen=True):
     """The result of one query for open transactions."""
 
     found: tuple[OpenTransaction, ...]
-    not_asked: dict[str, str]
+    not_queried: dict[str, str]
     """The optional topics that could not be queried, with the reason."""
-    silent_brokers: frozenset[int] = frozenset()
+    unsupported_brokers: frozenset[int] = frozenset()
     """The leaders before Kafka 2.8, which do not know DescribeProducers (KIP-664)."""

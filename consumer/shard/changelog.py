@@ -13,8 +13,8 @@ prefix   rest of the key             value
 
 A null value is a tombstone. The prefixes separate ids from all other entries. Entries of ids are
 binary, because a restore reads millions of them. The few others are JSON, which operators can read.
-The memory stores ids by their digests only. So the digest is the key: a tombstone needs nothing
-else. The id itself is in the value.
+The memory stores only the digests of ids. So the key is the digest, which is enough to write a
+tombstone. The id itself is in the value.
 
 Id entry: version (1 byte), digest of the content (16: the version of its comparison form, then
 15 of BLAKE2b), stream time (8), partition (4), offset (8),
@@ -74,7 +74,7 @@ class ShardState:
 
     @property
     def positions(self) -> dict[TopicPartition, int]:
-        """The next offset of each source, as it is committed."""
+        """The committed next offset of each source."""
         return {source: progress.next_offset for source, progress in self.progress.items()}
 
     def fingerprint_offset(self, source: TopicPartition) -> int | None:
@@ -88,7 +88,7 @@ class ShardState:
         """Add changelog records, in the order of their offsets.
 
         Raises:
-            StateCorrupted: a record is of another service or version; the message has its offset.
+            StateCorrupted: another service or version wrote a record; the message has its offset.
         """
         self.records_loaded += len(records)
         digests: list[bytes] = []
@@ -198,7 +198,7 @@ def meta_record(meta: Meta) -> tuple[bytes, bytes]:
     return META, msgspec.json.encode(meta)
 
 
-def fence_record(owner: str) -> tuple[bytes, bytes]:
+def barrier_record(owner: str) -> tuple[bytes, bytes]:
     """Return key and value of the restore barrier; `owner` is host and process of the start."""
     return FENCE, msgspec.json.encode({"version": FORMAT_VERSION, "owner": owner})
 

@@ -2,11 +2,11 @@
 
 from typing import Final
 
-# With lag a transaction may grow, but no record waits longer than this for its decision. A source
-# whose broker is gone keeps its lag, and must not delay the others.
+# While a shard lags, transactions grow, but no record waits longer than this for its decision. The
+# lag of a source whose broker is gone does not shrink, and must not delay the other sources.
 MAX_DELAY_SECONDS: Final = 0.5
-# Records that are all duplicates change progress only, which may be saved later. After a crash the
-# shard reads them again, and they are duplicates again.
+# If all records are duplicates, only progress changes, and the shard may commit it later. After a
+# crash the shard reads the records again, and they are duplicates again.
 PROGRESS_INTERVAL_SECONDS: Final = 5.0
 # Bounds the memory of one transaction; a large backlog fills it in one fetch.
 MAX_TRANSACTION_BYTES: Final = 8 * 1024 * 1024
@@ -17,7 +17,7 @@ class TransactionSizeLimit:
     """The maximum number of records in a shard's transaction; lower after a send that timed out.
 
     It outlives the shard's tasks. A timeout ends the task, and without a lower limit the next task
-    would repeat the same transaction for ever.
+    would repeat the same transaction forever.
     """
 
     def __init__(self, max_records: int) -> None:
@@ -59,7 +59,7 @@ class CommitPolicy:
         self.record_moved(now)
 
     def record_moved(self, now: float) -> None:
-        """Record progress that is not committed yet, whatever is buffered."""
+        """Record progress that is not committed yet; buffered records do not matter."""
         if self._oldest_uncommitted is None:
             self._oldest_uncommitted = now
 

@@ -1,4 +1,4 @@
-"""The constants of one start of a shard: its number, settings and topics; and its side readers."""
+"""The constants of one shard task (number, settings, topics), and the readers besides its own."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -49,7 +49,7 @@ class ShardContext(msgspec.Struct, frozen=True):
         return source.topic == self.settings.repartition_topic
 
     def identity(self, source: TopicPartition) -> Identity:
-        """Return topic id and leader epoch of a source, by the last check of the topics."""
+        """Return topic id and leader epoch of a source, from the last check of the topics."""
         topology = self.topology
         epochs = topology.leader_epochs.get(source.topic, {})
         return Identity(topology.topic_ids.get(source.topic), epochs.get(source.partition))
@@ -71,7 +71,7 @@ class ShardContext(msgspec.Struct, frozen=True):
         )
 
     def pipeline(self) -> ShardSettings:
-        """Return the settings of the pure decisions."""
+        """Return the settings for the pipeline."""
         sizes, settings = self.topology.max_message_bytes, self.settings
         return ShardSettings(
             shard=self.shard,
@@ -100,7 +100,7 @@ class SideReaders(msgspec.Struct, frozen=True):
     async def open(
         self, context: ShardContext, *, committed_only: bool
     ) -> AsyncGenerator[LogReader, None]:
-        """Connect a reader for a short time. Without `committed_only` it reads open transactions.
+        """Connect a reader for a short time; without `committed_only` it reads all records.
 
         Raises:
             TaskFailed, TransientError, ClusterError: it cannot connect.

@@ -1,4 +1,4 @@
-"""What a shard reports: its steps, its committed and lost transactions; and the observers of it."""
+"""The events of a shard (steps, committed and lost transactions), and their observers."""
 
 import enum
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ log = structlog.get_logger(__name__)
 
 
 class Step(enum.StrEnum):
-    """The moments at which a crash must not matter. Tests kill the process at each of them."""
+    """The steps of a task. Tests kill the process at each one: a crash must be harmless."""
 
     FENCED = "fenced"
     BARRIER_SET = "barrier_set"
@@ -45,7 +45,7 @@ class TransactionReport(msgspec.Struct, frozen=True):
     ready: Sequence[ReadyRecord]
     """All ready events of the transaction. Do not keep them: they may take megabytes."""
     sources: Sequence[Gathered] = ()
-    """The records that were decided; do not keep them. Empty where only progress was written."""
+    """The records of the decision; do not keep them. Empty if only progress was written."""
 
 
 class LostTransaction(msgspec.Struct, frozen=True):
@@ -78,7 +78,7 @@ class Observer:
         """Handle a transaction whose outcome is unknown."""
 
     def on_fenced(self, shard: int) -> None:
-        """Handle the takeover of a shard by another process, in whatever state its task was."""
+        """Handle the takeover of a shard by another process; its task may be in any state."""
 
     def on_rebalance(self, seconds: float) -> None:
         """Handle a completed rebalance of the group; it took this many seconds."""
@@ -87,8 +87,8 @@ class Observer:
 class ObserverGroup(Observer):
     """Passes each event to the first observer, then to the others, in order.
 
-    The first one is essential: its errors are raised. The others count and display. Their errors
-    are logged, once for each observer, and never end the task that they observe.
+    The first one is essential, so its errors are raised. The others only count and display. This
+    class logs the first error of each, and an error of theirs never ends the task.
     """
 
     def __init__(self, first: Observer, *others: Observer) -> None:

@@ -1,10 +1,10 @@
 """The meaning of "latest": decided once for a group, at the first start of any of its shards.
 
 A shard may start for the first time hours after the others, because it was refused or waited for
-an open transaction. By then its inputs end elsewhere, and "latest" would skip the records that
-came in between. So a shard that starts first stores the end offsets of all input partitions, and
-later ones read them from its changelog. The entry is the first that a shard writes after its
-fence records, and is written once. So compaction leaves it where it is, before all ids.
+an open transaction. By then the end offsets of its inputs are higher, and "latest" would skip the
+records between. So the first shard to start stores the end offsets of all input partitions. Later
+shards read them from its changelog. A shard writes this entry once, as the first one after its
+restore barriers. So compaction keeps it at that place, before all ids.
 """
 
 from typing import Final
@@ -36,7 +36,7 @@ class FirstStart(msgspec.Struct, frozen=True):
     version: int = FORMAT_VERSION
 
     def offset(self, source: TopicPartition) -> int:
-        """Return the end offset of a source then; 0 for a partition that was added later."""
+        """Return the source's end offset at the first start; 0 for a later partition."""
         ends = self.ends.get(source.topic, [])
         return ends[source.partition] if source.partition < len(ends) else 0
 
@@ -48,7 +48,7 @@ class FirstStart(msgspec.Struct, frozen=True):
 async def find_first_start(
     context: ShardContext, readers: SideReaders, reader: LogReader
 ) -> FirstStart:
-    """Return the earliest start that any shard has stored, or the present as this group's start.
+    """Return the earliest first start that a shard has stored; if there is none, one for now.
 
     Raises:
         TaskFailed: the brokers do not answer in time.
@@ -56,7 +56,7 @@ async def find_first_start(
     """
     inputs = context.topology.inputs
     everything = [TopicPartition(topic, p) for topic, count in inputs.items() for p in range(count)]
-    # Query the ends before the others' entries: a shard that stores one meanwhile has later ends.
+    # Query the ends before the stored entries: an entry that is stored meanwhile has later ends.
     ends = await reader.end_offsets(everything)
     now = FirstStart(
         wall_clock_ms(),
@@ -69,7 +69,7 @@ async def find_first_start(
 
 
 async def _stored(context: ShardContext, reader: LogReader) -> list[FirstStart]:
-    """Read the beginning of every changelog, up to the first entry that is no fence record."""
+    """Read the beginning of every changelog, up to the first entry that is no restore barrier."""
     topic = context.changelog.topic
     changelogs = [TopicPartition(topic, shard) for shard in range(context.topology.shards)]
     options = ReadOptions(

@@ -24,8 +24,8 @@ from consumer.shard.watermark import Watermarks
 
 # Between chunks the event loop runs, so that heartbeats and the other shards continue.
 DECIDE_CHUNK: Final = 500
-# A record may be this much later than the brokers' time as it is known here: their clocks differ a
-# little, and their answers take a moment.
+# A record's timestamp may be this much after the brokers' time as this process knows it: the clocks
+# of the brokers differ a little, and their answers take a moment.
 CEILING_SLACK_MS: Final = 1000
 # How often an idle shard saves positions that moved over transaction markers. Retention may delete
 # the markers before the next transaction saves progress.
@@ -36,9 +36,9 @@ log = structlog.get_logger(__name__)
 class ShardLoop:
     """The repeated part of a task. After any error the outcome is in doubt: close the task.
 
-    A decision is made against the memory, written in one transaction, and applied to the memory
-    after its commit returned. The next decision is made only then. A decision made earlier would
-    not know the ids of the one before, and would publish them again.
+    The loop decides against the memory, writes the decision in one transaction, and applies it to
+    the memory after the commit returned. It makes the next decision only then. An earlier decision
+    would not know the ids of the one before, and would publish them again.
     """
 
     def __init__(  # noqa: PLR0913 - what a task has prepared for it
@@ -74,9 +74,9 @@ class ShardLoop:
         )
 
     async def run_once(self) -> None:
-        """Gather records; if a decision is due: decide, write one transaction, only then apply it.
+        """Gather records. If a decision is due, decide, write one transaction, and then apply it.
 
-        1. Gather what the sources bring.
+        1. Fetch records of the sources into the buffer.
         2. Decide about all gathered records, against the memory.
         3. Write the outcome and the progress in one transaction.
         4. Apply the decision to the memory, after the commit returned.
@@ -106,13 +106,13 @@ class ShardLoop:
             await self._continue_expiry()
 
     async def save_all_progress(self) -> None:
-        """Commit all progress that is handled and not committed, at an orderly end."""
+        """At an orderly end, commit the progress of everything that is handled."""
         if not self.sources.is_unanswered:  # a broker that is gone must not delay the end
             self._defer_moved_positions(self._clock())
         await self._commit_pending_progress()
 
     async def write_markers(self, partitions: Iterable[TopicPartition]) -> None:
-        """Write the markers that the brokers left out of a transaction that we committed.
+        """Write the markers that the brokers did not write for a committed transaction.
 
         Raises:
             TaskFailed, ClusterError: the outcome is in doubt.
@@ -120,7 +120,9 @@ class ShardLoop:
         await self._writer.commit_in(partitions)
 
     async def refresh_topology(self, context: ShardContext, topics_seen_at: float) -> None:
-        """Use the topics as they were at that time (monotonic seconds): limits, new partitions.
+        """Use newly checked topics: their limits and their new partitions.
+
+        `topics_seen_at` is the time of that check, in monotonic seconds.
 
         Raises:
             TaskFailed: a source was recreated. The start of the next task deals with it.
@@ -136,7 +138,7 @@ class ShardLoop:
         self._watermarks.topics_seen_at = topics_seen_at
 
     async def _gather(self) -> float:
-        """Fetch once, revalidate where a log may have changed, and return the time."""
+        """Fetch once, revalidate the sources if a log may have changed, and return the time."""
         sources, policy = self.sources, self._commit_policy
         self._context.heartbeat.beat()
         timeout_ms = policy.fetch_timeout_ms(self._clock(), caught_up=sources.is_caught_up)
@@ -159,7 +161,7 @@ class ShardLoop:
         )
 
     async def _decide(self) -> Decision:
-        """Decide about all gathered records; nothing changes but the announced watermarks."""
+        """Decide about all gathered records; this does not change the memory."""
         decision = self._new_decision()
         ceiling_ms = self._writer.broker_clock.now_ms() + CEILING_SLACK_MS
         for source, gathered in self.sources.buffer:
@@ -271,7 +273,7 @@ class ShardLoop:
             await self._commit(self._new_decision(), pending, began=self._clock())
 
     async def _announce_watermark(self) -> None:
-        """When due, announce to all shards how far back the inputs of this one may still reach."""
+        """When due, announce to all shards the lowest timestamp that may still arrive here."""
         now = self._clock()
         if not self._watermarks.is_due(now):
             return

@@ -21,17 +21,17 @@ FETCH_RECORDS: Final = 20_000
 LOG_WAIT_SECONDS: Final = 3.0
 MAX_GROWTH: Final = 8
 MAX_MOVED_IDS: Final = 200_000
-"""To move this number takes 0.1 s. A larger table grows by itself, which is 10% slower."""
+"""A resize with this number of ids takes 0.1 s. A larger table grows by itself (10% slower)."""
 log = structlog.get_logger(__name__)
 
 
 class TableReserve:
-    """Computes how many ids the table should have room for: growth in small steps costs time.
+    """Estimates for how many ids to reserve the table, because growth in small steps costs time.
 
-    The number of offsets alone is no measure: 1,000 ids can be among 20 million offsets of
-    progress. So the estimate is that the rest of the log holds as many ids for each offset as the
-    part that was read. It is at most ``MAX_GROWTH`` times the ids that were read, because
-    compaction leaves few old records.
+    The number of offsets alone is no estimate: 20 million offsets of progress can contain 1,000
+    ids. So this class assumes that the rest of the log has as many ids per offset as the part that
+    was read. The limit is ``MAX_GROWTH`` times the ids that were read: compaction leaves few old
+    records.
     """
 
     def __init__(self, start: int, barrier_offset: int) -> None:
@@ -57,8 +57,8 @@ async def restore(
 ) -> None:
     """Load every committed changelog record up to and including the barrier.
 
-    Wait without a limit: another producer's open transaction on the changelog holds committed
-    records back, and to skip them would publish their ids again. A wait is logged.
+    Wait without a limit, and log the wait. An open transaction of another producer on the changelog
+    holds committed records back. A restore that skipped them would publish their ids again.
 
     Raises:
         StateCorrupted: a record cannot be parsed.

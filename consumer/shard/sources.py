@@ -17,7 +17,7 @@ from consumer.pipeline.records import PackedBatch, SourceRecord
 from consumer.shard.changelog import ShardState
 from consumer.shard.context import ShardContext, SideReaders
 from consumer.shard.progress import Continuity, Fingerprint, Progress, judge
-from consumer.shard.start_positions import inspect, unread_lost
+from consumer.shard.start_positions import inspect, log_unread_lost
 from consumer.shard.status import SourceStatus
 
 INTACT: Final = Continuity.INTACT
@@ -129,7 +129,7 @@ class Sources:
             TaskFailed: a source is another log, or does not answer. The start of the next task
                 decides where to resume.
         """
-        # Cleared first: a further refused fetch meanwhile must set it again.
+        # Clear it first: a fetch that is refused during the check must set it again.
         self.reader.needs_revalidation = False
         handled = self._handled()
         self.buffer = Buffer()  # 1.
@@ -178,7 +178,7 @@ class Sources:
         self.reader.assign(positions)
         for source, log_start in starts.items():
             if log_start > 0:
-                unread_lost(self._context, source, 0, log_start)
+                log_unread_lost(self._context, source, 0, log_start)
             first = Progress(log_start, self._memory.seen.stream_time_ms)
             self.pending_progress[source] = first.identified(self._context.identity(source))
         names = [f"{source.topic}/{source.partition}" for source in fresh]
@@ -186,7 +186,7 @@ class Sources:
         return True
 
     def buffered_progress(self, stream_time_ms: int) -> dict[TopicPartition, Progress]:
-        """Return the progress to commit with the gathered records; pending progress included.
+        """Return the progress to commit with the gathered records, including pending progress.
 
         A source keeps the identity that was judged last.
         """
@@ -198,7 +198,7 @@ class Sources:
         return {**self.pending_progress, **gathered}
 
     def defer_moved_positions(self) -> bool:
-        """Add positions that moved without a record to the pending progress; return if any did.
+        """Add positions that moved without a record to the pending progress; return whether any.
 
         A position moves without a record after transaction markers and aborted records.
         """
@@ -212,7 +212,7 @@ class Sources:
         return bool(moved)
 
     def check_held_back(self, now: float) -> None:
-        """Measure what open transactions hold back, once a second, and log what lasts."""
+        """Once a second, measure the records that are held back; log a long wait."""
         if self._held_back.check(now, self.reader, self._partitions):
             self._held_back_log.check(now, self._held_back.views)
 
@@ -223,7 +223,7 @@ class Sources:
 
     @property
     def is_caught_up(self) -> bool:
-        """Whether nothing that can be read is known to be unread."""
+        """Whether no source is known to have readable records that were not fetched."""
         return not any(self.reader.lag(source) for source in self._partitions)
 
     @property

@@ -44,7 +44,7 @@ log = structlog.get_logger(__name__)
 
 
 class Start(NamedTuple):
-    """The positions to resume at, and the changed progress that must be committed before."""
+    """The offsets to resume at, and the changed progress, which must be committed first."""
 
     positions: dict[TopicPartition, int]
     changed: dict[TopicPartition, Progress]
@@ -91,9 +91,9 @@ async def inspect(
     admin: ClusterAdmin,
     known: Mapping[TopicPartition, Progress],
 ) -> dict[TopicPartition, Found]:
-    """Return what the brokers report of each source, and how far back one lost its end.
+    """Return the present state of each source, with more details of one that lost its end.
 
-    With a `reader` of committed records only the verdict "intact" is reliable.
+    If `reader` sees only committed records, only the verdict "intact" is reliable.
 
     Raises:
         TaskFailed, TransientError: a broker did not answer in time.
@@ -113,7 +113,7 @@ async def inspect(
     there = await _records_at(reader, _within(older, found), context.clock, context.heartbeat.beat)
     for source, record in there.items():
         found[source] = found[source]._replace(at_older=record)
-    # A later leader may also lack records after one that it has.
+    # A new leader may have the last handled record and lack the markers after it.
     asked = broken | {s: p for s, p in same.items() if p.leader_epoch != _epoch(context, s)}
     epochs = {s: p.leader_epoch for s, p in asked.items() if p.leader_epoch is not None}
     if epochs:
@@ -122,7 +122,7 @@ async def inspect(
     return found
 
 
-def unread_lost(
+def log_unread_lost(
     context: ShardContext, source: TopicPartition, next_offset: int, log_start: int
 ) -> None:
     """Log that retention deleted records before this shard read them."""
@@ -143,7 +143,7 @@ async def find_recreated(
     fingerprints: Mapping[TopicPartition, Fingerprint],
     clock: Callable[[], float],
 ) -> list[TopicPartition]:
-    """Return the sources with another record at the offset of the fingerprint.
+    """Return the sources whose record at the fingerprint's offset has another fingerprint.
 
     `clock` returns monotonic seconds.
 
@@ -161,7 +161,7 @@ async def find_recreated(
 async def _locate_new(
     context: ShardContext, readers: SideReaders, reader: LogReader, memory: ShardState
 ) -> Start:
-    """Return where sources without progress begin.
+    """Return the first offsets of sources without stored progress.
 
     AUTO_OFFSET_RESET decides at the first start. A partition that was added later is read from its
     beginning, whatever AUTO_OFFSET_RESET says: "latest" would skip the records that were written
@@ -187,7 +187,7 @@ async def _locate_new(
     for source in new:
         expected = 0 if source.topic in known_topics else offsets[source]
         if expected < starts[source]:
-            unread_lost(context, source, expected, starts[source])
+            log_unread_lost(context, source, expected, starts[source])
         offset = max(offsets[source], starts[source])
         identity = context.identity(source)
         start.positions[source] = offset
@@ -202,7 +202,7 @@ def _report_break(
     verdict: Verdict,
     found: Found,
 ) -> None:
-    """Log what a source lost; a lost forwarded record cannot be read again.
+    """Log what a source lost; refuse the shard if forwarded records were lost unread.
 
     Raises:
         StateCorrupted: the source is the repartition topic and lost unread records.
@@ -216,7 +216,7 @@ def _report_break(
             "GROUP_ID and OUTPUT_TOPIC"
         )
     if continuity is Continuity.EXPIRED:
-        unread_lost(context, source, next_offset, found.log_start)
+        log_unread_lost(context, source, next_offset, found.log_start)
         return
     facts = {
         "shard": context.shard,

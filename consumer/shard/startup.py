@@ -8,7 +8,7 @@ from consumer.kafka.open_transactions import OpenTransactionCheck
 from consumer.kafka.owned_partition import OwnedPartition, Stage
 from consumer.kafka.port import LogReader, TransactionalWriter, TransactionBatches
 from consumer.kafka.types import OpenTransaction, TopicPartition
-from consumer.shard.changelog import ShardState, fence_record, meta_record, progress_record
+from consumer.shard.changelog import ShardState, barrier_record, meta_record, progress_record
 from consumer.shard.context import ShardContext, SideReaders
 from consumer.shard.restore import restore
 from consumer.shard.start_positions import Start, locate_sources
@@ -17,7 +17,7 @@ from consumer.shard.watermark import NOTHING_KNOWN_MS, announcement
 
 
 class Startup:
-    """Everything that happens to a shard's memory before the shard runs."""
+    """Restores and verifies a shard's memory before the shard runs."""
 
     def __init__(  # noqa: PLR0913 - the parts of a task that a start needs
         self,
@@ -51,7 +51,7 @@ class Startup:
             ClusterError: an operator must fix the cluster.
         """
         await self._changelog.take_over(
-            fence_record(f"{socket.gethostname()}/{os.getpid()}"),
+            barrier_record(f"{socket.gethostname()}/{os.getpid()}"),
             self._load,
             add_to_barrier=self._add_to_barrier,
             on_hanging=on_hanging,
@@ -89,8 +89,8 @@ class Startup:
     def _add_to_barrier(self, batches: TransactionBatches) -> None:
         """With a window, add an announcement without content to the barrier's transaction.
 
-        The first decision already needs the brokers' time then, and only a topic with
-        LogAppendTime answers it.
+        With a window, the first decision already needs the brokers' time. A produce response
+        contains it only for a topic with LogAppendTime. The changelog does not have that.
         """
         context = self._context
         if context.settings.dedup_window_seconds:
@@ -101,7 +101,7 @@ class Startup:
         """Commit meta and new progress, then apply both to the memory."""
         batches = self._changelog.new_batches()
         entries = batches.to(*self._context.changelog)
-        if start.first_start is not None:  # before all others: other shards look for it there
+        if start.first_start is not None:  # the first entry, where other shards search for it
             entries.append(*start.first_start.record())
         entries.append(*meta_record(self._context.meta()))
         for source, progress in start.changed.items():

@@ -88,9 +88,8 @@ async def refuse_lost_state(context: ShardContext, reader: LogReader, admin: Clu
 async def refuse_deleted_state(context: ShardContext, reader: LogReader) -> None:
     """Refuse a changelog whose first records were deleted.
 
-    Compaction leaves the log start at 0, whatever it removes. A broker deletes records from the
-    start only if the cleanup policy is not `compact` alone. So a later log start proves that ids
-    are lost.
+    Compaction never moves the log start from 0. A broker deletes records from the start only if the
+    cleanup policy is not `compact` alone. So a log start above 0 proves that ids are lost.
 
     Raises:
         StateCorrupted: records were deleted.

@@ -78,14 +78,14 @@ class SourceStatus(msgspec.Struct, frozen=True):
     """For how long the broker has not answered a fetch of it."""
 
     held_back: HeldBack | None = None
-    """What waits behind an open transaction. It does not count as lag. None: not known."""
+    """The records after an open transaction. They do not count as lag. None: not known."""
 
     @property
     def is_silent(self) -> bool:
         """Whether the broker has not answered for too long.
 
-        A source with lag gets more time: it is not fetched again before its prefetched records are
-        handled, which slow transactions may delay.
+        A source with lag gets more time. The reader fetches it again only after its prefetched
+        records are handled, and slow transactions may delay that.
         """
         limit = BUSY_UNANSWERED_SECONDS if self.lag else UNANSWERED_SECONDS
         return self.unanswered_seconds > limit
@@ -103,7 +103,7 @@ class ShardStatus(msgspec.Struct, frozen=True):
     entries: int = 0
     """Ids in memory."""
     restore_ratio: float | None = None
-    """Which part of its changelog is read. None: the shard has no task."""
+    """The share of its changelog that is read (0 to 1). None: the shard has no task."""
     has_run: bool = False
     """Whether it was restored at least once since it was assigned to this process."""
     refusal: str = ""
@@ -122,13 +122,13 @@ class ShardStatus(msgspec.Struct, frozen=True):
     loaded_records: int = 0
     """Changelog records that the current restore has read; 0 before and after a restore."""
     is_behind: bool = True
-    """Whether it has pending work, or does not know. A shard that is not running yet has."""
+    """Whether work is pending or may be pending. True before the shard runs."""
     last_beat: float | None = None
     """The last heartbeat of its task, in monotonic seconds. None: it has no task."""
     positions: Mapping[TopicPartition, int] = {}
     """The next offset of each source that is handled and committed."""
     trimmable_offset: int | None = None
-    """The repartition offset before which nothing is needed. The record at it must be kept."""
+    """Repartition records before this offset may be deleted. The record at it must be kept."""
 
     @property
     def held_back(self) -> HeldBack:

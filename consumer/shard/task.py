@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 
 class ShardTask:
-    """Runs one shard until it is stopped or in doubt; ``TaskState`` is its life.
+    """Runs one shard until a stop or an error; ``TaskState`` lists its states in order.
 
     A task shares no state with another. It owns a writer, a reader and the shard's memory.
     """
@@ -69,7 +69,7 @@ class ShardTask:
         self._forwards = TopicPartition(settings.repartition_topic, shard)
         self._loop: ShardLoop | None = None
         self._last_status = ShardStatus(shard, self.state.value)
-        # Requests of others, which the task handles between two transactions.
+        # Requests of the engine, which the task handles between two transactions.
         self._stopping = False
         self._markers_due: list[TopicPartition] = []
         self._new_topology: tuple[Topology, float] | None = None
@@ -121,15 +121,15 @@ class ShardTask:
         self._stopping = True
 
     def stop_for_hanging_transaction(self, description: str) -> None:
-        """End the task before its next transaction; the next task waits behind its fence."""
+        """End the task before its next transaction; the next task waits after its fence."""
         self._hangs = description
 
     def write_markers(self, partitions: Iterable[TopicPartition]) -> None:
-        """Complete the task's own committed transaction there, before the next transaction."""
+        """Before the next transaction, write the missing markers of a committed one."""
         self._markers_due = list(partitions)
 
     def refresh_topology(self, topology: Topology, seen_at: float) -> None:
-        """Use the topics as they were then (monotonic seconds), from the next fetch on."""
+        """Use this topology from the next fetch on; `seen_at`: monotonic time of its check."""
         self._new_topology = topology, seen_at
 
     @property
@@ -185,7 +185,7 @@ class ShardTask:
             self._observer.on_step(self.shard, Step.RESTORED)
 
     def _record_hanging(self, transactional_id: str, found: Sequence[OpenTransaction]) -> None:
-        """Show why the task waits behind its fence; log it now and then."""
+        """Record why the task waits after its fence; log it at most once a minute."""
         self._hanging_partitions = len(found)
         self._hangs = self._check.describe(transactional_id, found)
         self._heartbeat.beat()
@@ -227,7 +227,7 @@ class ShardTask:
         )
 
     async def _handle_requests(self, loop: ShardLoop) -> None:
-        """Do what others have requested, between two transactions."""
+        """Handle the requests of the engine, between two transactions."""
         if self._hangs:
             raise HangingTransaction(self._hangs)
         if self._markers_due:
@@ -246,8 +246,8 @@ class ShardTask:
     def _release_memory(self) -> None:
         """Keep only the last status: the ids of an ended task must not stay in memory.
 
-        The supervisor keeps the task until it collects its end. After several restarts the process
-        would hold the ids several times.
+        The supervisor keeps an ended task until it collects its result. Otherwise the process
+        would hold the ids of several tasks after several restarts.
         """
         if self._loop is not None:
             self._last_status = replace(
@@ -269,7 +269,7 @@ class ShardTask:
         try:
             return await check_topics(self._admin, self._settings)
         except ClusterError as error:
-            # They were right when the process started. So retry, loudly, and do not end it.
+            # The topics were valid when the process started. So retry; do not end the process.
             raise TaskFailed(str(error)) from error
 
     def _context(self, topology: Topology) -> ShardContext:

@@ -1,16 +1,16 @@
 """The watermark: an id may be forgotten when no future record can be older than its window.
 
-Stream time alone is not enough. After a downtime the backlog of one input partition moves it far
-ahead before the backlog of another is read. Ids that were forgotten by it would be published again.
-A shard also does not know which records others have yet to forward to it.
+Stream time alone is not enough. After a downtime, the backlog of one input partition may move it
+far ahead before the shard reads the backlog of another. If the shard forgot ids by stream time, it
+would publish them again. It also does not know which records other shards will forward to it.
 
-So with a window every shard announces its own watermark in intervals: how far back its inputs may
-still reach. The announcement is a record in every partition of the repartition topic, after
-everything that the shard has forwarded until then. The lowest of all announcements is the
-watermark. Until each shard has announced one, nothing is forgotten.
+So with a window, every shard announces its own watermark in intervals: the lowest timestamp that
+its inputs may still bring. The shard writes the announcement to every partition of the repartition
+topic, after all records that it forwarded before. The lowest of all announcements is the watermark.
+Until each shard has announced one, no id is forgotten.
 
-Times of day are the brokers' (`BrokerClock`). An announcement counts at most as the time at which
-the broker appended it: the clock of the announcing process may be wrong.
+Wall-clock times are those of the brokers (`BrokerClock`). If an announcement is later than the time
+at which the broker appended it, the append time counts: the announcing clock may be wrong.
 
 Announcements are not stored. After a restart new ones come within the interval, and until then
 nothing is forgotten either.
@@ -45,8 +45,8 @@ MAX_INTERVAL_SECONDS: Final = 60.0
 class LowestTimestamp:
     """The lowest timestamp among the last 1,000 to 2,000 records of a partition.
 
-    The last or the highest one would not do: a single record with a clock ahead says nothing about
-    the records after it.
+    The last or the highest timestamp is not reliable: a single record may come from a clock that is
+    ahead, and later records may have lower timestamps.
     """
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class Watermarks:
         for record in records:
             if is_announcement(record.headers):
                 shard, watermark_ms = _ANNOUNCEMENT.unpack(record.headers[-1][1] or b"")
-                if 0 <= shard < self._shards:  # other numbers are forged, and would use memory
+                if 0 <= shard < self._shards:  # ignore forged numbers, which would use memory
                     # The repartition topic has LogAppendTime: its timestamps are the broker's.
                     self._announced[shard] = min(watermark_ms, record.timestamp)
             else:
@@ -162,9 +162,9 @@ class InputPosition(NamedTuple):
 def own_watermark(inputs: Iterable[InputPosition], topics_seen_at_ms: int) -> int | None:
     """Return the lowest timestamp that a shard's inputs may still bring; None: not known.
 
-    A partition that is read to its end brings only records that came after its last fetch, which
-    may be long ago if its leader is unreachable. Another partition continues at the timestamps of
-    its latest records. And partitions may exist that were created after the topics were checked.
+    A partition that is read to its end can bring only records that arrived after its last fetch.
+    That fetch may be old if the leader is unreachable. For a partition with a backlog, the lowest
+    of its latest timestamps counts. A partition may also be newer than the last topic check.
     """
     watermark_ms = topics_seen_at_ms
     for position in inputs:

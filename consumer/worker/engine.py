@@ -35,16 +35,16 @@ from consumer.worker.stall_detector import (
 from consumer.worker.supervisor import STARTED_STATES, Supervisor
 from consumer.worker.topic_maintenance import TopicMaintenance
 
-# A task without a heartbeat for this long hangs. Then the process no longer polls its membership,
-# so the group gives its shards to others, long before the stall detector ends the process. It is
-# above every bounded wait of a task, except those that TRANSACTION_TIMEOUT_MS lengthens: then that
-# setting counts.
+# A task without a heartbeat for this time hangs. The process then no longer polls its membership,
+# so the group gives its shards to other members. That is long before the stall detector ends the
+# process. The limit is above every bounded wait of a task. If TRANSACTION_TIMEOUT_MS is higher,
+# that setting is the limit.
 STUCK_SECONDS: Final = 60.0
 LOOPS_END_SECONDS: Final = 5.0
 STOP_TASKS_SECONDS: Final = 4.0
 END_SECONDS: Final = 8.0
 RETRY_SECONDS: Final = 1.0
-# How long a start tolerates a cluster that is reachable but cannot describe its topics yet.
+# A start retries for this time if the cluster is reachable but cannot describe its topics yet.
 START_UP_SECONDS: Final = 30.0
 log = structlog.get_logger(__name__)
 
@@ -58,7 +58,7 @@ class EngineStatus(msgspec.Struct, frozen=True):
     group_shards: int | None = None
     """The number of shards of the group; None before the topics were checked."""
     open_seconds: Mapping[str, float] = {}
-    """By topic that we write: for how long its oldest open transaction has been observed."""
+    """By topic that the service writes: seconds since its oldest open transaction was seen."""
     stall: Stall | None = None
     """The longest stall, if anything has pending work and makes no progress."""
 
@@ -97,7 +97,7 @@ class Engine:
         self._offsets = GroupOffsets(self._member, self._positions, clock)
         self._limits: dict[int, TransactionSizeLimit] = {}  # by shard
         self._stall_detector = StallDetector(settings.watchdog_seconds)
-        # Checked where we may read it: the service needs no right to read the dead letters.
+        # The dead-letter topic is optional: the service itself does not need Read on it.
         self._check = OpenTransactionCheck(
             self._admin,
             settings.bootstrap_servers,
@@ -161,7 +161,7 @@ class Engine:
                 _, brokers = await self._admin.cluster()
                 break
             except (TaskFailed, TransientError) as error:
-                # One broker of several may have just died, and was the one to be asked.
+                # The library may have queried a broker that has just died; the others still answer.
                 if self._clock() > deadline:
                     raise
                 log.warning("start_up_retried", error=str(error))
@@ -171,7 +171,7 @@ class Engine:
         await self._member.join()
 
     async def _run_loops(self) -> None:
-        """Run the loops; the first one that ends, by request or by an error, ends all."""
+        """Run the loops. When the first one ends, by request or by an error, end all others."""
         loops = [
             asyncio.create_task(loop(), name=loop.__name__)
             for loop in (
@@ -292,7 +292,7 @@ class Engine:
         )
 
     async def _end(self) -> None:
-        """Finish open transactions, commit group offsets and leave the group, within a bound."""
+        """Finish open transactions, commit group offsets, leave the group; within a time limit."""
         log.info("stopping")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(END_SECONDS):

@@ -1,7 +1,7 @@
 """How many open files (sockets) a process needs, and its limit (RLIMIT_NOFILE).
 
-A shard has a connection to each broker for its producer and another for its consumer, and one to
-its transaction coordinator. One process may get every shard of the group. At the limit each connect
+A shard has one connection to each broker for its producer, another for its consumer, and one to its
+transaction coordinator. One process may get every shard of the group. At the limit each connect
 fails with "Too many open files", so the shards would fail one after the other.
 """
 
@@ -42,7 +42,7 @@ def raise_open_files_limit(
 
 
 def report_open_files(limit: int, shards: int, brokers: int) -> None:
-    """Log the need of all shards and the limit in one line; as a warning if it is too low."""
+    """Log the limit and the number that all shards need; warn if the limit is too low."""
     needed = needed_open_files(shards, brokers)
     fields = {"limit": limit, "needed": needed, "shards": shards, "brokers": brokers}
     if limit == resource.RLIM_INFINITY or limit >= needed:

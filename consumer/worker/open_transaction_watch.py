@@ -1,11 +1,13 @@
-"""Checks every few minutes, while shards run, for transactions that the brokers have left open.
+"""Every two minutes, checks for transactions that the brokers left open while shards run.
 
 One check serves all shards of the process: one metadata request and one DescribeProducers (KIP-664)
 to each leader. It can find three things:
 
-- a transaction of an earlier owner of a shard: the shard stops, and waits behind its next fence;
-- one that a running shard has committed already: the shard writes the missing marker;
-- one of any producer that stays open for minutes: subscribers wait behind it, so it is logged.
+- A transaction of an earlier owner of a shard. The shard stops, and its next task waits after its
+  fence.
+- A transaction that a running shard has committed already. The shard writes the missing marker.
+- A transaction of any producer that stays open for minutes. Subscribers get no records after it, so
+  the check logs it.
 """
 
 import asyncio
@@ -49,9 +51,9 @@ class _Seen(msgspec.Struct):
 
     since: float
     begun: int | None
-    """How many transactions its shard had begun at the first check while it ran.
+    """The number of transactions that its writer had begun when a check first saw both.
 
-    None: it belongs to no shard of this process.
+    None: no running shard of this process wrote it.
     """
     next_report: float = 0.0
 
@@ -91,10 +93,10 @@ class OpenTransactionWatch:
         return oldest
 
     async def check(self) -> None:
-        """Ask once; where a transaction may hang, ask again a second later and then act.
+        """Query once. If a transaction may hang, query again a second later and then act.
 
         Raises:
-            TransientError, TaskFailed, ClusterError: as ``OpenTransactionCheck.ask``.
+            TransientError, TaskFailed, ClusterError: as ``OpenTransactionCheck.query``.
         """
         if await self._check_once(is_last=False):
             await asyncio.sleep(CHECK_SECONDS)
@@ -104,12 +106,12 @@ class OpenTransactionWatch:
         """Return whether a transaction may hang; at the last check, act on it.
 
         1. Take the writers of the running tasks: their fences have returned before the request.
-        2. Ask the leaders for the open transactions.
+        2. Query the leaders for the open transactions.
         3. Compare with each writer that still runs.
         """
         # 1.
         writers = [(task, writer) for task in self._tasks() if (writer := task.running_writer)]
-        found = await self._open_transactions.ask()  # 2.
+        found = await self._open_transactions.query()  # 2.
         self._remember(found, [writer for _, writer in writers])
         may_hang = False
         for task, writer in writers:  # 3.
@@ -128,7 +130,7 @@ class OpenTransactionWatch:
         return may_hang
 
     def _is_left_by(self, writer: TransactionalWriter, found: OpenTransaction) -> bool:
-        """Return whether this writer has committed the transaction that is open.
+        """Return whether this writer has committed this transaction, which is still open there.
 
         A writer runs one transaction after the other, and is never used again after an error. So
         every transaction that has ended under its epoch was committed.
@@ -169,6 +171,6 @@ class OpenTransactionWatch:
                 producer_id=transaction.producer_id,
                 producer_epoch=transaction.producer_epoch,
                 seconds=round(seconds),
-                hint="a producer left a transaction open; subscribers wait behind it: "
+                hint="a producer left a transaction open; subscribers get no records after it: "
                 f"{self._open_transactions.describe_command(transaction)}",
             )

@@ -1,9 +1,9 @@
 """Stall detection: work is pending and nothing progresses. Pure: clock and samples are arguments.
 
-Everything that the engine awaits has a bound of its own, and its recovery is a new task. The stall
-detector is for what no recovery ends: a task that hangs, one that fails at each start, a restore
-behind a transaction that never ends, a group that never assigns shards. Then a new process may
-help, and a supervisor that counts restarts makes the failure visible.
+Each wait of the engine has a time limit, and a new task is the recovery. The stall detector covers
+the cases in which a new task does not help: a task hangs or fails at each start, a restore waits
+for a transaction that never ends, or the group never assigns shards. A new process may help. If it
+does not, the restart count of, for example, Kubernetes makes the failure visible.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from consumer.shard.status import ShardStatus
 
 WATCH_SECONDS: Final = 1.0
 STACK_FRAMES: Final = 12
-# A frozen process did not stall for that time. At most this counts between two checks.
+# At most this time counts between two checks: while a process is frozen, it does not stall.
 LONGEST_STEP_SECONDS: Final = 5.0
 log = structlog.get_logger(__name__)
 
@@ -28,9 +28,9 @@ log = structlog.get_logger(__name__)
 class ProgressSample(msgspec.Struct, frozen=True):
     """The progress of one shard, or of the group, at one moment.
 
-    ``handled`` counts completed work: records and positions, under any names. ``task`` numbers the
-    attempts. ``loaded`` counts what the current attempt has restored: a long restore is progress,
-    while many short ones that all fail are not.
+    ``handled`` counts completed work (records, positions); its keys are any names. ``task`` is the
+    number of the current attempt. ``loaded`` counts the changelog records that this attempt has
+    restored: one long restore is progress, but many short ones that all fail are not.
     """
 
     is_behind: bool
@@ -50,9 +50,9 @@ def sample_shards(
 ) -> dict[str, ProgressSample]:
     """Return the progress of each shard, by its name; `now` is monotonic.
 
-    A refused shard and one that waits for a hanging transaction are left out: only an operator can
-    help them, and a restart cannot. Positions in the repartition topic do not count as progress,
-    since mere watermark announcements move them.
+    Leave out a shard that is refused or waits for a hanging transaction: only an operator can help,
+    and a restart cannot. Positions in the repartition topic do not count as progress, because
+    watermark announcements alone move them.
     """
     samples = {}
     for status in statuses:
@@ -88,10 +88,10 @@ class _Watched(msgspec.Struct):
 
 
 class StallDetector:
-    """Adds up, for each name, for how long work is pending without progress."""
+    """Adds up the time for which work is pending without progress, for each name."""
 
     def __init__(self, limit_seconds: float) -> None:
-        """With a limit of 0, nothing is ever reported as over the limit."""
+        """With a limit of 0, ``check`` never reports a stall."""
         self.limit_seconds = limit_seconds
         self._watched: dict[str, _Watched] = {}
 

@@ -56,7 +56,7 @@ class Slot(msgspec.Struct):
 
 
 class Supervisor:
-    """Keeps one task per assigned shard. A task that ends in doubt is replaced, never revived."""
+    """Keeps one task per assigned shard. After an error it starts a new task."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Supervisor:
         """Check that at least one assigned shard may run.
 
         Raises:
-            StateCorrupted: every one is refused; the message has the reasons.
+            StateCorrupted: every assigned shard is refused; the message has the reasons.
         """
         refusals = self.refusals
         if wanted and wanted <= refusals.keys():
@@ -147,8 +147,8 @@ class Supervisor:
         elif slot.task.state in STARTED_STATES:
             slot.task.stop()
         elif slot.task.state is not TaskState.CLOSED and not slot.is_cancelled:
-            # It has written nothing but the restore barrier. It is cancelled once only, and never
-            # while it closes: that would cut its clean-up short and leave sockets open.
+            # The task has written nothing but the restore barrier, so cancel it. Cancel it only
+            # once and never while it closes: else its clean-up would leave sockets open.
             slot.is_cancelled = True
             slot.running.cancel()
 
@@ -167,7 +167,7 @@ class Supervisor:
         if error is None:
             return
         if isinstance(error, Fenced):
-            # The other process may be the rightful owner: the next heartbeat shows that.
+            # The group may have assigned the shard elsewhere: the next heartbeat shows that.
             pause = self._fenced_pause_seconds * self._random.uniform(1, 2)
             slot.not_before = self._clock() + pause
             log.warning("task_fenced", shard=shard, error=str(error), pause_seconds=round(pause, 3))

@@ -48,7 +48,7 @@ class TopicMaintenance:
         return self.topology
 
     def log_new_risks(self) -> None:
-        """Log, once for each, the settings by which an input topic may lose records."""
+        """Log each setting of an input topic that may lose records, once."""
         for risk in self.topology.input_risks if self.topology is not None else ():
             if risk not in self._known_risks:
                 self._known_risks.add(risk)
@@ -84,5 +84,5 @@ class TopicMaintenance:
             except TransientError as error:
                 log.warning("trim_failed", error=str(error))
             except ClusterError as error:
-                # Only disk space is at stake, so this must not end the process.
+                # The failure costs only disk space, so it must not end the process.
                 log.error("trim_refused", error=str(error))  # noqa: TRY400 - no traceback

@@ -504,7 +504,7 @@ async def test_open_transactions_are_reported_until_they_end(port: Port) -> None
         expected = OpenTransaction(place, 2, *writer.producer_id_and_epoch)
         answer = await port.admin.open_transactions([], optional=[port.topic])
         assert answer.found == (expected,)
-        assert not answer.not_asked
+        assert not answer.not_queried
         async with port.writer():
             assert (await port.admin.open_transactions([port.topic])).found == ()
 

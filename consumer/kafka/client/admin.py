@@ -30,7 +30,7 @@ from consumer.kafka.types import (
 
 CALL_SECONDS: Final = 15.0
 CLOSE_SECONDS: Final = 2.0
-# The library asks any broker that it knows, also one that has just stopped.
+# The library queries any broker that it knows, even one that has just stopped.
 QUERY_TRIES: Final = 8
 QUERY_PAUSE_SECONDS: Final = 0.05
 
@@ -84,7 +84,7 @@ class KafkaAdmin:
         """Describe each topic that exists, with its settings.
 
         Raises:
-            ClusterError: the ACLs do not allow to describe a topic or its settings.
+            ClusterError: the ACLs do not permit Describe or DescribeConfigs on a topic.
         """
         found = await self._topics(topics)
         if not found:
@@ -158,7 +158,7 @@ class KafkaAdmin:
             TaskFailed: the coordinator does not answer (it is loading, or has moved).
         """
         response = await self._call(self._group_offsets(group_id), "read group offsets")
-        # The library's own call ignores this error, and then a group without offsets looks new.
+        # The library's own call ignores this error. The group would then seem to have no offsets.
         error = kafka_errors.for_code(response.error_code)
         if error is not kafka_errors.NoError:
             raise translate(error(group_id), "read group offsets")
@@ -174,14 +174,14 @@ class KafkaAdmin:
     ) -> OpenTransactions:
         """Return every transaction that is open in these topics (DescribeProducers, KIP-664).
 
-        For an `optional` topic that cannot be queried the result has the reason instead.
+        If an `optional` topic cannot be queried, the result holds the reason instead.
 
         Raises:
             TransientError: a partition has no leader, or the leader has just moved.
             TaskFailed: a leader does not answer.
-            ClusterError: the ACLs do not allow to read a topic.
+            ClusterError: the ACLs do not permit Read on a topic.
         """
-        not_asked: dict[str, str] = {}
+        not_queried: dict[str, str] = {}
         described = await self._topics(topics)
         by_leader = _by_leader(described)
         for name in optional:
@@ -189,7 +189,7 @@ class KafkaAdmin:
                 for leader, asked in _by_leader(await self._topics([name])).items():
                     by_leader.setdefault(leader, {}).update(asked)
             except (ClusterError, TransientError) as error:
-                not_asked[name] = str(error)
+                not_queried[name] = str(error)
         found: list[OpenTransaction] = []
         silent: set[int] = set()
         for leader, asked in by_leader.items():
@@ -201,13 +201,13 @@ class KafkaAdmin:
                 if refusal is not None and name in described:
                     raise refusal
                 if refusal is not None:
-                    not_asked[name] = str(refusal)
+                    not_queried[name] = str(refusal)
                 found += [
                     OpenTransaction(TopicPartition(name, partition), start, producer_id, epoch)
                     for producer_id, epoch, _, _, _, start, _ in producers
                     if start >= 0
                 ]
-        return OpenTransactions(tuple(sorted(found)), not_asked, frozenset(silent))
+        return OpenTransactions(tuple(sorted(found)), not_queried, frozenset(silent))
 
     async def epoch_ends(self, epochs: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Return the first offset after each leader epoch, in the current logs (KIP-320).
@@ -218,7 +218,7 @@ class KafkaAdmin:
         Raises:
             TransientError: a partition has no leader, or the leader has just moved.
             TaskFailed: a leader does not answer.
-            ClusterError: the ACLs do not allow to describe a topic.
+            ClusterError: the ACLs do not permit Describe on a topic.
         """
         what = "ask for leader epochs"
         by_leader: dict[int, dict[str, dict[int, int]]] = {}
@@ -306,7 +306,7 @@ class KafkaAdmin:
         return await private_api.send_admin_request(self._client, TopicsRequest(topics), node_id)
 
     async def _query(self, call: Callable[[], Awaitable[Any]], what: str) -> Any:  # noqa: ANN401 - the same
-        """Make a call that changes nothing; retry it if the broker that it went to is down."""
+        """Make a read-only call; retry it if the queried broker is down."""
         for _ in range(QUERY_TRIES - 1):
             try:
                 return await bounded(call(), CALL_SECONDS, what)

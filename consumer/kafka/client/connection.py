@@ -106,7 +106,7 @@ async def why_unreachable(connection: Connection) -> BaseException | None:
 async def bounded(call: Awaitable[T], seconds: float, what: str) -> T:
     """Await ``call`` for at most ``seconds``.
 
-    aiokafka waits forever for a broker that does not answer. So every call of it gets a limit.
+    aiokafka waits forever for a broker that does not answer. So each call to it needs a limit.
 
     Raises:
         TimedOut: it did not return in time; its outcome is unknown.
@@ -178,8 +178,7 @@ def _refusal(error: BaseException, what: str) -> str | None:
     if isinstance(error, ssl.SSLError) and REFUSED_CERTIFICATE.search(error.reason or ""):
         return (
             f"the broker refused our certificate ({error.reason}); CHECKPOINT_READY_SSL_CERTFILE "
-            "must name one that has not expired, of an authority "
-            "that the broker trusts"
+            "must name a certificate that has not expired, from an authority that the broker trusts"
         )
     if isinstance(error, kafka_errors.InvalidTimestampError):
         return "the broker refused the timestamp of a record: correct the clock of this machine"

@@ -17,7 +17,7 @@ NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
 LEAST_LIMIT_BYTES: Final = 64 * 1024 * 1024
 # JSON compresses to about a tenth. The largest batch that a topic accepts must still be read.
 LIMIT_RATIO: Final = 16
-# A checkpoint is longer than this, so a batch within the byte limit has fewer records.
+# A checkpoint is longer than this. So a regular batch within the byte limit has fewer records.
 LEAST_RECORD_BYTES: Final = 160
 # A scratch buffer that held more than this is released instead of kept for the next batch.
 KEPT_SCRATCH_BYTES: Final = 4 * 1024 * 1024
@@ -202,8 +202,8 @@ def _gzip_header_end(payload: bytes, begin: int) -> int:
 def _gzip_member(payload: bytes, position: int, most_bytes: int) -> tuple[bytes, int]:
     """Return a member's content, at most `most_bytes` of it, and the position after its trailer.
 
-    The input is passed in short pieces. zlib copies the rest of a piece after the end of a member,
-    so with one large piece each of many short members would copy the rest of the stream.
+    Pass the input in short pieces. At the end of a member zlib copies the rest of the piece. With
+    one large piece, every short member would copy the rest of the stream.
 
     Raises:
         ValueError: the member is incomplete, or its trailer does not match its content.

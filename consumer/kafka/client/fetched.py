@@ -27,7 +27,7 @@ from consumer.pipeline.records import SourceRecord
 TAKE_BYTES: Final = 8 * 1024 * 1024
 _OVERHEAD: Final = struct.Struct(">qi")  # offset and length, of every format
 _MAGIC_POSITION: Final = 16
-_ATTRIBUTES_POSITION: Final = 21  # what follows it is covered by the checksum
+_ATTRIBUTES_POSITION: Final = 21  # the checksum covers all bytes from here on
 _FIRST_MAGIC_OF_BATCHES: Final = 2
 
 
@@ -74,8 +74,8 @@ class FetchedPartition(private_api.FetchedPartitionBase):
     def take(self, most_records: int, most_bytes: int | None = None) -> list[SourceRecord]:
         """Return records up to either limit; the rest stays for the next call.
 
-        The bytes of a fetch are bounded. But compressed bytes may inflate to any size, and two
-        bytes may become an object.
+        The limit in bytes is needed although a fetch is bounded: compressed bytes may inflate to
+        any size, and two bytes may become a header object.
 
         Raises:
             CorruptRecordException: a checksum is wrong, or a marker cannot be read.

@@ -36,7 +36,7 @@ class MembershipEnded(Exception):
 class KafkaMember(ConsumerRebalanceListener):
     """One member of the group; at most one per process, because the assignor is class state.
 
-    ``wanted`` are the assigned shards, and None before an assignment and in a rebalance.
+    ``wanted`` holds the assigned shards. It is None before an assignment and during a rebalance.
     """
 
     def __init__(

@@ -62,7 +62,7 @@ class LegacyMessage(NamedTuple):
 
     @property
     def base_offset(self) -> int:
-        """The first possible offset: a wrapper does not have the offset of its first message."""
+        """The lowest possible offset; 0 for a wrapper, which does not contain its first offset."""
         return 0 if self.codec else self.offset
 
     @property
@@ -72,7 +72,7 @@ class LegacyMessage(NamedTuple):
 
     @property
     def declared_records(self) -> str:
-        """The number of records, as far as the format has it."""
+        """The number of records for messages; a wrapper does not declare it."""
         return "some" if self.codec else "1"
 
     @property

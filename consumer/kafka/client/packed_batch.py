@@ -1,8 +1,8 @@
 """Returns every record of a batch; a batch that cannot be read never stops the partition.
 
 Records that cannot be read, or would take too much memory, become one record at the end of the
-batch. Its value is the batch itself as it is in the log, and the pipeline makes a dead letter of
-it. So nothing is lost, no partition stops, and it takes no more memory than any other record.
+batch, the packed record. Its value is the batch itself as it is in the log. The pipeline writes it
+as a dead letter. So no record is lost, no partition stops, and the memory stays bounded.
 """
 
 from collections.abc import Callable, Sequence
@@ -82,7 +82,7 @@ class OpenBatch:
     ) -> tuple[Sequence[SourceRecord], int]:
         """Return the next records and their size in memory.
 
-        A packed record reports no offset before `from_offset` as unread: those are handled.
+        The records before `from_offset` are handled, so a packed record does not report them.
         """
         try:
             if self._records is None:
@@ -92,8 +92,8 @@ class OpenBatch:
         except Exception as error:  # noqa: BLE001 - with a valid checksum no byte may stop a shard
             self.is_used_up = True
             packed = self._pack(error, from_offset)
-            # Even a small batch may take long to fail. So this ends the step, and the event loop
-            # runs before the next batch.
+            # Even a small batch may take long before it fails. So end the step here, and let the
+            # event loop run before the next batch.
             return [packed], max(most_bytes, record_bytes(packed))
         return taken
 

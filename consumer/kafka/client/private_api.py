@@ -160,10 +160,10 @@ def watch_fetches(
 ) -> None:
     """Call ``on_fetch`` for each partition in each fetch response.
 
-    Its arguments are the partition, when the fetch was sent (monotonic seconds), and whether the
-    broker refused it, or did not answer one before it. The library retries both without a report.
-    But both can mean that a topic was deleted and recreated meanwhile, or that a broker restarted
-    without its last records.
+    Its arguments are the partition, the time at which the fetch was sent (monotonic seconds), and
+    whether the source may have changed. That is true if the broker refused this fetch, or did not
+    answer the fetch before it. The library retries both without a report. But a topic may have been
+    recreated meanwhile, or a broker may have restarted without its last records.
     """
     send = consumer._client.send
     unanswered: set[TopicPartition] = set()
@@ -191,8 +191,8 @@ def watch_fetches(
 def set_fetch_wait(consumer: AIOKafkaConsumer, milliseconds: int) -> None:
     """Change how long a fetch may wait at the broker for new records (``fetch.max.wait.ms``).
 
-    A broker answers the requests of a connection one by one. So each request waits for the fetch
-    before it, which would add up at a shard's start.
+    A broker answers the requests of a connection one by one, so a request waits for the fetch
+    before it. At a shard's start, which makes many requests, long fetch waits would add up.
     """
     consumer._fetcher._fetch_max_wait_ms = milliseconds
 
@@ -236,8 +236,8 @@ def has_membership_ended(consumer: AIOKafkaConsumer) -> bool:
 def leave_on_stop(consumer: AIOKafkaConsumer) -> None:
     """Let ``stop()`` send LeaveGroup also for a static member.
 
-    The library skips it there, and the member's shards would wait for a session timeout after each
-    orderly shutdown.
+    The library sends none for a static member. Without it the member's shards would stay unassigned
+    for a session timeout after each orderly shutdown.
     """
     if consumer._coordinator is not None:
         consumer._coordinator._group_instance_id = None
@@ -255,8 +255,8 @@ async def commit_group_offsets(
     )
 
 
-# Batches that are fetched. The library's reader of batches fails on what brokers accept, and has
-# no limit in bytes. ``consumer.kafka.client.fetched`` is used in its place.
+# Batches that are fetched. The library's batch reader fails on some batches that brokers accept.
+# It also has no limit in bytes. ``consumer.kafka.client.fetched`` replaces it.
 
 
 def compiled_records(raw: bytes) -> Iterable[Any]:
@@ -281,7 +281,7 @@ class FetchedPartitionBase(fetcher.PartitionRecords):
         self._records_iterator = None
         self.partition: TopicPartition = self._tp
         self.batches: Any = self._records
-        """What the class returned that ``replace_fetch_classes`` put in place of MemoryRecords."""
+        """An object of the class that ``replace_fetch_classes`` put in place of MemoryRecords."""
         self.must_check_crcs: bool = self._check_crcs
         self.is_read_committed: bool = self._isolation_level == fetcher.READ_COMMITTED
 

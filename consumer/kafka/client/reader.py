@@ -20,9 +20,9 @@ START_SECONDS: Final = 15.0
 OFFSETS_SECONDS: Final = 15.0
 STARTING_FETCH_WAIT_MS: Final = 10
 RUNNING_FETCH_WAIT_MS: Final = 200
-# The limits of a prefetch. A broker returns a larger batch too, alone (KIP-74, in every broker with
-# transactions). So neither limit needs to exceed the largest batch, up to which every partition
-# would then be prefetched.
+# The limits of a prefetch. A broker also returns a batch above the limit, as the only one (KIP-74,
+# in every broker with transactions). So the limits may be lower than the largest batch. Higher ones
+# would prefetch that much of every partition.
 FETCH_BYTES: Final = 8 * 1024 * 1024
 PARTITION_FETCH_BYTES: Final = 1024 * 1024
 
@@ -78,7 +78,7 @@ class KafkaReader:
             raise translate(error, "start of the consumer") from error
 
     async def follow(self, topics: Iterable[str]) -> None:
-        """Also fetch the metadata of these topics. They must exist, or a broker may create them.
+        """Also fetch the metadata of these topics. They must exist: else a broker may create them.
 
         Raises:
             TaskFailed: the cluster did not answer.
@@ -92,7 +92,7 @@ class KafkaReader:
         """Read these partitions, each from the given offset, and no others."""
         self._consumer.assign(list(positions))
         private_api.track_topics(self._consumer, self._topics)
-        # Without an await in between, so that nothing is fetched from another offset before.
+        # No await between assign and seek: otherwise a fetch could begin at another offset.
         for partition, offset in positions.items():
             self._consumer.seek(partition, offset)
 
@@ -155,9 +155,9 @@ class KafkaReader:
         return None if stable is None or highwater is None else (stable, highwater)
 
     def seen_at(self, partition: TopicPartition) -> float | None:
-        """Return the monotonic time at which the fetch was sent that the current lag comes from.
+        """Return when the fetch behind the current lag was sent, in monotonic seconds.
 
-        Its response may have come much later. None before the first one.
+        Its response may have arrived much later. None before the first response.
         """
         return self._seen_at.get(partition)
 

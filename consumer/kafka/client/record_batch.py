@@ -135,7 +135,7 @@ class BatchRecords:
                 record, position = read_record(self._buffer, self._position, self._header)
                 self._check(record, position)
             except (UnreadableRecord, TakesTooMuch):
-                if records:  # these first; the next call raises again
+                if records:  # return these first; the next call raises again
                     break
                 raise
             if self._header.is_complete:
@@ -157,7 +157,7 @@ class BatchRecords:
 
 
 class SmallBatch:
-    """The records of a small, regular batch, as most are: read at once, returned in parts."""
+    """The records of a small, regular batch (the usual case): read at once, returned in parts."""
 
     __slots__ = ("_next", "_record_bytes", "_records")
 

@@ -243,7 +243,7 @@ def _short_varint(buffer: bytes, position: int) -> tuple[int, int]:
 
 
 def _header_count(buffer: bytes, position: int) -> int:
-    """Return how many headers the record whose attributes byte is at this position has.
+    """Return the number of headers of a record; its attributes byte is at this position.
 
     Raises:
         UnreadableRecord: a number before the headers is unusually long.

@@ -49,8 +49,8 @@ class TlsFiles(msgspec.Struct, frozen=True):
 class RenewableContext(ssl.SSLContext):
     """The context of all clients of a process. A new connection uses the files as they are then.
 
-    Open connections do not change. With a fixed context a process would keep the certificate of its
-    start, and could not connect any more after that has expired.
+    Open connections do not change. With a fixed context a process would keep the certificate that
+    it loaded at its start, and could not connect after that certificate has expired.
     """
 
     def __new__(cls, files: TlsFiles) -> Self:  # noqa: ARG004 - for __init__

@@ -23,8 +23,8 @@ from consumer.kafka.types import TopicPartition
 # InitProducerId waits for the markers of the fenced owner's transaction: seconds at most.
 FENCE_SECONDS: Final = 30.0
 CLOSE_SECONDS: Final = 2.0
-# aiokafka wraps sequence numbers wrongly after 2^31 records of a partition. The producer is
-# replaced long before.
+# aiokafka wraps sequence numbers wrongly after 2^31 records of a partition. So a new task
+# replaces the producer long before.
 MAX_RECORDS_PER_PRODUCER: Final = 2**30
 # The timestamp type of a produce response whose timestamp is the broker's, not the producer's.
 LOG_APPEND_TIME: Final = 1
@@ -190,7 +190,7 @@ class KafkaWriter:
 
 
 def _retrieve_outcome(delivery: asyncio.Future[Any]) -> None:
-    """Retrieve the outcome of a delivery, also of one that no code awaits after a failed send.
+    """Retrieve the outcome of a delivery, because no code awaits it after a failed send.
 
     Otherwise asyncio would print a warning that bypasses the service's logs.
     """

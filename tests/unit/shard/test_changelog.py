@@ -56,7 +56,7 @@ def test_progress_and_meta_are_restored() -> None:
     progress = Progress(12, 77, Fingerprint(11, 70, 123))
     load(state, *changelog.progress_record("my.topic", 4, progress))
     load(state, *changelog.meta_record(META))
-    load(state, *changelog.fence_record("host/1"))
+    load(state, *changelog.barrier_record("host/1"))
     assert state.progress == {TopicPartition("my.topic", 4): progress}
     assert state.meta == META
     assert state.seen.stream_time_ms == 77
