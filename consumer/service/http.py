@@ -198,23 +198,37 @@ class BoundedConnection(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what the client sent."""
+        """Parse what the client sent.
+
+        h11 compares only an incomplete head with the limit, so a larger head that arrives in one
+        piece would pass. Therefore it receives at most one byte more than the limit at first.
+        """
+        head = data
+        if self.is_silent:
+            head = data[: MAX_HEAD_BYTES + 1 - self._received_bytes]
         self._received_bytes += len(data)
-        super().data_received(data)
+        super().data_received(head)
+        if len(head) < len(data) and not self.transport.is_closing():
+            super().data_received(data[len(head) :])
         self.is_silent = self.conn.their_state is h11.IDLE
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the phrase of the status says it
-        """Refuse a request that is not valid HTTP/1 (400) or has too large a head (431)."""
+        """Refuse a request that is not valid HTTP/1 (400) or has too large a head (431).
+
+        If the head was valid, the error is in the body, which no page reads. The page's response is
+        on its way, and a second one would make uvicorn log an error with a traceback.
+        """
+        if self.cycle is not None:
+            return
         is_too_large = self.is_silent and self._received_bytes > MAX_HEAD_BYTES
         status = (
             HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if is_too_large else HTTPStatus.BAD_REQUEST
         )
-        with contextlib.suppress(h11.LocalProtocolError):  # a response has already begun
-            page = _response(_plain(status))
-            reason = status.phrase.encode()
-            head = h11.Response(status_code=status, headers=page.raw_headers, reason=reason)
-            for event in (head, h11.Data(data=bytes(page.body)), h11.EndOfMessage()):
-                self.transport.write(self.conn.send(event))
+        page = _response(_plain(status))
+        reason = status.phrase.encode()
+        head = h11.Response(status_code=status, headers=page.raw_headers, reason=reason)
+        for event in (head, h11.Data(data=bytes(page.body)), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event))
         self.transport.close()
 
     def shutdown(self) -> None:
