@@ -190,6 +190,26 @@ async def test_a_request_without_end_is_cut_off(port: int, monkeypatch: pytest.M
     assert (await ask(port, whole)).startswith(b"HTTP/1.1 431 ")
 
 
+@pytest.mark.parametrize("pieces", [1, 2])
+async def test_a_large_head_is_refused_however_it_arrives(port: int, pieces: int) -> None:
+    """h11 itself checks only a head that is incomplete when it is parsed."""
+    head = GET.replace(b"\r\n\r\n", b"\r\nX: " + b"x" * http.MAX_HEAD_BYTES + b"\r\n\r\n")
+    size = -(-len(head) // pieces)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for start in range(0, len(head), size):
+        writer.write(head[start : start + size])
+        await asyncio.sleep(0.05)
+    assert (await read_to_end(reader)).startswith(b"HTTP/1.1 431 ")
+    await close(writer)
+
+
+async def test_a_body_after_the_largest_head_is_no_part_of_it(port: int) -> None:
+    """A body may arrive with the head, and may be larger than a head."""
+    size = http.MAX_HEAD_BYTES * 2
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
+    assert (await ask(port, head + b"x" * size)).startswith(b"HTTP/1.1 405 ")
+
+
 async def ask_slowly(port: int, head: bytes) -> bytes:
     """Send one byte after the other, for longer than the server waits; return what it sends."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -212,6 +232,30 @@ async def test_a_body_is_not_waited_for(port: int) -> None:
         assert (await ask(port, post)).startswith(b"HTTP/1.1 405 ")
         assert (await ask(port, get)).startswith(b"HTTP/1.1 200 ")
         assert (await ask(port, expect)).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("pause_seconds", [0.0, 0.05])
+async def test_an_invalid_body_changes_nothing(
+    port: int, caplog: pytest.LogCaptureFixture, pause_seconds: float
+) -> None:
+    """The head was valid, so its response comes, and no client can fill the log with errors."""
+    caplog.set_level(logging.DEBUG)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(GET.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"))
+    await asyncio.sleep(pause_seconds)
+    writer.write(b"more of it")
+    assert (await read_to_end(reader)).endswith(b"\r\n\r\nhello")
+    await close(writer)
+    assert not [one for one in caplog.records if one.levelno > logging.DEBUG]
+
+
+async def test_a_half_closed_connection_gets_its_response(port: int) -> None:
+    """A client such as `nc -N` ends its side directly after the request."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(GET)
+    writer.write_eof()
+    assert (await read_to_end(reader)).endswith(b"\r\n\r\nhello")
+    await close(writer)
 
 
 async def test_a_slow_reader_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
