@@ -301,7 +301,7 @@ class TestTopicsCheck:
         assert refused.exit_code == 1
         for name in (topics.changelog, topics.repartition):
             assert name in refused.complaint
-        assert "must have as many partitions" in refused.complaint
+        assert "must have the same number of partitions" in refused.complaint
 
     def test_missing_topics_are_listed_together(self, cluster: Cluster, topics: Topics) -> None:
         """One line for each topic, and none is made by the question."""
