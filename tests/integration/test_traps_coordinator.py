@@ -244,7 +244,10 @@ def test_an_end_while_no_broker_answers(
             service = deployment.start()
             service.wait_for_log("transaction_committed")
             stream.wait_for_more(50)
-            (lone_kafka.pause if fate == "frozen" else lone_kafka.kill)(1)
+            if fate == "frozen":
+                lone_kafka.pause(1)
+            else:
+                kill_between_markers(lone_kafka, service, deployment.group)
             try:
                 stream.wait_for_more(20)
                 began = time.monotonic()
