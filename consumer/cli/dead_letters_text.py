@@ -4,18 +4,17 @@ from typing import Any, Final
 
 import msgspec
 from rich.table import Table
-from rich.text import Text
 
+from consumer.cli.tables import Columns, add_row, one_line_table
 from consumer.jobs.ranges import rfc3339_ms
 from consumer.jobs.redrive.dead_letters import DeadLetterCounts, origin_text, summary
 from consumer.jobs.redrive.decider import Exclusion, RedriveCounts
 from consumer.jobs.redrive.redriven_set import StoredRecord
-from consumer.pipeline.printable import printable, printable_line
+from consumer.pipeline.printable import printable
 from consumer.pipeline.records import Headers
 
-# rich measures a cell character by character, and a forged dead letter may hold a megabyte.
 MAX_CELL_CHARS: Final = 600
-COLUMNS: Final = (  # name, minimum width, share of the remaining width
+COLUMNS: Final[Columns] = (
     ("address", 9, 0),
     ("time", 24, 0),
     ("reason", 21, 0),
@@ -40,18 +39,13 @@ EXCLUSION_TEXTS: Final = {
 def dead_letters_table(rows: list[dict[str, Any]], *, is_more: bool) -> Table:
     """Return the list as a table, the oldest dead letter first."""
     title = f"the first {len(rows)} dead letters: --max for more" if is_more else None
-    table = Table(title=title or f"{len(rows)} dead letters", expand=True)
-    for name, width, share in COLUMNS:
-        table.add_column(
-            name, min_width=width, ratio=share or None, overflow="ellipsis", no_wrap=True
-        )
+    table = one_line_table(title or f"{len(rows)} dead letters", COLUMNS)
     for row in sorted(rows, key=lambda row: str(row["time"])):
         shown = {**row, "redriven": "yes" if row["redriven"] else ""}
         if row["foreign"]:
             shown["reason"] = "(foreign)"
         cells = ("" if shown[name] is None else str(shown[name]) for name, *_ in COLUMNS)
-        cells = (printable_line(cell[:MAX_CELL_CHARS]) for cell in cells)
-        table.add_row(*(Text(cell) for cell in cells))
+        add_row(table, cells, MAX_CELL_CHARS)
     return table
 
 

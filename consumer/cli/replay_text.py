@@ -6,12 +6,11 @@ from typing import Any
 import msgspec
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from consumer.cli.tables import add_row, folded_table
 from consumer.jobs.ranges import rfc3339_ms
 from consumer.jobs.replay.plan import Plan
 from consumer.jobs.replay.state import ReplayState
-from consumer.pipeline.printable import printable_line
 from consumer.pipeline.replay_decider import ReplayCounts
 
 _SECONDS_PER_MINUTE = 60
@@ -19,7 +18,9 @@ _SECONDS_PER_MINUTE = 60
 
 def plan_text(plan: Plan) -> str:
     """Return a plan as a table, with its totals in lines after it."""
-    table = _table("partition", "offsets", "times", "records", "events", "duplicates", "invalid")
+    table = folded_table(
+        "partition", "offsets", "times", "records", "events", "duplicates", "invalid"
+    )
     for part in plan.partitions:
         times = (
             "-"
@@ -27,8 +28,8 @@ def plan_text(plan: Plan) -> str:
             else f"{rfc3339_ms(part.first_ms)} … {rfc3339_ms(part.last_ms)}"
         )
         name = f"{part.topic}/{part.partition}"
-        _row(table, name, f"{part.start}…{part.end}", times, *_figures(part.counts))
-    _row(table, "all", "", "", *_figures(plan.counts))
+        add_row(table, (name, f"{part.start}…{part.end}", times, *_figures(part.counts)))
+    add_row(table, ("all", "", "", *_figures(plan.counts)))
     counts = plan.counts
     made = " (it will be created)" if plan.makes_target else ""
     outcome = (
@@ -109,10 +110,11 @@ def facts_of_state(state: ReplayState) -> dict[str, Any]:
 
 def states_table(states: Iterable[ReplayState]) -> str:
     """Return the replays as a table."""
-    table = _table("replay", "state", "done", "events", "target", "started", "by", "last change")
+    table = folded_table(
+        "replay", "state", "done", "events", "target", "started", "by", "last change"
+    )
     for state in states:
-        _row(
-            table,
+        cells = (
             state.name,
             "unfinished" if state.finished_at_ms is None else "finished",
             f"{state.percent}%",
@@ -122,6 +124,7 @@ def states_table(states: Iterable[ReplayState]) -> str:
             state.started_by,
             rfc3339_ms(state.updated_at_ms),
         )
+        add_row(table, cells)
     return _render(table)
 
 
@@ -129,18 +132,6 @@ def _figures(counts: ReplayCounts) -> Sequence[str]:
     invalid = sum(counts.invalid.values())
     figures = (counts.records, counts.events, counts.duplicates, invalid)
     return [f"{figure:,}" for figure in figures]
-
-
-def _table(*columns: str) -> Table:
-    table = Table()
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def _row(table: Table, *cells: str) -> None:
-    # Text: rich must not read names as markup.
-    table.add_row(*(Text(printable_line(cell)) for cell in cells))
 
 
 def _render(table: Table) -> str:

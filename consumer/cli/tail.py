@@ -13,11 +13,11 @@ import msgspec
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
 from consumer.cli.arguments import positive
 from consumer.cli.output import EXIT_OK, silence_logs, write_line
 from consumer.cli.signals import run_async
+from consumer.cli.tables import Columns, add_row, one_line_table
 from consumer.config import Settings
 from consumer.errors import ClusterError
 from consumer.jobs.held_back import WaitWarning, warn_of_unread
@@ -25,13 +25,12 @@ from consumer.kafka.client import AioKafka
 from consumer.kafka.port import LogReader
 from consumer.kafka.read import read_range, stable_ranges
 from consumer.kafka.types import TopicPartition
-from consumer.pipeline.printable import printable_line
 from consumer.pipeline.records import SourceRecord
 from schemas.ready_event import READY_TYPE, ReadyEvent
 
 FETCH_MS: Final = 200
 FETCH_RECORDS: Final = 500
-COLUMNS: Final = (  # name, minimum width, share of the remaining width
+COLUMNS: Final[Columns] = (
     ("created", 20, 0),
     ("job", 10, 2),
     ("step", 6, 0),
@@ -40,7 +39,6 @@ COLUMNS: Final = (  # name, minimum width, share of the remaining width
     ("id", 10, 2),
 )
 MAX_ROWS: Final = 20
-# rich measures a cell character by character at every refresh.
 MAX_CELL_CHARS: Final = 200
 ATTRIBUTE: Final = "ce_"
 _decode_event = msgspec.json.Decoder(ReadyEvent).decode
@@ -172,12 +170,7 @@ def structured(record: SourceRecord) -> bytes | None:
 
 
 def _table(rows: deque[ReadyEvent], shown: int) -> Table:
-    table = Table(title=f"{shown} checkpoints ready", expand=True)
-    for name, width, share in COLUMNS:
-        # With a share of 0 rich would shrink the column to nothing; None keeps its width.
-        table.add_column(
-            name, min_width=width, ratio=share or None, overflow="ellipsis", no_wrap=True
-        )
+    table = one_line_table(f"{shown} checkpoints ready", COLUMNS)
     for event in rows:
         checkpoint, loss = event.data.checkpoint, event.data.evaluation.loss
         cells = (
@@ -188,8 +181,7 @@ def _table(rows: deque[ReadyEvent], shown: int) -> Table:
             "" if loss is None else f"{loss:.4f}",
             event.id,
         )
-        # Text: rich must not read a producer's text as markup.
-        table.add_row(*(Text(printable_line(cell[:MAX_CELL_CHARS])) for cell in cells))
+        add_row(table, cells, MAX_CELL_CHARS)  # each refresh draws every cell again
     return table
 
 
