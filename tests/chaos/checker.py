@@ -67,11 +67,6 @@ class Checker:
         self._records_read = 0
         self._thread = threading.Thread(target=self._read, name="checker", daemon=True)
 
-    @property
-    def records_read(self) -> int:
-        """The number of records read until now."""
-        return self._records_read
-
     def start(self) -> None:
         """Start to read."""
         self._thread.start()

@@ -15,30 +15,23 @@ from typing import TYPE_CHECKING, Any
 
 from consumer.config import Settings
 from consumer.kafka.client.writer import KafkaWriter
-from consumer.pipeline import decider as pipeline
-from consumer.pipeline.decider import Decider
 from consumer.service.app import run_service
-from consumer.shard import startup
-from consumer.shard.loop import ShardLoop
-from consumer.shard.restore import restore
-from consumer.shard.startup import Startup
-from consumer.shard.transaction import apply_to_memory
+from tests.support.planted_faults import (
+    apply_state_early,
+    decide_everything_here,
+    restore_to_stable_offset,
+    trust_group_offsets,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiokafka.producer.message_accumulator import BatchBuilder
 
-    from consumer.kafka.client.reader import KafkaReader
     from consumer.kafka.types import TopicPartition
-    from consumer.pipeline.decider import Decision
-    from consumer.pipeline.records import SourceBatch
-    from consumer.shard.changelog import ShardState
-    from consumer.shard.context import ShardContext
-    from consumer.shard.progress import Progress
+    from tests.support.planted_faults import Plant
 
 MODULE = "tests.chaos.planted"
-KEPT_MEMORIES: dict[int, ShardState] = {}
 
 
 class Fault(StrEnum):
@@ -62,7 +55,7 @@ def plant(owner: object, name: str, replacement: object) -> None:
     setattr(owner, name, replacement)
 
 
-def commit_unchecked() -> None:
+def commit_unchecked(plant: Plant) -> None:
     """Commit as soon as every batch has an answer, without checking the answer."""
 
     async def send(
@@ -85,81 +78,18 @@ def commit_unchecked() -> None:
     plant(KafkaWriter, "_send", send)
 
 
-def apply_state_early() -> None:
-    """Let the memory change before the commit, and outlive the transaction that fails."""
-    commit = ShardLoop._commit  # noqa: SLF001 - the fault
-
-    async def restore_once(
-        context: ShardContext, reader: KafkaReader, barrier_offset: int, memory: ShardState
-    ) -> None:
-        kept = KEPT_MEMORIES.setdefault(context.shard, memory)
-        if kept is memory:
-            await restore(context, reader, barrier_offset, memory)
-        else:
-            vars(memory).update(vars(kept))
-
-    async def apply_first(
-        self: ShardLoop,
-        decision: Decision,
-        progress: Mapping[TopicPartition, Progress],
-        *others: Any,  # noqa: ANN401 - handed through
-        **named: Any,  # noqa: ANN401 - the same
-    ) -> None:
-        apply_to_memory(self._memory, decision, progress)
-        await commit(self, decision, progress, *others, **named)
-
-    plant(startup, "restore", restore_once)
-    plant(ShardLoop, "_commit", apply_first)
-
-
-def trust_group_offsets() -> None:
-    """Begin where the group's committed offsets say, as a consumer does by default."""
-    verify = Startup.verify
-
-    async def positions(self: Startup, *, accept_empty_state: bool) -> dict[TopicPartition, int]:
-        known = await verify(self, accept_empty_state=accept_empty_state)
-        group_id = self._context.settings.group_id
-        committed = await self._readers.admin.group_offsets(group_id)
-        return {source: committed.get(source, 0) for source in known}
-
-    plant(Startup, "verify", positions)
-
-
-def keep_records_where_they_are() -> None:
-    """Let every shard decide about whatever it reads: each has ids of its own."""
-    decide = Decider.decide
-
-    def decide_here(self: Decider, batch: SourceBatch, decision: Decision, ceiling_ms: int) -> None:
-        plant(pipeline, "home", lambda *_: self.settings.shard)
-        decide(self, batch, decision, ceiling_ms)
-
-    plant(Decider, "decide", decide_here)
-
-
-def restore_to_end_offsets() -> None:
-    """Restore up to the end offset that a read_committed consumer gets from the broker."""
-
-    async def restore_short(
-        context: ShardContext, reader: KafkaReader, barrier_offset: int, memory: ShardState
-    ) -> None:
-        end = (await reader.end_offsets([context.changelog]))[context.changelog]
-        await restore(context, reader, min(barrier_offset, end - 1), memory)
-
-    plant(startup, "restore", restore_short)
-
-
 PLANT = {
     Fault.UNCHECKED_COMMIT: commit_unchecked,
     Fault.EARLY_STATE: apply_state_early,
     Fault.TRUSTED_OFFSETS: trust_group_offsets,
-    Fault.NO_FORWARDING: keep_records_where_they_are,
-    Fault.SHORT_RESTORE: restore_to_end_offsets,
+    Fault.NO_FORWARDING: decide_everything_here,
+    Fault.SHORT_RESTORE: restore_to_stable_offset,
 }
 
 
 def main() -> None:
     """Plant the fault and run the service."""
-    PLANT[Fault(sys.argv[1])]()
+    PLANT[Fault(sys.argv[1])](plant)
     run_service(Settings.load(os.environ), os.environ)
 
 

@@ -44,10 +44,6 @@ _NAMES: Final = (
     "Id",
     "\U0001f600",
 )
-_UNKNOWN: Final[tuple[object, ...]] = (
-    *(0, 1, 1.0, 10**16, 1e16, None, True, "\u00e9", [[]], "\\"),
-    *({"teamSize": 0}, {"team_size": 0.0}, {"teamSize": 1, "team_size": None}, [1, 1.0, {}]),
-)
 _MARK: Final = "@V{}@"
 
 

@@ -76,11 +76,6 @@ def log_of(deployment: Deployment, data: Path) -> list[Batch]:
     return batches(data, deployment.changelog_topic, 0)
 
 
-def first_kept_offset(deployment: Deployment, data: Path) -> int:
-    """Return where the first batch lies that still has records."""
-    return min(batch.first_offset for batch in log_of(deployment, data) if batch.records)
-
-
 def publish(deployment: Deployment, *waves: list[str]) -> list[str]:
     """Publish wave after wave by a process of its own, which then ends by a power cut."""
     service = deployment.start("one")

@@ -17,13 +17,11 @@ from msgspec.structs import replace
 
 from consumer.errors import Fenced, TaskFailed
 from consumer.kafka.types import TopicPartition
-from consumer.pipeline import decider
-from consumer.pipeline.decider import Decider, Decision
+from consumer.pipeline.decider import Decision
 from consumer.shard import loop, startup
 from consumer.shard.loop import ShardLoop
 from consumer.shard.restore import restore
-from consumer.shard.startup import Startup
-from consumer.shard.transaction import apply_to_memory
+from tests.support import planted_faults as faults
 from tests.support import shard_scenarios as scenarios
 from tests.support.fake_clients import FakeWriter
 from tests.support.fake_deployment import FakeDeployment, NotExactlyOnce
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from consumer.kafka import port
-    from consumer.pipeline.records import SourceBatch
     from consumer.shard.changelog import ShardState
     from consumer.shard.context import ShardContext
     from consumer.shard.progress import Progress
@@ -64,28 +61,9 @@ class Fault(StrEnum):
     NO_FORWARDING = "each shard decides about what it reads"
 
 
-def state_before_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the memory change before the commit, and outlive the transaction that fails."""
-    write = ShardLoop._commit  # noqa: SLF001 - the fault
-    kept: dict[int, ShardState] = {}
-
-    async def restore_once(
-        context: ShardContext, reader: FakeReader, barrier_offset: int, memory: ShardState
-    ) -> None:
-        before = kept.setdefault(context.shard, memory)
-        if before is memory:
-            await restore(context, reader, barrier_offset, memory)
-        else:
-            vars(memory).update(vars(before))
-
-    async def apply_first(
-        self: ShardLoop, decision: Decision, progress: Positions, *others: Handed, **named: Handed
-    ) -> None:
-        apply_to_memory(self._memory, decision, progress)
-        await write(self, decision, progress, *others, **named)
-
-    monkeypatch.setattr(startup, "restore", restore_once)
-    monkeypatch.setattr(ShardLoop, "_commit", apply_first)
+def shared(fault: Callable[[faults.Plant], None]) -> Plant:
+    """Return a fault that the chaos suite plants too."""
+    return lambda monkeypatch: fault(monkeypatch.setattr)
 
 
 def state_never_applied(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,18 +169,6 @@ def decided_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ShardLoop, "_commit", write_behind)
 
 
-def restore_to_stable_offset(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Restore up to what a broker reports to a read_committed consumer as the end."""
-
-    async def restore_short(
-        context: ShardContext, reader: FakeReader, barrier_offset: int, memory: ShardState
-    ) -> None:
-        end = (await reader.end_offsets([context.changelog]))[context.changelog]
-        await restore(context, reader, min(barrier_offset, end - 1), memory)
-
-    monkeypatch.setattr(startup, "restore", restore_short)
-
-
 def restore_of_uncommitted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every reader see uncommitted and aborted records."""
     reader = FakeKafka.reader
@@ -243,32 +209,8 @@ def no_fence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeKafka, "writer", unique)
 
 
-def group_offsets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Begin at the committed offsets of the group, as a consumer does by default."""
-    verify = Startup.verify
-
-    async def positions(self: Startup, **named: Handed) -> dict[TopicPartition, int]:
-        known = await verify(self, **named)
-        group_id = self._context.settings.group_id
-        committed = await self._readers.admin.group_offsets(group_id)
-        return {source: committed.get(source, 0) for source in known}
-
-    monkeypatch.setattr(Startup, "verify", positions)
-
-
-def no_forwarding(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every shard decide about whatever it reads."""
-    decide = Decider.decide
-
-    def decide_here(self: Decider, batch: SourceBatch, decision: Decision, ceiling_ms: int) -> None:
-        monkeypatch.setattr(decider, "home", lambda *_: self.settings.shard)
-        decide(self, batch, decision, ceiling_ms)
-
-    monkeypatch.setattr(Decider, "decide", decide_here)
-
-
 PLANTED: dict[Fault, tuple[Plant, Scenario]] = {
-    Fault.STATE_BEFORE_COMMIT: (state_before_commit, scenarios.unknown_outcomes),
+    Fault.STATE_BEFORE_COMMIT: (shared(faults.apply_state_early), scenarios.unknown_outcomes),
     Fault.STATE_NEVER_APPLIED: (state_never_applied, scenarios.repeats_in_a_row),
     Fault.COMMIT_UNCHECKED: (commit_unchecked, scenarios.failed_batches),
     Fault.COMMIT_RETRIED: (commit_retried, scenarios.unknown_outcomes),
@@ -277,14 +219,17 @@ PLANTED: dict[Fault, tuple[Plant, Scenario]] = {
     Fault.LETTERS_FIRST: (letters_first, scenarios.crashes),
     Fault.DECIDED_AHEAD: (decided_ahead, scenarios.repeats_in_a_row),
     Fault.RESTORE_TO_STABLE_OFFSET: (
-        restore_to_stable_offset,
+        shared(faults.restore_to_stable_offset),
         scenarios.open_transaction_on_the_changelog,
     ),
     Fault.RESTORE_OF_UNCOMMITTED: (restore_of_uncommitted, scenarios.crashes),
     Fault.BARRIER_BEFORE_FENCE: (barrier_before_fence, scenarios.takeover),
     Fault.NO_FENCE: (no_fence, scenarios.takeover),
-    Fault.GROUP_OFFSETS: (group_offsets, scenarios.group_offsets_that_lie),
-    Fault.NO_FORWARDING: (no_forwarding, scenarios.repeats_on_all_partitions),
+    Fault.GROUP_OFFSETS: (shared(faults.trust_group_offsets), scenarios.group_offsets_that_lie),
+    Fault.NO_FORWARDING: (
+        shared(faults.decide_everything_here),
+        scenarios.repeats_on_all_partitions,
+    ),
 }
 
 

@@ -22,7 +22,6 @@ from tests.support.fake_cluster import Fault
 from tests.support.fake_deployment import INPUT, OUTPUT, FakeDeployment, StepObserver
 from tests.support.fake_log import NewRecord
 
-SHARD_FAULTS = [fault for fault in Fault if fault is not Fault.SEND_FAILED]
 STARTING_STEPS = [Step.FENCED, Step.BARRIER_SET, Step.RESTORED]
 
 
