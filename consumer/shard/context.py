@@ -13,6 +13,7 @@ from consumer.kafka.port import (
     TransactionalWriter,
     TransactionBatches,
 )
+from consumer.kafka.read import ReadOptions
 from consumer.kafka.topics import Topology
 from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import Limits, ShardSettings
@@ -53,6 +54,14 @@ class ShardContext(msgspec.Struct, frozen=True):
         topology = self.topology
         epochs = topology.leader_epochs.get(source.topic, {})
         return Identity(topology.topic_ids.get(source.topic), epochs.get(source.partition))
+
+    @property
+    def read_options(self) -> ReadOptions:
+        """The options that all bounded reads of the shard share: its clock and its heartbeat.
+
+        A caller changes them with `_replace`. A read without the heartbeat would look like a hang.
+        """
+        return ReadOptions(clock=self.clock, on_fetch=self.heartbeat.beat)
 
     def new_batches(self, writer: TransactionalWriter) -> TransactionBatches:
         """Return the empty batches of a transaction, bounded by the topics' batch sizes."""

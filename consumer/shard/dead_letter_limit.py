@@ -18,7 +18,7 @@ import structlog
 
 from consumer.config import PREFIX, Settings
 from consumer.errors import LimitReached, TimedOut
-from consumer.kafka.read import OffsetRange, ReadOptions, read_range
+from consumer.kafka.read import OffsetRange, read_range
 from consumer.kafka.types import TopicPartition
 from consumer.pipeline.decider import Decider, Decision
 from consumer.pipeline.records import (
@@ -130,11 +130,9 @@ class DeadLetterGuard:
         self, context: ShardContext, source: TopicPartition, end: int, seen: SeenIds
     ) -> list[CountedDeadLetter]:
         """Decide again about the window before ``end``, and return its dead letters."""
-        options = ReadOptions(
+        options = context.read_options._replace(
             max_records=FETCH_RECORDS,
             fetch_ms=FETCH_MS,
-            clock=context.clock,
-            on_fetch=context.heartbeat.beat,
             stall_seconds=math.inf,
             total_seconds=LOOK_BACK_SECONDS,
             purpose="the window of the dead-letter limit",

@@ -14,7 +14,7 @@ import msgspec
 from consumer.errors import StateCorrupted
 from consumer.kafka.clock import wall_clock_ms
 from consumer.kafka.port import LogReader
-from consumer.kafka.read import ReadBatch, ReadOptions, read_range, stable_ranges
+from consumer.kafka.read import ReadBatch, read_range, stable_ranges
 from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import SourceRecord
 from consumer.shard.changelog import FENCE, FIRST_START, FORMAT_VERSION
@@ -72,11 +72,9 @@ async def _stored(context: ShardContext, reader: LogReader) -> list[FirstStart]:
     """Read the beginning of every changelog, up to the first entry that is no restore barrier."""
     topic = context.changelog.topic
     changelogs = [TopicPartition(topic, shard) for shard in range(context.topology.shards)]
-    options = ReadOptions(
+    options = context.read_options._replace(
         max_records=FETCH_RECORDS,
         fetch_ms=FETCH_MS,
-        clock=context.clock,
-        on_fetch=context.heartbeat.beat,
         total_seconds=READ_SECONDS,
         is_enough=lambda batch: _first_entry(batch) is not None,
         purpose="the first start of the group",

@@ -12,7 +12,7 @@ import structlog
 
 from consumer.errors import StateCorrupted
 from consumer.kafka.port import LogReader
-from consumer.kafka.read import OffsetRange, ReadOptions, read_range
+from consumer.kafka.read import OffsetRange, read_range
 from consumer.shard.changelog import ShardState
 from consumer.shard.context import ShardContext
 
@@ -80,11 +80,9 @@ async def restore(
             hint="another transaction is open on the changelog, or its leader is gone",
         )
 
-    options = ReadOptions(
+    options = context.read_options._replace(
         max_records=FETCH_RECORDS,
         fetch_ms=FETCH_MS,
-        clock=clock,
-        on_fetch=context.heartbeat.beat,
         stall_seconds=math.inf,
         on_wait=log_wait,
         wait_seconds=LOG_WAIT_SECONDS,

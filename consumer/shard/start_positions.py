@@ -105,12 +105,12 @@ async def inspect(
     found = {s: Found(starts[s], ends[s], context.identity(s).topic_id) for s in known}
     same = {s: p for s, p in known.items() if not is_another_topic(p, found[s].topic_id)}
     last = {s: p.fingerprint for s, p in same.items() if p.fingerprint is not None}
-    there = await _records_at(reader, _within(last, found), context.clock, context.heartbeat.beat)
+    there = await _records_at(reader, _within(last, found), context.read_options)
     for source, record in there.items():
         found[source] = found[source]._replace(at_fingerprint=record)
     broken = {s: p for s, p in same.items() if lost_its_end(p, found[s])}
     older = {s: p.older for s, p in broken.items() if p.older is not None}
-    there = await _records_at(reader, _within(older, found), context.clock, context.heartbeat.beat)
+    there = await _records_at(reader, _within(older, found), context.read_options)
     for source, record in there.items():
         found[source] = found[source]._replace(at_older=record)
     # A new leader may have the last handled record and lack the markers after it.
@@ -150,7 +150,7 @@ async def find_recreated(
     Raises:
         TaskFailed: the brokers delivered nothing for 20 s.
     """
-    records = await _records_at(reader, fingerprints, clock)
+    records = await _records_at(reader, fingerprints, ReadOptions(clock=clock))
     return [
         source
         for source, fingerprint in fingerprints.items()
@@ -252,8 +252,7 @@ def _within(
 async def _records_at(
     reader: LogReader,
     fingerprints: Mapping[TopicPartition, Fingerprint],
-    clock: Callable[[], float],
-    on_fetch: Callable[[], None] | None = None,
+    options: ReadOptions,
 ) -> dict[TopicPartition, SourceRecord | None]:
     """Return the record at each fingerprint's offset; None if that offset has no visible record.
 
@@ -262,11 +261,9 @@ async def _records_at(
     """
     records: dict[TopicPartition, SourceRecord | None] = dict.fromkeys(fingerprints)
     ranges = {s: OffsetRange(f.offset, f.offset + 1) for s, f in fingerprints.items()}
-    options = ReadOptions(
+    options = options._replace(
         max_records=max(1, len(ranges)),
         fetch_ms=FETCH_MS,
-        clock=clock,
-        on_fetch=on_fetch,
         stall_seconds=FINGERPRINT_SECONDS,
         purpose="the last-record fingerprints of the sources",
     )

@@ -11,7 +11,7 @@ import structlog
 
 from consumer.errors import StateCorrupted
 from consumer.kafka.port import ClusterAdmin, LogReader
-from consumer.kafka.read import OffsetRange, ReadOptions, read_range, stable_ranges
+from consumer.kafka.read import OffsetRange, read_range, stable_ranges
 from consumer.kafka.types import TopicPartition
 from consumer.pipeline.ready_event import SHARD_HEADER
 from consumer.shard.changelog import Meta
@@ -116,11 +116,9 @@ async def _has_published(context: ShardContext, reader: LogReader) -> bool:
         partition: OffsetRange(max(start, end - TAIL_RECORDS), end)
         for partition, (start, end) in (await stable_ranges(reader, partitions)).items()
     }
-    options = ReadOptions(
+    options = context.read_options._replace(
         max_records=TAIL_RECORDS,
         fetch_ms=FETCH_MS,
-        clock=context.clock,
-        on_fetch=context.heartbeat.beat,
         total_seconds=READ_SECONDS,
         purpose="the end of the ready topic",
     )

@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 
 from consumer.kafka.client.reader import KafkaReader
+from consumer.kafka.read import ReadOptions
 from consumer.kafka.types import TopicPartition
 from consumer.pipeline.digest_table import ENTRIES_PER_BUCKET
 from consumer.pipeline.records import IdEntry
@@ -18,7 +19,6 @@ from consumer.shard.changelog import ShardState, id_record, progress_record
 from consumer.shard.context import ShardContext
 from consumer.shard.progress import Progress
 from consumer.shard.restore import restore
-from consumer.shard.status import Heartbeat
 from schemas.ready_event import Origin
 from tests.builders import Record
 
@@ -91,7 +91,9 @@ def dense_then_progress() -> Iterator[Record]:
 def restored(records: Iterator[Record]) -> ShardState:
     """Return the memory that a restore of these records makes."""
     log = Log(records, MARK_OFFSET + 1)
-    context = SimpleNamespace(clock=float, changelog=CHANGELOG, heartbeat=Heartbeat())
+    context = SimpleNamespace(
+        clock=float, changelog=CHANGELOG, read_options=ReadOptions(clock=float)
+    )
     memory = ShardState(0)
     asyncio.run(
         restore(cast("ShardContext", context), cast("KafkaReader", log), MARK_OFFSET, memory)
