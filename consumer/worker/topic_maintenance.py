@@ -35,7 +35,7 @@ class TopicMaintenance:
         self._known_risks: set[InputRisk] = set()
 
     async def prepare(self) -> Topology:
-        """Create the topics if the settings ask for it, then check and return them.
+        """Create the topics if CREATE_TOPICS is true, then check and return them.
 
         Raises:
             ClusterError: a topic is missing or has wrong settings.

@@ -1,4 +1,4 @@
-"""Numbers of 64 bits that stand for records: a long run has too many to keep them all."""
+"""Fingerprints of 64 bits: a long run has too many records to keep each one."""
 
 from __future__ import annotations
 

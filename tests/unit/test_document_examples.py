@@ -153,7 +153,7 @@ def test_the_python_subscriber_handles_an_event(
             committed.append(message)
 
     module = ModuleType("confluent_kafka")
-    module.Consumer = OneEvent  # type: ignore[attr-defined] # stands in for the real one
+    module.Consumer = OneEvent  # type: ignore[attr-defined] # replaces the real class
     monkeypatch.setitem(sys.modules, "confluent_kafka", module)
     (sample,) = _blocks("docs/subscribing.md", "python")
     with pytest.raises(KeyboardInterrupt):

@@ -23,7 +23,7 @@ OPEN = (OpenTransaction(CHANGELOG, 7, 0, 12),)
 
 
 class Script:
-    """Stands for writer and check, and keeps what happens in order."""
+    """A fake of writer and check that records their calls in order."""
 
     transactional_id = "group-3"
 

@@ -47,7 +47,7 @@ class FakeReader:
         log_start: int = 0,
         beside: Callable[[], object] = lambda: None,
     ) -> None:
-        """`beside` is called with each fetch: it stands for the rest of the process."""
+        """Each fetch calls `beside`, which plays the rest of the process."""
         self.needs_revalidation = False
         self.assigned: dict[TopicPartition, int] = {}
         self.assignments: list[dict[TopicPartition, int]] = []

@@ -54,7 +54,7 @@ class Bench:
         self.made: list[PlainTask] = []
         self.changed = asyncio.Event()
 
-        def make_task(_: int) -> Any:  # noqa: ANN401 - stands for a ShardTask
+        def make_task(_: int) -> Any:  # noqa: ANN401 - a fake of ShardTask
             self.made.append(make())
             return self.made[-1]
 
