@@ -13,7 +13,8 @@ from consumer.kafka.types import TopicPartition
 from consumer.pipeline.decider import Decider, Decision, apply
 from consumer.pipeline.records import Headers, SourceBatch
 from consumer.pipeline.seen_ids import SeenIds
-from consumer.shard.progress import Progress
+from consumer.shard.changelog import progress_record
+from consumer.shard.progress import Fingerprint, Progress
 from consumer.shard.transaction import changelog_records
 from tests.builders import NO_CEILING_MS, TIMESTAMP_MS, TOPIC, Record, checkpoint, shard_settings
 from tests.fuzz.seeds import ID, SEEDS
@@ -26,6 +27,7 @@ EXPECTED = {
     "dead letters": "239ef4fdfa22d52b",
     "forwards": "108d2344c87471db",
     "changelog": "ec9900ebc0797bc0",
+    "progress": "0610d1dfc23d22a3",
 }
 
 
@@ -103,7 +105,20 @@ def add_all(digest: Digest, records: Iterable[tuple[bytes, bytes | None]]) -> No
         digest.add(key, value)
 
 
+def complete_progress() -> str:
+    """Return the digest of a progress entry with every field set."""
+    last, older = Fingerprint(41, TIMESTAMP_MS, 0xCAFE), Fingerprint(7, TIMESTAMP_MS - 1, 1)
+    topic_id = "0123456789abcdef0123456789abcdef"
+    progress = Progress(42, TIMESTAMP_MS, last, topic_id=topic_id, leader_epoch=3, older=older)
+    digest = Digest()
+    digest.add(*progress_record(TOPIC, 1, progress))
+    return str(digest)
+
+
 def test_the_bytes_on_the_wire_are_what_they_were() -> None:
     """Ready events in both content modes, dead letters, forwards, changelog entries."""
-    found = written() | {"ready in binary mode": written(binary_mode=True)["ready"]}
+    found = written() | {
+        "ready in binary mode": written(binary_mode=True)["ready"],
+        "progress": complete_progress(),
+    }
     assert found == EXPECTED
