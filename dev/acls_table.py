@@ -1,7 +1,7 @@
-"""The table of ACLs in docs/operations/reference.md, generated from ``consumer.cli.acls``.
+"""Generates the table of ACLs in docs/operations/reference.md from ``consumer.cli.acls``.
 
-`python -m dev.acls_table` prints it; `python -m dev.acls_table docs/operations/reference.md` writes
-it to the file.
+`python -m dev.acls_table` prints the table. `python -m dev.acls_table
+docs/operations/reference.md` writes it to the file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The CRDs of the operators that the chart writes objects for: of Go modules, and Strimzi's.
+"""Provides the CRDs of KEDA, the Prometheus operator and Strimzi, to validate the chart's objects.
 
-They are large and generated, so they are fetched once into the cache and not kept here. Go checks
-each module against its checksum database, and this module against the sums below.
+The CRDs are large and generated, so they are not in the repository. The first use downloads them
+into the cache. Go checks each Go module against its checksum database. This module compares the
+checksum with the one below.
 """
 
 from __future__ import annotations
@@ -71,8 +72,7 @@ def _download(source: Source, folder: Path) -> None:
             "GOMODCACHE": str(Path(scratch) / "modules"),
         }
         download = ["go", "mod", "download", "-json", source.module]
-        said = run(download, folder=Path(scratch), environment=environment)
-        module = json.loads(said)
+        module = json.loads(run(download, folder=Path(scratch), environment=environment))
         if module["Sum"] != source.checksum:
             raise ChartToolMissing(
                 f"{source.module} has the checksum {module['Sum']}, not the pinned one"

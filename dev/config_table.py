@@ -1,7 +1,7 @@
-"""The README's tables of settings, generated from ``consumer.config.VARIABLES``.
+"""Generates the README's tables of settings from ``consumer.config.VARIABLES``.
 
-`python -m dev.config_table` prints them; `python -m dev.config_table README.md` writes them to a
-file.
+`python -m dev.config_table` prints the tables. `python -m dev.config_table README.md` writes them
+to the file.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ GROUPS: Final = {
 
 
 def config_table() -> MarkedTable:
-    """Return one table for each group; names are without their common prefix."""
+    """Return one table for each group. The names do not have the common prefix."""
     variables = {variable.short_name: variable for variable in VARIABLES}
     return MarkedTable(
         holds="settings",

@@ -1,13 +1,14 @@
 """`make demo`: run the service on a real Kafka, and check that no event is lost or published twice.
 
 1. Start a local Kafka (or use KAFKA_BOOTSTRAP_SERVERS, plaintext) and create the topics.
-2. Plan some thousand records from a seed, with the expected output of each.
-3. Start two service processes and produce; meanwhile kill one with SIGKILL, and start it again.
-4. Show ready events as they appear, until everything is handled; stop the services.
-5. Read the output topics from their start by an independent client, and compare with the plan.
+2. Make a plan from a seed: some thousand records, and the expected output of each.
+3. Start two service processes and produce. Kill one of them by SIGKILL, and start it again.
+4. Show the ready events until every record is handled. Stop the services.
+5. Read the output topics from their start with an independent client. Compare them with the plan.
 
-The last line of standard output is one JSON object with the figures. Exit code 0: nothing lost,
-nothing published twice, every record accounted for. No process keeps running after any end.
+The last line of standard output is one JSON object with the figures. Exit code 0 means that no
+event is lost or published twice, and that every record has the expected output. The demo stops all
+of its processes before it ends, also after an error or a signal.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 
 
 def run(arguments: argparse.Namespace, display: Display) -> Verdict:
-    """Run the five steps of the module docstring; stop everything in any case."""
+    """Run the five steps of the module docstring. Always stop the processes at the end."""
     with ExitStack() as stack:
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="checkpoint-ready-demo-"))
@@ -70,7 +71,7 @@ def run(arguments: argparse.Namespace, display: Display) -> Verdict:
             stack.callback(kafka.stop)
             stack.callback(_ignore_interrupts)
             servers = kafka.bootstrap_servers
-            display.note(f"it listens on {servers}")
+            display.note(f"Kafka listens on {servers}")
         cluster = Cluster(servers)
         display.note(f"checkpoint-ready topics create --input-partitions {INPUT_PARTITIONS}")
         create_topics(cluster, topics, INPUT_PARTITIONS)
@@ -102,8 +103,12 @@ def main() -> int:
     """Run the demo as a program."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__.partition("\n")[0])
     parser.add_argument("--seed", type=int, default=1, help="the same seed plans the same records")
-    parser.add_argument("--records", type=_enough, default=DEFAULT_RECORDS, help="about how many")
-    parser.add_argument("--seconds", type=float, default=DEFAULT_SECONDS, help="time to produce")
+    parser.add_argument(
+        "--records", type=_enough, default=DEFAULT_RECORDS, help="approximate number of records"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=DEFAULT_SECONDS, help="duration of producing (s)"
+    )
     arguments = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -124,7 +129,7 @@ def _summarise(verdict: Verdict, display: Display) -> None:
         display.note(f"WRONG: {problem}")
     hidden = len(verdict.problems) - MAX_PROBLEMS_SHOWN
     if hidden > 0:
-        display.note(f"… and {hidden} problems more")
+        display.note(f"… and {hidden} more problems")
     if verdict.is_good:
         figures = verdict.figures
         display.note(
@@ -158,7 +163,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 def _ignore_interrupts() -> None:
-    """Ignore interrupts during the clean-up; each of its steps ends in bounded time."""
+    """Ignore interrupts during the clean-up. Each step of the clean-up has a time limit."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 

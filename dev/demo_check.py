@@ -1,4 +1,4 @@
-"""The verdict: the output topics compared with the plan. No code of the service is used.
+"""Compares the output topics with the plan, without using any code of the service.
 
 Each output record names its source record (in `origin`, or in the headers of a dead letter). The
 producer's delivery reports say which planned record has that offset.
@@ -30,14 +30,14 @@ Place = tuple[int, int]
 
 
 class Verdict(NamedTuple):
-    """The figures of the last line of output, and all problems."""
+    """The result of a check: the figures that the demo prints last, and all problems."""
 
     figures: dict[str, int]
     problems: list[str]
 
     @property
     def is_good(self) -> bool:
-        """Whether every record is accounted for, none lost and none published twice."""
+        """Whether every record has the expected output, none is lost and none published twice."""
         return not (self.problems or self.figures["lost"] or self.figures["published_twice"])
 
 
@@ -49,7 +49,7 @@ class Check:
         self._placed = placed
         self._topics = topics
         self._problems: list[str] = []
-        self._published: dict[str, int] = {}  # id: which of its contents
+        self._published: dict[str, int] = {}  # id: the number of the published content
         self._ready_counts: Counter[str] = Counter()
         self._reasons: dict[Place, str] = {}  # by source of the dead letter
         self._refused: Counter[tuple[str, int]] = Counter()  # id, content
@@ -87,11 +87,11 @@ class Check:
         source = self._source(origin["topic"], (origin["partition"], origin["offset"]))
         what = f"ready event {checkpoint_id}"
         if source is None or source.checkpoint_id != checkpoint_id:
-            self._problems.append(f"{what}: its origin is no record of that id")
+            self._problems.append(f"{what}: its origin is not a record of that id")
             return
         self._published[checkpoint_id] = source.content
         content = self._plan.contents[checkpoint_id][source.content]
-        self._require(data["checkpoint"] == content, f"{what}: its content is not its source's")
+        self._require(data["checkpoint"] == content, f"{what}: its content differs from its source")
         job_id = content["fine_tuning_job_id"]
         self._require(record.key == job_id.encode(), f"{what}: its key is not the job id")
         self._require(event["type"] == READY_TYPE, f"{what}: its type is {event['type']}")
@@ -104,7 +104,7 @@ class Check:
         if source is None:
             self._problems.append(f"{what}: no such record was produced")
             return
-        self._require(place not in self._reasons, f"{what}: there is one already")
+        self._require(place not in self._reasons, f"{what}: this is the second one")
         self._reasons[place] = letter.reason
         expected = CONFLICT if source.checkpoint_id is not None else source.reason
         self._require(
@@ -112,7 +112,7 @@ class Check:
         )
         self._require(
             letter.holds(source.key, source.value, source.headers),
-            f"{what}: its bytes are not the original's",
+            f"{what}: its bytes differ from the original record",
         )
         if source.checkpoint_id is not None:
             self._refused[source.checkpoint_id, source.content] += 1

@@ -1,4 +1,4 @@
-"""The output of the demo: a live table on a terminal, otherwise a bounded number of lines."""
+"""Shows the demo: a live table on a terminal, otherwise a limited number of lines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_ROWS = 12
 MAX_EVENT_LINES = 20
 EVENT_LINE_SECONDS = 0.3
 PROGRESS_LINE_SECONDS = 1.0
-# Each with its least width, and its share of the remaining width.
+# Name, minimum width, and share of the remaining width.
 COLUMNS = (
     ("created", 20, None),
     ("job", 8, 2),
@@ -57,7 +57,7 @@ class Display:
     """Shows notes, ready events and progress on standard output."""
 
     def __init__(self) -> None:
-        """Choose the form: a terminal or not."""
+        """Detect whether standard output is a terminal."""
         self._console = Console(highlight=False, soft_wrap=True)
         self._live: Live | None = None
         self._rows: deque[tuple[str, ...]] = deque(maxlen=MAX_ROWS)
@@ -74,7 +74,7 @@ class Display:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop the live table; the last one stays on the screen."""
+        """Stop updating the live table. Its last content stays on the screen."""
         if self._live is not None:
             self._live.stop()
             self._live = None

@@ -1,8 +1,8 @@
-"""The plan of the demo: the records to produce and the expected output, made from a seed.
+"""Plans the demo: makes the records to produce and the expected output from a seed.
 
-Jobs are polled as real producers do it: each poll lists a job's checkpoints, newest first, and
-sends all of them, so the same id is sent many times. To be harder than reality, the repeats of an
-id go to different partitions under different keys. Some are another variant, some another content.
+The plan imitates producers that poll jobs. Each poll lists the checkpoints of a job, newest first,
+and sends all of them, so the same id is sent many times. To make the test harder, the repeats of
+an id have different partitions and keys. Some repeats have another spelling, some another content.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ INPUT_PARTITIONS = 6
 READY_MAX_BYTES = 1024 * 1024 + 64 * 1024
 COPIES = (1, 2, 3, 4, 5)
 COPIES_WEIGHTS = (35, 25, 20, 12, 8)
-# Which content each record of an id has: 0 is the first, every other contradicts it.
+# The content of each record of an id, by number. Every other content conflicts with content 0.
 CONFLICTS = ((0, 1), (0, 1, 1), (0, 0, 1), (0, 1, 1, 2), (0, 0, 1, 1, 2))
 CONFLICTING_SHARE = 0.03
 INVALID_SHARE = 0.02
@@ -34,7 +34,7 @@ POLL_SECONDS = 30.0
 
 
 class PlannedRecord(NamedTuple):
-    """A record to be produced, and what it is."""
+    """A record to produce, and the output that it must have."""
 
     key: bytes | None
     value: bytes | None
@@ -42,25 +42,25 @@ class PlannedRecord(NamedTuple):
     partition: int
     checkpoint_id: str | None = None
     content: int = 0
-    """Which of the contents of its id it has."""
+    """The number of its content, among the contents of its id."""
     reason: str | None = None
-    """Why it is invalid; None for a checkpoint."""
+    """The reason of its dead letter; None for a valid checkpoint."""
 
 
 class Plan(NamedTuple):
-    """All records in the order in which they are produced, and the contents of every valid id."""
+    """All records in the order of producing, and the contents of every valid id."""
 
     records: list[PlannedRecord]
     contents: dict[str, list[Document]]
 
     @property
     def distinct_ids(self) -> int:
-        """How many ready events there must be."""
+        """The number of ready events that the service must publish."""
         return len(self.contents)
 
     @property
     def conflicting(self) -> int:
-        """How many contents contradict one that is published, whichever that is."""
+        """The number of contents that conflict with the published content of their id."""
         return sum(len(contents) - 1 for contents in self.contents.values())
 
     @property
@@ -70,7 +70,7 @@ class Plan(NamedTuple):
 
     @property
     def duplicates(self) -> int:
-        """How many records must be dropped."""
+        """The number of records that the service must drop."""
         return len(self.records) - self.distinct_ids - self.dead_letters
 
 
@@ -81,11 +81,11 @@ def make_plan(
     partitions: int = INPUT_PARTITIONS,
     ready_max_bytes: int = READY_MAX_BYTES,
 ) -> Plan:
-    """Plan about `count` records; the same arguments always give the same plan."""
+    """Return a plan of about `count` records. The same arguments always give the same plan."""
     rng = random.Random(seed)
     samples = _invalid_samples(rng, int(count * INVALID_SHARE), ready_max_bytes)
     contents: dict[str, list[Document]] = {}
-    # Each poll with the time at which it happens; an invalid record is a poll of its own.
+    # The polls with their times. An invalid record is a separate poll.
     polls: list[tuple[float, list[PlannedRecord]]] = []
     planned = len(samples)
     example = Job(str(SDK_EXAMPLE_CONTENT["fine_tuning_job_id"]), [SDK_EXAMPLE_CONTENT])
@@ -111,10 +111,10 @@ def _polls(
     contents: dict[str, list[Document]],
     copies: int,
 ) -> Iterable[list[PlannedRecord]]:
-    """Return the polls of a job: each lists what there is of it then, newest first.
+    """Return the polls of a job. Each lists the checkpoints of that time, newest first.
 
-    A new checkpoint or two appear between one poll and the next, and a checkpoint drops out of the
-    list after as many polls as it has copies (0: any number).
+    One or more new checkpoints appear between two polls. A checkpoint leaves the list after as many
+    polls as it has copies. With `copies` 0 their number is random.
     """
     polls: dict[int, list[PlannedRecord]] = {}
     first_poll = 0
@@ -132,7 +132,7 @@ def _copies(
     contents: dict[str, list[Document]],
     copies: int,
 ) -> Iterable[PlannedRecord]:
-    """Yield the records of one id: no two on one partition, no two under one key."""
+    """Yield the records of one id. All have different partitions and different keys."""
     if not copies and rng.random() < CONFLICTING_SHARE:
         numbers = list(rng.choice(CONFLICTS))
         rng.shuffle(numbers)
@@ -144,7 +144,8 @@ def _copies(
     keys: list[bytes | None] = [
         None,
         checkpoint_id.encode(),
-        content["fine_tuning_job_id"].encode() + b"#",  # apart from the id, also where both agree
+        content["fine_tuning_job_id"].encode()
+        + b"#",  # differs from the id, even if both are equal
         f"poller-{rng.randint(1, 9)}".encode(),
         rng.randbytes(8),
     ]
@@ -157,7 +158,7 @@ def _copies(
 
 
 def _invalid_samples(rng: random.Random, count: int, ready_max_bytes: int) -> list[InvalidSample]:
-    """Return every kind of invalid record, repeated until there are `count`; two are large."""
+    """Return every kind of invalid record, repeated until there are `count`. Two are large."""
     samples = make_too_large_records(rng, ready_max_bytes)
     while len(samples) < count:
         samples += make_invalid_records(rng)

@@ -1,4 +1,4 @@
-"""The producer of the demo: librdkafka, which shares no code with the service."""
+"""Produces the records of the demo with librdkafka, which shares no code with the service."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_RECORD_BYTES = 64 * 1024 * 1024
 
 
 class DemoError(Exception):
-    """The demo cannot continue; the message says why."""
+    """The demo cannot continue. The message says why."""
 
 
 class PacedProducer:
@@ -36,7 +36,7 @@ class PacedProducer:
                 "bootstrap.servers": servers,
                 "enable.idempotence": True,
                 "linger.ms": 5,
-                # Compressed, because one record is larger than a topic takes.
+                # Compressed, because one record is larger than the limit of the topic.
                 "compression.type": "zstd",
                 "message.max.bytes": MAX_RECORD_BYTES,
             }
@@ -44,11 +44,11 @@ class PacedProducer:
 
     @property
     def is_done(self) -> bool:
-        """Whether every record is on the broker."""
+        """Whether the broker has acknowledged every record."""
         return len(self.placed) == len(self._records)
 
     def produce_up_to(self, share: float) -> None:
-        """Send the records due after this share of the time, and take the delivery reports."""
+        """Send the records that are due after this share of the time. Handle delivery reports."""
         due = min(len(self._records), int(share * len(self._records)))
         for record in self._records[self.sent : due]:
             self._producer.produce(

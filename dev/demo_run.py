@@ -1,4 +1,4 @@
-"""One run of the demo on one cluster: two services, one of them killed, until all is handled."""
+"""Runs the demo on a cluster: two service processes, one of which is killed and started again."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class DemoService:
     """A service process that can be started again under the same GROUP_INSTANCE_ID, like a pod."""
 
     def __init__(self, name: str, servers: str, topics: Topics, folder: Path) -> None:
-        """Describe a process that does not run yet."""
+        """Prepare the process. `start` starts it."""
         self.name = name
         self.state = "not started"
         self._log = folder / f"{name}.log"
@@ -44,7 +44,7 @@ class DemoService:
         self._process: ServiceProcess | None = None
 
     def start(self) -> None:
-        """Start it, for the first time or again."""
+        """Start the process, for the first time or again."""
         self._process = ServiceProcess(RUN, self._environment, log=self._log)
         self.state = "running" if self.state == "not started" else "running again"
 
@@ -70,7 +70,7 @@ class DemoService:
             self._process.signal(signal.SIGTERM)
 
     def wait_for_stop(self, deadline: float) -> str | None:
-        """Wait until this time for the end; return what is wrong with it, or None."""
+        """Wait until `deadline` for the end of the process. Return the failure, or None."""
         process = self._process
         if process is None:
             return None
@@ -87,7 +87,7 @@ class DemoService:
 
 
 class Demo:
-    """One run."""
+    """One run of the demo."""
 
     def __init__(self, cluster: Cluster, topics: Topics, plan: Plan, folder: Path) -> None:
         """Prepare a run on topics that exist."""
@@ -105,7 +105,7 @@ class Demo:
         self._read_counts = {topics.ready: 0, topics.dead_letters: 0}
 
     def run(self, seconds: float, display: Display) -> None:
-        """Run until everything is handled, or until nothing has progressed for a while."""
+        """Run until every record is handled, or until there is no progress for a minute."""
         with self._cluster.subscriber(*self._read_counts) as reader:
             for service in self._services:
                 service.start()
@@ -124,7 +124,7 @@ class Demo:
                 display.show(values, self._progress())
 
     def stop(self) -> None:
-        """Stop the services by SIGTERM; each must exit with 0."""
+        """Stop the services by SIGTERM. Raise DemoError unless each exits with code 0."""
         for service in self._services:
             service.request_stop()
         deadline = time.monotonic() + STOP_SECONDS
@@ -145,7 +145,7 @@ class Demo:
             return check.verdict(reader.read_to_end())
 
     def _read(self, reader: Reader) -> list[bytes | None]:
-        """Count the new records; return the values of the ready events among them."""
+        """Read and count new records. Return the values of the ready events among them."""
         records = reader.poll(READ_SECONDS)
         for record in records:
             self._read_counts[record.topic] += 1
@@ -172,7 +172,7 @@ class Demo:
             display.note(f"{self._victim.name} commits again, {after:.1f} s after its start")
 
     def _is_over(self, now: float) -> bool:
-        """Return whether everything is produced and handled, the restart included."""
+        """Return whether every record is produced and handled, and the restart has happened."""
         if self._restarted_at is None or not self._producer.is_done or now < self._next_check:
             return False
         self._next_check = now + HANDLED_POLL_SECONDS

@@ -9,8 +9,8 @@ import socket
 from dev.kafka_jars import LocalKafkaError
 from dev.kafka_settings import HOST
 
-# Below the kernel's range for outgoing connections: a client's socket cannot take the port of a
-# broker that is down for a moment.
+# Below the kernel's range for outgoing connections. So no outgoing connection can take the port of
+# a broker while the broker restarts.
 FREE_PORTS = range(18_000, 32_000)
 
 

@@ -16,7 +16,7 @@ from dev.kafka_jars import cache_dir, locked
 
 SUITE = "bookworm"
 PACKAGES = ("python3", "python3-venv", "ca-certificates")
-# Downloads of apt, and devices, which the runtime adds to a container.
+# Downloads of apt, and device files, which the container runtime provides.
 LEFT_OUT = ("./var/cache/apt/*", "./var/lib/apt/lists/*", "./dev/*")
 BOOTSTRAP_SECONDS = 900
 LOG_TAIL_CHARACTERS = 2000
@@ -35,7 +35,7 @@ def base_name() -> str:
 def base_archive() -> Path:
     """Return the tar with the files of the base image. Create it once.
 
-    It appears by a rename when it is whole, under a lock, like the jars of the local Kafka.
+    A lock prevents two processes from creating it. A rename prevents an incomplete file.
     """
     archive = cache_dir() / f"{base_name().replace(':', '-')}.tar"
     if archive.is_file():

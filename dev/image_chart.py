@@ -1,7 +1,7 @@
 """Translates the pods of the Helm chart to podman: user, privileges, mounts, settings, probes.
 
-Helm renders the chart; what a pod's securityContext says becomes podman's options. Whatever it says
-that has no translation here is an error: the test of the image must not be laxer than a cluster.
+Helm renders the chart. Each setting of a pod's securityContext becomes an option of podman. A
+setting without a translation is an error, because the test must be as strict as a cluster.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ class ChartPods(NamedTuple):
 
 
 def chart_pods(values: Mapping[str, Any], name: str) -> ChartPods:
-    """Render the chart with these values; `name` is the name of the pod.
+    """Return the pods of the chart with these values. `name` is the name of the pod.
 
     Raises:
-        ImageError: Helm refuses them, or a pod needs something that podman does not get here.
+        ImageError: Helm refuses the values, or a pod has a setting without a translation.
     """
     objects = _render(values)
     (settings,) = (it["data"] for it in objects if it["kind"] == "ConfigMap")
@@ -88,7 +88,7 @@ def _pod(spec: Object, settings: Mapping[str, str], name: str) -> Pod:
     (container,) = spec["containers"]
     mounts = dict(_writable(spec, container))
     ports = [port["containerPort"] for port in container.get("ports", [])]
-    # An entrypoint of several words is a JSON list to podman, as it is to the chart.
+    # podman reads an entrypoint of several words as a JSON list.
     entrypoint = json.dumps(container["command"])
     return Pod(
         options=[
@@ -111,7 +111,7 @@ def _identity(context: Object) -> Iterator[str]:
         raise ImageError("the chart sets no user for the service, or sets root")
     yield f"--user={context.pop('runAsUser')}:{context.pop('runAsGroup')}"
     yield f"--group-add={context.pop('fsGroup')}"
-    # podman's own default is the runtime's.
+    # RuntimeDefault is also the default of podman, so it needs no option.
     if context.pop("seccompProfile") != {"type": "RuntimeDefault"} or context:
         raise ImageError(f"the pod has settings that this test does not support: {context}")
 

@@ -1,7 +1,8 @@
 """Runs the image as a service: starts it, reads its log, stops it by SIGTERM.
 
-`podman run` stays in the foreground, so its output is the service's and its exit code too. Against
-SIGKILL of this program a shell waits for the end of a pipe and then removes the container.
+`podman run` stays in the foreground, so its output and exit code are those of the service. A shell
+waits until a pipe from this program closes, and then removes the container. So the container ends
+even if this program gets SIGKILL.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from dev.image_engine import Podman
 
 START_SECONDS = 60.0
-# More than a graceful shutdown takes, so that a slow shutdown is reported with its duration.
+# Longer than the limit that the test checks, so that a slow shutdown is reported with its duration.
 END_SECONDS = 30.0
 POLL_SECONDS = 0.01
 PROBE_SECONDS = 5.0
@@ -34,7 +35,7 @@ class Container:
     """One `checkpoint-ready run` in a container."""
 
     def __init__(self, podman: Podman, name: str, pod: Pod, folder: Path) -> None:
-        """Start it."""
+        """Start the container."""
         self._port = pod.port
         self._podman = podman
         self._name = name
@@ -61,7 +62,7 @@ class Container:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Remove the container, in any state."""
+        """Remove the container, whether or not it runs."""
         if self._watcher.stdin is not None:
             self._watcher.stdin.close()
         self._watcher.wait()
@@ -77,8 +78,8 @@ class Container:
             time.sleep(POLL_SECONDS)
         return time.monotonic() - self.started_at
 
-    def wait_until_well(self, path: str) -> None:
-        """Wait until a probe of this path returns 200."""
+    def wait_until_ok(self, path: str) -> None:
+        """Wait until a request of this path returns 200."""
         deadline = time.monotonic() + START_SECONDS
         while (answer := self._ask(path)) is None or answer[0] != HTTPStatus.OK:
             self.require_alive()
@@ -119,7 +120,7 @@ class Container:
             code = self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
             raise ImageError(
-                f"SIGTERM does not end the container; its log:\n{self.tail()}"
+                f"the container did not end after SIGTERM; its log:\n{self.tail()}"
             ) from None
         return code, time.monotonic() - began
 

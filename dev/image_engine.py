@@ -19,9 +19,9 @@ ROOT = Path(__file__).resolve().parent.parent
 IMAGE: Final = "checkpoint-ready:image-test"
 # The state of podman about mounts and processes must not survive a reboot.
 RUN_FOLDER: Final = "/run/checkpoint-ready-containers"
-# podman would raise the limits of the machine, which not every root user is allowed to do.
+# By default podman raises limits, which root may not do on every machine.
 LIMITS: Final = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024")
-# Stricter than the chart: the user of the image, and /tmp is not writable.
+# Stricter than the chart: the container runs as the user of the image, and cannot write to /tmp.
 STRICT: Final = (
     "--read-only",
     "--read-only-tmpfs=false",

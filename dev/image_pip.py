@@ -1,8 +1,7 @@
 """Passes the pip settings of the machine to the image build as secrets.
 
-A secret is there while one step of the build runs and is in no layer. So a user with an index, a
-proxy or certificate authorities of their own needs no other Dockerfile, and no address of theirs
-is in the repository.
+A secret is available during one step of the build, and in no layer of the image. So the Dockerfile
+works with any package index, proxy or certificate authority, and contains no such address.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Options about package sources. Options with folders of this machine do not work in a container.
+# Options about package sources. Other options may name folders that the container does not have.
 OPTIONS = ("index-url", "extra-index-url", "trusted-host", "proxy", "default-timeout", "timeout")
 MOUNTED_AUTHORITIES = "/run/secrets/ca.pem"
 

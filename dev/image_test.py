@@ -1,15 +1,14 @@
-"""`make image-test`: the image built, looked into, and at work on a real Kafka as in the chart.
+"""`make image-test`: build the image, inspect it, and run it on a real Kafka as the chart does.
 
-1. Make the base (once), and build the image with the Dockerfile.
+1. Build the base image (once), and the image with the Dockerfile.
 2. Start a local Kafka, and render the Helm chart for it.
-3. Look into the image, with fewer rights than the chart gives and with those that it gives: whom
-   it runs as, what it may write, what it must not contain, its labels.
-4. The chart's Job creates the topics; half of the demo's records are produced.
-5. Run the chart's pod: its user, rights, mounts and settings. Its probes must be answered; produce
-   the other half; wait until all is handled.
-6. SIGTERM: it must end by itself with exit code 0 in less than 10 seconds.
-7. Compare the output topics, read by an independent client, with what was planned, and with what
-   was counted in the metrics.
+3. Inspect the image: its user, labels, writable folders, and programs that it must not contain.
+   Do this with the privileges that the chart gives, and with fewer.
+4. Run the chart's Job, which creates the topics. Produce half of the demo's records.
+5. Run the chart's pod with its user, privileges, mounts and settings. Its probes must succeed.
+   Produce the other half, and wait until every record is handled.
+6. Send SIGTERM. The container must exit with code 0 within 10 seconds.
+7. Read the output topics with an independent client. Compare them with the plan and the metrics.
 
 The last line of standard output is one JSON object with the figures.
 """
@@ -57,9 +56,9 @@ HANDLED_SECONDS = 60.0
 MAX_END_SECONDS = 10.0
 BYTES_OF_A_MB = 1_000_000
 LABELS = ("title", "description", "version", "revision", "source", "licenses")
-# Runs in the container, as its user; prints what is wrong. It needs -I: else the working folder, /,
-# is searched for modules too, and /dev passes for one.
-LOOK = """
+# Runs in the container, as its user, and prints the problems. It needs -I: otherwise Python also
+# searches the working folder / for modules, and finds /dev.
+INSPECTION = """
 import importlib.util, os, pathlib, shutil, sys
 may_write = sys.argv[1:]
 if 0 in (os.getuid(), os.geteuid(), os.getgid(), *os.getgroups()):
@@ -85,8 +84,8 @@ for name in ("pip", "setuptools", "wheel", "ensurepip", "pytest", "dev", "tests"
 PYTHONS = ("/opt/checkpoint-ready/bin/python", "python3")
 
 
-def look_into(podman: Podman, revision: str, pod: Pod) -> list[str]:
-    """Return what is wrong with the image, as seen from outside and from inside."""
+def inspect(podman: Podman, revision: str, pod: Pod) -> list[str]:
+    """Return the problems of the image: of its description, and of a container that runs it."""
     described = podman.describe(IMAGE)
     labels: Mapping[str, str] = described["Labels"]
     found = {name: labels.get(f"org.opencontainers.image.{name}") for name in LABELS}
@@ -98,11 +97,11 @@ def look_into(podman: Podman, revision: str, pod: Pod) -> list[str]:
         problems.append(f"its user is {described['User']}, not a number")
     for python in PYTHONS:
         # Check the base's Python too: the service's Python does not see its packages.
-        look = (f"--entrypoint={python}", "--env=PATH=/usr/local/bin:/usr/bin:/bin")
-        problems += podman.run({}, ["-I", "-c", LOOK], *STRICT, *look).splitlines()
-        # Of two entrypoints podman takes the later one.
-        as_in_chart = ["-I", "-c", LOOK, *pod.may_write]
-        problems += podman.run({}, as_in_chart, *pod.options, *look).splitlines()
+        options = (f"--entrypoint={python}", "--env=PATH=/usr/local/bin:/usr/bin:/bin")
+        problems += podman.run({}, ["-I", "-c", INSPECTION], *STRICT, *options).splitlines()
+        # podman uses the last --entrypoint, so `options` overrides the one of the pod.
+        as_in_chart = ["-I", "-c", INSPECTION, *pod.may_write]
+        problems += podman.run({}, as_in_chart, *pod.options, *options).splitlines()
     return problems
 
 
@@ -123,7 +122,11 @@ def chart_values(servers: str) -> dict[str, Any]:
 
 
 def work(podman: Podman, servers: str, plan: Plan, pods: ChartPods, folder: Path) -> dict[str, Any]:
-    """Do the main job in a container; return the figures, or say what went wrong."""
+    """Run the service in a container until it has handled the plan, and return the figures.
+
+    Raises:
+        ImageError: the message says what failed.
+    """
     podman.run(pods.topics.environment, pods.topics.arguments, *pods.topics.options)
     cluster = Cluster(servers)
     producer = PacedProducer(servers, LOCAL_TOPICS.input, plan.records)
@@ -136,13 +139,13 @@ def work(podman: Podman, servers: str, plan: Plan, pods: ChartPods, folder: Path
             container.require_alive()
         first_event_seconds = time.monotonic() - container.started_at
         for path in (*pods.service.probes, pods.metrics_path):
-            container.wait_until_well(path)
+            container.wait_until_ok(path)
         producer.produce_up_to(1)
         deadline = time.monotonic() + HANDLED_SECONDS
         while not (producer.is_done and is_handled(cluster, LOCAL_TOPICS)):
             container.require_alive()
             if time.monotonic() > deadline:
-                raise ImageError(f"not all was handled in time; the log:\n{container.tail()}")
+                raise ImageError(f"records are not handled in time; the log:\n{container.tail()}")
             producer.produce_up_to(1)
             time.sleep(0.1)
         counted = container.metric(pods.metrics_path, PUBLISHED.full_name)
@@ -163,7 +166,7 @@ def work(podman: Podman, servers: str, plan: Plan, pods: ChartPods, folder: Path
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run the seven steps of the module's head and return the figures."""
+    """Run the seven steps of the module docstring, and return the figures."""
     podman = Podman()
     base = arguments.base or podman.provide_base()
     revision = _revision()
@@ -179,12 +182,12 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     ):
         name = f"image-test-{uuid.uuid4().hex[:8]}"
         pods = chart_pods(chart_values(kafka.bootstrap_servers), name)
-        if problems := look_into(podman, revision, pods.service):
+        if problems := inspect(podman, revision, pods.service):
             raise ImageError("\n".join(problems))
         if arguments.extras:
             exporter = ["-I", "-c", "import consumer.service.tracing.export"]
             podman.run({}, exporter, *STRICT, f"--entrypoint={PYTHONS[0]}")
-        print("the main job, in a container with the chart's rights …", file=sys.stderr)
+        print("running the service in a container as the chart does …", file=sys.stderr)
         plan = make_plan(arguments.seed, RECORDS)
         return figures | work(podman, kafka.bootstrap_servers, plan, pods, Path(folder))
 
@@ -192,8 +195,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 def main() -> int:
     """Run the test as a program."""
     parser = argparse.ArgumentParser(prog="make image-test", description=__doc__.partition("\n")[0])
-    parser.add_argument("--base", help="a base image to pull, instead of one made by debootstrap")
-    parser.add_argument("--extras", choices=["otel"], default="", help="build it with traces")
+    parser.add_argument("--base", help="base image to pull (default: one built by debootstrap)")
+    parser.add_argument("--extras", choices=["otel"], default="", help="add tracing to the image")
     parser.add_argument("--seed", type=int, default=1, help="the same seed plans the same records")
     try:
         figures = run(parser.parse_args())
@@ -222,7 +225,7 @@ def _judge(servers: str, plan: Plan, producer: PacedProducer) -> dict[str, int]:
 
 
 def _revision() -> str:
-    """Return the commit that is built, as far as git knows one."""
+    """Return the commit that is built, or "unknown" outside of a git repository."""
     asked = subprocess.run(
         ["git", "rev-parse", "HEAD"],  # noqa: S607 - found on the path
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""A real Apache Kafka on this machine: one node or three, KRaft, loopback only.
+"""Runs a real Apache Kafka on this machine: any number of KRaft nodes, on the loopback address.
 
     with LocalKafka(nodes=3) as kafka:
         kafka.kill(2)
@@ -19,7 +19,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-if __package__ in {None, ""}:  # run as a file: only dev/ is on the path then, not the project
+if __package__ in {None, ""}:  # run as a file: then only dev/ is on the path, not the project
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from dev import kafka_jars
@@ -42,15 +42,16 @@ START_TRIES = 4
 
 
 class LocalKafka:
-    """A cluster of brokers that this process started and that ends with it.
+    """A cluster of brokers that this process starts. It ends when this process ends.
 
     Nodes are numbered from 1. `properties` overrides any broker setting. `extra_listeners` maps the
-    names of more listeners to their protocols, {"SASL": "SASL_PLAINTEXT"}; `listener("SASL")` gives
-    their addresses, and their settings (`listener.name.sasl.…`) go into `properties`.
-    `advertised_ports`, {listener: {node: port}}, sends clients of a listener elsewhere: to a proxy.
+    names of more listeners to their protocols, such as {"SASL": "SASL_PLAINTEXT"}. Then
+    `listener("SASL")` returns their addresses. Their settings (`listener.name.sasl.…`) belong to
+    `properties`. `advertised_ports` ({listener: {node: port}}) makes the brokers advertise other
+    ports to the clients of a listener, for a test with a proxy.
     """
 
-    def __init__(  # noqa: PLR0913 - each one is a choice of a test, all are keywords but the first
+    def __init__(  # noqa: PLR0913 - the options of tests; all but the first are keywords
         self,
         nodes: int = 1,
         *,
@@ -61,7 +62,7 @@ class LocalKafka:
         advertised_ports: Mapping[str, Mapping[int, int]] | None = None,
         port: int | None = None,
     ) -> None:
-        """Describe a cluster; `start` starts it. Without `data_dir` its data end with it."""
+        """Prepare a cluster. `start` starts it. Without `data_dir` a stop deletes its data."""
         self.version = version or kafka_jars.kafka_version()
         self.cluster_id = ""
         self._count = nodes
@@ -96,35 +97,37 @@ class LocalKafka:
         return ",".join(f"{HOST}:{node.listener(name)}" for node in self._nodes.values())
 
     def pid(self, node: int) -> int | None:
-        """Return the process id of a node, None when it does not run."""
+        """Return the process id of a node, or None if it does not run."""
         return self._nodes[node].pid
 
     def log(self, node: int) -> Path:
-        """Return the path of a node's log, which grows over its restarts."""
+        """Return the path of a node's log. A restart appends to it."""
         return self._nodes[node].log
 
     def start(self) -> Self:
-        """Format (the first time), start every node and return when the cluster serves."""
+        """Format new data folders, start every node, and wait until all nodes are ready."""
         if self._nodes:
-            raise LocalKafkaError("this cluster is started already")
+            raise LocalKafkaError("this cluster is already started")
         jars = kafka_jars.kafka_jars(self.version)
         self._folder = self._named_dir or Path(tempfile.mkdtemp(prefix="checkpoint-ready-kafka-"))
         held = len(list(self._folder.glob("node-*")))
         if held not in {0, self._count}:
-            raise LocalKafkaError(f"{self._folder} holds a cluster of {held}, not {self._count}")
+            raise LocalKafkaError(
+                f"{self._folder} contains a cluster of {held} nodes, not {self._count}"
+            )
         atexit.register(self.stop)
         try:
-            self._start_onfree_ports(jars, self._folder.resolve())
+            self._start_on_free_ports(jars, self._folder.resolve())
         except BaseException:
             self.stop()
             raise
         return self
 
     def stop(self, node: int | None = None) -> None:
-        """Stop one node, or all of them at once and for good; what does not stop is killed.
+        """Stop one node, or the whole cluster. Kill nodes that do not stop in time.
 
-        Nor is a clean end waited for, many seconds where there are many topics, when the data go
-        with the nodes.
+        If the data are temporary, kill all nodes at once: a clean shutdown with many topics takes
+        many seconds.
         """
         stopping = list(self._nodes.values()) if node is None else [self._nodes[node]]
         deadline = time.monotonic() + STOP_SECONDS
@@ -142,25 +145,28 @@ class LocalKafka:
                 remove_folder(self._folder)
 
     def kill(self, node: int) -> None:
-        """End one node by SIGKILL; its data stay."""
+        """Kill one node by SIGKILL. Its data remain."""
         self._nodes[node].kill()
 
     def restart(self, node: int) -> None:
-        """Stop a node if it runs, start it on the same ports and data, and wait until it serves."""
+        """Stop a node and start it with the same ports and data. Wait until it is ready."""
         self.stop(node)
         self._nodes[node].start()
         self._nodes[node].wait_until_ready(time.monotonic() + READY_SECONDS)
 
     def pause(self, node: int) -> None:
-        """Freeze a node (SIGSTOP): its connections stay open and nothing answers."""
+        """Freeze a node (SIGSTOP): its connections stay open, and it does not answer."""
         self._nodes[node].signal(signal.SIGSTOP)
 
     def resume(self, node: int) -> None:
-        """Let a frozen node go on (SIGCONT)."""
+        """Continue a frozen node (SIGCONT)."""
         self._nodes[node].signal(signal.SIGCONT)
 
-    def _start_onfree_ports(self, jars: Path, folder: Path) -> None:
-        """Try again on other ports when one was taken in the meantime (never a port asked for)."""
+    def _start_on_free_ports(self, jars: Path, folder: Path) -> None:
+        """Start the nodes. Retry with other ports if another process took a port meanwhile.
+
+        There is no retry for a port that the caller requested.
+        """
         for tries_left in reversed(range(START_TRIES)):
             self._configure(jars, folder)
             try:

@@ -1,7 +1,7 @@
-"""An archive of the broker's loaded classes, with which Java starts it in half the time.
+"""Creates an archive of the broker's classes, with which Java starts a broker in half the time.
 
-Java writes it (class-data sharing) at the end of a broker that ran with all its parts. Where Java
-or the jars are no longer those of the archive, Java says so in the broker's log and does without.
+Java writes the archive (class-data sharing) when a broker ends. If Java or the jars are not those
+of the archive, Java logs this and starts the broker without the archive.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ JAVA_OPTIONS = "JAVA_TOOL_OPTIONS"
 
 
 def make_archive(version: str) -> None:
-    """Write the archive for this version and this Java, unless it is there.
+    """Create the archive for this version and this Java, unless it exists.
 
-    It appears by a rename when Java has ended by itself, and so has written all of it. What cannot
-    be written is done without.
+    A rename makes it visible after Java has ended by itself, so an archive is always complete. If
+    Java cannot write one, brokers start without it.
     """
     jars = kafka_jars(version)
     archive = class_archive(jars)
@@ -47,7 +47,7 @@ def make_archive(version: str) -> None:
 
 
 def _write(version: str, path: Path) -> bool:
-    """Let a broker start and end; tell whether it ended by itself and left an archive."""
+    """Start and stop a broker. Return whether it ended in time and wrote the archive."""
     with _java_options(f"-XX:ArchiveClassesAtExit={path}"), LocalKafka(version=version) as kafka:
         pid = kafka.pid(1)
         if pid is None:
@@ -62,7 +62,7 @@ def _write(version: str, path: Path) -> bool:
 
 
 def _is_sound(path: Path, jars: Path) -> bool:
-    """Tell whether Java takes the archive: from one that is cut short it would crash."""
+    """Return whether Java accepts the archive. Java would crash with a truncated one."""
     options = ["-Xshare:on", f"-XX:SharedArchiveFile={path}", "-cp", f"{jars}/*", "-version"]
     ended = subprocess.run(  # noqa: S603 - our own arguments
         [java_command(), *options], capture_output=True, check=False
@@ -72,7 +72,7 @@ def _is_sound(path: Path, jars: Path) -> bool:
 
 @contextmanager
 def _java_options(options: str) -> Iterator[None]:
-    """Set options for every Java that is started meanwhile, beside those of the environment."""
+    """Add options to every Java that starts in this context."""
     before = os.environ.get(JAVA_OPTIONS)
     os.environ[JAVA_OPTIONS] = f"{before or ''} {options}".strip()
     try:

@@ -37,7 +37,7 @@ class Background:
         self.log = kafka_jars.cache_dir() / "kafka.log"
 
     def read(self) -> dict[str, object] | None:
-        """Return the state while the cluster lives, also while it starts (empty then)."""
+        """Return the state of the cluster: None if none runs, empty while it starts."""
         try:
             with self.path.open("r+") as file:
                 if _lock(file.fileno()):
@@ -49,9 +49,9 @@ class Background:
         return state
 
     def hold(self) -> int:
-        """Take the lock for the life of this process; the descriptor keeps it.
+        """Take the lock, and return the file descriptor that holds it while this process lives.
 
-        A reader holds the lock for an instant as well, so one refusal proves nothing.
+        A reader also holds the lock for a moment, so this method retries for a second.
         """
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         deadline = time.monotonic() + 1.0
@@ -73,7 +73,7 @@ def _lock(descriptor: int) -> bool:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Keep a cluster until SIGINT or SIGTERM."""
+    """Run a cluster until SIGINT or SIGTERM."""
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
@@ -99,12 +99,12 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def start(arguments: argparse.Namespace) -> None:
-    """Start a cluster in the background and return when it serves."""
+    """Start a cluster in the background, and wait until it is ready."""
     background = Background()
     if state := background.read():
         _say(f"{_describe(state)} already; {STOP_HINT}")
         return
-    kafka_jars.kafka_jars(arguments.version)  # here, where the person sees that it downloads
+    kafka_jars.kafka_jars(arguments.version)  # in this process, so that the user sees the download
     command = [sys.executable, str(Path(__file__).with_name("kafka.py")), "run", "--background"]
     command += ["--nodes", str(arguments.nodes), "--port", str(arguments.port)]
     command += ["--version", arguments.version]
@@ -146,33 +146,37 @@ def stop(_: argparse.Namespace) -> None:
 
 
 def status(_: argparse.Namespace) -> None:
-    """Say whether a cluster runs in the background, and where."""
+    """Print whether a cluster runs in the background, and its address."""
     state = Background().read()
     _say(f"{_describe(state)}; {STOP_HINT}" if state else "no local Kafka runs in the background")
 
 
 def jars(arguments: argparse.Namespace) -> None:
-    """Download the jars, so that nothing that follows has to wait for them."""
+    """Download the jars, so that later commands do not have to wait."""
     kafka_jars.kafka_jars(arguments.version)
 
 
 def archive(arguments: argparse.Namespace) -> None:
-    """Archive the broker's classes, so that many brokers start in half the time."""
+    """Create the archive of the broker's classes, with which brokers start in half the time."""
     make_archive(arguments.version)
 
 
 def main() -> int:
-    """Run one command; say in one line what went wrong."""
+    """Run one command. Print an error as one line."""
     parser = argparse.ArgumentParser(prog="python dev/kafka.py", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
     for command in (run, start, stop, status, jars, archive):
         sub = commands.add_parser(command.__name__, description=command.__doc__)
         sub.set_defaults(command=command)
-        sub.add_argument("--version", default=kafka_jars.kafka_version(), help="of Apache Kafka")
+        sub.add_argument(
+            "--version", default=kafka_jars.kafka_version(), help="version of Apache Kafka"
+        )
         if command in {run, start}:
             sub.add_argument("--nodes", type=int, choices=(1, 3), default=1)
             sub.add_argument("--port", type=int, default=DEFAULT_PORT, help="0: any free port")
-            sub.add_argument("--data", type=Path, help="folder to keep; default: a temporary one")
+            sub.add_argument(
+                "--data", type=Path, help="folder for the data (default: a temporary folder)"
+            )
             sub.add_argument("--background", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     try:

@@ -1,4 +1,4 @@
-"""The jars of a Kafka broker: resolved once by Maven and kept in a cache outside the repository."""
+"""Provides the jars of a Kafka broker. Maven downloads them once into the cache."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ DEFAULT_VERSION = "4.3.1"
 POM = Path(__file__).with_name("pom.xml")
 DOWNLOAD_TIMEOUT_SECONDS = 900
 ADVICE = (
-    "`dev/ensure-java` installs them where it may; or run `docker compose up -d` and set"
+    "`dev/ensure-java` as root installs them with apt-get; or run `docker compose up -d` and set"
     " KAFKA_BOOTSTRAP_SERVERS=localhost:9092"
 )
 
 
 class LocalKafkaError(Exception):
-    """The local Kafka cannot do what was asked; the message says why and what helps."""
+    """The local Kafka has failed. The message says why, and what the user can do."""
 
 
 def kafka_version() -> str:
-    """Return the version asked for by KAFKA_VERSION, else the default."""
+    """Return the version in KAFKA_VERSION, or the default version."""
     return os.environ.get("KAFKA_VERSION") or DEFAULT_VERSION
 
 
 def cache_dir() -> Path:
-    """Return the folder that holds what is worth keeping between runs, and create it."""
+    """Return the cache folder of the project. Create it if it does not exist."""
     root = os.environ.get("XDG_CACHE_HOME")
     folder = (Path(root) if root else Path.home() / ".cache") / "checkpoint-ready"
     folder.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def cache_dir() -> Path:
 
 
 def java_command() -> str:
-    """Return the path of `java`, or say in one line how to get it."""
+    """Return the path of `java`. Raise LocalKafkaError if Java is missing."""
     java = shutil.which("java")
     if java is None:
         message = f"Java 17 or newer is missing: {ADVICE}"
@@ -52,10 +52,10 @@ def java_command() -> str:
 
 
 def kafka_jars(version: str) -> Path:
-    """Return the folder with the jars of this version; download them the first time.
+    """Return the folder with the jars of this version. Download them once.
 
-    The folder appears by a rename when it is whole, under a lock: two test runs that start
-    together, or one that is killed in the middle, never leave half a class path behind.
+    A lock prevents two downloads at the same time. A rename prevents an incomplete folder after a
+    download that was killed.
     """
     fingerprint = hashlib.sha256(POM.read_bytes()).hexdigest()[:8]
     folder = cache_dir() / f"kafka-{version}-{fingerprint}"
@@ -76,7 +76,7 @@ def class_archive(jars: Path) -> Path:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of this file: one process at a time fills the cache."""
+    """Hold the lock of this file, so that only one process at a time fills the cache."""
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -1,8 +1,9 @@
-"""One broker process: formatted, started, watched until it is ready, stopped, killed, paused.
+"""Runs one broker process: formats its data, starts it, waits until it is ready, and stops it.
 
-No broker outlives the process that started it, however that one ends. A clean end stops it; against
-SIGKILL each broker has a watcher, a shell that waits for the other end of a pipe to close. (The
-kernel's parent-death signal would fire as soon as the *thread* ends that started the broker.)
+Every broker ends with the process that started it. A process that ends normally stops its brokers.
+In case it gets SIGKILL, each broker has a watcher: a shell that waits until a pipe from the process
+closes, and then kills the broker. (The kernel's parent-death signal would come too early: when the
+*thread* ends that started the broker.)
 """
 
 from __future__ import annotations
@@ -42,14 +43,14 @@ rmdir -- "${1%/*}" 2>/dev/null # the last node's watcher succeeds
 
 
 class PortTakenError(LocalKafkaError):
-    """Another process took one of the ports between choosing it and listening on it."""
+    """Another process took one of the ports before the broker could listen on it."""
 
 
 class KafkaNode:
     """One node of a local cluster, with its folder: settings, log and data."""
 
     def __init__(self, address: NodeAddress, folder: Path, jars: Path, *, temporary: bool) -> None:
-        """Describe a node; nothing is started. A temporary folder goes with the process."""
+        """Prepare a node. `start` starts it. A temporary folder is deleted with the process."""
         self.address = address
         self.folder = folder
         self.data = folder / "data"
@@ -69,22 +70,22 @@ class KafkaNode:
         return self._process.pid
 
     def configure(self, properties: str) -> None:
-        """Write the settings file, which the next start reads."""
+        """Write the settings file. The next start reads it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._settings.write_text(properties)
 
     def format(self, cluster_id: str) -> subprocess.Popen[bytes] | None:
-        """Begin to format the data folder for this cluster, unless it is formatted already."""
+        """Start to format the data folder. Return None if it is already formatted."""
         if (self.data / "meta.properties").exists():
             return None
-        # In one word: a random id may begin with a dash.
+        # One argument with "=", because a random id may begin with a dash.
         arguments = ["format", f"--cluster-id={cluster_id}", "--config", str(self._settings)]
         return self._java(["kafka.tools.StorageTool", *arguments])
 
     def start(self) -> None:
-        """Start the broker; `wait_until_ready` says when it serves."""
+        """Start the broker. `wait_until_ready` waits until it is ready."""
         if self.pid is not None:
-            message = f"node {self.address.node} runs already"
+            message = f"node {self.address.node} already runs"
             raise LocalKafkaError(message)
         self._reap()
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
@@ -97,10 +98,13 @@ class KafkaNode:
         )
 
     def wait_until_ready(self, deadline: float) -> None:
-        """Return when the broker serves; raise with the end of its log when it does not in time.
+        """Wait until the log of the broker says that it has started.
 
-        The broker writes the line only when the controllers have elected a leader and the cluster
-        takes this node as alive: connecting to the port would succeed earlier.
+        The broker writes this line after the controllers have elected a leader and the cluster has
+        registered this node. A connection to its port would succeed earlier.
+
+        Raises:
+            LocalKafkaError: the broker is not ready in time. The message has the end of its log.
         """
         while STARTED not in self._new_log():
             if self.pid is None:
@@ -114,14 +118,14 @@ class KafkaNode:
             time.sleep(POLL_SECONDS)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the broker, which must run."""
+        """Send a signal to the broker. Raise LocalKafkaError if it does not run."""
         if self._process is None or self._process.poll() is not None:
             message = f"node {self.address.node} does not run"
             raise LocalKafkaError(message)
         self._process.send_signal(number)
 
     def terminate(self) -> None:
-        """Ask for a clean stop (a paused broker too); `wait_until_stopped` waits for it."""
+        """Send SIGTERM, also to a paused broker. `wait_until_stopped` waits for the end."""
         if self.pid is not None:
             self.signal(signal.SIGTERM)
             self.signal(signal.SIGCONT)
@@ -136,7 +140,7 @@ class KafkaNode:
         self._reap()
 
     def kill(self) -> None:
-        """End the broker as a power cut would: SIGKILL."""
+        """Kill the broker by SIGKILL: a crash."""
         if self._process is not None:
             self._process.kill()
         self._reap()
@@ -169,8 +173,8 @@ class KafkaNode:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C in a terminal goes to the whole process group: the broker stops after the
-                # clients, when the program that started it says so.
+                # A separate session, because Ctrl-C in a terminal reaches the whole process group.
+                # The broker must stop after its clients, when this program stops it.
                 start_new_session=True,
             )
 
@@ -186,7 +190,7 @@ class KafkaNode:
 
 
 def java_flags(jars: Path) -> list[str]:
-    """Return how Java runs a broker or a tool of these jars: small, and quick at its start."""
+    """Return the options of Java for a broker or a tool: little memory and a fast start."""
     archive = class_archive(jars)
     return [*JAVA_FLAGS, *([f"-XX:SharedArchiveFile={archive}"] if archive.exists() else [])]
 
@@ -207,7 +211,7 @@ def wait_for_formats(formats: Sequence[tuple[KafkaNode, subprocess.Popen[bytes]]
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a temporary folder, also when a broker's last writes are still going on."""
+    """Remove a temporary folder. Retry while a broker still writes to it."""
     for _ in range(20):
         shutil.rmtree(folder, ignore_errors=True)
         if not os.path.lexists(folder):

@@ -1,4 +1,4 @@
-"""The settings of a local broker: `server.properties` for one node of a KRaft cluster, as text."""
+"""Builds the settings of a local broker: the `server.properties` of a node of a KRaft cluster."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ CONTROLLER = "CONTROLLER"
 
 
 class NodeAddress(NamedTuple):
-    """Where one node listens: a port for each listener, the controller's among them.
+    """The ports of one node by listener, including the listener of the controller.
 
-    `advertised_ports` has those listeners whose clients are sent to another port.
+    `advertised_ports` has the listeners whose clients must connect to another port.
     """
 
     node: int
@@ -25,7 +25,7 @@ class NodeAddress(NamedTuple):
     advertised_ports: Mapping[str, int] = MappingProxyType({})
 
     def listeners(self) -> str:
-        """Return what it listens on."""
+        """Return the value of the setting `listeners`."""
         return ",".join(f"{name}://{HOST}:{port}" for name, port in self.ports.items())
 
     def advertised_listeners(self) -> str:
@@ -37,7 +37,7 @@ class NodeAddress(NamedTuple):
 
 
 def cluster_properties(nodes: int) -> dict[str, str]:
-    """Return what all nodes share: replication scaled to the cluster, tests made quick."""
+    """Return the settings that all nodes share: replication for their number, and short delays."""
     replicas = str(nodes)
     min_in_sync = str(2 if nodes > 1 else 1)
     return {
@@ -52,14 +52,15 @@ def cluster_properties(nodes: int) -> dict[str, str]:
         "transaction.state.log.replication.factor": replicas,
         "transaction.state.log.min.isr": min_in_sync,
         "transaction.state.log.num.partitions": "4",
-        # Without these a test waits: 3 s for a group's first member, up to 10 s for the abort of a
-        # transaction that timed out, 9 s until a dead broker's partitions get another leader.
+        # With the default values a test waits 3 s for the first member of a group, up to 10 s for
+        # the abort of a timed-out transaction, and 9 s until the partitions of a dead broker get
+        # another leader.
         "group.initial.rebalance.delay.ms": "0",
         "group.min.session.timeout.ms": "1000",
         "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
         "broker.heartbeat.interval.ms": "500",
         "broker.session.timeout.ms": "4000",
-        # A broker of a laptop, not of a data centre: less memory, fewer threads.
+        # For a small machine: less memory and fewer threads.
         "log.cleaner.dedupe.buffer.size": "16777216",
         "num.network.threads": "2",
         "num.io.threads": "4",
@@ -73,10 +74,10 @@ def server_properties(
     protocols: Mapping[str, str],
     properties: Mapping[str, str],
 ) -> str:
-    """Return the whole `server.properties` of one node; `properties` overrides any default.
+    """Return the `server.properties` of one node. `properties` overrides any default.
 
-    The voters are named in the file (`controller.quorum.voters`), not in the formatted data, so
-    that the same data can start again on other ports; Kafka 3.9 and 4.x both take it.
+    The file names the voters (`controller.quorum.voters`), and the formatted data do not. So a
+    cluster can start again with the same data on other ports. Kafka 3.9 and 4.x both accept this.
     """
     merged = {
         "node.id": str(address.node),

@@ -1,7 +1,7 @@
-"""Tables in documents that are generated from the code that defines their rows.
+"""Writes generated tables into documents.
 
-Each table is between two comment lines of its document. A test compares the document with the code,
-and ``python -m dev.<module> FILE`` writes the table to the document.
+Each table is between two comment lines of its document. ``python -m dev.<module> FILE`` generates
+the table from code and writes it there. A test fails if document and code differ.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class MarkedTable(NamedTuple):
-    """A table as Markdown, one word for its content, and the command that writes it."""
+    """A table as Markdown, a word for its content, and the command that writes it."""
 
     holds: str
     command: str

@@ -1,7 +1,7 @@
-"""The table of metrics in docs/operations/reference.md, generated from ``METRICS``.
+"""Generates the table of metrics in docs/operations/reference.md from ``METRICS``.
 
-`python -m dev.metrics_table` prints it; `python -m dev.metrics_table docs/operations/reference.md`
-writes it to the file.
+`python -m dev.metrics_table` prints the table. `python -m dev.metrics_table
+docs/operations/reference.md` writes it to the file.
 """
 
 from __future__ import annotations

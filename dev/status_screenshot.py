@@ -1,7 +1,7 @@
-"""Takes the pictures of the status page in the documentation: docs/status-light.png and -dark.png.
+"""Takes the screenshots of the status page: docs/status-light.png and docs/status-dark.png.
 
-`python -m dev.status_screenshot` runs a service on a local Kafka with sample events, some of them
-repeated, and some of them are invalid.
+`python -m dev.status_screenshot` runs a service on a local Kafka. Some of the sample records are
+repeats, and some are invalid.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WINDOW = (1040, 1010)
 
 
 def main() -> None:
-    """Write both pictures."""
+    """Write both screenshots."""
     rng = random.Random(7)
     jobs = [make_job(rng) for _ in range(JOBS)]
     values = [json.dumps(content).encode() for job in jobs for content in job.checkpoints]

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-from consumer.cli.output import EXIT_OK, say, write_line
+from consumer.cli.output import EXIT_OK, write_line, write_result
 from consumer.config import Settings
 
 TOPIC: Final = "topic"
@@ -33,7 +33,7 @@ class Acl(NamedTuple):
 
 
 def acls_of_run(settings: Settings) -> Iterator[Acl]:
-    """Yield what the service needs."""
+    """Yield the ACLs that the service needs."""
     for topic in settings.input_topics:
         yield Acl(TOPIC, topic, ("Read", "DescribeConfigs"))
     # Read: the first start of a shard checks whether the group has published before.
@@ -47,7 +47,7 @@ def acls_of_run(settings: Settings) -> Iterator[Acl]:
 
 
 def acls_of_topics_create(settings: Settings) -> Iterator[Acl]:
-    """Yield what ``topics create`` needs, and ``run`` too with ``CREATE_TOPICS``."""
+    """Yield the ACLs that ``topics create`` needs, and ``run`` too with ``CREATE_TOPICS``."""
     for topic in settings.input_topics:
         yield Acl(TOPIC, topic, ("Describe", "DescribeConfigs"))
         yield Acl(TOPIC, topic, ("Create",), only_with=INPUT_PARTITIONS)
@@ -56,17 +56,17 @@ def acls_of_topics_create(settings: Settings) -> Iterator[Acl]:
 
 
 def acls_of_topics_check(settings: Settings) -> Iterator[Acl]:
-    """Yield what ``topics check`` needs."""
+    """Yield the ACLs that ``topics check`` needs."""
     yield from _acls_of_topic_check(settings)
 
 
 def acls_of_tail(settings: Settings) -> Iterator[Acl]:
-    """Yield what ``tail`` needs; other subscribers usually need only Read."""
+    """Yield the ACLs that ``tail`` needs; other subscribers usually need only Read."""
     yield Acl(TOPIC, settings.output_topic, ("Read", "DescribeConfigs"))
 
 
 def acls_of_replay(settings: Settings) -> Iterator[Acl]:
-    """Yield what ``replay`` needs, to its default target."""
+    """Yield the ACLs that ``replay`` needs, to its default target."""
     yield from _acls_of_topic_check(settings, settings.changelog_topic, *settings.input_topics)
     yield from _acls_of_journal(settings)
     target = f"{settings.output_topic}.replay"
@@ -75,14 +75,14 @@ def acls_of_replay(settings: Settings) -> Iterator[Acl]:
 
 
 def acls_of_backfill(settings: Settings) -> Iterator[Acl]:
-    """Yield what ``backfill`` needs."""
+    """Yield the ACLs that ``backfill`` needs."""
     yield from _acls_of_topic_check(settings, settings.changelog_topic)
     yield from _acls_of_writing_inputs(settings)
     yield from _acls_of_journal(settings)
 
 
 def acls_of_dead_letters(settings: Settings) -> Iterator[Acl]:
-    """Yield what ``dead-letters list``, ``show`` and ``redrive`` need."""
+    """Yield the ACLs that ``dead-letters list``, ``show`` and ``redrive`` need."""
     yield from _acls_of_topic_check(settings, settings.dead_letter_topic)
     yield from _acls_of_writing_inputs(settings)
     yield from _acls_of_journal(settings)
@@ -100,13 +100,13 @@ USES: Final[dict[str, Callable[[Settings], Iterator[Acl]]]] = {
 
 
 def needed_acls(settings: Settings, uses: Iterable[str]) -> list[Acl]:
-    """Return the ACLs of all these uses together, each operation on a resource once."""
+    """Return the ACLs of all these uses, without duplicates."""
     found: dict[tuple[str, str, str], dict[str, str]] = {}
     for use in uses:
         for acl in USES[use](settings):
             operations = found.setdefault((acl.resource, acl.name, acl.pattern), {})
             for operation in acl.operations:
-                # If one use always needs it, the whole always needs it.
+                # If one use needs the operation without an option, it is always needed.
                 known = operations.get(operation, acl.only_with)
                 operations[operation] = acl.only_with and known
     for operations in found.values():
@@ -146,7 +146,7 @@ def _transactional_ids(settings: Settings, only_with: str = "") -> Acl:
 
 
 def _acls_of_topic_check(settings: Settings, *read: str) -> Iterator[Acl]:
-    """Yield the check of all topics, which every job makes first, and Read on some."""
+    """Yield the ACLs of the topic check, which every job makes first, with Read on some topics."""
     for topic in (*settings.input_topics, *_our_topics(settings)):
         operations = ("Read",) if topic in read else ("Describe",)
         yield Acl(TOPIC, topic, (*operations, "DescribeConfigs"))
@@ -166,7 +166,7 @@ def _acls_of_journal(settings: Settings) -> Iterator[Acl]:
 ALL_USES = tuple(use.replace(" ", "-") for use in USES)
 
 
-def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
+def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse does not export the type
     """Add the command to the parser."""
     parser = commands.add_parser("acls", help="show the ACLs that a Kafka user needs")
     parser.add_argument(
@@ -174,14 +174,14 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
         nargs="*",
         metavar="USE",
         type=_use,
-        help=f"what the user does: {', '.join(ALL_USES)} (default: run)",
+        help=f"what the user runs: {', '.join(ALL_USES)} (default: run)",
     )
     parser.add_argument(
         "--principal",
         metavar="User:NAME",
-        help="print the kafka-acls.sh commands that grant them",
+        help="print the kafka-acls.sh commands that grant the ACLs to this user",
     )
-    parser.add_argument("--json", action="store_true", help="write JSON on a terminal too")
+    parser.add_argument("--json", action="store_true", help="write JSON even on a terminal")
     parser.set_defaults(command=_acls)
 
 
@@ -199,7 +199,7 @@ def _acls(settings: Settings, options: argparse.Namespace) -> int:
             write_line(command.encode())
         return EXIT_OK
     facts = [acl._asdict() for acl in acls]
-    say(facts, "\n".join(_rows(acls)), as_json=options.json)
+    write_result(facts, "\n".join(_rows(acls)), as_json=options.json)
     return EXIT_OK
 
 

@@ -1,4 +1,4 @@
-"""Command-line values that several commands share; a wrong value gives exit code 2."""
+"""Command-line options that several commands share. A wrong value gives exit code 2."""
 
 import argparse
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ def positive(text: str) -> int:
 
 
 def join_times(arguments: Sequence[str]) -> list[str]:
-    """Join ``--from -48h`` to ``--from=-48h``: argparse would parse the time as an option."""
+    """Join ``--from -48h`` to ``--from=-48h``; argparse would read the time as an option."""
     joined: list[str] = []
     for argument in arguments:
         if joined and joined[-1] in _TIME_OPTIONS:
@@ -34,8 +34,8 @@ def add_range(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="WHEN",
         help="inclusive start of the range: RFC 3339, -48h (also s, m, d), epoch milliseconds, or "
-        "[topic/]partition:offset; offsets of several partitions are allowed and select only these "
-        "partitions (default: the start of the log)",
+        "[topic/]partition:offset. Repeat the option for offsets of several partitions; the "
+        "command then reads only these partitions (default: the start of the log)",
     )
     parser.add_argument(
         "--to",
@@ -49,5 +49,5 @@ def add_range(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-truncated",
         action="store_true",
-        help="accept a range of which retention has deleted records, and use the rest",
+        help="accept a range in which retention has deleted records, and use the other records",
     )

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from consumer.cli.output import EXIT_OK, say, silence_logs, write_line
+from consumer.cli.output import EXIT_OK, silence_logs, write_line, write_result
 from consumer.cli.signals import run_async
 from consumer.config import PREFIX, Settings
 from consumer.errors import CheckpointReadyError, ConfigError
@@ -22,7 +22,7 @@ from consumer.pipeline.printable import printable_line
 SHOWN_ON_TERMINAL: Final = 20
 
 
-def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
+def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse does not export the type
     """Add the command to the parser."""
     backfill = commands.add_parser(
         "backfill",
@@ -40,8 +40,8 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
     backfill.add_argument(
         "--again",
         action="store_true",
-        help="send a file again that was sent completely before; the service drops the ids "
-        "that it still remembers as duplicates",
+        help="send a file even if it was already sent completely; the service drops known ids as "
+        "duplicates",
     )
     backfill.set_defaults(command=_backfill)
 
@@ -95,11 +95,11 @@ def _backfill(settings: Settings, options: argparse.Namespace) -> int:
         name = content.name
     state = outcome.state
     if outcome.forecast is not None:
-        _say_plan(name, topic, outcome)
+        _write_plan(name, topic, outcome)
     elif state is not None and not outcome.summary.elements and state.finished:
-        _say_sent_before(name, state)
+        _write_sent_before(name, state)
     else:
-        _say_done(name, topic, outcome)
+        _write_done(name, topic, outcome)
     if outcome.summary.elements and not outcome.summary.accepted:
         raise CheckpointReadyError(f"{name} has no element that can be sent")
     return EXIT_OK
@@ -125,7 +125,7 @@ async def _backfill_file(
         return await (backfill.run() if options.execute else backfill.plan())
 
 
-def _say_plan(name: str, topic: str, outcome: Outcome) -> None:
+def _write_plan(name: str, topic: str, outcome: Outcome) -> None:
     found, forecast, state = outcome.summary, outcome.forecast, outcome.state
     before = None if state is None else _facts(state)
     facts = {
@@ -170,15 +170,17 @@ def _say_plan(name: str, topic: str, outcome: Outcome) -> None:
         )
     else:
         lines.append(f"It {_history(state)}. Nothing was sent now; --execute resumes it.")
-    say(facts, "\n".join(lines))
+    write_result(facts, "\n".join(lines))
 
 
-def _say_sent_before(name: str, state: BackfillState) -> None:
+def _write_sent_before(name: str, state: BackfillState) -> None:
     facts = {"event": "sent_before", "file": name, "before": _facts(state), "sent": 0}
-    say(facts, f"{name} {_history(state)}. Nothing was sent now; --again sends all of it again.")
+    write_result(
+        facts, f"{name} {_history(state)}. Nothing was sent now; --again sends all of it again."
+    )
 
 
-def _say_done(name: str, topic: str, outcome: Outcome) -> None:
+def _write_done(name: str, topic: str, outcome: Outcome) -> None:
     found, state = outcome.summary, outcome.state
     rate = outcome.sent / outcome.seconds if outcome.seconds else 0.0
     facts = {
@@ -194,7 +196,7 @@ def _say_done(name: str, topic: str, outcome: Outcome) -> None:
         "records_per_second": round(rate),
     }
     before = f" ({facts['sent_before']:,} before)" if facts["sent_before"] else ""
-    say(
+    write_result(
         facts,
         f"{name} into {topic}: {found.accepted:,} accepted, "
         f"{found.elements - found.accepted:,} rejected, {outcome.sent:,} sent{before} "

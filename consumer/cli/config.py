@@ -4,11 +4,11 @@ import argparse
 import os
 from typing import Any
 
-from consumer.cli.output import EXIT_OK, complain, say
+from consumer.cli.output import EXIT_OK, write_message, write_result
 from consumer.config import VARIABLES, Secret, Settings, unknown_variables
 
 
-def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
+def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse does not export the type
     """Add the command to the parser."""
     config = commands.add_parser("config", help="show the effective settings, with masked secrets")
     config.set_defaults(command=_config)
@@ -21,9 +21,9 @@ def _config(settings: Settings, _: argparse.Namespace) -> int:
     }
     width = max(map(len, shown))
     text = "\n".join(f"{name:<{width}}  {_plain(value)}" for name, value in shown.items())
-    say(shown, text)
+    write_result(shown, text)
     for line in unknown_variables(os.environ):
-        complain(line)
+        write_message(line)
     return EXIT_OK
 
 

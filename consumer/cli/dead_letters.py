@@ -18,7 +18,14 @@ from consumer.cli.dead_letters_text import (
     details_text,
     left_out_text,
 )
-from consumer.cli.output import EXIT_OK, complain, say, silence_logs, write_bytes, write_line
+from consumer.cli.output import (
+    EXIT_OK,
+    silence_logs,
+    write_bytes,
+    write_line,
+    write_message,
+    write_result,
+)
 from consumer.cli.signals import run_async
 from consumer.config import Settings
 from consumer.errors import ConfigError
@@ -30,11 +37,11 @@ from consumer.jobs.redrive.dead_letters import (
     DeadLetterFilter,
     find_dead_letter,
     find_dead_letters,
+    list_entry,
     parse_address,
     parse_origin,
     read_redriven,
     resolve_dead_letters,
-    summary,
 )
 from consumer.jobs.redrive.decider import Exclusion, RedriveCounts
 from consumer.jobs.redrive.job import Redrive
@@ -47,7 +54,7 @@ from consumer.pipeline.records import Reason
 TABLE_ROWS: Final = 200
 
 
-def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
+def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse does not export the type
     """Add the command to the parser."""
     family = commands.add_parser("dead-letters", help="list, show and redrive dead letters")
     actions = family.add_subparsers(required=True, metavar="ACTION")
@@ -60,7 +67,7 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
     list_parser.add_argument(
         "--max",
         type=positive,
-        dest="most",
+        dest="max_lines",
         metavar="N",
         help=f"maximum number of lines (default on a terminal: {TABLE_ROWS})",
     )
@@ -82,7 +89,7 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
         "--max-attempts",
         type=positive,
         metavar="N",
-        help="leave out dead letters that have failed again after this number of redrives",
+        help="leave out dead letters that were redriven this number of times and failed again",
     )
     redrive.add_argument("--execute", action="store_true", help="send the dead letters")
     redrive.set_defaults(command=_redrive)
@@ -127,7 +134,7 @@ async def _list_dead_letters(
     settings: Settings, options: argparse.Namespace, wanted: DeadLetterFilter
 ) -> None:
     on_terminal = sys.stdout.isatty()
-    most = options.most or (TABLE_ROWS if on_terminal and not options.summary else None)
+    max_lines = options.max_lines or (TABLE_ROWS if on_terminal and not options.summary else None)
     rows: list[dict[str, Any]] = []
     counts, is_more = DeadLetterCounts(), False
     async with open_job_context(settings, "dead-letters") as context:
@@ -135,23 +142,23 @@ async def _list_dead_letters(
         redriven = await read_redriven(context)
         async with aclosing(find_dead_letters(context, resolved, wanted, redriven)) as selected:
             async for stored in selected:
-                if counts.dead_letters + counts.foreign == most:
+                if counts.dead_letters + counts.foreign == max_lines:
                     is_more = True
                     break
                 counts.add(stored.dead_letter)
                 if options.summary:
                     continue
                 if on_terminal:
-                    rows.append(summary(stored))
+                    rows.append(list_entry(stored))
                 else:
-                    write_line(msgspec.json.encode(summary(stored)))
+                    write_line(msgspec.json.encode(list_entry(stored)))
     if options.summary:
         facts = {
             "dead_letters": counts.dead_letters,
             "foreign": counts.foreign,
             "by": counts.facts(),
         }
-        say(facts, counts_text(counts))
+        write_result(facts, counts_text(counts))
     elif on_terminal:
         Console().print(dead_letters_table(rows, is_more=is_more))
 
@@ -164,7 +171,7 @@ def _show(settings: Settings, options: argparse.Namespace) -> int:
         _write_raw(stored)
         return EXIT_OK
     shown = details(stored, settings.dead_letter_topic, as_hex=options.hex)
-    say(shown, details_text(shown))
+    write_result(shown, details_text(shown))
     return EXIT_OK
 
 
@@ -176,10 +183,10 @@ async def _find(settings: Settings, partition: int, offset: int) -> StoredRecord
 def _write_raw(stored: StoredRecord) -> None:
     dead_letter, value = stored.dead_letter, stored.record.value
     if value is None:
-        complain(f"{stored.address} has no value: it is null")
+        write_message(f"{stored.address} has no value: it is null")
     elif dead_letter is not None and dead_letter.whole_value is not None:
         size_bytes = dead_letter.whole_value.size_bytes
-        complain(f"{stored.address} is truncated: it has {len(value)} of {size_bytes} bytes")
+        write_message(f"{stored.address} is truncated: it has {len(value)} of {size_bytes} bytes")
     content = value or b""
     shown = printable(content.decode("utf-8", "backslashreplace")).encode()
     if sys.stdout.isatty() and shown != content:
@@ -217,7 +224,7 @@ async def _plan(settings: Settings, wanted: DeadLetterFilter, max_attempts: int 
         *notes,
         "nothing was changed; --execute sends the dead letters",
     ]
-    say(facts, "\n".join(filter(None, text)))
+    write_result(facts, "\n".join(filter(None, text)))
 
 
 async def _execute(settings: Settings, wanted: DeadLetterFilter, max_attempts: int | None) -> None:
@@ -234,12 +241,12 @@ async def _execute(settings: Settings, wanted: DeadLetterFilter, max_attempts: i
         "seconds": seconds,
     }
     text = [
-        f"redrove {counts.redriven.dead_letters} dead letters in {seconds} s",
+        f"redriven: {counts.redriven.dead_letters} dead letters in {seconds} s",
         counts_text(counts.redriven),
         left_out_text(counts),
         *notes,
     ]
-    say(facts, "\n".join(filter(None, text)))
+    write_result(facts, "\n".join(filter(None, text)))
 
 
 def _progress() -> ProgressReport:
@@ -249,17 +256,17 @@ def _progress() -> ProgressReport:
 def _notes(settings: Settings, counts: RedriveCounts) -> list[str]:
     """Return notes on dead letters that need the attention of an operator."""
     notes = []
-    if counts.no_inputs:
-        topics = ", ".join(sorted(counts.no_inputs))
+    if counts.origins_not_input:
+        topics = ", ".join(sorted(counts.origins_not_input))
         notes.append(
             f"dead letters from {topics} are not redriven: CHECKPOINT_READY_INPUT_TOPICS is "
             f"{','.join(settings.input_topics)}"
         )
-    conflicting = Counter(reason for reason, _ in counts.redriven.by.elements())
+    conflicting = Counter(reason for reason, _ in counts.redriven.by_reason_and_topic.elements())
     if conflicting[Reason.CONFLICTING_DUPLICATE.value]:
         notes.append(
-            "the service drops conflicting duplicates as duplicates again while it remembers the "
-            "published content: for ever, or for its dedup window"
+            "the service drops redriven conflicting duplicates while it remembers the published "
+            "content: for ever, or for its dedup window"
         )
     if counts.left_out[Exclusion.CONFLICTING_DUPLICATE]:
         notes.append("conflicting duplicates are redriven only with --reason conflicting_duplicate")

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from consumer.cli.tables import Columns, add_row, one_line_table
 from consumer.jobs.ranges import rfc3339_ms
-from consumer.jobs.redrive.dead_letters import DeadLetterCounts, origin_text, summary
+from consumer.jobs.redrive.dead_letters import DeadLetterCounts, list_entry, origin_text
 from consumer.jobs.redrive.decider import Exclusion, RedriveCounts
 from consumer.jobs.redrive.redriven_set import StoredRecord
 from consumer.pipeline.printable import printable
@@ -50,20 +50,20 @@ def dead_letters_table(rows: list[dict[str, Any]], *, is_more: bool) -> Table:
 
 
 def details(stored: StoredRecord, topic: str, *, as_hex: bool) -> dict[str, Any]:
-    """Return the JSON values of a dead letter, complete."""
+    """Return all JSON values of a dead letter."""
     record, dead_letter = stored.record, stored.dead_letter
     key, value = _shown(record.key, as_hex=as_hex), _shown(record.value, as_hex=as_hex)
     all_headers = _header_texts(record.headers)
     if dead_letter is None:
         return {
-            **summary(stored),
+            **list_entry(stored),
             "topic": topic,
             "headers": all_headers,
             "key": key,
             "value": value,
         }
     return {
-        **summary(stored),
+        **list_entry(stored),
         "topic": topic,
         "stage": dead_letter.stage,
         "class": dead_letter.cause,
@@ -78,7 +78,7 @@ def details(stored: StoredRecord, topic: str, *, as_hex: bool) -> dict[str, Any]
 
 
 def details_text(shown: dict[str, Any]) -> str:
-    """Return the same as text."""
+    """Return the result of `details` as text."""
     lines = [
         f"{name:<12} {printable(_plain(value))}"
         for name, value in shown.items()
@@ -126,7 +126,7 @@ def _shown(content: bytes | None, *, as_hex: bool) -> str | None:
 
 
 def _header_texts(headers: Headers) -> list[tuple[str, str | None]]:
-    # A name that is not UTF-8 encodes to its own bytes (kafka/client/raw_headers).
+    # Even a name that is not UTF-8 encodes to its original bytes (kafka/client/record_format).
     return [
         (name.encode().decode("utf-8", "backslashreplace"), _shown(value, as_hex=False))
         for name, value in headers

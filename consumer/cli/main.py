@@ -13,7 +13,7 @@ from typing import Final
 
 from consumer import __version__
 from consumer.cli.arguments import join_times
-from consumer.cli.output import EXIT_OK, complain
+from consumer.cli.output import EXIT_OK, write_message
 from consumer.cli.signals import start_command
 from consumer.config import Settings
 from consumer.errors import CheckpointReadyError, ConfigError, Interrupted
@@ -44,18 +44,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = join_times(sys.argv[1:] if arguments is None else arguments)
     options = _parser(words[0] if words else "").parse_args(words)
     try:
-        if words[:1] != [SERVICE]:  # the service ends with 0 until it has its own handlers
+        if words[:1] != [SERVICE]:  # until `run` has its own handlers, it ends with 0
             start_command()
         settings = Settings.load(os.environ)
         return int(options.command(settings, options))
     except ConfigError as error:
-        complain(error)
+        write_message(error)
         return EXIT_USAGE
     except Interrupted as error:
-        complain(error)
+        write_message(error)
         return error.exit_code
     except CheckpointReadyError as error:
-        complain(error)
+        write_message(error)
         return EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -67,7 +67,7 @@ def _output_closed(*, is_executing: bool) -> int:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if not is_executing:
         return EXIT_OK
-    complain(OUTPUT_CLOSED)
+    write_message(OUTPUT_CLOSED)
     return EXIT_FAILED
 
 
@@ -80,7 +80,7 @@ def _parser(command: str) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"checkpoint-ready {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     module = COMMANDS.get(command)
-    # Help and the error of an unknown command list all commands.
+    # The help text and the error for an unknown command list all commands.
     for name in COMMANDS.values() if module is None else (module,):
         import_module(f"consumer.cli.{name}").add_commands(commands)
     return parser

@@ -1,4 +1,4 @@
-"""The command `pipe`: decides about records without Kafka, lines in and lines out.
+"""The command `pipe`: reads records as lines and writes a decision for each, without Kafka.
 
 There is one shard, which is the home of every id, and each decision is applied at once. No clock
 is used: the same lines always give the same decisions.
@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from consumer.cli.output import write
+from consumer.cli.output import write_json
 from consumer.config import Settings
 from consumer.pipeline.decider import Decider, Decision, apply, expire
 from consumer.pipeline.printable import printable_line
@@ -35,7 +35,7 @@ class PipedRecord(NamedTuple):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A complete record as one line. A string `value` gives its bytes, other JSON its own text."""
+    """A complete record as one line. `value` is a string with the text, or any other JSON."""
 
     value: msgspec.Raw
     key: str | None = None
@@ -130,7 +130,7 @@ def _line_decision(decision: Decision) -> LineDecision:
 PIPE_LIMIT_BYTES: Final = 1024 * 1024
 
 
-def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
+def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse does not export the type
     """Add the command to the parser."""
     pipe_parser = commands.add_parser(
         "pipe", help="decide about JSON lines from standard input, without Kafka"
@@ -147,7 +147,7 @@ def _pipe(settings: Settings, options: argparse.Namespace) -> int:
     limits = Limits(PIPE_LIMIT_BYTES, PIPE_LIMIT_BYTES, PIPE_LIMIT_BYTES)
     return pipe(
         sys.stdin.buffer,
-        write,
+        write_json,
         settings=ShardSettings(
             shard=0,
             shards=1,

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from consumer.cli.arguments import add_range, positive
-from consumer.cli.output import EXIT_OK, say, silence_logs, write_line
+from consumer.cli.output import EXIT_OK, silence_logs, write_line, write_result
 from consumer.cli.replay_text import (
     facts_of_state,
     plan_text,
@@ -29,7 +29,7 @@ from consumer.kafka.clock import wall_clock_ms
 from consumer.pipeline.printable import printable
 
 
-def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
+def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse does not export the type
     """Add the command to the parser."""
     replay = commands.add_parser(
         "replay",
@@ -84,7 +84,7 @@ def _replay(settings: Settings, options: argparse.Namespace) -> int:
         ),
         to_live=options.to_live,
     )
-    request.range(wall_clock_ms())  # refuses a wrong range before anything is connected
+    request.range(wall_clock_ms())  # refuses a wrong range before the command connects
     silence_logs(settings)
     return run_async((_execute if options.execute else _plan)(settings, request))
 
@@ -93,10 +93,10 @@ async def _plan(settings: Settings, request: ReplayRequest) -> int:
     with shutdown_on_signals() as shutdown:
         found = await Replay(settings, request, shutdown, _progress(request)).plan()
     if isinstance(found, Plan):
-        say({"plan": msgspec.to_builtins(found)}, plan_text(found))
+        write_result({"plan": msgspec.to_builtins(found)}, plan_text(found))
     else:
         hint = "finished" if found.finished_at_ms is not None else "--execute resumes it"
-        say({"replay": facts_of_state(found)}, f"{state_text(found)}\n{hint}")
+        write_result({"replay": facts_of_state(found)}, f"{state_text(found)}\n{hint}")
     return EXIT_OK
 
 
@@ -109,13 +109,13 @@ async def _execute(settings: Settings, request: ReplayRequest) -> int:
             command = shlex.join(["checkpoint-ready", *sys.argv[1:]])
             raise Interrupted(f"{interrupted}: {command}", interrupted.signal_number) from None
     if not replay.commits:
-        _say_finished_before(state, request)
+        _write_finished_before(state, request)
         return EXIT_OK
-    say({"replay": facts_of_state(state)}, result_text(state))
+    write_result({"replay": facts_of_state(state)}, result_text(state))
     if state.counts.too_large_for_target:
         raise CheckpointReadyError(
-            f"{state.counts.too_large_for_target} events do not fit {state.target} and were left "
-            "out: raise its max.message.bytes and replay them under another --name"
+            f"{state.counts.too_large_for_target} events are too large for {state.target} and were "
+            "left out: raise its max.message.bytes and replay them under another --name"
         )
     return EXIT_OK
 
@@ -124,14 +124,14 @@ def _progress(request: ReplayRequest) -> ProgressReport:
     return ProgressReport(request.name, "events", write_line)
 
 
-def _say_finished_before(state: ReplayState, request: ReplayRequest) -> None:
+def _write_finished_before(state: ReplayState, request: ReplayRequest) -> None:
     if request.is_relative and not request.is_named:
         raise CheckpointReadyError(
             f"replay {state.name} with these options has already finished; to replay again, "
             "give the new replay a --name"
         )
     facts = {"replay": facts_of_state(state), "already": True}
-    say(facts, f"{result_text(state)}\nit had already finished; nothing was published now")
+    write_result(facts, f"{result_text(state)}\nit had already finished; nothing was published now")
 
 
 def _list(settings: Settings, _: argparse.Namespace) -> int:
@@ -150,5 +150,5 @@ def _show(settings: Settings, options: argparse.Namespace) -> int:
     state = run_async(find_replay(settings, options.shown))
     if state is None:
         raise ConfigError(f"there is no replay {options.shown}; see `checkpoint-ready replay list`")
-    say(facts_of_state(state), state_text(state))
+    write_result(facts_of_state(state), state_text(state))
     return EXIT_OK

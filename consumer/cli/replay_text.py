@@ -17,7 +17,7 @@ _SECONDS_PER_MINUTE = 60
 
 
 def plan_text(plan: Plan) -> str:
-    """Return a plan as a table, with its totals in lines after it."""
+    """Return a plan as a table, and its totals as lines after it."""
     table = folded_table(
         "partition", "offsets", "times", "records", "events", "duplicates", "invalid"
     )

@@ -1,4 +1,4 @@
-"""The command `run`: the service."""
+"""The command `run`: runs the service."""
 
 import argparse
 import os
@@ -9,7 +9,7 @@ from consumer.config import Settings
 from consumer.service.app import run_service
 
 
-def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
+def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse does not export the type
     """Add the command to the parser."""
     run = commands.add_parser("run", help="run the service")
     run.add_argument(

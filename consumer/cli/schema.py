@@ -28,7 +28,7 @@ def export_schemas() -> dict[str, Any]:
     }
 
 
-def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
+def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse does not export the type
     """Add the command to the parser."""
     schema = commands.add_parser("schema", help="print the wire contract as JSON Schema")
     schema_actions = schema.add_subparsers(required=True, metavar="ACTION")

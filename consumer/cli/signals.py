@@ -23,7 +23,7 @@ class _Terminated(Exception):
 
 def start_command() -> None:
     """Let Ctrl-C and SIGTERM end the command with its clean-up."""
-    # A shell starts background jobs with Ctrl-C ignored: keep that.
+    # A shell makes its background jobs ignore Ctrl-C. Keep this.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _terminate)

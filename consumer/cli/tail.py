@@ -20,7 +20,7 @@ from consumer.cli.signals import run_async
 from consumer.cli.tables import Columns, add_row, one_line_table
 from consumer.config import Settings
 from consumer.errors import ClusterError
-from consumer.jobs.held_back import WaitWarning, warn_of_unread
+from consumer.jobs.held_back import HeldBackWarning, warn_of_held_back
 from consumer.kafka.client import AioKafka
 from consumer.kafka.port import LogReader
 from consumer.kafka.read import read_range, stable_ranges
@@ -45,7 +45,7 @@ _decode_event = msgspec.json.Decoder(ReadyEvent).decode
 
 
 class Period(Enum):
-    """Which events are shown, seen from the start of the command."""
+    """Which events the command shows, relative to its start."""
 
     FUTURE = auto()
     PAST = auto()
@@ -131,7 +131,7 @@ async def _records(
     reader: LogReader, partitions: Sequence[TopicPartition], period: Period
 ) -> AsyncGenerator[Sequence[SourceRecord], None]:
     if period is Period.PAST:
-        await warn_of_unread(reader, partitions)
+        await warn_of_held_back(reader, partitions)
         async with aclosing(read_range(reader, await stable_ranges(reader, partitions))) as batches:
             async for batch in batches:
                 yield batch.records
@@ -142,7 +142,7 @@ async def _records(
     )
     # The broker answers a waiting fetch as soon as there is an event.
     reader.use_running_fetch_settings()
-    warning = WaitWarning(reader, partitions)
+    warning = HeldBackWarning(reader, partitions)
     while True:
         warning.check(time.monotonic())
         for records in (await reader.fetch(FETCH_MS, FETCH_RECORDS)).values():
@@ -150,7 +150,7 @@ async def _records(
 
 
 def structured(record: SourceRecord) -> bytes | None:
-    """Return a record of either content mode as one JSON object, or None for another record."""
+    """Return an event of either content mode as one JSON object; None if it is no ready event."""
     if record.value is None:
         return None
     attributes: dict[str, Any] = {
@@ -166,7 +166,7 @@ def structured(record: SourceRecord) -> bytes | None:
             event = msgspec.json.encode({**attributes, "data": msgspec.Raw(event)})
         return event if _decode_event(event).type == READY_TYPE else None
     except msgspec.DecodeError:
-        return None  # another program writes to this topic too
+        return None  # a record of another program
 
 
 def _table(rows: deque[ReadyEvent], shown: int) -> Table:
@@ -185,7 +185,7 @@ def _table(rows: deque[ReadyEvent], shown: int) -> Table:
     return table
 
 
-def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
+def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse does not export the type
     """Add the command to the parser."""
     tail_parser = commands.add_parser("tail", help="show ready events as they appear")
     period = tail_parser.add_mutually_exclusive_group()

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from consumer.cli.arguments import positive
-from consumer.cli.output import EXIT_OK, complain, say, silence_logs
+from consumer.cli.output import EXIT_OK, silence_logs, write_message, write_result
 from consumer.cli.signals import run_async
 from consumer.config import Settings
 from consumer.kafka.client import AioKafka
@@ -17,7 +17,7 @@ from consumer.kafka.topics import Topology, check_topics, create_topics
 T = TypeVar("T")
 
 
-def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type to itself
+def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse does not export the type
     """Add the command to the parser."""
     topics = commands.add_parser("topics", help="create or check the topics")
     actions = topics.add_subparsers(required=True, metavar="ACTION")
@@ -35,9 +35,11 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
 def _topics_create(settings: Settings, options: argparse.Namespace) -> int:
     async def create(admin: ClusterAdmin) -> None:
         created = await create_topics(admin, settings, options.input_partitions)
-        say({"created": created}, f"created: {', '.join(created) or 'nothing, all topics exist'}")
-        # Topics that existed before may be wrong: report it now.
-        _complain_about_risks(await check_topics(admin, settings))
+        write_result(
+            {"created": created}, f"created: {', '.join(created) or 'nothing, all topics exist'}"
+        )
+        # Topics that existed before may have a wrong configuration.
+        _warn_of_risks(await check_topics(admin, settings))
 
     _with_admin(settings, create)
     return EXIT_OK
@@ -45,20 +47,20 @@ def _topics_create(settings: Settings, options: argparse.Namespace) -> int:
 
 def _topics_check(settings: Settings, _: argparse.Namespace) -> int:
     topology = _with_admin(settings, lambda admin: check_topics(admin, settings))
-    _complain_about_risks(topology)
+    _warn_of_risks(topology)
     shown = msgspec.to_builtins(topology)
     del shown["leader_epochs"]  # every restart of a broker changes them
-    say(
+    write_result(
         shown,
         f"all topics are correct: {topology.shards} shards, inputs {topology.inputs}",
     )
     return EXIT_OK
 
 
-def _complain_about_risks(topology: Topology) -> None:
-    """Warn of input topics that may lose records; the service accepts them."""
+def _warn_of_risks(topology: Topology) -> None:
+    """Warn of input topics that may lose records. The service accepts them."""
     for risk in topology.input_risks:
-        complain(f"warning: {risk.text}")
+        write_message(f"warning: {risk.text}")
 
 
 def _with_admin(settings: Settings, action: Callable[[ClusterAdmin], Awaitable[T]]) -> T:

@@ -1,1 +1,1 @@
-"""Jobs on the history of the topics: replay, backfill and redrive."""
+"""Jobs that read history and write records again: replay, backfill and redrive."""

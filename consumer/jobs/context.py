@@ -45,16 +45,16 @@ class JobContext(msgspec.Struct, frozen=True):
         return await read_journal(self.settings, self.reader, is_wanted)
 
     async def journal_max_bytes(self) -> int:
-        """Return ``max.message.bytes`` of the jobs topic as it is, or as it would be created."""
+        """Return ``max.message.bytes`` of the jobs topic; if it is missing, that of a new one."""
         topic = self.settings.jobs_topic
         found = (await self.admin.describe([topic])).get(topic)
         return JOBS_MESSAGE_BYTES if found is None else found.max_message_bytes
 
     async def ensure_journal(self) -> dict[str, int]:
-        """Create the jobs topic if it is missing; return its ``max.message.bytes`` by name.
+        """Create the jobs topic if it is missing. Return its name with its ``max.message.bytes``.
 
         Raises:
-            ClusterError: the cluster refuses.
+            ClusterError: the cluster refuses to create it.
             TaskFailed, TransientError: the cluster does not answer, or does not know the topic yet.
         """
         topic = await ensure_jobs_topic(self.admin, self.settings)
@@ -65,7 +65,7 @@ class JobContext(msgspec.Struct, frozen=True):
     async def journal(
         self, purpose: str, max_message_bytes: Mapping[str, int]
     ) -> AsyncGenerator[Journal, None]:
-        """Yield a journal that can write, and close it; the jobs topic must exist.
+        """Yield a writable journal and close it at the end. The jobs topic must exist.
 
         `purpose` is a part of the transactional id. `max_message_bytes` has an entry for every
         topic that the job writes.

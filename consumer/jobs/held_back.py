@@ -1,7 +1,8 @@
 """Warn about records that a command cannot read: those after an open transaction.
 
-A ``read_committed`` reader gets no records after the last stable offset, even committed ones. A
-command that ends there would look complete, and a command that follows the topic would look idle.
+A ``read_committed`` reader gets no records after the last stable offset, even committed ones.
+Without a warning, the output of a command that ends there would look complete. A command that
+waits for new records would look idle.
 """
 
 import sys
@@ -16,8 +17,8 @@ from consumer.kafka.types import TopicPartition
 WARN_AFTER_SECONDS: Final = 10.0
 
 
-async def warn_of_unread(reader: LogReader, partitions: Iterable[TopicPartition]) -> None:
-    """Write to standard error how many records of these partitions cannot be read now.
+async def warn_of_held_back(reader: LogReader, partitions: Iterable[TopicPartition]) -> None:
+    """Warn on standard error how many records of each partition cannot be read now.
 
     The high watermarks are fetched first. A transaction that ends between the two requests then
     causes no warning.
@@ -34,8 +35,8 @@ async def warn_of_unread(reader: LogReader, partitions: Iterable[TopicPartition]
             _warn(partition, f"{records} records from offset {start} on are left out")
 
 
-class WaitWarning:
-    """Warns once for each partition in which a following command waits."""
+class HeldBackWarning:
+    """Warns once for each partition in which records are held back from a waiting command."""
 
     def __init__(self, reader: LogReader, partitions: Iterable[TopicPartition]) -> None:
         self._reader = reader
@@ -44,7 +45,7 @@ class WaitWarning:
         self._warned: set[TopicPartition] = set()
 
     def check(self, now: float) -> None:
-        """Compare with the previous check; `now` is monotonic."""
+        """Warn about records that are held back for `WARN_AFTER_SECONDS`; `now` is monotonic."""
         self._held.check(now, self._reader, self._partitions)
         held = self._held.views
         self._warned &= held.keys()
@@ -57,6 +58,7 @@ class WaitWarning:
 def _warn(partition: TopicPartition, what: str) -> None:
     topic, number = partition
     sys.stderr.write(
-        f"checkpoint-ready: {topic}/{number}: {what} after an open transaction of a producer "
-        f"(kafka-transactions.sh describe-producers --topic {topic} --partition {number})\n"
+        f"checkpoint-ready: {topic}/{number}: {what}, because an open transaction of a producer "
+        f"holds them back (kafka-transactions.sh describe-producers --topic {topic} "
+        f"--partition {number})\n"
     )

@@ -6,11 +6,12 @@ limits its rate and reports its progress is the same for all, and is written her
 `run` makes attempts until one succeeds. Each attempt:
 
 1. opens a context: it checks the topics and connects a reader, without joining the group;
-2. prepares: it finds out what there is to do, before anything is created or written;
-3. opens the journal: this fences any process that runs the same job, and reads what is committed;
-4. works: it reads, decides and commits, and begins after the last committed transaction.
+2. prepares: it determines the work, before it creates or writes anything;
+3. opens the journal: it fences any process that runs the same job, and reads the progress;
+4. works: it continues after the last committed transaction: it reads, decides and commits.
 
-`plan` reads and decides by the same code, but its writer writes nothing and no process is fenced.
+`plan` uses the same code to read and decide. But its writer writes nothing, and it fences no
+process.
 """
 
 import signal
@@ -58,7 +59,7 @@ class DryRunWriter:
     """The writer of a plan: it accepts everything and writes nothing."""
 
     def to(self, topic: str, partition: int) -> "DryRunWriter":  # noqa: ARG002 - the interface
-        """Return the batches of a partition: this object discards its records."""
+        """Return this object, which discards the records of the partition."""
         return self
 
     def append(self, key: object, value: object, headers: object = ()) -> None:
@@ -86,13 +87,13 @@ class Attempt:
         journal_max_bytes: int,
         rate: int | None = None,
     ) -> None:
-        """`entries` are the journal's entries of this job when the attempt began."""
+        """`entries` are the journal entries of this job at the start of the attempt."""
         self.context = context
         self.entries = entries
         self.writer = writer
         self.journal_max_bytes = journal_max_bytes
         self.is_plan = isinstance(writer, DryRunWriter)
-        # One for each attempt: a job does not catch up for the time of an outage.
+        # Each attempt has its own limiter, so that a job does not exceed its rate after an outage.
         self.rate_limiter = RateLimiter(rate)
 
 
@@ -108,7 +109,7 @@ class Job(ABC, Generic[ResultT, PlanT]):
         *,
         rate: int | None = None,
     ) -> None:
-        """`purpose` is a part of the transactional id: at most one process runs under it.
+        """`purpose` is a part of the transactional id, so at most one process can run the job.
 
         `rate` limits the records written per second.
         """
@@ -120,7 +121,7 @@ class Job(ABC, Generic[ResultT, PlanT]):
         """How many transactions this run has committed."""
         self._rate = rate
         self.kafka: Kafka | None = None
-        """Another implementation of the Kafka port; None: the real client."""
+        """Another implementation of the Kafka port; None means the real client."""
 
     @abstractmethod
     def owns_entry(self, key: bytes) -> bool:
@@ -131,7 +132,7 @@ class Job(ABC, Generic[ResultT, PlanT]):
         """Return what a run would do; the writer of this attempt writes nothing."""
 
     async def prepare(self, context: JobContext) -> ResultT | None:  # noqa: ARG002 - the interface
-        """Find out what there is to do; return a result if there is nothing.
+        """Determine the work of the run; return a result if there is nothing to do.
 
         Every attempt calls this, before the journal is created or opened.
         """
@@ -139,7 +140,7 @@ class Job(ABC, Generic[ResultT, PlanT]):
 
     @abstractmethod
     async def ensure_targets(self, context: JobContext) -> dict[str, int]:
-        """Create missing target topics; return ``max.message.bytes`` by the target's name."""
+        """Create missing target topics; return ``max.message.bytes`` of each target by its name."""
 
     @abstractmethod
     async def work(self, attempt: Attempt) -> ResultT:
@@ -166,7 +167,7 @@ class Job(ABC, Generic[ResultT, PlanT]):
         return await run_until_shutdown(plan, self.shutdown, PLAN_STOPPED, grace_seconds=0.0)
 
     async def run(self) -> ResultT:
-        """Do the whole job; after a failure of the cluster, retry from the committed progress.
+        """Run the job to its end. If the cluster fails, retry from the committed progress.
 
         Raises:
             Interrupted: a shutdown was requested. What is committed stays committed.
@@ -191,7 +192,7 @@ class Job(ABC, Generic[ResultT, PlanT]):
         """Commit records and journal entries in one transaction.
 
         Raises:
-            Fenced, TaskFailed: the outcome is unknown; the next attempt reads it in the journal.
+            Fenced, TaskFailed: the outcome is unknown; the next attempt reads it from the journal.
         """
         await attempt.writer.commit(transaction_batches, entries)
         self.commits += 1

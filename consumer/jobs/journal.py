@@ -1,16 +1,15 @@
 """The journal: the committed progress of a group's jobs (replay, backfill, redrive).
 
 The journal is one compacted partition, ``{group}.jobs``, for all jobs of a group. A job commits its
-progress in the same transactions as its events. Each job writes under a transactional id of its
-own, so at most one process at a time can continue it. The fence of the next process settles what a
-killed process left open. This is a shard's protocol (``OwnedPartition``), with the journal in place
-of the changelog.
+progress in the same transactions as its records. Each job has its own transactional id, so at most
+one process at a time can continue it. The next process fences a killed process and so ends its open
+transaction. A shard uses the same protocol (``OwnedPartition``) for its changelog.
 
 =======  ====================================  ================================================
 prefix   rest of the key                       value
 =======  ====================================  ================================================
 ``r:``   a replay's name                       its state (JSON)
-``s:``   a replay's name ``/`` a number        ids that it has settled (16 bytes of digest each)
+``s:``   a replay's name ``/`` a number        digests of the ids that it settled (16 bytes each)
 ``b:``   digest of a backfill's content        its state (JSON)
 ``d:``   a number                              dead letters that were redriven (binary)
 ``f:``   a transactional id                    the restore barrier of its latest start (JSON)
@@ -43,7 +42,7 @@ from consumer.kafka.types import TopicPartition
 
 REPLAY, SETTLED, BACKFILL, REDRIVEN, FENCE = b"r:", b"s:", b"b:", b"d:", b"f:"
 FORMAT_VERSION: Final = 1
-# Identifies this process. Host name and process id do not: many containers share both.
+# Identifies this process. Host name and process id are not enough: containers may share both.
 OWNER: Final = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
 TAKEOVER_SECONDS: Final = 10.0
 TOMBSTONES_PER_TRANSACTION: Final = 5_000
@@ -63,9 +62,9 @@ def whoami() -> str:
 
 
 class Journal:
-    """The writer of one job: its events and its progress become visible together, or not at all.
+    """The writer of one job: it commits records and progress atomically.
 
-    Never used again after an error. A new one fences, and reads what was committed.
+    Do not use a journal again after an error. A new one fences it and reads the committed entries.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of a job; one place creates it
@@ -78,8 +77,8 @@ class Journal:
         purpose: str,
         max_message_bytes: Mapping[str, int],
     ) -> None:
-        """`purpose` distinguishes writers; `max_message_bytes`: of every topic that is written."""
-        # The topics of the events may be unreadable for us. They are checked where we may read.
+        """`purpose` and `max_message_bytes` are those of ``JobContext.journal``."""
+        # This user may have no permission to read the target topics. The check skips those.
         check = OpenTransactionCheck(
             admin,
             settings.bootstrap_servers,
@@ -89,7 +88,7 @@ class Journal:
         self._reader = reader
         self.partition = journal_partition(settings)
         self._max_message_bytes = max_message_bytes
-        # No group name can hold a colon, so no shard of any group has such a transactional id.
+        # A group name cannot contain a colon, so no shard of any group has such a transactional id.
         self._writer = kafka.writer(
             f"{settings.group_id}-:{purpose}", settings.transaction_timeout_ms
         )
@@ -99,10 +98,10 @@ class Journal:
         )
 
     async def open(self, is_wanted: Callable[[bytes], bool]) -> Entries:
-        """Take the journal over and return its wanted entries, by key.
+        """Take over the journal; return its wanted entries by key.
 
         Raises:
-            Fenced: another process has started the same job meanwhile.
+            Fenced: another process has meanwhile started the same job.
             TaskFailed, TransientError: try again, with a new journal.
             ClusterError: an operator must fix the cluster.
             HangingTransaction: a transaction of this job is still open on a broker.
@@ -117,16 +116,16 @@ class Journal:
         return await self._owned.take_over((self._fence_key, value), load)
 
     def transaction_batches(self) -> TransactionBatches:
-        """Return the empty batches of a transaction; they respect the topics' batch sizes."""
+        """Return empty batches for a transaction; they respect the topics' size limits."""
         return self._writer.new_batches(self._max_message_bytes, {self.partition.topic})
 
     async def commit(
         self, transaction_batches: TransactionBatches, entries: Iterable[tuple[bytes, bytes | None]]
     ) -> None:
-        """Commit the batches together with these entries of the journal.
+        """Commit the batches together with these journal entries.
 
         Raises:
-            Fenced, TaskFailed: the outcome is unknown. A new journal reads which it was.
+            Fenced, TaskFailed: the outcome is unknown. A new journal finds it in its entries.
         """
         journal = transaction_batches.to(*self.partition)
         for key, value in entries:
@@ -141,14 +140,13 @@ class Journal:
                 raise TaskFailed(str(late)) from late
             if is_taken_over:
                 raise
-            # The broker's transaction timeout fences too. Then this process was only too slow.
+            # No other process took over: the broker fenced this one after its transaction timeout.
             raise TaskFailed(f"a transaction was open for too long: {error}") from error
 
     async def forget(self, keys: Iterable[bytes]) -> None:
         """Write tombstones for these keys, in as many transactions as needed.
 
-        The number of keys grows with the run time of a job, and one transaction must end well
-        within its timeout.
+        A long job has many keys. One transaction with all of them might not end within its timeout.
 
         Raises:
             Fenced, TaskFailed: as `commit`; some of the keys may be forgotten already.
@@ -158,18 +156,18 @@ class Journal:
             await self.commit(self.transaction_batches(), [(key, None) for key in some])
 
     async def close(self) -> None:
-        """Close. The next fence settles a transaction that is still open."""
+        """Close the writer. The fence of the next process ends a transaction that is still open."""
         await self._writer.close()
 
     async def _is_taken_over(self) -> bool:
-        """Return whether another process has started later under our transactional id."""
+        """Return whether another process has taken over our transactional id."""
         deadline = time.monotonic() + TAKEOVER_SECONDS
         while time.monotonic() < deadline:
             ranges = await settled_ranges(self._reader, [self.partition])
             barriers = await _read(self._reader, ranges, lambda key: key == self._fence_key)
             if msgspec.json.decode(barriers[self._fence_key])["owner"] != OWNER:
                 return True
-            # The other process may have fenced, and not committed its barrier yet.
+            # The other process may have fenced this one, but not committed its barrier yet.
             await asyncio.sleep(TAKEOVER_SECONDS / 10)
         return False
 
@@ -177,7 +175,7 @@ class Journal:
 async def read_journal(
     settings: Settings, reader: LogReader, is_wanted: Callable[[bytes], bool]
 ) -> Entries:
-    """Return the wanted entries as they are now. A running job is not disturbed."""
+    """Return the wanted entries as they are now, without fencing a running job."""
     ranges = await stable_ranges(reader, [journal_partition(settings)])
     return await _read(reader, ranges, is_wanted)
 

@@ -21,15 +21,18 @@ LINE_SECONDS: Final = 1.0
 
 
 class Goal(NamedTuple):
-    """How much there is to do, in offsets or elements, and how much was done before."""
+    """The total work, in offsets or elements, and the part that earlier runs have done."""
 
     total: int
-    already: int
+    done_before: int
     max_written: int | None = None
     """The job also ends when it has written this many records."""
 
     def completed(self, done: int, written: int) -> float:
-        """Return how much of the total is done, by the limit that will end the job first."""
+        """Return the completed part of the total.
+
+        With `max_written`, it is the larger of two parts: of the total, and of that maximum.
+        """
         if self.max_written is None:
             return done
         return max(done, self.total * min(written, self.max_written) / self.max_written)
@@ -39,7 +42,7 @@ class Display(Protocol):
     """Shows progress; a context manager."""
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Start the display."""
 
     def __exit__(
         self,
@@ -47,16 +50,16 @@ class Display(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End."""
+        """Stop the display."""
 
     def show(self, done: int, written: int) -> None:
         """Show how much of the total is done, and how many records were written."""
 
 
 class ProgressReport:
-    """The progress of one run: its display begins with the first report.
+    """Shows the progress of one run. The display starts with the first report.
 
-    Outside of its ``with`` block nothing is shown.
+    Outside of its ``with`` block it shows nothing.
     """
 
     def __init__(self, name: str, unit: str, write: Callable[[bytes], None]) -> None:
@@ -77,7 +80,7 @@ class ProgressReport:
         self._stack = self._display = None
 
     def show(self, goal: Goal, done: int, written: int) -> None:
-        """Show how much is done; the first `goal` is kept."""
+        """Show how much is done. Only the `goal` of the first call is used."""
         if self._stack is None:
             return
         if self._display is None:
@@ -87,10 +90,10 @@ class ProgressReport:
         self._display.show(done, written)
 
 
-class Bar:
+class ProgressBar:
     """A progress bar on standard error, with the write rate and the remaining time."""
 
-    def __init__(self, what: str, goal: Goal, unit: str) -> None:
+    def __init__(self, name: str, goal: Goal, unit: str) -> None:
         self._goal = goal
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -101,7 +104,7 @@ class Bar:
             console=Console(stderr=True),
         )
         self._task = self._progress.add_task(
-            what, total=goal.total, completed=goal.already, rate="-"
+            name, total=goal.total, completed=goal.done_before, rate="-"
         )
         self._began: tuple[float, int] | None = None
 
@@ -119,14 +122,14 @@ class Bar:
         self._progress.update(self._task, completed=completed, rate=f"{rate:,.0f}")
 
 
-class Lines:
-    """JSON lines, at most one per second."""
+class ProgressLines:
+    """Progress as JSON lines, at most one per second."""
 
-    def __init__(self, write: Callable[[bytes], None], what: str, goal: Goal, unit: str) -> None:
+    def __init__(self, write: Callable[[bytes], None], name: str, goal: Goal, unit: str) -> None:
         self._write = write
-        self._what = what
+        self._name = name
         self._goal = goal
-        self._first: float | None = None if goal.max_written else goal.already
+        self._first: float | None = None if goal.max_written else goal.done_before
         self._unit = unit
         self._began: tuple[float, int] | None = None
         self._began_at = self._last = time.monotonic()
@@ -138,11 +141,11 @@ class Lines:
         """Do nothing: there is nothing to close."""
 
     def show(self, done: int, written: int) -> None:
-        """Write a line, unless the previous one is younger than a second."""
+        """Write a line, unless less than a second has passed since the previous one."""
         rate, self._began = _rate(self._began, written)
         now = time.monotonic()
         total, completed = self._goal.total, self._goal.completed(done, written)
-        if self._first is None:  # how much was written before is known only now
+        if self._first is None:  # only this call shows what earlier runs have written
             self._first = completed
         if now - self._last < LINE_SECONDS:
             return
@@ -151,7 +154,7 @@ class Lines:
         left = None if speed <= 0 else round(max(0, total - completed) / speed, 1)
         line = {
             "event": "progress",
-            "what": self._what,
+            "what": self._name,
             "done": done,
             "total": total,
             "written": written,
@@ -161,15 +164,15 @@ class Lines:
         self._write(msgspec.json.encode(line))
 
 
-def display(what: str, goal: Goal, *, unit: str, write: Callable[[bytes], None]) -> Display:
+def display(name: str, goal: Goal, *, unit: str, write: Callable[[bytes], None]) -> Display:
     """Return a bar if the output is a terminal, else JSON lines."""
     if sys.stdout.isatty() and sys.stderr.isatty():
-        return Bar(what, goal, unit)
-    return Lines(write, what, goal, unit)
+        return ProgressBar(name, goal, unit)
+    return ProgressLines(write, name, goal, unit)
 
 
 def _rate(began: tuple[float, int] | None, written: int) -> tuple[float, tuple[float, int]]:
-    """Return the records written per second since the first call, and when that was."""
+    """Return the records per second since the first call, and the time and count of that call."""
     now = time.monotonic()
     if began is None:
         return 0.0, (now, written)

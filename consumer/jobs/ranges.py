@@ -1,6 +1,6 @@
-"""Ranges of the history: parsed from ``--from`` and ``--to``, then resolved to offsets.
+"""Ranges of records: parsed from ``--from`` and ``--to``, then resolved to offsets.
 
-A range is half-open: it has its start and not its end. Its bounds are times or offsets.
+A range includes its start and excludes its end. Its bounds are times or offsets.
 """
 
 import re
@@ -28,7 +28,7 @@ _OFFSET: Final = re.compile(
 
 
 class PartitionOffset(NamedTuple):
-    """An offset in a partition. The topic may be missing if there is only one."""
+    """An offset in a partition. The topic is optional if there is only one."""
 
     topic: str | None
     partition: int
@@ -36,7 +36,7 @@ class PartitionOffset(NamedTuple):
 
 
 class RangeBound(NamedTuple):
-    """One bound of a range: a time, or one offset for each of some partitions, or no limit."""
+    """One bound of a range: a time, offsets of some partitions, or no limit."""
 
     time_ms: int | None = None
     offsets: tuple[PartitionOffset, ...] = ()
@@ -50,7 +50,7 @@ class RangeSpec(NamedTuple):
 
 
 def parse_range(starts: Sequence[str], ends: Sequence[str], now_ms: int) -> RangeSpec:
-    """Parse the values of ``--from`` and ``--to``; several values give offsets of partitions.
+    """Parse the values of ``--from`` and ``--to``. Several values are offsets of partitions.
 
     Raises:
         ConfigError: a value is not valid, or the values contradict each other.
@@ -107,11 +107,11 @@ def _time_ms(option: str, text: str, now_ms: int) -> int:
 
 UNLIMITED: Final = "-1"
 TRUNCATED: Final = "retention has deleted a part of the range:"
-ALLOW_TRUNCATED_HINT: Final = "--allow-truncated takes the records that still exist"
+ALLOW_TRUNCATED_HINT: Final = "use --allow-truncated to continue with the records that still exist"
 
 
 class ResolvedRange(msgspec.Struct, frozen=True):
-    """A range as offsets: what is read of each partition, and which records belong to it."""
+    """A range as offsets to read from each partition, and the times of the records in the range."""
 
     ranges: dict[TopicPartition, OffsetRange]
     from_ms: int | None = None
@@ -120,7 +120,7 @@ class ResolvedRange(msgspec.Struct, frozen=True):
     """Whether the user named the start offsets. If not, a time or the log start decided them."""
 
     def within(self, records: Sequence[SourceRecord]) -> Sequence[SourceRecord]:
-        """Return the records that belong to the range: their timestamps may be out of order."""
+        """Return the records whose timestamps are in the range; timestamps may be out of order."""
         if self.from_ms is None and self.to_ms is None:
             return records
         return [record for record in records if self.contains_time(record.timestamp)]
@@ -147,13 +147,12 @@ async def resolve_range(
 ) -> ResolvedRange:
     """Return the offsets of a range in the topics as they are now.
 
-    A time range is exact: it begins at the first record that is not older than its start. If
-    producers set the timestamps, it is read to the end of the log, because a later record may be
-    older than the range's end.
+    A time range begins at the first record that is not older than its start. If producers set the
+    timestamps, it is read to the end of the log: a later record may have an earlier timestamp.
 
     Raises:
         ConfigError: a bound names a partition or an offset that does not exist.
-        ClusterError: records of the range are deleted; the message says what still exists.
+        ClusterError: records of the range are deleted; the message has the first existing offsets.
     """
     partitions = [
         TopicPartition(name, number)
@@ -275,7 +274,7 @@ def _may_be_deleted(topic: TopicDescription, from_ms: int, now_ms: int) -> bool:
     """Return whether retention may have deleted records that are not older than this time."""
     retention_ms = topic.configs.get("retention.ms", UNLIMITED)
     if topic.configs.get("retention.bytes", UNLIMITED) != UNLIMITED or retention_ms == UNLIMITED:
-        return True  # deletion by size, or by an operator, has no known time
+        return True  # the time of a deletion by size or by an operator is unknown
     return from_ms < now_ms - int(retention_ms)
 
 
@@ -288,7 +287,7 @@ def _name(partition: TopicPartition) -> str:
 
 
 def rfc3339_ms(time_ms: int) -> str:
-    """Return a time in UTC with milliseconds; a number outside of the calendar stays a number."""
+    """Return a time in UTC with milliseconds; a time outside of the calendar stays a number."""
     try:
         moment = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=time_ms)
     except OverflowError:  # producers may write any number

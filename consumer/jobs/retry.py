@@ -27,8 +27,8 @@ STOP_SECONDS: Final = 5.0
 RESUME_HINT: Final = "run the same command again to resume"
 STOPPED: Final = f"stopped; committed transactions are kept; {RESUME_HINT}"
 RETRYING: Final = "retrying"
-# At a higher rate a transaction holds several events, so that there are at most this many per
-# second. At a lower rate each transaction holds one event.
+# At a higher rate, a transaction has several events, so that there are not more transactions per
+# second than this. At a lower rate, each transaction has one event.
 TRANSACTIONS_PER_SECOND: Final = 5
 UNLIMITED: Final = 2**31
 
@@ -101,8 +101,9 @@ async def run_with_retries(
     `progress` returns a number that grows with each commit. `taken_over` is the error message if
     another process has fenced this one.
 
-    After a shutdown request the attempt has some seconds to finish its transaction. Then it is
-    cancelled. If the outcome of a commit is unknown, the next start reads it in the journal.
+    After a shutdown request, the attempt has `STOP_SECONDS` to finish its transaction. Then this
+    function cancels it. If the outcome of a commit is unknown, the next start reads it from the
+    journal.
 
     Raises:
         Interrupted: a shutdown was requested.
@@ -124,7 +125,7 @@ async def run_with_retries(
             if shutdown.signal is not None:
                 raise Interrupted(STOPPED, shutdown.signal) from error
             if not was_reached:
-                raise  # the address may be wrong: a retry would only hide that
+                raise  # the address may be wrong, and retries would only delay this error
             if tries >= TRIES_WITHOUT_PROGRESS:
                 raise
             sys.stderr.write(f"checkpoint-ready: {printable(str(error))}; {RETRYING}\n")
@@ -143,7 +144,7 @@ async def run_until_shutdown(
     """Make one attempt; cancel it if it has not ended some seconds after a shutdown request.
 
     Raises:
-        Interrupted: the attempt was cancelled; it has this message.
+        Interrupted: the attempt was cancelled; `message` is the text of the error.
     """
     working = asyncio.ensure_future(attempt())
     requested = asyncio.ensure_future(shutdown.wait_until_requested())
@@ -170,7 +171,7 @@ class RateLimiter:
         self._began: tuple[float, int] | None = None
 
     @property
-    def room(self) -> int:
+    def max_transaction_events(self) -> int:
         """How many events one transaction may hold."""
         if self._per_second is None:
             return UNLIMITED
@@ -182,6 +183,6 @@ class RateLimiter:
             return
         now = time.monotonic()
         if self._began is None:  # the first transaction counts too
-            self._began = now, events - min(events, self.room)
+            self._began = now, events - min(events, self.max_transaction_events)
         began, before = self._began
         await shutdown.wait(began + (events - before) / self._per_second - now)

@@ -51,8 +51,8 @@ class HttpEndpoint:
         self._metrics.suppressed_lines.inc()
 
     @asynccontextmanager
-    async def open(self, engine_view: Callable[[], EngineStatus]) -> AsyncIterator[None]:
-        """Serve while the context lasts; `engine_view` returns the engine's current state.
+    async def open(self, get_engine_status: Callable[[], EngineStatus]) -> AsyncIterator[None]:
+        """Serve while the context lasts; `get_engine_status` returns the engine's current state.
 
         Raises:
             ConfigError: the port cannot be opened.
@@ -61,11 +61,11 @@ class HttpEndpoint:
         if not port:
             yield
             return
-        # Here, since its packages would delay the start of a process that does not serve.
+        # Imported here, because its packages delay the start of a process that does not serve.
         from consumer.service.http import make_pages, serve_http  # noqa: PLC0415
 
-        self._registry.register(EngineCollector(engine_view))
-        pages = make_pages(self._settings, engine_view, self._registry, self._recent)
+        self._registry.register(EngineCollector(get_engine_status))
+        pages = make_pages(self._settings, get_engine_status, self._registry, self._recent)
         async with serve_http(port, pages):
             yield
 
@@ -93,7 +93,7 @@ def run_service(
         EventLoopWatchdog(settings.watchdog_seconds) as watchdog,
         open_traces(settings, environment) as add_spans,
     ):
-        # Spans are outermost, so that the log lines of a transaction carry the id of its trace.
+        # The observer for spans calls the others, so that their log lines have the id of the trace.
         observed_by = add_spans(_combine(observer or LogObserver(), *endpoint.observers))
         asyncio.run(
             _run(settings, observed_by, endpoint, watchdog, accept_empty_state=accept_empty_state)
@@ -130,5 +130,5 @@ async def _run(
             await engine.run()
     finally:
         heartbeat.cancel()
-        watchdog.expect_end()
+        watchdog.limit_shutdown()
     log.info("stopped")

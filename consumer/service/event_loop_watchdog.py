@@ -1,8 +1,8 @@
 """End the process if its event loop is blocked, or if its shutdown takes too long.
 
 The stall detector of the engine runs in the event loop, so it cannot notice that the loop itself is
-blocked. This watchdog runs in a thread. A timer of the interpreter backs it up: the timer needs no
-interpreter lock, which a call into C may hold for ever.
+blocked. This watchdog runs in a thread. If a call into C holds the interpreter lock for ever, this
+thread cannot run either. Then a timer of the interpreter, which needs no lock, ends the process.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import threading
 from typing import Final, Self
 
 TICK_SECONDS: Final = 0.5
-# For the tasks and threads of libraries that still run after the engine has ended.
+# Time for tasks and threads of libraries that still run after the engine has ended.
 SHUTDOWN_SECONDS: Final = 20.0
 WRITE_SECONDS: Final = 2.0
 EXIT_FAILED: Final = 1
@@ -25,9 +25,9 @@ SHUTDOWN_TOO_LONG: Final = "the shutdown has been running"
 class EventLoopWatchdog:
     """Expects a regular heartbeat from the event loop; a context manager around ``asyncio.run``.
 
-    It measures silence in ticks of its own thread. So it does not end a process that was frozen as
-    a whole, for then the thread did not tick either. The interpreter's timer cannot make this
-    difference: a process that was frozen for twice the limit ends.
+    It counts the ticks of its own thread since the last heartbeat. While the whole process is
+    frozen, the thread does not tick either, so the watchdog does not end such a process. The
+    interpreter's timer cannot detect this: it ends a process that was frozen for twice the limit.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -47,14 +47,14 @@ class EventLoopWatchdog:
         faulthandler.cancel_dump_traceback_later()
 
     async def keep_beating(self) -> None:
-        """Reset the watchdog regularly, until cancelled: this shows that the loop runs."""
+        """Reset the watchdog regularly until cancelled; each reset shows that the loop runs."""
         while True:
             self._silent_ticks = 0
             if self._is_watching:
                 self._arm_timer()
             await asyncio.sleep(TICK_SECONDS)
 
-    def expect_end(self) -> None:
+    def limit_shutdown(self) -> None:
         """Give the process `SHUTDOWN_SECONDS` from now to end, whether or not the loop runs."""
         self._seconds = SHUTDOWN_SECONDS
         self._arm_timer()
@@ -63,7 +63,7 @@ class EventLoopWatchdog:
         self._is_watching = True
 
     def _arm_timer(self) -> None:
-        # The timer needs a standard error. Without one, the thread watches alone.
+        # The timer needs standard error. Without it, only the thread watches.
         with contextlib.suppress(AttributeError, RuntimeError, ValueError, OSError):
             faulthandler.dump_traceback_later(2 * self._seconds, exit=True)
 
@@ -78,7 +78,7 @@ class EventLoopWatchdog:
         line = f"checkpoint-ready: {self._reason} for {silent_seconds:g} s: the process ends\n"
         writing = threading.Thread(target=_write_stacks, args=(line.encode(),), daemon=True)
         writing.start()
-        # Do not wait longer: a full pipe that no process reads may be what blocks the loop.
+        # Do not wait longer: a full pipe that no process reads may block the loop and this write.
         writing.join(WRITE_SECONDS)
         os._exit(EXIT_FAILED)
 

@@ -1,4 +1,4 @@
-"""The answers of the health probes. Pure: each is computed from a view of the engine.
+"""The answers of the health probes. Pure: each is computed from the status of the engine.
 
 ============  ==================================================  ================================
 path          200 means                                           what 503 should cause
@@ -23,31 +23,31 @@ SPARE: Final = "no shard: this process is a spare of the group"
 STARTED: Final = "started"
 
 
-class Answer(NamedTuple):
+class ProbeAnswer(NamedTuple):
     """Yes or no, with one line for each reason."""
 
     is_ok: bool
     lines: tuple[str, ...]
 
 
-def is_alive(view: EngineStatus, watchdog_seconds: float) -> Answer:
-    """Return whether the process makes progress. That it answers shows that its event loop runs.
+def is_alive(engine: EngineStatus, watchdog_seconds: float) -> ProbeAnswer:
+    """Return whether the process makes progress. The answer itself shows that the loop runs.
 
-    The limit is that of the stall detector, which ends the process by itself. If the detector is
-    off (0), the answer reports a stall and is still yes.
+    `watchdog_seconds` is also the limit of the stall detector, which ends the process by itself. If
+    it is 0, the detector is off; then the answer reports a stall but stays positive.
     """
-    stall = view.stall
+    stall = engine.stall
     if stall is None:
-        return Answer(is_ok=True, lines=(ALIVE,))
+        return ProbeAnswer(is_ok=True, lines=(ALIVE,))
     line = f"{stall.name}: work is pending, but no progress for {stall.seconds:g} s ({stall.state})"
     is_over = 0 < watchdog_seconds <= stall.seconds
-    return Answer(is_ok=not is_over, lines=(line,))
+    return ProbeAnswer(is_ok=not is_over, lines=(line,))
 
 
-def is_ready(view: EngineStatus) -> Answer:
-    """Return whether the process does all of its work, else what is missing."""
-    problems = [] if view.is_member else [NO_ASSIGNMENT]
-    for shard in view.shards:
+def is_ready(engine: EngineStatus) -> ProbeAnswer:
+    """Return whether the process does all of its work, and if not, what is missing."""
+    problems = [] if engine.is_member else [NO_ASSIGNMENT]
+    for shard in engine.shards:
         if shard.state != TaskState.RUNNING.value:
             problems.append(_describe(shard))
         silent = [source for source in shard.sources if source.is_silent]
@@ -57,27 +57,27 @@ def is_ready(view: EngineStatus) -> Answer:
             for source in silent
         ]
     if problems:
-        return Answer(is_ok=False, lines=tuple(problems))
-    running = ", ".join(str(shard.shard) for shard in view.shards)
-    return Answer(is_ok=True, lines=(f"running: {running}" if running else SPARE,))
+        return ProbeAnswer(is_ok=False, lines=tuple(problems))
+    running = ", ".join(str(shard.shard) for shard in engine.shards)
+    return ProbeAnswer(is_ok=True, lines=(f"running: {running}" if running else SPARE,))
 
 
 class StartUp:
-    """Remembers that the start-up is over: shards of later assignments do not restart it."""
+    """Remembers that the start-up is over. Shards of later assignments do not change this."""
 
     def __init__(self) -> None:
         self._is_over = False
 
-    def is_over(self, view: EngineStatus) -> Answer:
+    def is_over(self, engine: EngineStatus) -> ProbeAnswer:
         """Return whether each shard of the first assignment has been restored or refused."""
         if not self._is_over:
-            waiting = [s for s in view.shards if not s.has_run and s.state != REFUSED]
-            if not view.is_member:
-                return Answer(is_ok=False, lines=(NO_ASSIGNMENT,))
+            waiting = [s for s in engine.shards if not s.has_run and s.state != REFUSED]
+            if not engine.is_member:
+                return ProbeAnswer(is_ok=False, lines=(NO_ASSIGNMENT,))
             if waiting:
-                return Answer(is_ok=False, lines=tuple(map(_describe, waiting)))
+                return ProbeAnswer(is_ok=False, lines=tuple(map(_describe, waiting)))
             self._is_over = True
-        return Answer(is_ok=True, lines=(STARTED,))
+        return ProbeAnswer(is_ok=True, lines=(STARTED,))
 
 
 def _describe(shard: ShardStatus) -> str:

@@ -3,11 +3,11 @@
 Starlette routes the requests and uvicorn serves them with h11. All three are pure Python, widely
 used and maintained; the image needs no compiled extension for them.
 
-Any client of the network may connect, so a connection is limited (see `BoundedConnection`): uvicorn
+Any client in the network may connect, so a connection is limited (see `BoundedConnection`): uvicorn
 alone has no deadline for a client that connects and sends no request. The engine does not depend on
-the server: a page that cannot be rendered answers 500, and nothing else happens.
+the server: if a page cannot be rendered, the server answers 500 and the engine continues.
 
-Only a process that serves imports this module, for its packages cost start-up time and memory.
+Only a process that serves imports this module, because its packages cost start-up time and memory.
 """
 
 import asyncio
@@ -34,9 +34,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from consumer import __version__
 from consumer.config import PREFIX, Settings
 from consumer.errors import ConfigError
-from consumer.service.health import Answer, StartUp, is_alive, is_ready
+from consumer.service.health import ProbeAnswer, StartUp, is_alive, is_ready
 from consumer.service.recent_activity import RecentActivity
-from consumer.service.status_page import Status, render_status
+from consumer.service.status_page import PageData, render_status
 from consumer.worker.engine import EngineStatus
 
 MAX_HEAD_BYTES: Final = 8 * 1024
@@ -55,10 +55,10 @@ ALLOW: Final = "GET, HEAD"
 COMMON_HEADERS: Final = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
-    # A connection serves one request: so one deadline bounds all that a client can hold.
+    # A connection serves one request, so one deadline limits all that a client can hold.
     "Connection": "close",
 }
-# Producers choose the ids. If one ever reaches the page unescaped, the browser runs nothing of it.
+# Producers choose the ids. Even if one reached the page unescaped, the browser would not run it.
 PAGE_HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
     "Referrer-Policy": "no-referrer",
@@ -79,22 +79,19 @@ Pages = Mapping[str, Callable[[], Page]]
 """The function that renders each path."""
 
 
-# Which paths are served, and with which content.
-
-
 def make_pages(
     settings: Settings,
-    engine_view: Callable[[], EngineStatus],
+    get_engine_status: Callable[[], EngineStatus],
     registry: CollectorRegistry,
     recent: RecentActivity,
 ) -> Pages:
-    """Return the pages of the service; `engine_view` returns the engine's current state."""
+    """Return the pages of the service; `get_engine_status` returns the engine's current state."""
     start_up = StartUp()
 
     def status_page() -> Page:
-        view = engine_view()
-        status = Status(settings.group_id, __version__, view, is_ready(view), recent)
-        return Page(HTTPStatus.OK, render_status(status).encode(), HTML, PAGE_HEADERS)
+        engine = get_engine_status()
+        data = PageData(settings.group_id, __version__, engine, is_ready(engine), recent)
+        return Page(HTTPStatus.OK, render_status(data).encode(), HTML, PAGE_HEADERS)
 
     def metrics() -> Page:
         return Page(HTTPStatus.OK, generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4)
@@ -102,13 +99,13 @@ def make_pages(
     return {
         "/": status_page,
         "/metrics": metrics,
-        "/livez": lambda: _health(is_alive(engine_view(), settings.watchdog_seconds)),
-        "/readyz": lambda: _health(is_ready(engine_view())),
-        "/startupz": lambda: _health(start_up.is_over(engine_view())),
+        "/livez": lambda: _health(is_alive(get_engine_status(), settings.watchdog_seconds)),
+        "/readyz": lambda: _health(is_ready(get_engine_status())),
+        "/startupz": lambda: _health(start_up.is_over(get_engine_status())),
     }
 
 
-def _health(answer: Answer) -> Page:
+def _health(answer: ProbeAnswer) -> Page:
     status = HTTPStatus.OK if answer.is_ok else HTTPStatus.SERVICE_UNAVAILABLE
     return Page(status, "".join(f"{line}\n" for line in answer.lines).encode())
 
@@ -157,13 +154,10 @@ def _response(page: Page) -> Response:
     return Response(page.body, page.status, headers)
 
 
-# The server.
-
-
 class BoundedConnection(H11Protocol):
     """A connection of uvicorn that serves one request and cannot be held open.
 
-    - The server aborts it `REQUEST_SECONDS` after it was opened, in whatever state it is. So a
+    - The server aborts it `REQUEST_SECONDS` after it was opened, in any state. So a
       client cannot hold memory by sending nothing, sending slowly, or not reading the response.
     - There are at most `MAX_CONNECTIONS`. One more evicts the oldest connection that has not sent a
       whole request head. A probe sends its request at once, so silent clients cannot keep it out.
@@ -175,7 +169,7 @@ class BoundedConnection(H11Protocol):
     _opened_at: float
     _received_bytes = 0
     is_silent = True
-    """The client has not sent a whole request head."""
+    """True until the client has sent a whole request head."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         """Start the deadline, and evict a silent connection if there are too many."""
@@ -232,7 +226,7 @@ class BoundedConnection(H11Protocol):
         self.transport.close()
 
     def shutdown(self) -> None:
-        """Abort: the end of the process waits for no client."""
+        """Abort the connection, so that the shutdown does not wait for a client."""
         self.transport.abort()
 
 
@@ -240,7 +234,7 @@ class HttpServer:
     """Serves pages on all addresses of the machine, in the running event loop.
 
     It calls the two halves of `uvicorn.Server.serve`. That method itself would handle SIGTERM and
-    SIGINT, which belong to the engine, and would wake the process ten times a second.
+    SIGINT, which the engine handles, and would wake the process ten times a second.
     """
 
     def __init__(self, port: int, pages: Pages) -> None:

@@ -19,11 +19,11 @@ from consumer.pipeline.printable import printable, printable_json
 from consumer.shard.events import Observer, TransactionReport
 
 LIBRARY_LEVEL: Final = logging.WARNING
-# The client library logs errors from which it then recovers by itself. The service itself logs what
-# concerns an operator, at the right level.
+# The client library logs errors from which it then recovers by itself. If a problem concerns an
+# operator, the service itself logs it, at the right level.
 LOUDEST_LIBRARY_LEVEL: Final = logging.WARNING
 LIBRARY_INTERVAL_SECONDS: Final = 10.0
-# Some libraries format a message before they log it, so that each line counts as a kind of its own.
+# Some libraries format a message before they log it. Then each line counts as a separate kind.
 MAX_LIBRARY_KINDS: Final = 500
 log = structlog.get_logger("checkpoint_ready")
 
@@ -81,7 +81,7 @@ def _encode_for_terminal(event: dict[str, Any], **_: object) -> bytes:
 
 
 def _escape_texts(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Escape control characters in the texts of an event, so that none can command a terminal."""
+    """Escape control characters in the texts of an event, so that none can control a terminal."""
     return {
         name: printable(value) if isinstance(value, str) else value for name, value in event.items()
     }

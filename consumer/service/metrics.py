@@ -1,7 +1,7 @@
 """The metrics: the name, type, labels, unit and help text of each.
 
 ``dev.metrics_table`` generates the table in docs/operations/reference.md from ``METRICS``. The number of
-label values is bounded: topics, partitions and shards of this group, and closed lists of words.
+label values is bounded: topics, partitions and shards of this group, and fixed lists of words.
 """
 # ruff: noqa: E501 - a help text stays on one line, as it is shown
 
@@ -77,7 +77,7 @@ DUPLICATES = Metric(
     "counter",
     ("kind",),
     "records",
-    "Records that repeat an id: with known content (same), or with other content (conflicting, a dead letter). Each conflicting content of an id counts once; after eight of them, each record counts.",
+    "Records that repeat an id, by kind. same: the content is known. conflicting: the content is different, and the record becomes a dead letter. Each conflicting content of an id counts once; after eight such contents, each record counts.",
 )
 DEAD_LETTERS = Metric(
     "dead_letters_total",
@@ -126,7 +126,7 @@ EXPIRED = Metric(
     "counter",
     (),
     "ids",
-    "Ids and conflicting contents removed from memory because DEDUP_WINDOW_SECONDS has passed.",
+    "Ids and conflicting contents that were removed from memory because DEDUP_WINDOW_SECONDS has passed.",
 )
 TRANSACTION_SECONDS = Metric(
     "transaction_seconds",
@@ -172,7 +172,7 @@ HELD_BACK_RECORDS = Metric(
     "gauge",
     ("topic", "partition"),
     "records",
-    "Records of a source partition from the first open transaction of a producer on: high watermark minus last stable offset. They do not count as lag. Absent while unknown.",
+    "Records of a source partition that an open transaction of a producer holds back: high watermark minus last stable offset. They do not count as lag. Absent while unknown.",
 )
 HELD_BACK_SECONDS = Metric(
     "held_back_seconds",
@@ -193,7 +193,7 @@ OPEN_TRANSACTION_SECONDS = Metric(
     "gauge",
     ("topic",),
     "seconds",
-    "Time for which the oldest open transaction in an output topic has been seen open, of any producer. Subscribers cannot read beyond it.",
+    "Time since this process first saw the oldest open transaction of any producer in an output topic. Subscribers cannot read records after its start.",
 )
 STATE_ENTRIES = Metric(
     "state_entries", "gauge", ("shard",), "ids", "Checkpoint ids in a shard's memory."

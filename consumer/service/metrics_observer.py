@@ -126,16 +126,15 @@ class MetricsObserver(Observer):
         return histogram
 
 
-# A histogram that adds the values of a whole transaction at once.
-#
-# The library's histogram takes one value at a time. With a backlog, that would cost a tenth of the
-# time for handling an event. It is cheaper to sort the values and search them for each bucket.
-
 MAX_SECONDS: Final = 10 * 365 * 86_400.0
 
 
 class BatchHistogram(Collector):
-    """A histogram that takes many values at once; also the collector of it."""
+    """A histogram that adds all values of a transaction at once. It is also its own collector.
+
+    The library's histogram takes one value at a time. With a backlog, that would cost a tenth of
+    the time for handling an event. It is cheaper to sort the values and search each bucket's bound.
+    """
 
     def __init__(self, metric: metrics.Metric) -> None:
         self._metric = metric
@@ -165,20 +164,18 @@ class BatchHistogram(Collector):
         yield family
 
 
-# What each scrape reads from the engine: lag, shards and their states.
-
 SHARD_STATES: Final = (*(state.value for state in TaskState), WAITING, REFUSED)
 
 
 class EngineCollector(Collector):
     """Collects the gauges that describe the current state of the engine."""
 
-    def __init__(self, engine_view: Callable[[], EngineStatus]) -> None:
-        self._engine_view = engine_view
+    def __init__(self, get_engine_status: Callable[[], EngineStatus]) -> None:
+        self._get_engine_status = get_engine_status
 
     def collect(self) -> Iterator[Metric]:
-        """Return the gauges of this moment."""
-        engine = self._engine_view()
+        """Return the current gauges."""
+        engine = self._get_engine_status()
         shards = engine.shards
         lag, entries = _family(metrics.LAG), _family(metrics.STATE_ENTRIES)
         variants = _family(metrics.STATE_VARIANTS)

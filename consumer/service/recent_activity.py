@@ -25,8 +25,8 @@ class RecentEvent(NamedTuple):
     seconds_ago: float
 
 
-class Rate:
-    """Counts records and events of the last minute, for each second."""
+class RateCounter:
+    """Counts the records and events of each second in the last minute."""
 
     def __init__(self, now: float) -> None:
         self._began = now
@@ -61,7 +61,7 @@ class RecentActivity(Observer):
         self._clock = clock
         self._model_of = _binary_model if binary_mode else _structured_model
         self._began = clock()
-        self._rates: defaultdict[int, Rate] = defaultdict(lambda: Rate(self._began))
+        self._rates: defaultdict[int, RateCounter] = defaultdict(lambda: RateCounter(self._began))
         self._events: deque[tuple[str, bytes, int, float]] = deque(maxlen=KEPT_EVENTS)
         self.dead_letters: Counter[str] = Counter()
 

@@ -8,14 +8,14 @@ from html import escape
 from typing import Final, NamedTuple
 
 from consumer.kafka.held_back import HeldBack
-from consumer.service.health import Answer
+from consumer.service.health import ProbeAnswer
 from consumer.service.recent_activity import RecentActivity
 from consumer.shard.status import ShardStatus, TaskState
 from consumer.worker.engine import EngineStatus
 
 REFRESH_SECONDS: Final = 5
 MAX_CHARS: Final = 120
-# Less is normal: each transaction of a producer holds back later records for a moment.
+# A shorter time is normal: each transaction of a producer holds back later records for a moment.
 HELD_BACK_SHOWN_SECONDS: Final = 10
 MINUTE_SECONDS: Final = 60
 HOUR_SECONDS: Final = 3600
@@ -48,13 +48,13 @@ p { margin: .25rem 0 }
 """
 
 
-class Status(NamedTuple):
+class PageData(NamedTuple):
     """The data that the page shows."""
 
     group_id: str
     version: str
-    view: EngineStatus
-    readiness: Answer
+    engine: EngineStatus
+    readiness: ProbeAnswer
     recent: RecentActivity
 
 
@@ -65,9 +65,9 @@ class Column(NamedTuple):
     is_number: bool = False
 
 
-def render_status(status: Status) -> str:
+def render_status(status: PageData) -> str:
     """Return the page as HTML."""
-    shards, recent = status.view.shards, status.recent
+    shards, recent = status.engine.shards, status.recent
     ready = status.readiness
     reasons = "" if ready.is_ok else "".join(f"<p>{_text(line)}</p>" for line in ready.lines)
     return "".join(
@@ -95,8 +95,8 @@ def render_status(status: Status) -> str:
     )
 
 
-def _figures(status: Status) -> str:
-    shards, recent = status.view.shards, status.recent
+def _figures(status: PageData) -> str:
+    shards, recent = status.engine.shards, status.recent
     rates = [recent.rate(view.shard) for view in shards]
     lags = [view.lag for view in shards]
     lag = None if None in lags else sum(found for found in lags if found is not None)
@@ -198,7 +198,7 @@ def _table(columns: Iterable[Column], rows: list[tuple[str, ...]]) -> str:
 
 
 def _text(text: str, max_chars: int = MAX_CHARS) -> str:
-    """Return HTML that shows a text, cut to `max_chars`, and cannot be anything but text."""
+    """Return a text as escaped HTML, cut to `max_chars`."""
     shown = text if len(text) <= max_chars else f"{text[:max_chars]}…"
     # A lone surrogate cannot be encoded. bdi keeps right-to-left text from moving other text.
     return f"<bdi>{escape(shown.encode('utf-8', 'replace').decode())}</bdi>"

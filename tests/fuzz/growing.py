@@ -22,7 +22,7 @@ from consumer.cli.tail import _table, structured
 from consumer.errors import CheckpointReadyError
 from consumer.jobs.backfill.elements import read_elements
 from consumer.jobs.backfill.file import Content
-from consumer.jobs.redrive.dead_letters import summary
+from consumer.jobs.redrive.dead_letters import list_entry
 from consumer.jobs.redrive.redriven_set import StoredRecord
 from consumer.kafka.types import TopicPartition
 from consumer.pipeline.dead_letters import dead_letter, parse_dead_letter
@@ -428,7 +428,7 @@ def _make_letter(name: str, size_bytes: int) -> Call:
 
     def show() -> None:
         found = StoredRecord(0, letter, parse_dead_letter(letter), is_redriven=False)
-        dead_letters_table([summary(found)], is_more=False)
+        dead_letters_table([list_entry(found)], is_more=False)
         details_text(details(found, "dead", as_hex=False))
 
     return show
@@ -438,7 +438,7 @@ def _make_backfill(unit: bytes, before: bytes, after: bytes, size_bytes: int) ->
     file = BytesIO(_fill(unit, size_bytes, before, after))
     content = Content.__new__(Content)
     content.name, content.file = "file", file
-    content._stamp = (len(file.getvalue()), 0)  # noqa: SLF001 - of a file that is none
+    content._size_and_mtime = (len(file.getvalue()), 0)  # noqa: SLF001 - of a file that is none
 
     def read() -> None:
         with suppress(CheckpointReadyError):  # a broken document

@@ -27,7 +27,7 @@ def crashing_at(step: Step, occurrence: int = 1, *, delay_ms: float = 0) -> list
     return [MODULE, step.value, str(occurrence), str(delay_ms)]
 
 
-class Fuse(LogObserver):
+class CrashObserver(LogObserver):
     """Logs as the service does, and kills the process at the step."""
 
     def __init__(self, step: Step, occurrence: int, delay_ms: float) -> None:
@@ -59,8 +59,8 @@ def die() -> None:
 def main() -> None:
     """Run the service until the crash."""
     step, occurrence, delay_ms = sys.argv[1:]
-    fuse = Fuse(Step(step), int(occurrence), float(delay_ms))
-    run_service(Settings.load(os.environ), os.environ, observer=fuse)
+    observer = CrashObserver(Step(step), int(occurrence), float(delay_ms))
+    run_service(Settings.load(os.environ), os.environ, observer=observer)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python -m tests.integration.crashing_tool STEP OCCURRENCE DELAY_MS COMMAND…
 
-The steps are those of a transaction (`Step`): decided, sent, committing, committed. The restore
-barrier of a start is a transaction too, and so the first occurrence of each.
+The steps are those of a transaction (`Step`): decided, sent, committing, committed. The first
+transaction of a process is its restore barrier, which counts as the first occurrence of each step.
 """
 
 from __future__ import annotations

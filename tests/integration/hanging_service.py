@@ -27,7 +27,7 @@ MODULE = "tests.integration.hanging_service"
 FOR_EVER_SECONDS = 3600
 SLOW_SECONDS = 0.5
 
-_commit = ShardLoop._commit  # noqa: SLF001 - the fault is planted before it
+_commit = ShardLoop._commit  # noqa: SLF001 - the fault comes before the original method
 
 
 def hanging(how: str) -> list[str]:

@@ -2,8 +2,8 @@
 
     python -m tests.integration.skewed_service SKEW_SECONDS [JUMP_SECONDS AFTER_SECONDS]
 
-The clock is SKEW_SECONDS ahead (below 0: late). With JUMP_SECONDS it jumps by that much more
-after the process has run for AFTER_SECONDS.
+The clock is ahead by SKEW_SECONDS, or late if the number is negative. With JUMP_SECONDS, the clock
+jumps by this number of seconds after the process has run for AFTER_SECONDS.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The service with one condition that would otherwise need months, or a rare network failure.
+"""The service with a condition that normally needs months of operation, or a rare network failure.
 
     python -m tests.integration.tampered_service TAMPERING ARGUMENT
 
@@ -7,8 +7,8 @@
 - `slow RATE`: it sends this many records of a transaction per second.
 - `aged RECORDS`: the first producer of each shard begins as if it had already written this many
   records to each partition; its sequence numbers continue from there.
-- `haunted SECONDS`: this long after a shard's first fence, an InitProducerId of its own former
-  start arrives at the broker.
+- `haunted SECONDS`: this many seconds after the first fence of a shard, a delayed InitProducerId
+  request of the same process arrives at the broker.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def slow_down(records_per_second: int) -> None:
 
 
 def age_producers(records: int) -> None:
-    """Let the first producer of each transactional id begin with these counts."""
+    """Let the first producer of each transactional id start with this count of records."""
     start, seen = KafkaWriter.fence, set[str]()
 
     async def fence(writer: KafkaWriter) -> None:
@@ -133,7 +133,7 @@ def age_producers(records: int) -> None:
 
 
 def haunt_producers(seconds: float, connection: Connection) -> None:
-    """Let one more fence follow the first fence of each transactional id, from no client."""
+    """After the first fence of each transactional id, send one more that no shard waits for."""
     start, ghosts = KafkaWriter.fence, dict[str, asyncio.Task[None]]()
 
     async def come_late(ghost: KafkaWriter) -> None:

@@ -71,7 +71,7 @@ def test_a_command_says_what_it_leaves_out(
         with open_transaction(cluster, names.group("foreign"), topic, [b"open"]):
             cluster.produce(topic, [NewRecord(b"committed", None, 0)] * 3)
             done = deployment.run(*command)
-            said = f"{topic}/0: 4 records from offset 0 on are left out after an open transaction"
+            said = f"{topic}/0: 4 records from offset 0 on are left out, because an open"
             assert done.exit_code == 0
             assert said in done.stderr
         assert "left out" not in deployment.run(*command).stderr
@@ -97,7 +97,7 @@ async def test_a_command_that_follows_says_that_it_waits(
     def says_so() -> bool:
         nonlocal said
         said += capsys.readouterr().err
-        return f"{topic}/0: 1 records wait after an open transaction" in said
+        return f"{topic}/0: 1 records wait, because an open transaction" in said
 
     with open_transaction(cluster, names.group("foreign"), topic, [b"open"]):
         await wait_until_async(says_so, what="the notice")

@@ -1,4 +1,4 @@
-"""When each ready event becomes visible to a read_committed reader, and the pauses between them."""
+"""Records when a read_committed reader sees each ready event, and computes the pauses."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Arrival(NamedTuple):
 
 
 class Arrivals:
-    """Reads the ready events in a thread of its own; a context manager."""
+    """Reads the ready events in a separate thread; a context manager."""
 
     def __init__(self, cluster: Cluster, topic: str) -> None:
         """Describe the reader; entering the context starts it. The topic may not exist yet."""

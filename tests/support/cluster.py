@@ -1,4 +1,4 @@
-"""What tests do to a cluster and its topics, by librdkafka: an admin client, producers, readers."""
+"""The operations of tests on a cluster and its topics, by librdkafka."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class Cluster:
     ) -> None:
         """Create topics ({name: partitions}) and return when every partition has a leader.
 
-        They keep records of any age unless `config` says otherwise: many tests stamp theirs with
-        a time of years ago, and brokers delete what is too old every five minutes.
+        By default the topics keep records of any age. Many tests write records with timestamps of
+        years ago, and brokers delete old records every five minutes.
         """
         configs = {"retention.ms": "-1", **(config or {})}
         topics = [
@@ -86,7 +86,7 @@ class Cluster:
         return set(self.admin.list_topics(timeout=REQUEST_SECONDS).topics)
 
     def partitions(self, topic: str) -> int:
-        """Return how many partitions a topic has, 0 when there is no such topic."""
+        """Return the number of partitions of a topic, or 0 if there is no such topic."""
         found = self.admin.list_topics(timeout=REQUEST_SECONDS).topics.get(topic)
         return 0 if found is None else len(found.partitions)
 
@@ -123,7 +123,7 @@ class Cluster:
         return {name: entry.value for name, entry in described.items()}
 
     def max_message_bytes(self, topic: str) -> int:
-        """Return the largest batch that a topic takes."""
+        """Return the size of the largest batch that a topic accepts."""
         return int(self.config(topic)["max.message.bytes"] or 0)
 
     def produce(
@@ -133,7 +133,7 @@ class Cluster:
         *,
         transactional_id: str | None = None,
     ) -> list[tuple[int, int]]:
-        """Produce in order, as one transaction if asked; return (partition, offset) of each."""
+        """Produce in order, with an id as one transaction. Return partition and offset of each."""
         settings = {**self.settings, "linger.ms": 5, "message.max.bytes": 50_000_000}
         settings |= {"enable.idempotence": True}
         if transactional_id is not None:
@@ -165,8 +165,8 @@ class Cluster:
     def group_offsets(self, group: str) -> dict[tuple[str, int], int]:
         """Return the committed offsets of a group.
 
-        The group is described first, which finds its coordinator: librdkafka's call for the
-        offsets ends the process when the broker does not yet know one (librdkafka issue 5040).
+        A description of the group first finds its coordinator. Without one, librdkafka's call for
+        the offsets ends the process (librdkafka issue 5040).
         """
         self.group_members(group)
         asked = [ConsumerGroupTopicPartitions(group)]

@@ -1,4 +1,4 @@
-"""The program as a user starts it: variables and arguments in, output and an exit code out."""
+"""Runs commands as a user does, with variables and arguments, and returns output and exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The service on topics of its own: one group, and as many processes as a test starts."""
+"""Runs the service for one test: a group with its topics, and the processes that a test starts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Deployment:
         log: Path | None = None,
         **settings: object,
     ) -> None:
-        """Create the input topic, and unless told otherwise the topics of the service.
+        """Create the input topic and, by default, the topics of the service.
 
         Args:
             cluster: where the topics are.
@@ -154,7 +154,7 @@ class Deployment:
         return run_in_terminal(*arguments, **self._settings)
 
     def restart(self, service: ServiceProcess) -> ServiceProcess:
-        """Start a process that has ended again, with the settings it had."""
+        """Start an ended process again with the same settings."""
         return self._keep(service.restarted())
 
     def wait_until_running(

@@ -1,4 +1,4 @@
-"""Documents of the input: checkpoints in both spellings, and what producers wrap around them."""
+"""Input documents: checkpoints in both spellings, and the envelopes of producers."""
 
 from __future__ import annotations
 

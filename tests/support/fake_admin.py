@@ -19,7 +19,7 @@ class FakeAdmin:
     """Describes and creates topics, deletes records, reads group offsets."""
 
     def __init__(self, cluster: FakeCluster) -> None:
-        """Administrate this cluster."""
+        """Use this cluster."""
         self._cluster = cluster
 
     async def start(self) -> None:
@@ -100,7 +100,7 @@ class FakeMember:
         on_change: Callable[[], None],
         on_rebalance: Callable[[float], None],
     ) -> None:
-        """Know nothing before the group has decided."""
+        """Start without an assignment."""
         self.wanted: frozenset[int] | None = None
         self.rebalances = 0
         self.has_left = False
@@ -110,7 +110,7 @@ class FakeMember:
         self._on_rebalance = on_rebalance
 
     def decide(self, shards: Collection[int] | None) -> None:
-        """Let the group decide that these shards run here; None: a rebalance has begun."""
+        """Assign these shards to this member. None means that a rebalance has begun."""
         self.wanted = None if shards is None else frozenset(shards)
         if shards is not None:
             self.rebalances += 1
@@ -118,7 +118,7 @@ class FakeMember:
         self._on_change()
 
     async def join(self) -> None:
-        """Ask to join."""
+        """Record that the member wants to join."""
         await asyncio.sleep(0)
 
     async def poll(self) -> None:

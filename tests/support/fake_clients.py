@@ -1,7 +1,7 @@
 """The clients of the in-memory Kafka: reader and writer.
 
-Every call awaits once before and once after its effect, so that tasks interleave and can be
-cancelled on both sides of it, as with a real broker.
+Every call awaits once before and once after its effect. So other tasks can run, and a task can be
+cancelled, before and after the effect, as with a real broker.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from tests.support.fake_log import NO_TIMESTAMP_MS, NewRecord, Producer
 
 
 class FakeReader:
-    """Reads logs in memory; positions, lag and errors as ``KafkaReader``."""
+    """Reads logs in memory, with the positions, lag and errors of ``KafkaReader``."""
 
     def __init__(self, cluster: FakeCluster, client_id: str, *, committed_only: bool) -> None:
         """Read nothing before ``assign``."""
@@ -78,7 +78,7 @@ class FakeReader:
         return found
 
     def _sweep(self, max_records: int) -> tuple[dict[TopicPartition, Sequence[SourceRecord]], bool]:
-        """Return what each partition has, and whether anything was learned at all."""
+        """Return the records of each partition, and whether a position moved or an end is new."""
         room = min(max_records, self._cluster.most_fetched)
         found: dict[TopicPartition, Sequence[SourceRecord]] = {}
         has_moved = False
@@ -180,13 +180,14 @@ class FakeBatches:
 
 
 class FakeWriter:
-    """Writes transactions to logs in memory; like aiokafka it commits what was delivered.
+    """Writes transactions to logs in memory.
 
-    So a commit after a failed ``send`` succeeds without the failed batch.
+    Like aiokafka it commits the delivered batches only. So a commit after a failed ``send``
+    succeeds without the failed batch.
     """
 
     def __init__(self, cluster: FakeCluster, transactional_id: str) -> None:
-        """Own nothing before ``fence``."""
+        """Prepare a writer. It owns the transactional id after ``fence``."""
         self.transactional_id = transactional_id
         self.broker_clock = BrokerClock()
         self.begun_transactions = 0
@@ -206,7 +207,7 @@ class FakeWriter:
         return self._producer
 
     async def fence(self) -> None:
-        """Take the transactional id over: InitProducerId (KIP-98)."""
+        """Take over the transactional id by InitProducerId (KIP-98)."""
         await self._cluster.run_before_fence(self.transactional_id)
         await asyncio.sleep(0)
         self._producer = self._cluster.init_producer_id(self.transactional_id)
@@ -279,5 +280,5 @@ class FakeWriter:
         await asyncio.sleep(0)
 
     async def close(self) -> None:
-        """Close; an open transaction is left to the next fence."""
+        """Close. The next fence aborts an open transaction."""
         await asyncio.sleep(0)

@@ -24,7 +24,7 @@ DEFAULT_CONFIGS: Final = {
 
 
 class Fault(enum.Enum):
-    """What goes wrong once, at a place that the test names."""
+    """A failure that a test injects for one topic, client or transactional id."""
 
     SEND_FAILED = "the batch for one topic fails; the others are delivered"
     SEND_TIMED_OUT = "everything is delivered, but the answer does not come in time"
@@ -76,7 +76,7 @@ class FakeTopic:
 
 
 class _TransactionalId:
-    """What the coordinator knows of one transactional id."""
+    """The coordinator's state of one transactional id."""
 
     def __init__(self, producer: Producer) -> None:
         self.producer = producer
@@ -132,7 +132,7 @@ class FakeCluster:
     def produce(self, topic: str, record: NewRecord, partition: int = 0) -> int:
         """Append a record outside of transactions, as most producers do; return its offset.
 
-        Without a timestamp it gets the present.
+        A record without a timestamp gets the current time.
         """
         if record.timestamp_ms == NO_TIMESTAMP_MS:
             record = record._replace(timestamp_ms=self.now_ms())
@@ -150,7 +150,7 @@ class FakeCluster:
     # Transactions.
 
     def init_producer_id(self, transactional_id: str) -> Producer:
-        """Return the next owner's producer; abort what the earlier owner left open."""
+        """Return the producer of the next owner. Abort an open transaction of the earlier owner."""
         known = self._ids.get(transactional_id)
         if known is None:
             known = _TransactionalId(Producer(next(self._producer_ids), 0))
@@ -161,7 +161,7 @@ class FakeCluster:
         return known.producer
 
     def expire(self, transactional_id: str) -> None:
-        """Abort the open transaction by its timeout, which fences its owner too."""
+        """Abort the open transaction as a timeout does. This also fences its owner."""
         self.init_producer_id(transactional_id)
 
     def add(
@@ -212,9 +212,10 @@ class FakeCluster:
     def inject(
         self, fault: Fault, where: str, occurrence: int = 1, *, repeatedly: bool = False
     ) -> None:
-        """Let this go wrong once, at this occurrence from now on, or at each such occurrence.
+        """Inject a fault at the next `occurrence`-th call.
 
-        `where` is a topic (SEND_FAILED), a client id (FETCH_REFUSED), or a transactional id.
+        With `repeatedly` every `occurrence`-th call fails, otherwise only one. `where` is a topic
+        (SEND_FAILED), a client id (FETCH_REFUSED), or a transactional id (all other faults).
         """
         self._faults[fault, where] = _Planned(occurrence, occurrence if repeatedly else 0)
 
@@ -230,7 +231,7 @@ class FakeCluster:
         return is_due
 
     def clear_faults(self) -> None:
-        """Let nothing go wrong any more."""
+        """Remove all injected faults."""
         self._faults.clear()
 
     def before_fence(self, transactional_id: str, hook: Callable[[], Awaitable[None]]) -> None:
@@ -238,13 +239,13 @@ class FakeCluster:
         self._before_fence[transactional_id] = hook
 
     async def run_before_fence(self, transactional_id: str) -> None:
-        """Await what the test has put before this fence."""
+        """Await the hook that the test has set for this fence."""
         hook = self._before_fence.pop(transactional_id, None)
         if hook is not None:
             await hook()
 
     async def wait_for_change(self, seconds: float) -> None:
-        """Return when something was appended or ended, or after this time."""
+        """Wait until a record is appended or a transaction ends, at most for this time."""
         waiting = asyncio.get_running_loop().create_future()
         self._waiting.add(waiting)
         try:

@@ -1,4 +1,4 @@
-"""A group's topics in an in-memory Kafka, its shards, and the check of what became visible."""
+"""Runs the shards of a group on an in-memory Kafka, and checks the visible output."""
 
 import asyncio
 import contextlib
@@ -36,14 +36,14 @@ TURNS: Final = 1000
 
 
 class NotExactlyOnce(AssertionError):
-    """A checkpoint was published more than once or never, or a dead letter was."""
+    """A ready event or a dead letter was written more than once or never."""
 
 
 class StepObserver(Observer):
     """Records the steps of tasks, and ends a task at a step that the test names."""
 
     def __init__(self) -> None:
-        """End nothing yet."""
+        """Start without a planned crash."""
         self.steps: list[tuple[int, Step]] = []
         self.reports: list[TransactionReport] = []
         self.lost: list[LostTransaction] = []
@@ -64,11 +64,11 @@ class StepObserver(Observer):
 
     @property
     def has_crashed(self) -> bool:
-        """Whether the crash that was asked for has taken place."""
+        """Whether the planned crash has happened."""
         return self._crash is not None and self._steps_left == 0
 
     def on_step(self, shard: int, step: Step) -> None:
-        """Record the step; crash if it is the one."""
+        """Record the step. Crash if the test has planned a crash at this step."""
         self.steps.append((shard, step))
         if self.watch is not None:
             self.watch(step)
@@ -104,7 +104,7 @@ def _cancel() -> None:
 
 
 class FakeDeployment:
-    """The topics of one group, and the verbs of tests around its shards."""
+    """The topics of one group, and the operations of tests on its shards."""
 
     def __init__(self, kafka: FakeKafka, settings: Settings) -> None:
         """Use topics that exist; see ``create``."""
@@ -200,9 +200,9 @@ class FakeDeployment:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run every shard meanwhile, each with a new task after a crash; then stop them.
+        """Run every shard in this context, each with a new task after a crash. Then stop them.
 
-        An error that is no reason for a new task fails the test.
+        Any error after which the service would not start a new task fails the test.
         """
         runners = [_Runner(self, shard) for shard in range(self.shards)]
         running = [asyncio.create_task(runner.run()) for runner in runners]
@@ -219,10 +219,10 @@ class FakeDeployment:
                 ended.result()
 
     async def wait_until_handled(self) -> None:
-        """Produce one more checkpoint for each way through the shards, and wait for all of them.
+        """Wait until all records that were produced before are handled.
 
-        Records keep their order on the way from one input partition over one home shard. So all
-        that was produced before is handled by then.
+        Produce one more checkpoint for each pair of input partition and home shard, and wait for
+        them. Records of one such pair keep their order, so all earlier records are handled then.
         """
         last: set[str] = set()
 
@@ -249,7 +249,7 @@ class FakeDeployment:
     async def wait_until(
         self, condition: Callable[[], bool], what: str, seconds: float = DEADLINE_SECONDS
     ) -> None:
-        """Wait until a condition holds that changes with the logs or soon after."""
+        """Wait until a condition holds. It is checked again whenever a log changes."""
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
@@ -257,14 +257,14 @@ class FakeDeployment:
             await self.cluster.wait_for_change(POLL_SECONDS)
 
     async def refresh_topology(self) -> None:
-        """Describe the topics as they are now to every running task."""
+        """Pass the current description of the topics to every running task."""
         topology = await check_topics(self.kafka.admin("discovery"), self.settings)
         for task in self.tasks.values():
             task.refresh_topology(topology, time.monotonic())
         self.cluster.wake_readers()
 
     async def let_tasks_run(self) -> None:
-        """Let everything run that waits for no time and for no record."""
+        """Run all tasks until each of them waits for time or for a record."""
         for _ in range(TURNS):
             await asyncio.sleep(0)
 
@@ -278,7 +278,7 @@ class FakeDeployment:
         """Require one ready event for each id, and one dead letter for each invalid record.
 
         Raises:
-            NotExactlyOnce: it is not so.
+            NotExactlyOnce: the output differs.
         """
         published = self.published()
         twice = sorted(one for one, count in published.items() if count > 1)

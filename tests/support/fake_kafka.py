@@ -1,6 +1,6 @@
-"""An in-memory Kafka behind the port, for tests that need no JVM.
+"""An in-memory Kafka behind the port, for tests without a JVM.
 
-``tests/integration/test_port_conformance.py`` holds it to what a real broker does.
+``tests/integration/test_port_conformance.py`` checks that it behaves as a real broker does.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,8 +14,8 @@ from tests.support.fake_cluster import FakeCluster
 class FakeKafka:
     """The port ``consumer.kafka.port.Kafka``, with a ``FakeCluster`` behind it.
 
-    `writers` and `members` are the clients that were made, in order. A test decides for the group
-    by ``members``. A subclass may return other clients, to plant a fault.
+    `writers` and `members` are the clients in the order of their creation. A test assigns shards
+    through ``members``. A subclass may return other clients, to inject a fault.
     """
 
     def __init__(self, cluster: FakeCluster | None = None) -> None:

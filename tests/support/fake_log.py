@@ -30,7 +30,7 @@ class NewRecord(NamedTuple):
 
 
 class Slice(NamedTuple):
-    """The visible records of a read, and the offset after everything that was passed."""
+    """The visible records of a read, and the offset at which the next read begins."""
 
     records: list[Record]
     position: int
@@ -63,7 +63,7 @@ class FakeLog:
 
     @property
     def last_stable_offset(self) -> int:
-        """The end of what a reader of committed records gets."""
+        """The offset at which a read_committed reader must stop."""
         return min((it.start_offset for it in self._open.values()), default=self.high_watermark)
 
     @property
@@ -88,7 +88,7 @@ class FakeLog:
         return record
 
     def append_marker(self, producer: Producer, *, is_commit: bool) -> None:
-        """End all that this producer has open here."""
+        """End the open transaction of this producer in this partition."""
         offsets = self._pending.pop(producer.id, [])
         self._open.pop(producer.id, None)
         if not is_commit:

@@ -1,4 +1,4 @@
-"""Kafka's own command line tools, run from the brokers' jars, for requests of no client library."""
+"""Runs Kafka's own command-line tools, for requests that no client library can send."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ CLIENT_SETTINGS: dict[str, Any] = {
     "reconnect.backoff.max.ms": 500,
     "socket.timeout.ms": 10_000,
 }
-# These mean that the log was truncated or deleted; every other error ends when the brokers recover.
+# The log was truncated or deleted. All other errors are temporary: they end when brokers recover.
 LOST_POSITION = {
     KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 - its public name
     KafkaError._LOG_TRUNCATION,  # noqa: SLF001
@@ -164,7 +164,7 @@ class Reader:
         raise DeadlineExceeded(message)
 
     def read_available(self, wait_seconds: float = POLL_SECONDS) -> list[Record]:
-        """Read what is there now (wait this long for the first) and return the new records."""
+        """Return all available records. Wait up to `wait_seconds` for the first one."""
         new: list[Record] = []
         while messages := self._consumer.consume(BATCH_RECORDS, 0 if new else wait_seconds):
             new += [record for record in map(self._take, messages) if record is not None]
@@ -290,8 +290,8 @@ def end_offsets(admin: AdminClient, topic: str) -> dict[int, int]:
 
     The result is empty if there is no such topic.
 
-    A read_committed consumer cannot return it: its `get_watermark_offsets` returns the last stable
-    offset, and committed records may be after that while a transaction is open.
+    A read_committed consumer cannot return it. Its `get_watermark_offsets` returns the last stable
+    offset. While a transaction is open, committed records may be after that offset.
     """
     found = admin.list_topics(topic, timeout=REQUEST_SECONDS).topics[topic]
     asked = {

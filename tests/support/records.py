@@ -1,4 +1,4 @@
-"""Records to produce: checkpoints under chosen ids and keys, and the function that sends them."""
+"""Makes records with chosen ids and keys, and produces them."""
 
 from __future__ import annotations
 

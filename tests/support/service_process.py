@@ -1,4 +1,4 @@
-"""One process of the service, followed by the JSON lines of its log."""
+"""Starts one process of the service, and follows the JSON lines of its log."""
 
 from __future__ import annotations
 
@@ -112,18 +112,18 @@ class ServiceProcess(ChildProcess):
         return [line for line in self.lines[after:] if wanted.items() <= line.items()]
 
     def running_shards(self) -> frozenset[int]:
-        """Return the shards whose task runs, by the log; none after the end."""
+        """Return the shards whose task runs, according to the log. Empty after the process ends."""
         self.lines  # noqa: B018 - it reads the states
         return self.followed_shards()
 
     def followed_shards(self) -> frozenset[int]:
-        """Return the same by the log that was read until now."""
+        """Return the running shards according to the part of the log that was read until now."""
         if self.has_ended:
             return frozenset()
         return frozenset(shard for shard, state in self._states.items() if state == "running")
 
     def tail(self) -> str:
-        """Return the end of the log without the lines of single events, for a failure message."""
+        """Return the end of the log, without the line of each event, for a failure message."""
         lines = self.lines if self._skipped is None else _parsed_lines(super().tail())
         shown = [line for line in lines if line.get("event") != PUBLISHED]
         return "\n".join(str(line.get("text", line)) for line in shown[-SHOWN_LINES:])

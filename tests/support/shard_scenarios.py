@@ -1,7 +1,7 @@
-"""What must not harm a shard: each scenario ends with the check of exactly once.
+"""Scenarios of failures and repeats. Each ends with a check of exactly-once.
 
-Tests of the shard run them as they are, and must pass. ``test_planted_orders`` runs them with a
-wrong order of steps planted, and the check must fail.
+Tests of the shard run the scenarios, and the check must pass. ``test_planted_orders`` runs them
+with a shard that does its steps in a wrong order, and the check must fail.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ SHARD_ID: Final = "group-0"
 async def crash_at(
     deployment: FakeDeployment, step: Step, occurrence: int = 1, *, cancel: bool = False
 ) -> None:
-    """End a task at a step, then run new ones; ids come again before and after the crash."""
+    """End a task at a step, and run new tasks. Repeat ids before and after the crash."""
     async with deployment.running():
         before = deployment.produce_new(3)
         deployment.produce_invalid()
@@ -61,7 +61,7 @@ async def crashes(deployment: FakeDeployment) -> None:
 
 
 async def failed_batches(deployment: FakeDeployment) -> None:
-    """Let one batch of a transaction fail; the others are delivered."""
+    """Let one batch of a transaction fail, while the others are delivered."""
     topics = (OUTPUT, DEAD_LETTERS, deployment.settings.changelog_topic)
     for topic in topics:
         async with deployment.running():
@@ -79,7 +79,7 @@ async def failed_batches(deployment: FakeDeployment) -> None:
 
 
 async def unknown_outcomes(deployment: FakeDeployment) -> None:
-    """Let commits fail whose transaction is committed, and whose transaction is not."""
+    """Let commits fail: some of these transactions are committed, and others are not."""
     async with deployment.running():
         await deployment.wait_until_handled()
         for fault in (Fault.COMMIT_REQUEST_LOST, Fault.COMMIT_ANSWER_LOST, Fault.SEND_TIMED_OUT):
@@ -93,8 +93,9 @@ async def unknown_outcomes(deployment: FakeDeployment) -> None:
 
 
 async def takeover(deployment: FakeDeployment) -> None:
-    """Let a second task take the shard over, whose former owner commits until it is fenced."""
-    deployment.cluster.most_fetched = 1  # no fetch brings more than a restore needs
+    """Let a second task take over the shard, while the first task commits until it is fenced."""
+    # One record for each fetch, so that no fetch of the restore reads beyond the restore barrier.
+    deployment.cluster.most_fetched = 1
     before = StepObserver()
     owner = asyncio.create_task(deployment.task(0, before).run())
 
@@ -139,7 +140,7 @@ async def open_transaction_on_the_changelog(deployment: FakeDeployment) -> None:
 
 
 async def repeats_in_a_row(deployment: FakeDeployment) -> None:
-    """Repeat each id at once, with a transaction for each record."""
+    """Repeat each id immediately, with a transaction for each record."""
     deployment.most_records = 1
     async with deployment.running():
         for _ in range(5):
@@ -158,7 +159,7 @@ async def repeats_on_all_partitions(deployment: FakeDeployment) -> None:
     deployment.assert_exactly_once()
 
 
-async def group_offsets_that_lie(deployment: FakeDeployment) -> None:
+async def wrong_group_offsets(deployment: FakeDeployment) -> None:
     """Start a shard whose group offsets were moved to the end of its input."""
     async with deployment.running():
         deployment.produce_new(2)

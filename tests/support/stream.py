@@ -1,4 +1,4 @@
-"""A steady stream of checkpoints from a thread of its own."""
+"""Produces a steady stream of checkpoints in a separate thread."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Stream:
     def __init__(
         self, cluster: Cluster, topic: str, *, pause_ms: float = 10, shards: int | None = None
     ) -> None:
-        """Describe it; entering the context starts it."""
+        """Prepare the stream. Entering the context starts it."""
         self.ids: list[str] = []
         self._producer = Producer({**cluster.settings, "linger.ms": 0, "enable.idempotence": True})
         self._topic = topic

@@ -26,7 +26,7 @@ class Names(NamedTuple):
 
 
 class Topics(NamedTuple):
-    """What producers write to, the service reads and writes, and a reader checks."""
+    """The topics of one group: its input, its outputs and its internal topics."""
 
     group: str
     input: str

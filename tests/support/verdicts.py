@@ -1,7 +1,7 @@
-"""Verdicts about what the service has published: the ids, the dead letters, what is not handled.
+"""Checks the output of the service: published ids, dead letters, and records not handled yet.
 
-The code of the service that decides about records is not used here: what is expected is known from
-what was produced.
+It does not use the service's code that decides about records. The expected output follows from the
+records that a test has produced.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ COORDINATOR_MOVES = {
 
 
 class IdVerdict(NamedTuple):
-    """What differs from "each of these ids exactly once"."""
+    """The ids that were not published exactly once, by the kind of difference."""
 
     lost: list[str]
     published_twice: list[str]

@@ -1,4 +1,4 @@
-"""Polling for a condition until a deadline; no test sleeps and hopes that the time is enough."""
+"""Polls a condition until a deadline. No test sleeps for a fixed time instead."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def wait_until_async(
     what: str = "the condition",
     poll_seconds: float = POLL_SECONDS,
 ) -> Value:
-    """Do the same without blocking the event loop; the condition may be a coroutine function."""
+    """Do the same as `wait_until` in a coroutine. The condition may be a coroutine function."""
     deadline = time.monotonic() + deadline_seconds
     while True:
         value = condition()

@@ -69,7 +69,7 @@ def read_elements(content: Content) -> Iterator[Element | Rejected]:
 
 
 def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Yield number and text of each line that is not blank. A too long line is shortened."""
+    """Yield number and text of each line that is not blank. It cuts a line that is too long."""
     number = 0
     while line := file.readline(LIMIT_BYTES + 1):
         number += 1
@@ -101,10 +101,10 @@ def _of_document(text: bytes) -> Iterator[Element]:
     search_from = 0 if text.lstrip(_WHITE_SPACE).startswith(b"[") else text.find(b'"data"')
     for index, member in enumerate(members):
         value = bytes(member)
-        place = text.find(value, search_from)
-        line += text.count(b"\n", counted, place)
+        position = text.find(value, search_from)
+        line += text.count(b"\n", counted, position)
         yield Element(line, index, value)
-        counted, search_from = place, place + len(value)
+        counted, search_from = position, position + len(value)
 
 
 def _document(content: Content) -> bytes | None:
@@ -132,7 +132,7 @@ def _document(content: Content) -> bytes | None:
 
 
 def _refuse_broken(content: Content, second_line: bytes, text: bytes) -> None:
-    """Refuse a broken document, but not JSON lines of which only the first line is truncated."""
+    """Refuse a broken document. Accept JSON lines in which only the first line is truncated."""
     if second_line.startswith(b"{") and _problem(second_line) is None:
         return
     raise CheckpointReadyError(
@@ -142,7 +142,7 @@ def _refuse_broken(content: Content, second_line: bytes, text: bytes) -> None:
 
 
 def _is_incomplete(text: bytes) -> bool:
-    """Return whether this is the beginning of a document, but not all of it."""
+    """Return whether this is the beginning of a document that continues."""
     return text[:1] in (b"{", b"[") and _TRUNCATED in (_problem(text) or "")
 
 
@@ -163,6 +163,6 @@ def _members(text: bytes) -> list[msgspec.Raw] | None:
             response = _decode_list(text)
             if bytes(response.object) == b'"list"':
                 return _decode_array(response.data)
-    except (ValueError, RecursionError):  # the pipeline gives the reason
+    except (ValueError, RecursionError):  # the validator will report the reason
         pass
     return None

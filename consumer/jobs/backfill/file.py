@@ -36,10 +36,10 @@ class Content:
     """The decompressed content of a file."""
 
     def __init__(self, name: str, file: IO[bytes]) -> None:
-        """Read the file once for its digest; `name` is the name in messages."""
+        """Compute the digest of the file; `name` is its name in messages."""
         self.name = name
         self.file = file
-        self._stamp = _stamp(file)
+        self._size_and_mtime = _size_and_mtime(file)
         self._hasher = blake2b(digest_size=DIGEST_BYTES)
         for chunk in _chunks(name, self.rewound().read):
             self._hasher.update(chunk)
@@ -47,12 +47,12 @@ class Content:
     @property
     def size_bytes(self) -> int:
         """The size of the content."""
-        return self._stamp[0]
+        return self._size_and_mtime[0]
 
-    def digest(self, target: str) -> bytes:
-        """Return the digest that identifies this content when it is sent to the topic `target`."""
+    def digest(self, topic: str) -> bytes:
+        """Return the digest that identifies a backfill of this content to this topic."""
         hasher = self._hasher.copy()
-        hasher.update(b"\0" + target.encode())
+        hasher.update(b"\0" + topic.encode())
         return hasher.digest()
 
     def rewound(self) -> IO[bytes]:
@@ -61,15 +61,15 @@ class Content:
         return self.file
 
     def require_unchanged(self) -> None:
-        """Refuse to continue with a file that has changed: its digest is that of the old content.
+        """Refuse to continue with a changed file, because its digest is that of the old content.
 
         Raises:
             CheckpointReadyError: the file has changed since it was opened.
         """
-        if _stamp(self.file) != self._stamp:
+        if _size_and_mtime(self.file) != self._size_and_mtime:
             raise CheckpointReadyError(
-                f"{self.name} changed while it was read; records that were sent before stay. "
-                "The changed file is another backfill, which begins at the first element"
+                f"{self.name} changed while it was read. Records that were sent before are not "
+                "removed. A backfill of the changed file begins at its first element"
             )
 
 
@@ -117,7 +117,7 @@ def _open(path: str) -> IO[bytes]:
         raise ConfigError(f"{path} cannot be opened: {error}") from None
 
 
-def _stamp(file: IO[bytes]) -> tuple[int, int]:
+def _size_and_mtime(file: IO[bytes]) -> tuple[int, int]:
     found = os.fstat(file.fileno())
     return found.st_size, found.st_mtime_ns
 
@@ -148,8 +148,8 @@ def _copy_to_temporary(stack: ExitStack, name: str, read: Callable[[int], bytes]
 
 
 def _decompress_zstd(stack: ExitStack, name: str, source: IO[bytes]) -> IO[bytes]:
-    # The library streams only between files that it opens itself, for writing. The given file may
-    # be read-only, so the compressed data are copied too.
+    # The library opens both files again itself, and with write access. The given file may be
+    # read-only, so the compressed data are copied too.
     compressed = _copy_to_temporary(stack, name, source.read)
     file = stack.enter_context(_temporary())
     try:

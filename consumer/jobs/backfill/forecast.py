@@ -12,7 +12,7 @@ from consumer.shard.changelog import ID, ShardState
 
 
 class Forecast(msgspec.Struct, frozen=True):
-    """The outcomes of the accepted elements; all fields but `ids` add up to their number."""
+    """The number of accepted elements with each outcome; `ids` is the number of distinct ids."""
 
     ids: int
     new: int
@@ -21,10 +21,10 @@ class Forecast(msgspec.Struct, frozen=True):
     conflicting: int
 
 
-class Contents:
-    """The ids of the accepted elements and the digests of their contents, packed, in file order.
+class AcceptedElements:
+    """Digests of the accepted elements' ids and contents, packed, in file order.
 
-    Each content has one digest for each form that the changelogs may hold.
+    Each content has one digest for each canonical form that the changelogs may contain.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Contents:
             self._entries += content
 
     def forecast(self, published: SeenIds, now_ms: int) -> Forecast:
-        """Return the outcomes if the elements are sent in their order to a group with these ids."""
+        """Return the outcomes if a group with these published ids receives the elements."""
         outcomes = {"new": 0, "published": 0, "repeated": 0, "conflicting": 0}
         first_contents = DigestTable(DIGEST_BYTES)
         width = (1 + len(FORMS)) * DIGEST_BYTES
@@ -63,7 +63,7 @@ class Contents:
 
 
 async def load_published(context: JobContext, ids: DigestTable) -> SeenIds:
-    """Return which of these ids the group has published; other ids take no memory.
+    """Return those of these ids that the group has published. Other ids are not loaded.
 
     Raises:
         TaskFailed, StateCorrupted: a changelog is not readable.

@@ -1,11 +1,11 @@
 """Backfill: sends each checkpoint of a file to an input topic exactly once.
 
-The digest of the file's content and of the topic identifies a backfill. Its progress is in the
-group's journal and is committed together with the records. So the same command resumes after a
-kill at any step.
+The digest of the file's content and of the topic identifies a backfill. Each transaction commits
+records together with the progress in the group's journal. So the same command can resume, even if
+the process was killed.
 
-All backfills of a group share one transactional id: one runs at a time, and a later one ends the
-earlier one.
+All backfills of a group share one transactional id. So only one runs at a time, and a later one
+fences an earlier one.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from consumer.config import Settings
 from consumer.errors import Interrupted, TimedOut
 from consumer.jobs.backfill.elements import Element, Rejected, read_elements
 from consumer.jobs.backfill.file import Content
-from consumer.jobs.backfill.forecast import Contents, Forecast, load_published
+from consumer.jobs.backfill.forecast import AcceptedElements, Forecast, load_published
 from consumer.jobs.backfill.state import BackfillState, entry_key, read_state
 from consumer.jobs.backfill.validator import FileSummary, Validator, summarize
 from consumer.jobs.context import JobContext
@@ -38,7 +38,7 @@ HEADER: Final = "checkpoint-ready.backfill"
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """The result of a run, or of a plan: then it has a forecast, and nothing is sent."""
+    """The result of a run or of a plan. Only a plan has a forecast, and it sends nothing."""
 
     summary: FileSummary
     state: BackfillState | None
@@ -48,9 +48,9 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Backfill(Job[Outcome, Outcome]):
-    """One file that is sent to one topic."""
+    """Sends one file to one topic."""
 
-    def __init__(  # noqa: PLR0913 - what a command line has
+    def __init__(  # noqa: PLR0913 - the options of the command
         self,
         settings: Settings,
         content: Content,
@@ -63,7 +63,7 @@ class Backfill(Job[Outcome, Outcome]):
     ) -> None:
         """`report_rejected` receives each element that is not sent.
 
-        `again` sends a file that was sent completely before.
+        If `again`, a file is sent even if it was already sent completely.
         """
         super().__init__(settings, PURPOSE, shutdown, progress)
         self._content = content
@@ -75,7 +75,7 @@ class Backfill(Job[Outcome, Outcome]):
         self._summary: FileSummary | None = None
         self._began = 0.0
         self._sent_before = 0
-        self._run_number = 0  # known when the first attempt has read the journal
+        self._run_number = 0  # 0 until the first attempt has read the journal
 
     def owns_entry(self, key: bytes) -> bool:
         """Return whether the journal entry is the state of this backfill."""
@@ -91,13 +91,13 @@ class Backfill(Job[Outcome, Outcome]):
     async def make_plan(self, attempt: Attempt) -> Outcome:
         """Validate the file and forecast what the service would do with the accepted elements."""
         state = read_state(self.settings, attempt.entries, self._digest)
-        contents = Contents()
-        summary = await self._summarize(attempt.context, contents.add)
-        published = await load_published(attempt.context, contents.ids)
-        return Outcome(summary, state, forecast=contents.forecast(published, wall_clock_ms()))
+        accepted = AcceptedElements()
+        summary = await self._summarize(attempt.context, accepted.add)
+        published = await load_published(attempt.context, accepted.ids)
+        return Outcome(summary, state, forecast=accepted.forecast(published, wall_clock_ms()))
 
     async def prepare(self, context: JobContext) -> Outcome | None:
-        """Validate the file once; end the run if it was sent before or has nothing to send."""
+        """Validate the file once; return a result if it was sent before or has nothing to send."""
         if self._summary is not None:
             return None
         entries = await context.read_journal(self.owns_entry)
@@ -113,11 +113,11 @@ class Backfill(Job[Outcome, Outcome]):
         return None
 
     async def ensure_targets(self, context: JobContext) -> dict[str, int]:
-        """Return the input topic, which exists."""
+        """Return ``max.message.bytes`` of the input topic, which already exists."""
         return {self._topic: context.topology.max_message_bytes[self._topic]}
 
     async def work(self, attempt: Attempt) -> Outcome:
-        """Send the elements after those that the journal has as settled."""
+        """Send the elements that the journal does not show as handled."""
         summary = self._summary or FileSummary()
         state = self._start_state(attempt, summary)
         validator = self._validator(attempt.context, state.run)
@@ -197,7 +197,7 @@ class Backfill(Job[Outcome, Outcome]):
         return state.advanced(done, sent, finished=finished)
 
     def _validator(self, context: JobContext, run: int) -> Validator:
-        # Always four digits: a record that fits in one run fits in the next.
+        # Always four digits, so that a record has the same size in each run.
         run_id = f"{self._digest.hex()}-{run:04}"
         max_message_bytes = context.topology.max_message_bytes[self._topic]
         return Validator(max_message_bytes, [(HEADER, run_id.encode())])

@@ -15,18 +15,18 @@ FORMAT_VERSION: Final = 1
 
 
 class BackfillState(msgspec.Struct, frozen=True):
-    """The state of one run of one content into one topic."""
+    """The state of one run that sends one file's content to one topic."""
 
     version: int
     run: int
-    """1, and one more with each ``--again``."""
+    """1 for the first run; each ``--again`` adds 1."""
     file: str
     topic: str
     started_by: str
     started_at_ms: int
     updated_at_ms: int
     elements: int = 0
-    """How many elements of the file are settled, counted from its start."""
+    """How many elements, from the start of the file, were handled: sent or rejected."""
     accepted: int = 0
     rejected: int = 0
     sent: int = 0
@@ -39,12 +39,12 @@ class BackfillState(msgspec.Struct, frozen=True):
         return cls(FORMAT_VERSION, run, file, topic, whoami(), now_ms, now_ms)
 
     def with_summary(self, summary: FileSummary) -> "BackfillState":
-        """Return the state with the numbers of accepted and rejected elements of the file."""
+        """Return the state with the numbers of accepted and rejected elements in the file."""
         rejected = summary.elements - summary.accepted
         return msgspec.structs.replace(self, accepted=summary.accepted, rejected=rejected)
 
     def advanced(self, elements: int, sent: int, *, finished: bool) -> "BackfillState":
-        """Return the state after a transaction."""
+        """Return the state after a transaction: the new counts and the time."""
         return msgspec.structs.replace(
             self, elements=elements, sent=sent, finished=finished, updated_at_ms=wall_clock_ms()
         )

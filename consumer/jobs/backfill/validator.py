@@ -18,7 +18,7 @@ ELEMENTS_BETWEEN_CHECKS: Final = 1_000
 
 
 class Accepted(NamedTuple):
-    """An element as it is sent."""
+    """The key and value to send for an element, and its decoded checkpoint."""
 
     key: bytes
     value: bytes
@@ -26,14 +26,14 @@ class Accepted(NamedTuple):
 
 
 class Validator(msgspec.Struct, frozen=True):
-    """Accepts the elements that the service would not write to the dead letters."""
+    """Accepts an element if the service would not write it to the dead-letter topic."""
 
     max_message_bytes: int
-    """Of the topic that receives the elements."""
+    """``max.message.bytes`` of the topic that receives the elements."""
     headers: list[Header]
 
     def validate(self, element: Element | Rejected) -> Accepted | Rejected:
-        """Return the element as it is sent, or why it is rejected."""
+        """Return the key and value to send, or why the element is rejected."""
         if isinstance(element, Rejected):
             return element
         line, index, value = element.line, element.index, element.value
@@ -49,14 +49,15 @@ class Validator(msgspec.Struct, frozen=True):
         size_bytes = batch_bytes(key, value, self.headers)
         if size_bytes > self.max_message_bytes:
             message = (
-                f"the record needs {size_bytes} bytes, but its topic takes {self.max_message_bytes}"
+                f"the record needs {size_bytes} bytes, but max.message.bytes of its topic is "
+                f"{self.max_message_bytes}"
             )
             return Rejected(line, index, Reason.TOO_LARGE, message)
         return Accepted(key, value, decoded)
 
 
 class FileSummary(msgspec.Struct):
-    """How many elements a file has, by their validation."""
+    """How many elements a file has, and how many are accepted or rejected."""
 
     elements: int = 0
     accepted: int = 0
@@ -71,7 +72,7 @@ async def summarize(
     *,
     on_accepted: Callable[[Decoded], None] | None = None,
 ) -> FileSummary:
-    """Validate every element: report the rejected, count both. Ends early after a shutdown request.
+    """Validate and count all elements, and report the rejected ones. Stop after a shutdown request.
 
     `on_accepted` receives each accepted element.
     """

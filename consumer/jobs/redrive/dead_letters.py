@@ -10,7 +10,7 @@ import msgspec
 
 from consumer.errors import ClusterError, ConfigError
 from consumer.jobs.context import JobContext
-from consumer.jobs.held_back import warn_of_unread
+from consumer.jobs.held_back import warn_of_held_back
 from consumer.jobs.ranges import RangeSpec, ResolvedRange, resolve_range, rfc3339_ms
 from consumer.jobs.redrive.redriven_set import RedrivenSet, StoredRecord, is_redriven_entry
 from consumer.kafka.clock import wall_clock_ms
@@ -44,7 +44,7 @@ class OriginFilter(NamedTuple):
 
 
 class DeadLetterFilter(msgspec.Struct, frozen=True):
-    """Selects dead letters; without reasons and origins, all of the range."""
+    """Selects dead letters by range, reason and origin; no reason or origin means any."""
 
     range: RangeSpec
     allow_truncated: bool = False
@@ -92,7 +92,7 @@ def parse_address(text: str) -> tuple[int, int]:
 
 
 async def resolve_dead_letters(context: JobContext, wanted: DeadLetterFilter) -> ResolvedRange:
-    """Return the offsets of the filter's range in the dead-letter topic as it is now.
+    """Return the current offsets of the filter's range in the dead-letter topic.
 
     Raises:
         ConfigError, ClusterError: as ``resolve_range``.
@@ -100,7 +100,9 @@ async def resolve_dead_letters(context: JobContext, wanted: DeadLetterFilter) ->
     topic = context.settings.dead_letter_topic
     topics = await context.admin.describe([topic])
     count = context.topology.dead_letter_partitions
-    await warn_of_unread(context.reader, [TopicPartition(topic, number) for number in range(count)])
+    await warn_of_held_back(
+        context.reader, [TopicPartition(topic, number) for number in range(count)]
+    )
     return await resolve_range(
         context.reader,
         topics,
@@ -111,14 +113,14 @@ async def resolve_dead_letters(context: JobContext, wanted: DeadLetterFilter) ->
 
 
 async def read_redriven(context: JobContext) -> RedrivenSet:
-    """Return the dead letters that are redriven now, without disturbing a running redrive."""
+    """Return the dead letters that are already redriven, without fencing a running redrive."""
     return RedrivenSet(await context.read_journal(is_redriven_entry))
 
 
 async def find_dead_letters(
     context: JobContext, resolved: ResolvedRange, wanted: DeadLetterFilter, redriven: RedrivenSet
 ) -> AsyncGenerator[StoredRecord, None]:
-    """Yield the selected records, in the order of each partition."""
+    """Yield the selected records, in offset order for each partition."""
     async with aclosing(read_range(context.reader, resolved.ranges)) as batches:
         async for batch in batches:
             for stored in parse_records(resolved, batch.partition, batch.records, redriven):
@@ -179,8 +181,8 @@ async def find_dead_letter(context: JobContext, partition: int, offset: int) -> 
     )
 
 
-def summary(stored: StoredRecord) -> dict[str, Any]:
-    """Return the JSON values of a list entry."""
+def list_entry(stored: StoredRecord) -> dict[str, Any]:
+    """Return the JSON values that `dead-letters list` shows of a record."""
     dead_letter = stored.dead_letter
     return {
         "address": stored.address,
@@ -203,24 +205,24 @@ def origin_text(origin: Origin) -> str:
 class DeadLetterCounts(msgspec.Struct):
     """Counts dead letters by reason and topic of origin."""
 
-    by: Counter[tuple[str, str]] = msgspec.field(default_factory=Counter)
+    by_reason_and_topic: Counter[tuple[str, str]] = msgspec.field(default_factory=Counter)
     foreign: int = 0
 
     @property
     def dead_letters(self) -> int:
         """The number of dead letters, without foreign records."""
-        return self.by.total()
+        return self.by_reason_and_topic.total()
 
     def add(self, dead_letter: DeadLetterRecord | None) -> None:
         """Count one record."""
         if dead_letter is None:
             self.foreign += 1
         else:
-            self.by[dead_letter.reason.value, dead_letter.origin.topic] += 1
+            self.by_reason_and_topic[dead_letter.reason.value, dead_letter.origin.topic] += 1
 
     def facts(self) -> list[dict[str, Any]]:
         """Return the counts as JSON values, the largest first."""
         return [
             {"reason": reason, "origin_topic": topic, "count": count}
-            for (reason, topic), count in self.by.most_common()
+            for (reason, topic), count in self.by_reason_and_topic.most_common()
         ]

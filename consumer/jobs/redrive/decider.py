@@ -17,7 +17,7 @@ from consumer.pipeline.records import Header, Reason
 
 
 class Exclusion(StrEnum):
-    """Why a dead letter is not redriven; the first one that applies is counted."""
+    """Why a dead letter is not redriven. If several reasons apply, the first one is counted."""
 
     FOREIGN = "foreign"
     ALREADY_REDRIVEN = "already_redriven"
@@ -31,24 +31,24 @@ class Exclusion(StrEnum):
 
 
 class RedriveCounts(msgspec.Struct):
-    """What a redrive does, or would do, with the selected dead letters."""
+    """How many selected dead letters are redriven, and how many are left out and why."""
 
     redriven: DeadLetterCounts = msgspec.field(default_factory=DeadLetterCounts)
     left_out: Counter[Exclusion] = msgspec.field(default_factory=Counter)
-    no_inputs: Counter[str] = msgspec.field(default_factory=Counter)
-    """Topics of origin that are not in INPUT_TOPICS."""
+    origins_not_input: Counter[str] = msgspec.field(default_factory=Counter)
+    """Dead letters whose topic of origin is not in INPUT_TOPICS, counted by that topic."""
 
     def facts(self) -> dict[str, Any]:
         """Return the counts as JSON values, without the total."""
         return {
             "by": self.redriven.facts(),
             "left_out": {cause.value: count for cause, count in self.left_out.most_common()},
-            "origins_that_are_no_inputs": dict(self.no_inputs),
+            "origins_that_are_no_inputs": dict(self.origins_not_input),
         }
 
 
 class RedriveDecider(msgspec.Struct, frozen=True):
-    """Decides about each dead letter."""
+    """Decides whether a dead letter is redriven."""
 
     wanted: DeadLetterFilter
     max_attempts: int | None
@@ -74,9 +74,9 @@ class RedriveDecider(msgspec.Struct, frozen=True):
     def decide(
         self, stored: StoredRecord, counts: RedriveCounts, at_ms: int
     ) -> list[Header] | None:
-        """Return the headers of the redriven record; None if it is not redriven, and count why.
+        """Return the headers of the redriven record, or None if it is not redriven.
 
-        A record that the filter does not select is not counted.
+        Count why a selected record is not redriven. Do not count other records.
         """
         dead_letter = stored.dead_letter
         if not self.wanted.selects(dead_letter):
@@ -91,7 +91,7 @@ class RedriveDecider(msgspec.Struct, frozen=True):
             return headers
         counts.left_out[exclusion] += 1
         if exclusion is Exclusion.ORIGIN_IS_NO_INPUT:
-            counts.no_inputs[dead_letter.origin.topic] += 1
+            counts.origins_not_input[dead_letter.origin.topic] += 1
         return None
 
     def _exclusion(

@@ -1,7 +1,7 @@
 """Redrive: sends each dead letter to the input partition that it came from, once.
 
-The redriven set is committed in the same transactions as the records. So it does not matter how
-often the command runs, when it is killed, or which filters it has.
+Each transaction commits records together with their entry in the redriven set. So no dead letter is
+redriven twice, however often the command runs and whenever it is killed.
 """
 
 from contextlib import aclosing
@@ -65,8 +65,8 @@ class RedriveTransaction:
 class Redrive(Job[RedriveCounts, RedriveCounts]):
     """One redrive of the dead letters that the filter selects.
 
-    It ends at the end of the topic at its start. A redriven record that fails again becomes a dead
-    letter after that end, and the next redrive takes it.
+    It reads up to the log ends at its start. A redriven record that fails again becomes a dead
+    letter after those ends. The next redrive reads it.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Redrive(Job[RedriveCounts, RedriveCounts]):
         self._wanted = wanted
         self._max_attempts = max_attempts
         self._resolved: ResolvedRange | None = None
-        self._before: RedrivenSet | None = None
+        self._redriven_before: RedrivenSet | None = None
         self._redriven = 0
 
     def owns_entry(self, key: bytes) -> bool:
@@ -94,16 +94,16 @@ class Redrive(Job[RedriveCounts, RedriveCounts]):
         return await self._redrive(attempt, RedrivenSet(attempt.entries))
 
     async def prepare(self, context: JobContext) -> None:
-        """Resolve the range once: later attempts have the same ends."""
+        """Resolve the range in the first attempt; later attempts use the same ends."""
         if self._resolved is None:
             self._resolved = await resolve_dead_letters(context, self._wanted)
 
     async def ensure_targets(self, context: JobContext) -> dict[str, int]:
-        """Return the topics of the group, which exist."""
+        """Return ``max.message.bytes`` of the group's topics, which already exist."""
         return context.topology.max_message_bytes
 
     async def work(self, attempt: Attempt) -> RedriveCounts:
-        """Delete journal entries of deleted dead letters, then redrive what is not redriven yet."""
+        """Delete journal entries of deleted dead letters, then redrive the other ones."""
         redriven = RedrivenSet(attempt.entries)
         await self._forget_deleted(attempt, redriven)
         return await self._redrive(attempt, redriven)
@@ -118,10 +118,10 @@ class Redrive(Job[RedriveCounts, RedriveCounts]):
         await attempt.writer.forget(redriven.entries_before(log_starts))
 
     async def _redrive(self, attempt: Attempt, redriven: RedrivenSet) -> RedriveCounts:
-        """Go through the range once: decide, and commit one transaction after the other."""
-        # Dead letters that an earlier attempt of this run has redriven count as done by this run.
-        if self._before is None:
-            self._before = RedrivenSet(attempt.entries)
+        """Read the range once, decide about its dead letters, and commit in transactions."""
+        # This run also counts the dead letters that its earlier attempts have redriven.
+        if self._redriven_before is None:
+            self._redriven_before = RedrivenSet(attempt.entries)
         counts = RedriveCounts()
         decider = RedriveDecider.of(attempt.context, self._wanted, self._max_attempts)
         resolved = self._resolved or ResolvedRange({})
@@ -160,8 +160,12 @@ class Redrive(Job[RedriveCounts, RedriveCounts]):
     ) -> None:
         """Add a dead letter to the transaction, or count why it is left out."""
         dead_letter = stored.dead_letter
-        if stored.is_redriven and self._before and not self._before.contains(stored):
-            # An earlier attempt committed it, but did not receive the broker's answer.
+        if (
+            stored.is_redriven
+            and self._redriven_before
+            and not self._redriven_before.contains(stored)
+        ):
+            # An earlier attempt of this run committed it, but did not receive the broker's answer.
             if self._wanted.selects(dead_letter):
                 counts.redriven.add(dead_letter)
             return

@@ -51,12 +51,12 @@ class RedrivenSet:
         """
         self._fingerprints: dict[PartitionAndOffset, Fingerprint] = {}
         self._last_offsets: dict[int, dict[int, int]] = {}  # by entry and partition
-        # In the order of their numbers: of two dead letters at one offset, the later one exists.
+        # In this order: a dead letter of a recreated topic may have the offset of an old one.
         for number, value in sorted((_number(key), value) for key, value in entries.items()):
             self._load(number, value)
 
     def contains(self, stored: StoredRecord) -> bool:
-        """Return whether exactly this dead letter was redriven."""
+        """Return whether this dead letter was redriven, and not another one at its offset."""
         fingerprint = self._fingerprints.get((stored.partition, stored.record.offset))
         return fingerprint is not None and fingerprint == Fingerprint.of(stored.record)
 

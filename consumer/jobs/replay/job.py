@@ -11,9 +11,9 @@ from consumer.jobs.context import JobContext, open_job_context
 from consumer.jobs.job import Attempt, Job
 from consumer.jobs.journal import REPLAY, whoami
 from consumer.jobs.progress import Goal, ProgressReport
-from consumer.jobs.replay.plan import Plan, PlanTally
+from consumer.jobs.replay.plan import Plan, PlanBuilder
 from consumer.jobs.replay.request import ReplayRequest
-from consumer.jobs.replay.source import ReplaySource, refuse_recreated
+from consumer.jobs.replay.source import ReplaySource, require_same_topics
 from consumer.jobs.replay.state import (
     ReplayState,
     is_of_replay,
@@ -21,20 +21,20 @@ from consumer.jobs.replay.state import (
     read_settled,
     read_state,
     read_states,
-    require_room,
+    require_state_fits,
+    settled_entry,
     settled_keys,
-    settled_record,
-    state_record,
+    state_entry,
 )
 from consumer.jobs.replay.target import Target, describe_target
-from consumer.jobs.replay.transaction import TRANSACTION_EVENTS, Observer, ReplayTransaction
+from consumer.jobs.replay.transaction import TRANSACTION_EVENTS, OnDecided, ReplayTransaction
 from consumer.jobs.retry import RESUME_HINT, ShutdownSignal
 from consumer.kafka.clock import wall_clock_ms
 from consumer.kafka.read import ReadBatch
 
 
 class Replay(Job[ReplayState, Plan | ReplayState]):
-    """One replay. A plan of a replay that has begun is its state."""
+    """One replay. If it has already begun, its plan is its state."""
 
     def __init__(
         self,
@@ -61,12 +61,12 @@ class Replay(Job[ReplayState, Plan | ReplayState]):
         self._max_events = None  # a plan counts every event of the range
         self._target = await describe_target(attempt.context, self._request.target)
         began = time.monotonic()
-        tally = PlanTally(await self._begin(attempt))
-        await self._replay(attempt, tally.source, tally.add)
-        return tally.plan(self._request, self._target, time.monotonic() - began)
+        builder = PlanBuilder(await self._begin(attempt))
+        await self._replay(attempt, builder.source, builder.add)
+        return builder.plan(self._request, self._target, time.monotonic() - began)
 
     async def ensure_targets(self, context: JobContext) -> dict[str, int]:
-        """Create the target if it is the default and missing."""
+        """Create the default target if it is missing; return the target's ``max.message.bytes``."""
         self._target = target = await describe_target(context, self._request.target)
         await target.ensure(context)
         return {target.topic: target.max_message_bytes}
@@ -74,7 +74,7 @@ class Replay(Job[ReplayState, Plan | ReplayState]):
     async def work(self, attempt: Attempt) -> ReplayState:
         """Begin or resume, publish what is left, and commit that the replay is finished.
 
-        A new replay commits its range first: from then on the range stays the same.
+        A new replay commits its range first, so that it has the same range when it resumes.
         """
         request = self._request
         self._state = state = read_state(attempt.entries, request.name)
@@ -84,8 +84,8 @@ class Replay(Job[ReplayState, Plan | ReplayState]):
             _require_same_arguments(state, request)
             if state.finished_at_ms is not None:
                 return state
-            require_room(state, self.settings.jobs_topic, attempt.journal_max_bytes)
-            await refuse_recreated(attempt.context, state)
+            require_state_fits(state, self.settings.jobs_topic, attempt.journal_max_bytes)
+            await require_same_topics(attempt.context, state)
             source = await ReplaySource.resume(
                 attempt.context, request, self._known_target(), state
             )
@@ -116,30 +116,32 @@ class Replay(Job[ReplayState, Plan | ReplayState]):
                 if topic in context.topology.inputs
             },
         )
-        require_room(state, self.settings.jobs_topic, attempt.journal_max_bytes)
+        require_state_fits(state, self.settings.jobs_topic, attempt.journal_max_bytes)
         batches = attempt.writer.transaction_batches()
-        await self.commit(attempt, batches, [state_record(state)])
+        await self.commit(attempt, batches, [state_entry(state)])
         self._state = state
         return source
 
     async def _replay(
-        self, attempt: Attempt, source: ReplaySource, observe: Observer | None = None
+        self, attempt: Attempt, source: ReplaySource, on_decided: OnDecided | None = None
     ) -> None:
-        """Read the rest of the range, decide, and commit one transaction after the other."""
-        ranges = self._committed().rest.ranges
+        """Read the rest of the range, decide about its records, and commit in transactions."""
+        ranges = self._committed().remaining.ranges
         positions = {partition: offsets.start for partition, offsets in ranges.items()}
 
         def next_transaction() -> ReplayTransaction:
-            return ReplayTransaction(source.replayer, positions, time.monotonic(), observe)
+            return ReplayTransaction(source.replayer, positions, time.monotonic(), on_decided)
 
         transaction = next_transaction()
         async with aclosing(source.read(attempt.context)) as batches:
             async for batch in batches:
                 rest: ReadBatch | None = batch
                 while rest is not None:
-                    room = min(attempt.rate_limiter.room, self._remaining_events())
-                    rest = transaction.decide(rest, room)
-                    if transaction.is_full(room):
+                    max_events = min(
+                        attempt.rate_limiter.max_transaction_events, self._remaining_events()
+                    )
+                    rest = transaction.decide(rest, max_events)
+                    if transaction.is_full(max_events):
                         finished, transaction = transaction, next_transaction()
                         await self._commit_transaction(attempt, source, finished)
                         events = self._committed().counts.events
@@ -158,29 +160,29 @@ class Replay(Job[ReplayState, Plan | ReplayState]):
         state = self._committed()
         batches = attempt.writer.transaction_batches()
         transaction.write_events(batches, self._known_target())
-        # `invalid` is a dict: a copy, so that the committed state does not change.
+        # Copy the dict `invalid`, so that the committed state does not change.
         counts = msgspec.structs.replace(state.counts, invalid=dict(state.counts.invalid))
         counts.add(transaction.counts)
-        moved = msgspec.structs.replace(
+        advanced = msgspec.structs.replace(
             state,
             updated_at_ms=wall_clock_ms(),
-            ranges=state.moved(transaction.next_offsets, transaction.fingerprints),
+            ranges=state.advance_ranges(transaction.next_offsets, transaction.fingerprints),
             counts=counts,
             transactions=state.transactions + 1,
             busy_seconds=state.busy_seconds + transaction.seconds,
         )
-        entries = [state_record(moved)]
+        entries = [state_entry(advanced)]
         if transaction.settled:
-            entries.append(settled_record(state.name, state.transactions, transaction.settled))
+            entries.append(settled_entry(state.name, state.transactions, transaction.settled))
         await self.commit(attempt, batches, entries)
         source.replayer.settle(transaction.settled)
-        self._accept(moved)
+        self._set_committed(advanced)
 
     async def _finish(self, attempt: Attempt) -> ReplayState:
         """Delete the settled ids from the journal, then commit that the replay is finished.
 
-        If the process dies between the two, every record of the range is handled already. The
-        next start publishes nothing and deletes the rest of the settled ids.
+        If the process dies before the last commit, all records of the range are already handled.
+        The next start publishes nothing and deletes the rest of the settled ids.
         """
         await attempt.writer.forget(settled_keys(self._committed()))
         now_ms = wall_clock_ms()
@@ -188,14 +190,14 @@ class Replay(Job[ReplayState, Plan | ReplayState]):
             self._committed(), updated_at_ms=now_ms, finished_at_ms=now_ms
         )
         batches = attempt.writer.transaction_batches()
-        await self.commit(attempt, batches, [state_record(state)])
-        self._accept(state)
+        await self.commit(attempt, batches, [state_entry(state)])
+        self._set_committed(state)
         return state
 
-    def _accept(self, state: ReplayState) -> None:
+    def _set_committed(self, state: ReplayState) -> None:
         self._state = state
-        goal = Goal(state.offsets, state.passed, self._request.max_events)
-        self.progress.show(goal, state.passed, state.counts.events)
+        goal = Goal(state.offsets, state.handled_offsets, self._request.max_events)
+        self.progress.show(goal, state.handled_offsets, state.counts.events)
 
     def _committed(self) -> ReplayState:
         if self._state is None:
@@ -222,7 +224,7 @@ class Replay(Job[ReplayState, Plan | ReplayState]):
 
 
 async def list_replays(settings: Settings) -> list[ReplayState]:
-    """Return every replay of the group, the latest first, without disturbing any.
+    """Return every replay of the group, the latest first, without fencing a running one.
 
     Raises:
         ClusterError: the cluster is not usable.

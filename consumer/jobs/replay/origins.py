@@ -18,7 +18,7 @@ from consumer.pipeline.seen_ids import DIGEST_BYTES
 from consumer.shard.changelog import ID, META, Meta, read_id_entry
 from schemas.ready_event import Origin
 
-# Number of the topic, partition, offset, timestamp, digest of the content.
+# Index of the topic, partition, offset, timestamp, digest of the content.
 _ORIGIN: Final = struct.Struct(f">HIqq{DIGEST_BYTES}s")
 
 
@@ -53,11 +53,11 @@ class PublishedOrigins:
         return None if packed is None else _unpack(list(self._topics), packed)
 
     def is_origin(self, digest: bytes, origin: Origin, decoded: Decoded) -> bool | None:
-        """Return whether this record of an id was published, or None if the id has no entry.
+        """Return whether the id's event was published from this record; None if there is no entry.
 
-        Offset and timestamp do not suffice, because the topic may have been recreated: the content
-        must be equal too. If a newer release wrote the entry, the contents cannot be compared, and
-        offset and timestamp decide alone.
+        The content must be equal too, because a recreated topic may have another record at the same
+        offset. If a newer release wrote the entry, the contents cannot be compared. Then only
+        offset and timestamp count.
         """
         packed = self._origins.get(digest)
         if packed is None:

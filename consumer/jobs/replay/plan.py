@@ -1,4 +1,4 @@
-"""The plan of a replay: what the records of the range are, and how many events they give."""
+"""The plan of a replay: how many records of each kind the range has, and how many events."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -18,7 +18,7 @@ WRITE_SECONDS_PER_EVENT: Final = 1 / 60_000
 
 
 class PartitionPlan(msgspec.Struct):
-    """One partition: its offset range, and what its records are."""
+    """One partition: its offset range, and how many records of each kind it has."""
 
     topic: str
     partition: int
@@ -47,15 +47,15 @@ class Plan(msgspec.Struct, kw_only=True):
     partitions: list[PartitionPlan]
     counts: ReplayCounts
     published: int
-    """How many of the counted events are published: all, or as many as --max-events allows."""
+    """How many of the counted events will be published: all, or at most --max-events."""
     distinct_ids: int
     gone: int
     """Published events of the range whose source record is deleted: they are not replayed."""
     estimated_seconds: float
 
 
-class PlanTally:
-    """Counts what a replay without a writer decides."""
+class PlanBuilder:
+    """Builds the plan from the decisions of a replay that writes nothing."""
 
     def __init__(self, source: ReplaySource) -> None:
         self._source = source
@@ -67,7 +67,7 @@ class PlanTally:
 
     @property
     def source(self) -> ReplaySource:
-        """The same source; its decider also records every id that it meets."""
+        """The given source, with a decider that also records the id of every valid record."""
         replayer = msgspec.structs.replace(self._source.replayer, valid_ids=self._ids)
         return msgspec.structs.replace(self._source, replayer=replayer)
 
@@ -78,7 +78,7 @@ class PlanTally:
         self._partitions[partition].add(records, counts)
 
     def plan(self, request: ReplayRequest, target: Target, seconds: float) -> Plan:
-        """Return the plan; `seconds` is the time that reading and deciding took."""
+        """Return the plan; reading and deciding took `seconds`."""
         counts = ReplayCounts()
         for partition in self._partitions.values():
             counts.add(partition.counts)

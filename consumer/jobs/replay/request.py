@@ -1,4 +1,4 @@
-"""The options of a replay, checked before anything is connected."""
+"""The options of a replay, checked before the command connects to Kafka."""
 
 import hashlib
 import re
@@ -35,7 +35,7 @@ class ReplayRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def arguments(self) -> Arguments:
-        """The options that decide which events are published; a resumed replay has the same."""
+        """The options that select the events; a resumed replay must have the same ones."""
         return {
             "target": self.target,
             "from": self.starts,
@@ -48,11 +48,11 @@ class ReplayRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_relative(self) -> bool:
-        """Whether the same options mean another range at another time."""
+        """Whether the same options select another range at another time."""
         return not self.ends or any(t.startswith("-") for t in (*self.starts, *self.ends))
 
     def range(self, now_ms: int) -> RangeSpec:
-        """Return the range that the options mean at this time."""
+        """Return the range that the options select at this time."""
         return parse_range(self.starts, self.ends, now_ms)
 
 
@@ -60,7 +60,7 @@ def check_request(settings: Settings, request: ReplayRequest, *, to_live: bool) 
     """Return the request with its target and its name filled in.
 
     Raises:
-        ConfigError: the target must not be written to, or the name is not valid.
+        ConfigError: a replay must not write to this target, or the name is not valid.
     """
     target = allowed_target(settings, request.target, to_live=to_live)
     request = msgspec.structs.replace(request, target=target)

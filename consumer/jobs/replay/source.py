@@ -38,7 +38,7 @@ class ReplaySource(msgspec.Struct, frozen=True):
     async def begin(
         cls, context: JobContext, request: ReplayRequest, target: Target, now_ms: int
     ) -> Self:
-        """Return the source of a new replay. The log ends of this moment are its ends.
+        """Return the source of a new replay, which reads at most to the current log ends.
 
         Raises:
             ConfigError, ClusterError: the range cannot be replayed; the message gives the reason.
@@ -51,8 +51,8 @@ class ReplaySource(msgspec.Struct, frozen=True):
             now_ms=now_ms,
             allow_truncated=request.allow_truncated,
         )
-        # Fetched after the ends of the inputs: the changelogs then cover every decision about
-        # the records before those ends.
+        # Fetch these ends after the ends of the inputs. Then the changelogs cover every decision
+        # about the records before the input ends.
         changelogs = await settled_ranges(context.reader, context.changelogs())
         source = await cls._load(context, request, target, resolved, changelogs)
         if not request.allow_truncated:
@@ -66,13 +66,13 @@ class ReplaySource(msgspec.Struct, frozen=True):
     async def resume(
         cls, context: JobContext, request: ReplayRequest, target: Target, state: ReplayState
     ) -> Self:
-        """Return the source of a resumed replay: the rest of its range, the origins of its start.
+        """Return the source of a resumed replay: the rest of its range and its known origins.
 
         Raises:
             ClusterError: retention has deleted records of the rest, or compaction has deleted
                 changelog entries that existed when the replay began.
         """
-        rest, ends = state.rest, state.changelog_ends
+        rest, ends = state.remaining, state.changelog_ends
         existing = await stable_ranges(context.reader, rest.ranges)
         deleted = [
             f"{p.topic}/{p.partition}: offsets {wanted.start} to {existing[p].start - 1} are "
@@ -94,8 +94,8 @@ class ReplaySource(msgspec.Struct, frozen=True):
         if len(source.origins) < state.known_ids:
             raise ClusterError(
                 f"{state.known_ids - len(source.origins)} ids have left the dedup window since "
-                f"replay {state.name} began. The changelog no longer says which of their records "
-                "were published, so the replay cannot tell a published record from a refused one. "
+                f"replay {state.name} began. The changelog no longer has their origins, so the "
+                "replay cannot distinguish their published records from the other ones. "
                 "Start a new replay with another --name"
             )
         return source
@@ -134,15 +134,15 @@ class ReplaySource(msgspec.Struct, frozen=True):
             wanted = self.resolved.ranges.get(TopicPartition(origin.topic, origin.partition))
             if wanted is None or not self.resolved.contains_time(origin.timestamp_ms):
                 continue
-            # A range by time also had records before its first offset: those are deleted. A range
-            # by offset has only the offsets that the user named.
+            # A time range may include deleted records before its first offset. An offset range has
+            # only the offsets that the user gave.
             count += origin.offset < wanted.end and (
                 origin.offset >= wanted.start or not self.resolved.starts_at_offsets
             )
         return count
 
     def range_of_id(self, digest: bytes) -> ResolvedRange:
-        """Return the offset of the id's published record; all of the range if it has no entry."""
+        """Return the range of the id's published record; the whole range if it has no entry."""
         origin = self.origins.find(digest)
         if origin is None:
             return self.resolved
@@ -158,7 +158,7 @@ class ReplaySource(msgspec.Struct, frozen=True):
         """Refuse a time range if retention already deleted source records of published events.
 
         Raises:
-            ClusterError: it did; the message has the number and the first existing offset.
+            ClusterError: records are deleted; the message has their number and the first offset.
         """
         resolved = self.resolved
         if resolved.from_ms is None:
@@ -182,14 +182,14 @@ class ReplaySource(msgspec.Struct, frozen=True):
             raise ClusterError("\n".join([TRUNCATED, *lines, ALLOW_TRUNCATED_HINT]))
 
 
-async def refuse_recreated(context: JobContext, state: ReplayState) -> None:
-    """Refuse to resume if an input topic is not the one that the replay began with.
+async def require_same_topics(context: JobContext, state: ReplayState) -> None:
+    """Refuse to resume if an input topic was recreated or truncated since the replay began.
 
     Raises:
         ClusterError: a topic was deleted and created again, or has lost its last records.
         TaskFailed: the broker did not answer in time.
     """
-    existing = await stable_ranges(context.reader, state.rest.ranges)
+    existing = await stable_ranges(context.reader, state.remaining.ranges)
     ids = context.topology.topic_ids
     changed_topics = {
         topic
@@ -198,7 +198,7 @@ async def refuse_recreated(context: JobContext, state: ReplayState) -> None:
     }
     recreated = {
         p
-        for p, wanted in state.rest.ranges.items()
+        for p, wanted in state.remaining.ranges.items()
         if existing[p].end < wanted.end or p.topic in changed_topics
     }
     fingerprints = {

@@ -1,4 +1,4 @@
-"""The state of a replay in the journal: enough to resume with exactly the rest."""
+"""The state of a replay in the journal: all that the same command needs to resume it."""
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,7 +19,7 @@ from consumer.pipeline.replay_decider import ReplayCounts
 from consumer.shard.progress import Fingerprint
 
 _SLASH: Final = b"/"
-_LONGEST: Final = 2**63 - 1  # the largest offset, time or count
+_LARGEST: Final = 2**63 - 1  # the largest offset, time or count
 
 
 class RangeState(msgspec.Struct, frozen=True):
@@ -31,7 +31,7 @@ class RangeState(msgspec.Struct, frozen=True):
     end: int
     next_offset: int
     fingerprint: Fingerprint | None = None
-    """The last record that was read; a resumed replay checks that it still exists."""
+    """Of the last record that was read. A resumed replay checks that this record still exists."""
 
 
 class ReplayState(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,9 +49,9 @@ class ReplayState(msgspec.Struct, frozen=True, kw_only=True):
     to_ms: int | None
     ranges: list[RangeState]
     changelog_ends: list[int]
-    """By shard: the end to which the changelog is read, also by a resumed replay."""
+    """By shard: the end offset of the changelog at the start; a resumed replay reads to it too."""
     known_ids: int
-    """How many ids the changelogs have up to those ends."""
+    """How many ids the changelogs had before those ends."""
     topic_ids: dict[str, str] = {}
     """The input topics' ids when the replay began; empty for brokers before Kafka 2.8."""
     counts: ReplayCounts = msgspec.field(default_factory=ReplayCounts)
@@ -65,7 +65,7 @@ class ReplayState(msgspec.Struct, frozen=True, kw_only=True):
         return sum(part.end - part.start for part in self.ranges)
 
     @property
-    def passed(self) -> int:
+    def handled_offsets(self) -> int:
         """The number of offsets that are handled."""
         return sum(part.next_offset - part.start for part in self.ranges)
 
@@ -73,11 +73,11 @@ class ReplayState(msgspec.Struct, frozen=True, kw_only=True):
     def percent(self) -> int:
         """The handled share of the range, 0 to 100."""
         done = self.finished_at_ms is not None or not self.offsets
-        return 100 if done else 100 * self.passed // self.offsets
+        return 100 if done else 100 * self.handled_offsets // self.offsets
 
     @property
     def fingerprints(self) -> dict[TopicPartition, Fingerprint]:
-        """The last record that was read of each partition."""
+        """The fingerprint of the last record that was read from each partition."""
         return {
             TopicPartition(part.topic, part.partition): part.fingerprint
             for part in self.ranges
@@ -85,15 +85,15 @@ class ReplayState(msgspec.Struct, frozen=True, kw_only=True):
         }
 
     @property
-    def rest(self) -> ResolvedRange:
-        """The rest of the range, which is not read yet."""
+    def remaining(self) -> ResolvedRange:
+        """The part of the range that is not read yet."""
         ranges = {
             TopicPartition(part.topic, part.partition): OffsetRange(part.next_offset, part.end)
             for part in self.ranges
         }
         return ResolvedRange(ranges, self.from_ms, self.to_ms)
 
-    def moved(
+    def advance_ranges(
         self,
         next_offsets: Mapping[TopicPartition, int],
         fingerprints: Mapping[TopicPartition, Fingerprint],
@@ -111,20 +111,20 @@ class ReplayState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def range_states(resolved: ResolvedRange) -> list[RangeState]:
-    """Return the states of a range of which nothing is handled."""
+    """Return the initial states of a range: no record is handled yet."""
     return [
         RangeState(partition.topic, partition.partition, part.start, part.end, part.start)
         for partition, part in sorted(resolved.ranges.items())
     ]
 
 
-def state_record(state: ReplayState) -> tuple[bytes, bytes]:
+def state_entry(state: ReplayState) -> tuple[bytes, bytes]:
     """Return key and value of the journal entry with a replay's state."""
     return REPLAY + state.name.encode(), msgspec.json.encode(state)
 
 
-def settled_record(name: str, number: int, digests: Iterable[bytes]) -> tuple[bytes, bytes]:
-    """Return key and value of the journal entry with the ids that one transaction settles."""
+def settled_entry(name: str, number: int, digests: Iterable[bytes]) -> tuple[bytes, bytes]:
+    """Return key and value of the journal entry with the ids that one transaction settled."""
     return _settled_prefix(name) + str(number).encode(), b"".join(digests)
 
 
@@ -153,8 +153,8 @@ def read_settled(entries: Entries, name: str) -> Iterator[bytes]:
     """Yield the digests of the ids that the replay has settled."""
     for key, value in entries.items():
         if key.startswith(_settled_prefix(name)):
-            for place in range(0, len(value), KEY_BYTES):
-                yield value[place : place + KEY_BYTES]
+            for start in range(0, len(value), KEY_BYTES):
+                yield value[start : start + KEY_BYTES]
 
 
 def settled_keys(state: ReplayState) -> Iterator[bytes]:
@@ -164,7 +164,7 @@ def settled_keys(state: ReplayState) -> Iterator[bytes]:
         yield prefix + str(number).encode()
 
 
-def require_room(state: ReplayState, topic: str, max_message_bytes: int) -> None:
+def require_state_fits(state: ReplayState, topic: str, max_message_bytes: int) -> None:
     """Refuse a replay whose state may become too large for the journal.
 
     The state has an entry for each partition of the range, and each transaction writes the state
@@ -173,7 +173,7 @@ def require_room(state: ReplayState, topic: str, max_message_bytes: int) -> None
     Raises:
         ClusterError: the message has the needed size and the limit.
     """
-    needed_bytes = batch_bytes(*state_record(_largest(state)), [])
+    needed_bytes = batch_bytes(*state_entry(_largest(state)), [])
     if needed_bytes > max_message_bytes:
         raise ClusterError(
             f"replay {state.name} reads {len(state.ranges)} partitions, and its state may take "
@@ -184,18 +184,18 @@ def require_room(state: ReplayState, topic: str, max_message_bytes: int) -> None
 
 def _largest(state: ReplayState) -> ReplayState:
     """Return the state with the largest value in every number."""
-    fingerprint = Fingerprint(_LONGEST, -_LONGEST, 2**32 - 1)
-    numbers = {field: _LONGEST for field in ReplayCounts.__struct_fields__ if field != "invalid"}
+    fingerprint = Fingerprint(_LARGEST, -_LARGEST, 2**32 - 1)
+    numbers = {field: _LARGEST for field in ReplayCounts.__struct_fields__ if field != "invalid"}
     return msgspec.structs.replace(
         state,
-        updated_at_ms=_LONGEST,
-        finished_at_ms=_LONGEST,
+        updated_at_ms=_LARGEST,
+        finished_at_ms=_LARGEST,
         ranges=[
             msgspec.structs.replace(part, next_offset=part.end, fingerprint=fingerprint)
             for part in state.ranges
         ],
-        counts=ReplayCounts(**numbers, invalid=dict.fromkeys(Reason, _LONGEST)),
-        transactions=_LONGEST,
+        counts=ReplayCounts(**numbers, invalid=dict.fromkeys(Reason, _LARGEST)),
+        transactions=_LARGEST,
         busy_seconds=-sys.float_info.max,
     )
 

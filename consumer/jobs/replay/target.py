@@ -10,12 +10,12 @@ from consumer.errors import ClusterError, ConfigError
 from consumer.jobs.context import JobContext
 from consumer.kafka.topics import EVENT_CONFIGS, ensure_topic
 
-# Room for the attribute `replayid` with the longest name, and for the header of binary mode.
-REPLAY_ROOM_BYTES: Final = 1024
+# Space for the attribute `replayid` with the longest name, and for the header of binary mode.
+REPLAY_EXTRA_BYTES: Final = 1024
 
 
 class Target(msgspec.Struct, frozen=True):
-    """The target topic as it is, or as it would be created."""
+    """The target topic; if it does not exist, the one that would be created."""
 
     topic: str
     partitions: int
@@ -26,7 +26,7 @@ class Target(msgspec.Struct, frozen=True):
         """Create the topic if it is missing.
 
         Raises:
-            ClusterError: the cluster refuses.
+            ClusterError: the cluster refuses to create it.
         """
         configs = {**EVENT_CONFIGS, "max.message.bytes": str(self.max_message_bytes)}
         await ensure_topic(context.admin, self.topic, self.partitions, configs)
@@ -66,10 +66,10 @@ def allowed_target(settings: Settings, target: str, *, to_live: bool) -> str:
 
 
 async def describe_target(context: JobContext, topic: str) -> Target:
-    """Return the target as it is, or as it would be created.
+    """Return the target; if it does not exist, the one that would be created.
 
     Raises:
-        ClusterError: it does not exist, and it is not the default, which alone is created.
+        ClusterError: it does not exist, and only the default target is created.
     """
     settings = context.settings
     topics = await context.admin.describe([settings.output_topic])
@@ -82,5 +82,5 @@ async def describe_target(context: JobContext, topic: str) -> Target:
             f"topic {topic} does not exist: create it, or leave --target out to use "
             f"{default_target(settings)}, which this command creates if it is missing"
         )
-    max_message_bytes = live.max_message_bytes + REPLAY_ROOM_BYTES
+    max_message_bytes = live.max_message_bytes + REPLAY_EXTRA_BYTES
     return Target(topic, live.partitions, max_message_bytes, exists=False)

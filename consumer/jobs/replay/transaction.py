@@ -1,4 +1,4 @@
-"""The next transaction of a replay: its events, the ids it settles, and how far it has read."""
+"""The next transaction of a replay: its events, the ids that it settles, and its read positions."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -18,33 +18,33 @@ TRANSACTION_EVENTS: Final = 5_000
 TRANSACTION_BYTES: Final = 8 * 1024 * 1024
 # Progress through a range without events is committed too, but less often.
 TRANSACTION_OFFSETS: Final = 50_000
-# One journal entry holds the ids that a transaction settles. It must fit the journal's
-# max.message.bytes, also if none of these ids has an event (16 bytes each: 256 KiB).
-TRANSACTION_SETTLED: Final = 16 * 1024
+# One journal entry has the digests of the ids that a transaction settles (16 bytes each, so at most
+# 256 KiB). It must fit max.message.bytes of the journal, even if none of these ids has an event.
+TRANSACTION_SETTLED_IDS: Final = 16 * 1024
 
-Observer = Callable[[TopicPartition, Sequence[SourceRecord], ReplayCounts], None]
+OnDecided = Callable[[TopicPartition, Sequence[SourceRecord], ReplayCounts], None]
 
 
 class ReplayTransaction:
-    """Collects decisions until it is full."""
+    """Collects decisions until the transaction is full."""
 
     def __init__(
         self,
         replayer: Replayer,
         positions: dict[TopicPartition, int],
         began: float,
-        observe: Observer | None = None,
+        on_decided: OnDecided | None = None,
     ) -> None:
-        """`positions` are the next offsets to decide; this object moves them.
+        """`positions` has the next offset of each partition; this object updates it.
 
-        `began` is monotonic. `observe` receives the decided records and their counts.
+        `began` is monotonic. `on_decided` receives the decided records and their counts.
         """
         self.counts = ReplayCounts()
         self.next_offsets: dict[TopicPartition, int] = {}
         self._replayer = replayer
         self._positions = positions
         self._began = began
-        self._observe = observe
+        self._on_decided = on_decided
         self._decision = ReplayDecision()
         self._last_records: dict[TopicPartition, SourceRecord] = {}
         self._passed = 0
@@ -58,7 +58,7 @@ class ReplayTransaction:
 
     @property
     def fingerprints(self) -> dict[TopicPartition, Fingerprint]:
-        """The last record that was read of each partition."""
+        """The fingerprint of the last record that was read from each partition."""
         return {p: Fingerprint.of(record) for p, record in self._last_records.items()}
 
     @property
@@ -66,22 +66,21 @@ class ReplayTransaction:
         """How long ago the transaction began."""
         return time.monotonic() - self._began
 
-    def decide(self, batch: ReadBatch, room: int) -> ReadBatch | None:
-        """Decide about some records while the transaction has less than `room` events.
+    def decide(self, batch: ReadBatch, max_events: int) -> ReadBatch | None:
+        """Decide about records of the batch until the transaction has `max_events` events.
 
-        A batch without records is progress too: its offsets are passed. Returns the rest of the
-        batch, or None.
+        Return the rest of the batch, or None. A batch without records moves the position too.
         """
         partition, records, next_offset = batch
         chunk = records[:DECIDE_CHUNK]
         counts = self._decision.counts = ReplayCounts()
-        decided = self._replayer.decide(partition, chunk, self._decision, room)
+        decided = self._replayer.decide(partition, chunk, self._decision, max_events)
         self.counts.add(counts)
-        if self._observe is not None:
-            self._observe(partition, chunk[:decided], counts)
+        if self._on_decided is not None:
+            self._on_decided(partition, chunk[:decided], counts)
         if decided:
             last = records[decided - 1]
-            # A raised size limit would make records of this batch readable: no fingerprint of it.
+            # No fingerprint of a packed batch: a higher size limit would make its records readable.
             if not isinstance(last.value, PackedBatch):
                 self._last_records[partition] = last
         rest = records[decided:]
@@ -90,14 +89,14 @@ class ReplayTransaction:
         self._positions[partition] = self.next_offsets[partition] = reached
         return batch._replace(records=rest) if rest else None
 
-    def is_full(self, room: int) -> bool:
+    def is_full(self, max_events: int) -> bool:
         """Return whether the transaction must be committed."""
         events = self._decision.events
         self._bytes += sum(len(event.value) for event in events[self._measured :])
         self._measured = len(events)
         return (
-            len(events) >= room
-            or len(self._decision.settled) >= TRANSACTION_SETTLED
+            len(events) >= max_events
+            or len(self._decision.settled) >= TRANSACTION_SETTLED_IDS
             or self._bytes >= TRANSACTION_BYTES
             or self._passed >= TRANSACTION_OFFSETS
         )

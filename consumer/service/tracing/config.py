@@ -1,7 +1,8 @@
 """Switch tracing on or off by the standard environment variables of OpenTelemetry.
 
-This module does not import OpenTelemetry, which is an optional extra. Only if a variable enables
-tracing does it load ``consumer.service.tracing.export``; otherwise tracing costs nothing.
+This module does not import OpenTelemetry, which is an optional extra. It loads
+``consumer.service.tracing.export`` only if a variable enables tracing. Otherwise tracing costs
+nothing.
 """
 
 import importlib.util

@@ -1,7 +1,7 @@
 """Export spans by OTLP over HTTP, in a thread of OpenTelemetry.
 
-A collector that is not reachable must not delay the service or fill its log. So a failure is logged
-once, and so is the recovery, and the shutdown waits only a few seconds for the collector.
+An unreachable collector must not delay the service or fill its log. So the exporter logs a failure
+once and the recovery once, and the shutdown waits only a few seconds for the collector.
 """
 
 import logging
@@ -36,14 +36,14 @@ class SpanExport:
     """Exports spans in the background. Only the end of the process waits for it."""
 
     def __init__(self, settings: Settings) -> None:
-        """Configure the export by the standard variables.
+        """Configure the export from the standard environment variables.
 
         Raises:
             ValueError: one of them is invalid.
         """
         self._settings = settings
         self._exporter = QuietExporter(OTLPSpanExporter())
-        # Not at the exit of the interpreter: that shutdown would wait for half a minute.
+        # No shutdown at the exit of the interpreter: it would wait for half a minute.
         self._provider = TracerProvider(resource=_resource(settings), shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
 
@@ -78,7 +78,7 @@ class QuietExporter(SpanExporter):
         """Export a batch; the batch processor calls this in its thread."""
         try:
             result = self._exporter.export(spans)
-        except Exception as error:  # noqa: BLE001 - as for an invalid address, a missing certificate
+        except Exception as error:  # noqa: BLE001 - for example an invalid address
             self._messages.last = f"{type(error).__name__}: {error}"
             result = SpanExportResult.FAILURE
         has_failed = result is not SpanExportResult.SUCCESS
@@ -95,7 +95,7 @@ class QuietExporter(SpanExporter):
         self._exporter.shutdown()
 
     def stop_logging(self) -> None:
-        """Log nothing more: a thread that writes while the interpreter exits may make it crash."""
+        """Stop logging: a thread that writes while the interpreter exits may crash the process."""
         self._messages.is_closed = True
 
 

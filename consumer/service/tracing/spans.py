@@ -1,8 +1,8 @@
 """A span for each transaction, with links to the spans that sent its records.
 
 Names and attributes follow OpenTelemetry's semantic conventions for messaging and for Kafka. The
-span has the attributes that are the same for all records; the links have those that differ. Loaded
-only if tracing is enabled, see ``consumer.service.tracing.config``.
+span has the attributes that are the same for all records; the links have those that differ.
+``consumer.service.tracing.config`` loads this module only if tracing is enabled.
 """
 
 import time
@@ -30,7 +30,7 @@ from consumer.shard.events import LostTransaction, Observer, Step, TransactionRe
 from consumer.shard.sources import Gathered
 from consumer.shard.watermark import is_announcement
 
-# OpenTelemetry keeps this number of links by default. It would discard any more.
+# OpenTelemetry keeps this number of links by default and discards the rest.
 MAX_LINKS: Final = 128
 Attributes = dict[str, str | int | bool]
 
@@ -38,7 +38,7 @@ Attributes = dict[str, str | int | bool]
 class TransactionSpans(Observer):
     """Makes a span for each transaction that handled records, and calls the wrapped observer.
 
-    It makes the spans after the end of a transaction, from times that it recorded on the way.
+    It makes the spans after the end of a transaction, from times that it recorded before.
     """
 
     def __init__(self, observer: Observer, tracer: Tracer, settings: Settings) -> None:
@@ -116,8 +116,8 @@ class TransactionSpans(Observer):
             attributes |= _of_message(batches[0][1][0])
         else:
             attributes["messaging.batch.message_count"] = messages
-        links, is_cut = _make_links(batches, shared)
-        if is_cut:
+        links, is_truncated = _make_links(batches, shared)
+        if is_truncated:
             attributes["checkpoint_ready.links.cut"] = True
         topic = shared.get("messaging.destination.name", "")
         return self._tracer.start_span(
@@ -131,9 +131,9 @@ class TransactionSpans(Observer):
     def _make_send_span(self, parent: Span, report: TransactionReport) -> None:
         """Make the span of the published events.
 
-        The conventions ask for kind CLIENT, because the events carry the contexts of their sources
-        and not that of this span. It has no links to those contexts: its parent has them, and the
-        same links again would be a third of the cost of tracing.
+        The conventions require kind CLIENT, because the events carry the contexts of their sources
+        and not that of this span. The span has no links to those contexts, because its parent has
+        them. A second copy of the links would be a third of the cost of tracing.
         """
         shard, topic = report.shard, self._settings.output_topic
         decided_ns, sent_ns = self._decided_ns.get(shard), self._sent_ns.get(shard)
@@ -174,7 +174,7 @@ class TransactionSpans(Observer):
 
 
 def _shared_attributes(sources: set[TopicPartition]) -> Attributes:
-    """Return topic and partition, as far as they are the same for all records."""
+    """Return the topic and the partition, each only if it is the same for all records."""
     topics = {source.topic for source in sources}
     if len(topics) > 1:
         return {}
@@ -185,14 +185,16 @@ def _shared_attributes(sources: set[TopicPartition]) -> Attributes:
 
 
 def _make_links(batches: Iterable[Gathered], shared: Attributes) -> tuple[list[Link], bool]:
-    """Return links to the spans that the records name, and whether `MAX_LINKS` cut them off."""
+    """Return links to the spans that the records name, and whether `MAX_LINKS` left some out."""
     links: list[Link] = []
     for source, records in batches:
-        place: Attributes = {
+        source_attributes: Attributes = {
             "messaging.destination.name": source.topic,
             "messaging.destination.partition.id": str(source.partition),
         }
-        place = {name: text for name, text in place.items() if name not in shared}
+        source_attributes = {
+            name: text for name, text in source_attributes.items() if name not in shared
+        }
         for record in records:
             headers = record.headers
             if not headers:
@@ -201,7 +203,7 @@ def _make_links(batches: Iterable[Gathered], shared: Attributes) -> tuple[list[L
                 if len(links) == MAX_LINKS:  # do not parse the rest, which may be thousands
                     return links, True
                 offset: Attributes = {"messaging.kafka.offset": record.offset}
-                links.append(Link(_span_context(context), place | offset))
+                links.append(Link(_span_context(context), source_attributes | offset))
     return links, False
 
 
@@ -216,7 +218,7 @@ def _span_context(context: TraceContext) -> SpanContext:
 
 
 def _of_message(record: SourceRecord) -> Attributes:
-    """Return the attributes of a single record, without its key: that may be confidential."""
+    """Return the attributes of a single record, without its key, which may be confidential."""
     attributes: Attributes = {"messaging.kafka.offset": record.offset}
     if record.value is None:
         attributes["messaging.kafka.message.tombstone"] = True

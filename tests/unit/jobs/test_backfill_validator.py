@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.jobs.backfill.elements import Element, Rejected
-from consumer.jobs.backfill.forecast import Contents, Forecast
+from consumer.jobs.backfill.forecast import AcceptedElements, Forecast
 from consumer.jobs.backfill.validator import Accepted, Validator
 from consumer.pipeline.decider import apply
 from consumer.pipeline.ready_event import MAX_ID_CHARS
@@ -72,7 +72,7 @@ def test_the_forecast_is_what_happens(
     first = [encoded(id=one, step_number=content) for one, content in before]
     apply(seen, decide(batch(*(record(raw=value) for value in first)), seen=seen))
     file = [encoded(id=one, step_number=content) for one, content in after]
-    contents = Contents()
+    contents = AcceptedElements()
     for value in file:
         found = validated(value)
         assert isinstance(found, Accepted)
@@ -95,7 +95,7 @@ def test_the_window() -> None:
     seen = SeenIds(1000)
     value = encoded(id="a")
     apply(seen, decide(batch(record(raw=value, timestamp_ms=5000)), seen=seen))
-    contents = Contents()
+    contents = AcceptedElements()
     found = validated(value)
     assert isinstance(found, Accepted)
     contents.add(found.decoded)

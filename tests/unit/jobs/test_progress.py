@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from consumer.jobs.progress import Goal, Lines
+from consumer.jobs.progress import Goal, ProgressLines
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ def test_the_remaining_time_respects_the_limit_of_events(
     moments = iter((0.0, 0.0, 0.0, 10.0, 10.0))
     monkeypatch.setattr("consumer.jobs.progress.time.monotonic", lambda: next(moments))
     lines: list[bytes] = []
-    shown = Lines(lines.append, "replay", Goal(100, 0, limit), "events")
+    shown = ProgressLines(lines.append, "replay", Goal(100, 0, limit), "events")
     shown.show(0, written_before)
     shown.show(10, written_before + 10)
     (line,) = map(msgspec.json.decode, lines)

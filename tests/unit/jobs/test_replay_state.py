@@ -10,10 +10,10 @@ from consumer.jobs.ranges import ResolvedRange
 from consumer.jobs.replay.state import (
     ReplayState,
     range_states,
-    require_room,
+    require_state_fits,
+    settled_entry,
     settled_keys,
-    settled_record,
-    state_record,
+    state_entry,
 )
 from consumer.kafka.read import OffsetRange
 from consumer.kafka.topics import JOBS_MESSAGE_BYTES
@@ -49,7 +49,7 @@ def state(partitions: int, topic: str = "in") -> ReplayState:
 
 def size_bytes(one: ReplayState) -> int:
     """Return the size of its record in the journal."""
-    return batch_bytes(*state_record(one), [])
+    return batch_bytes(*state_entry(one), [])
 
 
 def test_a_state_that_fits_at_the_start_fits_at_the_end() -> None:
@@ -63,7 +63,7 @@ def test_a_state_that_fits_at_the_start_fits_at_the_end() -> None:
         begun,
         updated_at_ms=LONGEST,
         finished_at_ms=LONGEST,
-        ranges=begun.moved(
+        ranges=begun.advance_ranges(
             dict.fromkeys(places, LONGEST),
             dict.fromkeys(places, Fingerprint(LONGEST, -LONGEST, 2**32 - 1)),
         ),
@@ -72,19 +72,19 @@ def test_a_state_that_fits_at_the_start_fits_at_the_end() -> None:
         busy_seconds=sys.float_info.max,
     )
     with pytest.raises(ClusterError, match=r"may take \d+ bytes"):
-        require_room(begun, JOURNAL, size_bytes(ended) - 1)
-    require_room(begun, JOURNAL, size_bytes(ended) + 1000)
+        require_state_fits(begun, JOURNAL, size_bytes(ended) - 1)
+    require_state_fits(begun, JOURNAL, size_bytes(ended) + 1000)
 
 
 def test_a_replay_of_too_many_partitions_is_refused_at_its_start() -> None:
     """Otherwise every attempt would reach the limit halfway, and the replay would never end."""
-    require_room(state(1000), JOURNAL, JOBS_MESSAGE_BYTES)
+    require_state_fits(state(1000), JOURNAL, JOBS_MESSAGE_BYTES)
     with pytest.raises(ClusterError, match="replay name reads 3000 partitions") as refused:
-        require_room(state(3000, "t" * 249), JOURNAL, JOBS_MESSAGE_BYTES)
+        require_state_fits(state(3000, "t" * 249), JOURNAL, JOBS_MESSAGE_BYTES)
     assert "max.message.bytes of group.jobs is 1048576" in str(refused.value)
 
 
 def test_the_keys_of_settled_ids() -> None:
     """They are the keys that the transactions of the replay have written."""
-    written = {settled_record("name", number, [])[0] for number in range(3)}
+    written = {settled_entry("name", number, [])[0] for number in range(3)}
     assert set(settled_keys(replace(state(1), transactions=3))) == written

@@ -32,7 +32,7 @@ async def ignore_cancel():
 stubborn = asyncio.create_task(ignore_cancel())
 await asyncio.sleep(0.1)
 heartbeat.cancel()
-watchdog.expect_end()
+watchdog.limit_shutdown()
 """
 STDERR_BLOCKED = """
 reading, writing = os.pipe()

@@ -7,7 +7,7 @@ import pytest
 from consumer.kafka.held_back import HeldBack
 from consumer.service.health import is_ready
 from consumer.service.recent_activity import RecentActivity
-from consumer.service.status_page import MAX_CHARS, Status, render_status
+from consumer.service.status_page import MAX_CHARS, PageData, render_status
 from consumer.shard.status import ShardStatus, SourceStatus
 from consumer.worker.engine import EngineStatus
 from tests.unit.service.test_recent_activity import Clock, ready, report
@@ -49,7 +49,7 @@ def elements(*shards: ShardStatus, event_id: str = "id") -> Elements:
     view = EngineStatus(is_member=True, shards=shards)
     recent = RecentActivity(Clock(), binary_mode=False)
     recent.on_transaction(report(ready(event_id)))
-    return Elements(render_status(Status("gr<ou>p", "1.2.3", view, is_ready(view), recent)))
+    return Elements(render_status(PageData("gr<ou>p", "1.2.3", view, is_ready(view), recent)))
 
 
 def test_no_id_changes_the_elements_of_the_page() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from consumer.errors import StateCorrupted
-from consumer.jobs.backfill.forecast import Contents
+from consumer.jobs.backfill.forecast import AcceptedElements
 from consumer.jobs.replay.origins import PublishedOrigins
 from consumer.pipeline.decider import CONTENT_OF_A_NEWER_RELEASE, Decision
 from consumer.pipeline.decode import canonical
@@ -154,7 +154,7 @@ def test_a_backfill_plan_compares_in_either_form() -> None:
     state = ShardState(0)
     state.load(shard.log)
     with next_release():
-        contents = Contents()
+        contents = AcceptedElements()
         for document in (FIRST, OTHER, checkpoint(id="new")):
             contents.add(decode_checkpoint.decode(json.dumps(document).encode()))
         forecast = contents.forecast(state.seen, 0)

@@ -225,7 +225,7 @@ PLANTED: dict[Fault, tuple[Plant, Scenario]] = {
     Fault.RESTORE_OF_UNCOMMITTED: (restore_of_uncommitted, scenarios.crashes),
     Fault.BARRIER_BEFORE_FENCE: (barrier_before_fence, scenarios.takeover),
     Fault.NO_FENCE: (no_fence, scenarios.takeover),
-    Fault.GROUP_OFFSETS: (shared(faults.trust_group_offsets), scenarios.group_offsets_that_lie),
+    Fault.GROUP_OFFSETS: (shared(faults.trust_group_offsets), scenarios.wrong_group_offsets),
     Fault.NO_FORWARDING: (
         shared(faults.decide_everything_here),
         scenarios.repeats_on_all_partitions,

@@ -267,7 +267,7 @@ async def test_a_restore_without_progress_is_still_alive() -> None:
 
 async def test_group_offsets_are_never_read_back() -> None:
     """An operator who resets them changes nothing."""
-    await scenarios.group_offsets_that_lie(await FakeDeployment.create())
+    await scenarios.wrong_group_offsets(await FakeDeployment.create())
 
 
 async def test_a_recreated_input_is_read_from_its_start() -> None:
