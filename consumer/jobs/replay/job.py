@@ -126,6 +126,8 @@ class Replay(Job[ReplayState, Plan | ReplayState]):
         self, attempt: Attempt, source: ReplaySource, on_decided: OnDecided | None = None
     ) -> None:
         """Read the rest of the range, decide about its records, and commit in transactions."""
+        if self._remaining_events() == 0:  # an earlier attempt has published the last event
+            return
         ranges = self._committed().remaining.ranges
         positions = {partition: offsets.start for partition, offsets in ranges.items()}
 

@@ -15,6 +15,7 @@ from consumer.jobs.ranges import parse_range
 from consumer.jobs.redrive.dead_letters import DeadLetterFilter
 from consumer.jobs.redrive.job import Redrive
 from consumer.jobs.replay.job import Replay
+from consumer.jobs.replay.plan import Plan
 from consumer.jobs.replay.request import ReplayRequest, check_request
 from consumer.jobs.retry import ShutdownSignal
 from consumer.kafka.clock import wall_clock_ms
@@ -41,24 +42,32 @@ async def deployment(monkeypatch: pytest.MonkeyPatch) -> FakeDeployment:
     return made
 
 
-async def replay(deployment: FakeDeployment) -> None:
-    """Replay everything into another topic."""
+def replay_job(deployment: FakeDeployment, max_events: int | None = None) -> Replay:
+    """Return a replay of everything into another topic."""
     request = ReplayRequest(
         starts=[],
         ends=[],
         job=None,
         id=None,
         model=None,
-        max_events=None,
+        max_events=max_events,
         target=TARGET,
         name="all",
         rate=None,
         allow_truncated=False,
     )
     checked = check_request(deployment.settings, request, to_live=False)
-    await run(
-        deployment, Replay(deployment.settings, checked, ShutdownSignal(), progress("replay"))
-    )
+    return Replay(deployment.settings, checked, ShutdownSignal(), progress("replay"))
+
+
+async def replay(deployment: FakeDeployment) -> None:
+    """Replay everything into another topic."""
+    await run(deployment, replay_job(deployment))
+
+
+async def replay_three(deployment: FakeDeployment) -> None:
+    """Replay three events into another topic."""
+    await run(deployment, replay_job(deployment, max_events=3))
 
 
 async def redrive(deployment: FakeDeployment) -> None:
@@ -177,3 +186,36 @@ async def test_a_backfill_sends_each_element_once(
     async with deployment.running():
         await deployment.wait_until_handled()
     deployment.assert_exactly_once()
+
+
+@pytest.mark.parametrize("fault", [*KILLS, Fault.COMMIT_REQUEST_LOST])
+async def test_a_limit_of_events_counts_those_before_a_failure(
+    fault: Fault, deployment: FakeDeployment
+) -> None:
+    """A resumed replay publishes only the rest, and reads nothing if there is no rest."""
+    await publish_some(deployment)
+    await run_in_trouble(replay_three, deployment, "group-:replay-all", fault)
+    assert deployment.published(TARGET).total() == 3
+
+
+async def test_a_plan_has_the_numbers_of_the_run_and_changes_nothing(
+    deployment: FakeDeployment,
+) -> None:
+    """Plan and run decide by the same code; a plan creates no topic and fences no process."""
+    await publish_some(deployment)
+    cluster = deployment.cluster
+
+    def facts() -> tuple[object, ...]:
+        sizes = {name: len(cluster.read(name)) for name in cluster.topics}
+        return sizes, len(deployment.kafka.writers)
+
+    before = facts()
+    job = replay_job(deployment)
+    job.kafka = deployment.kafka
+    planned = await job.plan()
+    assert facts() == before
+    assert isinstance(planned, Plan)
+    assert planned.published == planned.distinct_ids == len(deployment.ids)
+    job = replay_job(deployment)
+    job.kafka = deployment.kafka
+    assert (await job.run()).counts == planned.counts
