@@ -52,6 +52,10 @@ from consumer.pipeline.printable import printable
 from consumer.pipeline.records import Reason
 
 TABLE_ROWS: Final = 200
+CONFLICTING_DUPLICATES_DROPPED: Final = (
+    "the service drops redriven conflicting duplicates while it remembers the published "
+    "content: for ever, or for its dedup window"
+)
 
 
 def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse does not export the type
@@ -264,10 +268,7 @@ def _notes(settings: Settings, counts: RedriveCounts) -> list[str]:
         )
     conflicting = Counter(reason for reason, _ in counts.redriven.by_reason_and_topic.elements())
     if conflicting[Reason.CONFLICTING_DUPLICATE.value]:
-        notes.append(
-            "the service drops redriven conflicting duplicates while it remembers the published "
-            "content: for ever, or for its dedup window"
-        )
+        notes.append(CONFLICTING_DUPLICATES_DROPPED)
     if counts.left_out[Exclusion.CONFLICTING_DUPLICATE]:
         notes.append("conflicting duplicates are redriven only with --reason conflicting_duplicate")
     return notes
