@@ -66,7 +66,9 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse does not exp
     list_parser = actions.add_parser("list", help="list dead letters, one per line")
     _add_filters(list_parser)
     list_parser.add_argument(
-        "--summary", action="store_true", help="count them by reason and topic of origin instead"
+        "--summary",
+        action="store_true",
+        help="count the dead letters by reason and topic of origin, and do not list them",
     )
     list_parser.add_argument(
         "--max",
@@ -93,7 +95,7 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse does not exp
         "--max-attempts",
         type=positive,
         metavar="N",
-        help="leave out dead letters that were redriven this number of times and failed again",
+        help="leave out dead letters that were redriven N times or more and failed again",
     )
     redrive.add_argument("--execute", action="store_true", help="send the dead letters")
     redrive.set_defaults(command=_redrive)
