@@ -64,28 +64,31 @@ def read_elements(content: Content) -> Iterator[Element | Rejected]:
         yield from _of_document(document)
         return
     for number, line in _lines(content.rewound()):
-        if len(line) > LIMIT_BYTES:
+        if line is None:
             message = f"the line is longer than {LIMIT_BYTES} bytes; {_ADVICE}"
             yield Rejected(number, None, Reason.TOO_LARGE, message)
         else:
             yield from _of_line(number, line)
 
 
-def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
     """Yield number and text of each line that is not blank.
 
-    A line of more than `LIMIT_BYTES` is cut to one byte more, so that the caller can reject it.
+    The text is None if the line is longer than `LIMIT_BYTES`.
     """
     number = 0
     while line := file.readline(LIMIT_BYTES + 1):
         number += 1
-        if number == 1:
-            line = line.removeprefix(_BYTE_ORDER_MARK)
+        is_cut = len(line) > LIMIT_BYTES and not line.endswith(b"\n")
         rest = line
         while rest and not rest.endswith(b"\n"):
             rest = file.readline(_PROBE_BYTES)
+        if number == 1:
+            line = line.removeprefix(_BYTE_ORDER_MARK)
         text = line.strip(_WHITE_SPACE)
-        if text:
+        if is_cut:  # even if the part that was read is blank: the rest of the line is not known
+            yield number, None
+        elif text:
             yield number, text
 
 
@@ -118,8 +121,9 @@ def _document(content: Content) -> bytes | None:
     lines = _lines(content.rewound())
     _, first = next(lines, (0, b""))
     _, second = next(lines, (0, b""))
-    if not second or not _is_incomplete(first):
+    if second == b"" or first is None or not _is_incomplete(first):
         return None
+    second = second or b""  # a line that is too long is not a complete object
     # In JSON lines, a truncated first line looks like the first line of a document. The first
     # `_PROBE_BYTES` usually show the difference. Then a large file need not be read completely.
     head = content.rewound().read(_PROBE_BYTES).removeprefix(_BYTE_ORDER_MARK)
