@@ -3,12 +3,13 @@
 The compiled classes of aiokafka read a record in 0.2 µs, but do not check it. They read the
 attributes byte as a varint, so a byte of 0x80, which brokers accept, shifts all fields after it.
 They read lengths as 64-bit numbers where Java reads 32 bits. They refuse header names that are not
-UTF-8, and they build any number of header objects. Brokers also do not check the offset that a
+UTF-8, and they build header objects without a limit. Brokers also do not check the offset that a
 record of an uncompressed batch claims to have.
 
-So a batch is read in steps. Each step first measures its records, without building an object. Then
-the compiled reader reads those that it reads as Java does. Every other record is read here, field
-by field. A record that Java cannot read, or that would take too much memory, ends the batch.
+So a batch is read in steps. Each step first measures its records, without building an object. The
+compiled reader then builds those records that it reads exactly as Java does. This module reads all
+others field by field. It reads no further than a record that Java cannot read, or that would take
+too much memory: from there on, ``packed_batch`` makes one record of the batch.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,12 +30,12 @@ from consumer.kafka.client.record_format import (
 from consumer.pipeline.record_size import HEADER_OBJECT_BYTES, RECORD_OBJECT_BYTES
 from consumer.pipeline.records import SourceRecord
 
-# The limits of a step: nothing larger is built before it is counted.
+# The limits of a step. The size in memory is counted after each step, before more is built.
 STEP_RECORDS: Final = 500
 STEP_BYTES: Final = 512 * 1024
-# Two bytes of a record can become a header without content, which takes 72 bytes. Below this size
-# even a batch of such headers alone takes at most 40 MB. So header counts are checked for long
-# records only.
+# Two bytes of a record can become a header without content, which takes 72 bytes. So a batch of up
+# to this size takes at most 40 MB, even if it holds nothing but such headers. In such a batch,
+# ``measure`` counts the headers only of records of 8 KiB or more.
 TRUSTED_BYTES: Final = 1024 * 1024
 # Reading this number of headers one by one takes 50 ms, in which nothing else of the process runs.
 STEP_HEADERS: Final = 20_000
@@ -63,7 +64,7 @@ class BatchRecords:
         self._read = 0
         self._next_offset = header.base_offset
         self._must_count_headers = len(raw) > TRUSTED_BYTES
-        # The batch itself cannot be iterated again from the record where it stopped.
+        # aiokafka's batch refuses a second ``iter``. ``chain`` can be continued where it stopped.
         self._compiled: Iterator[Any] | None = chain(private_api.compiled_records(raw))
 
     @property
@@ -96,7 +97,7 @@ class BatchRecords:
             records = self._take_compiled(count) if count > 0 else None
             if records:
                 self._position = end
-            else:  # it failed, or must not read the next record: do not use it any more
+            else:  # the compiled reader failed, or must not read the next record: stop using it
                 self._compiled = None
         if not records:
             records = self._take_field_by_field(most, limit)
@@ -106,7 +107,7 @@ class BatchRecords:
         return measure(self._buffer, self._position, most, limit, self._must_count_headers)
 
     def _take_compiled(self, count: int) -> Sequence[SourceRecord] | None:
-        """Return the next records as the compiled reader builds them; None if it cannot."""
+        """Return the next records of the compiled reader; None if it fails or offsets are wrong."""
         try:
             records = list(islice(self._compiled or (), count))
         except Exception:  # noqa: BLE001 - what it cannot read is read field by field
@@ -139,8 +140,8 @@ class BatchRecords:
                     break
                 raise
             if self._header.is_complete:
-                # The producer numbers the records. A broker that assigns the offsets does not check
-                # these numbers in an uncompressed batch.
+                # The offset in the record is a number from the producer, which brokers do not check
+                # in an uncompressed batch. In a complete batch the position gives the offset.
                 record = record._replace(offset=self._header.base_offset + self._read)
             records.append(record)
             headers += len(record.headers)
@@ -157,7 +158,10 @@ class BatchRecords:
 
 
 class SmallBatch:
-    """The records of a small, regular batch (the usual case): read at once, returned in parts."""
+    """The records of an uncompressed batch of at most STEP_BYTES: read at once, returned in parts.
+
+    Only for a batch that the compiled reader reads as Java does. This is the usual case.
+    """
 
     __slots__ = ("_next", "_record_bytes", "_records")
 
@@ -200,7 +204,7 @@ def open_records(raw: bytes, header: BatchHeader) -> SmallBatch | BatchRecords:
 
 
 def _read_at_once(raw: bytes, header: BatchHeader) -> list[SourceRecord] | None:
-    """Return all records if the compiled reader reads them as Java does."""
+    """Return all records if the compiled reader reads them as Java does, else None."""
     first, count = header.base_offset, header.record_count
     must_count_headers = False
     if measure(raw, HEADER_BYTES, count, len(raw), must_count_headers) != (count, len(raw)):
