@@ -25,7 +25,7 @@ class TransactionSizeLimit:
         self.records = self._max_records = max_records
 
     def record_timeout(self, records: int) -> None:
-        """After a transaction was too slow, halve the limit, or its size if that is smaller."""
+        """Halve the limit after a slow transaction, or use half of its size if that is less."""
         if records:
             self.records = max(1, min(self.records, records) // 2)
 

@@ -5,7 +5,7 @@ transactions or the time of a start. A new process counts the window before its 
 reaches the limit at the same record.
 
 The count must survive a restart. Otherwise, if Kubernetes restarts the process again and again,
-each process would write another window of dead letters, until the whole input is dead letters.
+each process would write another window of dead letters, until no record of the input is left.
 Nothing is stored for the count: the records before the position are still in the input. Deciding
 about them again shows which ones were invalid.
 """
@@ -235,9 +235,9 @@ def _counted(decision: Decision) -> Iterator[DeadLetter]:
 
     A conflicting duplicate does not count if the memory remembers its content. Its id is published,
     so subscribers miss nothing, and the same content becomes a dead letter only once. A conflicting
-    duplicate counts if the memory has no room for its content, because their number is unlimited. A
-    tombstone does not count: it is no checkpoint, and a compacted input can hold any number of
-    tombstones.
+    duplicate counts if the memory has no room for its content: the number of such records has no
+    limit. A tombstone does not count: it is no checkpoint, and a compacted input can hold any
+    number of tombstones.
     """
     counted = [letter for letter in decision.dead_letters if letter.reason not in _NOT_COUNTED]
     letters = [*counted, *decision.unremembered]

@@ -37,7 +37,7 @@ class FirstStart(msgspec.Struct, frozen=True):
     version: int = FORMAT_VERSION
 
     def offset(self, source: TopicPartition) -> int:
-        """Return the source's end offset at the first start; 0 if it did not exist then."""
+        """Return the source's end offset at the first start; 0 if the partition is newer."""
         ends = self.ends.get(source.topic, [])
         return ends[source.partition] if source.partition < len(ends) else 0
 
@@ -49,7 +49,7 @@ class FirstStart(msgspec.Struct, frozen=True):
 async def find_first_start(
     context: ShardContext, readers: SideReaders, reader: LogReader
 ) -> FirstStart:
-    """Return the earliest first start that a shard has stored. If none is stored, start now.
+    """Return the earliest stored first start; if none is stored, one with the present offsets.
 
     Raises:
         TaskFailed: the brokers do not answer in time.

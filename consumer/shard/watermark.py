@@ -132,7 +132,7 @@ class Watermarks:
         """Add tombstones of expired ids to a decision.
 
         The limit is 1,000 tombstones, or twice the number of new ids in the decision if that is
-        more. With 1,000 alone, ids could come faster than they expire, and the memory would grow.
+        more. With 1,000 alone, ids could come faster than they leave, and the memory would grow.
         """
         if (watermark_ms := self.low_ms) is not None:
             limit = max(EXPIRE_PER_TRANSACTION, 2 * len(decision.entries))

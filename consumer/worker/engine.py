@@ -58,7 +58,7 @@ class EngineStatus(msgspec.Struct, frozen=True):
     group_shards: int | None = None
     """The number of shards of the group; None before the topics were checked."""
     open_seconds: Mapping[str, float] = {}
-    """By topic that the service writes: seconds since its oldest open transaction was observed."""
+    """By topic of the service: seconds since its oldest open transaction was first seen."""
     stall: Stall | None = None
     """The longest stall, if anything has pending work and makes no progress."""
 
