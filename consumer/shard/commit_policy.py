@@ -50,24 +50,19 @@ class CommitPolicy:
         if self._oldest_buffered is None:
             self._oldest_buffered = now
 
-    def record_dropped(self) -> None:
-        """Record that the buffer was dropped; its records will be read again."""
+    def record_emptied(self) -> None:
+        """Record that no record waits: all were decided, or dropped to be read again."""
         self._oldest_buffered = None
-
-    def record_deferred(self, now: float) -> None:
-        """Record a decision without output, whose progress is not committed yet."""
-        self._oldest_buffered = None
-        self.record_moved(now)
 
     def record_moved(self, now: float) -> None:
-        """Record progress that is not committed yet; buffered records still wait."""
+        """Record progress that is not committed yet."""
         if self._oldest_uncommitted is None:
             self._oldest_uncommitted = now
 
     def record_commit(self, now: float) -> None:
-        """Record that everything is committed."""
+        """Record that all known progress is committed; records in the buffer still wait."""
         self._last_commit = now
-        self._oldest_buffered = self._oldest_uncommitted = None
+        self._oldest_uncommitted = None
 
     def is_decision_due(
         self, now: float, *, records: int, size_bytes: int, caught_up: bool

@@ -97,6 +97,7 @@ class ShardLoop:
             else:
                 self._defer(decision, progress)
             self.sources.clear_buffer()
+            self._commit_policy.record_emptied()
         elif self._commit_policy.is_progress_due(now):
             await self._commit_pending_progress()
         elif now >= self._next_moved:
@@ -146,7 +147,7 @@ class ShardLoop:
         if await sources.gather(timeout_ms, max(1, self._limit.records - sources.buffer.records)):
             policy.record_buffered(self._clock())
         if sources.reader.needs_revalidation:
-            policy.record_dropped()
+            policy.record_emptied()
             await sources.revalidate()
         self._context.heartbeat.beat()
         now = self._clock()
@@ -261,7 +262,7 @@ class ShardLoop:
         self.sources.pending_progress = dict(progress)
         self._unreported_counts = decision.counts
         self._memory.seen.stream_time_ms = decision.stream_time_ms
-        self._commit_policy.record_deferred(self._clock())
+        self._commit_policy.record_moved(self._clock())
 
     def _defer_moved_positions(self, now: float) -> None:
         if self.sources.defer_moved_positions():
