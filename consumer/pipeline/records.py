@@ -176,7 +176,10 @@ class Limits(Struct, frozen=True):
 
 
 class ShardSettings(Struct, frozen=True):
-    """Everything that the decision about a record depends on, except the ids already seen."""
+    """The settings that the decision about a record depends on.
+
+    It also depends on the ids already seen, the stream time, and the latest trusted timestamp.
+    """
 
     shard: int
     shards: int

@@ -166,9 +166,10 @@ def judge(progress: Progress, found: Found) -> Verdict:
 def _proven_until(progress: Progress, found: Found) -> int:
     """Return the offset to resume at if the last handled record is still there.
 
-    Between that record and the stored offset there were only transaction markers. A later leader
-    may have lost them and appended records in their place. So resume at the end of the stored
-    leader epoch if it is known and before the stored offset. To read markers again costs nothing.
+    Between that record and the stored offset there were only transaction markers and aborted
+    records. A later leader may have lost them and appended new records in their place. So resume
+    where the stored leader epoch ends, if that is known and before the stored offset. Nothing is
+    handled twice by this, because markers and aborted records are not handled.
     """
     fingerprint, epoch_end = progress.fingerprint, found.epoch_end
     is_same_topic = None not in {progress.topic_id, found.topic_id}

@@ -1,4 +1,7 @@
-"""The plan of a replay: how many records of each kind are in the range, and how many events."""
+"""The plan of a replay: how many records of each kind are in the range.
+
+It also has the number of events that the replay would publish.
+"""
 
 from collections.abc import Sequence
 from typing import Final

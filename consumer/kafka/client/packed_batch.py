@@ -51,7 +51,7 @@ class Head(Protocol):
 
     @property
     def declared_records(self) -> str:
-        """The number of records that it declares, for messages."""
+        """The number of records that the batch declares, as text for an error message."""
 
     @property
     def max_timestamp(self) -> int:
