@@ -9,8 +9,7 @@ So a producer may use a header of the same name: it is kept, and never used as a
 import struct
 from typing import Final
 
-from murmurhash2 import murmurhash2
-
+from consumer.pipeline.hashes import default_partition
 from consumer.pipeline.record_size import require_room
 from consumer.pipeline.records import (
     ForwardRecord,
@@ -25,18 +24,13 @@ from schemas.ready_event import Origin
 ORIGIN_HEADER: Final = "checkpoint-ready.origin"
 _ORIGIN: Final = struct.Struct(">iqq")
 """Partition, offset and timestamp of the source record. The topic's name follows."""
-_KAFKA_SEED: Final = 0x9747B28C
-_POSITIVE: Final = 0x7FFFFFFF
 
 
-def home(checkpoint_id: str, shards: int) -> int:
-    """Return the home shard of `checkpoint_id`."""
-    return (murmurhash2(checkpoint_id.encode(), _KAFKA_SEED) & _POSITIVE) % shards
-
-
-def partition_for_key(key: bytes, partitions: int) -> int:
-    """Return the partition that Kafka's default partitioner selects for `key`."""
-    return (murmurhash2(key, _KAFKA_SEED) & _POSITIVE) % partitions
+home: Final = default_partition
+"""Returns the home shard of an id, from the id and the number of shards. It is the partition that
+Kafka's default partitioner selects for the id as a key."""
+partition_for_key: Final = default_partition
+"""Returns the partition that Kafka's default partitioner selects for a key."""
 
 
 def forward(record: SourceRecord, origin: Origin, shard: int, max_bytes: int) -> ForwardRecord:

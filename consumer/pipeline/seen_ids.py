@@ -11,7 +11,6 @@ after the commit.
 
 from collections import deque
 from collections.abc import Iterator
-from hashlib import blake2b
 from heapq import merge
 from itertools import islice
 from operator import itemgetter
@@ -19,6 +18,7 @@ from typing import Final
 
 from msgspec import Struct, field
 
+from consumer.pipeline import hashes
 from consumer.pipeline.digest_table import KEY_BYTES, DigestTable
 
 DIGEST_BYTES: Final = KEY_BYTES
@@ -35,18 +35,16 @@ _EMPTY_SLOT: Final = bytes(KEY_BYTES)
 _time = itemgetter(0)
 
 
-def id_digest(checkpoint_id: str) -> bytes:
-    """Return the digest that replaces an id in memory: 128 bits of BLAKE2b (RFC 7693).
+id_digest: Final = hashes.digest
+"""Returns the digest that replaces an id in memory: 128 bits of BLAKE2b (RFC 7693).
 
-    Of two ids with the same digest, the second would be lost as a duplicate. Producers choose the
-    ids, so the hash must be cryptographic.
-    """
-    return blake2b(checkpoint_id.encode(), digest_size=DIGEST_BYTES).digest()
+Of two ids with the same digest, the second would be lost as a duplicate. Producers choose the ids,
+so the hash must be cryptographic."""
 
 
 def variant_digest(of_id: bytes, content: bytes) -> bytes:
     """Return the digest of a refused content of an id, computed from the digests of both."""
-    return blake2b(of_id + content, digest_size=DIGEST_BYTES).digest()
+    return hashes.digest(of_id + content)
 
 
 class _TimedDigests:

@@ -78,6 +78,11 @@ class BatchHeader(NamedTuple):
         return str(self.record_count)
 
     @property
+    def append_time(self) -> int | None:
+        """The timestamp of each record if the broker assigned it, else None."""
+        return self.max_timestamp if self.attributes & _LOG_APPEND_TIME else None
+
+    @property
     def is_complete(self) -> bool:
         """Whether every offset of the batch has a record: compaction removed none."""
         return self.record_count == self.last_offset_delta + 1
@@ -176,8 +181,8 @@ def read_record(buffer: bytes, position: int, header: BatchHeader) -> tuple[Read
         raise UnreadableRecord("a field is longer than the batch") from None
     if position != end:
         raise UnreadableRecord(f"a record of {size} bytes has fields of {position - end + size}")
-    timestamp = header.max_timestamp
-    if not header.attributes & _LOG_APPEND_TIME:
+    timestamp = header.append_time
+    if timestamp is None:
         timestamp = _signed(header.base_timestamp + timestamp_delta, 64)
     return ReadRecord(header.base_offset + offset_delta, timestamp, key, value, headers), end
 

@@ -1,17 +1,17 @@
 """The record batches of one transaction, built before the transaction begins."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-from consumer.kafka.client import private_api
+from consumer.kafka.client import compiled, private_api
 from consumer.kafka.clock import wall_clock_ms
 from consumer.kafka.types import TopicPartition
+from consumer.pipeline.records import Header
 
 # A transaction sends one batch per partition at a time; bigger batches mean fewer round trips.
 BATCH_BYTES: Final = 512 * 1024
 # Kafka's RecordBatch.NO_TIMESTAMP.
 NO_TIMESTAMP_MS: Final = -1
-Header = tuple[str, bytes | None]
 
 
 class PartitionBatches:
@@ -21,52 +21,42 @@ class PartitionBatches:
     check rules that out.
     """
 
-    __slots__ = ("_append", "_batch_bytes", "_batches", "_count", "_counts", "_timestamp_ms")
+    __slots__ = ("_append", "_batch_bytes", "_builders", "_timestamp_ms")
 
     def __init__(self, batch_bytes: int, timestamp_ms: int) -> None:
         self._batch_bytes = batch_bytes
         self._timestamp_ms = timestamp_ms
-        self._batches: list[private_api.Batch] = []
-        self._counts: list[int] = []
-        self._count = 0
-        self._open(private_api.new_batch(batch_bytes))
+        self._builders: list[private_api.RecordsBuilder] = []
+        self._open(compiled.new_builder(batch_bytes))
 
     def append(
-        self, key: bytes | None, value: bytes | None, headers: list[Header] | None = None
+        self, key: bytes | None, value: bytes | None, headers: Sequence[Header] = ()
     ) -> None:
-        """Add one record, with the compiled builder, because this is called for every event."""
-        count = self._count
+        """Add one record."""
         try:
-            taken = self._append(count, self._timestamp_ms, key, value, headers or [])
+            if self._append(self._timestamp_ms, key, value, headers):
+                return
         except TypeError:  # a RawHeaderName: the compiled builder takes plain strings only
-            self._append_raw(key, value, headers or [])
+            self._append_raw(key, value, headers)
             return
-        if taken is None:
-            self._open(private_api.new_batch(self._batch_bytes))
-            self._append(0, self._timestamp_ms, key, value, headers or [])
-            count = 0
-        self._count = count + 1
+        self._open(compiled.new_builder(self._batch_bytes))
+        self._append(self._timestamp_ms, key, value, headers)
 
-    def _append_raw(self, key: bytes | None, value: bytes | None, headers: list[Header]) -> None:
+    def _append_raw(
+        self, key: bytes | None, value: bytes | None, headers: Sequence[Header]
+    ) -> None:
         """Add a record in a batch of its own, with the Python builder for any header names."""
-        self._open(private_api.RawBatchBuilder(self._batch_bytes))
-        self._append(0, self._timestamp_ms, key, value, headers)
-        self._count = 1
-        self._open(private_api.new_batch(self._batch_bytes))
+        self._open(private_api.LibraryRecordsBuilder(self._batch_bytes, 0, raw_header_names=True))
+        self._append(self._timestamp_ms, key, value, headers)
+        self._open(compiled.new_builder(self._batch_bytes))
 
     def finish(self) -> list[private_api.Batch]:
         """Return the batches; no record can be added afterwards."""
-        counts = [*self._counts, self._count]
-        for batch, count in zip(self._batches, counts, strict=True):
-            private_api.close_batch(batch, count)
-        return [batch for batch, count in zip(self._batches, counts, strict=True) if count]
+        return [private_api.Batch(builder) for builder in self._builders if builder.record_count]
 
-    def _open(self, batch: private_api.Batch) -> None:
-        if self._batches:
-            self._counts.append(self._count)
-        self._batches.append(batch)
-        self._append = private_api.compiled_append(batch)
-        self._count = 0
+    def _open(self, builder: private_api.RecordsBuilder) -> None:
+        self._builders.append(builder)
+        self._append = builder.append
 
 
 class TransactionBatches:

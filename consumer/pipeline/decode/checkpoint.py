@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from consumer.pipeline.decode.canonical import (
+    WRITTEN_FORM,
     document_digest,
     encode_sorted,
     in_snake_case,
@@ -31,6 +32,7 @@ from consumer.pipeline.decode.envelope import (
 )
 from consumer.pipeline.decode.json_document import invalid, malformed, parse, tombstone
 from consumer.pipeline.decode.wrappings import explain_document
+from consumer.pipeline.hashes import versioned_digest
 from consumer.pipeline.records import (
     PACKED_CAUSES,
     Headers,
@@ -147,7 +149,7 @@ def decode(value: bytes | None, headers: Headers = ()) -> Decoded:
         checkpoint.fine_tuning_job_id,
         checkpoint,
         canonical,
-        known_digest(canonical),
+        versioned_digest(WRITTEN_FORM, canonical),
     )
 
 

@@ -1,0 +1,778 @@
+/* Reads and writes the records of a record batch in message format v2 (KIP-98).
+ *
+ * Only records as every client writes them are read here. The reader stops before any other record, and the caller reads
+ * that one in Python, field by field (record_format.py). So this file decides nothing about damaged or hostile records.
+ * _compiled.pyi describes the interface.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <structmember.h>
+
+#define HEADER_BYTES 61
+#define LENGTH_POSITION 8        /* the length counts the bytes after it */
+#define ATTRIBUTES_POSITION 21   /* the checksum covers the bytes from here on */
+#define MAX_HEADERS 30000        /* as in record_format.py: a record with more is refused */
+#define MAX_VARINT_BYTES 10
+#define TRANSACTIONAL 0x10
+
+/* Checksums: CRC-32C (Castagnoli), polynomial 0x1EDC6F41, reflected. */
+
+static uint32_t crc_table[8][256];
+
+static void
+fill_crc_table(void)
+{
+    for (uint32_t byte = 0; byte < 256; byte++) {
+        uint32_t crc = byte;
+        for (int bit = 0; bit < 8; bit++) {
+            crc = crc & 1 ? crc >> 1 ^ 0x82F63B78u : crc >> 1;
+        }
+        crc_table[0][byte] = crc;
+    }
+    for (int byte = 0; byte < 256; byte++) {
+        for (int row = 1; row < 8; row++) {
+            uint32_t before = crc_table[row - 1][byte];
+            crc_table[row][byte] = before >> 8 ^ crc_table[0][before & 0xFF];
+        }
+    }
+}
+
+static uint32_t
+crc32c_by_table(uint32_t crc, const uint8_t *bytes, size_t count)
+{
+    for (; count >= 8; bytes += 8, count -= 8) { /* eight bytes at a time */
+        uint32_t low = crc ^ ((uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 |
+                              (uint32_t)bytes[3] << 24);
+        crc = crc_table[7][low & 0xFF] ^ crc_table[6][low >> 8 & 0xFF] ^ crc_table[5][low >> 16 & 0xFF] ^
+              crc_table[4][low >> 24] ^ crc_table[3][bytes[4]] ^ crc_table[2][bytes[5]] ^
+              crc_table[1][bytes[6]] ^ crc_table[0][bytes[7]];
+    }
+    for (; count > 0; bytes++, count--) {
+        crc = crc >> 8 ^ crc_table[0][(crc ^ *bytes) & 0xFF];
+    }
+    return crc;
+}
+
+#if defined(__x86_64__) && defined(__GNUC__)
+__attribute__((target("sse4.2"))) static uint32_t
+crc32c_by_instruction(uint32_t crc, const uint8_t *bytes, size_t count)
+{
+    uint64_t wide = crc;
+    for (; count >= 8; bytes += 8, count -= 8) {
+        uint64_t eight;
+        memcpy(&eight, bytes, 8);
+        wide = __builtin_ia32_crc32di(wide, eight);
+    }
+    crc = (uint32_t)wide;
+    for (; count > 0; bytes++, count--) {
+        crc = __builtin_ia32_crc32qi(crc, *bytes);
+    }
+    return crc;
+}
+#endif
+
+static uint32_t (*crc32c_of)(uint32_t, const uint8_t *, size_t) = crc32c_by_table;
+
+static uint32_t
+crc32c(const uint8_t *bytes, size_t count)
+{
+    return crc32c_of(0xFFFFFFFFu, bytes, count) ^ 0xFFFFFFFFu;
+}
+
+/* Big-endian numbers and zigzag varints. */
+
+static void
+put_number(uint8_t *to, uint64_t number, int bytes)
+{
+    for (int index = bytes - 1; index >= 0; index--) {
+        to[index] = (uint8_t)number;
+        number >>= 8;
+    }
+}
+
+static uint64_t
+zigzag(int64_t number)
+{
+    return (uint64_t)number << 1 ^ (uint64_t)(number >> 63);
+}
+
+static Py_ssize_t
+varint_bytes(uint64_t encoded)
+{
+    Py_ssize_t bytes = 1;
+    for (; encoded > 0x7F; encoded >>= 7) {
+        bytes++;
+    }
+    return bytes;
+}
+
+static uint8_t *
+put_varint(uint8_t *to, uint64_t encoded)
+{
+    for (; encoded > 0x7F; encoded >>= 7) {
+        *to++ = (uint8_t)(encoded | 0x80);
+    }
+    *to++ = (uint8_t)encoded;
+    return to;
+}
+
+/* Reads a varint; returns the position after it, or NULL if it is longer than `most_bytes` or than the buffer. */
+static const uint8_t *
+get_varint(const uint8_t *at, const uint8_t *end, int most_bytes, int64_t *number)
+{
+    uint64_t encoded = 0;
+    for (int index = 0; index < most_bytes && at < end; index++) {
+        uint8_t byte = *at++;
+        encoded |= (uint64_t)(byte & 0x7F) << (7 * index);
+        if (byte < 0x80) {
+            *number = (int64_t)(encoded >> 1) ^ -(int64_t)(encoded & 1);
+            return at;
+        }
+    }
+    return NULL;
+}
+
+/* Longer varints of 32-bit numbers exist, but no client writes them: the caller reads those records in Python. */
+#define INT32_VARINT_BYTES 4
+
+/* Records that were read. */
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *offset;
+    PyObject *timestamp;
+    PyObject *key;
+    PyObject *value;
+    PyObject *headers;
+} Record;
+
+static void
+record_dealloc(Record *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    Py_XDECREF(self->offset);
+    Py_XDECREF(self->timestamp);
+    Py_XDECREF(self->key);
+    Py_XDECREF(self->value);
+    Py_XDECREF(self->headers);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *
+record_repr(Record *self)
+{
+    return PyUnicode_FromFormat("Record(offset=%R, timestamp=%R, key=%R, value=%R, headers=%R)", self->offset,
+                                self->timestamp, self->key, self->value, self->headers);
+}
+
+static PyMemberDef record_members[] = {
+    {"offset", T_OBJECT_EX, offsetof(Record, offset), READONLY, "Offset in the partition."},
+    {"timestamp", T_OBJECT_EX, offsetof(Record, timestamp), READONLY, "Milliseconds since 1970, or -1."},
+    {"key", T_OBJECT_EX, offsetof(Record, key), READONLY, "The key, or None."},
+    {"value", T_OBJECT_EX, offsetof(Record, value), READONLY, "The value, or None."},
+    {"headers", T_OBJECT_EX, offsetof(Record, headers), READONLY, "A tuple of (name, content or None)."},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot record_slots[] = {
+    {Py_tp_dealloc, record_dealloc},
+    {Py_tp_repr, record_repr},
+    {Py_tp_members, record_members},
+    {Py_tp_doc, "A record of a fetched batch."},
+    {0, NULL},
+};
+
+static PyType_Spec record_spec = {
+    .name = "consumer.kafka.client._compiled.Record",
+    .basicsize = sizeof(Record),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = record_slots,
+};
+
+static PyTypeObject *record_type;
+static PyObject *no_headers;
+
+/* Reads a length and that many bytes into a new reference; a negative length gives None.
+ * Returns the position after them. Returns NULL, without an exception, if they are unusual. */
+static const uint8_t *
+get_field(const uint8_t *at, const uint8_t *end, PyObject **content)
+{
+    int64_t size;
+    at = get_varint(at, end, INT32_VARINT_BYTES, &size);
+    if (at == NULL || size > end - at) {
+        return NULL;
+    }
+    if (size < 0) {
+        *content = Py_NewRef(Py_None);
+        return at;
+    }
+    *content = PyBytes_FromStringAndSize((const char *)at, (Py_ssize_t)size);
+    return *content == NULL ? NULL : at + size;
+}
+
+static const uint8_t *
+get_headers(const uint8_t *at, const uint8_t *end, PyObject **headers, Py_ssize_t *total)
+{
+    int64_t count;
+    at = get_varint(at, end, INT32_VARINT_BYTES, &count);
+    if (at == NULL || count < 0 || count > end - at || count > MAX_HEADERS) {
+        return NULL;
+    }
+    if (count == 0) {
+        *headers = Py_NewRef(no_headers);
+        return at;
+    }
+    *headers = PyTuple_New((Py_ssize_t)count);
+    if (*headers == NULL) {
+        return NULL;
+    }
+    for (Py_ssize_t index = 0; index < count; index++) {
+        int64_t size;
+        at = get_varint(at, end, INT32_VARINT_BYTES, &size);
+        if (at == NULL || size < 0 || size > end - at) {
+            return NULL;
+        }
+        PyObject *name = PyUnicode_DecodeUTF8((const char *)at, (Py_ssize_t)size, NULL);
+        if (name == NULL) {
+            if (PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
+                PyErr_Clear(); /* a name that is not UTF-8: the Python reader keeps its bytes */
+            }
+            return NULL;
+        }
+        PyObject *content = NULL;
+        at = get_field(at + size, end, &content);
+        PyObject *header = at == NULL ? NULL : PyTuple_New(2);
+        if (header == NULL) {
+            Py_DECREF(name);
+            Py_XDECREF(content);
+            return NULL;
+        }
+        PyTuple_SET_ITEM(header, 0, name);
+        PyTuple_SET_ITEM(header, 1, content);
+        PyTuple_SET_ITEM(*headers, index, header);
+    }
+    *total += (Py_ssize_t)count;
+    return at;
+}
+
+typedef struct {
+    int64_t base_offset;
+    int64_t first_delta; /* the offset delta that the first record must have, or -1 for any */
+    int64_t base_timestamp;
+    PyObject *append_time; /* the timestamp of every record, or None */
+} BatchFields;
+
+/* Reads one record into a new reference, and moves `at`. Returns NULL, without an exception, if it is unusual. */
+static PyObject *
+read_record(const uint8_t **at, const uint8_t *buffer_end, const BatchFields *batch, int64_t expected_delta,
+            Py_ssize_t *header_count)
+{
+    int64_t size, timestamp_delta, offset_delta;
+    const uint8_t *next = get_varint(*at, buffer_end, INT32_VARINT_BYTES, &size);
+    if (next == NULL || size < 1 || size > buffer_end - next) {
+        return NULL;
+    }
+    const uint8_t *end = next + size;
+    next = get_varint(next + 1, end, MAX_VARINT_BYTES, &timestamp_delta); /* after the unused attributes */
+    if (next == NULL) {
+        return NULL;
+    }
+    next = get_varint(next, end, INT32_VARINT_BYTES, &offset_delta);
+    if (next == NULL || (expected_delta >= 0 && offset_delta != expected_delta)) {
+        return NULL;
+    }
+    Record *record = (Record *)record_type->tp_alloc(record_type, 0);
+    if (record == NULL) {
+        return NULL;
+    }
+    Py_ssize_t headers = 0;
+    next = get_field(next, end, &record->key);
+    if (next != NULL) {
+        next = get_field(next, end, &record->value);
+    }
+    if (next != NULL) {
+        next = get_headers(next, end, &record->headers, &headers);
+    }
+    if (next != end) { /* also when next is NULL: a field is unusual, or an exception is set */
+        Py_DECREF(record);
+        return NULL;
+    }
+    int64_t timestamp = (int64_t)((uint64_t)batch->base_timestamp + (uint64_t)timestamp_delta);
+    int64_t offset = (int64_t)((uint64_t)batch->base_offset + (uint64_t)offset_delta);
+    record->offset = PyLong_FromLongLong(offset);
+    record->timestamp =
+        batch->append_time == Py_None ? PyLong_FromLongLong(timestamp) : Py_NewRef(batch->append_time);
+    if (record->offset == NULL || record->timestamp == NULL) {
+        Py_DECREF(record);
+        return NULL;
+    }
+    *header_count += headers;
+    *at = end;
+    return (PyObject *)record;
+}
+
+static PyObject *
+read_records(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t count)
+{
+    if (count != 8 || !PyBytes_Check(arguments[0])) {
+        PyErr_SetString(PyExc_TypeError, "read_records takes a batch as bytes, and seven numbers");
+        return NULL;
+    }
+    Py_ssize_t size = PyBytes_GET_SIZE(arguments[0]);
+    Py_ssize_t position = PyLong_AsSsize_t(arguments[1]);
+    Py_ssize_t most = PyLong_AsSsize_t(arguments[2]);
+    Py_ssize_t limit = PyLong_AsSsize_t(arguments[3]);
+    BatchFields batch = {
+        .base_offset = PyLong_AsLongLong(arguments[4]),
+        .first_delta = PyLong_AsLongLong(arguments[5]),
+        .base_timestamp = PyLong_AsLongLong(arguments[6]),
+        .append_time = arguments[7],
+    };
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    if (position < 0 || position > size) {
+        PyErr_SetString(PyExc_ValueError, "the position is outside the batch");
+        return NULL;
+    }
+    const uint8_t *begin = (const uint8_t *)PyBytes_AS_STRING(arguments[0]);
+    const uint8_t *at = begin + position, *end = begin + size;
+    Py_ssize_t headers = 0;
+    PyObject *records = PyList_New(0);
+    if (records == NULL) {
+        return NULL;
+    }
+    for (Py_ssize_t index = 0; index < most && at - begin < limit; index++) {
+        int64_t expected = batch.first_delta < 0 ? -1 : batch.first_delta + index;
+        PyObject *record = read_record(&at, end, &batch, expected, &headers);
+        if (record == NULL) {
+            if (PyErr_Occurred()) {
+                Py_DECREF(records);
+                return NULL;
+            }
+            break;
+        }
+        int failed = PyList_Append(records, record);
+        Py_DECREF(record);
+        if (failed) {
+            Py_DECREF(records);
+            return NULL;
+        }
+    }
+    return Py_BuildValue("Nnn", records, (Py_ssize_t)(at - begin), headers);
+}
+
+/* Batches that are written. */
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *bytes; /* the header and the records; allocated larger than `size`, NULL after build() */
+    PyObject *compress; /* a callable, or None */
+    Py_ssize_t size;
+    Py_ssize_t batch_bytes;
+    int64_t base_timestamp;
+    int64_t max_timestamp;
+    int64_t producer_id;
+    int producer_epoch;
+    int base_sequence;
+    int codec;
+    int record_count;
+} BatchBuilder;
+
+static PyObject *
+builder_new(PyTypeObject *type, PyObject *arguments, PyObject *named)
+{
+    static char *names[] = {"batch_bytes", "codec", "compress", NULL};
+    Py_ssize_t batch_bytes;
+    int codec = 0;
+    PyObject *compress = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(arguments, named, "n|iO", names, &batch_bytes, &codec, &compress)) {
+        return NULL;
+    }
+    if (codec < 0 || codec > 7 || (codec == 0) != (compress == Py_None)) {
+        PyErr_SetString(PyExc_ValueError, "a codec of 1 to 7 needs a function that compresses");
+        return NULL;
+    }
+    BatchBuilder *self = (BatchBuilder *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->batch_bytes = batch_bytes;
+    self->codec = codec;
+    self->compress = Py_NewRef(compress);
+    self->size = HEADER_BYTES;
+    self->producer_id = self->producer_epoch = self->base_sequence = -1;
+    self->bytes = PyBytes_FromStringAndSize(NULL, 4096);
+    if (self->bytes == NULL) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    return (PyObject *)self;
+}
+
+static int
+builder_traverse(BatchBuilder *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->compress);
+    return 0;
+}
+
+static int
+builder_clear(BatchBuilder *self)
+{
+    Py_CLEAR(self->compress);
+    return 0;
+}
+
+static void
+builder_dealloc(BatchBuilder *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    Py_XDECREF(self->bytes);
+    Py_XDECREF(self->compress);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* Checks that `content` is bytes or None, and adds the length of its field to `size`. */
+static int
+measure_field(PyObject *content, Py_ssize_t *size)
+{
+    if (content == Py_None) {
+        *size += 1;
+        return 0;
+    }
+    if (!PyBytes_Check(content)) {
+        PyErr_Format(PyExc_TypeError, "a record holds bytes or None, not %.100s", Py_TYPE(content)->tp_name);
+        return -1;
+    }
+    Py_ssize_t bytes = PyBytes_GET_SIZE(content);
+    *size += varint_bytes(zigzag(bytes)) + bytes;
+    return 0;
+}
+
+static uint8_t *
+put_field(uint8_t *to, PyObject *content)
+{
+    if (content == Py_None) {
+        *to++ = 1; /* the varint of -1 */
+        return to;
+    }
+    Py_ssize_t bytes = PyBytes_GET_SIZE(content);
+    to = put_varint(to, zigzag(bytes));
+    memcpy(to, PyBytes_AS_STRING(content), (size_t)bytes);
+    return to + bytes;
+}
+
+/* Returns the name of a header as UTF-8; it is a plain string, for the class of another may encode it in its own way. */
+static const char *
+header_name(PyObject *header, Py_ssize_t *size)
+{
+    if (!PyTuple_Check(header) || PyTuple_GET_SIZE(header) != 2) {
+        PyErr_SetString(PyExc_TypeError, "a header is a tuple of a name and its content");
+        return NULL;
+    }
+    PyObject *name = PyTuple_GET_ITEM(header, 0);
+    if (!PyUnicode_CheckExact(name)) {
+        PyErr_Format(PyExc_TypeError, "the name of a header is a str, not %.100s", Py_TYPE(name)->tp_name);
+        return NULL;
+    }
+    return PyUnicode_AsUTF8AndSize(name, size);
+}
+
+static int
+measure_headers(PyObject *const *headers, Py_ssize_t count, Py_ssize_t *size)
+{
+    *size += varint_bytes(zigzag(count));
+    for (Py_ssize_t index = 0; index < count; index++) {
+        Py_ssize_t name_bytes;
+        if (header_name(headers[index], &name_bytes) == NULL) {
+            return -1;
+        }
+        *size += varint_bytes(zigzag(name_bytes)) + name_bytes;
+        if (measure_field(PyTuple_GET_ITEM(headers[index], 1), size) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static uint8_t *
+put_headers(uint8_t *to, PyObject *const *headers, Py_ssize_t count)
+{
+    to = put_varint(to, zigzag(count));
+    for (Py_ssize_t index = 0; index < count; index++) {
+        Py_ssize_t name_bytes = 0;
+        const char *name = header_name(headers[index], &name_bytes); /* it was measured, so it is valid */
+        to = put_varint(to, zigzag(name_bytes));
+        memcpy(to, name, (size_t)name_bytes);
+        to = put_field(to + name_bytes, PyTuple_GET_ITEM(headers[index], 1));
+    }
+    return to;
+}
+
+static int
+builder_reserve(BatchBuilder *self, Py_ssize_t more)
+{
+    Py_ssize_t room = PyBytes_GET_SIZE(self->bytes), needed = self->size + more;
+    if (needed <= room) {
+        return 0;
+    }
+    Py_ssize_t doubled = 2 * room < self->batch_bytes ? 2 * room : self->batch_bytes;
+    return _PyBytes_Resize(&self->bytes, needed > doubled ? needed : doubled); /* on failure bytes is NULL */
+}
+
+static PyObject *
+builder_append(BatchBuilder *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    if (count != 4) {
+        PyErr_SetString(PyExc_TypeError, "append takes a timestamp, a key, a value and headers");
+        return NULL;
+    }
+    if (self->bytes == NULL) {
+        PyErr_SetString(PyExc_ValueError, "the batch is built");
+        return NULL;
+    }
+    int64_t timestamp = PyLong_AsLongLong(arguments[0]);
+    if (timestamp == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    PyObject *key = arguments[1], *value = arguments[2], *headers = arguments[3];
+    if (!PyList_Check(headers) && !PyTuple_Check(headers)) {
+        PyErr_SetString(PyExc_TypeError, "the headers are a list or a tuple");
+        return NULL;
+    }
+    PyObject *const *each_header = PySequence_Fast_ITEMS(headers);
+    Py_ssize_t header_count = PySequence_Fast_GET_SIZE(headers);
+    int64_t base_timestamp = self->record_count ? self->base_timestamp : timestamp;
+    uint64_t timestamp_delta = zigzag((int64_t)((uint64_t)timestamp - (uint64_t)base_timestamp));
+    uint64_t offset_delta = zigzag(self->record_count);
+    Py_ssize_t size = 1 + varint_bytes(timestamp_delta) + varint_bytes(offset_delta);
+    if (measure_field(key, &size) < 0 || measure_field(value, &size) < 0 ||
+        measure_headers(each_header, header_count, &size) < 0) {
+        return NULL;
+    }
+    Py_ssize_t needed = varint_bytes(zigzag(size)) + size;
+    if (self->record_count > 0 && self->size + needed > self->batch_bytes) {
+        Py_RETURN_FALSE;
+    }
+    if (size > INT32_MAX - HEADER_BYTES || self->record_count == INT32_MAX) {
+        PyErr_SetString(PyExc_OverflowError, "the record is larger than a batch can be");
+        return NULL;
+    }
+    if (builder_reserve(self, needed) < 0) {
+        return NULL;
+    }
+    uint8_t *to = (uint8_t *)PyBytes_AS_STRING(self->bytes) + self->size;
+    to = put_varint(to, zigzag(size));
+    *to++ = 0; /* attributes: none are defined */
+    to = put_varint(put_varint(to, timestamp_delta), offset_delta);
+    put_headers(put_field(put_field(to, key), value), each_header, header_count);
+    self->max_timestamp =
+        self->record_count == 0 || timestamp > self->max_timestamp ? timestamp : self->max_timestamp;
+    self->base_timestamp = base_timestamp;
+    self->size += needed;
+    self->record_count++;
+    Py_RETURN_TRUE;
+}
+
+static PyObject *
+builder_set_producer_state(BatchBuilder *self, PyObject *arguments)
+{
+    long long producer_id;
+    int epoch, sequence;
+    if (!PyArg_ParseTuple(arguments, "Lii", &producer_id, &epoch, &sequence)) {
+        return NULL;
+    }
+    self->producer_id = producer_id;
+    self->producer_epoch = epoch;
+    self->base_sequence = sequence;
+    Py_RETURN_NONE;
+}
+
+/* Replaces the records by their compressed form if it is smaller. Returns 0 where it is not, 1 where it is, -1 after an
+ * error. */
+static int
+compress_records(BatchBuilder *self)
+{
+    if (self->codec == 0) {
+        return 0;
+    }
+    Py_ssize_t plain_bytes = self->size - HEADER_BYTES;
+    PyObject *plain = PyBytes_FromStringAndSize(PyBytes_AS_STRING(self->bytes) + HEADER_BYTES, plain_bytes);
+    if (plain == NULL) {
+        return -1;
+    }
+    PyObject *compressed = PyObject_CallOneArg(self->compress, plain);
+    Py_DECREF(plain);
+    if (compressed == NULL) {
+        return -1;
+    }
+    if (!PyBytes_Check(compressed)) {
+        PyErr_SetString(PyExc_TypeError, "the compressed records must be bytes");
+        Py_DECREF(compressed);
+        return -1;
+    }
+    Py_ssize_t bytes = PyBytes_GET_SIZE(compressed);
+    int is_smaller = bytes < plain_bytes;
+    if (is_smaller) {
+        memcpy(PyBytes_AS_STRING(self->bytes) + HEADER_BYTES, PyBytes_AS_STRING(compressed), (size_t)bytes);
+        self->size = HEADER_BYTES + bytes;
+    }
+    Py_DECREF(compressed);
+    return is_smaller;
+}
+
+static PyObject *
+builder_build(BatchBuilder *self, PyObject *Py_UNUSED(nothing))
+{
+    if (self->bytes == NULL) {
+        PyErr_SetString(PyExc_ValueError, "the batch is built already");
+        return NULL;
+    }
+    int is_compressed = compress_records(self);
+    if (is_compressed < 0) {
+        return NULL;
+    }
+    if (_PyBytes_Resize(&self->bytes, self->size) < 0) {
+        return NULL;
+    }
+    uint8_t *header = (uint8_t *)PyBytes_AS_STRING(self->bytes);
+    put_number(header, 0, 8); /* base offset: the broker sets it */
+    put_number(header + LENGTH_POSITION, (uint64_t)(self->size - LENGTH_POSITION - 4), 4);
+    put_number(header + 12, (uint64_t)-1, 4); /* leader epoch: none */
+    header[16] = 2;                           /* the format version ("magic") */
+    put_number(header + ATTRIBUTES_POSITION, (uint64_t)(TRANSACTIONAL | (is_compressed ? self->codec : 0)), 2);
+    put_number(header + 23, (uint64_t)(self->record_count ? self->record_count - 1 : 0), 4);
+    put_number(header + 27, (uint64_t)self->base_timestamp, 8);
+    put_number(header + 35, (uint64_t)self->max_timestamp, 8);
+    put_number(header + 43, (uint64_t)self->producer_id, 8);
+    put_number(header + 51, (uint64_t)self->producer_epoch, 2);
+    put_number(header + 53, (uint64_t)self->base_sequence, 4);
+    put_number(header + 57, (uint64_t)self->record_count, 4);
+    uint32_t crc = crc32c(header + ATTRIBUTES_POSITION, (size_t)(self->size - ATTRIBUTES_POSITION));
+    put_number(header + 17, crc, 4);
+    PyObject *built = self->bytes;
+    self->bytes = NULL;
+    return built;
+}
+
+static PyObject *
+builder_size(BatchBuilder *self, PyObject *Py_UNUSED(nothing))
+{
+    return PyLong_FromSsize_t(self->size);
+}
+
+static PyMemberDef builder_members[] = {
+    {"record_count", T_INT, offsetof(BatchBuilder, record_count), READONLY, "The number of records."},
+    {NULL, 0, 0, 0, NULL},
+};
+
+#define FUNCTION(name) (PyCFunction)(void (*)(void)) name
+
+static PyMethodDef builder_methods[] = {
+    {"append", FUNCTION(builder_append), METH_FASTCALL, "Add a record; return False if the batch is full."},
+    {"set_producer_state", FUNCTION(builder_set_producer_state), METH_VARARGS,
+     "Set producer id, epoch and sequence number of the first record."},
+    {"build", FUNCTION(builder_build), METH_NOARGS, "Return the batch. It can be built only once."},
+    {"size", FUNCTION(builder_size), METH_NOARGS, "Return the size in bytes, before compression."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot builder_slots[] = {
+    {Py_tp_new, builder_new},
+    {Py_tp_dealloc, builder_dealloc},
+    {Py_tp_traverse, builder_traverse},
+    {Py_tp_clear, builder_clear},
+    {Py_tp_methods, builder_methods},
+    {Py_tp_members, builder_members},
+    {Py_tp_doc, "Builds one transactional batch."},
+    {0, NULL},
+};
+
+static PyType_Spec builder_spec = {
+    .name = "consumer.kafka.client._compiled.BatchBuilder",
+    .basicsize = sizeof(BatchBuilder),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = builder_slots,
+};
+
+/* The module. */
+
+static PyObject *
+crc32c_of_bytes(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t count)
+{
+    if (count != 2 || !PyBytes_Check(arguments[0])) {
+        PyErr_SetString(PyExc_TypeError, "crc32c takes bytes and a position");
+        return NULL;
+    }
+    Py_ssize_t begin = PyLong_AsSsize_t(arguments[1]), size = PyBytes_GET_SIZE(arguments[0]);
+    if (begin == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (begin < 0 || begin > size) {
+        PyErr_SetString(PyExc_ValueError, "the position is outside the bytes");
+        return NULL;
+    }
+    const uint8_t *bytes = (const uint8_t *)PyBytes_AS_STRING(arguments[0]);
+    return PyLong_FromUnsignedLong(crc32c(bytes + begin, (size_t)(size - begin)));
+}
+
+static PyMethodDef module_functions[] = {
+    {"read_records", FUNCTION(read_records), METH_FASTCALL, "Read records that are written in the usual way."},
+    {"crc32c", FUNCTION(crc32c_of_bytes), METH_FASTCALL, "Return the checksum of bytes from a position on."},
+    {NULL, NULL, 0, NULL},
+};
+
+static int
+module_exec(PyObject *module)
+{
+    fill_crc_table();
+#if defined(__x86_64__) && defined(__GNUC__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("sse4.2")) {
+        crc32c_of = crc32c_by_instruction;
+    }
+#endif
+    if (no_headers == NULL) {
+        no_headers = PyTuple_New(0);
+    }
+    if (record_type == NULL) {
+        record_type = (PyTypeObject *)PyType_FromSpec(&record_spec);
+    }
+    PyObject *builder_type = PyType_FromSpec(&builder_spec);
+    if (no_headers == NULL || record_type == NULL || builder_type == NULL) {
+        Py_XDECREF(builder_type);
+        return -1;
+    }
+    int failed = PyModule_AddObjectRef(module, "Record", (PyObject *)record_type) < 0 ||
+                 PyModule_AddObjectRef(module, "BatchBuilder", builder_type) < 0;
+    Py_DECREF(builder_type);
+    return failed ? -1 : 0;
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+    {0, NULL},
+};
+
+static struct PyModuleDef module_definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "consumer.kafka.client._compiled",
+    .m_doc = "Reads and writes record batches.",
+    .m_size = 0,
+    .m_methods = module_functions,
+    .m_slots = module_slots,
+};
+
+PyMODINIT_FUNC
+PyInit__compiled(void)
+{
+    return PyModuleDef_Init(&module_definition);
+}
