@@ -7,16 +7,16 @@ from types import FrameType
 
 
 def main() -> int:
-    """Run the command line and return the exit code. A signal during imports ends it cleanly."""
+    """Run the command line, return the exit code. A signal during the imports exits cleanly."""
     # The imports take a moment. Without a handler, Ctrl-C would print the traceback of an import,
-    # and the first process of a container would ignore SIGTERM.
-    # A stop is the normal end of the service only. Every other command leaves work undone.
+    # and a process that is the first of its container would ignore SIGTERM.
+    # For the service, a signal is the normal end (exit code 0). Every other command has work left.
     is_service = sys.argv[1:2] == ["run"]
 
     def end(number: int, _frame: FrameType | None) -> None:
         os._exit(0 if is_service else 128 + number)
 
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in a background job
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a background job ignores it
         signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGTERM, end)
     from consumer.cli import main as run_command  # noqa: PLC0415 - after the handler, see above

@@ -11,8 +11,8 @@
     ├── NoProgress        stall detection: only a new process may help: exit with code 1
     ├── TransientError    retry after a bounded backoff with jitter
     ├── TaskFailed        drop the shard's task and start a new one: the only recovery of a task
-    │   ├── Fenced        as TaskFailed, if the next heartbeat still assigns the shard here
-    │   └── TimedOut      as TaskFailed, with a smaller next transaction
+    │   ├── Fenced        the same, if the group still assigns the shard here after a heartbeat
+    │   └── TimedOut      the same, and the next transaction is smaller
     ├── StateCorrupted    do not run this shard, and report it; the other shards continue
     ├── HangingTransaction  do not run this shard until an operator has ended the transaction;
     │                     a job exits with code 1
@@ -30,9 +30,9 @@ class CheckpointReadyError(Exception):
 
 
 class ConfigError(CheckpointReadyError):
-    """The settings are invalid, and the process has not connected.
+    """The settings are invalid. The process has not connected yet.
 
-    The message names each variable and the fix.
+    The message names each invalid variable and how to fix it.
     """
 
 
@@ -59,7 +59,7 @@ class LimitReached(CheckpointReadyError):
 
 
 class NoProgress(CheckpointReadyError):
-    """Work is pending and nothing progresses. The message says since when."""
+    """Work is pending and nothing progresses. The message says for how long."""
 
 
 class TransientError(CheckpointReadyError):

@@ -1,8 +1,8 @@
 """The checkpoint object as producers send it: in wire spelling and in the spelling of SDKs.
 
-The fields must stay in alphabetical order. An encoded `Checkpoint` then has the same bytes as one
-encoded with sorted keys: the canonical form, which is digested and published. Decoding accepts
-unknown fields and drops them. Code that must keep them decodes to a dict instead.
+The fields must stay in alphabetical order, so that the encoded `Checkpoint` has sorted keys. The
+canonical form, which is published, and the comparison form, which is digested, need sorted keys.
+Decoding drops unknown fields without an error. Code that must keep them decodes to a dict.
 """
 
 from typing import Annotated, Final, Literal

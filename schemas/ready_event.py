@@ -26,7 +26,7 @@ class Origin(Struct, frozen=True, gc=False):
 class Model(Struct, frozen=True, gc=False):
     """The parsed model name of the checkpoint.
 
-    `is_final` is a heuristic: the last checkpoint of a hosted job has no `:ckpt-step-N`.
+    `is_final` is a heuristic: it is true if the name of a hosted model has no `:ckpt-step-N`.
     """
 
     provider: Literal["openai", "azure", "path", "unrecognised"]
@@ -47,7 +47,7 @@ class Evaluation(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class ReadyData(Struct, frozen=True, gc=False):
-    """The payload. `checkpoint` is the source object in wire spelling, with unknown fields."""
+    """The payload. `checkpoint` is the source object in wire spelling; unknown fields are kept."""
 
     checkpoint: dict[str, Any]
     model: Model

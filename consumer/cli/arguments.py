@@ -49,5 +49,5 @@ def add_range(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-truncated",
         action="store_true",
-        help="accept a range in which retention has deleted records, and use the other records",
+        help="accept a range in which retention has deleted records; use the records that are left",
     )

@@ -28,9 +28,10 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse does not exp
         "backfill",
         help="send checkpoints of a file to an input topic; without --execute only a plan",
         description="Sends each checkpoint of a file to an input topic exactly once. The file is "
-        "JSON lines of checkpoints or list responses, or one list response or array; it may be "
-        "compressed with gzip or zstd. Without --execute it only shows a plan. If it is "
-        "interrupted, the same command resumes it.",
+        "JSON lines or one JSON document. Each line, or the document, is a checkpoint, a list "
+        "response or an array of checkpoints. The file may be compressed with gzip or zstd. "
+        "Without --execute the command only shows a plan. If a backfill is interrupted, the same "
+        "command resumes it.",
     )
     backfill.add_argument("file", metavar="FILE", help="the file, or - for standard input")
     backfill.add_argument("--execute", action="store_true", help="send the checkpoints")
@@ -70,7 +71,7 @@ def _choose_topic(settings: Settings, wanted: str | None) -> str:
     """Return the input topic to send to.
 
     Raises:
-        ConfigError: it is not an input topic, or there are several and none is chosen.
+        ConfigError: `wanted` is not an input topic, or there are several and `wanted` is None.
     """
     inputs = settings.input_topics
     if wanted is None and len(inputs) > 1:

@@ -52,6 +52,10 @@ from consumer.pipeline.printable import printable
 from consumer.pipeline.records import Reason
 
 TABLE_ROWS: Final = 200
+CONFLICTING_DUPLICATES_DROPPED: Final = (
+    "the service drops redriven conflicting duplicates while it remembers the published "
+    "content: for ever, or for its dedup window"
+)
 
 
 def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse does not export the type
@@ -62,7 +66,9 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse does not exp
     list_parser = actions.add_parser("list", help="list dead letters, one per line")
     _add_filters(list_parser)
     list_parser.add_argument(
-        "--summary", action="store_true", help="count them by reason and topic of origin instead"
+        "--summary",
+        action="store_true",
+        help="count the dead letters by reason and topic of origin, and do not list them",
     )
     list_parser.add_argument(
         "--max",
@@ -89,7 +95,7 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse does not exp
         "--max-attempts",
         type=positive,
         metavar="N",
-        help="leave out dead letters that were redriven this number of times and failed again",
+        help="leave out dead letters that were redriven N times or more and failed again",
     )
     redrive.add_argument("--execute", action="store_true", help="send the dead letters")
     redrive.set_defaults(command=_redrive)
@@ -264,10 +270,7 @@ def _notes(settings: Settings, counts: RedriveCounts) -> list[str]:
         )
     conflicting = Counter(reason for reason, _ in counts.redriven.by_reason_and_topic.elements())
     if conflicting[Reason.CONFLICTING_DUPLICATE.value]:
-        notes.append(
-            "the service drops redriven conflicting duplicates while it remembers the published "
-            "content: for ever, or for its dedup window"
-        )
+        notes.append(CONFLICTING_DUPLICATES_DROPPED)
     if counts.left_out[Exclusion.CONFLICTING_DUPLICATE]:
         notes.append("conflicting duplicates are redriven only with --reason conflicting_duplicate")
     return notes

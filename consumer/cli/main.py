@@ -44,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = join_times(sys.argv[1:] if arguments is None else arguments)
     options = _parser(words[0] if words else "").parse_args(words)
     try:
-        if words[:1] != [SERVICE]:  # until `run` has its own handlers, it ends with 0
+        # `run` keeps the handlers of `__main__`, which end it with exit code 0, until the service
+        # has set its own.
+        if words[:1] != [SERVICE]:
             start_command()
         settings = Settings.load(os.environ)
         return int(options.command(settings, options))
@@ -59,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader of the output has closed it, as `head` does
+    except BrokenPipeError:  # the program that reads the output has closed it, as `head` does
         return _output_closed(is_executing=getattr(options, "execute", False))
 
 
@@ -80,7 +82,8 @@ def _parser(command: str) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"checkpoint-ready {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     module = COMMANDS.get(command)
-    # The help text and the error for an unknown command list all commands.
+    # The help text, and the error for an unknown command, list all commands. So they need every
+    # module.
     for name in COMMANDS.values() if module is None else (module,):
         import_module(f"consumer.cli.{name}").add_commands(commands)
     return parser

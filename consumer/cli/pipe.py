@@ -35,7 +35,11 @@ class PipedRecord(NamedTuple):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A complete record as one line. `value` is a string with the text, or any other JSON."""
+    """A complete record as one line.
+
+    If `value` is a JSON string, the record's value is the text in it. null means no value. Any
+    other JSON is itself the record's value.
+    """
 
     value: msgspec.Raw
     key: str | None = None

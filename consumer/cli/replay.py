@@ -35,8 +35,8 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse does not exp
         "replay",
         help="publish past ready events again, to another topic; without --execute only a plan",
         description="Publishes the ready events of a range of the input topics again: each id "
-        "once, equal to the original except for the attribute replayid. Without --execute it only "
-        "shows a plan. If it is interrupted, the same command resumes it.",
+        "once, equal to the original except for the attribute replayid. Without --execute the "
+        "command only shows a plan. If a replay is interrupted, the same command resumes it.",
     )
     add_range(replay)
     replay.add_argument("--job", help="only checkpoints of this fine-tuning job")

@@ -49,7 +49,7 @@ def plan_text(plan: Plan) -> str:
     if counts.too_large_for_target:
         lines.append(
             f"{counts.too_large_for_target:,} events exceed the target's max.message.bytes and are "
-            "left out: raise it first"
+            "left out: raise this limit first"
         )
     if counts.invalid:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.invalid.items())

@@ -15,8 +15,8 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse does not exp
     run.add_argument(
         "--accept-empty-state",
         action="store_true",
-        help="start with an empty changelog even if this group has published before; this "
-        "publishes everything again",
+        help="start with an empty changelog even if this group has published before; the service "
+        "then publishes everything again",
     )
     run.set_defaults(command=_run)
 

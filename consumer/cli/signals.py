@@ -1,8 +1,9 @@
 """Ends a command on Ctrl-C or SIGTERM: at once, with its clean-up, and without a traceback.
 
-There are three phases. While the program loads, `__main__` ends the process. Then Ctrl-C raises
-KeyboardInterrupt and SIGTERM raises SystemExit (`start_command`). While coroutines run, both
-signals cancel them (`run_async`). A job that writes finishes its transaction first (`jobs.retry`).
+There are three phases. While the program loads, the handlers in `__main__` end the process. Then
+Ctrl-C raises KeyboardInterrupt and SIGTERM raises SystemExit (`start_command`). While coroutines
+run, both signals cancel them (`run_async`). Only a job that writes finishes its transaction first
+(`jobs.retry`).
 """
 
 import asyncio
@@ -23,7 +24,7 @@ class _Terminated(Exception):
 
 def start_command() -> None:
     """Let Ctrl-C and SIGTERM end the command with its clean-up."""
-    # A shell makes its background jobs ignore Ctrl-C. Keep this.
+    # A shell makes its background jobs ignore Ctrl-C. Do not change this setting.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _terminate)

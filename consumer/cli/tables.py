@@ -8,7 +8,7 @@ from rich.text import Text
 from consumer.pipeline.printable import printable_line
 
 Columns = tuple[tuple[str, int, int], ...]
-"""Of each column: its name, its minimum width, and its share of the remaining width."""
+"""For each column: its name, its minimum width, and its share of the remaining width."""
 
 
 def one_line_table(title: str, columns: Columns) -> Table:
@@ -33,7 +33,7 @@ def folded_table(*columns: str) -> Table:
 def add_row(table: Table, cells: Iterable[str], max_chars: int | None = None) -> None:
     """Add a row of untrusted texts, each cut to `max_chars` characters.
 
-    A limit saves time: rich measures a cell character by character, and producers and forged dead
-    letters may send a megabyte. ``Text`` keeps rich from reading a cell as markup.
+    A limit saves time: rich measures a cell character by character, and a text of a producer or of
+    a forged dead letter may have a megabyte. ``Text`` keeps rich from reading a cell as markup.
     """
     table.add_row(*(Text(printable_line(cell[:max_chars])) for cell in cells))

@@ -96,7 +96,7 @@ async def _show_table(
 
 
 async def _events(settings: Settings, period: Period) -> AsyncGenerator[bytes, None]:
-    """Yield committed ready events as structured JSON, in the order of each partition."""
+    """Yield committed ready events as structured JSON; within a partition, in offset order."""
     kafka = AioKafka.of(settings)
     admin = kafka.admin(f"{settings.group_id}-tail")
     try:
@@ -140,7 +140,7 @@ async def _records(
     reader.assign(
         await (reader.end_offsets if is_from_now else reader.beginning_offsets)(partitions)
     )
-    # The broker answers a waiting fetch as soon as there is an event.
+    # With these settings, the broker answers a waiting fetch as soon as there is an event.
     reader.use_running_fetch_settings()
     warning = HeldBackWarning(reader, partitions)
     while True:
@@ -150,7 +150,7 @@ async def _records(
 
 
 def structured(record: SourceRecord) -> bytes | None:
-    """Return an event of either content mode as one JSON object; None if it is no ready event."""
+    """Return an event of either content mode as one JSON object; None for any other record."""
     if record.value is None:
         return None
     attributes: dict[str, Any] = {

@@ -53,16 +53,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def repartition_topic(self) -> str:
-        """The topic that carries a record to its home shard. Its partitions are the shards."""
+        """The topic that carries a record to its home shard, with one partition for each shard."""
         return f"{self.group_id}.repartition"
 
     @property
     def jobs_topic(self) -> str:
-        """The compacted topic with the progress of replay, backfill and redrive."""
+        """The compacted topic with the progress of the jobs: replay, backfill and redrive."""
         return f"{self.group_id}.jobs"
 
     def transactional_id(self, shard: int) -> str:
-        """Return the transactional id of the process that runs this shard."""
+        """Return the transactional id of this shard; every owner of the shard uses it."""
         return f"{self.group_id}-{shard}"
 
     @classmethod
@@ -86,7 +86,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         problems += [
             problem
             for fields, problem in _contradictions(settings)
-            # A field that could not be read holds its default, which proves no contradiction.
+            # A field that could not be read holds its default here. The user did not choose that
+            # value, so ignore its contradictions.
             if unreadable.isdisjoint(fields.split())
         ]
         if problems:

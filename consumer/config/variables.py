@@ -26,7 +26,8 @@ from consumer.config.parsing import (
 PREFIX: Final = "CHECKPOINT_READY_"
 SECURITY_PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 SASL_MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
-# Kubernetes adds such variables (service links) if the name of a Service begins with the prefix.
+# Kubernetes adds variables with these endings (service links) for each Service. They have the prefix
+# if the name of the Service begins with it.
 SERVICE_LINK: Final = re.compile(r"(.*_)?(SERVICE_(HOST|PORT).*|PORT(_\d+_(TCP|UDP|SCTP).*)?)")
 # A service link may have the name of a setting, such as HTTP_PORT=tcp://10.0.0.1:80.
 SERVICE_LINK_VALUE: Final = re.compile(r"(tcp|udp|sctp)://.*")
@@ -103,7 +104,7 @@ VARIABLES: Final = (
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """Return a line for each unknown variable with the prefix. It suggests a similar known name."""
+    """Return a line for each unknown variable with the prefix, with a similar name if there is one."""
     known = {variable.name for variable in VARIABLES}
     known |= {f"{variable.name}_FILE" for variable in VARIABLES if variable.is_secret}
     lines = []

@@ -33,7 +33,7 @@ class JobContext(msgspec.Struct, frozen=True):
         return [TopicPartition(topic, shard) for shard in range(self.topology.shards)]
 
     async def read_journal(self, is_wanted: Callable[[bytes], bool]) -> Entries:
-        """Return the wanted journal entries, without creating the topic or fencing a writer.
+        """Return the wanted journal entries, or none if the jobs topic is missing; fence no writer.
 
         Raises:
             ClusterError, TaskFailed, TransientError: the journal cannot be read.
@@ -45,7 +45,7 @@ class JobContext(msgspec.Struct, frozen=True):
         return await read_journal(self.settings, self.reader, is_wanted)
 
     async def journal_max_bytes(self) -> int:
-        """Return ``max.message.bytes`` of the jobs topic; if it is missing, that of a new one."""
+        """Return ``max.message.bytes`` of the jobs topic, or the default if it does not exist."""
         topic = self.settings.jobs_topic
         found = (await self.admin.describe([topic])).get(topic)
         return JOBS_MESSAGE_BYTES if found is None else found.max_message_bytes

@@ -20,8 +20,8 @@ WARN_AFTER_SECONDS: Final = 10.0
 async def warn_of_held_back(reader: LogReader, partitions: Iterable[TopicPartition]) -> None:
     """Warn on standard error how many records of each partition cannot be read now.
 
-    The high watermarks are fetched first. A transaction that ends between the two requests then
-    causes no warning.
+    It fetches the high watermarks before the last stable offsets. So a transaction that ends
+    between the two requests causes no warning.
 
     Raises:
         TaskFailed: a leader did not answer in time.
@@ -45,7 +45,7 @@ class HeldBackWarning:
         self._warned: set[TopicPartition] = set()
 
     def check(self, now: float) -> None:
-        """Warn about records that are held back for `WARN_AFTER_SECONDS`; `now` is monotonic."""
+        """Warn of records held back for at least `WARN_AFTER_SECONDS`; `now` is monotonic."""
         self._held.check(now, self._reader, self._partitions)
         held = self._held.views
         self._warned &= held.keys()

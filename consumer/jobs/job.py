@@ -7,11 +7,11 @@ limits its rate and reports its progress is the same for all, and is written her
 
 1. opens a context: it checks the topics and connects a reader, without joining the group;
 2. prepares: it determines the work, before it creates or writes anything;
-3. opens the journal: it fences any process that runs the same job, and reads the progress;
-4. works: it continues after the last committed transaction: it reads, decides and commits.
+3. creates missing topics and opens the journal: it fences any process that runs the same job, and
+   reads the progress;
+4. works: it reads, decides and commits, starting after the last committed transaction.
 
-`plan` uses the same code to read and decide. But its writer writes nothing, and it fences no
-process.
+`plan` reads and decides with the same code, but it writes nothing and fences no process.
 """
 
 import signal
@@ -93,7 +93,8 @@ class Attempt:
         self.writer = writer
         self.journal_max_bytes = journal_max_bytes
         self.is_plan = isinstance(writer, DryRunWriter)
-        # Each attempt has its own limiter, so that a job does not exceed its rate after an outage.
+        # Each attempt has its own limiter. A limiter that also counts the time of an outage would
+        # let the job write faster than its rate afterwards.
         self.rate_limiter = RateLimiter(rate)
 
 
@@ -109,8 +110,9 @@ class Job(ABC, Generic[ResultT, PlanT]):
         *,
         rate: int | None = None,
     ) -> None:
-        """`purpose` is a part of the transactional id, so at most one process can run the job.
+        """`purpose` is a part of the transactional id.
 
+        So at most one process at a time can run a job with this purpose.
         `rate` limits the records written per second.
         """
         self.settings = settings
@@ -192,13 +194,17 @@ class Job(ABC, Generic[ResultT, PlanT]):
         """Commit records and journal entries in one transaction.
 
         Raises:
-            Fenced, TaskFailed: the outcome is unknown; the next attempt reads it from the journal.
+            Fenced: another process has taken over the job.
+            TaskFailed: the outcome is unknown. The next attempt reads it from the journal.
         """
         await attempt.writer.commit(transaction_batches, entries)
         self.commits += 1
 
     def interrupted(self, attempt: Attempt, message: str) -> Interrupted:
-        """Return the error that ends an attempt after a shutdown request."""
+        """Return the error that ends an attempt after a shutdown request.
+
+        `message` is the text for a run. A plan always has the same text.
+        """
         text = PLAN_STOPPED if attempt.is_plan else message
         return Interrupted(text, self.shutdown.signal or signal.SIGINT)
 

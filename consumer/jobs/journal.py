@@ -10,10 +10,12 @@ prefix   rest of the key                       value
 =======  ====================================  ================================================
 ``r:``   a replay's name                       its state (JSON)
 ``s:``   a replay's name ``/`` a number        digests of the ids that it settled (16 bytes each)
-``b:``   digest of a backfill's content        its state (JSON)
+``b:``   a backfill's digest (file and topic)  its state (JSON)
 ``d:``   a number                              dead letters that were redriven (binary)
 ``f:``   a transactional id                    the restore barrier of its latest start (JSON)
 =======  ====================================  ================================================
+
+A replay has *settled* an id when it will publish no later record of this id.
 """
 
 import asyncio
@@ -64,7 +66,8 @@ def whoami() -> str:
 class Journal:
     """The writer of one job: it commits records and progress atomically.
 
-    Do not use a journal again after an error. A new one fences it and reads the committed entries.
+    Do not use a journal again after an error. Open a new journal: it fences the old one and reads
+    the committed entries.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of a job; one place creates it
@@ -78,7 +81,7 @@ class Journal:
         max_message_bytes: Mapping[str, int],
     ) -> None:
         """`purpose` and `max_message_bytes` are those of ``JobContext.journal``."""
-        # This user may have no permission to read the target topics. The check skips those.
+        # This user may lack the permission to read a target topic. The check skips such a topic.
         check = OpenTransactionCheck(
             admin,
             settings.bootstrap_servers,
@@ -125,7 +128,8 @@ class Journal:
         """Commit the batches together with these journal entries.
 
         Raises:
-            Fenced, TaskFailed: the outcome is unknown. A new journal finds it in its entries.
+            Fenced: another process has started the same job.
+            TaskFailed: the outcome is unknown. The entries that a new journal reads show it.
         """
         journal = transaction_batches.to(*self.partition)
         for key, value in entries:
@@ -136,20 +140,23 @@ class Journal:
             try:
                 is_taken_over = await self._is_taken_over()
             except TimedOut as late:
-                # Only a slow write may be a TimedOut: a job then makes its transactions smaller.
+                # After a TimedOut, a job makes its transactions smaller. So only a slow write may
+                # raise it, and not this slow read.
                 raise TaskFailed(str(late)) from late
             if is_taken_over:
                 raise
-            # No other process took over: the broker fenced this one after its transaction timeout.
+            # No other process took over: the broker fenced this process, because its transaction
+            # exceeded the timeout.
             raise TaskFailed(f"a transaction was open for too long: {error}") from error
 
     async def forget(self, keys: Iterable[bytes]) -> None:
         """Write tombstones for these keys, in as many transactions as needed.
 
-        A long job has many keys. One transaction with all of them might not end within its timeout.
+        A job with many transactions leaves many keys. One transaction with all their tombstones
+        might not end within its timeout.
 
         Raises:
-            Fenced, TaskFailed: as `commit`; some of the keys may be forgotten already.
+            Fenced, TaskFailed: as `commit`; some of the keys may have their tombstones already.
         """
         rest = iter(keys)
         while some := list(islice(rest, TOMBSTONES_PER_TRANSACTION)):
@@ -160,7 +167,7 @@ class Journal:
         await self._writer.close()
 
     async def _is_taken_over(self) -> bool:
-        """Return whether another process has taken over our transactional id."""
+        """Return whether another process uses our transactional id; wait for its barrier."""
         deadline = time.monotonic() + TAKEOVER_SECONDS
         while time.monotonic() < deadline:
             ranges = await settled_ranges(self._reader, [self.partition])

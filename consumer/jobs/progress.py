@@ -29,9 +29,10 @@ class Goal(NamedTuple):
     """The job also ends when it has written this many records."""
 
     def completed(self, done: int, written: int) -> float:
-        """Return the completed part of the total.
+        """Return how much of `total` is completed, in the unit of `total`.
 
-        With `max_written`, it is the larger of two parts: of the total, and of that maximum.
+        With `max_written` the job may end early. Then the written share of `max_written` counts,
+        if it is larger than the done share of `total`.
         """
         if self.max_written is None:
             return done
@@ -57,9 +58,9 @@ class Display(Protocol):
 
 
 class ProgressReport:
-    """Shows the progress of one run. The display starts with the first report.
+    """Shows the progress of one run. The first call of `show` starts the display.
 
-    Outside of its ``with`` block it shows nothing.
+    Outside of the ``with`` block of this object, `show` does nothing.
     """
 
     def __init__(self, name: str, unit: str, write: Callable[[bytes], None]) -> None:
@@ -141,11 +142,11 @@ class ProgressLines:
         """Do nothing: there is nothing to close."""
 
     def show(self, done: int, written: int) -> None:
-        """Write a line, unless less than a second has passed since the previous one."""
+        """Write a line if at least a second has passed since the start or the previous line."""
         rate, self._began = _rate(self._began, written)
         now = time.monotonic()
         total, completed = self._goal.total, self._goal.completed(done, written)
-        if self._first is None:  # only this call shows what earlier runs have written
+        if self._first is None:  # the first call: this part was completed by earlier runs
             self._first = completed
         if now - self._last < LINE_SECONDS:
             return
@@ -165,7 +166,7 @@ class ProgressLines:
 
 
 def display(name: str, goal: Goal, *, unit: str, write: Callable[[bytes], None]) -> Display:
-    """Return a bar if the output is a terminal, else JSON lines."""
+    """Return a bar if standard output and standard error are terminals, else JSON lines."""
     if sys.stdout.isatty() and sys.stderr.isatty():
         return ProgressBar(name, goal, unit)
     return ProgressLines(write, name, goal, unit)

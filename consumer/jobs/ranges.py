@@ -28,7 +28,7 @@ _OFFSET: Final = re.compile(
 
 
 class PartitionOffset(NamedTuple):
-    """An offset in a partition. The topic is optional if there is only one."""
+    """An offset in a partition. `topic` may be None if the command reads only one topic."""
 
     topic: str | None
     partition: int
@@ -50,7 +50,9 @@ class RangeSpec(NamedTuple):
 
 
 def parse_range(starts: Sequence[str], ends: Sequence[str], now_ms: int) -> RangeSpec:
-    """Parse the values of ``--from`` and ``--to``. Several values are offsets of partitions.
+    """Parse the values of ``--from`` and ``--to``.
+
+    Several values of one option must be offsets, one for each partition.
 
     Raises:
         ConfigError: a value is not valid, or the values contradict each other.
@@ -111,7 +113,7 @@ ALLOW_TRUNCATED_HINT: Final = "use --allow-truncated to continue with the record
 
 
 class ResolvedRange(msgspec.Struct, frozen=True):
-    """A range as offsets to read from each partition, and the times of the records in the range."""
+    """A range as the offsets to read in each partition, and the limits of record timestamps."""
 
     ranges: dict[TopicPartition, OffsetRange]
     from_ms: int | None = None
@@ -120,7 +122,7 @@ class ResolvedRange(msgspec.Struct, frozen=True):
     """Whether the user named the start offsets. If not, a time or the log start decided them."""
 
     def within(self, records: Sequence[SourceRecord]) -> Sequence[SourceRecord]:
-        """Return the records whose timestamps are in the range; timestamps may be out of order."""
+        """Return the records whose timestamps are in the range; the offsets may include others."""
         if self.from_ms is None and self.to_ms is None:
             return records
         return [record for record in records if self.contains_time(record.timestamp)]
@@ -147,12 +149,16 @@ async def resolve_range(
 ) -> ResolvedRange:
     """Return the offsets of a range in the topics as they are now.
 
+    If a bound has offsets, only the partitions that the bounds name are read.
+
     A time range begins at the first record that is not older than its start. If producers set the
-    timestamps, it is read to the end of the log: a later record may have an earlier timestamp.
+    timestamps, the range is read to the end of the log, because a later record may have an earlier
+    timestamp.
 
     Raises:
         ConfigError: a bound names a partition or an offset that does not exist.
-        ClusterError: records of the range are deleted; the message has the first existing offsets.
+        ClusterError: without `allow_truncated`: records of the range are deleted; the message has
+            the first existing offsets.
     """
     partitions = [
         TopicPartition(name, number)

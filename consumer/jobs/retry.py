@@ -27,8 +27,9 @@ STOP_SECONDS: Final = 5.0
 RESUME_HINT: Final = "run the same command again to resume"
 STOPPED: Final = f"stopped; committed transactions are kept; {RESUME_HINT}"
 RETRYING: Final = "retrying"
-# At a higher rate, a transaction has several events, so that there are not more transactions per
-# second than this. At a lower rate, each transaction has one event.
+# With a rate limit, a transaction has at most as many events as the rate divided by this number,
+# but at least one. So a job commits about this many transactions per second, and never twice as
+# many.
 TRANSACTIONS_PER_SECOND: Final = 5
 UNLIMITED: Final = 2**31
 
@@ -64,7 +65,7 @@ def shutdown_on_signals() -> Iterator[ShutdownSignal]:
     """Turn the first SIGINT or SIGTERM into a shutdown request; a second one ends the process.
 
     Raises:
-        Interrupted: a shutdown was requested while the cluster did not answer.
+        Interrupted: after a shutdown request, a call failed or the cluster did not answer.
     """
     loop, shutdown = asyncio.get_running_loop(), ShutdownSignal()
     handled = (signal.SIGINT, signal.SIGTERM)
@@ -102,8 +103,8 @@ async def run_with_retries(
     another process has fenced this one.
 
     After a shutdown request, the attempt has `STOP_SECONDS` to finish its transaction. Then this
-    function cancels it. If the outcome of a commit is unknown, the next start reads it from the
-    journal.
+    function cancels the attempt. If the outcome of a commit is then unknown, the next start reads
+    it from the journal.
 
     Raises:
         Interrupted: a shutdown was requested.
@@ -141,7 +142,9 @@ async def run_until_shutdown(
     *,
     grace_seconds: float | None = None,
 ) -> T:
-    """Make one attempt; cancel it if it has not ended some seconds after a shutdown request.
+    """Make one attempt; if it still runs `grace_seconds` after a shutdown request, cancel it.
+
+    `grace_seconds` None means `STOP_SECONDS`.
 
     Raises:
         Interrupted: the attempt was cancelled; `message` is the text of the error.
@@ -172,17 +175,20 @@ class RateLimiter:
 
     @property
     def max_transaction_events(self) -> int:
-        """How many events one transaction may hold."""
+        """How many events one transaction may hold at this rate."""
         if self._per_second is None:
             return UNLIMITED
         return max(1, self._per_second // TRANSACTIONS_PER_SECOND)
 
     async def wait(self, events: int, shutdown: ShutdownSignal) -> None:
-        """Wait until the rate allows this total number of `events`, or a shutdown is requested."""
+        """Wait until the rate allows the next events, or a shutdown is requested.
+
+        `events` is the total so far. It may include events of earlier attempts.
+        """
         if self._per_second is None:
             return
         now = time.monotonic()
-        if self._began is None:  # the first transaction counts too
+        if self._began is None:  # the first transaction counts, events of earlier attempts do not
             self._began = now, events - min(events, self.max_transaction_events)
         began, before = self._began
         await shutdown.wait(began + (events - before) / self._per_second - now)

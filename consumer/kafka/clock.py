@@ -16,8 +16,9 @@ def wall_clock_ms() -> int:
 class BrokerClock:
     """The brokers' wall clock, computed from the timestamp of the latest produce response.
 
-    For a topic with LogAppendTime each produce response holds that timestamp (KIP-32). The response
-    takes a moment, so this clock may be a little slow, but never ahead of the brokers' clocks.
+    For a topic with LogAppendTime each produce response holds the time at which the broker appended
+    the batch (KIP-32). The response arrives a moment later. So this clock is slightly behind the
+    brokers' clocks, never ahead of them.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -30,11 +31,11 @@ class BrokerClock:
         self._offset_ms = timestamp_ms - self._clock() * 1000
 
     def now_ms(self) -> int:
-        """Return the brokers' time in ms; this machine's before the first broker timestamp."""
+        """Return the brokers' time in ms, or this machine's time until a broker returned one."""
         return self.at_ms(self._clock())
 
     def at_ms(self, seconds: float) -> int:
-        """Return the wall-clock time in ms at this monotonic time in seconds."""
+        """Return what ``now_ms`` returns at this monotonic time in seconds."""
         offset_ms = self._offset_ms
         if offset_ms is None:
             offset_ms = wall_clock_ms() - self._clock() * 1000

@@ -1,8 +1,8 @@
 """Measures records that an open transaction of a producer holds back.
 
-A ``read_committed`` consumer gets no record after the last stable offset. Such records are no lag,
-because the shard cannot read them. This module measures high watermark minus last stable offset,
-and for how long the last stable offset has not moved.
+A ``read_committed`` consumer gets no record after the last stable offset. The records after it are
+not part of the lag, because the shard cannot read them. This module measures them: high watermark
+minus last stable offset, and for how long the last stable offset has not moved.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,7 +25,7 @@ HINT: Final = (
     "hangs"
 )
 UNANSWERED_SECONDS: Final = 10.0
-"""A leader counts as silent after this time without an answer. It answers a fetch in 0.2 s."""
+"""Offsets from an older answer of the leader are not used. A fetch normally takes 0.2 s."""
 log = structlog.get_logger(__name__)
 
 
@@ -48,7 +48,7 @@ class _Held(msgspec.Struct):
 
 
 class HeldBackSources:
-    """Measures some partitions of a reader, at most once a second."""
+    """Measures the records that are held back in a reader's partitions, at most once a second."""
 
     def __init__(self) -> None:
         self._held: dict[TopicPartition, _Held] = {}
@@ -64,7 +64,7 @@ class HeldBackSources:
         self._next_check = now + CHECK_SECONDS
         for source in sources:
             offsets = reader.stable_offset_and_end(source)
-            # An old answer of the leader is not trusted: the transaction may have ended since.
+            # After an old answer the transaction may have ended: keep the last measurement.
             seen_at = reader.seen_at(source)
             if offsets and seen_at is not None and now - seen_at <= UNANSWERED_SECONDS:
                 self._add(now, source, *offsets)
@@ -72,7 +72,7 @@ class HeldBackSources:
 
     @property
     def views(self) -> Mapping[TopicPartition, HeldBack]:
-        """The last measurement of each source that had such records."""
+        """The last measurement of each source in which records were held back."""
         return {source: held.view for source, held in self._held.items()}
 
     def _add(self, now: float, source: TopicPartition, stable_offset: int, end: int) -> None:
@@ -84,19 +84,19 @@ class HeldBackSources:
 
 
 class HeldBackLog:
-    """Logs when records of one shard's sources are held back for long, and when that ends."""
+    """Logs that a source was held back for a minute, again every ten minutes, and its end."""
 
     def __init__(self, shard: int, bootstrap_servers: str) -> None:
         self._shard = shard
         self._bootstrap_servers = bootstrap_servers
         self._warned: dict[TopicPartition, tuple[float, float]] = {}
-        """By source: the age at the last check, and when to log it again."""
+        """By source: for how long it was held back at the last check, and when to log it again."""
 
     def check(self, now: float, views: Mapping[TopicPartition, HeldBack]) -> None:
         """Write the log lines that are due; `now` is in monotonic seconds."""
         for source, held in views.items():
             age, next_log = self._warned.get(source, (0.0, 0.0))
-            if held.seconds < age:  # another transaction holds records back now
+            if held.seconds < age:  # the measured time restarted: now it is another transaction
                 self._log_end(source)
                 next_log = 0.0
             if held.seconds >= WARN_AFTER_SECONDS:

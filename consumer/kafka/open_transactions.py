@@ -1,9 +1,9 @@
 """Finds transactions that the brokers left open, and refuses to write where one hangs.
 
 InitProducerId promises that a fence ends the previous owner's open transaction in every partition.
-But a coordinator that ends a transaction while a partition has no leader skips that partition, as
-if it were deleted, and never writes the marker (seen on Kafka 4.3.1). The next marker of the same
-producer there would decide both transactions, so aborted records would become visible.
+But if a partition has no leader at that moment, the coordinator treats it as deleted and never
+writes a marker there (seen on Kafka 4.3.1). The next marker of the same producer in that partition
+then ends both transactions. If it is a commit, records of an aborted transaction become visible.
 """
 
 import asyncio
@@ -25,8 +25,8 @@ log = structlog.get_logger(__name__)
 class OpenTransactionCheck:
     """Queries the leaders for open transactions in the topics of a shard or of a job.
 
-    It also queries the `optional` topics if the ACLs allow it. It logs a topic or broker that it
-    cannot query once, and again when the reason changes.
+    It also queries the `optional` topics if the ACLs allow it. If a topic or broker cannot be
+    queried, it logs the reason once, and again only when the reason changes.
     """
 
     def __init__(
@@ -57,17 +57,18 @@ class OpenTransactionCheck:
         }
         for name, reason in gaps.items():
             if self._reported.get(name) != reason:
-                # Without an optional ACL the service works as documented.
+                # A missing ACL on an optional topic is no fault: docs/operations describes it.
                 write = log.info if name in answer.not_queried else log.warning
                 write("hanging_check_incomplete", not_asked=name, reason=reason)
         self._reported = gaps
         return answer.found
 
     async def left_open(self, writer: TransactionalWriter) -> tuple[OpenTransaction, ...]:
-        """Return the transactions that earlier owners of this fenced writer left open.
+        """Return the transactions that earlier owners of the writer's transactional id left open.
 
-        Query up to three times before returning one, because its marker may only be late. Ignore
-        the transactions of later owners, which a fenced writer sees too.
+        `writer` must have called ``fence``. A transaction is returned only if three queries find
+        one, because its marker can be late. If a later owner has fenced `writer` in turn, the
+        queries also find the transactions of that owner. They are ignored.
 
         Raises:
             TransientError, TaskFailed, ClusterError: as ``query``.
@@ -80,7 +81,7 @@ class OpenTransactionCheck:
         return found
 
     async def refuse_hanging(self, writer: TransactionalWriter) -> None:
-        """Raise if an earlier owner of this fenced writer left a transaction open.
+        """Raise if an earlier owner of the writer's transactional id left a transaction open.
 
         Raises:
             HangingTransaction: an operator must end it.
@@ -110,7 +111,7 @@ class OpenTransactionCheck:
         return self._command(f"abort {place} --start-offset {found.start_offset}")
 
     def describe_command(self, found: OpenTransaction) -> str:
-        """Return the command that shows who writes to this partition (KIP-664)."""
+        """Return the command that shows the producers of this partition (KIP-664)."""
         place = f"--topic {found.partition.topic} --partition {found.partition.partition}"
         return self._command(f"describe-producers {place}")
 

@@ -4,8 +4,8 @@ Every owner writes under the same transactional id, so a fence (KIP-98) shuts ou
 The owner then commits a record of its own, the restore barrier. No record of an earlier owner can
 become visible after the barrier. So a read up to the barrier returns all committed records.
 
-The end offset of a ``read_committed`` consumer is not enough: it is the last stable offset.
-Committed records may follow that offset while another transaction is open in the partition.
+The end offset that a ``read_committed`` consumer gets cannot replace the barrier. It is the last
+stable offset, and committed records can follow it while another transaction is open.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ from consumer.kafka.open_transactions import OpenTransactionCheck
 from consumer.kafka.port import TransactionalWriter, TransactionBatches
 from consumer.kafka.types import OpenTransaction, TopicPartition
 
-# How often the open transactions are checked while an owner waits for the end of one.
+# The pause between two checks while a new owner waits for the end of a hanging transaction.
 HANGING_PAUSE_SECONDS: Final = 5.0
 Loaded = TypeVar("Loaded")
 
 
 class Stage(enum.Enum):
-    """The stages of a takeover, in order. Each one is reported when it is completed."""
+    """The stages of a takeover, in order. ``take_over`` reports each one when it is completed."""
 
     FENCED = enum.auto()
     NOTHING_HANGS = enum.auto()
@@ -35,7 +35,8 @@ class Stage(enum.Enum):
 class OwnedPartition:
     """The takeover of a partition, and the transactions of its owner.
 
-    Do not use it again after an error. A new one fences, and then reads the committed records.
+    Do not use an object again after an error. A new object fences again, and so learns which
+    transactions were committed.
     """
 
     def __init__(
@@ -64,17 +65,17 @@ class OwnedPartition:
 
         1. Fence the earlier owners.
         2. Make sure that none of their transactions is open.
-        3. Commit the restore barrier, a record with this key and value.
-        4. Load all records up to and including the barrier; `load` receives its offset.
+        3. Commit the restore barrier, a record with the key and value in `barrier`.
+        4. Call `load` with the barrier's offset, to read all records up to and including it.
 
-        With `on_hanging`, step 2 waits until no transaction hangs. It calls `on_hanging` at each
-        check that finds one. It writes nothing meanwhile: the next marker would commit or abort
-        the records of the hanging transaction too.
-        `add_to_barrier` may add records to the barrier's transaction.
+        With `on_hanging`, step 2 waits until no transaction hangs, and calls `on_hanging` after
+        each check that finds one. Nothing is written during the wait, because the marker of the
+        next transaction would also commit or abort the records of the hanging one.
+        `add_to_barrier` can add records to the barrier's transaction.
 
         Raises:
             Fenced: another process took over.
-            TaskFailed, TransientError: the outcome or the barrier's offset is unknown.
+            TaskFailed, TransientError: a step failed, or its outcome is unknown.
             ClusterError: an operator must fix the cluster.
             HangingTransaction: a transaction hangs, and `on_hanging` is None.
         """
@@ -93,7 +94,8 @@ class OwnedPartition:
 
         Raises:
             Fenced: another process took over.
-            TaskFailed: the outcome is unknown.
+            TaskFailed, TransientError, ClusterError: the transaction failed, or its outcome is
+                unknown.
         """
         offsets = await self.writer.send(batches)
         await self.writer.commit()
@@ -102,9 +104,9 @@ class OwnedPartition:
     async def _refuse_or_wait(
         self, on_hanging: Callable[[Sequence[OpenTransaction]], None] | None
     ) -> None:
-        """Return when no transaction of an earlier owner is open.
+        """Return when no transaction of an earlier owner is open; raise if `on_hanging` is None.
 
-        A late marker, or an operator who ends the transaction, ends the wait without a restart.
+        The wait ends when a late marker arrives, or when an operator ends the transaction.
         """
         if on_hanging is None:
             await self._check.refuse_hanging(self.writer)
@@ -120,6 +122,6 @@ class OwnedPartition:
         add_to_barrier(batches)
         batches.to(*self.partition).append(*barrier)
         offset = (await self.commit(batches))[self.partition]
-        if offset < 0:  # the broker may omit it in the response to a retried batch
+        if offset < 0:  # in the response to a retried batch the broker can omit the offset
             raise TaskFailed("the offset of the restore barrier is not known")
         return offset

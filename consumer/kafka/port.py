@@ -2,7 +2,7 @@
 
 ``consumer.kafka.client`` implements them with aiokafka, ``tests.support.fake_kafka`` in memory. One
 conformance suite runs against both (``tests/integration/test_port_conformance.py``). Shards, the
-worker and jobs know these protocols only.
+worker and jobs use only these protocols.
 
 Errors are those of ``consumer.errors``: the class of an error names the recovery.
 """
@@ -36,8 +36,9 @@ class LogReader(Protocol):
     """Reads records of assigned partitions from offsets that the caller sets.
 
     It never uses committed group offsets and never resets a position by itself.
-    ``needs_revalidation`` becomes true when a broker refuses a fetch: a leader has moved, or a
-    topic was deleted and perhaps recreated. The code that revalidates clears it.
+    ``needs_revalidation`` becomes true when a broker refuses a fetch, or answers again after an
+    unanswered fetch. Then a leader may have moved, or a topic may have been recreated. The caller
+    must check its sources, and sets it to false when it begins the check.
     """
 
     needs_revalidation: bool
@@ -66,11 +67,11 @@ class LogReader(Protocol):
         """Return records that were fetched already, or wait up to ``timeout_ms`` for some.
 
         Raises:
-            TaskFailed: the positions are unknown, because fetched records may be lost.
+            TaskFailed: records were possibly fetched and lost, so the positions are unknown.
         """
 
     def position(self, partition: TopicPartition) -> int:
-        """Return the offset of the next record to deliver; it moves over markers too."""
+        """Return the offset of the next record to deliver. Markers move it too."""
 
     @property
     def positions(self) -> dict[TopicPartition, int]:
@@ -86,7 +87,7 @@ class LogReader(Protocol):
         """Return the last stable offset and the high watermark, or None before the first fetch."""
 
     def seen_at(self, partition: TopicPartition) -> float | None:
-        """Return when the fetch behind the current lag was sent (monotonic seconds), or None."""
+        """Return when the fetch was sent that gave the current lag (monotonic seconds), or None."""
 
     async def beginning_offsets(
         self, partitions: Iterable[TopicPartition]
@@ -94,16 +95,22 @@ class LogReader(Protocol):
         """Return each partition's log start offset."""
 
     async def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """Return each partition's last stable offset (read_committed), else its high watermark."""
+        """Return each partition's last stable offset.
+
+        A reader without `committed_only` returns the high watermark instead.
+        """
 
     async def offsets_for_times(
         self, times_ms: Mapping[TopicPartition, int]
     ) -> dict[TopicPartition, tuple[int, int] | None]:
-        """Return offset and timestamp of each partition's first record at or after that time."""
+        """Return offset and timestamp of each partition's first record at or after the given time.
+
+        None if there is no such record.
+        """
 
 
 class TransactionalWriter(Protocol):
-    """Writes transactions under one transactional id; the brokers fence all producers but one.
+    """Writes transactions under one transactional id; only the newest writer of it can commit.
 
     It must not be reused after an error.
     """
@@ -123,15 +130,15 @@ class TransactionalWriter(Protocol):
         Afterwards no earlier owner can commit, and the outcome of its last transaction is final.
 
         Raises:
-            TaskFailed, ClusterError, TransientError: the result of the fence is unknown.
+            TaskFailed, ClusterError, TransientError: the fence failed, or its outcome is unknown.
         """
 
     def new_batches(
         self, max_message_bytes: Mapping[str, int], unstamped: Collection[str] = ()
     ) -> TransactionBatches:
-        """Return empty batches, limited by the largest batch of each topic.
+        """Return empty batches. Records of the `unstamped` topics get no timestamp.
 
-        Records of the `unstamped` topics get no timestamp.
+        `max_message_bytes` is the largest batch that each topic accepts.
         """
 
     async def send(self, batches: TransactionBatches) -> dict[TopicPartition, int]:
@@ -146,24 +153,23 @@ class TransactionalWriter(Protocol):
         """Commit the batches that ``send`` delivered.
 
         Raises:
-            TaskFailed: the outcome is unknown until the next fence.
-            Fenced: another producer took the transactional id over; the outcome is unknown until
-                the next fence.
-            TransientError, ClusterError: the same, for another reason.
+            TaskFailed, TransientError, ClusterError: the outcome is unknown until the next fence.
+            Fenced: another producer took the transactional id over. Here too, the outcome is
+                unknown until the next fence.
         """
 
     async def commit_in(self, partitions: Iterable[TopicPartition]) -> None:
         """Commit a transaction without records, to get its marker written to these partitions."""
 
     async def refresh(self) -> None:
-        """Fetch the metadata of the topics again, for partitions that were added."""
+        """Fetch the metadata of the topics again, so that new partitions can be written to."""
 
     async def close(self) -> None:
         """Close without waiting; the next fence aborts an open transaction."""
 
 
 class ClusterAdmin(Protocol):
-    """Describes and creates topics, deletes records, reads group offsets."""
+    """Describes and creates topics, deletes records, and queries group offsets and leaders."""
 
     async def start(self) -> None:
         """Connect."""
@@ -213,7 +219,7 @@ class GroupMembership(Protocol):
         """Connect and join."""
 
     async def poll(self) -> None:
-        """Keep the membership alive; return after at most a poll interval or a rebalance."""
+        """Keep the membership alive; return after a poll interval, or when a rebalance ends."""
 
     async def commit_offsets(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit positions for lag tools and autoscalers."""
@@ -233,7 +239,10 @@ class Kafka(Protocol):
         max_message_bytes: int,
         committed_only: bool = True,
     ) -> LogReader:
-        """Return a reader of these topics; without `committed_only` it sees all records."""
+        """Return a reader of these topics.
+
+        Without `committed_only` it also delivers uncommitted and aborted records.
+        """
 
     def writer(self, transactional_id: str, transaction_timeout_ms: int) -> TransactionalWriter:
         """Return a writer."""
@@ -249,6 +258,6 @@ class Kafka(Protocol):
     ) -> GroupMembership:
         """Return a member of the group that the settings name.
 
-        `on_change` is called after each assignment, and `on_rebalance` with the seconds that the
-        rebalance took.
+        It calls both functions after each assignment, and passes to `on_rebalance` the seconds
+        that the rebalance took.
         """

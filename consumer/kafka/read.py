@@ -1,8 +1,8 @@
 """Reads ranges of partitions up to their end offsets: the one loop of this kind.
 
 Restore, state guards, fingerprints, first start, dead-letter limit, jobs and ``tail`` all use
-``read_range``. It re-assigns the reader. So a running shard must not pass its own reader: probes
-and metrics read the positions of the shard's sources from that reader at any moment.
+``read_range``. It assigns other partitions to the reader. So a running shard must not pass its own
+reader: probes and metrics read the positions of the shard's sources from that reader at any moment.
 """
 
 import asyncio
@@ -19,7 +19,8 @@ from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import SourceRecord
 
 # By default a broker keeps an abandoned transaction open for at most 15 minutes
-# (transaction.max.timeout.ms). Clients request one minute by default, so most waits end in time.
+# (transaction.max.timeout.ms). But clients by default request one minute, so most waits for an open
+# transaction end before this limit.
 STALLED_SECONDS: Final = 120.0
 UNKNOWN_END: Final = sys.maxsize
 
@@ -52,7 +53,7 @@ class ReadOptions(NamedTuple):
     max_records: int = 5_000
     fetch_ms: int = 200
     clock: Callable[[], float] = time.monotonic
-    """Returns the time for the limits. It has no side effect; see `on_fetch`."""
+    """Returns the time for the limits. It must have no side effect; `on_fetch` is for those."""
     on_fetch: Callable[[], None] | None = None
     """Called after each fetch. A shard passes the ``beat`` of its heartbeat."""
     stall_seconds: float = STALLED_SECONDS
@@ -63,7 +64,7 @@ class ReadOptions(NamedTuple):
     """Called while no position moves, once every `wait_seconds`."""
     wait_seconds: float = math.inf
     is_enough: Callable[[ReadBatch], bool] | None = None
-    """Called after each fetch with the batch of each partition. True ends that range."""
+    """Called after each fetch with each partition's batch. True ends that partition's range."""
     purpose: str = ""
     """What is read, for the error message."""
 
@@ -78,8 +79,8 @@ async def read_range(
 ) -> AsyncGenerator[ReadBatch, None]:
     """Yield every record of the ranges that the reader can see, in batches of one partition.
 
-    A range ends when the position reaches its end. So the end may be an offset that holds a marker,
-    or no record.
+    A range ends when the position reaches its end. So the end can also be an offset that holds a
+    marker, or no record.
 
     Raises:
         TimedOut: no position moved for `stall_seconds`, or the read exceeds `total_seconds`.
@@ -165,7 +166,7 @@ async def settled_ranges(
 
 
 class _Wait:
-    """How long a read has waited."""
+    """Measures how long a read waits, and applies the limits of its options."""
 
     def __init__(self, options: ReadOptions) -> None:
         self._options = options
@@ -178,7 +179,7 @@ class _Wait:
         *,
         has_moved: bool,
     ) -> None:
-        """Report a wait, or give up.
+        """Call `on_wait` if it is due, or give up.
 
         Raises:
             TimedOut: a limit is exceeded.

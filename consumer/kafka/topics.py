@@ -1,8 +1,8 @@
 """The service's topics: required settings, creation, and the check before a shard runs.
 
-A topic that a broker auto-created has the broker's defaults. With such a topic the service would
-lose state (the records of the changelog expire after a week) or events (the ready topic keeps the
-source's timestamps). So it verifies settings and partition counts at every start and restore.
+A topic that a broker auto-created has the broker's defaults, such as a retention of a week. Such a
+changelog would lose state, and such a repartition topic would lose records that no shard has read.
+So the service verifies settings and partition counts at every start and restore.
 """
 
 import asyncio
@@ -29,7 +29,8 @@ LOG_APPEND_TIME: Final = {"message.timestamp.type": "LogAppendTime"}
 # become the leader, even if the brokers' default permits it.
 UNCLEAN: Final = "unclean.leader.election.enable"
 CLEAN: Final = {UNCLEAN: "false"}
-# The required settings of a topic of events. Topics that the service creates also get CLEAN.
+# The required settings of the ready topic and of the dead-letter topic. If the service creates
+# them, they also get CLEAN.
 EVENT_POLICY: Final = {"cleanup.policy": "delete", **LOG_APPEND_TIME}
 EVENT_CONFIGS: Final = {**EVENT_POLICY, **CLEAN}
 CHANGELOG_CONFIGS: Final = {
@@ -48,7 +49,7 @@ DEAD_LETTER_RETENTION_MS: Final = 90 * 24 * 3600 * 1000
 
 
 class InputRisk(msgspec.Struct, frozen=True):
-    """A setting of an input topic that may lose records before they are read."""
+    """A setting of an input topic with which the brokers can delete or lose unread records."""
 
     event: str
     topic: str
@@ -70,7 +71,7 @@ class Topology(msgspec.Struct, frozen=True):
 
     @property
     def largest_source_bytes(self) -> int:
-        """The largest batch that a topic can hold, in bytes."""
+        """The largest batch that any of the topics accepts, in bytes."""
         return max(self.max_message_bytes.values())
 
 
@@ -82,7 +83,7 @@ async def create_topics(
     The input topics belong to the user: they are created only with ``input_partitions``.
 
     Raises:
-        ClusterError: an input topic is missing, or the cluster refuses.
+        ClusterError: an input topic is missing, or the cluster refuses to create a topic.
     """
     _, brokers = await admin.cluster()
     replication = min(REPLICATION, brokers)
@@ -141,7 +142,7 @@ async def ensure_topic(
     """Create a topic if it is missing; return whether this call created it.
 
     Raises:
-        ClusterError: the cluster refuses.
+        ClusterError: the cluster refuses to create it.
     """
     if name in await admin.describe([name]):
         return False
@@ -158,7 +159,7 @@ def _durable(brokers: int) -> dict[str, str]:
 
 
 async def _wait_until_known(admin: ClusterAdmin, names: Iterable[str]) -> None:
-    """Wait until every broker knows the new topics; until then one may report them as unknown."""
+    """Wait until every broker knows the new topics. A broker can report them as unknown before."""
     missing = set(names)
     for _ in range(KNOWN_TRIES):
         missing = await admin.unknown_somewhere(missing)
@@ -173,7 +174,10 @@ def _wanted_partitions(
     inputs: Mapping[str, TopicDescription],
     existing: Mapping[str, TopicDescription],
 ) -> dict[str, int]:
-    """Return the partition count of each topic to create; both shard topics get the same one."""
+    """Return the partition count of each topic to create.
+
+    The changelog and the repartition topic (`pair`) always have the same count.
+    """
     widest = max(topic.partitions for topic in inputs.values())
     pair = (settings.changelog_topic, settings.repartition_topic)
     fixed = [existing[name].partitions for name in pair if name in existing]
@@ -182,7 +186,7 @@ def _wanted_partitions(
 
 
 async def check_topics(admin: ClusterAdmin, settings: Settings) -> Topology:
-    """Verify every topic.
+    """Verify every topic, and return the facts about them.
 
     Raises:
         ClusterError: one line for each problem, with the fix.
@@ -229,16 +233,16 @@ def find_problems(settings: Settings, found: Mapping[str, TopicDescription]) -> 
         if name in found and inputs and found[name].max_message_bytes <= max(inputs):
             yield (
                 f"topic {name}: max.message.bytes is {found[name].max_message_bytes}; set it above "
-                f"the input's {max(inputs)}, since records get headers added"
+                f"the input's {max(inputs)}, since the service adds headers to the records"
             )
 
 
 def find_input_risks(
     settings: Settings, found: Mapping[str, TopicDescription]
 ) -> Iterator[InputRisk]:
-    """Yield the settings of input topics that may lose unread records.
+    """Yield the settings of input topics with which the brokers can delete or lose unread records.
 
-    They are warnings, because the input topics belong to the user.
+    They cause only warnings, because the input topics belong to the user.
     """
     for name in settings.input_topics:
         if name not in found:
@@ -257,7 +261,7 @@ def find_input_risks(
                 "input_may_be_truncated",
                 name,
                 f"input topic {name}: unclean.leader.election.enable is true: a new leader may "
-                "lack records that were acknowledged, read or not; set it to false",
+                "lack acknowledged records, even ones that were read; set it to false",
             )
         retention_ms = int(configs.get("retention.ms", UNLIMITED_RETENTION_MS))
         if "delete" in configs.get("cleanup.policy", "") and 0 <= retention_ms < SHORT_RETENTION_MS:
@@ -265,7 +269,7 @@ def find_input_risks(
                 "input_retention_is_short",
                 name,
                 f"input topic {name}: retention.ms is {retention_ms}, less than an hour: an outage "
-                "of that length loses checkpoints that were not read; lengthen it",
+                "of that length loses checkpoints that were not read; raise retention.ms",
             )
 
 
@@ -283,7 +287,7 @@ def _wrong_shard_topics(settings: Settings, found: Mapping[str, TopicDescription
         yield (
             f"topic {changelog.name} has {changelog.partitions} partitions, but "
             f"CHECKPOINT_READY_SHARDS is {settings.shards}: the number of shards can never change; "
-            "unset it"
+            "unset the variable"
         )
     if changelog and repartition and changelog.partitions != repartition.partitions:
         yield (
@@ -305,7 +309,7 @@ def _wrong_settings(topic: TopicDescription | None, wanted: Mapping[str, str]) -
 def _allows_unclean_election(topic: TopicDescription | None) -> Iterator[str]:
     """Yield a problem if a replica that lost records may become the leader.
 
-    The brokers report the value in force. A broker that does not report it does not support it.
+    The brokers report the value in force. A broker that reports none does not have this setting.
     """
     if topic is not None and topic.configs.get(UNCLEAN) == "true":
         yield (

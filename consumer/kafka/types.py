@@ -1,6 +1,7 @@
 """The data types of the port: partitions, topics, open transactions.
 
-``TopicPartition`` is aiokafka's class, because aiokafka accepts no other. Its types are added here.
+``TopicPartition`` is aiokafka's class, because aiokafka accepts no other. Type checkers get an
+equal class with types instead, because aiokafka ships no types.
 """
 
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,7 +25,7 @@ __all__ = ["OpenTransaction", "OpenTransactions", "TopicDescription", "TopicPart
 class TopicDescription(msgspec.Struct, frozen=True):
     """The partitions, replication factor and settings of one topic.
 
-    Brokers before Kafka 2.8 do not report ``topic_id`` and ``leader_epochs`` (by partition).
+    ``leader_epochs`` is by partition. Brokers before Kafka 2.8 report neither epochs nor topic ids.
     """
 
     name: str

@@ -1,11 +1,11 @@
 """Writes and parses dead letters: the original record, and headers that describe the error.
 
-The headers have the names that Kafka Connect uses, because existing tools display those. They are
-always the last eight headers. A parser removes what this service appended by its position, so
-headers of the same names that a producer wrote are kept.
+Six of these headers have the names that Kafka Connect uses, because existing tools display those.
+They are always the last eight headers. The parser recognises them by their position at the end, and
+removes only those eight. So headers of the same names that a producer wrote are kept.
 
-A producer can write headers like those of a truncated value or of a redrive, as the last of its own
-headers. The parser then accepts them. The effect is limited to the record of that producer.
+A producer can end its own headers with a copy of the headers for a truncated value or a redrive.
+The parser accepts such a copy as real. Only the record of that producer is affected.
 """
 
 import hashlib
@@ -52,7 +52,7 @@ _VARINT_SLACK_BYTES: Final = 16
 _REASONS: Final = frozenset(Reason)
 _SHA256: Final = re.compile(rb"[0-9a-f]{64}")
 _SIZE: Final = re.compile(rb"[0-9]{1,10}")
-# Kafka accepts only such topic names. A producer wrote any other name, which may have any length.
+# Kafka accepts only such topic names. If a header has another one, this service did not write it.
 _TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _PARTITION: Final = re.compile(r"[0-9]{1,9}")
 _OFFSET: Final = re.compile(r"[0-9]{1,19}")
@@ -72,7 +72,7 @@ class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WholeValue(msgspec.Struct, frozen=True):
-    """Digest and size of a complete value. The dead letter holds only its beginning."""
+    """Digest and size of the producer's complete value, for a truncated dead letter."""
 
     sha256: str
     size_bytes: int
@@ -126,7 +126,7 @@ def dead_letter(
 ) -> DeadLetter:
     """Return the dead letter of a record, truncated to `max_bytes` if necessary.
 
-    `headers` are the producer's own headers: a forwarded record has the origin header as well.
+    `headers` are the producer's own headers. `record.headers` can also hold the origin header.
     """
     key, value = record.key, record.value
     message = error.message[:_MESSAGE_CHARS]
@@ -242,9 +242,9 @@ def _whole_value_headers(value: bytes) -> list[Header]:
 
 
 def _parse_whole_value(value: bytes | None, own: Headers, message: str) -> WholeValue | None:
-    """Return digest and size of the whole value, or None if a producer wrote these headers.
+    """Return digest and size of the whole value, or None if this service wrote no such headers.
 
-    This service writes them only for a truncated value, or when it also dropped headers.
+    It writes them only if it truncated the value or dropped headers. Otherwise a producer did.
     """
     last = own[-len(_WHOLE_VALUE_NAMES) :]
     if value is None or [name for name, _ in last] != _WHOLE_VALUE_NAMES:

@@ -2,8 +2,8 @@
 
 `Decider.decide` reads the shard's memory and extends a `Decision`. It changes nothing else and
 raises nothing. `apply` updates the memory after the commit. So every id in the memory is also in
-the changelog. A lookup also finds the entries that the decision itself adds. Therefore the result
-does not depend on how the records are divided into batches.
+the changelog. A lookup also finds the entries that the decision has added but not yet committed. So
+the result does not depend on how the records are divided into batches.
 """
 
 from typing import Final
@@ -48,8 +48,8 @@ TOO_MANY_CONTENTS: Final = (
     f"{MAX_VARIANTS_PER_ID} contents of this id were refused before, so this one is not "
     "remembered. Check whether a field changes with every record"
 )
-# Timestamps in the future are not trusted. Such a record is treated as older than every window: it
-# is a duplicate of any id that the memory still holds.
+# Timestamps in the future are not trusted. A record with one is treated as older than every window.
+# So it counts as inside the window of every id that the memory still holds.
 _NO_TIME_MS: Final = -1
 
 
@@ -64,7 +64,7 @@ class Decision(Struct):
     variants: dict[bytes, VariantEntry] = field(default_factory=dict)
     """Newly refused contents, by the digest of id and content."""
     more_variants: dict[bytes, int] = field(default_factory=dict)
-    """The number of refused contents that the memory does not hold yet, by the digest of the id."""
+    """By the digest of the id: how many of `variants` the memory does not hold yet."""
     unremembered: list[DeadLetter] = field(default_factory=list)
     """The items of `dead_letters` whose content is not remembered; see `TOO_MANY_CONTENTS`."""
     expired: Expired = field(default_factory=Expired)
@@ -160,7 +160,7 @@ class Decider:
             self._decide_published_id(decision, decoded, digest, published, time_ms)
             return
         decision.ready.append(self._builder.build(decoded, origin, headers))
-        if entry is not None:  # published again after its window: entries stay in time order
+        if entry is not None:  # published again after its window: reinsert it, in time order
             del entries[digest]
         entries[digest] = IdEntry(checkpoint_id, decoded.digest, origin, decision.stream_time_ms)
         decision.expired.ids.pop(digest, None)
@@ -170,9 +170,10 @@ class Decider:
     ) -> None:
         """Drop a duplicate, or refuse a record with other content under a published id.
 
-        Each different content becomes a dead letter once, while the memory has room for contents
-        of this id. Without room, every such record becomes a dead letter. The service then does
-        not know whether the content was refused before, and no content may be lost.
+        Each different content becomes a dead letter once, while the memory has room: eight contents
+        for each id. Without room, every record with a content that is not remembered becomes a dead
+        letter. Then the service cannot know whether a dead letter has this content already, and no
+        content may be lost.
         """
         is_same = is_same_content(decoded.digest, decoded.canonical, published)
         if is_same:
@@ -192,7 +193,7 @@ class Decider:
         cause = "ConflictingDuplicate"
         variant = variants[0]
         if self._reserve_variant(decision, digest, variant):
-            decision.variants.pop(variant, None)  # variants stay in time order
+            decision.variants.pop(variant, None)  # reinsert it, so that variants stay in time order
             entry = VariantEntry(decoded.id, decoded.digest, decision.stream_time_ms)
             decision.variants[variant] = entry
             decision.expired.variants.pop(variant, None)
@@ -243,9 +244,8 @@ class Decider:
 def expire(seen: SeenIds, decision: Decision, watermark_ms: int, limit: int) -> None:
     """Add at most `limit` tombstones for entries that no future record can match.
 
-    No future record is older than `watermark_ms`.
-
-    An entry that the decision itself writes gets no tombstone.
+    `watermark_ms` is a time before which no future record can be. An entry that the decision itself
+    writes gets no tombstone.
     """
     due = seen.expired(watermark_ms, limit)
     for digest in due.ids:

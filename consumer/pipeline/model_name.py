@@ -7,7 +7,7 @@
     /any/path/checkpoint-{n}                                           path
 
 A name without a step counts as the final model of its job (openai, azure). That is a heuristic:
-the list API names the last checkpoint in this way, but its documentation does not promise it.
+the list API names the last checkpoint in this way, but its documentation does not guarantee that.
 """
 
 import re
@@ -78,9 +78,9 @@ def _parse_azure(name: str) -> Model | None:
     """Return the model of an Azure name, None for any other text, in linear time.
 
     The base model and the suffix may both contain `.ft-` and 32 digits. A single pattern for the
-    whole name would try each of those positions against all text after it: 1 MB then takes
-    minutes. The job is the last such position that leaves a complete name, so this function
-    searches from the end.
+    whole name would try each of those positions against all text after it, which takes minutes for
+    1 MB. The job is at the last of those positions at which the rest of the text completes the
+    name, so this function searches from the end.
     """
     head, colon, tail = name.partition(":")
     step = _STEP_TAIL(tail) if colon else None

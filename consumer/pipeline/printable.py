@@ -34,9 +34,10 @@ def printable_line(text: str) -> str:
 
 
 def printable_json(document: bytes) -> bytes:
-    """Return a JSON text of the same meaning without characters that control a terminal.
+    """Return a JSON text of the same meaning, with characters that control a terminal escaped.
 
-    In valid JSON such characters occur only in strings. There an escape has the same meaning.
+    In valid JSON such characters, except CR, occur only in strings, where an escape has the same
+    meaning. A CR becomes a space.
     """
     text = document.decode("utf-8", "backslashreplace")
     return _NOT_ASCII_TEXT.sub(_json_escape, text).encode()

@@ -42,17 +42,17 @@ from schemas.ready_event import (
 )
 
 SHARD_HEADER: Final = "checkpoint-ready.shard"
-"""On every ready event: group, shard and number of shards of the process that published it."""
+"""On every ready event: the group, the home shard of its id, and the number of shards."""
 MAX_ID_CHARS: Final = 32_768
-"""The changelog holds each id too. Its records must fit, whatever the other topics accept."""
+"""A changelog record also holds the id. It must fit even if other topics accept longer records."""
 
 _SAFE_IN_SEGMENT: Final = "-._~!$&'()*+,;=:@"
 _EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
 _SECONDS_PER_DAY: Final = 86_400
 _MINUTES: Final = tuple(f"T{hour:02}:{minute:02}:" for hour in range(24) for minute in range(60))
 _SECONDS: Final = tuple(f"{second:02}Z" for second in range(60))
-# Longer job ids are not cached: a producer may send ids of any length, and a cache of a thousand
-# such ids would hold a thousand times the largest record.
+# Longer job ids are not cached. A producer may send ids of any length: the cache of a thousand ids
+# would then hold a thousand ids that are each as large as the largest record.
 _CACHED_JOB_ID_CHARS: Final = 256
 _NOTHING_EVALUATED: Final = Evaluation()
 
@@ -60,14 +60,14 @@ _encode = Encoder().encode
 
 
 class ReadyEventBuilder(Struct, frozen=True):
-    """Builds the ready events of one shard, of live records and of replayed ones alike."""
+    """Builds the ready events of one shard, for live records and for a replay."""
 
     binary_mode: bool
     ready_max_bytes: int
     first_headers: list[Header]
     """The headers that every event begins with."""
     safe_size_bytes: int
-    """If key and value together have at most this size, an event with only `first_headers` fits."""
+    """An event with only `first_headers` fits if key and value have at most this size together."""
 
     @classmethod
     def of(cls, settings: ShardSettings) -> Self:
@@ -106,7 +106,7 @@ def ready_headers(settings: ShardSettings) -> list[Header]:
 def enrich(
     decoded: Decoded, origin: Origin, headers: list[Header], *, binary_mode: bool = False
 ) -> ReadyRecord:
-    """Return the ready event of a checkpoint. It begins with `headers`."""
+    """Return the ready event of a checkpoint. Its headers begin with `headers`."""
     checkpoint = decoded.checkpoint
     checkpoint_id = decoded.id
     job_id = decoded.job_id

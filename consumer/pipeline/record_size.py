@@ -1,8 +1,8 @@
 """Computes the size of a record: as a broker counts it, and in this process's memory.
 
 A broker counts the batch that holds the record: `max.message.bytes` limits a batch, not a record.
-The size must be known before the record is sent, because a batch that the broker refuses would
-abort the whole transaction.
+The size must be known before the record is sent, because the whole transaction fails if the broker
+refuses one batch.
 """
 
 from typing import Final

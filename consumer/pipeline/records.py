@@ -40,7 +40,7 @@ class SourceRecord(Protocol):
 class PackedBatch(bytes):
     """The bytes of a whole record batch, as the value of one record.
 
-    The reader delivers it for a batch whose records are unreadable, or too large to be read.
+    The reader delivers it if the batch's records are unreadable or would take too much memory.
     """
 
     note: str
@@ -61,11 +61,11 @@ class SourceBatch(NamedTuple):
     partition: int
     records: Sequence[SourceRecord]
     forwarded: bool
-    """Whether they come from the repartition topic. Each then ends with the origin header."""
+    """Whether they come from the repartition topic. Then the last header of each is the origin."""
 
 
 class Reason(StrEnum):
-    """Why a record is a dead letter. The list is closed; its values are part of the contract."""
+    """Why a record is a dead letter. There are no other values, and these are in the contract."""
 
     TOMBSTONE = "tombstone"
     MALFORMED_JSON = "malformed_json"
@@ -82,7 +82,7 @@ PACKED_CAUSES: Final = {
     Reason.TOO_LARGE: "RecordBatchTooLarge",
     Reason.UNREADABLE_BATCH: "RecordBatchUnreadable",
 }
-"""The error class in the dead letter of a whole batch. A redrive recognizes such a batch by it."""
+"""The error class in the dead letter of a whole batch, by which a redrive recognizes it."""
 
 
 class Stage(StrEnum):
@@ -168,7 +168,7 @@ class Counts(Struct):
 
 
 class Limits(Struct, frozen=True):
-    """`max.message.bytes` of the topics written to: the limit of a batch with one record."""
+    """`max.message.bytes` of the topics written to. A batch with a single record must fit."""
 
     ready_max_bytes: int
     dead_letter_max_bytes: int

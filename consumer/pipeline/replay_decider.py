@@ -1,9 +1,9 @@
 """Decides which source records a replay publishes again: each id once, from the right record.
 
-The input may contain several records of an id. Only the changelog shows which one was published:
-the entry of the id names its *origin*. So a replay publishes the record at the origin, and no
-other. An id without an entry was never published, or has left the dedup window. For such an id the
-replay decides as the live service does: it publishes the first valid record.
+The input may contain several records of an id. Only the changelog shows which record was published:
+the entry of the id names its *origin*, the position of that record. So a replay publishes the
+record at the origin, and no other. An id without an entry was never published, or has left the
+dedup window. For such an id the replay publishes the first valid record, as the live service does.
 """
 
 import fnmatch
@@ -109,23 +109,23 @@ class ReplayDecision(Struct):
 
 
 class Replayer(Struct, frozen=True):
-    """Decides for one replay. Only `settle` changes its memory of settled ids."""
+    """Decides for one replay. It remembers settled ids, and only `settle` adds to them."""
 
     settings: ShardSettings
     builders: list[ReadyEventBuilder]
     """One builder for each home shard, because a header of the event names the shard."""
     unlimited_builders: list[ReadyEventBuilder]
-    """The same builders without the size limit of the ready topic, for records with an entry.
+    """The same builders without the size limit of the ready topic.
 
-    These records were published already, perhaps under a higher limit."""
+    For records that the changelog names as published: the limit may have been higher then."""
     origins: Origins
     selection: Selection
     replay_id: str
     target_max_bytes: int
     safe_size_bytes: int
-    """If key and value together have at most this size, the event fits the target topic.
+    """An event fits the target topic if its key and value together have at most this size.
 
-    This holds for an event without headers from the producer."""
+    This is true only for an event without headers from the producer."""
     settled: DigestTable = field(default_factory=lambda: DigestTable(0))
     valid_ids: DigestTable | None = None
     """Only in a plan: the digests of the ids of all valid records."""
@@ -162,7 +162,7 @@ class Replayer(Struct, frozen=True):
         decision: ReplayDecision,
         max_events: int,
     ) -> int:
-        """Decide about records of one partition, until `decision` has `max_events` events.
+        """Decide about records of one partition, but stop when `decision` has `max_events` events.
 
         Return the number of records that were decided. `partition` is a topic and a number.
         """
@@ -211,7 +211,7 @@ class Replayer(Struct, frozen=True):
         event = builders[home_shard].build(decoded, origin, record.headers)
         if not self.selection.includes(decoded):
             counts.not_selected += 1
-            if not is_known:  # any other record of this id is a duplicate, with any content
+            if not is_known:  # later records of this id are duplicates, whatever they contain
                 decision.settled[digest] = None
             return
         replay = replayed(event, self.replay_id, binary_mode=self.settings.binary_mode)

@@ -1,9 +1,9 @@
 """Routes records: the home shard of an id, the default partitioner, and the origin header.
 
-The home shard of an id is the one shard that decides about it, whichever partition its records
-arrive in. Another shard forwards a record to its home, byte for byte, through the repartition
-topic. It appends the origin as the last header. The home shard removes that header by its position.
-So a producer may use a header of the same name: it is kept, and never used as an origin.
+The home shard of an id is the one shard that decides about the id, whichever partition its records
+arrive in. Any other shard forwards a record of the id to the home shard, byte for byte, through the
+repartition topic, and appends the origin as the last header. The home shard reads and removes only
+the last header. So a producer's own header of the same name is kept, and never used as an origin.
 """
 
 import struct
@@ -34,7 +34,7 @@ partition_for_key: Final = default_partition
 
 
 def forward(record: SourceRecord, origin: Origin, shard: int, max_bytes: int) -> ForwardRecord:
-    """Return the record addressed to `shard`, with the origin header at the end.
+    """Return the record for its home `shard`, with the origin header at the end.
 
     Raises:
         InvalidRecord: the record is too large for the repartition topic.

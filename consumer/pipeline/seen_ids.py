@@ -2,8 +2,8 @@
 
 Each id has the stream time of its publication. A record is a duplicate if its timestamp is less
 than a dedup window after that time. Without a window, an id is remembered forever. A *variant* is
-another content of a published id that became a dead letter. Each variant has a window of its own.
-An entry is *expired* when no future record can match it.
+another content of a published id that became a dead letter. Each variant has its own window, which
+starts with its dead letter. An entry is *expired* when no future record can match it.
 
 The memory holds only digests, packed in a `DigestTable`. `Decider` reads it, and `apply` changes it
 after the commit.
@@ -26,8 +26,8 @@ MAX_VARIANTS_PER_ID: Final = 8
 """How many refused contents of an id are remembered.
 
 Two or three contents have a plausible cause: metrics that are added later, or two pollers with
-different fields. A field that changes at every poll creates an unlimited number, and none occurs
-twice."""
+different fields. A field that changes at every poll creates an unlimited number of contents. None
+of them occurs twice, so it would be useless to remember more."""
 _COUNT_BYTES: Final = 4
 _TIME_BYTES: Final = 8
 _DIGESTS_PER_CHUNK: Final = 1024
@@ -38,8 +38,8 @@ _time = itemgetter(0)
 id_digest: Final = hashes.digest
 """Returns the digest that replaces an id in memory: 128 bits of BLAKE2b (RFC 7693).
 
-Of two ids with the same digest, the second would be lost as a duplicate. Producers choose the ids,
-so the hash must be cryptographic."""
+If two ids had the same digest, the second would be lost as a duplicate. Producers choose the ids,
+so only a cryptographic hash prevents that."""
 
 
 def variant_digest(of_id: bytes, content: bytes) -> bytes:
@@ -56,8 +56,8 @@ class _TimedDigests:
         self._value_bytes = value_bytes
         self._window_ms = window_ms
         self._table = DigestTable(value_bytes + (_TIME_BYTES if window_ms else 0))
-        # The packed digests in insertion order. Each chunk has its latest time. A digest that is
-        # dropped or inserted again leaves an empty slot.
+        # The packed digests in insertion order, in chunks. Each chunk has the latest time of its
+        # digests. A digest that is dropped or inserted again leaves an empty slot.
         self._chunks: deque[tuple[bytearray, int]] = deque()
         self._head = 0  # bytes of empty slots at the start of the first chunk
 
@@ -173,24 +173,24 @@ class SeenIds:
         self.stream_time_ms = 0
         self._window_ms = window_ms
         self._ids = _TimedDigests(DIGEST_BYTES, window_ms)
-        # The value of a variant is the digest of its id: a tombstone of the variant decrements the
-        # count of that id. Ids without variants have no count.
+        # The value of a variant is the digest of its id, because a tombstone of the variant must
+        # decrement the count of that id. Ids without variants have no count.
         self._variants = _TimedDigests(DIGEST_BYTES, window_ms)
         self._variant_counts = DigestTable(_COUNT_BYTES)
 
     def __len__(self) -> int:
-        """Return the number of ids held, including expired ids without a tombstone."""
+        """Return the number of ids held, including expired ids that have no tombstone yet."""
         return len(self._ids)
 
     @property
     def variants(self) -> int:
-        """The number of variants held, including expired variants without a tombstone."""
+        """The number of variants held, including expired variants that have no tombstone yet."""
         return len(self._variants)
 
     def lookup(self, digest: bytes, time_ms: int) -> bytes | None:
         """Return the digest of the content that was published under an id.
 
-        Return None if there is none, or if `time_ms` is outside its window.
+        Return None if the id is not held, or if `time_ms` is outside its window.
         """
         return self._ids.get(digest, time_ms)
 
@@ -211,7 +211,7 @@ class SeenIds:
         self._ids.put(digest, content, stream_time_ms)
 
     def reserve(self, ids: int) -> None:
-        """Allocate memory for this number of ids in total. Does nothing with a window."""
+        """Allocate memory for this number of ids in total. With a dedup window, do nothing."""
         if not self._window_ms:
             self._ids.reserve(ids)
 

@@ -43,8 +43,8 @@ def trace_context(headers: Headers) -> TraceContext | None:
 def trace_headers(headers: Headers, of_envelope: Headers = ()) -> list[Header]:
     """Return the trace context of a source record as headers, each unchanged.
 
-    A `tracestate` belongs to the `traceparent` of the same source. So the first source that has a
-    `traceparent` is used, in this order: the record's headers, the attributes of a CloudEvent in
+    A `tracestate` belongs to the `traceparent` in the same place. So both come from the first of
+    these places that has a `traceparent`: the record's headers, the attributes of a CloudEvent in
     the headers, the attributes in the envelope.
     """
     own: list[Header] = []
@@ -65,9 +65,9 @@ def trace_headers(headers: Headers, of_envelope: Headers = ()) -> list[Header]:
 def parse_traceparent(text: bytes) -> TraceContext | None:
     """Return the parsed `traceparent`, or None if it is not valid.
 
-    A version later than 00 may append fields. Only the known fields are read.
+    A version later than 00 can have more fields at the end. Only the known fields are read.
     """
-    # The pattern must not match the blanks at the end: after `.*` it would backtrack over them.
+    # Blanks are stripped first: a pattern for blanks after `.*` would backtrack over them.
     match = _parse(text.strip(_BLANKS))
     if match is None:
         return None

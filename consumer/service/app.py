@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 
 class HttpEndpoint:
-    """What the process shows over HTTP: metrics, recent activity and the engine's state.
+    """Collects and serves the data for HTTP: metrics, recent activity and the engine's state.
 
     With `HTTP_PORT` 0 it observes nothing, serves nothing and loads no HTTP server.
     """

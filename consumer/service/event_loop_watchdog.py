@@ -26,8 +26,8 @@ class EventLoopWatchdog:
     """Expects a regular heartbeat from the event loop; a context manager around ``asyncio.run``.
 
     It counts the ticks of its own thread since the last heartbeat. While the whole process is
-    frozen, the thread does not tick either, so the watchdog does not end such a process. The
-    interpreter's timer cannot detect this: it ends a process that was frozen for twice the limit.
+    frozen, the thread does not tick either. So the watchdog does not end a process because of a
+    freeze. The interpreter's timer does: it counts the frozen time, and its limit is twice as long.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -78,7 +78,8 @@ class EventLoopWatchdog:
         line = f"checkpoint-ready: {self._reason} for {silent_seconds:g} s: the process ends\n"
         writing = threading.Thread(target=_write_stacks, args=(line.encode(),), daemon=True)
         writing.start()
-        # Do not wait longer: a full pipe that no process reads may block the loop and this write.
+        # Do not wait longer: if standard error is a full pipe that no process reads, this write
+        # never ends. Such a pipe may also be what blocks the loop.
         writing.join(WRITE_SECONDS)
         os._exit(EXIT_FAILED)
 

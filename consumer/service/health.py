@@ -24,17 +24,17 @@ STARTED: Final = "started"
 
 
 class ProbeAnswer(NamedTuple):
-    """Yes or no, with one line for each reason."""
+    """The answer of a probe: yes or no, and one line for each reason."""
 
     is_ok: bool
     lines: tuple[str, ...]
 
 
 def is_alive(engine: EngineStatus, watchdog_seconds: float) -> ProbeAnswer:
-    """Return whether the process makes progress. The answer itself shows that the loop runs.
+    """Return whether all pending work makes progress. An answer shows that the event loop runs.
 
-    `watchdog_seconds` is also the limit of the stall detector, which ends the process by itself. If
-    it is 0, the detector is off; then the answer reports a stall but stays positive.
+    `watchdog_seconds` is also the limit after which the stall detector ends the process. 0 means
+    that the detector is off. Then the answer names a stall but stays positive.
     """
     stall = engine.stall
     if stall is None:

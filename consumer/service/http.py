@@ -58,7 +58,8 @@ COMMON_HEADERS: Final = {
     # A connection serves one request, so one deadline limits all that a client can hold.
     "Connection": "close",
 }
-# Producers choose the ids. Even if one reached the page unescaped, the browser would not run it.
+# Producers choose the ids. Even if a script in an id reached the page unescaped, the browser would
+# not run it.
 PAGE_HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
     "Referrer-Policy": "no-referrer",
@@ -160,7 +161,8 @@ class BoundedConnection(H11Protocol):
     - The server aborts it `REQUEST_SECONDS` after it was opened, in any state. So a
       client cannot hold memory by sending nothing, sending slowly, or not reading the response.
     - There are at most `MAX_CONNECTIONS`. One more evicts the oldest connection that has not sent a
-      whole request head. A probe sends its request at once, so silent clients cannot keep it out.
+      whole request head. A probe sends its request at once, so silent clients cannot keep a probe
+      out.
       If every connection has sent its request, the server aborts the new one.
     - A request head has at most `MAX_HEAD_BYTES`.
     """
@@ -195,7 +197,8 @@ class BoundedConnection(H11Protocol):
         """Parse what the client sent.
 
         h11 compares only an incomplete head with the limit, so a larger head that arrives in one
-        piece would pass. Therefore it receives at most one byte more than the limit at first.
+        piece would pass. Therefore this method first gives h11 at most one byte more than the
+        limit, and then the rest.
         """
         head = data
         if self.is_silent:
@@ -209,8 +212,9 @@ class BoundedConnection(H11Protocol):
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the phrase of the status says it
         """Refuse a request that is not valid HTTP/1 (400) or has too large a head (431).
 
-        If the head was valid, the error is in the body, which no page reads. The page's response is
-        on its way, and a second one would make uvicorn log an error with a traceback.
+        If the head was valid, the error is in the body, which no page reads. Then do nothing: the
+        page's response is on its way, and a second response would make uvicorn log an error with a
+        traceback.
         """
         if getattr(self, "cycle", None) is not None:  # its declared type leaves None out
             return
@@ -233,8 +237,8 @@ class BoundedConnection(H11Protocol):
 class HttpServer:
     """Serves pages on all addresses of the machine, in the running event loop.
 
-    It calls the two halves of `uvicorn.Server.serve`. That method itself would handle SIGTERM and
-    SIGINT, which the engine handles, and would wake the process ten times a second.
+    It calls `startup` and `shutdown` of `uvicorn.Server`, and not `serve`. `serve` would also
+    handle SIGTERM and SIGINT, which the engine handles, and wake the process ten times a second.
     """
 
     def __init__(self, port: int, pages: Pages) -> None:

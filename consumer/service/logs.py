@@ -19,11 +19,12 @@ from consumer.pipeline.printable import printable, printable_json
 from consumer.shard.events import Observer, TransactionReport
 
 LIBRARY_LEVEL: Final = logging.WARNING
-# The client library logs errors from which it then recovers by itself. If a problem concerns an
-# operator, the service itself logs it, at the right level.
+# Library lines get at most this level: the client library logs errors from which it then recovers.
+# If a problem concerns an operator, the service itself logs it, at the right level.
 LOUDEST_LIBRARY_LEVEL: Final = logging.WARNING
 LIBRARY_INTERVAL_SECONDS: Final = 10.0
-# Some libraries format a message before they log it. Then each line counts as a separate kind.
+# Bounds the memory for the kinds of lines: if a library formats its messages before it logs them,
+# each line is a new kind.
 MAX_LIBRARY_KINDS: Final = 500
 log = structlog.get_logger("checkpoint_ready")
 
@@ -100,7 +101,7 @@ class _LibraryHandler(logging.Handler):
         self._suppressed: dict[tuple[str, str], int] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        kind = (record.name, str(record.msg))  # without the arguments, so there are few kinds
+        kind = (record.name, str(record.msg))  # the message without its arguments: few kinds
         now = time.monotonic()  # a wall clock that is set back would suppress lines for longer
         if now - self._last.get(kind, -math.inf) < LIBRARY_INTERVAL_SECONDS:
             self._suppressed[kind] = self._suppressed.get(kind, 0) + 1

@@ -77,7 +77,7 @@ DUPLICATES = Metric(
     "counter",
     ("kind",),
     "records",
-    "Records that repeat an id, by kind. same: the content is known. conflicting: the content is different, and the record becomes a dead letter. Each conflicting content of an id counts once; after eight such contents, each record counts.",
+    "Records that repeat an id, by kind. same: the content is known. conflicting: the content is different, and the record becomes a dead letter. The first eight conflicting contents of an id are remembered: each counts once, and its repeats count as same. After these eight, each record with another content counts as conflicting.",
 )
 DEAD_LETTERS = Metric(
     "dead_letters_total",

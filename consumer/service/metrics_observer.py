@@ -1,6 +1,6 @@
 """The Prometheus collectors: counters fed by the engine's events, and gauges read at each scrape.
 
-The cost is a few additions for each transaction and none for a record.
+The cost is a few additions for each transaction, and a sort of the times of its events.
 """
 
 import time
@@ -146,8 +146,8 @@ class BatchHistogram(Collector):
         """Add values in seconds.
 
         A negative value counts as 0: the clock that wrote the timestamp is ahead. In the sum, a
-        value counts as at most `MAX_SECONDS`: producers may write any timestamp, and a single one
-        of the year 1 would distort each mean for ever.
+        value counts as at most `MAX_SECONDS`: producers may write any timestamp, and a single
+        timestamp of the year 1 would distort every mean that uses the sum.
         """
         ordered = sorted(values)
         for index, bound in enumerate(self._metric.buckets):

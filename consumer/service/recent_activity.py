@@ -11,7 +11,7 @@ from consumer.shard.events import Observer, TransactionReport
 RATE_SECONDS: Final = 60
 KEPT_EVENTS: Final = 8
 # The model name is decoded only when the page is rendered, so the event's bytes are kept until
-# then. Those of a large event would take too much memory.
+# then. A larger event is kept without its bytes, to save memory.
 MAX_KEPT_BYTES: Final = 64 * 1024
 
 
@@ -20,7 +20,7 @@ class RecentEvent(NamedTuple):
 
     id: str
     model: str
-    """Empty for a large event, whose bytes were not kept."""
+    """Empty for an event of more than `MAX_KEPT_BYTES`, whose bytes were not kept."""
     shard: int
     seconds_ago: float
 

@@ -156,7 +156,7 @@ def _dead_letters(recent: RecentActivity) -> str:
 
 
 def _held_back(held: HeldBack) -> str:
-    """Return how many records open transactions hold back, and for how long."""
+    """Return how many records open transactions hold back, and for how long; 0 if it is short."""
     if not held.records or held.seconds < HELD_BACK_SHOWN_SECONDS:
         return "0"
     return f"{_integer(held.records)} for {_duration(held.seconds)}"
@@ -200,7 +200,8 @@ def _table(columns: Iterable[Column], rows: list[tuple[str, ...]]) -> str:
 def _text(text: str, max_chars: int = MAX_CHARS) -> str:
     """Return a text as escaped HTML, cut to `max_chars`."""
     shown = text if len(text) <= max_chars else f"{text[:max_chars]}…"
-    # A lone surrogate cannot be encoded. bdi keeps right-to-left text from moving other text.
+    # "replace", because a lone surrogate cannot be encoded. The element bdi keeps right-to-left
+    # text from moving the text around it.
     return f"<bdi>{escape(shown.encode('utf-8', 'replace').decode())}</bdi>"
 
 
@@ -213,7 +214,7 @@ def _decimal(number: float) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Return a duration in its largest unit."""
+    """Return a duration in the largest unit of which it has at least one."""
     if seconds < MINUTE_SECONDS:
         return f"{seconds:.0f} s"
     if seconds < HOUR_SECONDS:

@@ -8,23 +8,24 @@ prefix   rest of the key             value
 ``p:``   topic ``/`` partition       progress (JSON)
 ``m:``                               meta (JSON)
 ``f:``                               the restore barrier of the latest start (JSON)
-``f:``   ``first``                   where "latest" was at the group's first start (JSON)
+``f:``   ``first``                   the end offsets that "latest" means (JSON)
 =======  ==========================  ===================================================
 
-A null value is a tombstone. The prefixes separate ids from all other entries. Entries of ids are
-binary, because a restore reads millions of them. The few others are JSON, which operators can read.
-The memory stores only the digests of ids. So the key is the digest, which is enough to write a
-tombstone. The id itself is in the value.
+A null value is a tombstone. The prefixes separate ids from all other entries. Id and variant
+entries are binary, because a restore reads millions of them. The few other entries are JSON, which
+operators can read. The memory of a shard holds only the digest of an id. So this digest is the key
+of the entry: the shard can write the tombstone without the id. The id itself is in the value.
 
-Id entry: version (1 byte), digest of the content (16: the version of its comparison form, then
-15 of BLAKE2b), stream time (8), partition (4), offset (8),
-timestamp (8) and topic (1 byte of length, then UTF-8) of the record that was published, id (UTF-8).
-Variant entry: version (1), digest of the content (16), stream time (8), id (UTF-8). Big-endian.
+Id entry: version (1 byte), digest of the content (16 bytes: 1 for the version of the comparison
+form, 15 of BLAKE2b), stream time (8), then partition (4), offset (8), timestamp (8) and topic
+(1 byte of length, then UTF-8) of the published source record, then the id (UTF-8).
+Variant entry: version (1), digest of the content (16), stream time (8), id (UTF-8).
+All numbers are big-endian.
 
-The version of an entry is that of its layout. A new comparison form has a version of its own, in
-the digest, so it changes no layout (`pipeline/decode/canonical`). The first release with a new
-layout reads it, and continues to write the old one. The release after it writes the new one. So
-both releases of a rolling upgrade, or of a rollback, read each other's entries.
+The version of an entry is the version of its layout. The comparison form has its own version inside
+the digest, so a new form does not change the layout (`pipeline/decode/canonical`). The first
+release that knows a new layout reads it, but still writes the old layout. The next release writes
+the new one. So both releases of a rolling upgrade, or of a rollback, read each other's entries.
 """
 
 import struct
@@ -45,13 +46,13 @@ READABLE_VERSIONS: Final = frozenset({FORMAT_VERSION})
 """The layouts that this release reads. It writes `FORMAT_VERSION`."""
 ID, VARIANT, PROGRESS, META, FENCE = b"i:", b"v:", b"p:", b"m:", b"f:"
 FIRST_START: Final = FENCE + b"first"
-_HEAD: Final = struct.Struct(f">B{DIGEST_BYTES}sq")  # the same in both kinds of entry
+_HEAD: Final = struct.Struct(f">B{DIGEST_BYTES}sq")  # of id entries and variant entries
 _ORIGIN: Final = struct.Struct(">iqqB")
 _DIGEST_KEY_BYTES: Final = len(ID) + DIGEST_BYTES
 
 
 class Meta(msgspec.Struct, frozen=True):
-    """The deployment that a changelog belongs to. After a mismatch the shard must not run."""
+    """The deployment that a changelog belongs to; `verify_meta` refuses any other deployment."""
 
     version: int
     group_id: str
@@ -63,7 +64,7 @@ class Meta(msgspec.Struct, frozen=True):
 
 
 class ShardState:
-    """A shard's memory: always equal to the committed changelog."""
+    """A shard's memory. Its ids and progress are those that the changelog holds as committed."""
 
     def __init__(self, window_ms: int) -> None:
         self.seen = SeenIds(window_ms)
@@ -104,7 +105,7 @@ class ShardState:
                     self.seen.remember_all(digests, contents, times_ms)
                     digests, contents, times_ms = [], [], []
                     self.seen.forget(_digest_of(key))
-                else:  # a restore reads millions of these
+                else:  # a restore reads millions of ids: add them in one call
                     version, content, time_ms = head(value)
                     if version != FORMAT_VERSION:
                         _require_version(version)
@@ -159,8 +160,8 @@ def read_id_entry(value: bytes) -> IdEntry:
     """Parse the value of an id's entry.
 
     Raises:
-        StateCorrupted: it has another version.
-        struct.error, UnicodeDecodeError: it is not such an entry.
+        StateCorrupted: this release cannot read the version of the entry.
+        struct.error, UnicodeDecodeError: the value is not an id entry.
     """
     version, content, stream_time_ms = _HEAD.unpack_from(value)
     _require_version(version)
@@ -199,7 +200,7 @@ def meta_record(meta: Meta) -> tuple[bytes, bytes]:
 
 
 def barrier_record(owner: str) -> tuple[bytes, bytes]:
-    """Return key and value of the restore barrier; `owner` is host and process of the start."""
+    """Return key and value of the restore barrier; `owner` names the host and process."""
     return FENCE, msgspec.json.encode({"version": FORMAT_VERSION, "owner": owner})
 
 

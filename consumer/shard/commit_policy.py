@@ -1,14 +1,15 @@
-"""When a shard commits: at once when it is idle, in large transactions when it lags. Pure."""
+"""Decides when a shard commits: soon without lag, in large transactions with lag. Pure."""
 
 from typing import Final
 
-# While a shard lags, transactions grow, but no record waits longer than this for its decision. The
-# lag of a source whose broker is gone does not shrink, and must not delay the other sources.
+# While a shard lags, transactions grow, but no record waits longer than this for its decision. A
+# source whose broker is gone keeps its lag, which must not delay the records of other sources.
 MAX_DELAY_SECONDS: Final = 0.5
-# If all records are duplicates, only progress changes, and the shard may commit it later. After a
-# crash the shard reads the records again, and they are duplicates again.
+# If all records are duplicates, only progress changes, and its commit can wait for this time. If a
+# crash loses the progress, the shard reads the records again, and they are duplicates again.
 PROGRESS_INTERVAL_SECONDS: Final = 5.0
-# Bounds the memory of one transaction; a large backlog fills it in one fetch.
+# The shard decides when its buffered records have this size, to bound the memory of a transaction.
+# With a large backlog, one fetch can bring as much.
 MAX_TRANSACTION_BYTES: Final = 8 * 1024 * 1024
 IDLE_FETCH_MS: Final = 100
 
@@ -16,15 +17,15 @@ IDLE_FETCH_MS: Final = 100
 class TransactionSizeLimit:
     """The maximum number of records in a shard's transaction; lower after a send that timed out.
 
-    It outlives the shard's tasks. A timeout ends the task, and without a lower limit the next task
-    would repeat the same transaction forever.
+    The limit outlives the shard's tasks, because a timeout ends the task. Without a lower limit,
+    each new task would send a transaction of the same size, and time out again.
     """
 
     def __init__(self, max_records: int) -> None:
         self.records = self._max_records = max_records
 
     def record_timeout(self, records: int) -> None:
-        """Halve the limit after a transaction of this size was too slow."""
+        """Halve the limit after a slow transaction, or use half of its size if that is less."""
         if records:
             self.records = max(1, min(self.records, records) // 2)
 
@@ -49,24 +50,19 @@ class CommitPolicy:
         if self._oldest_buffered is None:
             self._oldest_buffered = now
 
-    def record_dropped(self) -> None:
-        """Record that the buffer was dropped; its records will be read again."""
+    def record_emptied(self) -> None:
+        """Record that no record waits: all were decided, or dropped to be read again."""
         self._oldest_buffered = None
-
-    def record_deferred(self, now: float) -> None:
-        """Record a decision without output, whose progress is not committed yet."""
-        self._oldest_buffered = None
-        self.record_moved(now)
 
     def record_moved(self, now: float) -> None:
-        """Record progress that is not committed yet; buffered records do not matter."""
+        """Record progress that is not committed yet."""
         if self._oldest_uncommitted is None:
             self._oldest_uncommitted = now
 
     def record_commit(self, now: float) -> None:
-        """Record that everything is committed."""
+        """Record that all known progress is committed; records in the buffer still wait."""
         self._last_commit = now
-        self._oldest_buffered = self._oldest_uncommitted = None
+        self._oldest_uncommitted = None
 
     def is_decision_due(
         self, now: float, *, records: int, size_bytes: int, caught_up: bool
@@ -81,7 +77,7 @@ class CommitPolicy:
         return now - self._oldest_buffered >= MAX_DELAY_SECONDS
 
     def is_progress_due(self, now: float) -> bool:
-        """Return whether progress over duplicates alone should be committed now."""
+        """Return whether pending progress should be committed now, without any output."""
         return (
             self._oldest_uncommitted is not None
             and now - self._oldest_uncommitted >= PROGRESS_INTERVAL_SECONDS

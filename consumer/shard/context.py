@@ -1,4 +1,4 @@
-"""The constants of one shard task (number, settings, topics), and the readers besides its own."""
+"""The constants of one shard task (number, settings, topics), and readers for its side tasks."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -37,7 +37,7 @@ class ShardContext(msgspec.Struct, frozen=True):
         return TopicPartition(self.settings.changelog_topic, self.shard)
 
     def sources(self) -> list[TopicPartition]:
-        """Return its input partitions (p % S == shard) and its repartition partition."""
+        """Return the shard's input partitions (p % S == shard) and its repartition partition."""
         partitions = [
             TopicPartition(topic, partition)
             for topic, count in sorted(self.topology.inputs.items())
@@ -59,12 +59,13 @@ class ShardContext(msgspec.Struct, frozen=True):
     def read_options(self) -> ReadOptions:
         """The options that all bounded reads of the shard share: its clock and its heartbeat.
 
-        A caller changes them with `_replace`. A read without the heartbeat would look like a hang.
+        A caller changes options with `_replace`, but must keep the heartbeat: without it, a task
+        that reads for more than a minute would count as hanging.
         """
         return ReadOptions(clock=self.clock, on_fetch=self.heartbeat.beat)
 
     def new_batches(self, writer: TransactionalWriter) -> TransactionBatches:
-        """Return the empty batches of a transaction, bounded by the topics' batch sizes."""
+        """Return empty batches for a transaction, each at most as large as its topic allows."""
         return writer.new_batches(self.topology.max_message_bytes, {self.settings.changelog_topic})
 
     def meta(self) -> Meta:
@@ -98,8 +99,9 @@ class ShardContext(msgspec.Struct, frozen=True):
 class SideReaders(msgspec.Struct, frozen=True):
     """Opens further readers for one shard, and holds the admin client.
 
-    Only the shard's loop assigns the shard's own reader. The status reads positions from that
-    reader at any moment, and a reader has no position of a partition that is not assigned.
+    While the shard runs, only its loop assigns the shard's own reader. ``Sources`` reads the
+    position of each source from that reader for the status, at any moment. After any other
+    assignment, the reader would have no position for some sources.
     """
 
     kafka: Kafka
@@ -109,7 +111,7 @@ class SideReaders(msgspec.Struct, frozen=True):
     async def open(
         self, context: ShardContext, *, committed_only: bool
     ) -> AsyncGenerator[LogReader, None]:
-        """Connect a reader for a short time; without `committed_only` it reads all records.
+        """Yield a connected reader, then close it; without `committed_only` it reads all records.
 
         Raises:
             TaskFailed, TransientError, ClusterError: it cannot connect.

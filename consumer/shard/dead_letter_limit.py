@@ -1,12 +1,13 @@
 """The dead-letter limit: the share of invalid records in a window of offsets of one partition.
 
-The window is counted in offsets, so it depends on the log alone: neither on the size of
-transactions nor on the time of a start. A new process that counts the window before its position
-again gets the same result, at the same record.
+The window is a number of offsets. So the result depends only on the log, and not on the size of
+transactions or the time of a start. A new process counts the window before its position again, and
+reaches the limit at the same record.
 
-The limit must survive a restart. Otherwise a supervisor that restarts the process again and again
-would drain a topic into the dead letters, window by window. Nothing is stored for it: the records
-before the position are still in the input, and to decide about them again shows which were invalid.
+The count must survive a restart. Otherwise, if Kubernetes restarts the process again and again,
+each process would write another window of dead letters, until no record of the input is left.
+Nothing is stored for the count: the records before the position are still in the input. Deciding
+about them again shows which ones were invalid.
 """
 
 import math
@@ -49,7 +50,7 @@ class CountedDeadLetter(NamedTuple):
 
 
 class Breach(NamedTuple):
-    """A window that reached the limit, up to the record that reached it."""
+    """The dead letters of a window that reached the limit; the last one reached it."""
 
     source: TopicPartition
     first_offset: int
@@ -60,8 +61,8 @@ class Breach(NamedTuple):
 class DeadLetterLimit:
     """Counts dead letters by partition. Pure.
 
-    With a limit of 10% of 1,000 offsets the 100th dead letter reaches it. That also holds before
-    1,000 offsets were read, so the first invalid record of a topic stops nothing.
+    With a limit of 10% of 1,000 offsets, the 100th dead letter reaches the limit, even if fewer
+    than 1,000 offsets were read. So the first record of a topic stops nothing if it is invalid.
     """
 
     def __init__(self, percent: int, window_offsets: int) -> None:
@@ -86,7 +87,7 @@ class DeadLetterLimit:
 
 
 class DeadLetterGuard:
-    """Refuses a decision whose dead letters reach the limit, before anything of it is written."""
+    """Refuses a decision whose dead letters reach the limit, before any part of it is written."""
 
     def __init__(self, settings: Settings, readers: SideReaders) -> None:
         self._readers = readers
@@ -97,17 +98,19 @@ class DeadLetterGuard:
     async def check(
         self, context: ShardContext, buffer: Buffer, decision: Decision, seen: SeenIds
     ) -> None:
-        """Accept a decision, or end the process.
+        """Accept a decision, or raise an error that ends the process.
 
-        1. Accept a decision without dead letters: only they fill the window.
-        2. At the first dead letter of a partition since the start, count the window before it.
+        1. Accept a decision without dead letters, because only dead letters count.
+        2. At the first dead letter of a partition in this task, first count the dead letters in
+           the window before the buffered records.
         3. Count the dead letters of the decision.
 
         `seen` is the memory that the decision was made against.
 
         Raises:
-            LimitReached: a partition has too many dead letters; the buffered records stay unread.
-            TaskFailed: the broker did not deliver the window.
+            LimitReached: a partition has too many dead letters. Nothing of the buffered records is
+                committed.
+            TaskFailed: the records of the window cannot be read.
         """
         if not self._percent or not decision.dead_letters:  # 1.
             return
@@ -145,7 +148,8 @@ class DeadLetterGuard:
                 async for batch in read_range(reader, {source: window}, options):
                     found += _decide_again(context, source, batch.records, seen)
             except TimedOut as error:
-                # Huge records: skip the rest of the window rather than stop the shard.
+                # The records are too large to be read in this time. Skip the rest of the window
+                # rather than stop the shard.
                 log.warning(
                     "dead_letter_window_cut",
                     shard=context.shard,
@@ -171,9 +175,9 @@ class DeadLetterGuard:
             f"dead-letter limit: {topic}/{partition} has {breach.reasons.total()} records that "
             f"cannot be published ({reasons}) from offset {breach.first_offset} to "
             f"{breach.last_offset}, which is {self._percent}% of {self._limit.window_offsets} or "
-            f"more; it is left unread from offset {unread_from} on. Fix the producer. Then raise "
-            f"{PREFIX}DEAD_LETTER_LIMIT_PERCENT (0: no limit) so that these records become dead "
-            f"letters, or delete them from the input"
+            f"more. The partition is unread from offset {unread_from} on. Fix the producer. Then "
+            f"raise {PREFIX}DEAD_LETTER_LIMIT_PERCENT (0: no limit) so that these records become "
+            f"dead letters, or delete them from the input"
         )
 
 
@@ -187,7 +191,8 @@ def _by_source(
         offset = letter.origin.offset
         if source not in ends:
             # The record was forwarded: its origin is a partition of another shard. Its offset in
-            # the repartition topic is not known here, so it counts at the end of that batch.
+            # the repartition topic is not known here, so it counts at the last offset that was
+            # read from there.
             source = TopicPartition(context.settings.repartition_topic, context.shard)
             offset = ends[source]
         found.setdefault(source, []).append(CountedDeadLetter(offset, letter.reason))
@@ -202,8 +207,8 @@ def _decide_again(
 ) -> list[CountedDeadLetter]:
     """Return the dead letters among records before the position, in the order of their offsets.
 
-    1. Decide without memory, so that no record counts as a duplicate.
-    2. Decide with the current memory, to find the conflicts for which it has no room.
+    1. Decide without memory. With it, a record would be a duplicate if its id was published since.
+    2. Decide with the current memory, to find the conflicting duplicates that it has no room for.
     """
     if not records:
         return []
@@ -228,10 +233,11 @@ def _unremembered(pipeline: ShardSettings, seen: SeenIds, batch: SourceBatch) ->
 def _counted(decision: Decision) -> Iterator[DeadLetter]:
     """Yield the dead letters that count for the limit, in the order of their records.
 
-    A conflicting duplicate that memory holds does not count. Its record is valid, its id is
-    published, subscribers miss nothing, and it becomes a dead letter only once. A conflict that
-    memory has no room for counts, because there is no end of those. A tombstone does not count: it
-    never was a checkpoint, and a compacted input can hold any number of them.
+    A conflicting duplicate does not count if the memory remembers its content. Its id is published,
+    so subscribers miss nothing, and the same content becomes a dead letter only once. A conflicting
+    duplicate counts if the memory has no room for its content: the number of such records has no
+    limit. A tombstone does not count: it is no checkpoint, and a compacted input can hold any
+    number of tombstones.
     """
     counted = [letter for letter in decision.dead_letters if letter.reason not in _NOT_COUNTED]
     letters = [*counted, *decision.unremembered]

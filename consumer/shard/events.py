@@ -14,7 +14,7 @@ log = structlog.get_logger(__name__)
 
 
 class Step(enum.StrEnum):
-    """The steps of a task. Tests kill the process at each one: a crash must be harmless."""
+    """The steps of a task. Tests kill the process at each step: a crash must be harmless there."""
 
     FENCED = "fenced"
     BARRIER_SET = "barrier_set"
@@ -49,7 +49,7 @@ class TransactionReport(msgspec.Struct, frozen=True):
 
 
 class LostTransaction(msgspec.Struct, frozen=True):
-    """A transaction whose outcome is unknown. It ends its task."""
+    """A transaction whose outcome is unknown. Its task ends."""
 
     shard: int
     error: CheckpointReadyError
@@ -87,8 +87,8 @@ class Observer:
 class ObserverGroup(Observer):
     """Passes each event to the first observer, then to the others, in order.
 
-    The first one is essential, so its errors are raised. The others only count and display. This
-    class logs the first error of each, and an error of theirs never ends the task.
+    The first observer is essential, so its errors are raised. The others only count and display, so
+    their errors never end the task. This class logs the first error of each of them.
     """
 
     def __init__(self, first: Observer, *others: Observer) -> None:

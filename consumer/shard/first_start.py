@@ -1,10 +1,11 @@
 """The meaning of "latest": decided once for a group, at the first start of any of its shards.
 
 A shard may start for the first time hours after the others, because it was refused or waited for
-an open transaction. By then the end offsets of its inputs are higher, and "latest" would skip the
-records between. So the first shard to start stores the end offsets of all input partitions. Later
-shards read them from its changelog. A shard writes this entry once, as the first one after its
-restore barriers. So compaction keeps it at that place, before all ids.
+an open transaction. By then its inputs have grown, and "latest" would skip the records that were
+written since the others started. So the first shard that starts stores the end offsets of all input
+partitions in its changelog. A shard that starts later reads them there. A shard writes this entry
+only once, as its first entry after the restore barriers. So compaction never moves the entry: it
+stays before all ids, and other shards find it without reading the whole changelog.
 """
 
 from typing import Final
@@ -26,9 +27,9 @@ FETCH_RECORDS: Final = 100
 
 
 class FirstStart(msgspec.Struct, frozen=True):
-    """The time of a group's first start, and the end offsets of its inputs then.
+    """The time of a group's first start, and the end offsets of its inputs at that time.
 
-    ``ends`` are by topic and partition.
+    ``ends`` has a list for each topic, with one end offset for each partition.
     """
 
     started_at_ms: int
@@ -36,7 +37,7 @@ class FirstStart(msgspec.Struct, frozen=True):
     version: int = FORMAT_VERSION
 
     def offset(self, source: TopicPartition) -> int:
-        """Return the source's end offset at the first start; 0 for a later partition."""
+        """Return the source's end offset at the first start; 0 if the partition is newer."""
         ends = self.ends.get(source.topic, [])
         return ends[source.partition] if source.partition < len(ends) else 0
 
@@ -48,7 +49,7 @@ class FirstStart(msgspec.Struct, frozen=True):
 async def find_first_start(
     context: ShardContext, readers: SideReaders, reader: LogReader
 ) -> FirstStart:
-    """Return the earliest first start that a shard has stored; if there is none, one for now.
+    """Return the earliest stored first start; if none is stored, one with the present offsets.
 
     Raises:
         TaskFailed: the brokers do not answer in time.
@@ -56,7 +57,8 @@ async def find_first_start(
     """
     inputs = context.topology.inputs
     everything = [TopicPartition(topic, p) for topic, count in inputs.items() for p in range(count)]
-    # Query the ends before the stored entries: an entry that is stored meanwhile has later ends.
+    # Query the ends before the stored entries. If no entry is found then, no other shard had stored
+    # its first start when these ends were queried.
     ends = await reader.end_offsets(everything)
     now = FirstStart(
         wall_clock_ms(),
@@ -64,12 +66,16 @@ async def find_first_start(
     )
     async with readers.open(context, committed_only=True) as side_reader:
         stored = await _stored(context, side_reader)
-    # Any stored start is earlier than the present; the clocks of two machines may disagree.
+    # A stored start is earlier than the present, even if its timestamp is later: the clocks of two
+    # machines may differ.
     return min(stored, key=lambda one: one.started_at_ms, default=now)
 
 
 async def _stored(context: ShardContext, reader: LogReader) -> list[FirstStart]:
-    """Read the beginning of every changelog, up to the first entry that is no restore barrier."""
+    """Return the stored first starts.
+
+    Read each changelog only up to its first entry that is no restore barrier.
+    """
     topic = context.changelog.topic
     changelogs = [TopicPartition(topic, shard) for shard in range(context.topology.shards)]
     options = context.read_options._replace(

@@ -1,4 +1,4 @@
-"""The loop of a running shard: gather, decide, write one transaction, only then apply it."""
+"""The loop of a running shard: gather, decide, commit one transaction, only then apply it."""
 
 import asyncio
 from collections import Counter
@@ -22,13 +22,14 @@ from consumer.shard.sources import Gathered, Sources
 from consumer.shard.transaction import apply_to_memory, build_transaction, report
 from consumer.shard.watermark import Watermarks
 
-# Between chunks the event loop runs, so that heartbeats and the other shards continue.
+# Records in a chunk. After each chunk the event loop runs, so that heartbeats and the other shards
+# continue.
 DECIDE_CHUNK: Final = 500
-# A record's timestamp may be this much after the brokers' time as this process knows it: the clocks
-# of the brokers differ a little, and their answers take a moment.
+# A record's timestamp is trusted up to this much after the brokers' time as this process estimates
+# it: the clocks of the brokers differ a little, and their answers take a moment.
 CEILING_SLACK_MS: Final = 1000
-# How often an idle shard saves positions that moved over transaction markers. Retention may delete
-# the markers before the next transaction saves progress.
+# How often an idle shard saves positions that moved over transaction markers. Otherwise retention
+# could delete the markers first, and the next start would report them as lost records.
 MOVED_SECONDS: Final = 60.0
 log = structlog.get_logger(__name__)
 
@@ -37,8 +38,8 @@ class ShardLoop:
     """The repeated part of a task. After any error the outcome is in doubt: close the task.
 
     The loop decides against the memory, writes the decision in one transaction, and applies it to
-    the memory after the commit returned. It makes the next decision only then. An earlier decision
-    would not know the ids of the one before, and would publish them again.
+    the memory after the commit returned. Only then does it make the next decision. Before that, the
+    memory lacks the ids of the last decision, and they would be published again.
     """
 
     def __init__(  # noqa: PLR0913 - what a task has prepared for it
@@ -53,7 +54,7 @@ class ShardLoop:
         limit: TransactionSizeLimit,
         topics_seen_at: float,
     ) -> None:
-        """`topics_seen_at`: monotonic seconds."""
+        """`topics_seen_at` is the time of the last check of the topics, in monotonic seconds."""
         self.sources = sources
         self.transactions = 0
         self.handled_records = 0
@@ -96,6 +97,7 @@ class ShardLoop:
             else:
                 self._defer(decision, progress)
             self.sources.clear_buffer()
+            self._commit_policy.record_emptied()
         elif self._commit_policy.is_progress_due(now):
             await self._commit_pending_progress()
         elif now >= self._next_moved:
@@ -107,7 +109,7 @@ class ShardLoop:
 
     async def save_all_progress(self) -> None:
         """At an orderly end, commit the progress of everything that is handled."""
-        if not self.sources.is_unanswered:  # a broker that is gone must not delay the end
+        if not self.sources.is_unanswered:  # a transaction may wait for a broker that is gone
             self._defer_moved_positions(self._clock())
         await self._commit_pending_progress()
 
@@ -125,7 +127,7 @@ class ShardLoop:
         `topics_seen_at` is the time of that check, in monotonic seconds.
 
         Raises:
-            TaskFailed: a source was recreated. The start of the next task deals with it.
+            TaskFailed: a source was recreated. The next task decides where to resume.
         """
         is_changed = context.topology != self._context.topology
         self.sources.refresh_identities(context)
@@ -138,14 +140,14 @@ class ShardLoop:
         self._watermarks.topics_seen_at = topics_seen_at
 
     async def _gather(self) -> float:
-        """Fetch once, revalidate the sources if a log may have changed, and return the time."""
+        """Fetch once, revalidate the sources if the reader asks for it, and return the time."""
         sources, policy = self.sources, self._commit_policy
         self._context.heartbeat.beat()
         timeout_ms = policy.fetch_timeout_ms(self._clock(), caught_up=sources.is_caught_up)
         if await sources.gather(timeout_ms, max(1, self._limit.records - sources.buffer.records)):
             policy.record_buffered(self._clock())
         if sources.reader.needs_revalidation:
-            policy.record_dropped()
+            policy.record_emptied()
             await sources.revalidate()
         self._context.heartbeat.beat()
         now = self._clock()
@@ -191,11 +193,11 @@ class ShardLoop:
         announced_ms: int | None = None,
         records: Sequence[Gathered] = (),
     ) -> None:
-        """Write a decision and apply it; `records` are the records that it was made from.
+        """Write a decision and apply it; the decision is about `records`.
 
-        1. Build every batch, before a transaction is open.
+        1. Build every batch before the transaction begins.
         2. Send and commit. Until this returns, the outcome is unknown.
-        3. Apply the decision to the memory, and only now.
+        3. Apply the decision to the memory, not earlier.
         """
         shard = self._context.shard
         batches = self._context.new_batches(self._writer)
@@ -256,24 +258,24 @@ class ShardLoop:
         )
 
     def _defer(self, decision: Decision, progress: Mapping[TopicPartition, Progress]) -> None:
-        """Keep progress and counts of a decision without output; the next commit saves them."""
+        """Keep progress and counts of a decision without output for the next commit."""
         self.sources.pending_progress = dict(progress)
         self._unreported_counts = decision.counts
         self._memory.seen.stream_time_ms = decision.stream_time_ms
-        self._commit_policy.record_deferred(self._clock())
+        self._commit_policy.record_moved(self._clock())
 
     def _defer_moved_positions(self, now: float) -> None:
         if self.sources.defer_moved_positions():
             self._commit_policy.record_moved(now)
 
     async def _commit_pending_progress(self) -> None:
-        """Commit progress over records that were all duplicates, or over markers alone."""
+        """Commit pending progress, if any: over duplicates, markers or new partitions."""
         pending = self.sources.pending_progress
         if pending:
             await self._commit(self._new_decision(), pending, began=self._clock())
 
     async def _announce_watermark(self) -> None:
-        """When due, announce to all shards the lowest timestamp that may still arrive here."""
+        """If due, announce to all shards the lowest timestamp that this shard may still read."""
         now = self._clock()
         if not self._watermarks.is_due(now):
             return
@@ -287,7 +289,7 @@ class ShardLoop:
             self._watermarks.record_announced(now)
 
     async def _continue_expiry(self) -> None:
-        """Write more tombstones where one transaction could not hold all of them."""
+        """Write the next tombstones if the last transaction could not hold all of them."""
         if self._watermarks.is_more_expired:
             decision = self._new_decision()
             self._watermarks.add_tombstones(self._memory.seen, decision)

@@ -1,9 +1,10 @@
 """How far a shard has read one source partition, and whether it is still the same partition.
 
-A recreated topic grows past an old offset without any error. So does a partition that was
-truncated in a power cut or by an unclean leader election. Resuming at the old offset would skip
-records. So progress stores the topic's id (KIP-516), the leader epoch (KIP-320), and fingerprints
-of the last handled record and of an older one.
+If a topic was recreated and has grown past the stored offset, a fetch at that offset gives no
+error. The same is true if a partition was truncated, in a power cut or by an unclean leader
+election, and has grown again. To resume at the stored offset would skip records. So progress also
+stores the topic's id (KIP-516), the leader epoch (KIP-320), and the fingerprints of the last
+handled record and of an older one.
 """
 
 import enum
@@ -43,9 +44,9 @@ class Identity(NamedTuple):
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     """The position of one source partition, as the changelog stores it.
 
-    In ``leader_epoch`` the log was seen to contain the handled records. Records that a later leader
-    appends in place of lost ones have a higher epoch. Entries of older releases have neither an
-    epoch nor a topic id.
+    ``leader_epoch`` is the epoch in which the log was last found to contain the handled records. If
+    a later leader lost some of them, the records that it appends in their place have a higher
+    epoch. Progress that an older release stored has neither an epoch nor a topic id.
     """
 
     next_offset: int
@@ -61,7 +62,7 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
         return Identity(self.topic_id, self.leader_epoch)
 
     def identified(self, identity: Identity) -> Self:
-        """Return it with this identity; a part that the brokers no longer report is kept."""
+        """Return the progress with this identity; where a part is None, keep the stored part."""
         topic_id, leader_epoch = identity
         return replace(
             self,
@@ -70,9 +71,10 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
         )
 
     def following(self, previous: Self) -> Self:
-        """Return it as the successor of ``previous``, whose fingerprint may become the older one.
+        """Return this progress as the successor of ``previous``.
 
-        The identity of ``previous`` is kept: only ``judge`` may change it.
+        The fingerprint of ``previous`` may become the older fingerprint. Its identity is kept: the
+        caller sets a new one only after ``judge``.
         """
         fingerprint, older = self.fingerprint or previous.fingerprint, previous.older
         is_far_behind = (
@@ -99,8 +101,8 @@ class Continuity(enum.Enum):
 class Found(NamedTuple):
     """The present state of a partition.
 
-    ``at_fingerprint`` is the first record at or after the fingerprint's offset, ``at_older`` the
-    same for the older fingerprint. None: there is no such record, or it was not requested.
+    ``at_fingerprint`` is the record at the fingerprint's offset, ``at_older`` the record at the
+    offset of the older fingerprint. None: there is no visible record, or it was not requested.
     ``epoch_end`` is the offset where the stored leader epoch ends in the current log.
     """
 
@@ -139,11 +141,13 @@ def judge(progress: Progress, found: Found) -> Verdict:
     """Compare progress with the present state; never resume after a record that may be unread.
 
     1. The topic id differs: it is another topic. Read it from its start.
-    2. The last handled record is there, or was deleted by age. Resume, after the records that
-       retention deleted. Read again what a later leader may have appended in place of lost markers.
-    3. The last handled record is lost, and the topic is the same by its id or the older
-       fingerprint. Resume after what is known to be handled: later records may be new.
-    4. Neither the id nor the older fingerprint shows the same topic. Read it from its start.
+    2. The last handled record is still there, or retention or compaction deleted it. Resume at the
+       stored offset, or at the log start if that is higher. If a later leader may have replaced the
+       markers after that record, resume before them.
+    3. The last handled record is lost, but the id or the older fingerprint shows the same topic.
+       Resume after the last record that is known to be handled: all later records may be new.
+    4. The last handled record is lost, and neither the id nor the older fingerprint shows the same
+       topic. Read it from its start.
     """
     if is_another_topic(progress, found.topic_id):  # 1.
         return Verdict(Continuity.RECREATED, found.log_start)
@@ -160,11 +164,11 @@ def judge(progress: Progress, found: Found) -> Verdict:
 
 
 def _proven_until(progress: Progress, found: Found) -> int:
-    """Return the offset up to which the log is proven unchanged, if the fingerprint is still there.
+    """Return the offset to resume at if the last handled record is still there.
 
-    Between the last handled record and the stored position there were only transaction markers. A
-    later leader may have lost them and appended records in their place. So that part is read again
-    unless the leader epoch proves that it is unchanged. Reading it again costs nothing.
+    Between that record and the stored offset there were only transaction markers. A later leader
+    may have lost them and appended records in their place. So resume at the end of the stored
+    leader epoch if it is known and before the stored offset. To read markers again costs nothing.
     """
     fingerprint, epoch_end = progress.fingerprint, found.epoch_end
     is_same_topic = None not in {progress.topic_id, found.topic_id}
@@ -174,11 +178,12 @@ def _proven_until(progress: Progress, found: Found) -> int:
 
 
 def _handled_until(progress: Progress, found: Found, *, is_same_topic: bool) -> int | None:
-    """Return the offset up to which the log is still the handled one; None: not known."""
+    """Return the offset before which the log still has the handled records; None: not known."""
     bounds = []
     if is_same_topic and found.epoch_end is not None:
         fingerprint = progress.fingerprint
-        # Within one epoch no record is replaced. If one was, the epochs cannot be trusted.
+        # Records before the end of the stored epoch cannot have been replaced. If the last handled
+        # record was replaced there, the epochs cannot be trusted.
         contradicts = (
             fingerprint is not None
             and fingerprint.offset < found.epoch_end

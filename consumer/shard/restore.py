@@ -1,8 +1,8 @@
 """Restores a shard's memory: reads its changelog up to the restore barrier.
 
-The barrier is a record that the shard commits after the fence. ``end_offsets`` of a read_committed
-consumer is the last *stable* offset. While another transaction is open, committed entries can lie
-after it. So the restore ends at the barrier's own offset.
+The barrier is a record that the shard commits after the fence. The restore ends at the offset of
+this record, and not at ``end_offsets``. For a read_committed consumer, ``end_offsets`` is the last
+*stable* offset, and committed entries can follow it while another transaction is open.
 """
 
 import math
@@ -21,17 +21,19 @@ FETCH_RECORDS: Final = 20_000
 LOG_WAIT_SECONDS: Final = 3.0
 MAX_GROWTH: Final = 8
 MAX_MOVED_IDS: Final = 200_000
-"""A resize with this number of ids takes 0.1 s. A larger table grows by itself (10% slower)."""
+"""A resize with this number of ids blocks the event loop for 0.1 s. A larger table gets no reserve.
+
+It grows by itself, and the restore is then 10% slower."""
 log = structlog.get_logger(__name__)
 
 
 class TableReserve:
-    """Estimates for how many ids to reserve the table, because growth in small steps costs time.
+    """Estimates how many ids the table will hold, to reserve its memory in few steps.
 
-    The number of offsets alone is no estimate: 20 million offsets of progress can contain 1,000
-    ids. So this class assumes that the rest of the log has as many ids per offset as the part that
-    was read. The limit is ``MAX_GROWTH`` times the ids that were read: compaction leaves few old
-    records.
+    The number of offsets alone is no estimate: a changelog of 20 million offsets can contain 1,000
+    ids, if most of its entries are progress. So this class assumes that the rest of the log has as
+    many ids per offset as the part that was read. The estimate is at most ``MAX_GROWTH`` times the
+    ids that were read: compaction leaves few old records, so the first part says little.
     """
 
     def __init__(self, start: int, barrier_offset: int) -> None:
@@ -41,9 +43,10 @@ class TableReserve:
         self._reserved = 0
 
     def ids(self, position: int, ids: int) -> int:
-        """Return the number of ids to reserve for, after `ids` were read before `position`.
+        """Return for how many ids to reserve memory; `ids` were read before `position`.
 
-        0: the table has enough room, or it is so large that a resize would block the event loop.
+        0: nothing was read yet, the table has enough room, or it is so large that a resize would
+        block the event loop.
         """
         passed = position - self._start
         if passed <= 0 or ids > MAX_MOVED_IDS or 2 * ids < self._reserved:
@@ -57,8 +60,9 @@ async def restore(
 ) -> None:
     """Load every committed changelog record up to and including the barrier.
 
-    Wait without a limit, and log the wait. An open transaction of another producer on the changelog
-    holds committed records back. A restore that skipped them would publish their ids again.
+    Wait without a limit, and log the wait: an open transaction of another producer on the changelog
+    can hold committed records back. If the restore skipped these records, the shard would publish
+    their ids again.
 
     Raises:
         StateCorrupted: a record cannot be parsed.

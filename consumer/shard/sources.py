@@ -53,11 +53,12 @@ class Buffer:
             self.size_bytes += sum(map(record_bytes, records))
 
     def progress_after(self, stream_time_ms: int) -> dict[TopicPartition, Progress]:
-        """Return the progress of each source for when all gathered records are handled.
+        """Return the progress that each source has when all its gathered records are handled.
 
-        It uses the reader's position, not the offset of the last record. Markers and invisible
-        records may follow that record, and a producer wrote the offset that is in it. A packed
-        batch is no fingerprint: a higher limit, or a later release, can read its records.
+        The next offset is the reader's position, not the offset of the last record plus one.
+        Markers and invisible records may follow that record, and a producer chooses the offsets
+        within a batch. A packed batch gives no fingerprint: with a higher size limit, or in a later
+        release, the reader delivers its single records instead.
         """
         fingerprints: dict[TopicPartition, Fingerprint | None] = {}
         for source, records in self._gathered:
@@ -77,9 +78,9 @@ def _is_packed(record: SourceRecord) -> bool:
 class Sources:
     """Reads the partitions of one shard, and knows the progress of each.
 
-    ``buffer`` holds the records that are not decided yet. ``pending_progress`` is handled and not
-    committed yet: it covers duplicates, transaction markers and new partitions only. After a crash
-    the shard reads that part again, with the same result.
+    ``buffer`` holds the records that are not decided yet. ``pending_progress`` is progress that is
+    not committed yet. It covers duplicates, transaction markers and new partitions only. If a crash
+    loses it, the next task reads these offsets again, with the same result.
     """
 
     def __init__(
@@ -119,17 +120,17 @@ class Sources:
         self.buffer = Buffer()
 
     async def revalidate(self) -> None:
-        """Make sure that each source is still the log that was read, before more is decided.
+        """Check, before the next decision, that each source is still the log that was read.
 
         1. Drop the gathered records, to read them again: some may be from before a truncation and
            others from after it.
-        2. Compare each source with its handled progress, with another reader.
+        2. With another reader, compare each source with the progress of its handled records.
 
         Raises:
-            TaskFailed: a source is another log, or does not answer. The start of the next task
-                decides where to resume.
+            TaskFailed: a source is another log, or does not answer. The next task decides where to
+                resume.
         """
-        # Clear it first: a fetch that is refused during the check must set it again.
+        # Clear the flag first: if a fetch is refused during the check, the reader sets it again.
         self.reader.needs_revalidation = False
         handled = self._handled()
         self.buffer = Buffer()  # 1.
@@ -146,10 +147,10 @@ class Sources:
             raise TaskFailed(f"{', '.join(broken)} while it was read")
 
     def refresh_identities(self, context: ShardContext) -> None:
-        """Use newly checked topics; request a revalidation where a partition has a new leader.
+        """Use newly checked topics; request a revalidation if a partition has a new leader.
 
         Raises:
-            TaskFailed: a topic was recreated. The start of the next task deals with it.
+            TaskFailed: a topic was recreated. The next task decides where to resume.
         """
         for source in self._partitions:
             (id_before, epoch_before), (id_now, epoch_now) = (
@@ -171,7 +172,7 @@ class Sources:
         if not fresh:
             return False
         starts = await self.reader.beginning_offsets(fresh)
-        # Gathered records lie before the reader's position and stay in the buffer.
+        # The gathered records are before the reader's position, so they stay in the buffer.
         positions = {source: self.reader.position(source) for source in self._partitions}
         positions.update(starts)
         self._partitions = list(positions)
@@ -188,7 +189,8 @@ class Sources:
     def buffered_progress(self, stream_time_ms: int) -> dict[TopicPartition, Progress]:
         """Return the progress to commit with the gathered records, including pending progress.
 
-        A source keeps the identity that was judged last.
+        The identity of a source is that of the last topic check. If it has changed,
+        `refresh_identities` has requested a revalidation, and the source was judged since.
         """
         known = self._known_progress()
         gathered = {
@@ -198,9 +200,10 @@ class Sources:
         return {**self.pending_progress, **gathered}
 
     def defer_moved_positions(self) -> bool:
-        """Add positions that moved without a record to the pending progress; return whether any.
+        """Add to the pending progress the positions that moved without a record.
 
-        A position moves without a record after transaction markers and aborted records.
+        Return whether there are any. Such positions moved over transaction markers or aborted
+        records.
         """
         known = self._known_progress()
         moved = {
@@ -212,7 +215,7 @@ class Sources:
         return bool(moved)
 
     def check_held_back(self, now: float) -> None:
-        """Once a second, measure the records that are held back; log a long wait."""
+        """Once a second, measure the records that are held back; log a wait of over a minute."""
         if self._held_back.check(now, self.reader, self._partitions):
             self._held_back_log.check(now, self._held_back.views)
 
@@ -223,25 +226,25 @@ class Sources:
 
     @property
     def is_caught_up(self) -> bool:
-        """Whether no source is known to have readable records that were not fetched."""
+        """Whether the reader has delivered all readable records, as far as it knows."""
         return not any(self.reader.lag(source) for source in self._partitions)
 
     @property
     def is_unanswered(self) -> bool:
-        """Whether the leader of a source has not answered for too long."""
+        """Whether the leader of a source has not answered for ``UNANSWERED_SECONDS``."""
         oldest = time.monotonic() - UNANSWERED_SECONDS
         return any((self.reader.seen_at(s) or 0) < oldest for s in self._partitions)
 
     @property
     def is_behind(self) -> bool:
-        """Whether records are not handled yet, or may exist where a leader does not answer."""
+        """Whether unhandled records exist, or may exist because a leader does not answer."""
         return bool(self.buffer) or not self.is_caught_up or self.is_unanswered
 
     @property
     def positions(self) -> dict[TopicPartition, int]:
-        """The next offset of each source that is handled.
+        """The next offset of each source: all earlier records are handled.
 
-        With an empty buffer it is the reader's position, which includes transaction markers.
+        With an empty buffer it is the reader's position, which moves over transaction markers.
         """
         if not self.buffer:
             return {source: self.reader.position(source) for source in self._partitions}
@@ -264,7 +267,8 @@ class Sources:
                 unanswered_seconds=max(0.0, now - seen_at),
                 held_back=held_back.get(source, NOT_HELD_BACK),
             )
-            # A lag of 0 comes from an answer, and is not trusted when there are no more answers.
+            # A lag of 0 was true at the last answer of the leader. If the leader is silent since,
+            # new records may have arrived, so the lag is unknown.
             is_unknown = status.is_silent and not status.lag
             statuses.append(replace(status, lag=None, held_back=None) if is_unknown else status)
         return tuple(statuses)
@@ -275,7 +279,7 @@ class Sources:
     def _handled(self) -> dict[TopicPartition, Progress]:
         """Return the handled progress of each source, committed or not.
 
-        Where nothing is gathered, it includes the markers up to the reader's position.
+        For a source without gathered records, it includes the markers up to the reader's position.
         """
         known = self._known_progress()
         gathered = {source for source, _ in self.buffer}

@@ -37,14 +37,14 @@ HINTS: Final = {
 }
 FORWARDS_HINT: Final = (
     "the brokers lost the end of the repartition topic: handled records stay published, but "
-    "records that were forwarded since then may be lost; see docs/operations/recovery.md, "
+    "forwarded records that were not handled yet may be lost; see docs/operations/recovery.md, "
     "When an input was truncated"
 )
 log = structlog.get_logger(__name__)
 
 
 class Start(NamedTuple):
-    """The offsets to resume at, and the changed progress, which must be committed first."""
+    """The offsets to resume at, and the changed progress, which is committed before any read."""
 
     positions: dict[TopicPartition, int]
     changed: dict[TopicPartition, Progress]
@@ -56,8 +56,8 @@ async def locate_sources(
 ) -> Start:
     """Return the offset at which the shard resumes each source.
 
-    `reader` is the shard's own, which may be assigned here because the shard does not run yet. It
-    sees committed records only.
+    `reader` is the shard's own reader. This function assigns it, because the shard does not run
+    yet. The reader sees committed records only.
 
     Raises:
         StateCorrupted: the repartition topic lost records that were never handled.
@@ -66,8 +66,9 @@ async def locate_sources(
     known = {s: p for s in context.sources() if (p := memory.progress.get(s)) is not None}
     found = await inspect(context, reader, readers.admin, known)
     if any(lost_its_end(progress, found[source]) for source, progress in known.items()):
-        # An open transaction may hide the end from a reader of committed records. A reader that
-        # sees all records is opened only in this case, because it would delay every start.
+        # An open transaction hides the end of the log from a reader of committed records, so the
+        # end may still be there. Check again with a reader of all records. To open that reader at
+        # every start would delay every start.
         async with readers.open(context, committed_only=False) as side_reader:
             found = await inspect(context, side_reader, readers.admin, known)
     start = await _locate_new(context, readers, reader, memory)
@@ -91,9 +92,10 @@ async def inspect(
     admin: ClusterAdmin,
     known: Mapping[TopicPartition, Progress],
 ) -> dict[TopicPartition, Found]:
-    """Return the present state of each source, with more details of one that lost its end.
+    """Return the present state of each source, with more details of a source that lost its end.
 
-    If `reader` sees only committed records, only the verdict "intact" is reliable.
+    If `reader` sees only committed records, an open transaction can look like a lost end. Then only
+    the verdict "intact" is reliable.
 
     Raises:
         TaskFailed, TransientError: a broker did not answer in time.
@@ -113,7 +115,8 @@ async def inspect(
     there = await _records_at(reader, _within(older, found), context.read_options)
     for source, record in there.items():
         found[source] = found[source]._replace(at_older=record)
-    # A new leader may have the last handled record and lack the markers after it.
+    # A new leader may have the last handled record, but lack the markers after it. So query the
+    # epoch end of these sources too.
     asked = broken | {s: p for s, p in same.items() if p.leader_epoch != _epoch(context, s)}
     epochs = {s: p.leader_epoch for s, p in asked.items() if p.leader_epoch is not None}
     if epochs:
@@ -163,9 +166,9 @@ async def _locate_new(
 ) -> Start:
     """Return the first offsets of sources without stored progress.
 
-    AUTO_OFFSET_RESET decides at the first start. A partition that was added later is read from its
-    beginning, whatever AUTO_OFFSET_RESET says: "latest" would skip the records that were written
-    before the service noticed the partition.
+    AUTO_OFFSET_RESET decides at the first start, and for a topic that is new in INPUT_TOPICS. A
+    partition that was added to a known topic is read from its beginning, whatever AUTO_OFFSET_RESET
+    says: "latest" would skip the records that were written before the service noticed it.
     """
     start = Start({}, {})
     new = [source for source in context.sources() if source not in memory.progress]
@@ -241,7 +244,7 @@ def _epoch(context: ShardContext, source: TopicPartition) -> int | None:
 def _within(
     fingerprints: Mapping[TopicPartition, Fingerprint], found: Mapping[TopicPartition, Found]
 ) -> dict[TopicPartition, Fingerprint]:
-    """Return the fingerprints whose offset is in the log: the broker refuses other fetches."""
+    """Return the fingerprints whose offset is in the log; the broker refuses to fetch at others."""
     return {
         source: fingerprint
         for source, fingerprint in fingerprints.items()

@@ -87,10 +87,10 @@ class Startup:
         await restore(self._context, self._reader, barrier_offset, self._memory)
 
     def _add_to_barrier(self, batches: TransactionBatches) -> None:
-        """With a window, add an announcement without content to the barrier's transaction.
+        """With a dedup window, add an announcement without content to the barrier's transaction.
 
-        With a window, the first decision already needs the brokers' time. A produce response
-        contains it only for a topic with LogAppendTime. The changelog does not have that.
+        The first decision then already needs the brokers' time, which comes with a produce response
+        for a topic with LogAppendTime. The repartition topic has it, the changelog does not.
         """
         context = self._context
         if context.settings.dedup_window_seconds:

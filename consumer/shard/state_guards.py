@@ -17,11 +17,12 @@ from consumer.pipeline.ready_event import SHARD_HEADER
 from consumer.shard.changelog import Meta
 from consumer.shard.context import ShardContext
 
-# The end of the ready topic, long enough to hold an event of every shard that has published.
+# How many records at the end of each partition of the ready topic are read. They should contain an
+# event of every shard that has published.
 TAIL_RECORDS: Final = 500
 READ_SECONDS: Final = 20.0
 FETCH_MS: Final = 100
-# By the field of the meta entry that differs.
+# What to do, by the field of the meta entry that differs.
 REMEDIES: Final = {
     "group_id": "the changelog belongs to another group; set GROUP_ID back",
     "shards": "the changelog's partition count must never change; restore the topic",
@@ -63,9 +64,9 @@ async def refuse_lost_state(context: ShardContext, reader: LogReader, admin: Clu
     """
     settings = context.settings
     remedy = (
-        f"but the changelog {settings.changelog_topic} is empty for it; running on would publish "
-        "everything again. Restore the changelog, or use a new GROUP_ID and OUTPUT_TOPIC, or run "
-        "once with --accept-empty-state if that is what you want"
+        f"but the changelog {settings.changelog_topic} is empty for it; running the shard would "
+        "publish everything again. Restore the changelog, or use a new GROUP_ID and OUTPUT_TOPIC, "
+        "or run once with --accept-empty-state if that is what you want"
     )
     committed = await admin.group_offsets(settings.group_id)
     read_before = [
@@ -130,9 +131,10 @@ async def _has_published(context: ShardContext, reader: LogReader) -> bool:
 
 
 def is_of_shard(context: ShardContext, headers: Mapping[str, bytes | None]) -> bool:
-    """Return whether this shard published an event.
+    """Return whether this shard published the event with these headers.
 
-    An event that the group published with another number of shards counts too.
+    If the group published it with another number of shards, it counts for every shard: the id may
+    now belong to any of them.
     """
     writer = (headers.get(SHARD_HEADER) or b"").decode("utf-8", "replace")
     group, _, place = writer.partition("/")

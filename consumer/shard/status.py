@@ -21,7 +21,7 @@ from consumer.kafka.held_back import UNANSWERED_SECONDS, HeldBack
 from consumer.kafka.types import TopicPartition
 
 WAITING, REFUSED = "waiting", "refused"
-"""The states of a shard without a task: before the next attempt, and one that must not run."""
+"""The states of a shard without a task: it waits for its next task, or it must not run."""
 BUSY_UNANSWERED_SECONDS: Final = 60.0
 
 
@@ -56,7 +56,7 @@ class TaskState(enum.Enum):
 
 
 class Heartbeat:
-    """The time of the latest activity of a task; the task beats wherever it waits for a broker."""
+    """The time of the latest activity of a task, which calls ``beat`` at each wait for a broker."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -75,17 +75,17 @@ class SourceStatus(msgspec.Struct, frozen=True):
     lag: int | None
     """Records that are not handled yet, without transaction markers. None: not known."""
     unanswered_seconds: float = 0.0
-    """For how long the broker has not answered a fetch of it."""
+    """For how long the leader has not answered a fetch of this partition."""
 
     held_back: HeldBack | None = None
     """The records after an open transaction. They do not count as lag. None: not known."""
 
     @property
     def is_silent(self) -> bool:
-        """Whether the broker has not answered for too long.
+        """Whether the leader has not answered for too long.
 
-        A source with lag gets more time. The reader fetches it again only after its prefetched
-        records are handled, and slow transactions may delay that.
+        A source with lag has more time, 60 s instead of 10 s. The reader fetches from it again only
+        after its prefetched records are handled, and slow transactions may delay that.
         """
         limit = BUSY_UNANSWERED_SECONDS if self.lag else UNANSWERED_SECONDS
         return self.unanswered_seconds > limit
@@ -105,7 +105,7 @@ class ShardStatus(msgspec.Struct, frozen=True):
     restore_ratio: float | None = None
     """The share of its changelog that is read (0 to 1). None: the shard has no task."""
     has_run: bool = False
-    """Whether it was restored at least once since it was assigned to this process."""
+    """Whether it has reached RUNNING at least once since it was assigned to this process."""
     refusal: str = ""
     hangs: str = ""
     """Why it waits for an operator: where a transaction hangs, and the command that ends it."""
@@ -128,7 +128,9 @@ class ShardStatus(msgspec.Struct, frozen=True):
     positions: Mapping[TopicPartition, int] = {}
     """The next offset of each source that is handled and committed."""
     trimmable_offset: int | None = None
-    """Repartition records before this offset may be deleted. The record at it must be kept."""
+    """Repartition records before this offset can be deleted; None: none of them can.
+
+    The record at this offset is kept, for the last-record fingerprint."""
 
     @property
     def held_back(self) -> HeldBack:
@@ -139,6 +141,6 @@ class ShardStatus(msgspec.Struct, frozen=True):
 
     @property
     def lag(self) -> int | None:
-        """The lag of all its sources; None while one of them is not known."""
+        """The sum of the lags of its sources; None while one of these lags is not known."""
         lags = [source.lag for source in self.sources if source.lag is not None]
         return sum(lags) if lags and len(lags) == len(self.sources) else None

@@ -81,7 +81,7 @@ class ShardTask:
            hangs, commit the restore barrier, restore up to it.
         2. Verify that the state belongs here, and find where to resume reading.
         3. Run, one transaction after the other, until stopped.
-        4. Save all progress. Close in any case.
+        4. Save all progress. Close, also after an error.
 
         Raises:
             TaskFailed, Fenced, TransientError: start a new task.
@@ -121,11 +121,14 @@ class ShardTask:
         self._stopping = True
 
     def stop_for_hanging_transaction(self, description: str) -> None:
-        """End the task before its next transaction; the next task waits after its fence."""
+        """End the task before its next transaction.
+
+        The next task fences, and then waits until the transaction is ended.
+        """
         self._hangs = description
 
     def write_markers(self, partitions: Iterable[TopicPartition]) -> None:
-        """Before the next transaction, write the missing markers of a committed one."""
+        """Before the next transaction, write missing markers of one that is committed already."""
         self._markers_due = list(partitions)
 
     def refresh_topology(self, topology: Topology, seen_at: float) -> None:
@@ -238,7 +241,7 @@ class ShardTask:
         if self._new_topology is not None:
             (topology, seen_at), self._new_topology = self._new_topology, None
             context = self._context(topology)
-            # A changed number of shards gives ids another home: it must end this task.
+            # If the number of shards has changed, ids have other home shards: end this task.
             if self._memory.meta is not None:
                 verify_meta(self._memory.meta, context.meta())
             await loop.refresh_topology(context, seen_at)
@@ -246,8 +249,8 @@ class ShardTask:
     def _release_memory(self) -> None:
         """Keep only the last status: the ids of an ended task must not stay in memory.
 
-        The supervisor keeps an ended task until it collects its result. Otherwise the process
-        would hold the ids of several tasks after several restarts.
+        The supervisor keeps an ended task until it collects the result. If the ids stayed that
+        long too, several restarts could make the process hold the ids of several tasks.
         """
         if self._loop is not None:
             self._last_status = replace(

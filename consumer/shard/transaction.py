@@ -24,7 +24,8 @@ from consumer.shard.sources import Gathered
 from consumer.shard.watermark import announcement
 from schemas.ready_event import Origin
 
-# Each published event and each dead letter has a log line, but a backfill must not flood the log.
+# At most this many events of a transaction, and as many dead letters, get a log line of their own.
+# A backfill must not flood the log.
 MAX_EVENT_LINES: Final = 10
 # Producers choose ids of any length. A log line has only the beginning.
 MAX_LOGGED_CHARS: Final = 256
@@ -40,7 +41,7 @@ def build_transaction(
 ) -> None:
     """Add everything that must become visible together to the empty batches of a transaction.
 
-    `announced_ms` is this shard's watermark for all shards. It is written after the forwards.
+    `announced_ms` is this shard's announcement to all shards. It is written after the forwards.
     """
     settings, topology = context.settings, context.topology
     partitions = topology.output_partitions

@@ -1,19 +1,20 @@
-"""The watermark: an id may be forgotten when no future record can be older than its window.
+"""The watermark: an id may be forgotten when every future record is later than the id's window.
 
-Stream time alone is not enough. After a downtime, the backlog of one input partition may move it
-far ahead before the shard reads the backlog of another. If the shard forgot ids by stream time, it
-would publish them again. It also does not know which records other shards will forward to it.
+Stream time alone is not enough. After a downtime, the backlog of one input partition may move
+stream time far ahead before the shard reads the backlog of another partition. If the shard forgot
+ids by stream time, that second backlog could repeat them, and they would be published again. The
+shard also does not know which records other shards will still forward to it.
 
-So with a window, every shard announces its own watermark in intervals: the lowest timestamp that
-its inputs may still bring. The shard writes the announcement to every partition of the repartition
-topic, after all records that it forwarded before. The lowest of all announcements is the watermark.
-Until each shard has announced one, no id is forgotten.
+So with a window, every shard announces in intervals the lowest timestamp that its inputs may still
+bring. The shard writes the announcement to every partition of the repartition topic, after all
+records that it forwarded before. The watermark is the lowest of the latest announcements of all
+shards, minus a grace time. Until every shard has made an announcement, no id is forgotten.
 
 Wall-clock times are those of the brokers (`BrokerClock`). If an announcement is later than the time
 at which the broker appended it, the append time counts: the announcing clock may be wrong.
 
-Announcements are not stored. After a restart new ones come within the interval, and until then
-nothing is forgotten either.
+Announcements are not part of a shard's stored state. After a restart, no id is forgotten until new
+announcements of all shards have arrived, which takes about one interval.
 """
 
 import struct
@@ -32,7 +33,8 @@ WATERMARK_HEADER: Final = "checkpoint-ready.watermark"
 _ANNOUNCEMENT: Final = struct.Struct(">iq")  # shard, milliseconds
 # The announcement of a shard that does not know anything about its inputs yet.
 NOTHING_KNOWN_MS: Final = 0
-# A record may reach its topic later than its timestamp. Ids are kept for this much longer.
+# A record may reach its topic later than its timestamp says. So ids are kept for a grace time
+# longer: a tenth of the window, at most five minutes.
 GRACE_PART_OF_WINDOW: Final = 10
 MAX_GRACE_MS: Final = 300_000
 INTERVALS_PER_WINDOW: Final = 20
@@ -64,7 +66,7 @@ class LowestTimestamp:
 
     @property
     def value_ms(self) -> int | None:
-        """The timestamp; None while too few records were read."""
+        """The lowest timestamp; None until 1,000 records were read."""
         if self._before_ms is None or self._least_ms is None:
             return self._before_ms
         return min(self._before_ms, self._least_ms)
@@ -109,7 +111,7 @@ class Watermarks:
     def own_ms(
         self, reader: LogReader, inputs: Iterable[TopicPartition], clock: BrokerClock
     ) -> int | None:
-        """Return the watermark that this shard may announce; None while it is not known."""
+        """Return the timestamp that this shard can announce; None while it is not known."""
         positions = []
         for source in inputs:
             seen_at = reader.seen_at(source)
@@ -120,7 +122,7 @@ class Watermarks:
 
     @property
     def low_ms(self) -> int | None:
-        """The watermark minus the grace time; None until every shard has announced its own."""
+        """The watermark; None until every shard has made an announcement, or without a window."""
         if not self._window_seconds or len(self._announced) < self._shards:
             return None
         grace_ms = min(self._window_seconds * 1000 // GRACE_PART_OF_WINDOW, MAX_GRACE_MS)
@@ -129,7 +131,8 @@ class Watermarks:
     def add_tombstones(self, seen: SeenIds, decision: Decision) -> None:
         """Add tombstones of expired ids to a decision.
 
-        The limit is at least twice the number of its new ids, or the memory would grow.
+        The limit is 1,000 tombstones, or twice the number of new ids in the decision if that is
+        more. With 1,000 alone, ids could come faster than they leave, and the memory would grow.
         """
         if (watermark_ms := self.low_ms) is not None:
             limit = max(EXPIRE_PER_TRANSACTION, 2 * len(decision.entries))
@@ -137,7 +140,7 @@ class Watermarks:
             self.is_more_expired = len(decision.expired) >= limit
 
     def is_due(self, now_seconds: float) -> bool:
-        """Return whether this shard should announce its own watermark again."""
+        """Return whether this shard should make its next announcement."""
         return bool(self._window_seconds) and now_seconds >= self._next_seconds
 
     def record_announced(self, now_seconds: float) -> None:
@@ -162,9 +165,10 @@ class InputPosition(NamedTuple):
 def own_watermark(inputs: Iterable[InputPosition], topics_seen_at_ms: int) -> int | None:
     """Return the lowest timestamp that a shard's inputs may still bring; None: not known.
 
-    A partition that is read to its end can bring only records that arrived after its last fetch.
-    That fetch may be old if the leader is unreachable. For a partition with a backlog, the lowest
-    of its latest timestamps counts. A partition may also be newer than the last topic check.
+    - For a partition that is read to its end, the time of the last fetch counts: all other records
+      arrive later. This time may be old if the leader is unreachable.
+    - For a partition with a backlog, the lowest of its latest timestamps counts.
+    - The time of the last topic check counts too: a partition that was added since is not known.
     """
     watermark_ms = topics_seen_at_ms
     for position in inputs:
@@ -178,7 +182,8 @@ def own_watermark(inputs: Iterable[InputPosition], topics_seen_at_ms: int) -> in
 def announcement(shard: int, watermark_ms: int) -> list[tuple[str, bytes | None]]:
     """Return the headers of an announcement; it has neither key nor value.
 
-    A producer cannot forge one: every record that is forwarded ends with another header.
+    A producer of an input cannot forge an announcement: a forwarded record always has another last
+    header, which the forwarding shard adds.
     """
     return [(WATERMARK_HEADER, _ANNOUNCEMENT.pack(shard, watermark_ms))]
 

@@ -35,10 +35,10 @@ from consumer.worker.stall_detector import (
 from consumer.worker.supervisor import STARTED_STATES, Supervisor
 from consumer.worker.topic_maintenance import TopicMaintenance
 
-# A task without a heartbeat for this time hangs. The process then no longer polls its membership,
-# so the group gives its shards to other members. That is long before the stall detector ends the
-# process. The limit is above every bounded wait of a task. If TRANSACTION_TIMEOUT_MS is higher,
-# that setting is the limit.
+# A task without a heartbeat for this time counts as hanging. The process then no longer polls its
+# membership, so the group gives its shards to other members, long before the stall detector ends
+# the process. This time is longer than any bounded wait of a task. If TRANSACTION_TIMEOUT_MS is
+# longer, it counts instead.
 STUCK_SECONDS: Final = 60.0
 LOOPS_END_SECONDS: Final = 5.0
 STOP_TASKS_SECONDS: Final = 4.0
@@ -58,7 +58,7 @@ class EngineStatus(msgspec.Struct, frozen=True):
     group_shards: int | None = None
     """The number of shards of the group; None before the topics were checked."""
     open_seconds: Mapping[str, float] = {}
-    """By topic that the service writes: seconds since its oldest open transaction was seen."""
+    """By topic of the service: seconds since its oldest open transaction was first seen."""
     stall: Stall | None = None
     """The longest stall, if anything has pending work and makes no progress."""
 
@@ -218,9 +218,9 @@ class Engine:
                 await asyncio.sleep(RETRY_SECONDS)
 
     def _is_stuck(self) -> bool:
-        """Return whether the task with the oldest heartbeat hangs.
+        """Return whether any task hangs, by the oldest heartbeat of all tasks.
 
-        This runs five times a second, so it computes no status of any shard.
+        This runs five times a second, so it does not compute the status of the shards.
         """
         now = self._clock()
         oldest = min((task.last_beat for task in self._supervisor.tasks), default=now)

@@ -12,7 +12,8 @@ from consumer.kafka.port import ClusterAdmin, GroupMembership, Kafka, LogReader
 from consumer.kafka.types import TopicPartition
 
 COMMIT_SECONDS: Final = 1.0
-# Group offsets expire (offsets.retention.minutes, 7 days), so unchanged ones are repeated too.
+# Group offsets expire (offsets.retention.minutes, 7 days), so unchanged offsets are committed again
+# after this time.
 REPEAT_SECONDS: Final = 3600.0
 IDLE_LAG_SECONDS: Final = 2.0
 log = structlog.get_logger(__name__)
@@ -63,9 +64,9 @@ class IdleShardLag:
     """Measures the lag of shards that are assigned to this process and do not run; best effort.
 
     A running shard knows its lag from its own fetches. A shard that is refused, fails at each start
-    or restores for a long time has no fetches, although its lag grows. For such a shard the lag is
-    the end of each source minus the committed offset of the group, which is the shard's position
-    when it last ran. The figures are only displayed.
+    or restores for a long time fetches nothing, although its lag grows. For such a shard, the lag
+    of a source is its end offset minus the group's committed offset, which is the position of the
+    shard when it last ran. The figures are only displayed.
     """
 
     def __init__(

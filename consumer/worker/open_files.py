@@ -30,7 +30,7 @@ def raise_open_files_limit(
 ) -> int:
     """Raise the soft limit to the hard limit, as servers do, and return the limit in force.
 
-    The usual soft limit of 1,024 protects programs that use select(2). This one uses epoll.
+    The usual soft limit of 1,024 protects programs that use select(2). This program uses epoll.
     """
     soft, hard = get()
     if soft != hard:

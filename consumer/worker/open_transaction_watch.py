@@ -3,11 +3,11 @@
 One check serves all shards of the process: one metadata request and one DescribeProducers (KIP-664)
 to each leader. It can find three things:
 
-- A transaction of an earlier owner of a shard. The shard stops, and its next task waits after its
-  fence.
+- A transaction of an earlier owner of a shard. The shard's task ends. The next task fences, and
+  then waits until the transaction is ended.
 - A transaction that a running shard has committed already. The shard writes the missing marker.
-- A transaction of any producer that stays open for minutes. Subscribers get no records after it, so
-  the check logs it.
+- A transaction of any producer that stays open for five minutes. Subscribers get no records after
+  its start, so the check logs it.
 """
 
 import asyncio
@@ -22,9 +22,10 @@ from consumer.kafka.open_transactions import CHECK_SECONDS, OpenTransactionCheck
 from consumer.kafka.port import TransactionalWriter
 from consumer.kafka.types import OpenTransaction, TopicPartition
 
-# Such a transaction delays subscribers, but nothing becomes wrong before the next marker.
+# A transaction that was left open delays subscribers. Its records become visible only with the next
+# marker of the same producer in that partition.
 INTERVAL_SECONDS: Final = 120.0
-# Longer than any common transaction.timeout.ms; the default of clients is a minute.
+# Longer than any common transaction.timeout.ms, for which clients use one minute by default.
 REPORT_AFTER_SECONDS: Final = 300.0
 REPORT_AGAIN_SECONDS: Final = 3600.0
 log = structlog.get_logger(__name__)
@@ -37,7 +38,7 @@ class WritingTask(Protocol):
 
     @property
     def running_writer(self) -> TransactionalWriter | None:
-        """Its writer while the task runs, else None."""
+        """The task's writer while the task runs, else None."""
 
     def stop_for_hanging_transaction(self, description: str) -> None:
         """End the task before its next transaction."""
@@ -51,9 +52,9 @@ class _Seen(msgspec.Struct):
 
     since: float
     begun: int | None
-    """The number of transactions that its writer had begun when a check first saw both.
+    """The number of transactions its writer had begun at the first check that found it running.
 
-    None: no running shard of this process wrote it.
+    None: no check has found a running shard of this process that wrote it.
     """
     next_report: float = 0.0
 
@@ -93,7 +94,7 @@ class OpenTransactionWatch:
         return oldest
 
     async def check(self) -> None:
-        """Query once. If a transaction may hang, query again a second later and then act.
+        """Query once. If a transaction may hang, query again a second later, and act on the result.
 
         Raises:
             TransientError, TaskFailed, ClusterError: as ``OpenTransactionCheck.query``.
@@ -105,9 +106,10 @@ class OpenTransactionWatch:
     async def _check_once(self, *, is_last: bool) -> bool:
         """Return whether a transaction may hang; at the last check, act on it.
 
-        1. Take the writers of the running tasks: their fences have returned before the request.
+        1. Take the writers of the running tasks. Their fences returned before the query, so they
+           should have ended all transactions of earlier owners.
         2. Query the leaders for the open transactions.
-        3. Compare with each writer that still runs.
+        3. Compare these transactions with each writer whose task still runs.
         """
         # 1.
         writers = [(task, writer) for task in self._tasks() if (writer := task.running_writer)]
@@ -130,10 +132,10 @@ class OpenTransactionWatch:
         return may_hang
 
     def _is_left_by(self, writer: TransactionalWriter, found: OpenTransaction) -> bool:
-        """Return whether this writer has committed this transaction, which is still open there.
+        """Return whether this writer has committed a transaction that the leader reports as open.
 
         A writer runs one transaction after the other, and is never used again after an error. So
-        every transaction that has ended under its epoch was committed.
+        every transaction of this writer that has ended was committed.
         """
         if (found.producer_id, found.producer_epoch) != writer.producer_id_and_epoch:
             return False
@@ -147,7 +149,7 @@ class OpenTransactionWatch:
         now, before = self._clock(), self._seen
         self._seen = {it: before.get(it) or _Seen(now, None) for it in found}
         for it, seen in self._seen.items():
-            if seen.begun is None:  # its shard may have started since the first check
+            if seen.begun is None:  # its shard may have become RUNNING since the first check
                 seen.begun = begun.get((it.producer_id, it.producer_epoch))
 
     def _log_others(self, ours: Iterable[int]) -> None:

@@ -1,9 +1,9 @@
 """Stall detection: work is pending and nothing progresses. Pure: clock and samples are arguments.
 
-Each wait of the engine has a time limit, and a new task is the recovery. The stall detector covers
-the cases in which a new task does not help: a task hangs or fails at each start, a restore waits
-for a transaction that never ends, or the group never assigns shards. A new process may help. If it
-does not, the restart count of, for example, Kubernetes makes the failure visible.
+Most waits of the engine have a time limit, and a new task is the recovery. The stall detector
+covers the other cases: a task hangs or fails at each start, a restore waits for a transaction that
+never ends, or the group never assigns shards. A new process may help. If it does not, the restart
+count of the container (in Kubernetes, for example) makes the failure visible.
 """
 
 import asyncio
@@ -20,7 +20,8 @@ from consumer.shard.status import ShardStatus
 
 WATCH_SECONDS: Final = 1.0
 STACK_FRAMES: Final = 12
-# At most this time counts between two checks: while a process is frozen, it does not stall.
+# At most this much time counts between two checks. If the checks are further apart, the process was
+# frozen, and that is no stall.
 LONGEST_STEP_SECONDS: Final = 5.0
 log = structlog.get_logger(__name__)
 
@@ -50,9 +51,9 @@ def sample_shards(
 ) -> dict[str, ProgressSample]:
     """Return the progress of each shard, by its name; `now` is monotonic.
 
-    Leave out a shard that is refused or waits for a hanging transaction: only an operator can help,
-    and a restart cannot. Positions in the repartition topic do not count as progress, because
-    watermark announcements alone move them.
+    Leave out a shard that is refused or waits for a hanging transaction: it needs an operator, and
+    a restart does not help. Positions in the repartition topic do not count as progress, because
+    watermark announcements move them even if no record is handled.
     """
     samples = {}
     for status in statuses:
@@ -62,7 +63,7 @@ def sample_shards(
         handled.update({k: v for k, v in status.positions.items() if k.topic != repartition_topic})
         is_stuck = status.last_beat is not None and now - status.last_beat > stuck_seconds
         samples[f"shard {status.shard}"] = ProgressSample(
-            # A shard that is no longer wanted has to end, whatever else is pending.
+            # A shard that is no longer assigned here has to end, which is pending work too.
             is_behind=status.is_behind or is_stuck or status.shard not in wanted,
             state=status.state,
             handled=handled,
@@ -121,8 +122,8 @@ class StallDetector:
     def _add(self, now: float, before: _Watched | None, sample: ProgressSample) -> _Watched:
         if before is None:
             return _Watched(now, sample, dict(sample.handled))
-        # Compare with the highest count ever seen: a new task that begins again at the position of
-        # the last one has done nothing yet.
+        # Compare with the highest count of all tasks: a new task that only repeats the work of the
+        # last task makes no progress.
         handled = before.handled
         done_more = any(count > handled.get(what, -1) for what, count in sample.handled.items())
         for what, count in sample.handled.items():

@@ -94,7 +94,7 @@ class Supervisor:
             raise StateCorrupted("\n".join(sorted(set(refusals.values()))))
 
     def statuses(self, wanted: Iterable[int] = ()) -> tuple[ShardStatus, ...]:
-        """Return the status of every shard that is wanted or has a task that has not ended."""
+        """Return the status of every wanted shard, and of others whose task has not ended yet."""
         shards = sorted(frozenset(wanted) | self._slots.keys())
         return tuple(self._slots.get(shard, Slot(shard)).status() for shard in shards)
 
@@ -147,8 +147,8 @@ class Supervisor:
         elif slot.task.state in STARTED_STATES:
             slot.task.stop()
         elif slot.task.state is not TaskState.CLOSED and not slot.is_cancelled:
-            # The task has written nothing but the restore barrier, so cancel it. Cancel it only
-            # once and never while it closes: else its clean-up would leave sockets open.
+            # The task has handled no record yet, so cancel it. Cancel it only once, and never while
+            # it closes: otherwise its clean-up would be interrupted and leave sockets open.
             slot.is_cancelled = True
             slot.running.cancel()
 
@@ -167,7 +167,8 @@ class Supervisor:
         if error is None:
             return
         if isinstance(error, Fenced):
-            # The group may have assigned the shard elsewhere: the next heartbeat shows that.
+            # The group may have assigned the shard to another member. Wait for the next heartbeat
+            # of the membership, which shows that.
             pause = self._fenced_pause_seconds * self._random.uniform(1, 2)
             slot.not_before = self._clock() + pause
             log.warning("task_fenced", shard=shard, error=str(error), pause_seconds=round(pause, 3))

@@ -26,7 +26,7 @@ class TopicMaintenance:
         on_topology: Callable[[Topology, float], None],
         statuses: Callable[[], Iterable[ShardStatus]],
     ) -> None:
-        """`on_topology` gets each later topology, and when it was requested (monotonic seconds)."""
+        """`on_topology` gets each later topology and when it was requested (monotonic seconds)."""
         self.topology: Topology | None = None
         self._admin = admin
         self._settings = settings
@@ -48,7 +48,7 @@ class TopicMaintenance:
         return self.topology
 
     def log_new_risks(self) -> None:
-        """Log each setting of an input topic that may lose records, once."""
+        """Log each setting of an input topic that can cause the loss of records, once."""
         for risk in self.topology.input_risks if self.topology is not None else ():
             if risk not in self._known_risks:
                 self._known_risks.add(risk)
@@ -69,7 +69,7 @@ class TopicMaintenance:
             self._on_topology(topology, seen_at)
 
     async def trim_repartition(self) -> None:
-        """Delete forwards that are handled and committed; nothing else ever deletes them."""
+        """Delete handled and committed forwards; the topic itself has no retention limit."""
         while True:
             await asyncio.sleep(self._settings.trim_interval_ms / 1000)
             before = {

@@ -20,7 +20,7 @@
 
 {{/*
 Where the credentials are, as JSON: {username: {secret, key}, password: {secret, key}}.
-Called with (list $ NAME). NAME is the Secret for the credentials in the values.
+Called with (list $ NAME). NAME is the chart's own Secret, with the credentials that the values contain.
 */}}
 {{- define "checkpoint-ready.login" -}}
 {{- $ := index . 0 -}}
@@ -39,7 +39,7 @@ Called with (list $ NAME). NAME is the Secret for the credentials in the values.
 {{- toJson (dict "username" $username "password" $password) -}}
 {{- end -}}
 
-{{/* The data of the chart's own Secret: the credentials in the values; empty without any. */}}
+{{/* The data of the chart's own Secret: the credentials that the values contain; empty if they have none. */}}
 {{- define "checkpoint-ready.ownLogin" -}}
 {{- $sasl := .Values.kafka.sasl -}}
 {{- if include "checkpoint-ready.hasSasl" . -}}
@@ -129,7 +129,7 @@ CHECKPOINT_READY_{{ $name }}: {{ $value | quote }}
 {{- end -}}
 {{- end -}}
 egress:
-  # DNS, anywhere in the cluster.
+  # DNS, to any address.
   - ports:
       - { port: 53, protocol: UDP }
       - { port: 53, protocol: TCP }

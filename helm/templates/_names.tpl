@@ -1,5 +1,5 @@
 {{- define "checkpoint-ready.fullname" -}}
-{{- /* The name of a release may contain dots, the name of a Service may not. */ -}}
+{{- /* The name of a release can contain dots. In the name of a Service they are not allowed. */ -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
 {{- else if contains "checkpoint-ready" .Release.Name -}}
@@ -9,12 +9,12 @@
 {{- end -}}
 {{- end -}}
 
-{{/* The name of a CronJob may have 52 characters, because its Jobs get a suffix. */}}
+{{/* The name of a CronJob can have at most 52 characters, because its Jobs get a suffix. */}}
 {{- define "checkpoint-ready.replayName" -}}
 {{ include "checkpoint-ready.fullname" . | trunc 45 | trimSuffix "-" }}-replay
 {{- end -}}
 
-{{/* Never change these two: a Deployment's selector is immutable. */}}
+{{/* Never change these two labels: they are in the selector of the Deployment, which is immutable. */}}
 {{- define "checkpoint-ready.releaseLabels" -}}
 app.kubernetes.io/name: checkpoint-ready
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
@@ -32,7 +32,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
-{{/* The labels of pods omit the chart version: a new chart alone must not restart the processes. */}}
+{{/* The labels of pods omit the chart version: a new chart version alone must not restart the pods. */}}
 {{- define "checkpoint-ready.podLabels" -}}
 {{ include "checkpoint-ready.releaseLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}

@@ -35,7 +35,7 @@ priorityClassName: {{ . | quote }}
 {{- $client := fromJson (include "checkpoint-ready.clientCertificate" $) }}
 {{- $sasl := include "checkpoint-ready.hasSasl" $ }}
 volumes:
-  # A replay or a backfill may need disk space. The service writes nothing.
+  # A replay or a backfill may need disk space. The service writes nothing to disk.
   - name: tmp
     emptyDir:
       sizeLimit: 256Mi
@@ -116,11 +116,11 @@ volumeMounts:
 {{- /*
 The replicas of the Deployment; empty if an autoscaler or an operator sets them.
 
-If the running revision sets replicas and the next one omits them, Helm removes the field. The API
-server then sets its default: one pod, until an autoscaler acts. So the chart keeps the current number
-of the cluster in the Deployment until omitting it is safe. With server-side apply (Helm 4) it is safe
-as soon as another client has changed the field, because Helm no longer owns it. With a three-way merge
-(Helm 3) it is never safe.
+If the running revision sets the field replicas and the next revision omits it, Helm removes the field.
+The API server then sets the default, one pod, until an autoscaler acts. So the chart writes the current
+number of the cluster into the Deployment until it is safe to omit the field. With server-side apply
+(Helm 4) that is safe as soon as another client has changed the field, because Helm then no longer owns
+it. With a three-way merge (Helm 3) it is never safe.
 */ -}}
 {{- define "checkpoint-ready.replicas" -}}
 {{- if not (or .Values.keda.enabled .Values.hpa.enabled (kindIs "invalid" .Values.replicas)) -}}

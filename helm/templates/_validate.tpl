@@ -1,4 +1,4 @@
-{{/* Refuses contradictory values: one sentence for each, all reported at once. */}}
+{{/* Refuses contradictory values. Reports all contradictions at once, with one line for each. */}}
 {{- define "checkpoint-ready.validate" -}}
 {{- $v := .Values -}}
 {{- $problems := list -}}
@@ -29,7 +29,7 @@
 {{- $own := fromJson (include "checkpoint-ready.ownTopics" .) -}}
 {{- range $v.topics.inputs -}}
 {{- if hasKey $own . -}}
-{{- $problems = append $problems (printf "topics.inputs names %s, which is %s: the service would read its own output: remove it, or rename the topic of this service." . (get $own .)) -}}
+{{- $problems = append $problems (printf "topics.inputs names %s, which is %s: the service would read its own output. Remove it from topics.inputs, or rename the topic of this service." . (get $own .)) -}}
 {{- end -}}
 {{- end -}}
 {{- if lt (len $own) 5 -}}
@@ -85,10 +85,10 @@
 {{- end -}}
 {{- end -}}
 {{- else if or $login.mechanism $login.username $login.password $login.existingSecret -}}
-{{- $problems = append $problems "kafka.sasl is set, but kafka.securityProtocol does not use it: set that to SASL_SSL." -}}
+{{- $problems = append $problems "kafka.sasl is set, but kafka.securityProtocol does not use it: set kafka.securityProtocol to SASL_SSL." -}}
 {{- end -}}
 {{- if and (not $tls) (or $v.kafka.tls.caSecret $v.kafka.tls.clientSecret) -}}
-{{- $problems = append $problems "kafka.tls is set, but kafka.securityProtocol does not use it: set that to SSL or SASL_SSL." -}}
+{{- $problems = append $problems "kafka.tls is set, but kafka.securityProtocol does not use it: set kafka.securityProtocol to SSL or SASL_SSL." -}}
 {{- end -}}
 
 {{- /* Shutdown and drains */ -}}
@@ -108,7 +108,7 @@
 {{- $isAll = ge (trimSuffix "%" $pdb.minAvailable | int) 100 -}}
 {{- $kept = int (ceil (divf (mulf (trimSuffix "%" $pdb.minAvailable | float64) (float64 $least)) 100)) -}}
 {{- end -}}
-{{- /* With replicas null an operator scales the Deployment, and must check the budget too. */ -}}
+{{- /* With replicas null the number of pods is not known here, so only a budget of 100% is refused. */ -}}
 {{- if or $isAll (and (not (kindIs "invalid" $least)) (ge $kept (int $least)) (gt $kept 0)) -}}
 {{- $all := kindIs "invalid" $least | ternary "all" (printf "all of %d" (int $least)) -}}
 {{- $problems = append $problems (printf "podDisruptionBudget.minAvailable=%s keeps %s pods, so no node can be drained: lower it, or use maxUnavailable=1." (include "checkpoint-ready.plain" $pdb.minAvailable) $all) -}}
@@ -116,7 +116,7 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* Times that limit each other. The numbers are the defaults of the settings. */ -}}
+{{- /* Times that limit each other. The numbers in these four lines are the defaults of the settings. */ -}}
 {{- $heartbeat := dig "HEARTBEAT_INTERVAL_MS" 300 $v.config | int64 -}}
 {{- $session := dig "SESSION_TIMEOUT_MS" 10000 $v.config | int64 -}}
 {{- $transaction := dig "TRANSACTION_TIMEOUT_MS" 15000 $v.config | int64 -}}

@@ -117,11 +117,11 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a login that is not used": (
         _kafka(securityProtocol="SSL", sasl={"existingSecret": "login"}),
-        "kafka.sasl is set, but kafka.securityProtocol does not use it: set that to SASL_SSL",
+        "kafka.sasl is set, but kafka.securityProtocol does not use it: set kafka.securityProtocol",
     ),
     "certificates that are not used": (
         _kafka(tls={"caSecret": "ca"}),
-        "kafka.tls is set, but kafka.securityProtocol does not use it: set that to SSL or SASL_SSL",
+        "does not use it: set kafka.securityProtocol to SSL or SASL_SSL",
     ),
     "killed in the middle": (
         {"terminationGracePeriodSeconds": 30},

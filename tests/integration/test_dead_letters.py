@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from consumer.cli.dead_letters import CONFLICTING_DUPLICATES_DROPPED
 from consumer.jobs.job import TAKEN_OVER
 from consumer.jobs.retry import RESUME_HINT
 from consumer.pipeline.dead_letters import dead_letter
@@ -346,7 +347,7 @@ class TestRedrive:
         wanted = ("--reason", "conflicting_duplicate")
         done = lab.redrive("conflicts", *wanted, "--execute")
         assert done["redriven"] == 2
-        assert "duplicates again" in done["notes"][0]
+        assert done["notes"] == [CONFLICTING_DUPLICATES_DROPPED]
         topic = lab.names.topic("conflicts")
         assert len(lab.cluster.read(topic)) == 5
 

@@ -1,7 +1,8 @@
 """Splits a backfill's file into checkpoints, each as the original bytes.
 
-A file is JSON lines or one document of many lines. A line of JSON lines is a checkpoint, a whole
-list response or an array of checkpoints. The first line shows which form it is: the first line
+A file has one of two forms: JSON lines, or one JSON document that spans several lines. The document
+and each JSON line are a checkpoint, an array of checkpoints or a list response (an object with
+``"object": "list"`` and ``"data"``). The first line shows which form the file has: the first line
 of a document is not a complete JSON value.
 """
 
@@ -14,7 +15,7 @@ from consumer.errors import CheckpointReadyError
 from consumer.jobs.backfill.file import Content
 from consumer.pipeline.records import Reason
 
-# Memory holds a whole line or a whole document.
+# Limits memory use: a line or a document is held in memory as a whole.
 LIMIT_BYTES: Final = 256 * 1024 * 1024
 _PROBE_BYTES: Final = 1024 * 1024
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
@@ -51,7 +52,9 @@ _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def read_elements(content: Content) -> Iterator[Element | Rejected]:
-    """Yield the elements in file order; the same content always gives the same elements.
+    """Yield the elements in file order.
+
+    The same content always gives the same elements: a resumed backfill skips a number of them.
 
     Raises:
         CheckpointReadyError: the file is one document, and it is broken or too large.
@@ -61,25 +64,31 @@ def read_elements(content: Content) -> Iterator[Element | Rejected]:
         yield from _of_document(document)
         return
     for number, line in _lines(content.rewound()):
-        if len(line) > LIMIT_BYTES:
+        if line is None:
             message = f"the line is longer than {LIMIT_BYTES} bytes; {_ADVICE}"
             yield Rejected(number, None, Reason.TOO_LARGE, message)
         else:
             yield from _of_line(number, line)
 
 
-def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Yield number and text of each line that is not blank. It cuts a line that is too long."""
+def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
+    """Yield number and text of each line that is not blank.
+
+    The text is None if the line is longer than `LIMIT_BYTES`.
+    """
     number = 0
     while line := file.readline(LIMIT_BYTES + 1):
         number += 1
-        if number == 1:
-            line = line.removeprefix(_BYTE_ORDER_MARK)
+        is_cut = len(line) > LIMIT_BYTES and not line.endswith(b"\n")
         rest = line
         while rest and not rest.endswith(b"\n"):
             rest = file.readline(_PROBE_BYTES)
+        if number == 1:
+            line = line.removeprefix(_BYTE_ORDER_MARK)
         text = line.strip(_WHITE_SPACE)
-        if text:
+        if is_cut:  # even if the part that was read is blank: the rest of the line is not known
+            yield number, None
+        elif text:
             yield number, text
 
 
@@ -112,10 +121,11 @@ def _document(content: Content) -> bytes | None:
     lines = _lines(content.rewound())
     _, first = next(lines, (0, b""))
     _, second = next(lines, (0, b""))
-    if not second or not _is_incomplete(first):
+    if second == b"" or first is None or not _is_incomplete(first):
         return None
-    # A truncated line looks like the first line of a document. The text after it usually shows
-    # the difference, so that a large file need not be read completely.
+    second = second or b""  # a line that is too long is not a complete object
+    # In JSON lines, a truncated first line looks like the first line of a document. The first
+    # `_PROBE_BYTES` usually show the difference. Then a large file need not be read completely.
     head = content.rewound().read(_PROBE_BYTES).removeprefix(_BYTE_ORDER_MARK)
     if content.size_bytes > _PROBE_BYTES and not _is_incomplete(head):
         _refuse_broken(content, second, head)
@@ -132,7 +142,10 @@ def _document(content: Content) -> bytes | None:
 
 
 def _refuse_broken(content: Content, second_line: bytes, text: bytes) -> None:
-    """Refuse a broken document. Accept JSON lines in which only the first line is truncated."""
+    """Refuse a broken document, but accept a file whose second line is a complete JSON object.
+
+    Such a file is JSON lines, and its first line is truncated.
+    """
     if second_line.startswith(b"{") and _problem(second_line) is None:
         return
     raise CheckpointReadyError(
@@ -142,7 +155,7 @@ def _refuse_broken(content: Content, second_line: bytes, text: bytes) -> None:
 
 
 def _is_incomplete(text: bytes) -> bool:
-    """Return whether this is the beginning of a document that continues."""
+    """Return whether the text is the beginning of a JSON document, without its end."""
     return text[:1] in (b"{", b"[") and _TRUNCATED in (_problem(text) or "")
 
 
@@ -163,6 +176,6 @@ def _members(text: bytes) -> list[msgspec.Raw] | None:
             response = _decode_list(text)
             if bytes(response.object) == b'"list"':
                 return _decode_array(response.data)
-    except (ValueError, RecursionError):  # the validator will report the reason
+    except (ValueError, RecursionError):  # the whole text is one element; the validator rejects it
         pass
     return None

@@ -1,7 +1,8 @@
 """The content of a backfill's file: decompressed, readable several times, identified by a digest.
 
-A pipe or compressed data cannot be read twice, so it is copied to a temporary file first. A
-truncated or damaged archive is then found before anything is sent, and memory use stays small.
+The data are read several times. So the data of a pipe, and decompressed data, are written to a
+temporary file first. A truncated or damaged archive is then found before anything is sent, and
+memory use stays small.
 """
 
 import errno
@@ -26,7 +27,7 @@ STDIN: Final = "-"
 DIGEST_BYTES: Final = 16
 _CHUNK_BYTES: Final = 1024 * 1024
 _GZIP: Final = re.compile(rb"\x1f\x8b")
-# A zstd file starts with a frame, or with a skippable frame before it (RFC 8878).
+# A zstd file starts with a frame of data or with a skippable frame (RFC 8878).
 _ZSTD: Final = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", re.DOTALL)
 _MAGIC_BYTES: Final = 4
 _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -61,7 +62,7 @@ class Content:
         return self.file
 
     def require_unchanged(self) -> None:
-        """Refuse to continue with a changed file, because its digest is that of the old content.
+        """Refuse to continue with a changed file: the journal identifies it by its old content.
 
         Raises:
             CheckpointReadyError: the file has changed since it was opened.
@@ -78,10 +79,10 @@ def open_content(path: str) -> Iterator[Content]:
     """Open a file, or standard input for ``-``; the first bytes identify gzip and zstd.
 
     Raises:
-        ConfigError: there is no such file.
-        CheckpointReadyError: it cannot be read or decompressed to its end.
+        ConfigError: the file does not exist or cannot be opened.
+        CheckpointReadyError: the file cannot be read or decompressed to its end.
     """
-    # A name need not be UTF-8, but messages and the journal need text.
+    # A file name need not be UTF-8, but messages and the journal need text.
     shown = os.fsencode(path).decode("utf-8", "backslashreplace")
     name = "standard input" if path == STDIN else shown
     with ExitStack() as stack:
@@ -113,7 +114,7 @@ def _open(path: str) -> IO[bytes]:
         raise ConfigError(f"{path}: the file does not exist") from None
     except IsADirectoryError:
         raise ConfigError(f"{path} is a directory, not a file") from None
-    except (OSError, ValueError) as error:  # ValueError: a null byte in its name
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the file name
         raise ConfigError(f"{path} cannot be opened: {error}") from None
 
 
@@ -148,8 +149,8 @@ def _copy_to_temporary(stack: ExitStack, name: str, read: Callable[[int], bytes]
 
 
 def _decompress_zstd(stack: ExitStack, name: str, source: IO[bytes]) -> IO[bytes]:
-    # The library opens both files again itself, and with write access. The given file may be
-    # read-only, so the compressed data are copied too.
+    # The library opens both files again, with write access. The given file may be read-only, so
+    # the compressed data are copied to a temporary file too.
     compressed = _copy_to_temporary(stack, name, source.read)
     file = stack.enter_context(_temporary())
     try:

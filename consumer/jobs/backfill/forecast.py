@@ -17,8 +17,11 @@ class Forecast(msgspec.Struct, frozen=True):
     ids: int
     new: int
     published: int
+    """The group has published the same content under this id."""
     repeated: int
+    """The same id and content are earlier in the file."""
     conflicting: int
+    """Another content of this id is published or earlier in the file."""
 
 
 class AcceptedElements:
@@ -40,7 +43,7 @@ class AcceptedElements:
             self._entries += content
 
     def forecast(self, published: SeenIds, now_ms: int) -> Forecast:
-        """Return the outcomes if a group with these published ids receives the elements."""
+        """Return the outcomes if a group with these published ids receives the elements now."""
         outcomes = {"new": 0, "published": 0, "repeated": 0, "conflicting": 0}
         first_contents = DigestTable(DIGEST_BYTES)
         width = (1 + len(FORMS)) * DIGEST_BYTES
@@ -63,7 +66,7 @@ class AcceptedElements:
 
 
 async def load_published(context: JobContext, ids: DigestTable) -> SeenIds:
-    """Return those of these ids that the group has published. Other ids are not loaded.
+    """Return which of these ids the group has published. Other published ids are not loaded.
 
     Raises:
         TaskFailed, StateCorrupted: a changelog is not readable.

@@ -38,7 +38,7 @@ HEADER: Final = "checkpoint-ready.backfill"
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """The result of a run or of a plan. Only a plan has a forecast, and it sends nothing."""
+    """The result of a run or of a plan. A plan sends nothing, and only a plan has a forecast."""
 
     summary: FileSummary
     state: BackfillState | None
@@ -97,7 +97,11 @@ class Backfill(Job[Outcome, Outcome]):
         return Outcome(summary, state, forecast=accepted.forecast(published, wall_clock_ms()))
 
     async def prepare(self, context: JobContext) -> Outcome | None:
-        """Validate the file once; return a result if it was sent before or has nothing to send."""
+        """Validate the file in the first attempt; return a result if there is nothing to send.
+
+        There is nothing to send if the file was sent completely (without `again`), or if no
+        element is accepted.
+        """
         if self._summary is not None:
             return None
         entries = await context.read_journal(self.owns_entry)
@@ -197,7 +201,8 @@ class Backfill(Job[Outcome, Outcome]):
         return state.advanced(done, sent, finished=finished)
 
     def _validator(self, context: JobContext, run: int) -> Validator:
-        # Always four digits, so that a record has the same size in each run.
+        # Always four digits: the file is validated with run 1, and a record must have the same
+        # size in every run.
         run_id = f"{self._digest.hex()}-{run:04}"
         max_message_bytes = context.topology.max_message_bytes[self._topic]
         return Validator(max_message_bytes, [(HEADER, run_id.encode())])

@@ -19,7 +19,7 @@ class BackfillState(msgspec.Struct, frozen=True):
 
     version: int
     run: int
-    """1 for the first run; each ``--again`` adds 1."""
+    """1 for the first run; each ``--again`` after a finished run adds 1."""
     file: str
     topic: str
     started_by: str

@@ -1,4 +1,4 @@
-"""Validation of a backfill's elements: an element is sent if the service would accept it."""
+"""Validation of a backfill's elements: valid checkpoints that fit the input topic are sent."""
 
 import asyncio
 from collections.abc import Callable
@@ -26,14 +26,14 @@ class Accepted(NamedTuple):
 
 
 class Validator(msgspec.Struct, frozen=True):
-    """Accepts an element if the service would not write it to the dead-letter topic."""
+    """Accepts an element if it is a valid checkpoint and its record fits the input topic."""
 
     max_message_bytes: int
     """``max.message.bytes`` of the topic that receives the elements."""
     headers: list[Header]
 
     def validate(self, element: Element | Rejected) -> Accepted | Rejected:
-        """Return the key and value to send, or why the element is rejected."""
+        """Return the element's key and value to send, or the reason why it is rejected."""
         if isinstance(element, Rejected):
             return element
         line, index, value = element.line, element.index, element.value

@@ -44,7 +44,7 @@ class OriginFilter(NamedTuple):
 
 
 class DeadLetterFilter(msgspec.Struct, frozen=True):
-    """Selects dead letters by range, reason and origin; no reason or origin means any."""
+    """Selects dead letters by range, reason and origin. An empty set or tuple selects all."""
 
     range: RangeSpec
     allow_truncated: bool = False
@@ -52,7 +52,10 @@ class DeadLetterFilter(msgspec.Struct, frozen=True):
     origins: tuple[OriginFilter, ...] = ()
 
     def selects(self, dead_letter: DeadLetterRecord | None) -> bool:
-        """Return whether the filter selects a record; a foreign record has no reason or origin."""
+        """Return whether the filter selects a record. None: a foreign record.
+
+        This service did not write a foreign record, so the record has no reason and no origin.
+        """
         if dead_letter is None:
             return not self.reasons and not self.origins
         return (not self.reasons or dead_letter.reason in self.reasons) and (
@@ -94,6 +97,8 @@ def parse_address(text: str) -> tuple[int, int]:
 async def resolve_dead_letters(context: JobContext, wanted: DeadLetterFilter) -> ResolvedRange:
     """Return the current offsets of the filter's range in the dead-letter topic.
 
+    Warn about records that an open transaction holds back.
+
     Raises:
         ConfigError, ClusterError: as ``resolve_range``.
     """
@@ -120,7 +125,7 @@ async def read_redriven(context: JobContext) -> RedrivenSet:
 async def find_dead_letters(
     context: JobContext, resolved: ResolvedRange, wanted: DeadLetterFilter, redriven: RedrivenSet
 ) -> AsyncGenerator[StoredRecord, None]:
-    """Yield the selected records, in offset order for each partition."""
+    """Yield the selected records. Within a partition, they are in offset order."""
     async with aclosing(read_range(context.reader, resolved.ranges)) as batches:
         async for batch in batches:
             for stored in parse_records(resolved, batch.partition, batch.records, redriven):

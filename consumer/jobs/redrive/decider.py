@@ -1,4 +1,4 @@
-"""Decides whether each dead letter is redriven. If it is not, counts why (`Exclusion`)."""
+"""Decides whether a dead letter is redriven, and counts the reasons against it (`Exclusion`)."""
 
 from collections import Counter
 from enum import StrEnum
@@ -17,7 +17,7 @@ from consumer.pipeline.records import Header, Reason
 
 
 class Exclusion(StrEnum):
-    """Why a dead letter is not redriven. If several reasons apply, the first one is counted."""
+    """Why a dead letter is not redriven. If several reasons apply, only the first here counts."""
 
     FOREIGN = "foreign"
     ALREADY_REDRIVEN = "already_redriven"
@@ -76,7 +76,8 @@ class RedriveDecider(msgspec.Struct, frozen=True):
     ) -> list[Header] | None:
         """Return the headers of the redriven record, or None if it is not redriven.
 
-        Count why a selected record is not redriven. Do not count other records.
+        If a selected record is not redriven, count the reason. Records that the filter does not
+        select are not counted.
         """
         dead_letter = stored.dead_letter
         if not self.wanted.selects(dead_letter):
@@ -105,7 +106,8 @@ class RedriveDecider(msgspec.Struct, frozen=True):
             (topic not in self.input_partitions, Exclusion.ORIGIN_IS_NO_INPUT),
             (dead_letter.is_packed, Exclusion.PACKED_BATCH),
             (dead_letter.is_cut, Exclusion.CUT),
-            # On a compacted input a tombstone would delete later records of its key.
+            # The redriven tombstone would be the newest record of its key. On a compacted input it
+            # would delete the records that producers wrote after the original tombstone.
             (reason is Reason.TOMBSTONE, Exclusion.TOMBSTONE),
             (is_conflict and reason not in self.wanted.reasons, Exclusion.CONFLICTING_DUPLICATE),
             (

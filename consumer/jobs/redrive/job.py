@@ -1,7 +1,8 @@
 """Redrive: sends each dead letter to the input partition that it came from, once.
 
-Each transaction commits records together with their entry in the redriven set. So no dead letter is
-redriven twice, however often the command runs and whenever it is killed.
+Each transaction commits the redriven records together with an entry that adds their dead letters
+to the redriven set. So no dead letter is redriven twice, however often the command runs and
+whenever it is killed.
 """
 
 from contextlib import aclosing
@@ -49,7 +50,7 @@ class RedriveTransaction:
         headers: list[Header],
         partition: int,
     ) -> None:
-        """Add a dead letter for a partition of its input topic."""
+        """Add the original record of a dead letter, for this partition of its input topic."""
         self.batches.to(dead_letter.origin.topic, partition).append(
             dead_letter.key, dead_letter.value, headers
         )
@@ -65,8 +66,8 @@ class RedriveTransaction:
 class Redrive(Job[RedriveCounts, RedriveCounts]):
     """One redrive of the dead letters that the filter selects.
 
-    It reads up to the log ends at its start. A redriven record that fails again becomes a dead
-    letter after those ends. The next redrive reads it.
+    It reads the dead-letter topic up to the log ends at its start. A redriven record that fails
+    again becomes a dead letter after those ends, so only the next redrive reads it.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class Redrive(Job[RedriveCounts, RedriveCounts]):
         return await self._redrive(attempt, RedrivenSet(attempt.entries))
 
     async def prepare(self, context: JobContext) -> None:
-        """Resolve the range in the first attempt; later attempts use the same ends."""
+        """Resolve the range in the first attempt; later attempts of this run use the same range."""
         if self._resolved is None:
             self._resolved = await resolve_dead_letters(context, self._wanted)
 
@@ -103,7 +104,7 @@ class Redrive(Job[RedriveCounts, RedriveCounts]):
         return context.topology.max_message_bytes
 
     async def work(self, attempt: Attempt) -> RedriveCounts:
-        """Delete journal entries of deleted dead letters, then redrive the other ones."""
+        """Delete the journal entries of deleted dead letters, then redrive the selected ones."""
         redriven = RedrivenSet(attempt.entries)
         await self._forget_deleted(attempt, redriven)
         return await self._redrive(attempt, redriven)
@@ -119,7 +120,7 @@ class Redrive(Job[RedriveCounts, RedriveCounts]):
 
     async def _redrive(self, attempt: Attempt, redriven: RedrivenSet) -> RedriveCounts:
         """Read the range once, decide about its dead letters, and commit in transactions."""
-        # This run also counts the dead letters that its earlier attempts have redriven.
+        # The set before this run: a later attempt also counts what an earlier one has redriven.
         if self._redriven_before is None:
             self._redriven_before = RedrivenSet(attempt.entries)
         counts = RedriveCounts()
@@ -165,7 +166,7 @@ class Redrive(Job[RedriveCounts, RedriveCounts]):
             and self._redriven_before
             and not self._redriven_before.contains(stored)
         ):
-            # An earlier attempt of this run committed it, but did not receive the broker's answer.
+            # An earlier attempt of this run has redriven it: only count it.
             if self._wanted.selects(dead_letter):
                 counts.redriven.add(dead_letter)
             return

@@ -22,7 +22,10 @@ PartitionAndOffset = tuple[int, int]
 
 
 class StoredRecord(NamedTuple):
-    """A record of the dead-letter topic; a foreign record has no parsed dead letter."""
+    """A record of the dead-letter topic.
+
+    `dead_letter` is None for a foreign record, which this service did not write.
+    """
 
     partition: int
     record: SourceRecord
@@ -50,13 +53,17 @@ class RedrivenSet:
             StateCorrupted: an entry has another format.
         """
         self._fingerprints: dict[PartitionAndOffset, Fingerprint] = {}
-        self._last_offsets: dict[int, dict[int, int]] = {}  # by entry and partition
-        # In this order: a dead letter of a recreated topic may have the offset of an old one.
+        self._last_offsets: dict[int, dict[int, int]] = {}  # by number of the entry, by partition
+        # In the order of their numbers, so that a newer entry wins: after the topic was recreated,
+        # a dead letter may have the same offset as an old one.
         for number, value in sorted((_number(key), value) for key, value in entries.items()):
             self._load(number, value)
 
     def contains(self, stored: StoredRecord) -> bool:
-        """Return whether this dead letter was redriven, and not another one at its offset."""
+        """Return whether this dead letter was redriven.
+
+        The fingerprint must match too: a recreated topic has other records at the same offsets.
+        """
         fingerprint = self._fingerprints.get((stored.partition, stored.record.offset))
         return fingerprint is not None and fingerprint == Fingerprint.of(stored.record)
 
@@ -74,7 +81,10 @@ class RedrivenSet:
         self._load(_number(key), value)
 
     def entries_before(self, log_starts: Mapping[int, int]) -> list[bytes]:
-        """Return the keys of entries whose dead letters are all before the log start offsets."""
+        """Return the keys of the entries whose dead letters are all deleted.
+
+        `log_starts` has the first existing offset of each partition.
+        """
         return [
             _key(number)
             for number, offsets in self._last_offsets.items()

@@ -162,7 +162,7 @@ class Replay(Job[ReplayState, Plan | ReplayState]):
         state = self._committed()
         batches = attempt.writer.transaction_batches()
         transaction.write_events(batches, self._known_target())
-        # Copy the dict `invalid`, so that the committed state does not change.
+        # Copy the dict `invalid`, because `add` changes it and the committed state must not change.
         counts = msgspec.structs.replace(state.counts, invalid=dict(state.counts.invalid))
         counts.add(transaction.counts)
         advanced = msgspec.structs.replace(
@@ -183,8 +183,8 @@ class Replay(Job[ReplayState, Plan | ReplayState]):
     async def _finish(self, attempt: Attempt) -> ReplayState:
         """Delete the settled ids from the journal, then commit that the replay is finished.
 
-        If the process dies before the last commit, all records of the range are already handled.
-        The next start publishes nothing and deletes the rest of the settled ids.
+        At this point there is nothing left to publish. So if the process dies before the last
+        commit, the next start only deletes the rest of the settled ids and commits the end.
         """
         await attempt.writer.forget(settled_keys(self._committed()))
         now_ms = wall_clock_ms()

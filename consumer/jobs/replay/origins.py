@@ -56,8 +56,8 @@ class PublishedOrigins:
         """Return whether the id's event was published from this record; None if there is no entry.
 
         The content must be equal too, because a recreated topic may have another record at the same
-        offset. If a newer release wrote the entry, the contents cannot be compared. Then only
-        offset and timestamp count.
+        offset. If a newer release wrote the entry, the contents cannot be compared. Then topic,
+        partition, offset and timestamp decide.
         """
         packed = self._origins.get(digest)
         if packed is None:
@@ -113,7 +113,7 @@ def _unpack(topics: Sequence[str], packed: bytes) -> PublishedOrigin:
 async def load_origins(
     reader: LogReader, changelogs: Mapping[TopicPartition, OffsetRange]
 ) -> PublishedOrigins:
-    """Read the changelogs up to the given ends; the shards may write to them meanwhile.
+    """Read the given ranges of the changelogs. The shards may continue to write meanwhile.
 
     Raises:
         StateCorrupted: a changelog is not readable.

@@ -1,4 +1,4 @@
-"""The plan of a replay: how many records of each kind the range has, and how many events."""
+"""The plan of a replay: how many records of each kind are in the range, and how many events."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -78,7 +78,7 @@ class PlanBuilder:
         self._partitions[partition].add(records, counts)
 
     def plan(self, request: ReplayRequest, target: Target, seconds: float) -> Plan:
-        """Return the plan; reading and deciding took `seconds`."""
+        """Return the plan. `seconds` is the time that this plan took to read and decide."""
         counts = ReplayCounts()
         for partition in self._partitions.values():
             counts.add(partition.counts)

@@ -60,7 +60,8 @@ def check_request(settings: Settings, request: ReplayRequest, *, to_live: bool) 
     """Return the request with its target and its name filled in.
 
     Raises:
-        ConfigError: a replay must not write to this target, or the name is not valid.
+        ConfigError: a replay must not write to this target, or the value of another option is
+            not valid.
     """
     target = allowed_target(settings, request.target, to_live=to_live)
     request = msgspec.structs.replace(request, target=target)

@@ -51,8 +51,8 @@ class ReplaySource(msgspec.Struct, frozen=True):
             now_ms=now_ms,
             allow_truncated=request.allow_truncated,
         )
-        # Fetch these ends after the ends of the inputs. Then the changelogs cover every decision
-        # about the records before the input ends.
+        # Fetch these ends after the ends of the inputs. Then the changelogs contain every decision
+        # that the shards had committed at the time of the input ends.
         changelogs = await settled_ranges(context.reader, context.changelogs())
         source = await cls._load(context, request, target, resolved, changelogs)
         if not request.allow_truncated:
@@ -69,8 +69,8 @@ class ReplaySource(msgspec.Struct, frozen=True):
         """Return the source of a resumed replay: the rest of its range and its known origins.
 
         Raises:
-            ClusterError: retention has deleted records of the rest, or compaction has deleted
-                changelog entries that existed when the replay began.
+            ClusterError: retention has deleted records of the rest (without `allow_truncated`), or
+                compaction has deleted changelog entries that existed when the replay began.
         """
         rest, ends = state.remaining, state.changelog_ends
         existing = await stable_ranges(context.reader, rest.ranges)
@@ -134,15 +134,15 @@ class ReplaySource(msgspec.Struct, frozen=True):
             wanted = self.resolved.ranges.get(TopicPartition(origin.topic, origin.partition))
             if wanted is None or not self.resolved.contains_time(origin.timestamp_ms):
                 continue
-            # A time range may include deleted records before its first offset. An offset range has
-            # only the offsets that the user gave.
+            # Deleted records before the first offset belong to the range if a time or the log start
+            # determined this offset, but not if the user gave it.
             count += origin.offset < wanted.end and (
                 origin.offset >= wanted.start or not self.resolved.starts_at_offsets
             )
         return count
 
     def range_of_id(self, digest: bytes) -> ResolvedRange:
-        """Return the range of the id's published record; the whole range if it has no entry."""
+        """Return the range with only the id's published record; if it has none, the whole range."""
         origin = self.origins.find(digest)
         if origin is None:
             return self.resolved
@@ -158,7 +158,8 @@ class ReplaySource(msgspec.Struct, frozen=True):
         """Refuse a time range if retention already deleted source records of published events.
 
         Raises:
-            ClusterError: records are deleted; the message has their number and the first offset.
+            ClusterError: records are deleted; the message has their number and the first offset
+                that still exists.
         """
         resolved = self.resolved
         if resolved.from_ms is None:

@@ -49,7 +49,7 @@ class ReplayState(msgspec.Struct, frozen=True, kw_only=True):
     to_ms: int | None
     ranges: list[RangeState]
     changelog_ends: list[int]
-    """By shard: the end offset of the changelog at the start; a resumed replay reads to it too."""
+    """By shard: the end of the changelog when the replay began. A resumed replay reads up to it."""
     known_ids: int
     """How many ids the changelogs had before those ends."""
     topic_ids: dict[str, str] = {}
@@ -57,7 +57,7 @@ class ReplayState(msgspec.Struct, frozen=True, kw_only=True):
     counts: ReplayCounts = msgspec.field(default_factory=ReplayCounts)
     transactions: int = 0
     busy_seconds: float = 0.0
-    """The duration of all attempts together, without the pauses between them."""
+    """The duration of all transactions together, without the pauses between runs."""
 
     @property
     def offsets(self) -> int:
@@ -167,8 +167,8 @@ def settled_keys(state: ReplayState) -> Iterator[bytes]:
 def require_state_fits(state: ReplayState, topic: str, max_message_bytes: int) -> None:
     """Refuse a replay whose state may become too large for the journal.
 
-    The state has an entry for each partition of the range, and each transaction writes the state
-    again. A replay that reached the limit halfway could never resume.
+    The state has an entry for each partition of the range, and it grows with its numbers. If it
+    reached the limit in the middle of a replay, the replay could never resume.
 
     Raises:
         ClusterError: the message has the needed size and the limit.

@@ -69,7 +69,8 @@ async def describe_target(context: JobContext, topic: str) -> Target:
     """Return the target; if it does not exist, the one that would be created.
 
     Raises:
-        ClusterError: it does not exist, and only the default target is created.
+        ClusterError: the topic does not exist, and it is not the default target. A replay creates
+            no other topic.
     """
     settings = context.settings
     topics = await context.admin.describe([settings.output_topic])

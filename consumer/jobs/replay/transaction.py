@@ -16,10 +16,11 @@ from consumer.shard.progress import Fingerprint
 DECIDE_CHUNK: Final = 1_000
 TRANSACTION_EVENTS: Final = 5_000
 TRANSACTION_BYTES: Final = 8 * 1024 * 1024
-# Progress through a range without events is committed too, but less often.
+# After this many offsets the progress is committed, even if there are few events or none.
 TRANSACTION_OFFSETS: Final = 50_000
 # One journal entry has the digests of the ids that a transaction settles (16 bytes each, so at most
-# 256 KiB). It must fit max.message.bytes of the journal, even if none of these ids has an event.
+# 256 KiB). The entry must fit max.message.bytes of the journal. TRANSACTION_EVENTS does not limit
+# its size, because an id can be settled without an event.
 TRANSACTION_SETTLED_IDS: Final = 16 * 1024
 
 OnDecided = Callable[[TopicPartition, Sequence[SourceRecord], ReplayCounts], None]
@@ -35,7 +36,7 @@ class ReplayTransaction:
         began: float,
         on_decided: OnDecided | None = None,
     ) -> None:
-        """`positions` has the next offset of each partition; this object updates it.
+        """`positions` has the next offset of each partition; this object updates the dict.
 
         `began` is monotonic. `on_decided` receives the decided records and their counts.
         """
@@ -67,9 +68,10 @@ class ReplayTransaction:
         return time.monotonic() - self._began
 
     def decide(self, batch: ReadBatch, max_events: int) -> ReadBatch | None:
-        """Decide about records of the batch until the transaction has `max_events` events.
+        """Decide about the next records of the batch: at most `DECIDE_CHUNK`.
 
-        Return the rest of the batch, or None. A batch without records moves the position too.
+        Stop when the transaction has `max_events` events. Return the rest of the batch, or None. A
+        batch without records only moves the position.
         """
         partition, records, next_offset = batch
         chunk = records[:DECIDE_CHUNK]
@@ -80,7 +82,8 @@ class ReplayTransaction:
             self._on_decided(partition, chunk[:decided], counts)
         if decided:
             last = records[decided - 1]
-            # No fingerprint of a packed batch: a higher size limit would make its records readable.
+            # No fingerprint of a packed batch: with a higher size limit, its records are read one
+            # by one, and the fingerprint would match none of them.
             if not isinstance(last.value, PackedBatch):
                 self._last_records[partition] = last
         rest = records[decided:]

@@ -1,8 +1,8 @@
-"""The port implemented with aiokafka: no other package imports it.
+"""Implements the port with aiokafka. Outside this package only ``kafka.types`` imports aiokafka.
 
 Every use of a private part of aiokafka is in ``private_api`` with its reason.
-``tests/unit/kafka/test_private_api.py`` fails if a release changes such a part, or if another
-module uses one.
+``tests/unit/kafka/test_private_api.py`` fails if a release of aiokafka changes such a part, or if
+another module of the service uses a private part.
 """
 
 from consumer.kafka.client.connection import Connection

@@ -30,7 +30,7 @@ from consumer.kafka.types import (
 
 CALL_SECONDS: Final = 15.0
 CLOSE_SECONDS: Final = 2.0
-# The library queries any broker that it knows, even one that has just stopped.
+# The library may query a broker that has just stopped. So a query is tried up to eight times.
 QUERY_TRIES: Final = 8
 QUERY_PAUSE_SECONDS: Final = 0.05
 
@@ -145,14 +145,14 @@ class KafkaAdmin:
         offsets = {partition: RecordsToDelete(offset) for partition, offset in before.items()}
         try:
             await bounded(self._client.delete_records(offsets), CALL_SECONDS, "DeleteRecords")
-        except kafka_errors.TopicAuthorizationFailedError as error:  # it lacks the topic
+        except kafka_errors.TopicAuthorizationFailedError as error:  # it does not name the topic
             topics = {partition.topic for partition in before}
             raise translate(type(error)(topics), "trim") from error
         except Exception as error:
             raise TransientError(str(translate(error, "trim"))) from error
 
     async def group_offsets(self, group_id: str) -> dict[TopicPartition, int]:
-        """Return the committed offsets of a group; they only show that it ran before.
+        """Return the committed offsets of a group. Their only use is to see that it ran before.
 
         Raises:
             TaskFailed: the coordinator does not answer (it is loading, or has moved).
@@ -179,7 +179,7 @@ class KafkaAdmin:
         Raises:
             TransientError: a partition has no leader, or the leader has just moved.
             TaskFailed: a leader does not answer.
-            ClusterError: the ACLs do not permit Read on a topic.
+            ClusterError: the ACLs do not permit Read on a topic that is not optional.
         """
         not_queried: dict[str, str] = {}
         described = await self._topics(topics)
@@ -212,8 +212,8 @@ class KafkaAdmin:
     async def epoch_ends(self, epochs: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Return the first offset after each leader epoch, in the current logs (KIP-320).
 
-        For the latest epoch of a log it is the log's end. The result omits a partition whose leader
-        does not know the epoch.
+        For the latest epoch of a log, this offset is the log's end. The result omits a partition
+        whose leader does not know the epoch.
 
         Raises:
             TransientError: a partition has no leader, or the leader has just moved.

@@ -39,7 +39,7 @@ AUTHENTICATION_ERRORS: Final = (
 # The alerts about a certificate (RFC 8446 section 6.2), as OpenSSL names them.
 REFUSED_CERTIFICATE: Final = re.compile("ALERT.*(CERTIFICATE|UNKNOWN_CA)")
 
-# The ACL operation that a refused call needs, by the `what` that ``translate`` gets.
+# The ACL operation that a refused call needs. The keys are values of `what` in ``translate``.
 TOPIC_OPERATIONS: Final = {
     "describe topics": "Describe, or Read or Write, which imply it (see `checkpoint-ready acls`),",
     "describe topic settings": "DescribeConfigs",
@@ -87,9 +87,9 @@ class Connection(msgspec.Struct, frozen=True):
 
 
 async def why_unreachable(connection: Connection) -> BaseException | None:
-    """Connect once to the first address and return the error.
+    """Connect once to the first address; return the error, or None if the connection succeeds.
 
-    The library's own bootstrap only logs why it failed.
+    aiokafka's own bootstrap raises a general error, and only logs why each connection failed.
     """
     host, _, port = connection.bootstrap_servers.split(",")[0].rpartition(":")
     options = connection.options("diagnosis")
@@ -106,7 +106,7 @@ async def why_unreachable(connection: Connection) -> BaseException | None:
 async def bounded(call: Awaitable[T], seconds: float, what: str) -> T:
     """Await ``call`` for at most ``seconds``.
 
-    aiokafka waits forever for a broker that does not answer. So each call to it needs a limit.
+    aiokafka waits forever for a broker that does not answer. So each call to aiokafka has a limit.
 
     Raises:
         TimedOut: it did not return in time; its outcome is unknown.
@@ -209,9 +209,10 @@ def _subject(error: BaseException) -> str:
 
 
 def _brief(error: BaseException) -> str:
-    """Return name and text of the error and of its first cause, in one line.
+    """Return name and text of the error and of its root cause, in one line.
 
-    The library hides the broker's answer behind "Unexpected error during batch delivery".
+    The library's error may only be "Unexpected error during batch delivery". Its root cause is then
+    the error that the broker returned.
     """
     causes = _causes(error)
     texts = [_named(each) for each in (error, *causes[-1:])]

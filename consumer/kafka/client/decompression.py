@@ -1,9 +1,9 @@
 """Decompresses record batches within a limit, and accepts what the Java client accepts.
 
-A broker limits the stored size of a batch, and a batch of a megabyte can hold gigabytes. So every
-codec stops at a limit. Producers also write streams that Java reads and other decoders refuse:
-bytes after the end of a gzip or lz4 stream, wrong lz4 content checksums, several snappy streams. A
-shard that refused such a batch would stop at it forever, because brokers keep it.
+A broker limits only the stored size of a batch, and a batch of a megabyte can inflate to gigabytes.
+So every codec stops at a limit. Producers also write streams that Java reads and other decoders
+refuse: bytes after the end of a gzip or lz4 stream, wrong lz4 content checksums, several snappy
+streams. If this module refused such a batch, its checkpoints would become a dead letter.
 """
 
 import mmap
@@ -15,17 +15,20 @@ import cramjam
 
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
 LEAST_LIMIT_BYTES: Final = 64 * 1024 * 1024
-# JSON compresses to about a tenth. The largest batch that a topic accepts must still be read.
+# JSON compresses to about a tenth, and even the largest batch that a topic accepts must be read. So
+# the limit is this multiple of that batch's stored size.
 LIMIT_RATIO: Final = 16
-# A checkpoint is longer than this. So a regular batch within the byte limit has fewer records.
+# A checkpoint is longer than this. So a regular batch within the limit of bytes has fewer records
+# than that limit divided by this length.
 LEAST_RECORD_BYTES: Final = 160
 # A scratch buffer that held more than this is released instead of kept for the next batch.
 KEPT_SCRATCH_BYTES: Final = 4 * 1024 * 1024
-_OVERFLOW_MESSAGE: Final = "failed to write whole buffer"  # of cramjam, whose errors have one class
+# cramjam raises the same class for all errors. This text shows that the output buffer is full.
+_OVERFLOW_MESSAGE: Final = "failed to write whole buffer"
 _GZIP_MAGIC: Final = b"\x1f\x8b\x08"
 _GZIP_HEADER_BYTES, _GZIP_TRAILER_BYTES = 10, 8
 _GZIP_HEADER_CHECKSUM, _GZIP_EXTRA, _GZIP_NAME, _GZIP_COMMENT = 2, 4, 8, 16
-_GZIP_FRAME_BYTES: Final = 18  # a header and a trailer: Java ignores fewer bytes than this
+_GZIP_FRAME_BYTES: Final = 18  # a header and a trailer: Java ignores a rest of up to this length
 _GZIP_PIECE_BYTES: Final = 4096
 _RAW_DEFLATE: Final = -15  # zlib: the largest window, no header and no trailer
 _XERIAL_MAGIC: Final = b"\x82SNAPPY\x00"
@@ -46,7 +49,7 @@ _uint32_le: Final = struct.Struct("<I").unpack_from
 
 
 class TakesTooMuch(Exception):
-    """A batch would exceed a memory limit; the message is a verb phrase about the batch."""
+    """A batch would exceed a memory limit. The message continues a sentence about the batch."""
 
 
 class Inflater:
@@ -58,7 +61,7 @@ class Inflater:
 
     @property
     def max_records(self) -> int:
-        """The limit of records in a compressed batch; each one costs objects in memory."""
+        """The limit of records in a compressed batch. Each record costs objects in memory."""
         return self.limit_bytes // LEAST_RECORD_BYTES
 
     def allow_for(self, largest_batch_bytes: int) -> None:
@@ -88,7 +91,7 @@ class Inflater:
         return TakesTooMuch(f"inflates to more than {self.limit_bytes} bytes")
 
     def _gzip(self, payload: bytes) -> bytes:
-        """Read every member; ignore bytes after the last one that are no member."""
+        """Read every member; ignore the bytes after the last member, as Java does."""
         parts: list[bytes] = []
         position, room_bytes = _gzip_header_end(payload, 0), self.limit_bytes
         while True:
@@ -106,7 +109,7 @@ class Inflater:
         return b"".join(parts)
 
     def _snappy(self, payload: bytes) -> bytes:
-        """Read one raw block, or blocks in the framing of xerial, Java's library."""
+        """Read one raw block, or several blocks in the framing of xerial, Java's snappy library."""
         blocks = list(_xerial_blocks(payload)) if _is_xerial(payload) else [payload]
         # A block declares its size. Allocate nothing before the sum is known.
         sizes_bytes = [cramjam.snappy.decompress_raw_len(block) for block in blocks]
@@ -120,8 +123,8 @@ class Inflater:
         try:
             return self._into_scratch(cramjam.lz4, frame)
         except cramjam.DecompressionError:
-            # Java verifies no content checksum, and v0 messages have a wrong header checksum
-            # (KAFKA-3160).
+            # Java does not verify the content checksum, and in v0 messages the header checksum is
+            # wrong (KAFKA-3160). Reading by blocks skips both checks.
             return self._lz4_by_blocks(frame)
 
     def _lz4_by_blocks(self, frame: bytes) -> bytes:
@@ -144,7 +147,7 @@ class Inflater:
         return b"".join(inflated)
 
     def _zstd(self, payload: bytes) -> bytes:
-        """Read every complete frame; Java ignores an incomplete one after them."""
+        """Read every complete frame; ignore an incomplete frame at the end, as Java does."""
         try:
             return self._into_scratch(cramjam.zstd, payload)
         except cramjam.DecompressionError:
@@ -175,7 +178,7 @@ inflater: Final = Inflater()
 
 
 def _gzip_header_end(payload: bytes, begin: int) -> int:
-    """Return the position after a member's header (RFC 1952). Java ignores reserved flags too.
+    """Return the position after a member's header (RFC 1952). Ignore reserved flags, as Java does.
 
     Raises:
         ValueError: there is no header, or it is incomplete.
@@ -203,7 +206,7 @@ def _gzip_member(payload: bytes, position: int, most_bytes: int) -> tuple[bytes,
     """Return a member's content, at most `most_bytes` of it, and the position after its trailer.
 
     Pass the input in short pieces. At the end of a member zlib copies the rest of the piece. With
-    one large piece, every short member would copy the rest of the stream.
+    one large piece it would copy the rest of the stream after every short member.
 
     Raises:
         ValueError: the member is incomplete, or its trailer does not match its content.
@@ -233,7 +236,7 @@ def _is_xerial(payload: bytes) -> bool:
 def _xerial_blocks(payload: bytes) -> list[bytes]:
     """Return the compressed blocks of snappy streams that follow one another."""
     blocks, position = [], _XERIAL_HEADER_BYTES
-    # Ignore fewer than the four bytes of a size at the end, as Java does.
+    # Ignore up to three bytes at the end, as Java does: they are too short for a block's size.
     while position + 4 <= len(payload):
         if payload.startswith(_XERIAL_MAGIC[:4], position):
             if not payload.startswith(_XERIAL_MAGIC, position):  # Java stops here without an error

@@ -23,7 +23,8 @@ from consumer.kafka.client.record_format import (
 )
 from consumer.pipeline.records import SourceRecord
 
-# The limit for one partition and one call, objects included. It also bounds a transaction.
+# The limit in bytes of memory, Python objects included, for the records of one partition in one
+# call. It also bounds the size of a transaction.
 TAKE_BYTES: Final = 8 * 1024 * 1024
 _OVERHEAD: Final = struct.Struct(">qi")  # offset and length, of every format
 _MAGIC_POSITION: Final = 16
@@ -96,7 +97,7 @@ class FetchedPartition(private_api.FetchedPartitionBase):
                 records = [
                     one
                     for one in records
-                    # A packed batch holds unread records, whatever offsets they claim to have.
+                    # Keep a packed record in any case: its batch holds records that are not read.
                     if one.offset >= self.next_fetch_offset or isinstance(one, PackedRecord)
                 ]
             taken += records
@@ -127,7 +128,7 @@ class FetchedPartition(private_api.FetchedPartitionBase):
             if self.must_check_crcs and compiled.crc32c(raw, _ATTRIBUTES_POSITION) != header.crc:
                 raise self._corrupt("a batch has a wrong checksum")
             if not 0 <= header.record_count <= header.last_offset_delta + 1:
-                # No broker accepts it, and the offset of the next batch is unknown.
+                # No broker accepts such a batch, and the offset of the next one is unknown.
                 raise self._corrupt("a batch has more records than offsets")
             is_plain = not header.attributes & TRANSACTIONAL_OR_CONTROL
             if header.record_count and (is_plain or self._is_visible(raw, header)):

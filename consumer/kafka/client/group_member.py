@@ -1,7 +1,7 @@
 """Membership in the consumer group, which assigns shards to this process.
 
-The member subscribes to the repartition topic, whose partitions are the shards, and never fetches.
-Its callbacks only record the assignment. The engine acts on it.
+The member subscribes to the repartition topic, because each of its partitions is one shard. It
+never fetches records. Its callbacks only record the assignment, and the engine acts on that.
 """
 
 import time
@@ -22,8 +22,8 @@ from consumer.kafka.types import TopicPartition
 START_SECONDS: Final = 15.0
 POLL_MS: Final = 200
 MAX_POLL_INTERVAL_MS: Final = 60_000
-# A static member keeps its member id. If the id changes again and again, another process has the
-# same instance id. Both would fence each other forever, and no shard would run for long.
+# A static member keeps its member id. If the id changes this often within a minute, another process
+# has the same instance id. Both would fence each other forever, and no shard would run for long.
 MAX_ID_CHANGES: Final = 3
 ID_CHANGES_WINDOW_SECONDS: Final = 60.0
 COMMIT_SECONDS: Final = 1.0
@@ -34,7 +34,7 @@ class MembershipEnded(Exception):
 
 
 class KafkaMember(ConsumerRebalanceListener):
-    """One member of the group; at most one per process, because the assignor is class state.
+    """One member of the group. A process can have only one: the assignor's state is in its class.
 
     ``wanted`` holds the assigned shards. It is None before an assignment and during a rebalance.
     """
@@ -85,7 +85,7 @@ class KafkaMember(ConsumerRebalanceListener):
             raise translate(error, "join the group") from error
 
     async def poll(self) -> None:
-        """Keep the membership alive; return after at most a poll interval or a rebalance.
+        """Keep the membership alive; return after a poll interval, or when a rebalance ends.
 
         Raises:
             ClusterError: an ACL is missing, or another process has the same instance id.
@@ -97,7 +97,7 @@ class KafkaMember(ConsumerRebalanceListener):
                 "another live process has the same CHECKPOINT_READY_GROUP_INSTANCE_ID "
                 f"({self._instance}): give each process its own, or none"
             )
-        # Not in wait_for: a cancelled getmany disables aiokafka's max_poll_interval permanently.
+        # Do not add a wait_for: a cancelled getmany disables aiokafka's max_poll_interval for good.
         try:
             await self._consumer.getmany(timeout_ms=POLL_MS)
         except kafka_errors.NoOffsetForPartitionError:
@@ -142,7 +142,8 @@ class KafkaMember(ConsumerRebalanceListener):
         """Commit positions for lag tools and autoscalers; the service never resumes from them.
 
         Raises:
-            TransientError: the group did not accept them; the next commit replaces this one.
+            ClusterError: an ACL is missing.
+            TransientError: the group did not accept them. The next commit has newer positions.
         """
         try:
             await bounded(

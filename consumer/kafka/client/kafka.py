@@ -37,7 +37,10 @@ class AioKafka:
         max_message_bytes: int,
         committed_only: bool = True,
     ) -> KafkaReader:
-        """Return a reader that knows these topics; without `committed_only` it sees all records."""
+        """Return a reader that keeps the metadata of these topics.
+
+        Without `committed_only` it also delivers uncommitted and aborted records.
+        """
         return KafkaReader(
             self._connection,
             client_id,

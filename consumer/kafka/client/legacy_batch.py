@@ -1,7 +1,7 @@
 """Reads batches of the message formats v0 and v1, from before Kafka 0.11, as the Java client does.
 
-Brokers no longer write these formats, but a topic may still have segments of that time. A message
-is a batch of its own, or the wrapper of a compressed set of inner messages.
+Brokers no longer write these formats, but a topic can still have segments from that time. Each
+message is one batch. A compressed message is a *wrapper*: its value holds inner messages.
 """
 
 import struct
@@ -24,7 +24,7 @@ _NO_TIMESTAMP_MS: Final = -1
 
 
 class LegacyMessage(NamedTuple):
-    """One message; `value` of a compressed one holds the inner messages."""
+    """One message. If it is compressed (a wrapper), its `value` holds the inner messages."""
 
     offset: int
     crc: int
@@ -72,7 +72,7 @@ class LegacyMessage(NamedTuple):
 
     @property
     def declared_records(self) -> str:
-        """The number of records for messages; a wrapper does not declare it."""
+        """The number of records, as text for error messages. A wrapper does not declare it."""
         return "some" if self.codec else "1"
 
     @property
@@ -151,7 +151,7 @@ class LegacyRecords:
 
 def _inner_messages(message: LegacyMessage) -> list[LegacyMessage]:
     if message.value is None or message.codec == ZSTD:
-        raise UnreadableRecord("a compressed message without a value, or by zstd")
+        raise UnreadableRecord("a message is compressed by zstd, or is compressed without a value")
     inflated = inflater.inflate(message.codec, message.value)
     messages: list[LegacyMessage] = []
     position = 0

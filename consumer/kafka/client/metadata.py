@@ -1,7 +1,7 @@
 """Metadata with topic ids and leader epochs (API key 3, KIP-516), and the ends of leader epochs.
 
-aiokafka 0.14 sends at most version 5 of the Metadata request, which has neither. It does not know
-OffsetForLeaderEpoch (API key 23, KIP-101 and KIP-320).
+aiokafka 0.14 sends at most version 5 of the Metadata request, which has neither ids nor epochs. It
+has no OffsetForLeaderEpoch request (API key 23, KIP-101 and KIP-320).
 """
 
 import uuid
@@ -120,7 +120,7 @@ class MetadataRequest_v10(RequestStruct):  # noqa: N801 - the same
 
 
 class TopicsRequest(Request[MetadataRequest_v4 | MetadataRequest_v10]):
-    """Describe topics without creating them; with ids since Kafka 2.8."""
+    """Describe topics without creating them. The response has topic ids since Kafka 2.8."""
 
     API_KEY = API_KEY_METADATA
 
@@ -169,7 +169,7 @@ def topics_of(response: Any) -> Iterator[TopicMetadata]:  # noqa: ANN401 - of th
 
 
 class OffsetForLeaderEpochResponse_v3(Response):  # noqa: N801 - as the library names such classes
-    """The end offsets of epochs; -1 for an epoch that the leader does not know."""
+    """The end offset of each epoch, or -1 if the leader does not know the epoch."""
 
     API_KEY = API_KEY_OFFSET_FOR_LEADER_EPOCH
     API_VERSION = 3

@@ -82,18 +82,19 @@ class OpenBatch:
     ) -> tuple[Sequence[SourceRecord], int]:
         """Return the next records and their size in memory.
 
-        The records before `from_offset` are handled, so a packed record does not report them.
+        The records before `from_offset` are handled already. So the note of a packed record leaves
+        their offsets out.
         """
         try:
             if self._records is None:
                 self._records = self._open(self._raw, self._head)
             taken = self._records.take(most_records, most_bytes)
             self.is_used_up = self._records.is_used_up
-        except Exception as error:  # noqa: BLE001 - with a valid checksum no byte may stop a shard
+        except Exception as error:  # noqa: BLE001 - no batch with a valid checksum may stop a shard
             self.is_used_up = True
             packed = self._pack(error, from_offset)
-            # Even a small batch may take long before it fails. So end the step here, and let the
-            # event loop run before the next batch.
+            # Even a small batch can take long before it fails. The reported size uses up the limit,
+            # so the caller returns, and the event loop runs before the next batch is read.
             return [packed], max(most_bytes, record_bytes(packed))
         return taken
 

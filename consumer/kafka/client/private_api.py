@@ -1,8 +1,8 @@
 """Every private part of aiokafka that the service uses, each with its reason. Pinned to 0.14.0.
 
 Private are names with a leading underscore, and modules that aiokafka does not document. No other
-module touches them: ``tests/unit/kafka/test_private_api.py`` checks that. It also fails when a
-release changes the name or the meaning of a part.
+module of the service uses them: ``tests/unit/kafka/test_private_api.py`` checks that. The test also
+fails when a release of aiokafka changes the name or the meaning of a part.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ async def connect(host: str, port: int, options: dict[str, Any]) -> None:
 
 
 def consumer_client(consumer: AIOKafkaConsumer) -> AIOKafkaClient:
-    """Return the client, to refresh metadata, and to close it where ``consumer.stop`` did not."""
+    """Return the client, to refresh its metadata, or to close it if ``consumer.stop`` did not."""
     return consumer._client
 
 
@@ -172,14 +172,14 @@ def producer_id_and_epoch(producer: AIOKafkaProducer) -> tuple[int, int]:
 def add_to_transaction(producer: AIOKafkaProducer, partitions: Iterable[TopicPartition]) -> None:
     """Register partitions in the open transaction without a record (AddPartitionsToTxn).
 
-    The library registers only partitions that a record is sent to.
+    The library itself registers a partition only when a record is sent to it.
     """
     for partition in partitions:
         producer._txn_manager.maybe_add_partition_to_txn(partition)
 
 
 def transaction_end(producer: AIOKafkaProducer) -> asyncio.Future[None]:
-    """Return the future that completes when the transaction ends; it holds the first error."""
+    """Return the future that completes when the transaction ends, with its first error if any."""
     ended: asyncio.Future[None] = producer._txn_manager.wait_for_transaction_end()
     return ended
 
@@ -205,8 +205,9 @@ def watch_fetches(
 
     Its arguments are the partition, the time at which the fetch was sent (monotonic seconds), and
     whether the source may have changed. That is true if the broker refused this fetch, or did not
-    answer the fetch before it. The library retries both without a report. But a topic may have been
-    recreated meanwhile, or a broker may have restarted without its last records.
+    answer the fetch before this one. In both cases the library retries without a report. But the
+    topic may have been recreated meanwhile, or a broker may have restarted without its last
+    records.
     """
     send = consumer._client.send
     unanswered: set[TopicPartition] = set()
@@ -252,9 +253,9 @@ def position(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int:
 
 
 def track_topics(consumer: AIOKafkaConsumer, topics: Iterable[str]) -> None:
-    """Keep these topics in the client's metadata, because ``assign`` removes all others.
+    """Keep these topics in the client's metadata; ``assign`` removes topics that it does not name.
 
-    Without it each ListOffsets of another topic fails and is retried until its metadata is known.
+    A ListOffsets for a removed topic fails, and is retried until the topic's metadata is known.
     """
     consumer._client._topics.update(topics)
 
@@ -270,7 +271,7 @@ def member_id(consumer: AIOKafkaConsumer) -> str:
 def has_membership_ended(consumer: AIOKafkaConsumer) -> bool:
     """Return whether an error ended the library's group coordination.
 
-    The library never starts it again, so the consumer would stay outside the group forever.
+    The library never restarts the coordination, so the consumer stays outside the group forever.
     """
     coordinator = consumer._coordinator
     return coordinator is not None and coordinator._coordination_task.done()
@@ -279,8 +280,8 @@ def has_membership_ended(consumer: AIOKafkaConsumer) -> bool:
 def leave_on_stop(consumer: AIOKafkaConsumer) -> None:
     """Let ``stop()`` send LeaveGroup also for a static member.
 
-    The library sends none for a static member. Without it the member's shards would stay unassigned
-    for a session timeout after each orderly shutdown.
+    The library sends no LeaveGroup for a static member. The member's shards would then stay
+    unassigned for a session timeout after each orderly shutdown.
     """
     if consumer._coordinator is not None:
         consumer._coordinator._group_instance_id = None
@@ -289,7 +290,10 @@ def leave_on_stop(consumer: AIOKafkaConsumer) -> None:
 async def commit_group_offsets(
     consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]
 ) -> None:
-    """Commit offsets of partitions that the group does not assign; ``commit`` refuses those."""
+    """Commit offsets of partitions that the group does not assign; ``commit`` refuses such offsets.
+
+    Do nothing while the consumer is not a member of the group.
+    """
     coordinator = consumer._coordinator
     if coordinator is None or coordinator.coordinator_id is None or coordinator.generation <= 0:
         return
@@ -320,7 +324,8 @@ class FetchedPartitionBase(fetcher.PartitionRecords):
 
     def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - the library's own
         super().__init__(*arguments)
-        # The library's iterator refers to this object: a cycle that would keep all fetched bytes.
+        # The library's iterator refers to this object. Such a cycle would keep all fetched bytes
+        # until the garbage collector runs.
         self._records_iterator = None
         self.partition: TopicPartition = self._tp
         self.batches: Any = self._records
@@ -338,7 +343,7 @@ class FetchedPartitionBase(fetcher.PartitionRecords):
         raise NotImplementedError
 
     def begin_aborted_until(self, offset: int) -> None:
-        """Add the producers whose aborted transactions begin up to this offset."""
+        """Add the producers whose aborted transactions begin at or before this offset."""
         self._consume_aborted_up_to(offset)
 
     def end_aborted(self, producer_id: int) -> None:
@@ -358,7 +363,8 @@ class BoundedFetchResult(fetcher.FetchResult):
     def getall(self, max_records: int | None = None) -> Sequence[SourceRecord]:
         """Return the next records and move the position; the rest stays for the next call.
 
-        The library's own method takes all that was fetched, or a number of records of any size.
+        The library's own method has no limit in bytes: it takes all fetched records, or
+        `max_records` of them, however large they are.
         """
         is_readable = self.check_assignment(self._topic_partition)
         if not is_readable or self._partition_records is None:
@@ -375,7 +381,7 @@ class BoundedFetchResult(fetcher.FetchResult):
 def replace_fetch_classes(partition: type[FetchedPartitionBase], batches: type) -> None:
     """Let every consumer of this process read fetched bytes through these classes.
 
-    The fetcher looks its classes up by name in its module. It has no setting for them.
+    aiokafka's fetcher has no setting for its classes. It finds them by name in its own module.
     """
     fetcher.FetchResult = BoundedFetchResult
     fetcher.PartitionRecords = partition

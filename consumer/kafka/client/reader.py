@@ -1,7 +1,7 @@
 """Reads assigned partitions from offsets that the caller sets, with one consumer.
 
-Committed group offsets are never read: aiokafka 0.14 can return None where an offset exists, and
-then jumps to its reset policy. ``auto_offset_reset="none"`` turns any such path into an error.
+Committed group offsets are never read. For them aiokafka 0.14 can return None although an offset
+exists, and then resets the position. ``auto_offset_reset="none"`` makes every reset an error.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ START_SECONDS: Final = 15.0
 OFFSETS_SECONDS: Final = 15.0
 STARTING_FETCH_WAIT_MS: Final = 10
 RUNNING_FETCH_WAIT_MS: Final = 200
-# The limits of a prefetch. A broker also returns a batch above the limit, as the only one (KIP-74,
-# in every broker with transactions). So the limits may be lower than the largest batch. Higher ones
-# would prefetch that much of every partition.
+# The limits of a prefetch. If the first batch is larger than the limit, a broker returns it alone
+# (KIP-74, in every broker with transactions). So the limits can be lower than the largest batch.
+# With higher limits the library would prefetch that much of every partition.
 FETCH_BYTES: Final = 8 * 1024 * 1024
 PARTITION_FETCH_BYTES: Final = 1024 * 1024
 
@@ -32,8 +32,8 @@ fetched.install()
 class KafkaReader:
     """Reads records of assigned partitions from offsets that the caller sets.
 
-    ``needs_revalidation`` is set when a broker refuses a fetch: a leader has moved, or a topic was
-    deleted and perhaps recreated. The code that revalidates clears it.
+    ``needs_revalidation`` is set when a broker refuses a fetch, or answers a fetch after an
+    unanswered one; see ``private_api.watch_fetches``. The caller clears it and checks its sources.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class KafkaReader:
             raise translate(error, "start of the consumer") from error
 
     async def follow(self, topics: Iterable[str]) -> None:
-        """Also fetch the metadata of these topics. They must exist: else a broker may create them.
+        """Also fetch the metadata of these topics. They must exist: else a broker can create them.
 
         Raises:
             TaskFailed: the cluster did not answer.
@@ -99,7 +99,7 @@ class KafkaReader:
     def use_running_fetch_settings(self) -> None:
         """Let fetches wait longer and return less from now on, because the restore has finished.
 
-        A restore reads one partition, and waits for each of its fetches.
+        Until then the settings suit a restore, which reads one partition and waits for each fetch.
         """
         private_api.set_partition_fetch_bytes(self._consumer, PARTITION_FETCH_BYTES)
         private_api.set_fetch_wait(self._consumer, RUNNING_FETCH_WAIT_MS)
@@ -114,9 +114,10 @@ class KafkaReader:
         """Return records that were fetched already, or wait up to ``timeout_ms`` for some.
 
         Raises:
-            TaskFailed: the positions are unknown: the library may have dropped fetched records.
+            TaskFailed: the library has possibly dropped fetched records, so the positions are
+                unknown.
         """
-        # The library does not await while it has records, and the other tasks must run too.
+        # While the library has records it does not await. The other tasks must also run.
         await asyncio.sleep(0)
         try:
             records: dict[TopicPartition, Any] = await self._consumer.getmany(
@@ -127,7 +128,7 @@ class KafkaReader:
         return records
 
     def position(self, partition: TopicPartition) -> int:
-        """Return the offset of the next record to deliver; it moves over markers too."""
+        """Return the offset of the next record to deliver. Markers move it too."""
         return private_api.position(self._consumer, partition)
 
     @property
@@ -141,7 +142,7 @@ class KafkaReader:
         return None if stable is None else max(0, stable - self.position(partition))
 
     def backlog(self, partition: TopicPartition) -> int | None:
-        """Return high watermark minus position: above ``lag`` while a transaction is open."""
+        """Return high watermark minus position: more than ``lag`` while a transaction is open."""
         highwater = self._consumer.highwater(partition)
         return None if highwater is None else max(0, highwater - self.position(partition))
 
@@ -155,7 +156,7 @@ class KafkaReader:
         return None if stable is None or highwater is None else (stable, highwater)
 
     def seen_at(self, partition: TopicPartition) -> float | None:
-        """Return when the fetch behind the current lag was sent, in monotonic seconds.
+        """Return when the fetch was sent that gave the current lag, in monotonic seconds.
 
         Its response may have arrived much later. None before the first response.
         """
@@ -170,17 +171,18 @@ class KafkaReader:
     async def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Return each partition's last *stable* offset.
 
-        Committed records may lie after it while a transaction is open. A reader that also sees
-        uncommitted records returns the high watermark.
+        Committed records can follow it while a transaction is open. A reader without
+        `committed_only` returns the high watermark instead.
         """
         return await self._offsets(self._consumer.end_offsets(list(partitions)))
 
     async def offsets_for_times(
         self, times_ms: Mapping[TopicPartition, int]
     ) -> dict[TopicPartition, tuple[int, int] | None]:
-        """Return offset and timestamp of each partition's first record at or after that time.
+        """Return offset and timestamp of each partition's first record at or after the given time.
 
-        None if there is no such record. Later records may be older if producers set the timestamp.
+        None if there is no such record. If producers set the timestamps, records at higher offsets
+        can have earlier timestamps.
         """
         found = await self._offsets(self._consumer.offsets_for_times(dict(times_ms)))
         return {

@@ -33,12 +33,12 @@ from consumer.kafka.client.record_format import (
 from consumer.pipeline.record_size import HEADER_OBJECT_BYTES, RECORD_OBJECT_BYTES
 from consumer.pipeline.records import SourceRecord
 
-# The limits of a step: nothing larger is built before it is counted.
+# The limits of a step. The size in memory is counted after each step, before more is built.
 STEP_RECORDS: Final = 500
 STEP_BYTES: Final = 512 * 1024
-# Two bytes of a record can become a header without content, which takes 72 bytes. Below this size
-# even a batch of such headers alone takes at most 40 MB. So header counts are checked for long
-# records only.
+# Two bytes of a record can become a header without content, which takes 72 bytes. So a batch of up
+# to this size takes at most 40 MB, even if it holds nothing but such headers. In such a batch,
+# ``measure`` counts the headers only of records of 8 KiB or more.
 TRUSTED_BYTES: Final = 1024 * 1024
 # Reading this number of headers one by one takes 50 ms, in which nothing else of the process runs.
 STEP_HEADERS: Final = 20_000
@@ -170,8 +170,8 @@ class BatchRecords:
                     break
                 raise
             if self._header.is_complete:
-                # The producer numbers the records. A broker that assigns the offsets does not check
-                # these numbers in an uncompressed batch.
+                # The offset in the record is a number from the producer, which brokers do not check
+                # in an uncompressed batch. In a complete batch the position gives the offset.
                 record = record._replace(offset=self._header.base_offset + self._read)
             records.append(record)
             headers += len(record.headers)
@@ -188,7 +188,10 @@ class BatchRecords:
 
 
 class SmallBatch:
-    """The records of a small, regular batch (the usual case): read at once, returned in parts."""
+    """The records of an uncompressed batch of at most STEP_BYTES: read at once, returned in parts.
+
+    Only for a batch that the compiled reader reads as Java does. This is the usual case.
+    """
 
     __slots__ = ("_has_headers", "_next", "_record_bytes", "_records")
 

@@ -17,7 +17,7 @@ HEADER_BYTES: Final = _HEADER.size
 CODEC_MASK: Final = 0x07
 _LOG_APPEND_TIME, _TRANSACTIONAL, _CONTROL = 0x08, 0x10, 0x20
 TRANSACTIONAL_OR_CONTROL: Final = _TRANSACTIONAL | _CONTROL
-_MORE: Final = 0x80  # the bit in a byte of a varint that says that another byte follows
+_MORE: Final = 0x80  # this bit is set in every byte of a varint except the last
 _INT32_VARINT_BYTES, _INT64_VARINT_BYTES = 5, 10
 
 
@@ -59,7 +59,7 @@ class BatchHeader(NamedTuple):
 
     @property
     def is_control(self) -> bool:
-        """Whether the batch is a marker of a transaction's end."""
+        """Whether the batch is a control batch, such as the marker that ends a transaction."""
         return bool(self.attributes & _CONTROL)
 
     @property
@@ -74,7 +74,7 @@ class BatchHeader(NamedTuple):
 
     @property
     def declared_records(self) -> str:
-        """The number of records that it declares, for messages."""
+        """The number of records that the batch declares, as text for error messages."""
         return str(self.record_count)
 
     @property
@@ -89,7 +89,7 @@ class BatchHeader(NamedTuple):
 
 
 class ReadRecord(NamedTuple):
-    """A record that was read field by field, with the same attributes as a compiled one."""
+    """A record that was read field by field. It has the attributes of aiokafka's compiled class."""
 
     offset: int
     timestamp: int
@@ -105,7 +105,7 @@ class RawHeaderName(str):
     raw: bytes
 
     def __new__(cls, raw: bytes) -> Self:
-        """Make a name of bytes; invalid UTF-8 becomes surrogates."""
+        """Make a name from bytes; invalid UTF-8 becomes surrogates."""
         name = super().__new__(cls, raw.decode("utf-8", "surrogateescape"))
         name.raw = raw
         return name
@@ -132,7 +132,9 @@ def measure(
 ) -> tuple[int, int]:
     """Return how many records the compiled reader reads as Java does, and the position after them.
 
-    Stop at a record whose attributes byte or length is unusual, or which has too many headers.
+    Stop before a record that the two may read differently: its length is negative or takes more
+    than four bytes, or its attributes byte is 0x80 or more. Also stop before a record with too many
+    headers. They are counted only in records of 8 KiB or more, or if `must_count_headers`.
     """
     count = 0
     begin = position
@@ -204,9 +206,9 @@ def _headers(buffer: bytes, position: int, end: int) -> tuple[list[Header], int]
 
 
 def _field(buffer: bytes, position: int) -> tuple[bytes | None, int]:
-    """Return the bytes after their length, or None for a length below 0, and the position after."""
+    """Return the bytes of a field (None if its length is below 0), and the position after it."""
     size = buffer[position]
-    if size & 0x81:  # below 0, or longer than one byte
+    if size & 0x81:  # a length below 0, or one that takes more than one byte
         size, position = _varint(buffer, position, _INT32_VARINT_BYTES)
     else:
         size, position = size >> 1, position + 1
@@ -234,7 +236,7 @@ def _varint(buffer: bytes, position: int, most_bytes: int) -> tuple[int, int]:
 def _short_varint(buffer: bytes, position: int) -> tuple[int, int]:
     """Return a varint without decoding its zigzag; raise if it has more than four bytes.
 
-    The compiled reader and Java read shorter ones alike.
+    The compiled reader and Java read varints of up to four bytes alike.
     """
     number = shift = 0
     while shift < 28:  # noqa: PLR2004 - seven bits of each of four bytes
@@ -251,7 +253,7 @@ def _header_count(buffer: bytes, position: int) -> int:
     """Return the number of headers of a record; its attributes byte is at this position.
 
     Raises:
-        UnreadableRecord: a number before the headers is unusually long.
+        UnreadableRecord: a length, the offset or the number of headers takes more than four bytes.
         IndexError: the record is longer than the batch.
     """
     position += 1

@@ -12,8 +12,8 @@ from consumer.errors import ConfigError
 
 log = structlog.get_logger(__name__)
 
-# Inode, modification time and size: they change when a file is replaced. Kubernetes replaces files
-# by a symbolic link.
+# Inode, modification time and size. At least one of them changes when a file is replaced, or when
+# Kubernetes points the symbolic link to a new file.
 Stamp = tuple[int, int, int] | None
 
 
@@ -47,7 +47,7 @@ class TlsFiles(msgspec.Struct, frozen=True):
 
 
 class RenewableContext(ssl.SSLContext):
-    """The context of all clients of a process. A new connection uses the files as they are then.
+    """The context of all clients of a process. Each new connection uses the current files.
 
     Open connections do not change. With a fixed context a process would keep the certificate that
     it loaded at its start, and could not connect after that certificate has expired.
@@ -91,7 +91,7 @@ class RenewableContext(ssl.SSLContext):
         try:
             self._current = self._files.load()
         except OSError as error:
-            # The next connection tries again: a file may be incomplete, or not readable yet.
+            # A new file may be incomplete or not readable yet. The next connection tries again.
             if stamps != self._refused:
                 log.error("tls_files_unusable", error=str(error))  # noqa: TRY400 - no traceback
             self._refused = stamps
@@ -108,6 +108,6 @@ def _refuse_to_ask() -> str:
 def _stamp(path: str) -> Stamp:
     try:
         found = os.stat(path)  # noqa: PTH116 - a Path would be made for every connection
-    except OSError:  # not set, or it is being replaced
+    except OSError:  # the path is not set, or the file is being replaced
         return None
     return found.st_ino, found.st_mtime_ns, found.st_size

@@ -18,7 +18,7 @@ class PartitionBatches:
     """The batches for one partition: the last one accepts records, those before are full.
 
     A batch never exceeds its limit, except for a single record that is larger. The pipeline's size
-    check rules that out.
+    check refuses such a record before.
     """
 
     __slots__ = ("_append", "_batch_bytes", "_builders", "_timestamp_ms")
@@ -68,8 +68,8 @@ class TransactionBatches:
         """Start empty; records of the `unstamped` topics have no timestamp.
 
         These are the topics with the service's own state, which are never read by time. A broker
-        refuses a record with a timestamp of an hour ahead of its clock (KIP-937). So with
-        timestamps, a machine whose clock is ahead could not run a shard.
+        refuses a record whose timestamp is more than an hour ahead of its clock (KIP-937). So with
+        timestamps, a machine whose clock is an hour ahead could not run a shard.
         """
         self._batch_bytes = {
             topic: min(BATCH_BYTES, limit) for topic, limit in max_message_bytes.items()

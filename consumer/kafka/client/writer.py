@@ -2,7 +2,7 @@
 
 It must not be reused after an error. aiokafka commits a transaction although a batch of it failed,
 and may skip the EndTxn of an abort. So the only safe reaction to a failure is a new
-InitProducerId, by which the broker ends the open transaction. A new task does that first.
+InitProducerId: with it the broker ends the open transaction. A new task sends it first.
 """
 
 import asyncio
@@ -20,27 +20,28 @@ from consumer.kafka.client.transaction_batches import TransactionBatches
 from consumer.kafka.clock import BrokerClock
 from consumer.kafka.types import TopicPartition
 
-# InitProducerId waits for the markers of the fenced owner's transaction: seconds at most.
+# InitProducerId waits for the markers of the fenced owner's transaction, which takes a few seconds.
 FENCE_SECONDS: Final = 30.0
 CLOSE_SECONDS: Final = 2.0
-# aiokafka wraps sequence numbers wrongly after 2^31 records of a partition. So a new task
-# replaces the producer long before.
+# aiokafka wraps sequence numbers wrongly after 2^31 records of a partition. So a producer fails
+# after half as many records, and a new task replaces it.
 MAX_RECORDS_PER_PRODUCER: Final = 2**30
-# The timestamp type of a produce response whose timestamp is the broker's, not the producer's.
+# The timestamp type of a produce response that says that its timestamp comes from the broker.
 LOG_APPEND_TIME: Final = 1
 
 private_api.set_concurrent_transactions_backoff(0.003)
 
 
 class KafkaWriter:
-    """Writes transactions under one transactional id; the brokers fence all producers but one."""
+    """Writes transactions under one transactional id; only the newest writer of it can commit."""
 
     def __init__(
         self, connection: Connection, transactional_id: str, transaction_timeout_ms: int
     ) -> None:
         self.transactional_id = transactional_id
         self.broker_clock = BrokerClock()
-        # Each step must end before the broker aborts the transaction because of its timeout.
+        # A transaction has two steps, send and commit. Each gets half of the time after which the
+        # broker aborts the transaction.
         self._step_seconds = transaction_timeout_ms / 1000 / 2
         self.begun_transactions = 0
         self.committed_transactions = 0
@@ -78,7 +79,7 @@ class KafkaWriter:
     async def send(self, batches: port.TransactionBatches) -> dict[TopicPartition, int]:
         """Begin a transaction and deliver every batch; return the first offset by partition.
 
-        Check the future of every batch: a commit would succeed although a batch failed.
+        Check the result of every batch, because aiokafka would commit even if one has failed.
 
         Raises:
             Fenced: another producer took the transactional id over.
@@ -114,8 +115,8 @@ class KafkaWriter:
     async def commit_in(self, partitions: Iterable[TopicPartition]) -> None:
         """Commit a transaction without records, which writes its marker to these partitions.
 
-        A marker decides all transactions that this producer has open in the partition. So it
-        completes an earlier, committed transaction of this writer whose marker is missing there.
+        A marker ends all transactions that this producer has open in a partition. So if an earlier
+        commit of this writer left no marker in one of them, this call completes that commit.
 
         Raises:
             Fenced, TaskFailed: as ``commit``.
@@ -141,7 +142,7 @@ class KafkaWriter:
         """Close without waiting for deliveries; the next fence aborts an open transaction."""
         task = private_api.abandon_producer(self._producer)
         if task is not None:
-            # After the first cancel it waits for its requests. The second cancels those as well.
+            # After the first cancel the task waits for its requests. The second cancels them too.
             for _ in range(2):
                 task.cancel()
                 await asyncio.wait([task], timeout=CLOSE_SECONDS / 4)
@@ -173,7 +174,8 @@ class KafkaWriter:
                         delivery.add_done_callback(_retrieve_outcome)
                         deliveries.append((target, delivery))
             delivered = asyncio.gather(*(d for _, d in deliveries), return_exceptions=True)
-            # A transaction that ends by itself (a missing ACL) completes none of its deliveries.
+            # If the transaction ends by itself, for example because an ACL is missing, aiokafka
+            # never completes the deliveries. So wait for the end of the transaction too.
             either: set[asyncio.Future[Any]] = {delivered, ended}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -1,21 +1,21 @@
 """Encodes canonical JSON, and compares contents by the digest of their *comparison form*.
 
-A published event keeps the spelling of its source record. The comparison form does not. These
-differences do not change it:
+A published event keeps some differences in the spelling of its source record, such as ``1.0`` and
+``1``. The comparison form is the same for records that differ only in:
 
 - the order of members, white space, and camelCase names, at any depth
 - the spelling of a number (``1.0`` and ``1``, ``1e16`` and ``10000000000000000``), at any depth
 - a member that is null or absent, at any depth
 - an optional metric that is 0, null or absent: SDKs in Go and Java send 0 for a missing metric
 
-Numbers are compared exactly, as they are published. A number with a fraction or an exponent is the
-shortest decimal of its 64-bit float. An integer keeps all of its digits.
+Otherwise numbers are compared exactly as they are published. A number with a fraction or exponent
+is published as the shortest decimal of its 64-bit float. An integer keeps all of its digits.
 
 **Versions.** A digest begins with the version of its form. A release that changes the form adds a
 version to `FORMS`, and keeps the older versions while changelogs hold them. A record is compared
 in the form of the stored digest, so an upgrade causes no conflicts. An older release cannot compare
-with a digest of a newer form. It never publishes such an id again, see `is_same_content`. The rule
-for rolling upgrades is in docs/protocol.md, "The same content".
+a record with a digest of a newer form. It never publishes the id again, but treats the record as a
+conflict, see `is_same_content`. For rolling upgrades see docs/protocol.md, "The same content".
 """
 
 import re
@@ -41,7 +41,8 @@ This applies to every form. A loop over 1 MB of brackets would block the process
 """
 
 # msgspec sorts with a quicksort without a depth limit. With the worst order of names, 80,000
-# members take seven seconds, or the recursion ends the process by SIGSEGV. Few members are safe.
+# members take seven seconds, or the recursion ends the process by SIGSEGV. Up to this number of
+# members, msgspec may sort alone.
 _FEW_MEMBERS: Final = 100
 _MOST_SORTED_CONTAINERS: Final = 100_000
 _CONTAINERS: Final = frozenset({dict, list})
@@ -52,9 +53,9 @@ _FIELDS: Final = frozenset(Checkpoint.__struct_fields__)
 _METRICS: Final = frozenset(Metrics.__struct_fields__)
 # Every integer below this limit has its own 64-bit float.
 _EXACT_AS_FLOAT: Final = 2**53
-# A snake_case name in the spelling of SDKs. The last word may be one letter (`topK` for `top_k`).
-# Two capitals in a row are an acronym, which does not match. No two names that match have the same
-# snake_case name.
+# Matches a snake_case name that an SDK has turned into camelCase. The last word may be one letter
+# (`topK` for `top_k`). Two capitals in a row are an acronym, which does not match. No two names
+# that match have the same snake_case name.
 _CAMEL_CASE: Final = re.compile(r"[a-z][a-z0-9]*+(?:[A-Z][a-z0-9]++)*+[A-Z]?+")
 _words = re.compile(r"[A-Za-z][a-z0-9]*+").findall
 _SAME_IN_EVERY_SPELLING: Final = frozenset({str, bool, type(None)})
@@ -67,10 +68,10 @@ _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 def encode_sorted(document: dict[str, Any], most_members: int) -> bytes:
     """Return the JSON text with the members of every object in the order of their names.
 
-    Large objects of the document are sorted in place first. The encoder then sorts them in linear
-    time. A document with very many lists and objects keeps its order, because a loop over them
-    would block the process. `most_members` is an upper limit of the members of all objects. It must
-    be cheap to compute, such as the number of colons in the parsed text.
+    Objects of more than 100 members are sorted in place first. The encoder then sorts them in
+    linear time. A document with more than 100,000 lists and objects keeps its order, because a loop
+    over them would block the process. `most_members` is an upper limit of the members of all
+    objects. It must be cheap to compute, such as the number of colons in the parsed text.
     """
     if most_members > _FEW_MEMBERS:
         text = _encode(document)
@@ -88,7 +89,8 @@ def _sort_large_objects(document: dict[str, Any]) -> None:
         items = container
         if type(container) is dict:
             if len(container) > _FEW_MEMBERS:
-                # Code points have the order of their UTF-8. No two names are equal.
+                # Code points have the same order as their UTF-8, which the encoder compares. All
+                # names differ, so `sorted` never compares the values.
                 members = sorted(container.items())
                 container.clear()
                 container.update(members)
@@ -106,7 +108,7 @@ def snake_case(name: str) -> str:
 def in_snake_case(members: dict[str, Any]) -> dict[str, Any]:
     """Return the members under their snake_case names, for publication.
 
-    A camelCase name is unchanged if its snake_case name is a member too: neither may be lost.
+    A camelCase name is unchanged if its snake_case name is also a member, so that both are kept.
     """
     renamed: dict[str, Any] = {}
     for name, item in members.items():
@@ -136,7 +138,7 @@ def known_form(checkpoint: Checkpoint, canonical: bytes) -> bytes:
 def document_digest(
     document: dict[str, Any], canonical: bytes, version: int | None = None
 ) -> bytes:
-    """Return the digest of a document in a form, by default in the form that is written.
+    """Return the digest of a document in the form of `version`, by default `WRITTEN_FORM`.
 
     `canonical` is the encoded document, as it is published.
     """
@@ -151,8 +153,8 @@ def document_digest(
 def is_compared_as_published(canonical: bytes) -> bool:
     """Return whether a content is so large that it is compared in its published spelling.
 
-    Two spellings of one content have equally many lists, objects and values, so both get the same
-    result.
+    Two spellings of one content have equally many lists, objects and values, except members that
+    are null or 0. So both get the same result, unless they are that close to a limit.
     """
     if canonical.count(b",") > MAX_COMPARED_COMMAS:
         return True
@@ -160,7 +162,7 @@ def is_compared_as_published(canonical: bytes) -> bool:
 
 
 def digest_in(version: int, canonical: bytes) -> bytes | None:
-    """Return the digest of canonical bytes in a form, or None if this release does not know it."""
+    """Return the digest of canonical bytes in the form of `version`, or None if it is unknown."""
     if version not in FORMS:
         return None
     document = {} if is_compared_as_published(canonical) else _decode(canonical)
@@ -174,9 +176,10 @@ def digests(written: bytes, canonical: bytes) -> list[bytes]:
 
 
 def is_same_content(written: bytes, canonical: bytes, stored: bytes) -> bool | None:
-    """Return whether a content has the stored digest. `written`: its digest in this release's form.
+    """Return whether a content has the stored digest, or None if this release cannot compare them.
 
-    Return None if only a newer release knows the form of the stored digest.
+    `written` is the content's digest in `WRITTEN_FORM`. None: only a newer release knows the form
+    of the stored digest.
     """
     if stored == written:
         return True
@@ -187,7 +190,7 @@ def is_same_content(written: bytes, canonical: bytes, stored: bytes) -> bool | N
 
 
 def _first_form(document: dict[str, Any]) -> dict[str, Any]:
-    """Return a canonical document in form 1. Its known fields have a single spelling already."""
+    """Return form 1 of a canonical document. Known fields already have their only spelling."""
     form = _plain_members({name: document[name] for name in document if name not in _FIELDS})
     form.update((name, document[name]) for name in _FIELDS)
     metrics: dict[str, Any] = document["metrics"]
@@ -252,9 +255,9 @@ def _plain_float(number: float) -> float:
 
 
 def _plain_integer(number: int) -> float:
-    """Return the float whose published spelling is this integer, or the integer if there is none.
+    """Return the float that is published with the digits of this integer, else the integer.
 
-    Only an integer from 2**53 on can be such a spelling.
+    Only an integer of at least 2**53, or its negative, can have such a float.
     """
     if -_EXACT_AS_FLOAT < number < _EXACT_AS_FLOAT:
         return number

@@ -4,10 +4,10 @@ The canonical form is published. It is JSON in wire spelling with sorted keys an
 Metrics that are null are absent, and a whole number is an integer where the contract requires one.
 Two records are compared in a different form, see `canonical`.
 
-There are two decoders. The fast one accepts a document with exactly the known fields in one
-spelling. The slow one handles every document that the fast one refuses: unknown fields, mixed
-spellings, `88.0`, envelopes. If it refuses a document too, its message describes the error
-exactly. Both give the same bytes and the same digest.
+There are two decoders. The fast one accepts only documents of up to 4 KiB with exactly the known
+fields in one spelling. The slow one handles all others: unknown fields, mixed spellings, `88.0`,
+envelopes. If the slow one also refuses a document, its message describes the error exactly. Both
+decoders give the same bytes and the same digest.
 """
 
 from typing import Annotated, Any, Final
@@ -52,7 +52,8 @@ from schemas.checkpoint import (
 )
 
 _QUOTED_CHARS: Final = 80
-# The slow decoder handles larger values: its cost for a number is bounded (see `json_document`).
+# The slow decoder handles larger values, because its time for each number is bounded; see
+# `json_document`. The fast decoder takes too long for many very large or very small numbers.
 _FAST_BYTES: Final = 4096
 _MS_PER_SECOND: Final = 1000
 
@@ -85,7 +86,7 @@ class _StrictCheckpoint(Checkpoint, frozen=True, gc=False, forbid_unknown_fields
 
 
 class _PositiveMetrics(_StrictMetrics, frozen=True, omit_defaults=True, gc=False):
-    """Metrics without a 0: their canonical bytes are also their comparison form."""
+    """Metrics above 0 only. Without a 0, their canonical bytes are also their comparison form."""
 
     full_valid_loss: _Positive | None = None
     full_valid_mean_token_accuracy: _Positive | None = None
@@ -171,7 +172,7 @@ def _decode_inner(inner: Inner) -> Decoded:
 
 
 def _decode_known(text: bytes) -> Decoded | None:
-    """Return the checkpoint of a text with only the known fields in one spelling, else None."""
+    """Return the checkpoint of a text that the fast decoder accepts, else None."""
     if len(text) > _FAST_BYTES:
         return None
     checkpoint: Checkpoint

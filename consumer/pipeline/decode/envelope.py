@@ -9,8 +9,9 @@ Kafka Connect              ``{"schema", "payload"}`` of its JsonConverter: the p
                            or the JSON text of one
 =========================  ====================================================================
 
-The content type has priority, as in the Kafka binding of CloudEvents 1.0. Without one, a document
-counts as an envelope only if it cannot be a checkpoint because it has no `object`.
+The content type has priority, as in the Kafka binding of CloudEvents 1.0. If it does not name a
+structured CloudEvent, a document counts as an envelope only if its `object` is absent or null:
+such a document cannot be a checkpoint.
 """
 
 import base64
@@ -77,9 +78,9 @@ def bare_text(value: bytes) -> bytes:
 
 
 def structured_type(headers: Headers) -> str | None:
-    """Return the content type of a structured CloudEvent, or None if it is not one.
+    """Return the content type of a structured CloudEvent, or None if the record is not one.
 
-    Spring names the header `contentType` and quotes the values as JSON strings.
+    Spring names the header `contentType`, and quotes header values as JSON strings.
 
     Raises:
         InvalidRecord: the headers name a version of CloudEvents other than 1.0.
@@ -96,7 +97,7 @@ def structured_type(headers: Headers) -> str | None:
     if content_type is None:
         content_type = springs_type
     if content_type is not None:
-        # Bytes, because the methods of str also change white space and letters outside of ASCII.
+        # On bytes: the methods of str would also change white space and letters outside of ASCII.
         content_type = _unquoted(content_type.strip()).strip().lower()
         if content_type.startswith(_STRUCTURED_PREFIX.encode()):
             return content_type.decode("latin-1")

@@ -1,6 +1,6 @@
 """Parses JSON text of unknown shape, and classifies every error by a reason.
 
-The depth is checked before parsing. A parser's own limit depends on the current depth of the
+The depth is checked before parsing. The parser's own limit depends on the current depth of the
 interpreter's stack, but the same record must always get the same result.
 """
 
@@ -22,15 +22,17 @@ _BEGINNING: Final = re.compile(rb'[ \t\r\n]*+[\[{"0-9tfn-]')
 _NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _CHUNK_BRACKETS: Final = 65_536
 _DEPTHS: Final[list[list[Any]]] = [[] for _ in range(MAX_DEPTH + 2)]
-"""A state machine: each depth is a list of the depth after a closing and an opening bracket."""
+"""A state machine. Each depth is a list of the next depth after a closing bracket (item 0) and
+after an opening bracket (item 1)."""
 for _depth, _next in enumerate(_DEPTHS):
     _next[:] = [_DEPTHS[max(0, _depth - 1)], _DEPTHS[min(_depth + 1, MAX_DEPTH + 1)]]
 _TOO_DEEP: Final = _DEPTHS[-1]
 _TOO_DEEP[_CLOSE] = _TOO_DEEP  # no bracket leaves this state
 
 # msgspec takes 6 µs for a number near either end of a float's range (1e290, 5e-324). That is 100
-# times more than for other numbers: 1 MB of them takes a second. Python's own parser takes the same
-# time for all numbers, but is slower for most. So msgspec parses the texts with few commas.
+# times more than for other numbers: 1 MB of them takes a second. Python's `float` takes the same
+# time for all numbers, but is slower for most. So `float` parses the numbers only if a text has
+# such a number and more than this many commas.
 _FEW_COMMAS: Final = 64
 _SLOW_EXPONENT: Final = re.compile(rb"[0-9][eE][+-]?(?:[0-9]{3}|2)").search
 
@@ -58,7 +60,7 @@ def parse(payload: bytes) -> Any:  # noqa: ANN401 - JSON of any shape
     Raises:
         InvalidRecord: the text is not JSON, or too deep, or has a number out of range.
     """
-    # A text that does not begin like JSON has no depth: its brackets may be bytes of a gzip.
+    # In a text that does not begin like JSON, brackets have no meaning: it may be compressed.
     if _BEGINNING.match(payload) and _is_too_deep(payload):
         raise _too_deep()
     try:
@@ -82,8 +84,8 @@ def parse(payload: bytes) -> Any:  # noqa: ANN401 - JSON of any shape
 
 
 def _require_json(payload: bytes) -> None:
-    """Raise ValueError if the text after the number that ended the parsing is not JSON."""
-    payload.decode()  # the decoder does not check the encoding of text that it skips
+    """Raise ValueError if the text is not JSON. A number out of range ended the parsing early."""
+    payload.decode()  # `_skip` does not check the encoding of what it skips
     _skip(payload)
 
 
@@ -111,9 +113,9 @@ def _too_deep() -> InvalidRecord:
 def _is_too_deep(payload: bytes) -> bool:
     """Return whether more than 64 brackets are open at any position.
 
-    A closing bracket without an opening one does not count. Each step is one pass in C. A loop in
-    Python over the brackets of 10 MB blocks the process for ten seconds, and so does a pattern that
-    removes one level at a time.
+    A closing bracket without an opening one does not count. Each step is one pass in C, because a
+    loop in Python over the brackets of 10 MB would block the process for ten seconds. So would a
+    pattern that removes one level at a time.
     """
     if payload.count(b"{") + payload.count(b"[") <= MAX_DEPTH:
         return False
@@ -129,7 +131,7 @@ def _is_too_deep(payload: bytes) -> bool:
 def _outside_strings(payload: bytes) -> bytes:
     """Return the text without its strings, up to the first backslash outside a string.
 
-    No parser reads further than that.
+    Such a backslash is an error, so no parser reads further.
     """
     # Escapes are replaced in pairs from the left, because an escaped quote does not end a string.
     if b"\\" in payload:

@@ -2,7 +2,7 @@
 
 Only refused records are examined. The explanation is part of the message of the dead letter and
 does not affect its reason. Each check reads a bounded part of the value, so the cost does not
-depend on its size.
+depend on the size of the value.
 """
 
 import re
@@ -280,7 +280,7 @@ def _explain_position(payload: bytes, parser_message: str) -> str | None:
                 f"{at}: send each as a separate record"
             )
         return None
-    # The parser reports the first invalid byte, which follows a sign.
+    # The parser reports the first invalid byte. In `-NaN` that is the byte after the sign.
     start = at - 1 if payload[at - 1 : at] == b"-" else at
     number = _NO_NUMBER.match(payload, start, start + _CHECKED_BYTES)
     if number is None:

@@ -32,7 +32,7 @@ class TracingConfig(NamedTuple):
 
     is_on: bool
     problem: str = ""
-    """Why tracing was requested but is impossible; empty if it is possible or was not requested."""
+    """Why the requested tracing is impossible. Empty if it is possible, or was not requested."""
 
 
 def read_tracing_config(environment: Mapping[str, str]) -> TracingConfig:

@@ -39,16 +39,20 @@ class SpanExport:
         """Configure the export from the standard environment variables.
 
         Raises:
-            ValueError: one of them is invalid.
+            ValueError: one of these variables is invalid.
         """
         self._settings = settings
         self._exporter = QuietExporter(OTLPSpanExporter())
-        # No shutdown at the exit of the interpreter: it would wait for half a minute.
+        # `close` shuts the provider down. A shutdown at the exit of the interpreter would wait for
+        # the collector for half a minute.
         self._provider = TracerProvider(resource=_resource(settings), shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
 
     def add_spans(self, observer: Observer) -> Observer:
-        """Return an observer that makes spans, and calls this one in the context of the span."""
+        """Return an observer that makes spans and calls the given observer.
+
+        While it calls the given observer, log lines carry the id of the trace.
+        """
         tracer = self._provider.get_tracer("checkpoint-ready", __version__)
         return TransactionSpans(observer, tracer, self._settings)
 
@@ -100,7 +104,10 @@ class QuietExporter(SpanExporter):
 
 
 class _LibraryMessages(logging.Handler):
-    """Keeps the library's last message about a failed export, and passes on its other messages."""
+    """Keeps the library's last message about a failed export.
+
+    It passes the other messages of the library on, except while exports fail.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

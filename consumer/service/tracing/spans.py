@@ -1,7 +1,7 @@
 """A span for each transaction, with links to the spans that sent its records.
 
 Names and attributes follow OpenTelemetry's semantic conventions for messaging and for Kafka. The
-span has the attributes that are the same for all records; the links have those that differ.
+span has the attributes that are the same for all records. The links have the other attributes.
 ``consumer.service.tracing.config`` loads this module only if tracing is enabled.
 """
 
@@ -131,9 +131,9 @@ class TransactionSpans(Observer):
     def _make_send_span(self, parent: Span, report: TransactionReport) -> None:
         """Make the span of the published events.
 
-        The conventions require kind CLIENT, because the events carry the contexts of their sources
-        and not that of this span. The span has no links to those contexts, because its parent has
-        them. A second copy of the links would be a third of the cost of tracing.
+        The conventions require kind CLIENT, because an event carries the trace context of its
+        source record and not the context of this span. The span has no links: its parent has them
+        already, and a second copy of the links would be a third of the cost of tracing.
         """
         shard, topic = report.shard, self._settings.output_topic
         decided_ns, sent_ns = self._decided_ns.get(shard), self._sent_ns.get(shard)
@@ -200,7 +200,7 @@ def _make_links(batches: Iterable[Gathered], shared: Attributes) -> tuple[list[L
             if not headers:
                 continue
             if (context := trace_context(headers)) is not None:
-                if len(links) == MAX_LINKS:  # do not parse the rest, which may be thousands
+                if len(links) == MAX_LINKS:  # do not parse the other headers, perhaps thousands
                     return links, True
                 offset: Attributes = {"messaging.kafka.offset": record.offset}
                 links.append(Link(_span_context(context), source_attributes | offset))

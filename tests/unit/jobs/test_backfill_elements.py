@@ -129,6 +129,19 @@ def test_a_truncated_first_line_is_not_a_document(tmp_path: Path) -> None:
         assert len(found) == count + 1
 
 
+@pytest.mark.parametrize("blank", [1_001, 2_000], ids=["cut in the blanks", "all blank"])
+def test_blanks_do_not_hide_the_end_of_a_too_long_line(
+    blank: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end is not read, so it is rejected even if the part that was read is blank."""
+    monkeypatch.setattr(backfill_elements, "LIMIT_BYTES", 1000)
+    path = tmp_path / "file"
+    path.write_bytes(A + b"\n" + B + b" " * blank + C + b"\n" + b" " * blank + C + b"\n" + B)
+    with open_content(str(path)) as content:
+        found = [(type(one), one.line) for one in read_elements(content)]
+    assert found == [(Element, 1), (Rejected, 2), (Rejected, 3), (Element, 4)]
+
+
 def test_too_long_lines_and_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the too long line is rejected, but a too long document is refused as a whole."""
     monkeypatch.setattr(backfill_elements, "LIMIT_BYTES", 1000)

@@ -1,5 +1,7 @@
 """CommitPolicy: when a shard commits."""
 
+import pytest
+
 from consumer.shard.commit_policy import (
     IDLE_FETCH_MS,
     MAX_DELAY_SECONDS,
@@ -69,12 +71,25 @@ def test_a_stuck_source_does_not_delay_the_others() -> None:
     assert due(shard, 10.0 + MAX_DELAY_SECONDS, caught_up=False)
 
 
+@pytest.mark.parametrize("caught_up", [False, True])
+def test_a_commit_of_progress_alone_does_not_delay_buffered_records(*, caught_up: bool) -> None:
+    """Their wait still has its limit, even if no further record ever arrives."""
+    shard = policy()
+    shard.record_moved(0.2)
+    shard.record_buffered(5.1)
+    assert shard.is_progress_due(5.25)
+    shard.record_commit(5.25)
+    assert due(shard, 5.1 + MAX_DELAY_SECONDS, caught_up=caught_up)
+    shard.record_emptied()
+    assert not due(shard, 1000.0, caught_up=caught_up)
+
+
 def test_progress_over_duplicates_is_saved_later() -> None:
     """Duplicates alone make progress due after seconds, and any commit saves it."""
     shard = policy()
     assert not shard.is_progress_due(1000.0)
-    shard.record_deferred(10.0)
-    shard.record_deferred(12.0)
+    shard.record_moved(10.0)
+    shard.record_moved(12.0)
     assert not shard.is_progress_due(10.0 + PROGRESS_INTERVAL_SECONDS - 0.1)
     assert shard.is_progress_due(10.0 + PROGRESS_INTERVAL_SECONDS)
     shard.record_commit(15.0)
