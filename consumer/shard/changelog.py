@@ -48,6 +48,7 @@ ID, VARIANT, PROGRESS, META, FENCE = b"i:", b"v:", b"p:", b"m:", b"f:"
 FIRST_START: Final = FENCE + b"first"
 _HEAD: Final = struct.Struct(f">B{DIGEST_BYTES}sq")  # of id entries and variant entries
 _ORIGIN: Final = struct.Struct(">iqqB")
+_pack_id_entry: Final = struct.Struct(_HEAD.format + _ORIGIN.format.removeprefix(">")).pack
 _DIGEST_KEY_BYTES: Final = len(ID) + DIGEST_BYTES
 
 
@@ -151,9 +152,16 @@ def id_record(digest: bytes, entry: IdEntry) -> tuple[bytes, bytes]:
     """Return key and value of a new id's entry."""
     origin = entry.origin
     topic = origin.topic.encode()
-    head = _HEAD.pack(FORMAT_VERSION, entry.digest, entry.stream_time_ms)
-    place = _ORIGIN.pack(origin.partition, origin.offset, origin.timestamp_ms, len(topic))
-    return ID + digest, head + place + topic + entry.id.encode()
+    fixed = _pack_id_entry(
+        FORMAT_VERSION,
+        entry.digest,
+        entry.stream_time_ms,
+        origin.partition,
+        origin.offset,
+        origin.timestamp_ms,
+        len(topic),
+    )
+    return ID + digest, fixed + topic + entry.id.encode()
 
 
 def read_id_entry(value: bytes) -> IdEntry:

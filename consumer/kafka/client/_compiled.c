@@ -17,6 +17,7 @@
 #define MAX_HEADERS 30000        /* as in record_format.py: a record with more is refused */
 #define MAX_VARINT_BYTES 10
 #define TRANSACTIONAL 0x10
+#define FIRST_BYTES 4096         /* what an empty batch reserves */
 
 /* Checksums: CRC-32C (Castagnoli), polynomial 0x1EDC6F41, reflected. */
 
@@ -383,21 +384,12 @@ typedef struct {
     int record_count;
 } BatchBuilder;
 
-static PyObject *
-builder_new(PyTypeObject *type, PyObject *arguments, PyObject *named)
+static PyTypeObject *builder_type;
+
+static BatchBuilder *
+new_builder(Py_ssize_t batch_bytes, int codec, PyObject *compress)
 {
-    static char *names[] = {"batch_bytes", "codec", "compress", NULL};
-    Py_ssize_t batch_bytes;
-    int codec = 0;
-    PyObject *compress = Py_None;
-    if (!PyArg_ParseTupleAndKeywords(arguments, named, "n|iO", names, &batch_bytes, &codec, &compress)) {
-        return NULL;
-    }
-    if (codec < 0 || codec > 7 || (codec == 0) != (compress == Py_None)) {
-        PyErr_SetString(PyExc_ValueError, "a codec of 1 to 7 needs a function that compresses");
-        return NULL;
-    }
-    BatchBuilder *self = (BatchBuilder *)type->tp_alloc(type, 0);
+    BatchBuilder *self = (BatchBuilder *)builder_type->tp_alloc(builder_type, 0);
     if (self == NULL) {
         return NULL;
     }
@@ -406,12 +398,11 @@ builder_new(PyTypeObject *type, PyObject *arguments, PyObject *named)
     self->compress = Py_NewRef(compress);
     self->size = HEADER_BYTES;
     self->producer_id = self->producer_epoch = self->base_sequence = -1;
-    self->bytes = PyBytes_FromStringAndSize(NULL, 4096);
+    self->bytes = PyBytes_FromStringAndSize(NULL, FIRST_BYTES);
     if (self->bytes == NULL) {
-        Py_DECREF(self);
-        return NULL;
+        Py_CLEAR(self);
     }
-    return (PyObject *)self;
+    return self;
 }
 
 static int
@@ -470,20 +461,54 @@ put_field(uint8_t *to, PyObject *content)
     return to + bytes;
 }
 
-/* Returns the name of a header as UTF-8; it is a plain string, for the class of another may encode it in its own way. */
+/* Returns the name of a header, which is a plain str, or bytes after with_encoded_names. */
 static const char *
 header_name(PyObject *header, Py_ssize_t *size)
 {
-    if (!PyTuple_Check(header) || PyTuple_GET_SIZE(header) != 2) {
-        PyErr_SetString(PyExc_TypeError, "a header is a tuple of a name and its content");
-        return NULL;
-    }
     PyObject *name = PyTuple_GET_ITEM(header, 0);
-    if (!PyUnicode_CheckExact(name)) {
-        PyErr_Format(PyExc_TypeError, "the name of a header is a str, not %.100s", Py_TYPE(name)->tp_name);
-        return NULL;
+    if (PyBytes_Check(name)) {
+        *size = PyBytes_GET_SIZE(name);
+        return PyBytes_AS_STRING(name);
     }
     return PyUnicode_AsUTF8AndSize(name, size);
+}
+
+/* Returns whether each header is a tuple whose name is exactly a str; -1 with an exception if one is no tuple. */
+static int
+has_plain_names(PyObject *const *headers, Py_ssize_t count)
+{
+    int is_plain = 1;
+    for (Py_ssize_t index = 0; index < count; index++) {
+        if (!PyTuple_Check(headers[index]) || PyTuple_GET_SIZE(headers[index]) != 2) {
+            PyErr_SetString(PyExc_TypeError, "a header is a tuple of a name and its content");
+            return -1;
+        }
+        is_plain &= PyUnicode_CheckExact(PyTuple_GET_ITEM(headers[index], 0));
+    }
+    return is_plain;
+}
+
+/* Returns the headers with names as bytes. A name may be of a class that encodes it in its own way (RawHeaderName). */
+static PyObject *
+with_encoded_names(PyObject *const *headers, Py_ssize_t count)
+{
+    PyObject *encoded = PyTuple_New(count);
+    for (Py_ssize_t index = 0; encoded != NULL && index < count; index++) {
+        PyObject *name = PyObject_CallMethod(PyTuple_GET_ITEM(headers[index], 0), "encode", NULL);
+        if (name != NULL && !PyBytes_Check(name)) {
+            PyErr_SetString(PyExc_TypeError, "the name of a header is a str");
+            Py_CLEAR(name);
+        }
+        PyObject *header = name == NULL ? NULL : PyTuple_Pack(2, name, PyTuple_GET_ITEM(headers[index], 1));
+        Py_XDECREF(name);
+        if (header == NULL) {
+            Py_CLEAR(encoded);
+        }
+        else {
+            PyTuple_SET_ITEM(encoded, index, header);
+        }
+    }
+    return encoded;
 }
 
 static int
@@ -528,58 +553,45 @@ builder_reserve(BatchBuilder *self, Py_ssize_t more)
     return _PyBytes_Resize(&self->bytes, needed > doubled ? needed : doubled); /* on failure bytes is NULL */
 }
 
-static PyObject *
-builder_append(BatchBuilder *self, PyObject *const *arguments, Py_ssize_t count)
+/* Adds a record. Returns 1, or 0 if the batch is full, or -1 after an error. */
+static int
+add_record(BatchBuilder *self, int64_t timestamp, PyObject *key, PyObject *value, PyObject *const *headers,
+           Py_ssize_t header_count)
 {
-    if (count != 4) {
-        PyErr_SetString(PyExc_TypeError, "append takes a timestamp, a key, a value and headers");
-        return NULL;
-    }
     if (self->bytes == NULL) {
         PyErr_SetString(PyExc_ValueError, "the batch is built");
-        return NULL;
+        return -1;
     }
-    int64_t timestamp = PyLong_AsLongLong(arguments[0]);
-    if (timestamp == -1 && PyErr_Occurred()) {
-        return NULL;
-    }
-    PyObject *key = arguments[1], *value = arguments[2], *headers = arguments[3];
-    if (!PyList_Check(headers) && !PyTuple_Check(headers)) {
-        PyErr_SetString(PyExc_TypeError, "the headers are a list or a tuple");
-        return NULL;
-    }
-    PyObject *const *each_header = PySequence_Fast_ITEMS(headers);
-    Py_ssize_t header_count = PySequence_Fast_GET_SIZE(headers);
     int64_t base_timestamp = self->record_count ? self->base_timestamp : timestamp;
     uint64_t timestamp_delta = zigzag((int64_t)((uint64_t)timestamp - (uint64_t)base_timestamp));
     uint64_t offset_delta = zigzag(self->record_count);
     Py_ssize_t size = 1 + varint_bytes(timestamp_delta) + varint_bytes(offset_delta);
     if (measure_field(key, &size) < 0 || measure_field(value, &size) < 0 ||
-        measure_headers(each_header, header_count, &size) < 0) {
-        return NULL;
+        measure_headers(headers, header_count, &size) < 0) {
+        return -1;
     }
     Py_ssize_t needed = varint_bytes(zigzag(size)) + size;
     if (self->record_count > 0 && self->size + needed > self->batch_bytes) {
-        Py_RETURN_FALSE;
+        return 0;
     }
     if (size > INT32_MAX - HEADER_BYTES || self->record_count == INT32_MAX) {
         PyErr_SetString(PyExc_OverflowError, "the record is larger than a batch can be");
-        return NULL;
+        return -1;
     }
     if (builder_reserve(self, needed) < 0) {
-        return NULL;
+        return -1;
     }
     uint8_t *to = (uint8_t *)PyBytes_AS_STRING(self->bytes) + self->size;
     to = put_varint(to, zigzag(size));
     *to++ = 0; /* attributes: none are defined */
     to = put_varint(put_varint(to, timestamp_delta), offset_delta);
-    put_headers(put_field(put_field(to, key), value), each_header, header_count);
+    put_headers(put_field(put_field(to, key), value), headers, header_count);
     self->max_timestamp =
         self->record_count == 0 || timestamp > self->max_timestamp ? timestamp : self->max_timestamp;
     self->base_timestamp = base_timestamp;
     self->size += needed;
     self->record_count++;
-    Py_RETURN_TRUE;
+    return 1;
 }
 
 static PyObject *
@@ -677,7 +689,6 @@ static PyMemberDef builder_members[] = {
 #define FUNCTION(name) (PyCFunction)(void (*)(void)) name
 
 static PyMethodDef builder_methods[] = {
-    {"append", FUNCTION(builder_append), METH_FASTCALL, "Add a record; return False if the batch is full."},
     {"set_producer_state", FUNCTION(builder_set_producer_state), METH_VARARGS,
      "Set producer id, epoch and sequence number of the first record."},
     {"build", FUNCTION(builder_build), METH_NOARGS, "Return the batch. It can be built only once."},
@@ -686,7 +697,6 @@ static PyMethodDef builder_methods[] = {
 };
 
 static PyType_Slot builder_slots[] = {
-    {Py_tp_new, builder_new},
     {Py_tp_dealloc, builder_dealloc},
     {Py_tp_traverse, builder_traverse},
     {Py_tp_clear, builder_clear},
@@ -699,8 +709,172 @@ static PyType_Slot builder_slots[] = {
 static PyType_Spec builder_spec = {
     .name = "consumer.kafka.client._compiled.BatchBuilder",
     .basicsize = sizeof(BatchBuilder),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = builder_slots,
+};
+
+/* The batches for one partition. */
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *builders; /* a list; the last one accepts records */
+    BatchBuilder *last;  /* borrowed from the list */
+    PyObject *compress;
+    int64_t timestamp;
+    Py_ssize_t batch_bytes;
+    int codec;
+} PartitionBatches;
+
+static int
+open_batch(PartitionBatches *self)
+{
+    BatchBuilder *builder = new_builder(self->batch_bytes, self->codec, self->compress);
+    if (builder == NULL) {
+        return -1;
+    }
+    int failed = PyList_Append(self->builders, (PyObject *)builder);
+    Py_DECREF(builder);
+    self->last = failed ? self->last : builder;
+    return failed;
+}
+
+static PyObject *
+batches_new(PyTypeObject *type, PyObject *arguments, PyObject *named)
+{
+    static char *names[] = {"batch_bytes", "timestamp_ms", "codec", "compress", NULL};
+    Py_ssize_t batch_bytes;
+    long long timestamp;
+    int codec = 0;
+    PyObject *compress = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(arguments, named, "nL|iO", names, &batch_bytes, &timestamp, &codec, &compress)) {
+        return NULL;
+    }
+    if (codec < 0 || codec > 7 || (codec == 0) != (compress == Py_None)) {
+        PyErr_SetString(PyExc_ValueError, "a codec of 1 to 7 needs a function that compresses");
+        return NULL;
+    }
+    PartitionBatches *self = (PartitionBatches *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->batch_bytes = batch_bytes;
+    self->timestamp = timestamp;
+    self->codec = codec;
+    self->compress = Py_NewRef(compress);
+    self->builders = PyList_New(0);
+    if (self->builders == NULL || open_batch(self) < 0) {
+        Py_CLEAR(self);
+    }
+    return (PyObject *)self;
+}
+
+static int
+batches_traverse(PartitionBatches *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->builders);
+    Py_VISIT(self->compress);
+    return 0;
+}
+
+static int
+batches_clear(PartitionBatches *self)
+{
+    self->last = NULL;
+    Py_CLEAR(self->builders);
+    Py_CLEAR(self->compress);
+    return 0;
+}
+
+static void
+batches_dealloc(PartitionBatches *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    batches_clear(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *
+batches_append(PartitionBatches *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    if (count != 2 && count != 3) {
+        PyErr_SetString(PyExc_TypeError, "append takes a key, a value and perhaps headers");
+        return NULL;
+    }
+    PyObject *headers = count == 3 ? arguments[2] : no_headers, *encoded = NULL;
+    if (!PyList_Check(headers) && !PyTuple_Check(headers)) {
+        PyErr_SetString(PyExc_TypeError, "the headers are a list or a tuple");
+        return NULL;
+    }
+    int is_plain = has_plain_names(PySequence_Fast_ITEMS(headers), PySequence_Fast_GET_SIZE(headers));
+    if (is_plain < 0) {
+        return NULL;
+    }
+    if (!is_plain) {
+        headers = encoded = with_encoded_names(PySequence_Fast_ITEMS(headers), PySequence_Fast_GET_SIZE(headers));
+        if (encoded == NULL) {
+            return NULL;
+        }
+    }
+    if (self->last == NULL) {
+        PyErr_SetString(PyExc_ValueError, "the batches are finished");
+        Py_XDECREF(encoded);
+        return NULL;
+    }
+    int added = add_record(self->last, self->timestamp, arguments[0], arguments[1], PySequence_Fast_ITEMS(headers),
+                           PySequence_Fast_GET_SIZE(headers));
+    if (added == 0) { /* the batch is full, and an empty one takes every record */
+        added = open_batch(self) < 0 ? -1
+                                     : add_record(self->last, self->timestamp, arguments[0], arguments[1],
+                                                  PySequence_Fast_ITEMS(headers), PySequence_Fast_GET_SIZE(headers));
+    }
+    Py_XDECREF(encoded);
+    if (added < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+batches_finish(PartitionBatches *self, PyObject *Py_UNUSED(nothing))
+{
+    if (self->last == NULL) {
+        PyErr_SetString(PyExc_ValueError, "the batches are finished already");
+        return NULL;
+    }
+    if (self->last->record_count == 0 &&
+        PyList_SetSlice(self->builders, PyList_GET_SIZE(self->builders) - 1, PyList_GET_SIZE(self->builders), NULL) < 0) {
+        return NULL;
+    }
+    self->last = NULL;
+    PyObject *builders = self->builders;
+    self->builders = NULL;
+    return builders;
+}
+
+static PyMethodDef batches_methods[] = {
+    {"append", (PyCFunction)(void (*)(void))batches_append, METH_FASTCALL, "Add a record."},
+    {"finish", (PyCFunction)(void (*)(void))batches_finish, METH_NOARGS, "Return the batches that have records."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot batches_slots[] = {
+    {Py_tp_new, batches_new},
+    {Py_tp_dealloc, batches_dealloc},
+    {Py_tp_traverse, batches_traverse},
+    {Py_tp_clear, batches_clear},
+    {Py_tp_methods, batches_methods},
+    {Py_tp_doc, "Builds the batches of one partition."},
+    {0, NULL},
+};
+
+static PyType_Spec batches_spec = {
+    .name = "consumer.kafka.client._compiled.PartitionBatches",
+    .basicsize = sizeof(PartitionBatches),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = batches_slots,
 };
 
 /* The module. */
@@ -746,14 +920,18 @@ module_exec(PyObject *module)
     if (record_type == NULL) {
         record_type = (PyTypeObject *)PyType_FromSpec(&record_spec);
     }
-    PyObject *builder_type = PyType_FromSpec(&builder_spec);
-    if (no_headers == NULL || record_type == NULL || builder_type == NULL) {
-        Py_XDECREF(builder_type);
+    if (builder_type == NULL) {
+        builder_type = (PyTypeObject *)PyType_FromSpec(&builder_spec);
+    }
+    PyObject *batches_type = PyType_FromSpec(&batches_spec);
+    if (no_headers == NULL || record_type == NULL || builder_type == NULL || batches_type == NULL) {
+        Py_XDECREF(batches_type);
         return -1;
     }
     int failed = PyModule_AddObjectRef(module, "Record", (PyObject *)record_type) < 0 ||
-                 PyModule_AddObjectRef(module, "BatchBuilder", builder_type) < 0;
-    Py_DECREF(builder_type);
+                 PyModule_AddObjectRef(module, "BatchBuilder", (PyObject *)builder_type) < 0 ||
+                 PyModule_AddObjectRef(module, "PartitionBatches", batches_type) < 0;
+    Py_DECREF(batches_type);
     return failed ? -1 : 0;
 }
 

@@ -55,32 +55,39 @@ def crc32c(content: bytes, position: int, /) -> int:
 
 @final
 class BatchBuilder:
-    """Builds one transactional batch (KIP-98). ``batch_bytes`` includes the batch header."""
+    """One transactional batch (KIP-98). Only ``PartitionBatches`` creates it and adds records."""
 
     record_count: int
 
-    def __init__(
-        self,
-        batch_bytes: int,
-        codec: int = 0,
-        compress: Callable[[bytes], bytes] | None = None,
-    ) -> None: ...
-    def append(
-        self,
-        timestamp_ms: int,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Sequence[Header],
-        /,
-    ) -> bool:
-        """Add a record; return False if the batch is full. The first record always fits.
-
-        Raises:
-            TypeError: a header name is not exactly a ``str``, or a content is not bytes.
-        """
     def set_producer_state(self, producer_id: int, epoch: int, base_sequence: int, /) -> None:
         """Set what identifies the producer, and the sequence number of the first record."""
     def build(self) -> bytes:
         """Return the batch. It can be built only once."""
     def size(self) -> int:
         """Return the size in bytes, before compression."""
+
+@final
+class PartitionBatches:
+    """The batches for one partition: the last one accepts records, those before are full.
+
+    ``batch_bytes`` limits a batch with its header. Only a batch with a single record may be larger.
+    """
+
+    def __init__(
+        self,
+        batch_bytes: int,
+        timestamp_ms: int,
+        codec: int = 0,
+        compress: Callable[[bytes], bytes] | None = None,
+    ) -> None:
+        """Start empty. ``compress`` must use the algorithm that ``codec`` names (KIP-98)."""
+    def append(
+        self, key: bytes | None, value: bytes | None, headers: Sequence[Header] = (), /
+    ) -> None:
+        """Add a record.
+
+        Raises:
+            TypeError: a key, a value or a header has another type. Nothing was added.
+        """
+    def finish(self) -> list[BatchBuilder]:
+        """Return the batches that have records; no record can be added afterwards."""

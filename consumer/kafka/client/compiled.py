@@ -4,25 +4,81 @@ Both give the same records and the same bytes. ``tests/unit/kafka/test_compiled_
 compares them. Without C the service handles fewer events per second (docs/performance.md).
 """
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Protocol
 
 from consumer.kafka.client import private_api
+from consumer.pipeline.records import Header
 
 if TYPE_CHECKING:
     from consumer.kafka.client import _compiled
 
+
+class PartitionBatches(Protocol):
+    """The batches for one partition, of either kind."""
+
+    def append(
+        self, key: bytes | None, value: bytes | None, headers: Sequence[Header] = (), /
+    ) -> None:
+        """Add one record."""
+
+    def finish(self) -> Sequence[private_api.RecordsBuilder]:
+        """Return the batches that have records; no record can be added afterwards."""
+
+
+class LibraryPartitionBatches:
+    """``_compiled.PartitionBatches`` with the builders of the library, where no C was built."""
+
+    __slots__ = ("_append", "_batch_bytes", "_builders", "_codec", "_timestamp_ms")
+
+    def __init__(
+        self, batch_bytes: int, timestamp_ms: int, codec: int = 0, _: object = None
+    ) -> None:
+        self._batch_bytes = batch_bytes
+        self._timestamp_ms = timestamp_ms
+        self._codec = codec
+        self._builders: list[private_api.LibraryRecordsBuilder] = []
+        self._open()
+
+    def append(
+        self, key: bytes | None, value: bytes | None, headers: Sequence[Header] = (), /
+    ) -> None:
+        """Add one record."""
+        try:
+            if self._append(self._timestamp_ms, key, value, headers):
+                return
+        except TypeError:  # a RawHeaderName: the compiled builder takes plain strings only
+            self._open(raw_header_names=True)  # a batch of its own
+            self._append(self._timestamp_ms, key, value, headers)
+            self._open()
+            return
+        self._open()
+        self._append(self._timestamp_ms, key, value, headers)
+
+    def finish(self) -> list[private_api.LibraryRecordsBuilder]:
+        """Return the batches that have records; no record can be added afterwards."""
+        return [builder for builder in self._builders if builder.record_count]
+
+    def _open(self, *, raw_header_names: bool = False) -> None:
+        builder = private_api.LibraryRecordsBuilder(
+            self._batch_bytes, self._codec, raw_header_names=raw_header_names
+        )
+        self._builders.append(builder)
+        self._append = builder.append
+
+
 read_records: "Callable[..., tuple[list[_compiled.Record], int, int]] | None" = None
 crc32c: Callable[[bytes, int], int] = private_api.crc32c
-new_builder: Callable[[int], private_api.RecordsBuilder] = private_api.LibraryRecordsBuilder
+partition_batches: Callable[..., PartitionBatches] = LibraryPartitionBatches
 
 
-def use(module: Any) -> None:  # noqa: ANN401 - a module, or None
+def use(module: ModuleType | None) -> None:
     """Use the functions of the C module; None: those of the library."""
-    global read_records, crc32c, new_builder  # noqa: PLW0603 - chosen once, and by tests
+    global read_records, crc32c, partition_batches  # noqa: PLW0603 - chosen once, and by tests
     read_records = None if module is None else module.read_records
     crc32c = private_api.crc32c if module is None else module.crc32c
-    new_builder = private_api.LibraryRecordsBuilder if module is None else module.BatchBuilder
+    partition_batches = LibraryPartitionBatches if module is None else module.PartitionBatches
 
 
 try:

@@ -68,19 +68,9 @@ async def send_admin_request(
 
 
 class RecordsBuilder(Protocol):
-    """What builds the bytes of one transactional batch."""
+    """What holds the records of one transactional batch, and builds its bytes."""
 
     record_count: int
-
-    def append(
-        self,
-        timestamp_ms: int,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Sequence[Header],
-        /,
-    ) -> bool:
-        """Add a record; return False if the batch is full."""
 
     def set_producer_state(self, producer_id: int, epoch: int, base_sequence: int, /) -> None:
         """Set the producer, and the sequence number of the first record."""
@@ -93,7 +83,7 @@ class RecordsBuilder(Protocol):
 
 
 class LibraryRecordsBuilder:
-    """The library's builder, behind the interface of the service's own (``compiled.py``)."""
+    """Builds a transactional batch with a builder of the library."""
 
     def __init__(self, batch_bytes: int, codec: int = 0, *, raw_header_names: bool = False) -> None:
         """Start an empty batch.
@@ -104,29 +94,22 @@ class LibraryRecordsBuilder:
         """
         builder = _DefaultRecordBatchBuilderPy if raw_header_names else DefaultRecordBatchBuilder
         self._builder = builder(2, codec, 1, -1, -1, 0, batch_bytes)
-        self._append = self._builder.append
         self.set_producer_state = self._builder.set_producer_state
         self.build = self._builder.build
         self.size = self._builder.size
         self.record_count = 0
 
     def append(
-        self,
-        timestamp_ms: int,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Sequence[Header],
-        /,
+        self, timestamp_ms: int, key: bytes | None, value: bytes | None, headers: Sequence[Header]
     ) -> bool:
         """Add a record; return False if the batch is full.
 
         Raises:
             TypeError: a header name is not a plain string.
         """
-        if self._append(self.record_count, timestamp_ms, key, value, headers) is None:
-            return False
-        self.record_count += 1
-        return True
+        added = self._builder.append(self.record_count, timestamp_ms, key, value, headers)
+        self.record_count += added is not None
+        return added is not None
 
 
 class Batch(BatchBuilder):
