@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from consumer import __version__
 from consumer.config import Settings, unknown_variables
 from consumer.errors import ConfigError
+from consumer.pipeline import digest_table
 from consumer.service.event_loop_watchdog import EventLoopWatchdog
 from consumer.service.logs import LogObserver, configure_logs
 from consumer.service.metrics_observer import EngineCollector, MetricsObserver
@@ -123,6 +124,7 @@ async def _run(
         instance=settings.group_instance_id or None,
         input_topics=settings.input_topics,
         output_topic=settings.output_topic,
+        id_table=digest_table.IMPLEMENTATION,
     )
     heartbeat = asyncio.create_task(watchdog.keep_beating(), name="event-loop-heartbeat")
     try:
