@@ -1,1 +1,1 @@
-"""Benchmarks, which ``make bench`` runs. They are no part of the tests."""
+"""Benchmarks, which ``make bench`` runs. They are not part of the tests."""

@@ -10,9 +10,9 @@ memory       peak memory: idle, with a backlog, on a slow broker, with large and
 replay       a large replay that is killed several times, during a live stream (minutes)
 recovery     how long consumers wait when a process crashes, restarts or joins (six minutes)
 
-Recovery prints a table. Every other benchmark prints one JSON object for each measurement. Machines
-are noisy: compare figures of one run only. If other programs run at the same time, compare
-``events_per_cpu_second``.
+Recovery prints a table. Every other benchmark prints one JSON object for each measurement. Figures
+vary between runs, so compare only figures of the same run. If other programs use the machine
+meanwhile, compare ``events_per_cpu_second``.
 """
 
 import argparse
@@ -123,7 +123,7 @@ def traces(bootstrap_servers: str, options: argparse.Namespace) -> None:
 
 
 def memory(_: str, options: argparse.Namespace) -> None:
-    """Print peaks of memory, on a separate broker, which this benchmark freezes at times."""
+    """Print peaks of memory. It starts its own broker, because it freezes the broker at times."""
     with LocalKafka() as kafka:
         for figures in measure_memory(kafka, events=options.events):
             show(figures)

@@ -9,7 +9,7 @@ from confluent_kafka import Producer
 from bench.service import PARTITIONS, BenchService, home_partition
 from tests.support.records import realistic_checkpoint as checkpoint
 
-# Longer than the commit interval: the shard is idle again when the next event arrives.
+# Longer than the commit interval, so that the shard is idle again when the next event arrives.
 PAUSE_SECONDS = 0.15
 EVENT_SECONDS = 30.0
 REQUEST_SECONDS = 30.0
@@ -19,7 +19,7 @@ WARM_UP = 10
 def measure_latency(service: BenchService, *, samples: int, spread: bool) -> dict[str, object]:
     """Return milliseconds from ``produce`` to delivery.
 
-    With ``spread`` each event goes to a partition that is not its home.
+    With ``spread`` each event goes to a partition that its home shard does not read.
     """
     producer = Producer({**service.cluster.settings, "linger.ms": 0, "acks": "all"})
 
@@ -39,8 +39,8 @@ def measure_latency(service: BenchService, *, samples: int, spread: bool) -> dic
 def measure_bare_transaction(service: BenchService, *, samples: int) -> dict[str, object]:
     """Return the latency of one librdkafka transaction over two partitions: Kafka's own cost.
 
-    The service needs this time too, and a read before it. So compare the service with this figure,
-    and not with a figure from another machine.
+    The service needs this time too, and also reads the event before. So compare the service with
+    this figure, and not with a figure from another machine.
     """
     producer = Producer(
         {

@@ -75,7 +75,7 @@ def bombs() -> Iterator[NewRecord]:
 
 
 def produce(service: BenchService, records: Iterable[NewRecord], compression: str = "none") -> None:
-    """Send each record before the next one is made, to keep the memory of this process small."""
+    """Send each record before the next one is created, so that this process needs little memory."""
     producer = Producer(
         {
             **service.cluster.settings,

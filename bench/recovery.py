@@ -1,7 +1,7 @@
 """Measures how long consumers wait when a process crashes, restarts, or joins.
 
-Two processes share six shards. A steady stream gives every shard an event each 30 ms. A
-read_committed subscriber records when it sees each event, on the monotonic clock of the machine.
+Two processes share six shards. A steady stream gives every shard one event every 30 ms. A
+read_committed subscriber records the arrival of each event by the monotonic clock of the machine.
 The pause of a shard (or partition) is the longest time between two of its events.
 """
 
@@ -31,7 +31,7 @@ STEPS_TO_CRASH = 150
 
 
 class Aim(NamedTuple):
-    """A measured time, and the upper limit in seconds that it must stay below."""
+    """The name of a measured time, and the limit in seconds below which it should stay."""
 
     name: str
     below: float | None = None
@@ -83,7 +83,7 @@ class Scene:
         return sorted(end - since for shard, (_, end) in pauses.items() if shard in shards)
 
     def stall(self, since: float) -> float:
-        """Return the seconds until the ready partition with the longest pause continued."""
+        """Return the seconds from `since` to the end of the longest pause of a ready partition."""
         pauses = self.arrivals.pauses(since, by_partition=True)
         _, end = max(pauses.values(), key=lambda pause: pause[1] - pause[0])
         return end - since
@@ -178,7 +178,7 @@ def _graceful(scene: Scene, rounds: int) -> Figures:
             scene.settle(staying, leaving)
             kept &= staying.running_shards()
             figures[RESTART_MOVED].append(scene.longest(began, ALL - kept))
-            if kept:  # the restarted process may get other shards than before
+            if kept:  # it can be empty: the restarted process may get other shards than before
                 figures[RESTART_KEPT].append(scene.longest(began, kept))
     return figures
 
@@ -231,7 +231,7 @@ def _crash_in_transaction(scene: Scene, staying: ServiceProcess, instance: str) 
     scene.settle(staying)
     command = crashing_at(Step.SENT, STEPS_TO_CRASH)
     crashing = scene.deployment.start(instance, command=command)
-    # A poll each millisecond, because the measurement begins when the process ends.
+    # Poll every millisecond, because the measurement begins when the process ends.
     wait_until(lambda: crashing.has_ended, DEADLINE_SECONDS, what="the crash", poll_seconds=0.001)
     killed = time.monotonic()
     crashing.kill()

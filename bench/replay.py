@@ -99,7 +99,7 @@ def _replay(
     command = ("consumer", "replay", "--name", NAME, "--execute")
     for _ in range(kills):
         process = service.start_logged(*command)
-        # Kill the process at any time from its start to its last transaction.
+        # Kill the process at a random time between its start and its last transaction.
         with suppress(DeadlineExceeded):
             process.wait(2.0 + chance.uniform(0, longest_seconds))
         process.kill()

@@ -33,10 +33,10 @@ class BenchService(Deployment):
         """Create the topics.
 
         Args:
-            bootstrap_servers: where.
+            bootstrap_servers: the brokers of the topics.
             name: a part of the names of topics and group.
             start: whether to start a process at once.
-            max_bytes: the largest batch that the input takes (default: that of the broker).
+            max_bytes: ``max.message.bytes`` of the input topic (default: that of the broker).
             settings: variables of the service, without their prefix.
         """
         super().__init__(
@@ -59,7 +59,7 @@ class BenchService(Deployment):
         super().__exit__(kind, *others)
 
     def start_logged(self, *command: str) -> ServiceProcess:
-        """Start one more process whose log can be read; default: the service."""
+        """Start one more process and keep its log; the default command runs the service."""
         return self._keep(ServiceProcess(command or RUN, self.environment))
 
     @property
@@ -69,12 +69,12 @@ class BenchService(Deployment):
 
     @property
     def peak_memory_mib(self) -> int:
-        """The peak of the resident memory of the process that had the highest one."""
+        """The highest resident memory that any of the processes had until now."""
         return max(process.peak_memory_bytes for process in self.processes) // MIB
 
     @property
     def memory_mib(self) -> int:
-        """The resident memory of the process that has the most."""
+        """The resident memory of the process that uses the most now."""
         return max((process.memory_bytes for process in self.processes), default=0) // MIB
 
 

@@ -21,7 +21,7 @@ SLICE_SECONDS = 0.02
 
 
 class Load(NamedTuple):
-    """A stream: events per second, on how many processes."""
+    """A stream: its events per second, and the number of processes that handle it."""
 
     rate: int
     processes: int = 1
@@ -33,7 +33,7 @@ LOADS = (Load(0), Load(1_000), Load(10_000), Load(50_000), Load(50_000, processe
 def measure_steady(
     bootstrap_servers: str, *, seconds: float, spread: bool
 ) -> Iterator[dict[str, object]]:
-    """Yield the cost of each load over `seconds`; ``spread``: on random partitions."""
+    """Yield the cost of each load over `seconds`; with ``spread`` on random partitions."""
     for load in LOADS:
         with BenchService(bootstrap_servers, f"steady-{load.rate}", start=False) as service:
             for _ in range(load.processes):
@@ -50,7 +50,7 @@ def _measure(
         {**service.cluster.settings, "linger.ms": 5, "queue.buffering.max.messages": 1_000_000}
     )
     with service.cluster.subscriber(service.ready_topic) as subscriber:
-        for partition in range(PARTITIONS):  # wait for one event of each shard: then all run
+        for partition in range(PARTITIONS):  # one event of each shard shows that all shards run
             value = checkpoint(f"ftckpt_first_{partition}", partition)
             producer.produce(service.input_topic, value, partition=partition)
         subscriber.wait_for(PARTITIONS, DEADLINE_SECONDS)
@@ -73,7 +73,7 @@ def _measure(
 
 
 def _stream(events: int, *, spread: bool) -> list[tuple[bytes, int]]:
-    """Return values, each with its partition."""
+    """Return the records of a stream: each value with its partition."""
     chance = random.Random(7)
     firsts: list[tuple[bytes, int]] = []
     stream = []

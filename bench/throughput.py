@@ -1,4 +1,4 @@
-"""Measures how fast one process handles a backlog. It has one thread, so it uses one core."""
+"""Measures how fast one process handles a backlog. A process has one thread: it uses one core."""
 
 import random
 import time
@@ -33,7 +33,7 @@ def measure_throughput(
     with service.cluster.subscriber(service.ready_topic) as subscriber:
         subscriber.wait_for(distinct, DEADLINE_SECONDS)
         records = subscriber.records
-    # The records that are left are duplicates, which publish nothing.
+    # Every id is published now. The records that the process has still to handle are duplicates.
     stamps = [record.timestamp_ms for record in records]
     seconds = (max(stamps) - min(stamps)) / 1000
     return {

@@ -1,4 +1,4 @@
-"""Measures the cost of tracing: runs on the same backlog alternate without and with it.
+"""Measures the cost of tracing: runs with and without tracing alternate, on equal backlogs.
 
 Each record has a trace context, which is the most expensive case. This process is the collector.
 """

@@ -1,8 +1,8 @@
 """Provides the CRDs of KEDA, the Prometheus operator and Strimzi, to validate the chart's objects.
 
 The CRDs are large and generated, so they are not in the repository. The first use downloads them
-into the cache. Go checks each Go module against its checksum database. This module compares the
-checksum with the one below.
+into the cache. Go checks each Go module against its checksum database. The code below also compares
+the checksum with the pinned one.
 """
 
 from __future__ import annotations

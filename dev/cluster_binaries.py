@@ -2,8 +2,9 @@
 
 ``python -m dev.cluster_binaries`` provides the missing programs, in about ten minutes on two cores.
 No available package contains the three programs, so they are built from the Go module of
-Kubernetes. Go checks the module against its checksum database. This module compares the checksum
-with the one below. Only the programs (0.3 GB) are kept, in a cache folder named by their version.
+Kubernetes. Go checks the Go module against its checksum database. The code below also compares the
+checksum with the pinned one. Only the programs (0.3 GB) are kept, in a cache folder named by their
+version.
 """
 
 from __future__ import annotations

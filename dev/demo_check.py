@@ -1,7 +1,7 @@
 """Compares the output topics with the plan, without using any code of the service.
 
-Each output record names its source record (in `origin`, or in the headers of a dead letter). The
-producer's delivery reports say which planned record has that offset.
+Each output record names topic, partition and offset of its source record (in `origin`, or in the
+headers of a dead letter). The producer's delivery reports say which planned record is there.
 """
 
 from __future__ import annotations

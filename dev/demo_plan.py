@@ -26,7 +26,8 @@ INPUT_PARTITIONS = 6
 READY_MAX_BYTES = 1024 * 1024 + 64 * 1024
 COPIES = (1, 2, 3, 4, 5)
 COPIES_WEIGHTS = (35, 25, 20, 12, 8)
-# The content of each record of an id, by number. Every other content conflicts with content 0.
+# Each tuple is for one id. It has the number of the content in each record of this id. All contents
+# of an id conflict with each other, and one of them is published.
 CONFLICTS = ((0, 1), (0, 1, 1), (0, 0, 1), (0, 1, 1, 2), (0, 0, 1, 1, 2))
 CONFLICTING_SHARE = 0.03
 INVALID_SHARE = 0.02
@@ -85,7 +86,7 @@ def make_plan(
     rng = random.Random(seed)
     samples = _invalid_samples(rng, int(count * INVALID_SHARE), ready_max_bytes)
     contents: dict[str, list[Document]] = {}
-    # The polls with their times. An invalid record is a separate poll.
+    # The polls with their times. Each invalid record is sent as a poll of its own.
     polls: list[tuple[float, list[PlannedRecord]]] = []
     planned = len(samples)
     example = Job(str(SDK_EXAMPLE_CONTENT["fine_tuning_job_id"]), [SDK_EXAMPLE_CONTENT])

@@ -1,7 +1,8 @@
 """Builds a base image without a registry: Debian with its Python, by debootstrap.
 
-It replaces the slim Python of the Dockerfile's default. It is kept as a tar outside the
-repository, under a name that changes with what goes into it.
+The base image replaces the default of the Dockerfile, a slim Python. It is kept as a tar in the
+cache. Its name has a fingerprint of the Debian release and the packages, so a change creates a new
+base image.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dev.kafka_jars import cache_dir, locked
 
 SUITE = "bookworm"
 PACKAGES = ("python3", "python3-venv", "ca-certificates")
-# Downloads of apt, and device files, which the container runtime provides.
+# Not in the base image: downloads of apt, and device files (the container runtime provides these).
 LEFT_OUT = ("./var/cache/apt/*", "./var/lib/apt/lists/*", "./dev/*")
 BOOTSTRAP_SECONDS = 900
 LOG_TAIL_CHARACTERS = 2000
@@ -27,7 +28,7 @@ class ImageError(Exception):
 
 
 def base_name() -> str:
-    """Return the name of the imported base image, with a fingerprint of its contents."""
+    """Return the name of the base image, with a fingerprint of the settings that it is built by."""
     contents = " ".join((SUITE, *PACKAGES, *LEFT_OUT))
     return f"checkpoint-ready-base:{SUITE}-{hashlib.sha256(contents.encode()).hexdigest()[:8]}"
 
@@ -35,7 +36,8 @@ def base_name() -> str:
 def base_archive() -> Path:
     """Return the tar with the files of the base image. Create it once.
 
-    A lock prevents two processes from creating it. A rename prevents an incomplete file.
+    A lock prevents two processes from creating it at the same time. The file gets its name only
+    when it is complete.
     """
     archive = cache_dir() / f"{base_name().replace(':', '-')}.tar"
     if archive.is_file():

@@ -56,8 +56,8 @@ HANDLED_SECONDS = 60.0
 MAX_END_SECONDS = 10.0
 BYTES_OF_A_MB = 1_000_000
 LABELS = ("title", "description", "version", "revision", "source", "licenses")
-# Runs in the container, as its user, and prints the problems. It needs -I: otherwise Python also
-# searches the working folder / for modules, and finds /dev.
+# Runs in the container, as its user, and prints the problems. Python needs -I: otherwise it also
+# searches the working folder / for modules, and would take /dev for the package `dev`.
 INSPECTION = """
 import importlib.util, os, pathlib, shutil, sys
 may_write = sys.argv[1:]
@@ -85,7 +85,7 @@ PYTHONS = ("/opt/checkpoint-ready/bin/python", "python3")
 
 
 def inspect(podman: Podman, revision: str, pod: Pod) -> list[str]:
-    """Return the problems of the image: of its description, and of a container that runs it."""
+    """Return the problems in the image's description, and in containers that run the image."""
     described = podman.describe(IMAGE)
     labels: Mapping[str, str] = described["Labels"]
     found = {name: labels.get(f"org.opencontainers.image.{name}") for name in LABELS}
@@ -96,7 +96,7 @@ def inspect(podman: Podman, revision: str, pod: Pod) -> list[str]:
     if not described["User"].partition(":")[0].isdecimal():
         problems.append(f"its user is {described['User']}, not a number")
     for python in PYTHONS:
-        # Check the base's Python too: the service's Python does not see its packages.
+        # Check the Python of the base image too, because the other cannot see the base's packages.
         options = (f"--entrypoint={python}", "--env=PATH=/usr/local/bin:/usr/bin:/bin")
         problems += podman.run({}, ["-I", "-c", INSPECTION], *STRICT, *options).splitlines()
         # podman uses the last --entrypoint, so `options` overrides the one of the pod.

@@ -29,8 +29,8 @@ JAVA_OPTIONS = "JAVA_TOOL_OPTIONS"
 def make_archive(version: str) -> None:
     """Create the archive for this version and this Java, unless it exists.
 
-    A rename makes it visible after Java has ended by itself, so an archive is always complete. If
-    Java cannot write one, brokers start without it.
+    The archive gets its name only after Java has written and accepted it, so an archive under that
+    name is complete. If Java cannot write an archive, brokers start without one.
     """
     jars = kafka_jars(version)
     archive = class_archive(jars)
@@ -62,7 +62,7 @@ def _write(version: str, path: Path) -> bool:
 
 
 def _is_sound(path: Path, jars: Path) -> bool:
-    """Return whether Java accepts the archive. Java would crash with a truncated one."""
+    """Return whether Java accepts the archive. With a truncated archive, Java would crash."""
     options = ["-Xshare:on", f"-XX:SharedArchiveFile={path}", "-cp", f"{jars}/*", "-version"]
     ended = subprocess.run(  # noqa: S603 - our own arguments
         [java_command(), *options], capture_output=True, check=False

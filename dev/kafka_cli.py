@@ -1,8 +1,8 @@
 """The local Kafka as a program: in the foreground (`run`), in the background (`start`, `stop`).
 
-One cluster runs in the background for a user. The process that keeps it holds a lock on its state
-file. A process that cannot take the lock knows that the cluster runs. A process id would not show
-that: it may belong to another program by now.
+At most one cluster of a user runs in the background. The process that runs it holds a lock on the
+state file. If another process cannot take this lock, it knows that the cluster runs. A stored
+process id would not show that, because the id may belong to another program by now.
 """
 
 from __future__ import annotations

@@ -54,8 +54,8 @@ def java_command() -> str:
 def kafka_jars(version: str) -> Path:
     """Return the folder with the jars of this version. Download them once.
 
-    A lock prevents two downloads at the same time. A rename prevents an incomplete folder after a
-    download that was killed.
+    A lock prevents two downloads at the same time. The folder gets its name only when the download
+    is complete, so a download that was killed leaves no incomplete folder.
     """
     fingerprint = hashlib.sha256(POM.read_bytes()).hexdigest()[:8]
     folder = cache_dir() / f"kafka-{version}-{fingerprint}"

@@ -1,9 +1,9 @@
 """Runs one broker process: formats its data, starts it, waits until it is ready, and stops it.
 
 Every broker ends with the process that started it. A process that ends normally stops its brokers.
-In case it gets SIGKILL, each broker has a watcher: a shell that waits until a pipe from the process
-closes, and then kills the broker. (The kernel's parent-death signal would come too early: when the
-*thread* ends that started the broker.)
+For the case that the process gets SIGKILL, each broker has a watcher: a shell that waits until a
+pipe from the process closes, and then kills the broker. (The kernel's parent-death signal would
+come too early: when the *thread* that started the broker ends, not the process.)
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class KafkaNode:
         self._settings.write_text(properties)
 
     def format(self, cluster_id: str) -> subprocess.Popen[bytes] | None:
-        """Start to format the data folder. Return None if it is already formatted."""
+        """Start a process that formats the data folder. Return None if it is already formatted."""
         if (self.data / "meta.properties").exists():
             return None
         # One argument with "=", because a random id may begin with a dash.
