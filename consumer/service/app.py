@@ -16,6 +16,7 @@ from consumer.errors import ConfigError
 from consumer.pipeline import digest_table
 from consumer.service.event_loop_watchdog import EventLoopWatchdog
 from consumer.service.logs import LogObserver, configure_logs
+from consumer.service.memory import keep_freed_memory
 from consumer.service.metrics_observer import EngineCollector, MetricsObserver
 from consumer.service.recent_activity import RecentActivity
 from consumer.service.tracing.config import open_traces
@@ -90,6 +91,7 @@ def run_service(
     for line in unknown_variables(environment):
         log.warning("unknown_variable", message=line)
     gc.set_threshold(*GC_THRESHOLDS)
+    keep_freed_memory()
     with (
         EventLoopWatchdog(settings.watchdog_seconds) as watchdog,
         open_traces(settings, environment) as add_spans,

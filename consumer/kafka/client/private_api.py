@@ -107,7 +107,8 @@ class LibraryRecordsBuilder:
         Raises:
             TypeError: a header name is not a plain string.
         """
-        added = self._builder.append(self.record_count, timestamp_ms, key, value, headers)
+        as_list = headers if isinstance(headers, list) else list(headers)
+        added = self._builder.append(self.record_count, timestamp_ms, key, value, as_list)
         self.record_count += added is not None
         return added is not None
 

@@ -15,6 +15,8 @@ from tests import builders
 from tests.batches.build import batch, record, repaired, varint
 from tests.batches.judge import read_here
 
+pytestmark = pytest.mark.usefixtures("batch_code")
+
 MIB = 1024 * 1024
 GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
 
