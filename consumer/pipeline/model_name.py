@@ -11,17 +11,14 @@ the list API names the last checkpoint in this way, but its documentation does n
 """
 
 import re
-from functools import lru_cache
 from typing import Final
 
 from schemas.ready_event import Model
 
-_STEP: Final = ":ckpt-step-"
-# Every step fits 64 bits, and no text can make int() fail or take long.
-_MAX_STEP_DIGITS: Final = 18
-_OPENAI: Final = re.compile(r"ft:([^:]+):([^:]*):([^:]*):(?!ckpt-step-)[^:]+").fullmatch
-# Longer names are not cached, because a producer may send names of any length.
-_CACHED_CHARS: Final = 256
+# A step has at most 18 digits: so it fits 64 bits, and no text can make int() fail or take long.
+_OPENAI: Final = re.compile(
+    r"ft:([^:]+):([^:]*):([^:]*):(?!ckpt-step-)[^:]+(?::ckpt-step-([0-9]{1,18}))?"
+).fullmatch
 _STEP_TAIL: Final = re.compile(r"ckpt-step-([0-9]{1,18})").fullmatch
 _AZURE_JOB: Final = re.compile(r"\.ft-[0-9a-f]{32}(?:-|\Z)").match
 _AZURE_JOB_START: Final = ".ft-"
@@ -33,10 +30,13 @@ UNRECOGNISED: Final = Model("unrecognised")
 
 def parse_model_name(name: str) -> Model:
     """Return provider, base model, organization, suffix and step of a model name."""
-    if name.startswith("ft:"):
-        openai = _parse_openai(name)
-        if openai is not None:
-            return openai
+    openai = _OPENAI(name)
+    if openai is not None:
+        base_model, organization, suffix, step = openai.groups()
+        number = None if step is None else int(step)
+        return Model(
+            "openai", base_model, organization or None, suffix or None, number, step is None
+        )
     azure = _parse_azure(name)
     if azure is not None:
         return azure
@@ -44,34 +44,6 @@ def parse_model_name(name: str) -> Model:
     if path_step is not None:
         return Model("path", step=int(path_step[1]))
     return Model("path") if _PATH(name) else UNRECOGNISED
-
-
-def _parse_openai(name: str) -> Model | None:
-    """Return the model of an OpenAI name, None for any other text.
-
-    All checkpoints of a job have the same name before the step, so that part is cached.
-    """
-    of_job, _, digits = name.rpartition(_STEP)
-    has_step = digits.isdigit() and digits.isascii() and len(digits) <= _MAX_STEP_DIGITS
-    if not (has_step and of_job):
-        of_job, has_step = name, False
-    parse = _cached_openai_job if len(of_job) <= _CACHED_CHARS else _parse_openai_job
-    job = parse(of_job)
-    if job is None:
-        return None
-    return Model("openai", *job, int(digits) if has_step else None, not has_step)
-
-
-def _parse_openai_job(name: str) -> tuple[str, str | None, str | None] | None:
-    """Return base model, organization and suffix of a name without a step."""
-    openai = _OPENAI(name)
-    if openai is None:
-        return None
-    base_model, organization, suffix = openai.groups()
-    return base_model, organization or None, suffix or None
-
-
-_cached_openai_job: Final = lru_cache(maxsize=1024)(_parse_openai_job)
 
 
 def _parse_azure(name: str) -> Model | None:
