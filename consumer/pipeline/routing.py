@@ -24,6 +24,10 @@ from schemas.ready_event import Origin
 ORIGIN_HEADER: Final = "checkpoint-ready.origin"
 _ORIGIN: Final = struct.Struct(">iqq")
 """Partition, offset and timestamp of the source record. The topic's name follows."""
+# More than a record with the origin as its only header takes besides key, value and topic: 61 bytes
+# for the batch, 43 for name and numbers of the header, and each length in five bytes at most. Names
+# of topics are ASCII.
+_MOST_OVERHEAD_BYTES: Final = 256
 
 
 home: Final = default_partition
@@ -41,7 +45,9 @@ def forward(record: SourceRecord, origin: Origin, shard: int, max_bytes: int) ->
     """
     packed = _ORIGIN.pack(origin.partition, origin.offset, origin.timestamp_ms)
     headers = [*record.headers, (ORIGIN_HEADER, packed + origin.topic.encode())]
-    require_room("record with its origin", record.key, record.value, headers, max_bytes)
+    content_bytes = len(record.key or b"") + len(record.value or b"") + len(origin.topic)
+    if len(headers) > 1 or content_bytes + _MOST_OVERHEAD_BYTES > max_bytes:
+        require_room("record with its origin", record.key, record.value, headers, max_bytes)
     return ForwardRecord(shard, record.key, record.value, headers, origin.timestamp_ms)
 
 

@@ -128,22 +128,25 @@ _decode_sdk = msgspec.json.Decoder(_StrictSdkCheckpoint).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def decode(value: bytes | None, headers: Headers = ()) -> Decoded:
-    """Return the checkpoint of a record.
+def decode_usual(value: bytes | None, headers: Headers = ()) -> Checkpoint | None:
+    """Return the checkpoint of a usual record: a short text with exactly the known fields.
 
-    Raises:
-        InvalidRecord: the value is not a valid checkpoint.
+    None: `decode_unusual` tells what the record is. `complete` returns the rest for a checkpoint.
+    A shard that only forwards a record does not need the rest.
     """
-    if not value:
-        raise tombstone() if value is None else malformed("the record has no value")
-    if headers and (content_type := structured_type(headers)) is not None:
-        return _decode_inner(open_structured(bare_text(value), content_type))
-    if len(value) > _FAST_BYTES:
-        return _decode_bare(value)
+    if not value or len(value) > _FAST_BYTES:
+        return None
+    if headers and structured_type(headers) is not None:
+        return None
     try:
         checkpoint: Checkpoint = _decode_positive(value)
     except (ValueError, RecursionError):
-        return _decode_bare(value)
+        return None
+    return checkpoint
+
+
+def complete(checkpoint: Checkpoint) -> Decoded:
+    """Return a checkpoint of `decode_usual` with its canonical bytes and their digest."""
     canonical = _encode(checkpoint)
     return Decoded(
         checkpoint.id,
@@ -152,6 +155,29 @@ def decode(value: bytes | None, headers: Headers = ()) -> Decoded:
         canonical,
         versioned_digest(WRITTEN_FORM, canonical),
     )
+
+
+def decode_unusual(value: bytes | None, headers: Headers = ()) -> Decoded:
+    """Return the checkpoint of a record that `decode_usual` refused.
+
+    Raises:
+        InvalidRecord: the value is not a valid checkpoint.
+    """
+    if not value:
+        raise tombstone() if value is None else malformed("the record has no value")
+    if headers and (content_type := structured_type(headers)) is not None:
+        return _decode_inner(open_structured(bare_text(value), content_type))
+    return _decode_bare(value)
+
+
+def decode(value: bytes | None, headers: Headers = ()) -> Decoded:
+    """Return the checkpoint of a record.
+
+    Raises:
+        InvalidRecord: the value is not a valid checkpoint.
+    """
+    usual = decode_usual(value, headers)
+    return decode_unusual(value, headers) if usual is None else complete(usual)
 
 
 def _decode_bare(value: bytes) -> Decoded:
