@@ -79,6 +79,12 @@ typedef struct {
     uint32_t entries_per_segment;
 } Table;
 
+typedef struct {
+    PyTypeObject *keys_type;
+    PyObject *key_name;
+    PyObject *value_name;
+} ModuleState;
+
 /* Memory. */
 
 #ifdef TEST_ALLOCATION_FAILURES
@@ -161,6 +167,17 @@ set_tag(Segment *segment, uint32_t slot, byte tag)
     segment->tags[slot] = tag;
     if (slot < GROUP_SLOTS) {
         segment->tags[segment->slots + slot] = tag;
+    }
+}
+
+/* Copy a whole entry. A copy of a constant size needs no call. */
+static inline void
+copy_bytes(byte *to, const byte *from, size_t size)
+{
+    if (size == 2 * KEY_BYTES) { /* an id and its content */
+        memcpy(to, from, 2 * KEY_BYTES);
+    } else {
+        memcpy(to, from, size);
     }
 }
 
@@ -271,7 +288,7 @@ copy_entry(const Table *table, Segment *segment, const byte *entry, uint64_t has
 {
     uint32_t slot = empty_slot(segment, hash);
     set_tag(segment, slot, tag_of(hash));
-    memcpy(entry_at(table, segment, slot), entry, table->entry_bytes);
+    copy_bytes(entry_at(table, segment, slot), entry, table->entry_bytes);
     segment->used++;
 }
 
@@ -466,7 +483,7 @@ drop(Table *table, const byte *key)
         const byte *entry = entry_at(table, segment, slot);
         uint32_t home = home_slot(hash_of(entry), slots);
         if (wrapped(slot + slots - home, slots) >= wrapped(slot + slots - gap, slots)) {
-            memcpy(entry_at(table, segment, gap), entry, table->entry_bytes);
+            copy_bytes(entry_at(table, segment, gap), entry, table->entry_bytes);
             set_tag(segment, gap, segment->tags[slot]);
             gap = slot;
         }
@@ -494,7 +511,8 @@ static const byte *
 bytes_of(PyObject *object, const char *name, size_t size)
 {
     if (!PyBytes_Check(object)) {
-        PyErr_Format(PyExc_TypeError, "%s must be bytes, not %.100s", name, Py_TYPE(object)->tp_name);
+        PyErr_Format(PyExc_TypeError, "%s must be bytes, not %.100s", name,
+                     Py_TYPE(object)->tp_name);
         return NULL;
     }
     if ((size_t)PyBytes_GET_SIZE(object) != size) {
@@ -509,8 +527,8 @@ static int
 check_count(const char *name, Py_ssize_t count, Py_ssize_t expected)
 {
     if (count != expected) {
-        PyErr_Format(PyExc_TypeError, "%s() takes exactly %zd arguments (%zd given)", name, expected,
-                     count);
+        PyErr_Format(PyExc_TypeError, "%s() takes exactly %zd arguments (%zd given)", name,
+                     expected, count);
         return -1;
     }
     return 0;
@@ -702,6 +720,134 @@ table_put_all(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
     return is_done ? Py_NewRef(Py_None) : NULL;
 }
 
+/* Entries that are in records. */
+
+typedef struct {
+    PyObject *prefix_of_key;
+    PyObject *prefix_of_value;
+    Py_ssize_t least_value_bytes;
+} EntryLayout;
+
+/* One entry of a record. It holds references, because the records may be discarded meanwhile. */
+typedef struct {
+    PyObject *key;
+    PyObject *value;
+    const byte *digest;
+    uint64_t hash;
+} RecordEntry;
+
+static inline bool
+begins_with(PyObject *object, PyObject *prefix, Py_ssize_t least_bytes)
+{
+    return PyBytes_CheckExact(object) && PyBytes_GET_SIZE(object) >= least_bytes
+           && memcmp(PyBytes_AS_STRING(object), PyBytes_AS_STRING(prefix),
+                     (size_t)PyBytes_GET_SIZE(prefix)) == 0;
+}
+
+static void
+release(RecordEntry *entry)
+{
+    Py_CLEAR(entry->key);
+    Py_CLEAR(entry->value);
+}
+
+/* Return 1 if the record has an entry of this layout, 0 if not, and -1 with an exception. */
+static int
+read_entry(const ModuleState *state, PyObject *record, const EntryLayout *layout,
+           RecordEntry *entry)
+{
+    Py_ssize_t key_bytes = PyBytes_GET_SIZE(layout->prefix_of_key) + KEY_BYTES;
+    entry->value = NULL;
+    entry->key = PyObject_GetAttr(record, state->key_name);
+    if (entry->key != NULL) {
+        entry->value = PyObject_GetAttr(record, state->value_name);
+    }
+    if (entry->value == NULL) {
+        release(entry);
+        return -1;
+    }
+    if (!begins_with(entry->key, layout->prefix_of_key, key_bytes)
+        || PyBytes_GET_SIZE(entry->key) != key_bytes
+        || !begins_with(entry->value, layout->prefix_of_value, layout->least_value_bytes)) {
+        release(entry);
+        return 0;
+    }
+    entry->digest = content(entry->key) + PyBytes_GET_SIZE(layout->prefix_of_key);
+    entry->hash = hash_of(entry->digest);
+    return 1;
+}
+
+/* Set the entries of records from `start` on. Return the number of the first record without such
+an entry, or -1 with an exception. */
+static Py_ssize_t
+put_entries(Table *table, const ModuleState *state, PyObject *records, Py_ssize_t start,
+            const EntryLayout *layout)
+{
+    enum { ENTRIES = 32 };
+    RecordEntry entries[ENTRIES];
+    Py_ssize_t number = start;
+    int found = 1;
+    while (found == 1) {
+        int count = 0;
+        /* Attributes may run any code, which may change the list: its size is read each time. */
+        while (count < ENTRIES && number + count < PySequence_Fast_GET_SIZE(records)) {
+            PyObject *record = Py_NewRef(PySequence_Fast_GET_ITEM(records, number + count));
+            found = read_entry(state, record, layout, &entries[count]);
+            Py_DECREF(record);
+            if (found != 1) {
+                break;
+            }
+            prefetch(table, entries[count].hash);
+            count++;
+        }
+        if (count == 0 && found == 1) {
+            break; /* the end */
+        }
+        for (int place = 0; place < count; place++) {
+            RecordEntry *entry = &entries[place];
+            const byte *value = content(entry->value) + PyBytes_GET_SIZE(layout->prefix_of_value);
+            if (found != -1 && put(table, entry->digest, value, entry->hash) < 0) {
+                found = -1;
+            }
+            release(entry);
+        }
+        number += count;
+    }
+    return found == -1 ? -1 : number;
+}
+
+static PyObject *
+table_put_records(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    Table *table = (Table *)self;
+    ModuleState *state = PyType_GetModuleState(Py_TYPE(self));
+    if (state == NULL || check_count("put_records", count, 5) < 0) {
+        return NULL;
+    }
+    EntryLayout layout = {arguments[2], arguments[3], 0};
+    Py_ssize_t start = PyNumber_AsSsize_t(arguments[1], PyExc_OverflowError);
+    layout.least_value_bytes = PyNumber_AsSsize_t(arguments[4], PyExc_OverflowError);
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    if (!PyBytes_Check(layout.prefix_of_key) || !PyBytes_Check(layout.prefix_of_value)) {
+        PyErr_SetString(PyExc_TypeError, "the prefixes must be bytes");
+        return NULL;
+    }
+    if (start < 0) {
+        PyErr_SetString(PyExc_ValueError, "the start must not be negative");
+        return NULL;
+    }
+    if (layout.least_value_bytes < PyBytes_GET_SIZE(layout.prefix_of_value) + table->value_bytes) {
+        PyErr_SetString(PyExc_ValueError, "such values are too short for this table");
+        return NULL;
+    }
+    PyObject *records = PySequence_Fast(arguments[0], "the records must be iterable");
+    Py_ssize_t end = records ? put_entries(table, state, records, start, &layout) : -1;
+    Py_XDECREF(records);
+    return end < 0 ? NULL : PyLong_FromSsize_t(end);
+}
+
 static PyObject *
 table_get_many(PyObject *self, PyObject *iterable)
 {
@@ -757,10 +903,6 @@ typedef struct {
     size_t number;
     uint32_t slot;
 } Keys;
-
-typedef struct {
-    PyTypeObject *keys_type;
-} ModuleState;
 
 static void
 keys_dealloc(PyObject *self)
@@ -826,10 +968,14 @@ static PyMethodDef table_methods[] = {
     {"put_all", FASTCALL(table_put_all), METH_FASTCALL,
      "put_all($self, keys, values, /)\n--\n\nSet many keys, to as many values.\n\n"
      "MemoryError leaves the keys set that come before the one without room."},
+    {"put_records", FASTCALL(table_put_records), METH_FASTCALL,
+     "put_records($self, records, start, prefix_of_key, prefix_of_value, least_value_bytes, /)\n"
+     "--\n\nSet the entries that records hold, from `start` on, and stop before another record.\n\n"
+     "See PurePythonDigestTable.put_records."},
     {"drop", table_drop, METH_O,
      "drop($self, key, /)\n--\n\nRemove `key`, if present. Its segment stays allocated."},
     {"reserve", table_reserve, METH_O,
-     "reserve($self, count, /)\n--\n\nDo nothing: this table grows in small steps that cost little."},
+     "reserve($self, count, /)\n--\n\nDo nothing: this table grows in small, cheap steps."},
     {"__sizeof__", table_sizeof, METH_NOARGS, "Return the size of all memory of the table."},
     {NULL, NULL, 0, NULL},
 };
@@ -894,7 +1040,9 @@ module_exec(PyObject *module)
         return -1;
     }
     state->keys_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &keys_spec, NULL);
-    if (state->keys_type == NULL) {
+    state->key_name = PyUnicode_InternFromString("key");
+    state->value_name = PyUnicode_InternFromString("value");
+    if (state->keys_type == NULL || state->key_name == NULL || state->value_name == NULL) {
         return -1;
     }
     PyObject *table_type = PyType_FromModuleAndSpec(module, &table_spec, NULL);
@@ -922,6 +1070,8 @@ module_clear(PyObject *module)
     ModuleState *state = PyModule_GetState(module);
     if (state != NULL) {
         Py_CLEAR(state->keys_type);
+        Py_CLEAR(state->key_name);
+        Py_CLEAR(state->value_name);
     }
     return 0;
 }
@@ -940,7 +1090,7 @@ fail_after(PyObject *Py_UNUSED(module), PyObject *count)
 
 static PyMethodDef module_methods[] = {
 #ifdef TEST_ALLOCATION_FAILURES
-    {"fail_after", fail_after, METH_O, "Let all allocations fail after `count` of them; -1: never."},
+    {"fail_after", fail_after, METH_O, "Let all allocations after `count` fail; -1: none."},
 #endif
     {NULL, NULL, 0, NULL},
 };

@@ -1,7 +1,9 @@
 # The types of ``_compiled.c``, which has the documentation.
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import final
+
+from consumer.pipeline.records import SourceRecord
 
 @final
 class DigestTable:
@@ -12,5 +14,14 @@ class DigestTable:
     def get_many(self, keys: Iterable[bytes], /) -> list[bytes | None]: ...
     def put(self, key: bytes, value: bytes, /) -> None: ...
     def put_all(self, keys: Iterable[bytes], values: Iterable[bytes], /) -> None: ...
+    def put_records(
+        self,
+        records: Sequence[SourceRecord],
+        start: int,
+        prefix_of_key: bytes,
+        prefix_of_value: bytes,
+        least_value_bytes: int,
+        /,
+    ) -> int: ...
     def drop(self, key: bytes, /) -> None: ...
     def reserve(self, count: int, /) -> None: ...

@@ -15,8 +15,11 @@ The measured figures and their command are in docs/operations/sizing.md.
 """
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Final
+
+from consumer.pipeline.records import SourceRecord
 
 KEY_BYTES: Final = 16
 # Small buckets are searched faster, large buckets waste less memory. 16 entries of 32 bytes are 512
@@ -105,6 +108,40 @@ class PurePythonDigestTable:
             self._count += 1
             if self._count > len(buckets) * ENTRIES_PER_BUCKET:
                 self._split()
+
+    def put_records(
+        self,
+        records: Sequence[SourceRecord],
+        start: int,
+        prefix_of_key: bytes,
+        prefix_of_value: bytes,
+        least_value_bytes: int,
+    ) -> int:
+        """Set the entries that records hold, from the record `start` on, and stop before another.
+
+        Return the number of the record where it stopped. A record holds an entry if its key is the
+        prefix and a digest, and its value begins with the other prefix and is long enough. The
+        value in this table is what follows that prefix.
+        """
+        keys: list[bytes] = []
+        values: list[bytes] = []
+        key_begin, value_begin = len(prefix_of_key), len(prefix_of_value)
+        key_end, value_end = key_begin + KEY_BYTES, value_begin + self._width - KEY_BYTES
+        for record in islice(records, start, None):
+            key, value = record.key, record.value
+            if (
+                key is None
+                or value is None
+                or len(key) != key_end
+                or len(value) < least_value_bytes
+                or key[:key_begin] != prefix_of_key
+                or value[:value_begin] != prefix_of_value
+            ):
+                break
+            keys.append(key[key_begin:])
+            values.append(value[value_begin:value_end])
+        self.put_all(keys, values)
+        return start + len(keys)
 
     def drop(self, key: bytes) -> None:
         """Remove `key`, if present. The buckets stay allocated for later entries."""

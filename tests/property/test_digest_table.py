@@ -18,7 +18,7 @@ from consumer.pipeline.digest_table import (
     DigestTable,
     PurePythonDigestTable,
 )
-from tests.support.compiled_table import TINY_SEGMENTS, built_with
+from tests.support.extensions import TINY_SEGMENTS, table_with
 
 
 class MakesTable(Protocol):
@@ -37,7 +37,7 @@ def compiled() -> MakesTable:
 
 def compiled_with_tiny_segments() -> MakesTable:
     """Return the class of an extension whose segments hold few entries."""
-    return cast("MakesTable", built_with(*TINY_SEGMENTS).DigestTable)
+    return cast("MakesTable", table_with(*TINY_SEGMENTS).DigestTable)
 
 
 IMPLEMENTATIONS = {

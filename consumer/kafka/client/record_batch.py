@@ -1,25 +1,15 @@
 """Reads the records of one batch (message format v2, KIP-98) as the Java client reads them.
 
-Brokers check little of a batch. A record may have numbers in unusually long encodings, lengths that
-do not fit, header names that are not UTF-8, or more headers than memory. Brokers also do not check
-the offset that a record of an uncompressed batch claims to have.
-
-So a batch is read in steps. Compiled code reads the usual records, and stops before any other one.
-Records from there on are read here, field by field. A record that Java cannot read, or that would
-take too much memory, ends the batch.
-
-The compiled code is the service's own (``_compiled.c``), which checks each field. Where it was not
-built, it is aiokafka's. That reads the attributes byte as a varint, so a byte of 0x80, which
-brokers accept, shifts all fields after it. It reads lengths as 64-bit numbers where Java reads 32
-bits, and builds any number of header objects. So its records are first measured, without building
-an object.
+Brokers check little of what a producer writes. So a batch is read in steps, which bound the memory.
+In each step, compiled code reads the regular records (`regular_records`). Every other record is
+read here, field by field. Brokers also do not check the offset that a record of an uncompressed
+batch claims to have. A record that Java cannot read, or that would take too much memory, ends the
+batch.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import chain, islice, pairwise
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
-from consumer.kafka.client import compiled, private_api
 from consumer.kafka.client.decompression import TakesTooMuch, inflater
 from consumer.kafka.client.record_format import (
     CODEC_MASK,
@@ -27,23 +17,18 @@ from consumer.kafka.client.record_format import (
     BatchHeader,
     ReadRecord,
     UnreadableRecord,
-    measure,
     read_record,
 )
+from consumer.kafka.client.regular_records import are_possible, regular_reader
 from consumer.pipeline.record_size import HEADER_OBJECT_BYTES, RECORD_OBJECT_BYTES
 from consumer.pipeline.records import SourceRecord
 
 # The limits of a step. The size in memory is counted after each step, before more is built.
 STEP_RECORDS: Final = 500
 STEP_BYTES: Final = 512 * 1024
-# Two bytes of a record can become a header without content, which takes 72 bytes. So a batch of up
-# to this size takes at most 40 MB, even if it holds nothing but such headers. In such a batch,
-# ``measure`` counts the headers only of records of 8 KiB or more.
-TRUSTED_BYTES: Final = 1024 * 1024
 # Reading this number of headers one by one takes 50 ms, in which nothing else of the process runs.
 STEP_HEADERS: Final = 20_000
 _ATTRIBUTES_END: Final = 23
-ANY_OFFSET: Final = -1
 
 
 class BatchRecords:
@@ -67,10 +52,7 @@ class BatchRecords:
         self._position = HEADER_BYTES
         self._read = 0
         self._next_offset = header.base_offset
-        self._must_count_headers = len(raw) > TRUSTED_BYTES
-        self._must_read_by_field = False
-        # The library's batch cannot be iterated again from the record where it stopped.
-        self._compiled: Iterator[Any] = chain(private_api.compiled_records(raw))
+        self._reader = regular_reader(raw, header, STEP_HEADERS)
 
     @property
     def is_used_up(self) -> bool:
@@ -94,71 +76,18 @@ class BatchRecords:
         most = min(most_records, STEP_RECORDS, self._header.record_count - self._read)
         begin = self._position
         limit = begin + min(most_bytes, STEP_BYTES)
-        records: Sequence[SourceRecord] = ()
-        if not self._must_read_by_field:
-            records = self._take_usual(most, limit)
-        if not records:
-            self._must_read_by_field = True  # the next record is unusual
-            records = self._take_by_field(most, limit)
-        return records, self._position - begin + _objects_bytes(records)
+        records, end, headers = self._reader.read(begin, self._read, self._next_offset, most, limit)
+        if records:
+            self._position = end
+            self._read += len(records)
+            self._next_offset = records[-1].offset + 1
+        else:
+            records, headers = self._take_field_by_field(most, limit)
+        size_bytes = len(records) * RECORD_OBJECT_BYTES + headers * HEADER_OBJECT_BYTES
+        return records, self._position - begin + size_bytes
 
-    def _take_usual(self, most: int, limit: int) -> Sequence[SourceRecord]:
-        """Return the next records that compiled code reads as Java does; none if it cannot."""
-        records, end = self._read_compiled(most, limit)
-        if self._read + len(records) == self._header.record_count and end != len(self._buffer):
-            records, end = records[:-1], -1  # something follows the last record
-            if records:
-                _, end = measure(
-                    self._buffer, self._position, len(records), limit, self._must_count_headers
-                )
-        if not records:
-            return ()
-        self._read += len(records)
-        self._position = end
-        self._next_offset = records[-1].offset + 1
-        return records
-
-    def _read_compiled(self, most: int, limit: int) -> tuple[Sequence[SourceRecord], int]:
-        header = self._header
-        if compiled.read_records is None:
-            return self._read_with_library(most, limit)
-        first_delta = self._read if header.is_complete else ANY_OFFSET
-        records, end, _ = compiled.read_records(
-            self._buffer,
-            self._position,
-            most,
-            limit,
-            header.base_offset,
-            first_delta,
-            header.base_timestamp,
-            header.append_time,
-        )
-        if not header.is_complete and not self._are_possible([one.offset for one in records]):
-            return (), self._position
-        return records, end
-
-    def _read_with_library(self, most: int, limit: int) -> tuple[Sequence[SourceRecord], int]:
-        count, end = measure(self._buffer, self._position, most, limit, self._must_count_headers)
-        nothing = (), self._position
-        try:
-            records = list(islice(self._compiled, count))
-        except Exception:  # noqa: BLE001 - what it cannot read is read field by field
-            return nothing
-        offsets = [record.offset for record in records]
-        if self._header.is_complete:
-            first = self._header.base_offset + self._read
-            if offsets != list(range(first, first + count)):
-                return nothing
-        elif not self._are_possible(offsets):
-            return nothing
-        return records, end
-
-    def _are_possible(self, offsets: Sequence[int]) -> bool:
-        """Return whether the offsets rise and are within the batch."""
-        rising = [self._next_offset - 1, *offsets, self._header.next_offset]
-        return all(one < other for one, other in pairwise(rising))
-
-    def _take_by_field(self, most: int, limit: int) -> Sequence[SourceRecord]:
+    def _take_field_by_field(self, most: int, limit: int) -> tuple[Sequence[SourceRecord], int]:
+        """Return the next records, and how many headers they have."""
         records: list[ReadRecord] = []
         headers = 0
         while len(records) < most and self._position < limit and headers < STEP_HEADERS:
@@ -178,12 +107,14 @@ class BatchRecords:
             self._position = position
             self._read += 1
             self._next_offset = record.offset + 1
-        return records
+        return records, headers
 
     def _check(self, record: ReadRecord, end: int) -> None:
         if self._read + 1 == self._header.record_count and end != len(self._buffer):
             raise UnreadableRecord("something follows the last record")
-        if not self._header.is_complete and not self._are_possible([record.offset]):
+        if not self._header.is_complete and not are_possible(
+            [record.offset], self._next_offset, self._header
+        ):
             raise UnreadableRecord(f"offset {record.offset} is outside the batch, or repeated")
 
 
@@ -198,7 +129,7 @@ class SmallBatch:
     def __init__(
         self, records: Sequence[SourceRecord], record_bytes: int, *, has_headers: bool
     ) -> None:
-        """`record_bytes` is the average size of a record on the wire."""
+        """`record_bytes` is the size of one record on the wire."""
         self._records = records
         self._record_bytes = record_bytes
         self._has_headers = has_headers
@@ -219,10 +150,9 @@ class SmallBatch:
         most = min(most_records, 1 + most_bytes // self._record_bytes)
         records = self._records[self._next : self._next + most]
         self._next += most
-        size_bytes = len(records) * (self._record_bytes + RECORD_OBJECT_BYTES)
-        if self._has_headers:
-            size_bytes += _headers_bytes(records)
-        return records, size_bytes
+        headers = sum(len(record.headers) for record in records) if self._has_headers else 0
+        object_bytes = self._record_bytes + RECORD_OBJECT_BYTES
+        return records, len(records) * object_bytes + headers * HEADER_OBJECT_BYTES
 
 
 def open_records(raw: bytes, header: BatchHeader) -> SmallBatch | BatchRecords:
@@ -233,43 +163,12 @@ def open_records(raw: bytes, header: BatchHeader) -> SmallBatch | BatchRecords:
         ValueError, zlib.error, cramjam.DecompressionError: they cannot be decompressed.
     """
     if len(raw) <= STEP_BYTES and not header.attributes & CODEC_MASK and header.is_complete:
-        small = _read_at_once(raw, header)
-        if small is not None:
-            return small
-    return BatchRecords(raw, header)
-
-
-def _read_at_once(raw: bytes, header: BatchHeader) -> SmallBatch | None:
-    """Return all records if compiled code reads them as Java does."""
-    first, count = header.base_offset, header.record_count
-    record_bytes = len(raw) // count
-    if compiled.read_records is not None:
-        records, end, headers = compiled.read_records(
-            raw, HEADER_BYTES, count, len(raw), first, 0, header.base_timestamp, header.append_time
+        records, end, headers = regular_reader(raw, header, STEP_HEADERS).read(
+            HEADER_BYTES, 0, header.base_offset, header.record_count, len(raw)
         )
-        if len(records) != count or end != len(raw):
-            return None
-        return SmallBatch(records, record_bytes, has_headers=headers > 0)
-    must_count_headers = False
-    if measure(raw, HEADER_BYTES, count, len(raw), must_count_headers) != (count, len(raw)):
-        return None
-    try:
-        by_library: list[SourceRecord] = list(private_api.compiled_records(raw))
-    except Exception:  # noqa: BLE001 - what it cannot read is read field by field
-        return None
-    if [record.offset for record in by_library] != list(range(first, first + count)):
-        return None
-    return SmallBatch(by_library, record_bytes, has_headers=True)
-
-
-def _objects_bytes(records: Sequence[SourceRecord]) -> int:
-    """Return the size in memory of the records' objects, without their content."""
-    return len(records) * RECORD_OBJECT_BYTES + _headers_bytes(records)
-
-
-def _headers_bytes(records: Sequence[SourceRecord]) -> int:
-    headers = sum(len(record.headers) for record in records if record.headers)
-    return headers * HEADER_OBJECT_BYTES
+        if end == len(raw) and len(records) == header.record_count:
+            return SmallBatch(records, len(raw) // len(records), has_headers=headers > 0)
+    return BatchRecords(raw, header)
 
 
 def is_abort_marker(raw: bytes, header: BatchHeader) -> bool:

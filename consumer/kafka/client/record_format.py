@@ -58,6 +58,11 @@ class BatchHeader(NamedTuple):
         return bool(self.attributes & _TRANSACTIONAL)
 
     @property
+    def has_append_time(self) -> bool:
+        """Whether the broker has set the timestamps, when it wrote the batch to its log."""
+        return bool(self.attributes & _LOG_APPEND_TIME)
+
+    @property
     def is_control(self) -> bool:
         """Whether the batch is a control batch, such as the marker that ends a transaction."""
         return bool(self.attributes & _CONTROL)
@@ -76,11 +81,6 @@ class BatchHeader(NamedTuple):
     def declared_records(self) -> str:
         """The number of records that the batch declares, as text for error messages."""
         return str(self.record_count)
-
-    @property
-    def append_time(self) -> int | None:
-        """The timestamp of each record if the broker assigned it, else None."""
-        return self.max_timestamp if self.attributes & _LOG_APPEND_TIME else None
 
     @property
     def is_complete(self) -> bool:
@@ -183,8 +183,8 @@ def read_record(buffer: bytes, position: int, header: BatchHeader) -> tuple[Read
         raise UnreadableRecord("a field is longer than the batch") from None
     if position != end:
         raise UnreadableRecord(f"a record of {size} bytes has fields of {position - end + size}")
-    timestamp = header.append_time
-    if timestamp is None:
+    timestamp = header.max_timestamp
+    if not header.has_append_time:
         timestamp = _signed(header.base_timestamp + timestamp_delta, 64)
     return ReadRecord(header.base_offset + offset_delta, timestamp, key, value, headers), end
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from consumer.kafka import port
-from consumer.kafka.client import compiled, private_api
+from consumer.kafka.client import partition_batches, private_api
 from consumer.kafka.clock import wall_clock_ms
 from consumer.kafka.types import TopicPartition
 
@@ -31,14 +31,16 @@ class TransactionBatches:
         }
         self._unstamped = unstamped
         self._timestamp_ms = wall_clock_ms()
-        self._partitions: dict[tuple[str, int], compiled.PartitionBatches] = {}
+        self._partitions: dict[tuple[str, int], partition_batches.PartitionBatches] = {}
 
     def to(self, topic: str, partition: int) -> port.PartitionBatches:
         """Return the batches for one partition."""
         batches = self._partitions.get((topic, partition))
         if batches is None:
             timestamp_ms = NO_TIMESTAMP_MS if topic in self._unstamped else self._timestamp_ms
-            batches = compiled.partition_batches(self._batch_bytes[topic], timestamp_ms)
+            batches = partition_batches.new_partition_batches(
+                self._batch_bytes[topic], timestamp_ms
+            )
             self._partitions[topic, partition] = batches
         return batches
 

@@ -5,17 +5,21 @@ from collections.abc import Iterator
 
 import pytest
 
-from consumer.kafka.client import compiled
+from consumer.kafka.client import partition_batches, regular_records
 
-MODULE = "consumer.kafka.client._compiled"
+MODULE = "consumer.kafka.client._batch_builder"
 
 
 @pytest.fixture(params=["c", "library"])
 def batch_code(request: pytest.FixtureRequest) -> Iterator[str]:
     """What reads and builds batches in this test."""
     module = importlib.import_module(MODULE)
-    compiled.use(module if request.param == "c" else None)
+    reader = regular_records.compiled_reader
+    if request.param == "library":
+        partition_batches.use(None)
+        regular_records.compiled_reader = None
     try:
         yield request.param
     finally:
-        compiled.use(module)
+        partition_batches.use(module)
+        regular_records.compiled_reader = reader

@@ -12,14 +12,15 @@ import pytest
 
 from consumer.pipeline import digest_table
 from consumer.pipeline.digest_table import KEY_BYTES, DigestTable, PurePythonDigestTable
-from tests.support.compiled_table import (
+from tests.builders import Record
+from tests.support.extensions import (
     FAILING_ALLOCATIONS,
-    SOURCE,
+    TABLE,
     TINY_SEGMENTS,
     build,
-    built_with,
     compilers,
     load,
+    table_with,
 )
 
 ROOT = Path(__file__).parents[3]
@@ -45,8 +46,8 @@ def test_it_is_newer_than_its_source() -> None:
     """What is tested is what is written: `make venv` builds it after each change."""
     library = sys.modules["consumer.pipeline._compiled"].__file__
     assert library is not None
-    if Path(library).parent == SOURCE.parent:
-        assert Path(library).stat().st_mtime > SOURCE.stat().st_mtime
+    if Path(library).parent == TABLE.parent:
+        assert Path(library).stat().st_mtime > TABLE.stat().st_mtime
 
 
 def test_every_compiler_builds_it_without_a_warning() -> None:
@@ -54,7 +55,7 @@ def test_every_compiler_builds_it_without_a_warning() -> None:
     assert compilers()
     for compiler in compilers():
         for options in ((), TINY_SEGMENTS, FAILING_ALLOCATIONS):
-            table = load(build(compiler, options)).DigestTable(0)
+            table = load(build(TABLE, compiler, options)).DigestTable(0)
             table.put(bytes(KEY_BYTES), b"")
             assert list(table) == [bytes(KEY_BYTES)]
 
@@ -129,15 +130,18 @@ def test_no_memory_is_lost() -> None:
 def test_references_are_counted() -> None:
     """No call keeps a reference to its arguments, and an iterator keeps its table."""
     table, key, value = DigestTable(8), key_of(1), key_of(2)[:8]
-    keys, values = [key], [value]
+    keys, values, prefix = [key], [value], b"some prefix"
+    records = [Record(0, 0, prefix + key, value, []), Record(1, 0, b"other", value, [])]
+    shared = (table, key, value, keys, values, DigestTable, prefix, records, *records[0])
 
     def references() -> list[int]:
-        return [sys.getrefcount(one) for one in (table, key, value, keys, values, DigestTable)]
+        return [sys.getrefcount(one) for one in shared]
 
     before = references()
     for _ in range(50):
         table.put(key, value)
         table.put_all(keys, values)
+        assert table.put_records(records, 0, prefix, b"", 8) == 1
         assert table.get(key) == value
         assert table.get_many(keys) == values
         assert list(table) == keys
@@ -169,6 +173,16 @@ def test_references_are_counted() -> None:
         (lambda table: table.put_all([bytes(16), 1], [bytes(8)] * 2), TypeError),
         (lambda table: table.put_all([], None), TypeError),
         (lambda table: table.put_all([]), TypeError),
+        (lambda table: table.put_records([], 0, b"", b"", 7), ValueError),
+        (lambda table: table.put_records([], 0, b"", b"a", 8), ValueError),
+        (lambda table: table.put_records([], -1, b"", b"", 8), ValueError),
+        (lambda table: table.put_records([], "0", b"", b"", 8), TypeError),
+        (lambda table: table.put_records([], 0, "", b"", 8), TypeError),
+        (lambda table: table.put_records([], 0, b"", None, 8), TypeError),
+        (lambda table: table.put_records([], 0, b"", b"", None), TypeError),
+        (lambda table: table.put_records([], 0, b"", b""), TypeError),
+        (lambda table: table.put_records(5, 0, b"", b"", 8), TypeError),
+        (lambda table: table.put_records([5], 0, b"", b"", 8), AttributeError),
         (lambda table: table.drop(b""), ValueError),
         (lambda table: table.drop(16), TypeError),
         (lambda table: table.reserve("many"), TypeError),
@@ -218,9 +232,31 @@ def test_an_iterable_may_change_the_keys_meanwhile() -> None:
     assert not len(table)
 
 
+def test_a_record_may_change_the_records_meanwhile() -> None:
+    """Attributes may run any code: neither a shorter list nor a larger table does harm."""
+    table = DigestTable(0)
+    records: list[Any] = []
+
+    class Unruly:
+        value = b""
+
+        def __init__(self, number: int) -> None:
+            self._number = number
+
+        @property
+        def key(self) -> bytes:
+            del records[40:]
+            table.put_all([key_of(self._number * 100 + other) for other in range(50)], [b""] * 50)
+            return key_of(self._number * 100)
+
+    records += map(Unruly, range(100))
+    assert table.put_records(records, 0, b"", b"", 0) == 40
+    assert len(table) == 40 * 50
+
+
 def test_a_failed_allocation_leaves_the_table_intact() -> None:
     """Whichever allocation fails, MemoryError is raised, and every entry is as before."""
-    module = built_with(*FAILING_ALLOCATIONS)
+    module = table_with(*FAILING_ALLOCATIONS)
     table, plain = module.DigestTable(8), dict[bytes, bytes]()
     failures = 0
     for number in range(400):
@@ -247,6 +283,12 @@ def test_a_failed_allocation_leaves_the_table_intact() -> None:
         table.put_all([key_of(number) for number in range(300, 600)], [bytes(8)] * 300)
     module.fail_after(-1)
     assert set(plain) <= set(table)
+    records = [Record(number, 0, key_of(number), bytes(8), []) for number in range(600, 900)]
+    module.fail_after(0)
+    with pytest.raises(MemoryError):
+        table.put_records(records, 0, b"", b"", 8)
+    module.fail_after(-1)
+    assert table.put_records(records, 0, b"", b"", 8) == len(records)
 
 
 def test_without_the_extension_the_pure_python_table_is_used() -> None:

@@ -1,8 +1,6 @@
-/* Reads and writes the records of a record batch in message format v2 (KIP-98).
+/* Builds the record batches of a transaction in message format v2 (KIP-98), and computes checksums.
  *
- * Only records as every client writes them are read here. The reader stops before any other record, and the caller reads
- * that one in Python, field by field (record_format.py). So this file decides nothing about damaged or hostile records.
- * _compiled.pyi describes the interface.
+ * partition_batches.py has the same in Python, with the builder of aiokafka. _batch_builder.pyi describes the interface.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -14,8 +12,6 @@
 #define HEADER_BYTES 61
 #define LENGTH_POSITION 8        /* the length counts the bytes after it */
 #define ATTRIBUTES_POSITION 21   /* the checksum covers the bytes from here on */
-#define MAX_HEADERS 30000        /* as in record_format.py: a record with more is refused */
-#define MAX_VARINT_BYTES 10
 #define TRANSACTIONAL 0x10
 #define FIRST_BYTES 4096         /* what an empty batch reserves */
 
@@ -120,252 +116,7 @@ put_varint(uint8_t *to, uint64_t encoded)
     return to;
 }
 
-/* Reads a varint; returns the position after it, or NULL if it is longer than `most_bytes` or than the buffer. */
-static const uint8_t *
-get_varint(const uint8_t *at, const uint8_t *end, int most_bytes, int64_t *number)
-{
-    uint64_t encoded = 0;
-    for (int index = 0; index < most_bytes && at < end; index++) {
-        uint8_t byte = *at++;
-        encoded |= (uint64_t)(byte & 0x7F) << (7 * index);
-        if (byte < 0x80) {
-            *number = (int64_t)(encoded >> 1) ^ -(int64_t)(encoded & 1);
-            return at;
-        }
-    }
-    return NULL;
-}
-
-/* Longer varints of 32-bit numbers exist, but no client writes them: the caller reads those records in Python. */
-#define INT32_VARINT_BYTES 4
-
-/* Records that were read. */
-
-typedef struct {
-    PyObject_HEAD
-    PyObject *offset;
-    PyObject *timestamp;
-    PyObject *key;
-    PyObject *value;
-    PyObject *headers;
-} Record;
-
-static void
-record_dealloc(Record *self)
-{
-    PyTypeObject *type = Py_TYPE(self);
-    Py_XDECREF(self->offset);
-    Py_XDECREF(self->timestamp);
-    Py_XDECREF(self->key);
-    Py_XDECREF(self->value);
-    Py_XDECREF(self->headers);
-    type->tp_free(self);
-    Py_DECREF(type);
-}
-
-static PyObject *
-record_repr(Record *self)
-{
-    return PyUnicode_FromFormat("Record(offset=%R, timestamp=%R, key=%R, value=%R, headers=%R)", self->offset,
-                                self->timestamp, self->key, self->value, self->headers);
-}
-
-static PyMemberDef record_members[] = {
-    {"offset", T_OBJECT_EX, offsetof(Record, offset), READONLY, "Offset in the partition."},
-    {"timestamp", T_OBJECT_EX, offsetof(Record, timestamp), READONLY, "Milliseconds since 1970, or -1."},
-    {"key", T_OBJECT_EX, offsetof(Record, key), READONLY, "The key, or None."},
-    {"value", T_OBJECT_EX, offsetof(Record, value), READONLY, "The value, or None."},
-    {"headers", T_OBJECT_EX, offsetof(Record, headers), READONLY, "A tuple of (name, content or None)."},
-    {NULL, 0, 0, 0, NULL},
-};
-
-static PyType_Slot record_slots[] = {
-    {Py_tp_dealloc, record_dealloc},
-    {Py_tp_repr, record_repr},
-    {Py_tp_members, record_members},
-    {Py_tp_doc, "A record of a fetched batch."},
-    {0, NULL},
-};
-
-static PyType_Spec record_spec = {
-    .name = "consumer.kafka.client._compiled.Record",
-    .basicsize = sizeof(Record),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
-    .slots = record_slots,
-};
-
-static PyTypeObject *record_type;
 static PyObject *no_headers;
-
-/* Reads a length and that many bytes into a new reference; a negative length gives None.
- * Returns the position after them. Returns NULL, without an exception, if they are unusual. */
-static const uint8_t *
-get_field(const uint8_t *at, const uint8_t *end, PyObject **content)
-{
-    int64_t size;
-    at = get_varint(at, end, INT32_VARINT_BYTES, &size);
-    if (at == NULL || size > end - at) {
-        return NULL;
-    }
-    if (size < 0) {
-        *content = Py_NewRef(Py_None);
-        return at;
-    }
-    *content = PyBytes_FromStringAndSize((const char *)at, (Py_ssize_t)size);
-    return *content == NULL ? NULL : at + size;
-}
-
-static const uint8_t *
-get_headers(const uint8_t *at, const uint8_t *end, PyObject **headers, Py_ssize_t *total)
-{
-    int64_t count;
-    at = get_varint(at, end, INT32_VARINT_BYTES, &count);
-    if (at == NULL || count < 0 || count > end - at || count > MAX_HEADERS) {
-        return NULL;
-    }
-    if (count == 0) {
-        *headers = Py_NewRef(no_headers);
-        return at;
-    }
-    *headers = PyTuple_New((Py_ssize_t)count);
-    if (*headers == NULL) {
-        return NULL;
-    }
-    for (Py_ssize_t index = 0; index < count; index++) {
-        int64_t size;
-        at = get_varint(at, end, INT32_VARINT_BYTES, &size);
-        if (at == NULL || size < 0 || size > end - at) {
-            return NULL;
-        }
-        PyObject *name = PyUnicode_DecodeUTF8((const char *)at, (Py_ssize_t)size, NULL);
-        if (name == NULL) {
-            if (PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
-                PyErr_Clear(); /* a name that is not UTF-8: the Python reader keeps its bytes */
-            }
-            return NULL;
-        }
-        PyObject *content = NULL;
-        at = get_field(at + size, end, &content);
-        PyObject *header = at == NULL ? NULL : PyTuple_New(2);
-        if (header == NULL) {
-            Py_DECREF(name);
-            Py_XDECREF(content);
-            return NULL;
-        }
-        PyTuple_SET_ITEM(header, 0, name);
-        PyTuple_SET_ITEM(header, 1, content);
-        PyTuple_SET_ITEM(*headers, index, header);
-    }
-    *total += (Py_ssize_t)count;
-    return at;
-}
-
-typedef struct {
-    int64_t base_offset;
-    int64_t first_delta; /* the offset delta that the first record must have, or -1 for any */
-    int64_t base_timestamp;
-    PyObject *append_time; /* the timestamp of every record, or None */
-} BatchFields;
-
-/* Reads one record into a new reference, and moves `at`. Returns NULL, without an exception, if it is unusual. */
-static PyObject *
-read_record(const uint8_t **at, const uint8_t *buffer_end, const BatchFields *batch, int64_t expected_delta,
-            Py_ssize_t *header_count)
-{
-    int64_t size, timestamp_delta, offset_delta;
-    const uint8_t *next = get_varint(*at, buffer_end, INT32_VARINT_BYTES, &size);
-    if (next == NULL || size < 1 || size > buffer_end - next) {
-        return NULL;
-    }
-    const uint8_t *end = next + size;
-    next = get_varint(next + 1, end, MAX_VARINT_BYTES, &timestamp_delta); /* after the unused attributes */
-    if (next == NULL) {
-        return NULL;
-    }
-    next = get_varint(next, end, INT32_VARINT_BYTES, &offset_delta);
-    if (next == NULL || (expected_delta >= 0 && offset_delta != expected_delta)) {
-        return NULL;
-    }
-    Record *record = (Record *)record_type->tp_alloc(record_type, 0);
-    if (record == NULL) {
-        return NULL;
-    }
-    Py_ssize_t headers = 0;
-    next = get_field(next, end, &record->key);
-    if (next != NULL) {
-        next = get_field(next, end, &record->value);
-    }
-    if (next != NULL) {
-        next = get_headers(next, end, &record->headers, &headers);
-    }
-    if (next != end) { /* also when next is NULL: a field is unusual, or an exception is set */
-        Py_DECREF(record);
-        return NULL;
-    }
-    int64_t timestamp = (int64_t)((uint64_t)batch->base_timestamp + (uint64_t)timestamp_delta);
-    int64_t offset = (int64_t)((uint64_t)batch->base_offset + (uint64_t)offset_delta);
-    record->offset = PyLong_FromLongLong(offset);
-    record->timestamp =
-        batch->append_time == Py_None ? PyLong_FromLongLong(timestamp) : Py_NewRef(batch->append_time);
-    if (record->offset == NULL || record->timestamp == NULL) {
-        Py_DECREF(record);
-        return NULL;
-    }
-    *header_count += headers;
-    *at = end;
-    return (PyObject *)record;
-}
-
-static PyObject *
-read_records(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t count)
-{
-    if (count != 8 || !PyBytes_Check(arguments[0])) {
-        PyErr_SetString(PyExc_TypeError, "read_records takes a batch as bytes, and seven numbers");
-        return NULL;
-    }
-    Py_ssize_t size = PyBytes_GET_SIZE(arguments[0]);
-    Py_ssize_t position = PyLong_AsSsize_t(arguments[1]);
-    Py_ssize_t most = PyLong_AsSsize_t(arguments[2]);
-    Py_ssize_t limit = PyLong_AsSsize_t(arguments[3]);
-    BatchFields batch = {
-        .base_offset = PyLong_AsLongLong(arguments[4]),
-        .first_delta = PyLong_AsLongLong(arguments[5]),
-        .base_timestamp = PyLong_AsLongLong(arguments[6]),
-        .append_time = arguments[7],
-    };
-    if (PyErr_Occurred()) {
-        return NULL;
-    }
-    if (position < 0 || position > size) {
-        PyErr_SetString(PyExc_ValueError, "the position is outside the batch");
-        return NULL;
-    }
-    const uint8_t *begin = (const uint8_t *)PyBytes_AS_STRING(arguments[0]);
-    const uint8_t *at = begin + position, *end = begin + size;
-    Py_ssize_t headers = 0;
-    PyObject *records = PyList_New(0);
-    if (records == NULL) {
-        return NULL;
-    }
-    for (Py_ssize_t index = 0; index < most && at - begin < limit; index++) {
-        int64_t expected = batch.first_delta < 0 ? -1 : batch.first_delta + index;
-        PyObject *record = read_record(&at, end, &batch, expected, &headers);
-        if (record == NULL) {
-            if (PyErr_Occurred()) {
-                Py_DECREF(records);
-                return NULL;
-            }
-            break;
-        }
-        int failed = PyList_Append(records, record);
-        Py_DECREF(record);
-        if (failed) {
-            Py_DECREF(records);
-            return NULL;
-        }
-    }
-    return Py_BuildValue("Nnn", records, (Py_ssize_t)(at - begin), headers);
-}
 
 /* Batches that are written. */
 
@@ -707,7 +458,7 @@ static PyType_Slot builder_slots[] = {
 };
 
 static PyType_Spec builder_spec = {
-    .name = "consumer.kafka.client._compiled.BatchBuilder",
+    .name = "consumer.kafka.client._batch_builder.BatchBuilder",
     .basicsize = sizeof(BatchBuilder),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = builder_slots,
@@ -871,7 +622,7 @@ static PyType_Slot batches_slots[] = {
 };
 
 static PyType_Spec batches_spec = {
-    .name = "consumer.kafka.client._compiled.PartitionBatches",
+    .name = "consumer.kafka.client._batch_builder.PartitionBatches",
     .basicsize = sizeof(PartitionBatches),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = batches_slots,
@@ -899,7 +650,6 @@ crc32c_of_bytes(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssiz
 }
 
 static PyMethodDef module_functions[] = {
-    {"read_records", FUNCTION(read_records), METH_FASTCALL, "Read records that are written in the usual way."},
     {"crc32c", FUNCTION(crc32c_of_bytes), METH_FASTCALL, "Return the checksum of bytes from a position on."},
     {NULL, NULL, 0, NULL},
 };
@@ -917,19 +667,15 @@ module_exec(PyObject *module)
     if (no_headers == NULL) {
         no_headers = PyTuple_New(0);
     }
-    if (record_type == NULL) {
-        record_type = (PyTypeObject *)PyType_FromSpec(&record_spec);
-    }
     if (builder_type == NULL) {
         builder_type = (PyTypeObject *)PyType_FromSpec(&builder_spec);
     }
     PyObject *batches_type = PyType_FromSpec(&batches_spec);
-    if (no_headers == NULL || record_type == NULL || builder_type == NULL || batches_type == NULL) {
+    if (no_headers == NULL || builder_type == NULL || batches_type == NULL) {
         Py_XDECREF(batches_type);
         return -1;
     }
-    int failed = PyModule_AddObjectRef(module, "Record", (PyObject *)record_type) < 0 ||
-                 PyModule_AddObjectRef(module, "BatchBuilder", (PyObject *)builder_type) < 0 ||
+    int failed = PyModule_AddObjectRef(module, "BatchBuilder", (PyObject *)builder_type) < 0 ||
                  PyModule_AddObjectRef(module, "PartitionBatches", batches_type) < 0;
     Py_DECREF(batches_type);
     return failed ? -1 : 0;
@@ -942,15 +688,15 @@ static PyModuleDef_Slot module_slots[] = {
 
 static struct PyModuleDef module_definition = {
     PyModuleDef_HEAD_INIT,
-    .m_name = "consumer.kafka.client._compiled",
-    .m_doc = "Reads and writes record batches.",
+    .m_name = "consumer.kafka.client._batch_builder",
+    .m_doc = "Builds record batches.",
     .m_size = 0,
     .m_methods = module_functions,
     .m_slots = module_slots,
 };
 
 PyMODINIT_FUNC
-PyInit__compiled(void)
+PyInit__batch_builder(void)
 {
     return PyModuleDef_Init(&module_definition);
 }

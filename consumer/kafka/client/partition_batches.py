@@ -1,18 +1,14 @@
-"""Selects the functions in C for record batches, or the library's where C was not built.
+"""Builds the batches of one partition: in C, or with the library's builder where C was not built.
 
-Both give the same records and the same bytes. ``tests/unit/kafka/test_compiled_batches.py``
-compares them. Without C the service handles fewer events per second (docs/performance.md).
+Both give the same bytes. ``tests/unit/kafka/test_partition_batches.py`` compares them.
 """
 
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from consumer.kafka.client import private_api
 from consumer.pipeline.records import Header
-
-if TYPE_CHECKING:
-    from consumer.kafka.client import _compiled
 
 
 class PartitionBatches(Protocol):
@@ -28,7 +24,7 @@ class PartitionBatches(Protocol):
 
 
 class LibraryPartitionBatches:
-    """``_compiled.PartitionBatches`` with the builders of the library, where no C was built."""
+    """``_batch_builder.PartitionBatches`` with the builders of the library."""
 
     __slots__ = ("_append", "_batch_bytes", "_builders", "_codec", "_timestamp_ms")
 
@@ -68,22 +64,20 @@ class LibraryPartitionBatches:
         self._append = builder.append
 
 
-read_records: "Callable[..., tuple[list[_compiled.Record], int, int]] | None" = None
 crc32c: Callable[[bytes, int], int] = private_api.crc32c
-partition_batches: Callable[..., PartitionBatches] = LibraryPartitionBatches
+new_partition_batches: Callable[..., PartitionBatches] = LibraryPartitionBatches
 
 
 def use(module: ModuleType | None) -> None:
     """Use the functions of the C module; None: those of the library."""
-    global read_records, crc32c, partition_batches  # noqa: PLW0603 - chosen once, and by tests
-    read_records = None if module is None else module.read_records
+    global crc32c, new_partition_batches  # noqa: PLW0603 - chosen once, and by tests
     crc32c = private_api.crc32c if module is None else module.crc32c
-    partition_batches = LibraryPartitionBatches if module is None else module.PartitionBatches
+    new_partition_batches = LibraryPartitionBatches if module is None else module.PartitionBatches
 
 
 try:
-    from consumer.kafka.client import _compiled
-except ImportError:  # no compiler was there when the package was installed
+    from consumer.kafka.client import _batch_builder
+except ImportError:  # it was installed without a C compiler
     pass
 else:
-    use(_compiled)
+    use(_batch_builder)

@@ -1,7 +1,7 @@
-"""Builds the C extension for tests: with warnings as errors, tiny segments, or failing allocations.
+"""Builds the C extensions for tests: with warnings as errors, tiny segments, failing allocations.
 
-The segments of the product hold about 100 entries. In tiny segments a test reaches every path, such
-as a split, with few entries.
+The segments of the product's table hold about 100 entries. In tiny segments a test reaches every
+path, such as a split, with few entries.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
 
-SOURCE: Final = Path(__file__).parents[2] / "consumer" / "pipeline" / "_compiled.c"
+CONSUMER: Final = Path(__file__).parents[2] / "consumer"
+TABLE: Final = CONSUMER / "pipeline" / "_compiled.c"
+RECORD_READER: Final = CONSUMER / "kafka" / "client" / "_record_reader.c"
+SOURCES: Final = tuple(sorted(CONSUMER.rglob("*.c")))
+"""All extensions of the product."""
 STRICT: Final = ("-std=c11", "-O3", "-Wall", "-Wextra", "-Werror")
 TINY_SEGMENTS: Final = ("-DSEGMENT_ENTRY_BYTES=256",)
 FAILING_ALLOCATIONS: Final = ("-DTEST_ALLOCATION_FAILURES", "-DSEGMENT_ENTRY_BYTES=256")
@@ -33,10 +37,10 @@ def compilers() -> list[str]:
     return [name for name in ("gcc", "clang", "clang-14") if shutil.which(name)]
 
 
-def build(compiler: str, options: Sequence[str]) -> Path:
-    """Return the extension, built with these options besides the strict ones."""
+def build(source: Path, compiler: str, options: Sequence[str] = ()) -> Path:
+    """Return an extension, built with these options besides the strict ones."""
     cache_dir().mkdir(parents=True, exist_ok=True)
-    library = Path(mkdtemp(prefix="compiled-", dir=cache_dir())) / "_compiled.so"
+    library = Path(mkdtemp(prefix="compiled-", dir=cache_dir())) / f"{source.stem}.so"
     headers = sysconfig.get_path("include")
     done = subprocess.run(
         [
@@ -47,7 +51,7 @@ def build(compiler: str, options: Sequence[str]) -> Path:
             "-fPIC",
             "-isystem",
             headers,
-            SOURCE,
+            source,
             "-o",
             library,
         ],
@@ -64,7 +68,7 @@ def build(compiler: str, options: Sequence[str]) -> Path:
 
 def load(library: Path) -> ModuleType:
     """Import a built extension, without a name in `sys.modules`, and delete its file."""
-    spec = importlib.util.spec_from_file_location("_compiled", library)
+    spec = importlib.util.spec_from_file_location(library.stem, library)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -74,6 +78,6 @@ def load(library: Path) -> ModuleType:
 
 
 @cache
-def built_with(*options: str) -> Any:  # noqa: ANN401 - its test hooks are in no stub
-    """Return the extension with these options, built once by the first compiler."""
-    return load(build(compilers()[0], options))
+def table_with(*options: str) -> Any:  # noqa: ANN401 - its test hooks are in no stub
+    """Return the extension of the table with these options, built once by the first compiler."""
+    return load(build(TABLE, compilers()[0], options))
