@@ -7,6 +7,12 @@
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
+# A compiler for the C extension. It is optional: without it the image has the slower pure-Python table of the ids.
+RUN if command -v apt-get && ! command -v gcc; then \
+        include=$(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))'); \
+        { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends gcc libc6-dev \
+            $([ -f "$include/Python.h" ] || echo python3-dev); } || echo "the image is built without a compiler"; \
+    fi
 # pip is in a separate environment that the final image does not contain.
 RUN python3 -m venv /tools && python3 -m venv --without-pip /opt/checkpoint-ready
 WORKDIR /source

@@ -77,10 +77,13 @@ fuzz: venv java ## Check a million mutated payloads against an oracle (ARGS="--p
 	@$(BIN)/python -m tests.fuzz.guided --seconds 60
 
 .PHONY: venv
-venv: .venv/complete ## Create the virtual environment in .venv
+venv: .venv/compiled ## Create the virtual environment in .venv, and build the C extensions
 
 .venv/complete: requirements/dev.txt pyproject.toml dev/make-venv
 	@dev/make-venv
+
+.venv/compiled: .venv/complete $(shell find consumer -name '*.c') dev/build-extensions
+	@dev/build-extensions
 
 # The jars are downloaded first, so that the download is visible and does not count as a slow test.
 .PHONY: java

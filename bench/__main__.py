@@ -3,6 +3,7 @@
 latency      latency of single events without load, and of a transaction without the service
 throughput   events per second of one process on a backlog, and of the pipeline without Kafka
 steady       CPU and memory from idle to 50,000 events per second (seven minutes)
+table        time and memory of the table of seen ids, without Kafka
 restore      ids per second that a starting shard restores, and memory per id
 traces       cost of tracing on a backlog, in runs that alternate with and without it
 memory       peak memory: idle, with a backlog, on a slow broker, with large and inflating records
@@ -28,6 +29,7 @@ from bench.replay import measure_replay
 from bench.restore import measure_restore
 from bench.service import BenchService
 from bench.steady import measure_steady
+from bench.table import measure_table
 from bench.throughput import measure_throughput
 from bench.traces import measure_traces
 from dev.kafka import LocalKafka
@@ -48,7 +50,7 @@ def main() -> None:
     )
     parser.add_argument("--samples", type=int, default=100, help="single events for latency")
     parser.add_argument(
-        "--ids", type=int, nargs="+", default=[1_000_000], help="ids to restore, one run for each"
+        "--ids", type=int, nargs="+", default=[1_000_000], help="ids of table and restore"
     )
     parser.add_argument("--kills", type=int, default=5, help="number of kills of the replay")
     parser.add_argument(
@@ -65,8 +67,8 @@ def main() -> None:
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(MEASUREMENTS)}")
     external = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
-    if external:
-        run(external, options)
+    if external or options.what == ["table"]:
+        run(external or "", options)
     else:
         with LocalKafka(options.nodes) as kafka:
             run(kafka.bootstrap_servers, options)
@@ -108,6 +110,13 @@ def restore(bootstrap_servers: str, options: argparse.Namespace) -> None:
         show(measure_restore(bootstrap_servers, ids=ids))
 
 
+def table_of_ids(_: str, options: argparse.Namespace) -> None:
+    """Print time and memory of each implementation."""
+    for ids in options.ids:
+        for figures in measure_table(ids=ids):
+            show(figures)
+
+
 def traces(bootstrap_servers: str, options: argparse.Namespace) -> None:
     """Print the cost of traces."""
     show(measure_traces(bootstrap_servers, events=options.events, rounds=options.rounds))
@@ -143,6 +152,7 @@ MEASUREMENTS = {
     "latency": latency,
     "throughput": throughput,
     "steady": steady,
+    "table": table_of_ids,
     "restore": restore,
     "traces": traces,
     "memory": memory,

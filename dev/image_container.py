@@ -8,10 +8,11 @@ even if this program gets SIGKILL.
 from __future__ import annotations
 
 import http.client
+import json
 import subprocess
 import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from dev.image_base import ImageError
 
@@ -94,6 +95,14 @@ class Container:
         if len(found) != 1:
             raise ImageError(f"{path} has no {name}")
         return float(found[0].split()[1])
+
+    def logged(self, event: str) -> dict[str, Any]:
+        """Return the first log line about an event."""
+        for line in self._log.read_bytes().splitlines():
+            fields: dict[str, Any] = json.loads(line) if line.startswith(b"{") else {}
+            if fields.get("event") == event:
+                return fields
+        raise ImageError(f"it has not logged {event}; the log:\n{self.tail()}")
 
     def _ask(self, path: str) -> tuple[int, str] | None:
         """Return status and text of a response, or None without a response."""

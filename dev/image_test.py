@@ -148,6 +148,7 @@ def work(podman: Podman, servers: str, plan: Plan, pods: ChartPods, folder: Path
                 raise ImageError(f"records are not handled in time; the log:\n{container.tail()}")
             producer.produce_up_to(1)
             time.sleep(0.1)
+        id_table = container.logged("starting")["id_table"]
         counted = container.metric(pods.metrics_path, PUBLISHED.full_name)
         code, end_seconds = container.terminate()
         if code != 0 or end_seconds > MAX_END_SECONDS:
@@ -159,6 +160,7 @@ def work(podman: Podman, servers: str, plan: Plan, pods: ChartPods, folder: Path
         raise ImageError(f"{PUBLISHED.full_name} is {counted}, not {verdict['published']}")
     return {
         **verdict,
+        "id_table": id_table,
         "first_shard_seconds": round(first_shard_seconds, 2),
         "first_event_seconds": round(first_event_seconds, 2),
         "end_seconds": round(end_seconds, 2),

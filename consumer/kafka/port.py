@@ -20,7 +20,7 @@ class PartitionBatches(Protocol):
     """The records that one transaction writes to one partition."""
 
     def append(
-        self, key: bytes | None, value: bytes | None, headers: list[Header] | None = None
+        self, key: bytes | None, value: bytes | None, headers: Sequence[Header] = (), /
     ) -> None:
         """Add one record."""
 

@@ -12,7 +12,7 @@ from msgspec import Struct, field
 
 from consumer.pipeline.dead_letters import dead_letter
 from consumer.pipeline.decode.canonical import digests, is_same_content
-from consumer.pipeline.decode.checkpoint import Decoded, decode
+from consumer.pipeline.decode.checkpoint import Decoded, complete, decode_unusual, decode_usual
 from consumer.pipeline.ready_event import ReadyEventBuilder
 from consumer.pipeline.records import (
     Counts,
@@ -122,9 +122,10 @@ class Decider:
                     decision.stream_time_ms = max(decision.stream_time_ms, min(time_ms, ceiling_ms))
                 if time_ms > ceiling_ms:
                     time_ms = _NO_TIME_MS
-                decoded = decode(record.value, headers)
-                home_shard = home(decoded.id, shards)
+                found = decode_usual(record.value, headers) or decode_unusual(record.value, headers)
+                home_shard = home(found.id, shards)
                 if home_shard == shard:
+                    decoded = found if isinstance(found, Decoded) else complete(found)
                     self._decide_at_home(decision, decoded, origin, headers, time_ms)
                 elif forwarded:
                     headers = record.headers

@@ -1,17 +1,25 @@
 """Maps digests to short values of equal width, with a few bytes of overhead for each entry.
 
-The entries are packed in many small byte strings, the buckets. A lookup is one ``find`` in one
-bucket, which the interpreter runs in C. The table grows by *linear hashing*. After a fixed number
-of new entries it splits one bucket in two, in a fixed order of the buckets. So a growing table is
-never rebuilt at once. Its buckets are equally full with ten thousand and with ten million entries.
+There are two implementations with one interface. ``_compiled.c`` is used if it was built. Otherwise
+`PurePythonDigestTable` is used, which is slower. It is also the reference in tests.
+docs/decisions/compiled-table.md has the reasons.
+
+In the pure-Python table, the entries are packed in many small byte strings, the buckets. A lookup
+is one ``find`` in one bucket, which the interpreter runs in C. The table grows by *linear hashing*.
+After a fixed number of new entries it splits one bucket in two, in a fixed order of the buckets. So
+a growing table is never rebuilt at once. Its buckets are equally full with ten thousand and with
+ten million entries.
 
 A ``dict`` of byte strings needs 200 bytes for an entry that takes 16 + 16 + about 12 bytes here.
 The measured figures and their command are in docs/operations/sizing.md.
 """
 
 import struct
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from consumer.pipeline.records import SourceRecord
 
 KEY_BYTES: Final = 16
 # Small buckets are searched faster, large buckets waste less memory. 16 entries of 32 bytes are 512
@@ -20,7 +28,7 @@ ENTRIES_PER_BUCKET: Final = 16
 _hash: Final = struct.Struct(f">{KEY_BYTES - 8}xQ").unpack
 
 
-class DigestTable:
+class PurePythonDigestTable:
     """Maps keys of 16 bytes to values of `value_bytes`. Keys must be digests: evenly distributed.
 
     The caller must pass keys and values of exactly these sizes. Others corrupt the table, because
@@ -52,6 +60,10 @@ class DigestTable:
         if start < 0:
             return None
         return bytes(bucket[start + KEY_BYTES : start + self._width])
+
+    def get_many(self, keys: Iterable[bytes]) -> list[bytes | None]:
+        """Return the value of each key, or None for it."""
+        return [self.get(key) for key in keys]
 
     def put(self, key: bytes, value: bytes) -> None:
         """Set the value of `key`."""
@@ -97,6 +109,40 @@ class DigestTable:
             if self._count > len(buckets) * ENTRIES_PER_BUCKET:
                 self._split()
 
+    def put_records(
+        self,
+        records: Sequence[SourceRecord],
+        start: int,
+        prefix_of_key: bytes,
+        prefix_of_value: bytes,
+        least_value_bytes: int,
+    ) -> int:
+        """Set the entries that records hold, from the record `start` on, and stop before another.
+
+        Return the number of the record where it stopped. A record holds an entry if its key is the
+        prefix and a digest, and its value begins with the other prefix and is long enough. The
+        value in this table is what follows that prefix.
+        """
+        keys: list[bytes] = []
+        values: list[bytes] = []
+        key_begin, value_begin = len(prefix_of_key), len(prefix_of_value)
+        key_end, value_end = key_begin + KEY_BYTES, value_begin + self._width - KEY_BYTES
+        for record in islice(records, start, None):
+            key, value = record.key, record.value
+            if (
+                key is None
+                or value is None
+                or len(key) != key_end
+                or len(value) < least_value_bytes
+                or key[:key_begin] != prefix_of_key
+                or value[:value_begin] != prefix_of_value
+            ):
+                break
+            keys.append(key[key_begin:])
+            values.append(value[value_begin:value_end])
+        self.put_all(keys, values)
+        return start + len(keys)
+
     def drop(self, key: bytes) -> None:
         """Remove `key`, if present. The buckets stay allocated for later entries."""
         bucket, start = self._locate(key)
@@ -135,3 +181,13 @@ class DigestTable:
         self._next_split += 1
         if self._next_split > self._low_mask:
             self._next_split, self._low_mask = 0, self._low_mask << 1 | 1
+
+
+if TYPE_CHECKING:
+    DigestTable = PurePythonDigestTable
+else:
+    try:
+        from consumer.pipeline._compiled import DigestTable
+    except ImportError:  # it was installed without a C compiler
+        DigestTable = PurePythonDigestTable
+IMPLEMENTATION: Final = "pure Python" if DigestTable is PurePythonDigestTable else "compiled"

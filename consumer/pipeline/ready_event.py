@@ -110,12 +110,10 @@ def enrich(
     checkpoint = decoded.checkpoint
     checkpoint_id = decoded.id
     job_id = decoded.job_id
-    source_and_key = _cached_source if len(job_id) <= _CACHED_JOB_ID_CHARS else _source
-    source, key = source_and_key(job_id)
     event = ReadyEvent(
         SPEC_VERSION,
         checkpoint_id,
-        source,
+        _source(job_id),
         READY_TYPE,
         checkpoint_id,
         rfc3339(checkpoint.created_at),
@@ -135,7 +133,9 @@ def enrich(
         headers = headers + _attribute_headers(event)
     else:
         value = _encode(event)
-    return ReadyRecord(checkpoint_id, job_id, key, value, headers, checkpoint.created_at, origin)
+    return ReadyRecord(
+        checkpoint_id, job_id, job_id.encode(), value, headers, checkpoint.created_at, origin
+    )
 
 
 def replayed(event: ReadyRecord, replay_id: str, *, binary_mode: bool) -> ReadyRecord:
@@ -196,12 +196,11 @@ def _day(days: int) -> str:
     return date.fromordinal(days + _EPOCH_ORDINAL).isoformat()
 
 
-def _source(job_id: str) -> tuple[str, bytes]:
-    """Return the event's `source`, which must be a URI reference, and the record's key."""
-    return f"/fine_tuning/jobs/{quote(job_id, safe=_SAFE_IN_SEGMENT)}", job_id.encode()
-
-
-_cached_source: Final = lru_cache(maxsize=1024)(_source)
+def _source(job_id: str) -> str:
+    """Return the event's `source`, which must be a URI reference."""
+    is_plain = job_id.isascii() and job_id.replace("-", "").isalnum()  # the usual ids: no escapes
+    segment = job_id if is_plain else quote(job_id, safe=_SAFE_IN_SEGMENT)
+    return f"/fine_tuning/jobs/{segment}"
 
 
 def _perplexity(loss: float) -> float | None:

@@ -9,8 +9,7 @@ the last header. So a producer's own header of the same name is kept, and never 
 import struct
 from typing import Final
 
-from murmurhash2 import murmurhash2
-
+from consumer.pipeline.hashes import default_partition
 from consumer.pipeline.record_size import require_room
 from consumer.pipeline.records import (
     ForwardRecord,
@@ -25,18 +24,17 @@ from schemas.ready_event import Origin
 ORIGIN_HEADER: Final = "checkpoint-ready.origin"
 _ORIGIN: Final = struct.Struct(">iqq")
 """Partition, offset and timestamp of the source record. The topic's name follows."""
-_KAFKA_SEED: Final = 0x9747B28C
-_POSITIVE: Final = 0x7FFFFFFF
+# More than a record with the origin as its only header takes besides key, value and topic: 61 bytes
+# for the batch, 43 for name and numbers of the header, and each length in five bytes at most. Names
+# of topics are ASCII.
+_MOST_OVERHEAD_BYTES: Final = 256
 
 
-def home(checkpoint_id: str, shards: int) -> int:
-    """Return the home shard of `checkpoint_id`."""
-    return (murmurhash2(checkpoint_id.encode(), _KAFKA_SEED) & _POSITIVE) % shards
-
-
-def partition_for_key(key: bytes, partitions: int) -> int:
-    """Return the partition that Kafka's default partitioner selects for `key`."""
-    return (murmurhash2(key, _KAFKA_SEED) & _POSITIVE) % partitions
+home: Final = default_partition
+"""Returns the home shard of an id, from the id and the number of shards. It is the partition that
+Kafka's default partitioner selects for the id as a key."""
+partition_for_key: Final = default_partition
+"""Returns the partition that Kafka's default partitioner selects for a key."""
 
 
 def forward(record: SourceRecord, origin: Origin, shard: int, max_bytes: int) -> ForwardRecord:
@@ -47,7 +45,9 @@ def forward(record: SourceRecord, origin: Origin, shard: int, max_bytes: int) ->
     """
     packed = _ORIGIN.pack(origin.partition, origin.offset, origin.timestamp_ms)
     headers = [*record.headers, (ORIGIN_HEADER, packed + origin.topic.encode())]
-    require_room("record with its origin", record.key, record.value, headers, max_bytes)
+    content_bytes = len(record.key or b"") + len(record.value or b"") + len(origin.topic)
+    if len(headers) > 1 or content_bytes + _MOST_OVERHEAD_BYTES > max_bytes:
+        require_room("record with its origin", record.key, record.value, headers, max_bytes)
     return ForwardRecord(shard, record.key, record.value, headers, origin.timestamp_ms)
 
 

@@ -10,16 +10,17 @@ after the commit.
 """
 
 from collections import deque
-from collections.abc import Iterator
-from hashlib import blake2b
+from collections.abc import Iterator, Sequence
 from heapq import merge
 from itertools import islice
 from operator import itemgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec import Struct, field
 
+from consumer.pipeline import hashes
 from consumer.pipeline.digest_table import KEY_BYTES, DigestTable
+from consumer.pipeline.records import SourceRecord
 
 DIGEST_BYTES: Final = KEY_BYTES
 MAX_VARIANTS_PER_ID: Final = 8
@@ -35,18 +36,24 @@ _EMPTY_SLOT: Final = bytes(KEY_BYTES)
 _time = itemgetter(0)
 
 
-def id_digest(checkpoint_id: str) -> bytes:
-    """Return the digest that replaces an id in memory: 128 bits of BLAKE2b (RFC 7693).
+id_digest: Final = hashes.digest
+"""Returns the digest that replaces an id in memory: 128 bits of BLAKE2b (RFC 7693).
 
-    If two ids had the same digest, the second would be lost as a duplicate. Producers choose the
-    ids, so only a cryptographic hash prevents that.
-    """
-    return blake2b(checkpoint_id.encode(), digest_size=DIGEST_BYTES).digest()
+If two ids had the same digest, the second would be lost as a duplicate. Producers choose the ids,
+so only a cryptographic hash prevents that."""
 
 
 def variant_digest(of_id: bytes, content: bytes) -> bytes:
     """Return the digest of a refused content of an id, computed from the digests of both."""
-    return blake2b(of_id + content, digest_size=DIGEST_BYTES).digest()
+    return hashes.digest(of_id + content)
+
+
+class EntryLayout(NamedTuple):
+    """How a record holds a digest and its content, see `DigestTable.put_records`."""
+
+    prefix_of_key: bytes
+    prefix_of_value: bytes
+    least_value_bytes: int
 
 
 class _TimedDigests:
@@ -97,13 +104,14 @@ class _TimedDigests:
         """Allocate memory for this number of digests in total."""
         self._table.reserve(count)
 
-    def put_all(self, digests: list[bytes], values: list[bytes], times_ms: list[int]) -> None:
-        """Insert many digests, as `put` does."""
-        if not self._window_ms:
-            self._table.put_all(digests, values)
-            return
-        for digest, value, time_ms in zip(digests, values, times_ms, strict=True):
-            self.put(digest, value, time_ms)
+    def put_records(self, records: Sequence[SourceRecord], start: int, layout: EntryLayout) -> int:
+        """Insert the entries of records from `start` on; return where they end.
+
+        With a window it inserts nothing: each digest needs its time.
+        """
+        if self._window_ms:
+            return start
+        return self._table.put_records(records, start, *layout)
 
     def drop(self, digest: bytes) -> None:
         """Remove a digest, if present."""
@@ -217,11 +225,14 @@ class SeenIds:
         if not self._window_ms:
             self._ids.reserve(ids)
 
-    def remember_all(
-        self, digests: list[bytes], contents: list[bytes], stream_times_ms: list[int]
-    ) -> None:
-        """Add many published ids, for a restore."""
-        self._ids.put_all(digests, contents, stream_times_ms)
+    def remember_records(
+        self, records: Sequence[SourceRecord], start: int, layout: EntryLayout
+    ) -> int:
+        """Add the published ids of records, for a restore: from `start` on, of this layout only.
+
+        Return the number of the first record that was not added. The caller adds that one.
+        """
+        return self._ids.put_records(records, start, layout)
 
     def remember_variant(self, digest: bytes, of_id: bytes, stream_time_ms: int) -> None:
         """Add a refused variant of an id. Call it in the order of stream time."""

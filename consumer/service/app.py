@@ -13,8 +13,10 @@ from prometheus_client import CollectorRegistry
 from consumer import __version__
 from consumer.config import Settings, unknown_variables
 from consumer.errors import ConfigError
+from consumer.pipeline import digest_table
 from consumer.service.event_loop_watchdog import EventLoopWatchdog
 from consumer.service.logs import LogObserver, configure_logs
+from consumer.service.memory import keep_freed_memory
 from consumer.service.metrics_observer import EngineCollector, MetricsObserver
 from consumer.service.recent_activity import RecentActivity
 from consumer.service.tracing.config import open_traces
@@ -89,6 +91,7 @@ def run_service(
     for line in unknown_variables(environment):
         log.warning("unknown_variable", message=line)
     gc.set_threshold(*GC_THRESHOLDS)
+    keep_freed_memory()
     with (
         EventLoopWatchdog(settings.watchdog_seconds) as watchdog,
         open_traces(settings, environment) as add_spans,
@@ -123,6 +126,7 @@ async def _run(
         instance=settings.group_instance_id or None,
         input_topics=settings.input_topics,
         output_topic=settings.output_topic,
+        id_table=digest_table.IMPLEMENTATION,
     )
     heartbeat = asyncio.create_task(watchdog.keep_beating(), name="event-loop-heartbeat")
     try:

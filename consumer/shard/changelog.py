@@ -37,7 +37,7 @@ import msgspec
 from consumer.errors import StateCorrupted
 from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import IdEntry, SourceRecord, VariantEntry
-from consumer.pipeline.seen_ids import DIGEST_BYTES, SeenIds, id_digest
+from consumer.pipeline.seen_ids import DIGEST_BYTES, EntryLayout, SeenIds, id_digest
 from consumer.shard.progress import Progress
 from schemas.ready_event import Origin
 
@@ -48,7 +48,10 @@ ID, VARIANT, PROGRESS, META, FENCE = b"i:", b"v:", b"p:", b"m:", b"f:"
 FIRST_START: Final = FENCE + b"first"
 _HEAD: Final = struct.Struct(f">B{DIGEST_BYTES}sq")  # of id entries and variant entries
 _ORIGIN: Final = struct.Struct(">iqqB")
+_pack_id_entry: Final = struct.Struct(_HEAD.format + _ORIGIN.format.removeprefix(">")).pack
 _DIGEST_KEY_BYTES: Final = len(ID) + DIGEST_BYTES
+# The digest of the content follows the version.
+_ID_LAYOUT: Final = EntryLayout(ID, bytes([FORMAT_VERSION]), _HEAD.size)
 
 
 class Meta(msgspec.Struct, frozen=True):
@@ -92,32 +95,27 @@ class ShardState:
             StateCorrupted: another service or version wrote a record; the message has its offset.
         """
         self.records_loaded += len(records)
-        digests: list[bytes] = []
-        contents: list[bytes] = []
-        times_ms: list[int] = []
-        head = _HEAD.unpack_from
-        for record in records:
-            key, value = record.key or b"", record.value
-            try:
-                if key[:2] != ID:
-                    self._load_other(key, value)
-                elif value is None:  # a tombstone: earlier entries must be added first
-                    self.seen.remember_all(digests, contents, times_ms)
-                    digests, contents, times_ms = [], [], []
-                    self.seen.forget(_digest_of(key))
-                else:  # a restore reads millions of ids: add them in one call
-                    version, content, time_ms = head(value)
-                    if version != FORMAT_VERSION:
-                        _require_version(version)
-                    digests.append(_digest_of(key))
-                    contents.append(content)
-                    times_ms.append(time_ms)
-            except (msgspec.DecodeError, struct.error, ValueError, StateCorrupted) as error:
-                raise StateCorrupted(
-                    f"the record at offset {record.offset}, key {key[:40]!r}, cannot be read: "
-                    f"{error}"
-                ) from error
-        self.seen.remember_all(digests, contents, times_ms)
+        number = 0
+        # A restore reads millions of plain id entries.
+        while (number := self.seen.remember_records(records, number, _ID_LAYOUT)) < len(records):
+            self._load_one(records[number])
+            number += 1
+
+    def _load_one(self, record: SourceRecord) -> None:
+        key, value = record.key or b"", record.value
+        try:
+            if key[:2] != ID:
+                self._load_other(key, value)
+            elif value is None:
+                self.seen.forget(_digest_of(key))
+            else:
+                version, content, time_ms = _HEAD.unpack_from(value)
+                _require_version(version)
+                self.seen.remember(_digest_of(key), content, time_ms)
+        except (msgspec.DecodeError, struct.error, ValueError, StateCorrupted) as error:
+            raise StateCorrupted(
+                f"the record at offset {record.offset}, key {key[:40]!r}, cannot be read: {error}"
+            ) from error
 
     def _load_other(self, key: bytes, value: bytes | None) -> None:
         prefix = key[:2]
@@ -151,9 +149,16 @@ def id_record(digest: bytes, entry: IdEntry) -> tuple[bytes, bytes]:
     """Return key and value of a new id's entry."""
     origin = entry.origin
     topic = origin.topic.encode()
-    head = _HEAD.pack(FORMAT_VERSION, entry.digest, entry.stream_time_ms)
-    place = _ORIGIN.pack(origin.partition, origin.offset, origin.timestamp_ms, len(topic))
-    return ID + digest, head + place + topic + entry.id.encode()
+    fixed = _pack_id_entry(
+        FORMAT_VERSION,
+        entry.digest,
+        entry.stream_time_ms,
+        origin.partition,
+        origin.offset,
+        origin.timestamp_ms,
+        len(topic),
+    )
+    return ID + digest, fixed + topic + entry.id.encode()
 
 
 def read_id_entry(value: bytes) -> IdEntry:

@@ -158,9 +158,9 @@ class _FakePartitionBatches:
         self.records: list[NewRecord] = []
 
     def append(
-        self, key: bytes | None, value: bytes | None, headers: list[Header] | None = None
+        self, key: bytes | None, value: bytes | None, headers: Sequence[Header] = ()
     ) -> None:
-        self.records.append(NewRecord(key, value, list(headers or []), self._timestamp_ms))
+        self.records.append(NewRecord(key, value, list(headers), self._timestamp_ms))
 
 
 class FakeBatches:

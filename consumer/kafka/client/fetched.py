@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from aiokafka import errors
 
-from consumer.kafka.client import private_api
+from consumer.kafka.client import partition_batches, private_api
 from consumer.kafka.client.legacy_batch import LegacyMessage, LegacyRecords
 from consumer.kafka.client.packed_batch import OpenBatch, PackedRecord
 from consumer.kafka.client.record_batch import is_abort_marker, open_records
@@ -127,7 +127,7 @@ class FetchedPartition(private_api.FetchedPartitionBase):
             header = BatchHeader.of(raw)
             if (
                 self.must_check_crcs
-                and private_api.crc32c(raw[_ATTRIBUTES_POSITION:]) != header.crc
+                and partition_batches.crc32c(raw, _ATTRIBUTES_POSITION) != header.crc
             ):
                 raise self._corrupt("a batch has a wrong checksum")
             if not 0 <= header.record_count <= header.last_offset_delta + 1:

@@ -8,7 +8,7 @@ fails when a release of aiokafka changes the name or the meaning of a part.
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
@@ -19,15 +19,17 @@ from aiokafka.errors import KafkaError
 from aiokafka.producer import sender
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.protocol.fetch import FetchRequest
-from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchBuilderPy
+from aiokafka.record.default_records import (
+    DefaultRecordBatch,
+    DefaultRecordBatchBuilder,
+    _DefaultRecordBatchBuilderPy,
+)
 from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import OffsetAndMetadata
 
 from consumer.kafka.types import TopicPartition
-from consumer.pipeline.records import SourceRecord
+from consumer.pipeline.records import Header, SourceRecord
 
-Batch: TypeAlias = BatchBuilder
-"""A batch that is built record by record and then sent with ``send_batch``."""
 UNBOUNDED_RECORDS: Final = 2**31
 
 
@@ -65,45 +67,69 @@ async def send_admin_request(
 # Batches that are written.
 
 
-def new_batch(batch_bytes: int) -> Batch:
-    """Return an empty transactional batch."""
-    return BatchBuilder(batch_bytes, 0, is_transactional=1)
+class RecordsBuilder(Protocol):
+    """What holds the records of one transactional batch, and builds its bytes."""
+
+    record_count: int
+
+    def set_producer_state(self, producer_id: int, epoch: int, base_sequence: int, /) -> None:
+        """Set the producer, and the sequence number of the first record."""
+
+    def build(self) -> bytes | bytearray:
+        """Return the batch; call it only once."""
+
+    def size(self) -> int:
+        """Return the size in bytes."""
 
 
-class RawBatchBuilder(BatchBuilder):
-    """A transactional batch whose header names may be any bytes.
+class LibraryRecordsBuilder:
+    """Builds a transactional batch with a builder of the library."""
 
-    The compiled builder accepts only plain strings, and writes them as UTF-8. The library's slower
-    Python builder calls the name's ``encode``, so a ``RawHeaderName`` keeps its bytes.
-    """
+    def __init__(self, batch_bytes: int, codec: int = 0, *, raw_header_names: bool = False) -> None:
+        """Start an empty batch.
 
-    def __init__(self, batch_bytes: int) -> None:
-        super().__init__(batch_bytes, 0, is_transactional=1)
-        self._builder = _DefaultRecordBatchBuilderPy(2, 0, 1, -1, -1, 0, batch_bytes)
+        The compiled builder takes header names that are plain strings only. With
+        `raw_header_names` the slower Python builder is used. It calls ``encode`` of a name, so a
+        ``RawHeaderName`` keeps its bytes.
+        """
+        builder = _DefaultRecordBatchBuilderPy if raw_header_names else DefaultRecordBatchBuilder
+        self._builder = builder(2, codec, 1, -1, -1, 0, batch_bytes)
+        self.set_producer_state = self._builder.set_producer_state
+        self.build = self._builder.build
+        self.size = self._builder.size
+        self.record_count = 0
+
+    def append(
+        self, timestamp_ms: int, key: bytes | None, value: bytes | None, headers: Sequence[Header]
+    ) -> bool:
+        """Add a record; return False if the batch is full.
+
+        Raises:
+            TypeError: a header name is not a plain string.
+        """
+        as_list = headers if isinstance(headers, list) else list(headers)
+        added = self._builder.append(self.record_count, timestamp_ms, key, value, as_list)
+        self.record_count += added is not None
+        return added is not None
+
+
+class Batch(BatchBuilder):
+    """A batch that is sent with ``send_batch``, with a builder of the service's choice."""
+
+    def __init__(self, builder: RecordsBuilder) -> None:
+        # The library's own constructor would make its own builder.
+        self._builder = builder
+        self._record_count = builder.record_count
+        self._buffer = None
+        self._closed = True
+
+    def record_count(self) -> int:
+        """Return the number of records, from which the library computes sequence numbers."""
+        return self._record_count
 
     def _set_producer_state(self, producer_id: int, epoch: int, base_sequence: int) -> None:
-        # The library's own method asserts that the builder is the compiled one.
+        # The library's own method asserts that the builder is the library's.
         self._builder.set_producer_state(producer_id, epoch, base_sequence)
-
-
-def compiled_append(batch: Batch) -> Callable[..., object | None]:
-    """Return the compiled builder's ``append``, a third of the cost of ``BatchBuilder.append``.
-
-    Its arguments are (relative offset, timestamp, key, value, headers). It returns None if the
-    batch is full.
-    """
-    append: Callable[..., object | None] = batch._builder.append
-    return append
-
-
-def close_batch(batch: Batch, record_count: int) -> None:
-    """Close a batch that was filled by ``compiled_append``.
-
-    ``BatchBuilder`` computes sequence numbers from its own count. ``compiled_append`` does not
-    change that count, so this function sets it.
-    """
-    batch._relative_offset = record_count
-    batch.close()
 
 
 # The producer.
@@ -265,14 +291,14 @@ async def commit_group_offsets(
 
 
 def compiled_records(raw: bytes) -> Iterable[Any]:
-    """Return the records of an uncompressed batch, as aiokafka's compiled classes read them."""
+    """Return the records of an uncompressed batch, which the library's compiled classes read."""
     records: Iterable[Any] = DefaultRecordBatch(raw)
     return records
 
 
-def crc32c(content: bytes) -> int:
-    """Return the checksum of batches; the library's function is compiled."""
-    return int(calc_crc32c(content))
+def crc32c(content: bytes, position: int) -> int:
+    """Return the checksum of a batch from a position on; the library's function is compiled."""
+    return int(calc_crc32c(content[position:]))
 
 
 class FetchedPartitionBase(fetcher.PartitionRecords):

@@ -58,6 +58,11 @@ class BatchHeader(NamedTuple):
         return bool(self.attributes & _TRANSACTIONAL)
 
     @property
+    def has_append_time(self) -> bool:
+        """Whether the broker has set the timestamps, when it wrote the batch to its log."""
+        return bool(self.attributes & _LOG_APPEND_TIME)
+
+    @property
     def is_control(self) -> bool:
         """Whether the batch is a control batch, such as the marker that ends a transaction."""
         return bool(self.attributes & _CONTROL)
@@ -179,7 +184,7 @@ def read_record(buffer: bytes, position: int, header: BatchHeader) -> tuple[Read
     if position != end:
         raise UnreadableRecord(f"a record of {size} bytes has fields of {position - end + size}")
     timestamp = header.max_timestamp
-    if not header.attributes & _LOG_APPEND_TIME:
+    if not header.has_append_time:
         timestamp = _signed(header.base_timestamp + timestamp_delta, 64)
     return ReadRecord(header.base_offset + offset_delta, timestamp, key, value, headers), end
 

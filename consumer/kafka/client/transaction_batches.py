@@ -3,7 +3,8 @@
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from consumer.kafka.client import private_api
+from consumer.kafka import port
+from consumer.kafka.client import partition_batches, private_api
 from consumer.kafka.clock import wall_clock_ms
 from consumer.kafka.types import TopicPartition
 
@@ -11,62 +12,6 @@ from consumer.kafka.types import TopicPartition
 BATCH_BYTES: Final = 512 * 1024
 # Kafka's RecordBatch.NO_TIMESTAMP.
 NO_TIMESTAMP_MS: Final = -1
-Header = tuple[str, bytes | None]
-
-
-class PartitionBatches:
-    """The batches for one partition: the last one accepts records, those before are full.
-
-    A batch never exceeds its limit, except for a single record that is larger. The pipeline's size
-    check refuses such a record before.
-    """
-
-    __slots__ = ("_append", "_batch_bytes", "_batches", "_count", "_counts", "_timestamp_ms")
-
-    def __init__(self, batch_bytes: int, timestamp_ms: int) -> None:
-        self._batch_bytes = batch_bytes
-        self._timestamp_ms = timestamp_ms
-        self._batches: list[private_api.Batch] = []
-        self._counts: list[int] = []
-        self._count = 0
-        self._open(private_api.new_batch(batch_bytes))
-
-    def append(
-        self, key: bytes | None, value: bytes | None, headers: list[Header] | None = None
-    ) -> None:
-        """Add one record, with the compiled builder, because this is called for every event."""
-        count = self._count
-        try:
-            taken = self._append(count, self._timestamp_ms, key, value, headers or [])
-        except TypeError:  # a RawHeaderName: the compiled builder takes plain strings only
-            self._append_raw(key, value, headers or [])
-            return
-        if taken is None:
-            self._open(private_api.new_batch(self._batch_bytes))
-            self._append(0, self._timestamp_ms, key, value, headers or [])
-            count = 0
-        self._count = count + 1
-
-    def _append_raw(self, key: bytes | None, value: bytes | None, headers: list[Header]) -> None:
-        """Add a record in a batch of its own, with the Python builder for any header names."""
-        self._open(private_api.RawBatchBuilder(self._batch_bytes))
-        self._append(0, self._timestamp_ms, key, value, headers)
-        self._count = 1
-        self._open(private_api.new_batch(self._batch_bytes))
-
-    def finish(self) -> list[private_api.Batch]:
-        """Return the batches; no record can be added afterwards."""
-        counts = [*self._counts, self._count]
-        for batch, count in zip(self._batches, counts, strict=True):
-            private_api.close_batch(batch, count)
-        return [batch for batch, count in zip(self._batches, counts, strict=True) if count]
-
-    def _open(self, batch: private_api.Batch) -> None:
-        if self._batches:
-            self._counts.append(self._count)
-        self._batches.append(batch)
-        self._append = private_api.compiled_append(batch)
-        self._count = 0
 
 
 class TransactionBatches:
@@ -86,20 +31,22 @@ class TransactionBatches:
         }
         self._unstamped = unstamped
         self._timestamp_ms = wall_clock_ms()
-        self._partitions: dict[tuple[str, int], PartitionBatches] = {}
+        self._partitions: dict[tuple[str, int], partition_batches.PartitionBatches] = {}
 
-    def to(self, topic: str, partition: int) -> PartitionBatches:
+    def to(self, topic: str, partition: int) -> port.PartitionBatches:
         """Return the batches for one partition."""
         batches = self._partitions.get((topic, partition))
         if batches is None:
             timestamp_ms = NO_TIMESTAMP_MS if topic in self._unstamped else self._timestamp_ms
-            batches = PartitionBatches(self._batch_bytes[topic], timestamp_ms)
+            batches = partition_batches.new_partition_batches(
+                self._batch_bytes[topic], timestamp_ms
+            )
             self._partitions[topic, partition] = batches
         return batches
 
     def finish(self) -> dict[TopicPartition, list[private_api.Batch]]:
         """Return the finished batches of each partition."""
         return {
-            TopicPartition(*target): batches.finish()
+            TopicPartition(*target): list(map(private_api.Batch, batches.finish()))
             for target, batches in self._partitions.items()
         }

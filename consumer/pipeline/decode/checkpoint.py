@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from consumer.pipeline.decode.canonical import (
+    WRITTEN_FORM,
     document_digest,
     encode_sorted,
     in_snake_case,
@@ -31,6 +32,7 @@ from consumer.pipeline.decode.envelope import (
 )
 from consumer.pipeline.decode.json_document import invalid, malformed, parse, tombstone
 from consumer.pipeline.decode.wrappings import explain_document
+from consumer.pipeline.hashes import versioned_digest
 from consumer.pipeline.records import (
     PACKED_CAUSES,
     Headers,
@@ -126,8 +128,37 @@ _decode_sdk = msgspec.json.Decoder(_StrictSdkCheckpoint).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def decode(value: bytes | None, headers: Headers = ()) -> Decoded:
-    """Return the checkpoint of a record.
+def decode_usual(value: bytes | None, headers: Headers = ()) -> Checkpoint | None:
+    """Return the checkpoint of a usual record: a short text with exactly the known fields.
+
+    None: `decode_unusual` tells what the record is. `complete` returns the rest for a checkpoint.
+    A shard that only forwards a record does not need the rest.
+    """
+    if not value or len(value) > _FAST_BYTES:
+        return None
+    if headers and structured_type(headers) is not None:
+        return None
+    try:
+        checkpoint: Checkpoint = _decode_positive(value)
+    except (ValueError, RecursionError):
+        return None
+    return checkpoint
+
+
+def complete(checkpoint: Checkpoint) -> Decoded:
+    """Return a checkpoint of `decode_usual` with its canonical bytes and their digest."""
+    canonical = _encode(checkpoint)
+    return Decoded(
+        checkpoint.id,
+        checkpoint.fine_tuning_job_id,
+        checkpoint,
+        canonical,
+        versioned_digest(WRITTEN_FORM, canonical),
+    )
+
+
+def decode_unusual(value: bytes | None, headers: Headers = ()) -> Decoded:
+    """Return the checkpoint of a record that `decode_usual` refused.
 
     Raises:
         InvalidRecord: the value is not a valid checkpoint.
@@ -136,20 +167,17 @@ def decode(value: bytes | None, headers: Headers = ()) -> Decoded:
         raise tombstone() if value is None else malformed("the record has no value")
     if headers and (content_type := structured_type(headers)) is not None:
         return _decode_inner(open_structured(bare_text(value), content_type))
-    if len(value) > _FAST_BYTES:
-        return _decode_bare(value)
-    try:
-        checkpoint: Checkpoint = _decode_positive(value)
-    except (ValueError, RecursionError):
-        return _decode_bare(value)
-    canonical = _encode(checkpoint)
-    return Decoded(
-        checkpoint.id,
-        checkpoint.fine_tuning_job_id,
-        checkpoint,
-        canonical,
-        known_digest(canonical),
-    )
+    return _decode_bare(value)
+
+
+def decode(value: bytes | None, headers: Headers = ()) -> Decoded:
+    """Return the checkpoint of a record.
+
+    Raises:
+        InvalidRecord: the value is not a valid checkpoint.
+    """
+    usual = decode_usual(value, headers)
+    return decode_unusual(value, headers) if usual is None else complete(usual)
 
 
 def _decode_bare(value: bytes) -> Decoded:

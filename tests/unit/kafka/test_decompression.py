@@ -19,6 +19,8 @@ from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import PackedBatch, Reason
 from tests import builders
 
+pytestmark = pytest.mark.usefixtures("batch_code")
+
 LIMIT_BYTES = 100_000
 CODECS = {"gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 HOSTILE = b"ab\xff\xfe"

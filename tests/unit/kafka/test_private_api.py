@@ -16,7 +16,7 @@ from aiokafka.consumer import fetcher, group_coordinator
 from aiokafka.producer import message_accumulator, sender, transaction_manager
 from aiokafka.record.default_records import DefaultRecordBatch
 
-from consumer.kafka.client import writer
+from consumer.kafka.client import regular_records, writer
 from consumer.kafka.client.fetched import FetchedBytes, FetchedPartition
 from consumer.kafka.client.private_api import BoundedFetchResult, FetchedPartitionBase
 from consumer.kafka.client.transaction_batches import TransactionBatches
@@ -113,8 +113,12 @@ def test_the_release_is_the_one_that_was_read() -> None:
     assert importlib.metadata.version("aiokafka") == "0.14.0"
 
 
-def test_records_are_compiled_and_handed_through() -> None:
-    """The compiled record has all that the pipeline asks of one."""
+def test_records_are_compiled_and_handed_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library's compiled record has all that the pipeline asks of one.
+
+    It is used where the service's own compiled reader was not built.
+    """
+    monkeypatch.setattr(regular_records, "compiled_reader", None)
     assert DefaultRecordBatch.__module__.startswith(COMPILED)
     assert fetcher.PartitionRecords is FetchedPartition
     assert fetcher.FetchResult is BoundedFetchResult

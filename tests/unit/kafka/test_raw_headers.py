@@ -12,6 +12,8 @@ from consumer.kafka.client.record_format import RawHeaderName
 from consumer.kafka.client.transaction_batches import TransactionBatches
 from consumer.kafka.types import TopicPartition
 
+pytestmark = pytest.mark.usefixtures("batch_code")
+
 HOSTILE = b"ab\xff\xfe"
 CRC_OFFSET, ATTRIBUTES_OFFSET = 17, 21  # of a record batch, KIP-98
 

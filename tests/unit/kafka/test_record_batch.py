@@ -7,6 +7,7 @@ import pytest
 from aiokafka.codec import gzip_encode, lz4_encode, zstd_encode
 from aiokafka.consumer import fetcher
 
+from consumer.kafka.client import regular_records
 from consumer.kafka.client.fetched import TAKE_BYTES
 from consumer.kafka.client.record_format import MAX_HEADERS
 from consumer.kafka.types import TopicPartition
@@ -17,6 +18,17 @@ from tests.batches.judge import read_here
 
 MIB = 1024 * 1024
 GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
+
+
+@pytest.fixture(autouse=True, params=["compiled", "library"])
+def reader_of_regular_records(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each reader of regular records. In CI the tests of a missing one fail."""
+    if request.param == "library":
+        monkeypatch.setattr(regular_records, "compiled_reader", None)
+    elif regular_records.compiled_reader is None:
+        pytest.skip("the C extension is not built: `make venv`")
 
 
 def records(count: int) -> bytes:

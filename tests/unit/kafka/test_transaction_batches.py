@@ -1,11 +1,14 @@
 """The transaction_batches: batches of one transaction."""
 
+import pytest
 from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.kafka.client.transaction_batches import NO_TIMESTAMP_MS, TransactionBatches
 from consumer.kafka.types import TopicPartition
+
+pytestmark = pytest.mark.usefixtures("batch_code")
 
 LIMIT = 2000
 payloads = st.one_of(st.none(), st.binary(max_size=900))

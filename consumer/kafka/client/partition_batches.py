@@ -1,0 +1,83 @@
+"""Builds the batches of one partition: in C, or with the library's builder where C was not built.
+
+Both give the same bytes. ``tests/unit/kafka/test_partition_batches.py`` compares them.
+"""
+
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Protocol
+
+from consumer.kafka.client import private_api
+from consumer.pipeline.records import Header
+
+
+class PartitionBatches(Protocol):
+    """The batches for one partition, of either kind."""
+
+    def append(
+        self, key: bytes | None, value: bytes | None, headers: Sequence[Header] = (), /
+    ) -> None:
+        """Add one record."""
+
+    def finish(self) -> Sequence[private_api.RecordsBuilder]:
+        """Return the batches that have records; no record can be added afterwards."""
+
+
+class LibraryPartitionBatches:
+    """``_batch_builder.PartitionBatches`` with the builders of the library."""
+
+    __slots__ = ("_append", "_batch_bytes", "_builders", "_codec", "_timestamp_ms")
+
+    def __init__(
+        self, batch_bytes: int, timestamp_ms: int, codec: int = 0, _: object = None
+    ) -> None:
+        self._batch_bytes = batch_bytes
+        self._timestamp_ms = timestamp_ms
+        self._codec = codec
+        self._builders: list[private_api.LibraryRecordsBuilder] = []
+        self._open()
+
+    def append(
+        self, key: bytes | None, value: bytes | None, headers: Sequence[Header] = (), /
+    ) -> None:
+        """Add one record."""
+        try:
+            if self._append(self._timestamp_ms, key, value, headers):
+                return
+        except TypeError:  # a RawHeaderName: the compiled builder takes plain strings only
+            self._open(raw_header_names=True)  # a batch of its own
+            self._append(self._timestamp_ms, key, value, headers)
+            self._open()
+            return
+        self._open()
+        self._append(self._timestamp_ms, key, value, headers)
+
+    def finish(self) -> list[private_api.LibraryRecordsBuilder]:
+        """Return the batches that have records; no record can be added afterwards."""
+        return [builder for builder in self._builders if builder.record_count]
+
+    def _open(self, *, raw_header_names: bool = False) -> None:
+        builder = private_api.LibraryRecordsBuilder(
+            self._batch_bytes, self._codec, raw_header_names=raw_header_names
+        )
+        self._builders.append(builder)
+        self._append = builder.append
+
+
+crc32c: Callable[[bytes, int], int] = private_api.crc32c
+new_partition_batches: Callable[..., PartitionBatches] = LibraryPartitionBatches
+
+
+def use(module: ModuleType | None) -> None:
+    """Use the functions of the C module; None: those of the library."""
+    global crc32c, new_partition_batches  # noqa: PLW0603 - chosen once, and by tests
+    crc32c = private_api.crc32c if module is None else module.crc32c
+    new_partition_batches = LibraryPartitionBatches if module is None else module.PartitionBatches
+
+
+try:
+    from consumer.kafka.client import _batch_builder
+except ImportError:  # it was installed without a C compiler
+    pass
+else:
+    use(_batch_builder)
