@@ -99,7 +99,7 @@ VARIABLES: Final = (
     Variable("DEAD_LETTER_LIMIT_PERCENT", "0", whole(0, 100), "stop the service when this percentage of the last DEAD_LETTER_WINDOW_RECORDS offsets of an input partition are dead letters; 0: off"),
     Variable("DEAD_LETTER_WINDOW_RECORDS", "1000", whole(10, 10_000), "number of latest offsets of an input partition that DEAD_LETTER_LIMIT_PERCENT applies to"),
     Variable("WATCHDOG_SECONDS", "300", whole(0, 86_400), "exit when a shard has lag and makes no progress for this time (s), or when the process hangs; 0: off"),
-    Variable("MAX_TRANSACTION_RECORDS", "4000", whole(1, 100_000), "largest number of source records in one transaction"),
+    Variable("MAX_TRANSACTION_RECORDS", "12000", whole(1, 100_000), "largest number of source records in one transaction"),
 )  # fmt: skip
 
 

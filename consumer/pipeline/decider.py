@@ -263,8 +263,7 @@ def apply(seen: SeenIds, decision: Decision) -> None:
         seen.forget(digest)
     for digest in decision.expired.variants:
         seen.forget_variant(digest)
-    for digest, entry in decision.entries.items():
-        seen.remember(digest, entry.digest, entry.stream_time_ms)
+    seen.remember_all(decision.entries)
     for digest, variant in decision.variants.items():
         seen.remember_variant(digest, id_digest(variant.id), variant.stream_time_ms)
     seen.stream_time_ms = max(seen.stream_time_ms, decision.stream_time_ms)

@@ -10,7 +10,7 @@ after the commit.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import merge
 from itertools import islice
 from operator import itemgetter
@@ -20,7 +20,7 @@ from msgspec import Struct, field
 
 from consumer.pipeline import hashes
 from consumer.pipeline.digest_table import KEY_BYTES, DigestTable
-from consumer.pipeline.records import SourceRecord
+from consumer.pipeline.records import IdEntry, SourceRecord
 
 DIGEST_BYTES: Final = KEY_BYTES
 MAX_VARIANTS_PER_ID: Final = 8
@@ -112,6 +112,10 @@ class _TimedDigests:
         if self._window_ms:
             return start
         return self._table.put_records(records, start, *layout)
+
+    def put_all(self, digests: Iterable[bytes], values: Iterable[bytes]) -> None:
+        """Insert digests without times: only without a window."""
+        self._table.put_all(digests, values)
 
     def drop(self, digest: bytes) -> None:
         """Remove a digest, if present."""
@@ -219,6 +223,14 @@ class SeenIds:
     def remember(self, digest: bytes, content: bytes, stream_time_ms: int) -> None:
         """Add a published id. Call it in the order of stream time."""
         self._ids.put(digest, content, stream_time_ms)
+
+    def remember_all(self, entries: Mapping[bytes, IdEntry]) -> None:
+        """Add published ids by their digests, in the order of stream time."""
+        if self._window_ms:
+            for digest, entry in entries.items():
+                self.remember(digest, entry.digest, entry.stream_time_ms)
+        else:  # one call, because every published event comes here
+            self._ids.put_all(entries, [entry.digest for entry in entries.values()])
 
     def reserve(self, ids: int) -> None:
         """Allocate memory for this number of ids in total. With a dedup window, do nothing."""
