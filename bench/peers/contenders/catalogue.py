@@ -1,0 +1,79 @@
+"""All contenders by their names. The documents show them in this order."""
+
+from dataclasses import replace
+from typing import Final
+
+from bench.peers.backlog import Placement
+from bench.peers.contenders.contender import Contender, Delivery
+from bench.peers.contenders.kafka_streams import KafkaStreams
+from bench.peers.contenders.python_peer import PythonPeer
+from bench.peers.contenders.service import Service
+
+SERVICE: Final = Service(
+    name="service",
+    title="checkpoint-ready",
+    guarantees="exactly once per id, on any key and partition; reports conflicting content",
+)
+STREAMS: Final = KafkaStreams(
+    name="streams",
+    title="Kafka Streams 4.3.1, exactly_once_v2, in-memory store",
+    guarantees="exactly once per id, if all records of an id have one key",
+)
+# What its users change for throughput: larger batches and fetches, and fewer commits.
+STREAMS_TUNING: Final = {
+    "producer.batch.size": "262144",
+    "consumer.max.poll.records": "5000",
+    "consumer.max.partition.fetch.bytes": "4194304",
+    "commit.interval.ms": "500",
+}
+STREAMS_RANDOM: Final = replace(
+    STREAMS,
+    name="streams-random",
+    title="Kafka Streams, with a repartition step",
+    guarantees="exactly once per id, on any key and partition",
+    placement=Placement.RANDOM,
+)
+CONTENDERS: Final[tuple[Contender, ...]] = (
+    SERVICE,
+    replace(
+        SERVICE,
+        name="service-random",
+        title="checkpoint-ready, random partitions",
+        placement=Placement.RANDOM,
+    ),
+    STREAMS,
+    replace(STREAMS, name="streams-tuned", title="Kafka Streams, tuned", settings=STREAMS_TUNING),
+    STREAMS_RANDOM,
+    replace(
+        STREAMS_RANDOM,
+        name="streams-random-tuned",
+        title="Kafka Streams, with a repartition step, tuned",
+        settings=STREAMS_TUNING,
+    ),
+    replace(
+        STREAMS,
+        name="streams-rocksdb",
+        title="Kafka Streams, RocksDB store",
+        store="rocksdb",
+    ),
+    PythonPeer(
+        name="quix",
+        title="Quix Streams 3.28.1, exactly-once, state",
+        program="quix",
+        guarantees="exactly once per id, if the key of each record is its id",
+    ),
+    PythonPeer(
+        name="faststream",
+        title="FastStream 0.7.8, batches, ids in a set",
+        program="faststream",
+        guarantees="at least once; after a restart ids are published again",
+        delivery=Delivery.EACH_ID,
+    ),
+    PythonPeer(
+        name="copy",
+        title="limit: aiokafka copies bytes",
+        program="copy",
+        guarantees="at least once; every duplicate, nothing decoded",
+        delivery=Delivery.EVERY_RECORD,
+    ),
+)
