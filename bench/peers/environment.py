@@ -60,4 +60,6 @@ def _make(folder: Path) -> None:
                 raise PeersMissing(message) from None
             if done.returncode != 0:
                 output.seek(0)
-                raise PeersMissing(f"the Python peers cannot be installed:\n{output.read()[-3000:]}")
+                raise PeersMissing(
+                    f"the Python peers cannot be installed:\n{output.read()[-3000:]}"
+                )

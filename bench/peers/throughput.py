@@ -18,9 +18,10 @@ import msgspec
 from bench.peers.backlog import Backlog, Placement
 from bench.peers.broker import Broker, running_on
 from bench.peers.contenders.contender import Contender, Delivery, Run
-from bench.peers.sampling import Samples, sample_until_complete
+from bench.peers.sampling import ContenderFailed, Samples, sample_until_complete
 from bench.peers.verification import Output, Verdict, read_output
 from tests.support.child_process import ChildProcess
+from tests.support.waiting import DeadlineExceeded
 
 END_SECONDS: Final = 30.0
 MIB: Final = 2**20
@@ -74,12 +75,17 @@ def run_rounds(
     contenders: Sequence[Contender],
     backlogs: Mapping[Placement, Backlog],
     rounds: int,
+    failures: list[str],
 ) -> Iterator[RunFigures]:
-    """Yield the figures of each run."""
+    """Yield the figures of each run. A run that fails is added to `failures`."""
     for number in range(rounds):
         for contender in contenders if number % 2 == 0 else reversed(contenders):
             print(f"round {number + 1}: {contender.name} …", file=sys.stderr, flush=True)
-            yield measure(broker, contender, backlogs[contender.placement], number + 1)
+            try:
+                yield measure(broker, contender, backlogs[contender.placement], number + 1)
+            except (ContenderFailed, DeadlineExceeded) as error:
+                print(f"{contender.name} failed: {error}", file=sys.stderr, flush=True)
+                failures.append(f"{contender.name}, round {number + 1}: {error}")
 
 
 def measure(broker: Broker, contender: Contender, backlog: Backlog, number: int) -> RunFigures:
@@ -130,8 +136,8 @@ def _figures(  # noqa: PLR0913, PLR0917 - what one run has shown
         round=number,
         events=backlog.events,
         distinct_ids=backlog.distinct,
-        whole=_part(samples, backlog.events, first, last),
-        second_half=_part(samples, backlog.events // 2, half, last),
+        whole=_part(samples, output.share_after(first) * backlog.events, first, last),
+        second_half=_part(samples, output.share_after(half) * backlog.events, half, last),
         start_seconds=round(first - samples.started_at, 3),
         cpu_seconds_from_start=round(samples.cpu_seconds(0, last), 2),
         peak_memory_mib=round(samples.peak_memory_bytes / MIB, 1),
@@ -143,9 +149,9 @@ def _figures(  # noqa: PLR0913, PLR0917 - what one run has shown
     )
 
 
-def _part(samples: Samples, events: int, begin: float, end: float) -> Part:
+def _part(samples: Samples, events: float, begin: float, end: float) -> Part:
     return Part(
-        events=events,
+        events=round(events),
         seconds=round(max(end - begin, 0.001), 3),
         cpu_seconds=round(max(samples.cpu_seconds(begin, end), 0.001), 3),
         broker_cpu_seconds=round(samples.broker_cpu_seconds(begin, end), 3),

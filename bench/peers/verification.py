@@ -2,6 +2,7 @@
 
 import time
 from array import array
+from bisect import bisect_right
 from typing import Final, NamedTuple
 
 import msgspec
@@ -55,6 +56,14 @@ class Output(NamedTuple):
         """Return when this share of the records was appended (s, wall clock); 0: the first one."""
         index = min(int(share * len(self.appended_ms)), len(self.appended_ms) - 1)
         return self.appended_ms[index] / 1000
+
+    def share_after(self, at: float) -> float:
+        """Return the share of the records that the broker appended later than at this time.
+
+        Large transactions append many records at once, and the work on them is before that time.
+        """
+        before = bisect_right(self.appended_ms, round(at * 1000))
+        return 1 - before / len(self.appended_ms)
 
 
 def read_output(run: Run) -> Output:

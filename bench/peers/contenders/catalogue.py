@@ -41,6 +41,19 @@ CONTENDERS: Final[tuple[Contender, ...]] = (
         title="checkpoint-ready, random partitions",
         placement=Placement.RANDOM,
     ),
+    replace(
+        SERVICE,
+        name="service-unpinned",
+        title="checkpoint-ready, one process on all cores",
+        is_pinned=False,
+    ),
+    replace(
+        SERVICE,
+        name="service-two-processes",
+        title="checkpoint-ready, two processes on all cores",
+        is_pinned=False,
+        processes=2,
+    ),
     STREAMS,
     replace(STREAMS, name="streams-tuned", title="Kafka Streams, tuned", settings=STREAMS_TUNING),
     STREAMS_RANDOM,
@@ -76,4 +89,23 @@ CONTENDERS: Final[tuple[Contender, ...]] = (
         guarantees="at least once; every duplicate, nothing decoded",
         delivery=Delivery.EVERY_RECORD,
     ),
+)
+REFERENCES: Final = {
+    Placement.KEYED: ("streams", "streams-tuned"),
+    Placement.RANDOM: ("streams-random", "streams-random-tuned"),
+}
+"""What the ratios compare with: the better one of these contenders."""
+PIPELINE: Final = "pipeline"
+"""The limit without Kafka. It is no contender: it reads and writes nothing."""
+DEFAULT: Final = (
+    "service",
+    "service-random",
+    "streams",
+    "streams-tuned",
+    "streams-random",
+    "streams-random-tuned",
+    "quix",
+    "faststream",
+    "copy",
+    PIPELINE,
 )
