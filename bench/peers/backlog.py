@@ -32,12 +32,13 @@ class Placement(StrEnum):
 
 
 class Backlog(NamedTuple):
-    """A filled input topic. Its ids have the numbers 0 to `distinct` - 1."""
+    """A filled input topic, with `distinct` ids that are numbered from `first_number`."""
 
     topic: str
     placement: Placement
     events: int
     distinct: int
+    first_number: int = 0
 
 
 def checkpoint_id(number: int) -> str:
@@ -90,4 +91,4 @@ def fill(cluster: Cluster, events: int, placement: Placement, *, first_number: i
         producer.poll(0)
     if left := producer.flush(FLUSH_SECONDS):
         raise RuntimeError(f"{left} records of {topic} were not accepted in time")
-    return Backlog(topic, placement, events, distinct)
+    return Backlog(topic, placement, events, distinct, first_number)

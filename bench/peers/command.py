@@ -14,11 +14,20 @@ import msgspec
 
 from bench.peers.backlog import fill
 from bench.peers.broker import Cores, divide_cores, running_on, started_broker
-from bench.peers.contenders.catalogue import CONTENDERS, DEFAULT, PIPELINE, SERVICE
+from bench.peers.contenders.catalogue import CONTENDERS, DEFAULT, DEFAULT_LATENCY, PIPELINE, SERVICE
 from bench.peers.contenders.contender import Contender
 from bench.peers.environment import PeersMissing, peers_python
+from bench.peers.growth import measure_growth
+from bench.peers.latency import LatencyFigures, loads, measure_latency
 from bench.peers.machine import describe
-from bench.peers.report import Comparison, rows, table, write_document
+from bench.peers.report import (
+    Comparison,
+    Latencies,
+    latency_table,
+    rows,
+    table,
+    write_document,
+)
 from bench.peers.sampling import ContenderFailed
 from bench.peers.throughput import RunFigures, run_rounds
 from dev.kafka_jars import LocalKafkaError
@@ -62,7 +71,7 @@ def peers(arguments: Sequence[str]) -> int:
         pipeline = _pipeline(broker.cores, options.events) if PIPELINE in options.contenders else {}
     comparison = Comparison(
         machine=machine,
-        measured_at=datetime.now(UTC).strftime("%Y-%m-%d"),
+        measured_at=today(),
         events=options.events,
         distinct_ids=max(backlog.distinct for backlog in backlogs.values()),
         rounds=options.rounds,
@@ -74,13 +83,80 @@ def peers(arguments: Sequence[str]) -> int:
     if not runs:
         raise ContenderFailed("no run has given figures")
     if options.json:
-        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(comparison)) + b"\n")
+        write_json(comparison, options.json)
     if python is not None:
         _draw(python, comparison, options.plot)
     if options.document:
-        write_document(comparison, options.document)
+        write_document(table(comparison), options.document)
     print(table(comparison).text, end="")
     return int(bool(failures) or any(row.problems for row in comparison.rows))
+
+
+def peer_latency(arguments: Sequence[str]) -> int:
+    """Compare the latency of the contenders that have transactions, end to end."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench peer-latency", description=peer_latency.__doc__
+    )
+    add_contenders(parser, DEFAULT_LATENCY)
+    parser.add_argument(
+        "--rates", type=int, nargs="+", default=[0, 10, 1_000, 10_000], help="0: single events"
+    )
+    parser.add_argument("--seconds", type=float, default=20, help="duration of each stream (s)")
+    parser.add_argument("--single-events", type=int, default=100, help="events of the rate 0")
+    parser.add_argument("--warm-up", type=float, default=10, help="duration of the warm-up (s)")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    parser.add_argument("--document", type=Path, help="write the table into this document")
+    options = parser.parse_args(arguments)
+    chosen = chosen_contenders(parser, options)
+    for contender in chosen:
+        contender.prepare()
+    machine = describe(divide_cores())
+    streams = loads(options.rates, options.seconds, options.single_events)
+    figures: list[LatencyFigures] = []
+    failures: list[str] = []
+    with started_broker() as broker:
+        for contender in chosen:
+            try:
+                for found in measure_latency(
+                    broker, contender, streams, warm_up_seconds=options.warm_up
+                ):
+                    show(found)
+                    figures.append(found)
+            except ContenderFailed as error:
+                print(f"{contender.name} failed: {error}", file=sys.stderr, flush=True)
+                failures.append(f"{contender.name}: {error}")
+    latencies = Latencies(
+        machine=machine,
+        measured_at=today(),
+        titles={contender.name: contender.title for contender in chosen},
+        failures=failures,
+        figures=figures,
+    )
+    if options.json:
+        write_json(latencies, options.json)
+    if options.document:
+        write_document(latency_table(latencies), options.document)
+    print(latency_table(latencies).text, end="")
+    return int(bool(failures) or any(found.missing or found.repeated for found in figures))
+
+
+def growth(arguments: Sequence[str]) -> int:
+    """Measure this service with ids in memory before the first event."""
+    parser = argparse.ArgumentParser(prog="python -m bench growth", description=growth.__doc__)
+    parser.add_argument("--events", type=int, default=1_000_000, help="records of the backlog")
+    parser.add_argument(
+        "--ids", type=int, nargs="+", default=[0, 1_000_000, 10_000_000], help="ids in memory"
+    )
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    options = parser.parse_args(arguments)
+    figures = []
+    with started_broker() as broker:
+        for found in measure_growth(broker, options.ids, options.events):
+            show(found)
+            figures.append(found)
+    if options.json:
+        write_json(figures, options.json)
+    return int(any(found.run.problem for found in figures))
 
 
 def add_contenders(parser: argparse.ArgumentParser, default: Sequence[str]) -> None:
@@ -117,6 +193,16 @@ def chosen_contenders(
         title = f"{SERVICE.title}, {listed.replace(',', ', ')}"
         chosen.append(replace(SERVICE, name=f"service-{name}", title=title, settings=settings))
     return chosen
+
+
+def today() -> str:
+    """Return the date in UTC."""
+    return datetime.now(UTC).strftime("%Y-%m-%d")
+
+
+def write_json(figures: object, file: Path) -> None:
+    """Write all figures to a file."""
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(figures)) + b"\n")
 
 
 def show(figures: msgspec.Struct) -> None:
@@ -157,4 +243,8 @@ def _draw(python: Path, comparison: Comparison, image: Path) -> None:
         raise PeersMissing(f"the plot could not be drawn:\n{done.stderr[-2000:]}")
 
 
-COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {"peers": peers}
+COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {
+    "peers": peers,
+    "peer-latency": peer_latency,
+    "growth": growth,
+}

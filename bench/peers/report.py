@@ -1,6 +1,7 @@
-"""Reports a comparison: medians, spread and ratios, as JSON and as the table of a document.
+"""Reports a comparison: medians, spread and ratios, as JSON and as tables of a document.
 
-`python -m bench.peers.report docs/peers.json docs/performance.md` writes the table again.
+`python -m bench.peers.report docs/peers.json docs/peer-latency.json docs/performance.md` writes the
+tables again.
 """
 
 import sys
@@ -14,11 +15,13 @@ import msgspec
 from bench.peers.backlog import Placement
 from bench.peers.contenders.catalogue import REFERENCES
 from bench.peers.contenders.contender import Contender
+from bench.peers.latency import LatencyFigures
 from bench.peers.throughput import RunFigures
 from dev.marked_table import MarkedTable, markdown
 
-FIGURES_FILE: Final = "docs/peers.json"
-COMMAND: Final = f"python -m bench.peers.report {FIGURES_FILE} docs/performance.md"
+COMMAND: Final = (
+    "python -m bench.peers.report docs/peers.json docs/peer-latency.json docs/performance.md"
+)
 THOUSAND: Final = 1000
 MILLION: Final = 1_000_000
 METRICS: Final[dict[str, Callable[[RunFigures], float]]] = {
@@ -93,6 +96,16 @@ class Comparison(msgspec.Struct, frozen=True):
     failures: list[str]
     """Runs that gave no figures, each with the reason."""
     runs: list[RunFigures]
+
+
+class Latencies(msgspec.Struct, frozen=True):
+    """All latencies of the contenders."""
+
+    machine: Machine
+    measured_at: str
+    titles: dict[str, str]
+    failures: list[str]
+    figures: list[LatencyFigures]
 
 
 def rows(contenders: Iterable[Contender], runs: Sequence[RunFigures]) -> list[Row]:
@@ -171,14 +184,19 @@ def table(comparison: Comparison) -> MarkedTable:
 
 
 def _line(comparison: Comparison) -> str:
-    machine = comparison.machine
     return (
-        f"Measured {comparison.measured_at} at commit `{machine.commit}`: "
+        f"Measured {comparison.measured_at} with "
         f"{comparison.events:,} records of {comparison.distinct_ids:,} ids, "
         f"{comparison.rounds} rounds: the median, and the lowest and highest of the rounds. "
+        f"{_place(comparison.machine)}"
+    )
+
+
+def _place(machine: Machine) -> str:
+    return (
         f"{machine.processor}, {machine.cores} cores, {machine.pinned}. {machine.system}, "
-        f"Python {machine.python}, Java {machine.java}, Kafka {machine.kafka}. "
-        f"Load average before the first run: {machine.load_average:.1f}."
+        f"Python {machine.python}, Java {machine.java}, Kafka {machine.kafka}, "
+        f"commit `{machine.commit}`. Load average before the first run: {machine.load_average:.1f}."
     )
 
 
@@ -189,15 +207,41 @@ def _thousands(spread: Spread) -> str:
     return middle if least == most else f"{middle} ({least} to {most})"
 
 
-def write_document(comparison: Comparison, document: Path) -> None:
-    """Write the table into the document, between its two comment lines."""
-    document.write_text(table(comparison).within(document.read_text()))
+def latency_table(latencies: Latencies) -> MarkedTable:
+    """Return the table of latencies: a row for each contender, a column for each rate."""
+    rates = sorted({found.rate for found in latencies.figures})
+    by_place = {(found.contender, found.rate): found for found in latencies.figures}
+    head = ("Contender", *(f"{rate:,} events/s" if rate else "single events" for rate in rates))
+    body = [
+        (title, *(_percentiles(by_place.get((name, rate))) for rate in rates))
+        for name, title in latencies.titles.items()
+    ]
+    text = (
+        "Milliseconds from the producer's call to a read_committed subscriber: p50, p99, p99.9.\n"
+        f"Measured {latencies.measured_at}. {_place(latencies.machine)}\n\n{markdown(head, body)}"
+    )
+    return MarkedTable("latencies of the peers", COMMAND, text)
+
+
+def _percentiles(found: LatencyFigures | None) -> str:
+    if found is None:
+        return ""
+    shown = ", ".join(f"{one:,.1f}" for one in (found.p50_ms, found.p99_ms, found.p999_ms))
+    return shown + (f"; **{found.missing} of {found.events} missing**" if found.missing else "")
+
+
+def write_document(marked: MarkedTable, document: Path) -> None:
+    """Write a table into a document, between its two comment lines."""
+    document.write_text(marked.within(document.read_text()))
 
 
 def main() -> None:
-    """Write the table of stored figures into a document."""
-    figures, document = map(Path, sys.argv[1:])
-    write_document(msgspec.json.decode(figures.read_bytes(), type=Comparison), document)
+    """Write the tables of the stored figures into a document."""
+    figures, latencies, document = map(Path, sys.argv[1:])
+    write_document(table(msgspec.json.decode(figures.read_bytes(), type=Comparison)), document)
+    write_document(
+        latency_table(msgspec.json.decode(latencies.read_bytes(), type=Latencies)), document
+    )
 
 
 if __name__ == "__main__":

@@ -86,9 +86,9 @@ def read_output(run: Run) -> Output:
         while ends is None or reader.missing(ends):
             records = reader.poll(most=POLL_RECORDS)
             for record in records:
-                number = id_number(decode(record.value or b"").id)
+                number = id_number(decode(record.value or b"").id) - run.backlog.first_number
                 appended.append(record.timestamp_ms)
-                if number >= distinct:
+                if not 0 <= number < distinct:
                     unknown += 1
                     continue
                 found += not counts[number]

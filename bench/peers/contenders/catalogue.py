@@ -33,6 +33,12 @@ STREAMS_RANDOM: Final = replace(
     guarantees="exactly once per id, on any key and partition",
     placement=Placement.RANDOM,
 )
+QUIX: Final = PythonPeer(
+    name="quix",
+    title="Quix Streams 3.28.1, exactly-once, state",
+    program="quix",
+    guarantees="exactly once per id, if the key of each record is its id",
+)
 CONTENDERS: Final[tuple[Contender, ...]] = (
     SERVICE,
     replace(
@@ -40,6 +46,12 @@ CONTENDERS: Final[tuple[Contender, ...]] = (
         name="service-random",
         title="checkpoint-ready, random partitions",
         placement=Placement.RANDOM,
+    ),
+    replace(
+        SERVICE,
+        name="service-low-latency",
+        title="checkpoint-ready, COMMIT_INTERVAL_MS=5",
+        settings={"COMMIT_INTERVAL_MS": "5"},
     ),
     replace(
         SERVICE,
@@ -69,11 +81,18 @@ CONTENDERS: Final[tuple[Contender, ...]] = (
         title="Kafka Streams, RocksDB store",
         store="rocksdb",
     ),
-    PythonPeer(
-        name="quix",
-        title="Quix Streams 3.28.1, exactly-once, state",
-        program="quix",
-        guarantees="exactly once per id, if the key of each record is its id",
+    replace(
+        STREAMS,
+        name="streams-low-latency",
+        title="Kafka Streams, commit.interval.ms=10, linger.ms=0",
+        settings={"commit.interval.ms": "10", "producer.linger.ms": "0"},
+    ),
+    QUIX,
+    replace(
+        QUIX,
+        name="quix-low-latency",
+        title="Quix Streams, commit_interval=0.01",
+        settings={"commit_interval": "0.01", "consumer_poll_timeout": "0.01"},
     ),
     PythonPeer(
         name="faststream",
@@ -108,4 +127,12 @@ DEFAULT: Final = (
     "faststream",
     "copy",
     PIPELINE,
+)
+DEFAULT_LATENCY: Final = (
+    "service",
+    "service-low-latency",
+    "streams",
+    "streams-low-latency",
+    "quix",
+    "quix-low-latency",
 )

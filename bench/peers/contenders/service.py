@@ -16,17 +16,21 @@ class Service(Contender):
     processes: int = 1
 
     def start(self, run: Run) -> list[ChildProcess]:
-        """Start the processes. The first one creates the internal topics."""
-        variables = {
-            "BOOTSTRAP_SERVERS": run.cluster.bootstrap_servers,
-            "GROUP_ID": run.group,
-            "INPUT_TOPICS": run.backlog.topic,
-            "OUTPUT_TOPIC": run.output_topic,
-            "DEAD_LETTER_TOPIC": run.dead_letter_topic,
-            "CREATE_TOPICS": "true",
-            **self.settings,
-        }
+        """Start the processes. They create the internal topics."""
+        settings = {**variables(run), **self.settings}
         return [
-            ServiceProcess(RUN, environment({"HTTP_PORT": port, **variables}))
+            ServiceProcess(RUN, environment({"HTTP_PORT": port, **settings}))
             for port in free_ports(self.processes)
         ]
+
+
+def variables(run: Run) -> dict[str, str]:
+    """Return the variables of a run, without their prefix."""
+    return {
+        "BOOTSTRAP_SERVERS": run.cluster.bootstrap_servers,
+        "GROUP_ID": run.group,
+        "INPUT_TOPICS": run.backlog.topic,
+        "OUTPUT_TOPIC": run.output_topic,
+        "DEAD_LETTER_TOPIC": run.dead_letter_topic,
+        "CREATE_TOPICS": "true",
+    }
