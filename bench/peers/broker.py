@@ -32,12 +32,16 @@ class Cores(NamedTuple):
         return self.contender | self.others
 
 
+def all_cores() -> Cores:
+    """Return all cores for the contender, and the same cores for everything else."""
+    cores = frozenset(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ())
+    return Cores(cores, cores)
+
+
 def divide_cores() -> Cores:
     """Return the last core for the contender, and the others for everything else."""
-    if not hasattr(os, "sched_getaffinity"):
-        return Cores(frozenset(), frozenset())
-    *others, last = sorted(os.sched_getaffinity(0))
-    return Cores(frozenset({last}), frozenset(others or {last}))
+    *others, last = sorted(all_cores().others) or [-1]
+    return Cores(frozenset({last}), frozenset(others)) if others else all_cores()
 
 
 @contextmanager
@@ -64,9 +68,8 @@ class Broker(NamedTuple):
 
 
 @contextmanager
-def started_broker() -> Iterator[Broker]:
+def started_broker(cores: Cores) -> Iterator[Broker]:
     """Start a broker on the cores that are not the contender's, and move this program there."""
-    cores = divide_cores()
     with (
         running_on(cores.others),
         LocalKafka(properties=BROKER_SETTINGS, java_options=JAVA_OPTIONS) as kafka,

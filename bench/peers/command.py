@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +13,15 @@ from typing import Final
 import msgspec
 
 from bench.peers.backlog import fill
-from bench.peers.broker import Cores, divide_cores, running_on, started_broker
-from bench.peers.contenders.catalogue import CONTENDERS, DEFAULT, DEFAULT_LATENCY, PIPELINE, SERVICE
+from bench.peers.broker import Cores, all_cores, divide_cores, running_on, started_broker
+from bench.peers.contenders.catalogue import (
+    CONTENDERS,
+    DEFAULT,
+    DEFAULT_LATENCY,
+    NO_CONTENDER,
+    PIPELINE,
+    SERVICE,
+)
 from bench.peers.contenders.contender import Contender
 from bench.peers.environment import PeersMissing, peers_python
 from bench.peers.growth import measure_growth
@@ -50,19 +57,20 @@ def peers(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench peers", description=peers.__doc__)
     parser.add_argument("--events", type=int, default=2_000_000, help="records of the backlog")
     parser.add_argument("--rounds", type=int, default=2, help="the order alternates")
-    add_contenders(parser, DEFAULT)
+    add_contenders(parser, [*names(CONTENDERS), PIPELINE], DEFAULT)
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--plot", type=Path, help="write a plot (PNG) to this file")
     parser.add_argument("--document", type=Path, help="write the table into this document")
     options = parser.parse_args(arguments)
-    chosen = chosen_contenders(parser, options)
+    chosen = chosen_contenders(parser, options, CONTENDERS)
     for contender in chosen:
         contender.prepare()
     python = peers_python() if options.plot else None
-    machine = describe(divide_cores())
+    cores = divide_cores()
+    machine = describe(cores)
     runs: list[RunFigures] = []
     failures: list[str] = []
-    with started_broker() as broker:
+    with started_broker(cores) as broker:
         placements = {contender.placement for contender in chosen}
         backlogs = {one: fill(broker.cluster, options.events, one) for one in placements}
         for figures in run_rounds(broker, chosen, backlogs, options.rounds, failures):
@@ -97,7 +105,9 @@ def peer_latency(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench peer-latency", description=peer_latency.__doc__
     )
-    add_contenders(parser, DEFAULT_LATENCY)
+    known = (NO_CONTENDER, *CONTENDERS)
+    add_contenders(parser, names(known), DEFAULT_LATENCY)
+    parser.add_argument("--rounds", type=int, default=1, help="the order alternates")
     parser.add_argument(
         "--rates", type=int, nargs="+", default=[0, 10, 1_000, 10_000], help="0: single events"
     )
@@ -107,27 +117,31 @@ def peer_latency(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--document", type=Path, help="write the table into this document")
     options = parser.parse_args(arguments)
-    chosen = chosen_contenders(parser, options)
+    chosen = chosen_contenders(parser, options, known)
     for contender in chosen:
         contender.prepare()
-    machine = describe(divide_cores())
+    cores = all_cores()
+    machine = describe(cores)
     streams = loads(options.rates, options.seconds, options.single_events)
     figures: list[LatencyFigures] = []
     failures: list[str] = []
-    with started_broker() as broker:
-        for contender in chosen:
-            try:
-                for found in measure_latency(
-                    broker, contender, streams, warm_up_seconds=options.warm_up
-                ):
-                    show(found)
-                    figures.append(found)
-            except ContenderFailed as error:
-                print(f"{contender.name} failed: {error}", file=sys.stderr, flush=True)
-                failures.append(f"{contender.name}: {error}")
+    with started_broker(cores) as broker:
+        for number in range(options.rounds):
+            for contender in chosen if number % 2 == 0 else reversed(chosen):
+                print(f"round {number + 1}: {contender.name} …", file=sys.stderr, flush=True)
+                try:
+                    for found in measure_latency(
+                        broker, contender, streams, warm_up_seconds=options.warm_up
+                    ):
+                        show(found)
+                        figures.append(found)
+                except ContenderFailed as error:
+                    print(f"{contender.name} failed: {error}", file=sys.stderr, flush=True)
+                    failures.append(f"{contender.name}, round {number + 1}: {error}")
     latencies = Latencies(
         machine=machine,
         measured_at=today(),
+        rounds=options.rounds,
         titles={contender.name: contender.title for contender in chosen},
         failures=failures,
         figures=figures,
@@ -150,7 +164,7 @@ def growth(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     options = parser.parse_args(arguments)
     figures = []
-    with started_broker() as broker:
+    with started_broker(divide_cores()) as broker:
         for found in measure_growth(broker, options.ids, options.events):
             show(found)
             figures.append(found)
@@ -159,9 +173,15 @@ def growth(arguments: Sequence[str]) -> int:
     return int(any(found.run.problem for found in figures))
 
 
-def add_contenders(parser: argparse.ArgumentParser, default: Sequence[str]) -> None:
+def names(contenders: Iterable[Contender]) -> list[str]:
+    """Return the names of contenders."""
+    return [contender.name for contender in contenders]
+
+
+def add_contenders(
+    parser: argparse.ArgumentParser, known: Sequence[str], default: Sequence[str]
+) -> None:
     """Add the options that choose contenders."""
-    known = [*(contender.name for contender in CONTENDERS), PIPELINE]
     parser.add_argument(
         "--contenders",
         nargs="+",
@@ -180,10 +200,10 @@ def add_contenders(parser: argparse.ArgumentParser, default: Sequence[str]) -> N
 
 
 def chosen_contenders(
-    parser: argparse.ArgumentParser, options: argparse.Namespace
+    parser: argparse.ArgumentParser, options: argparse.Namespace, known: Iterable[Contender]
 ) -> list[Contender]:
     """Return the contenders that the options name."""
-    chosen = [one for one in CONTENDERS if one.name in options.contenders]
+    chosen = [one for one in known if one.name in options.contenders]
     for text in options.variant:
         name, colon, listed = text.partition(":")
         pairs = [setting.partition("=") for setting in listed.split(",")]

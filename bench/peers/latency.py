@@ -3,6 +3,7 @@
 This program is the producer and the subscriber, so one clock measures both. Each event has an id of
 its own. The sender keeps its rate whether or not events arrive, so a slow contender cannot slow
 down the measurement of itself. All contenders get the same streams after the same warm-up.
+Contenders, broker and this program share all cores: broker and load together need more than one.
 """
 
 import random
@@ -34,6 +35,8 @@ REST_SECONDS: Final = (0.25, 0.45)
 WARM_UP_RATE: Final = 1_000
 START_SECONDS: Final = 120.0
 ARRIVAL_SECONDS: Final = 30.0
+LINGER_MS: Final = 1
+"""With 0 the producer sends a request for each event, and 10,000 a second overload the broker."""
 FLUSH_SECONDS: Final = 30.0
 SWITCH_SECONDS: Final = 0.0002
 """How long Python runs one thread before it considers the other one."""
@@ -70,7 +73,7 @@ class LatencyFigures(msgspec.Struct, frozen=True):
     """CPU seconds of the contender per second."""
     broker_cores: float
     own_cores: float
-    """Of this program, which shares its cores with the broker. Together they must stay below 1."""
+    """Of this program. If the three together need all cores, the figures show the machine."""
 
 
 class _Identified(msgspec.Struct):
@@ -97,7 +100,7 @@ def measure_latency(
     backlog = Backlog(topic, Placement.KEYED, total, total)
     with (
         started_contender(broker, contender, backlog) as (run, processes),
-        _Clock(run) as clock,
+        _Clock(run, contender.subscribed_topic(run)) as clock,
     ):
         try:
             clock.send(Load(WARM_UP_RATE, PARTITIONS))
@@ -164,8 +167,9 @@ def _percentile(ordered: Sequence[float], share: float) -> float:
 class _Clock:
     """Sends events, and takes the time when each arrives at a subscriber, in a thread."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, subscribed_topic: str) -> None:
         self._run = run
+        self._subscribed_topic = subscribed_topic
         self._sent_at = array("d", bytes(8 * run.backlog.distinct))
         self._arrived_at = array("d", bytes(8 * run.backlog.distinct))
         self._arrived = 0
@@ -176,7 +180,7 @@ class _Clock:
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._receive, daemon=True)
         self._switch_seconds = sys.getswitchinterval()
-        self._producer = Producer({**run.cluster.settings, "linger.ms": 0, "acks": "all"})
+        self._producer = Producer({**run.cluster.settings, "linger.ms": LINGER_MS, "acks": "all"})
 
     def __enter__(self) -> Self:
         sys.setswitchinterval(SWITCH_SECONDS)
@@ -230,7 +234,7 @@ class _Clock:
     def _receive(self) -> None:
         decode = msgspec.json.Decoder(_Identified).decode
         try:
-            with self._run.cluster.subscriber(self._run.output_topic) as reader:
+            with self._run.cluster.subscriber(self._subscribed_topic) as reader:
                 while not self._ended.is_set():
                     for record in reader.poll(most=1):
                         now = time.monotonic()

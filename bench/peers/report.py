@@ -103,6 +103,7 @@ class Latencies(msgspec.Struct, frozen=True):
 
     machine: Machine
     measured_at: str
+    rounds: int
     titles: dict[str, str]
     failures: list[str]
     figures: list[LatencyFigures]
@@ -210,24 +211,41 @@ def _thousands(spread: Spread) -> str:
 def latency_table(latencies: Latencies) -> MarkedTable:
     """Return the table of latencies: a row for each contender, a column for each rate."""
     rates = sorted({found.rate for found in latencies.figures})
-    by_place = {(found.contender, found.rate): found for found in latencies.figures}
     head = ("Contender", *(f"{rate:,} events/s" if rate else "single events" for rate in rates))
     body = [
-        (title, *(_percentiles(by_place.get((name, rate))) for rate in rates))
+        (
+            title,
+            *(
+                _percentiles(
+                    [
+                        found
+                        for found in latencies.figures
+                        if (found.contender, found.rate) == (name, rate)
+                    ]
+                )
+                for rate in rates
+            ),
+        )
         for name, title in latencies.titles.items()
     ]
+    rounds = f"{latencies.rounds} rounds, the median" if latencies.rounds > 1 else "one round"
     text = (
-        "Milliseconds from the producer's call to a read_committed subscriber: p50, p99, p99.9.\n"
-        f"Measured {latencies.measured_at}. {_place(latencies.machine)}\n\n{markdown(head, body)}"
+        "Milliseconds from the producer's call to a read_committed subscriber: p50, p99, p99.9. "
+        f"Measured {latencies.measured_at}, {rounds}. {_place(latencies.machine)}\n\n"
+        f"{markdown(head, body)}"
     )
     return MarkedTable("latencies of the peers", COMMAND, text)
 
 
-def _percentiles(found: LatencyFigures | None) -> str:
-    if found is None:
+def _percentiles(rounds: Sequence[LatencyFigures]) -> str:
+    if not rounds:
         return ""
-    shown = ", ".join(f"{one:,.1f}" for one in (found.p50_ms, found.p99_ms, found.p999_ms))
-    return shown + (f"; **{found.missing} of {found.events} missing**" if found.missing else "")
+    shown = ", ".join(
+        f"{median(values):,.1f}"
+        for values in zip(*((one.p50_ms, one.p99_ms, one.p999_ms) for one in rounds), strict=True)
+    )
+    missing, events = sum(one.missing for one in rounds), sum(one.events for one in rounds)
+    return f"{shown}; **{missing} of {events} missing**" if missing else shown
 
 
 def write_document(marked: MarkedTable, document: Path) -> None:

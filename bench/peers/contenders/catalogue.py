@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 from bench.peers.backlog import Placement
-from bench.peers.contenders.contender import Contender, Delivery
+from bench.peers.contenders.contender import Contender, Delivery, NoContender
 from bench.peers.contenders.kafka_streams import KafkaStreams
 from bench.peers.contenders.python_peer import PythonPeer
 from bench.peers.contenders.service import Service
@@ -128,7 +128,15 @@ DEFAULT: Final = (
     "copy",
     PIPELINE,
 )
+NO_CONTENDER: Final = NoContender(
+    name="kafka",
+    title="limit: a subscriber of the input",
+    guarantees="nothing: only producer, broker and subscriber",
+    delivery=Delivery.EVERY_RECORD,
+)
+"""Only for latency. It is the first one, so it also warms the broker up."""
 DEFAULT_LATENCY: Final = (
+    NO_CONTENDER.name,
     "service",
     "service-low-latency",
     "streams",

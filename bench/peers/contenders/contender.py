@@ -86,6 +86,23 @@ class Contender(ABC):
     def prepare(self) -> None:  # noqa: B027 - not every contender needs something
         """Provide what the contender needs, before any run. By default nothing."""
 
+    def subscribed_topic(self, run: Run) -> str:
+        """Return the topic that a subscriber of the contender reads."""
+        return run.output_topic
+
     @abstractmethod
     def start(self, run: Run) -> list[ChildProcess]:
         """Start the processes of a run. The caller ends them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoContender(Contender):
+    """A subscriber that reads the input itself: what broker, producer and subscriber cost."""
+
+    def subscribed_topic(self, run: Run) -> str:
+        """Return the input."""
+        return run.backlog.topic
+
+    def start(self, run: Run) -> list[ChildProcess]:  # noqa: ARG002 - nothing is started
+        """Start nothing."""
+        return []
