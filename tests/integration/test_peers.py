@@ -27,7 +27,7 @@ EVENTS = 2_000
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[Broker]:
-    """A local broker: the comparison reads its data folder and its CPU time."""
+    """Start a broker whose data folder and CPU time the comparison can read."""
     if any(shutil.which(program) is None for program in ("java", "javac", "mvn")):
         pytest.skip("Java, its compiler or Maven is missing")
     with started_broker(all_cores()) as started:
