@@ -36,7 +36,7 @@ from bench.peers.report import (
     write_document,
 )
 from bench.peers.sampling import ContenderFailed
-from bench.peers.throughput import RunFigures, run_rounds
+from bench.peers.throughput import FAILURES, RunFigures, run_rounds
 from dev.kafka_jars import LocalKafkaError
 from tests.support.child_process import ROOT
 
@@ -113,7 +113,7 @@ def peer_latency(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--seconds", type=float, default=20, help="duration of each stream (s)")
     parser.add_argument("--single-events", type=int, default=100, help="events of the rate 0")
-    parser.add_argument("--warm-up", type=float, default=10, help="duration of the warm-up (s)")
+    parser.add_argument("--warm-up", type=float, default=20, help="duration of the warm-up (s)")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--document", type=Path, help="write the table into this document")
     options = parser.parse_args(arguments)
@@ -135,7 +135,7 @@ def peer_latency(arguments: Sequence[str]) -> int:
                     ):
                         show(found)
                         figures.append(found)
-                except ContenderFailed as error:
+                except FAILURES as error:
                     print(f"{contender.name} failed: {error}", file=sys.stderr, flush=True)
                     failures.append(f"{contender.name}, round {number + 1}: {error}")
     latencies = Latencies(

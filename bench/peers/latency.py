@@ -203,7 +203,10 @@ class _Clock:
             one = checkpoint_id(self.sent)
             value, partition = checkpoint(one, self.sent), home_shard(one, PARTITIONS)
             self._sent_at[self.sent] = time.monotonic()
-            self._producer.produce(self._run.backlog.topic, value, one.encode(), partition)
+            try:
+                self._producer.produce(self._run.backlog.topic, value, one.encode(), partition)
+            except BufferError:
+                raise ContenderFailed("the broker is slower than the stream") from None
             self.sent += 1
             self._producer.poll(0)
         if left_over := self._producer.flush(FLUSH_SECONDS):

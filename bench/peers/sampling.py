@@ -19,6 +19,7 @@ QUIET_SECONDS: Final = 2.0
 """The output is complete if it has enough records and has not grown for this time."""
 START_SECONDS: Final = 90.0
 STALL_SECONDS: Final = 60.0
+RUN_SECONDS: Final = 3600.0
 
 
 class ContenderFailed(Exception):
@@ -96,6 +97,8 @@ def sample_until_complete(
             raise ContenderFailed(
                 f"{records} of {expected_records} records, and none for {patience} s:\n{tails}"
             )
+        if now - started_at > RUN_SECONDS:
+            raise ContenderFailed(f"{records} of {expected_records} records in {RUN_SECONDS} s")
         number += 1
         if number % LOGS_EVERY == 0:
             logs.update()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+from confluent_kafka import KafkaException
 
 from bench.peers.backlog import Backlog, Placement
 from bench.peers.broker import Broker, running_on
@@ -25,6 +26,8 @@ from tests.support.waiting import DeadlineExceeded
 
 END_SECONDS: Final = 30.0
 MIB: Final = 2**20
+FAILURES: Final = (ContenderFailed, DeadlineExceeded, KafkaException)
+"""What ends one run. The other runs go on."""
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -83,7 +86,7 @@ def run_rounds(
             print(f"round {number + 1}: {contender.name} …", file=sys.stderr, flush=True)
             try:
                 yield measure(broker, contender, backlogs[contender.placement], number + 1)
-            except (ContenderFailed, DeadlineExceeded) as error:
+            except FAILURES as error:
                 print(f"{contender.name} failed: {error}", file=sys.stderr, flush=True)
                 failures.append(f"{contender.name}, round {number + 1}: {error}")
 
