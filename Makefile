@@ -55,7 +55,7 @@ kafka-stop: venv ## Stop the Kafka that `make kafka` started
 	@$(BIN)/python dev/kafka.py stop
 
 .PHONY: bench
-bench: venv java ## Measure latency and throughput on a local Kafka
+bench: venv java ## Measure latency and throughput on a local Kafka (ARGS=peers compares with Kafka Streams and others)
 	@$(BIN)/python -m bench $(ARGS)
 
 ENGINE ?= docker
@@ -146,6 +146,8 @@ requirements: venv ## Pin the newest allowed package versions with their hashes
 		$(PIP_COMPILE) --output-file requirements/dev.txt requirements/dev.in
 	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
 		$(PIP_COMPILE) --output-file requirements/build.txt requirements/build.in
+	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
+		$(PIP_COMPILE) --output-file requirements/bench-peers.txt requirements/bench-peers.in
 
 .PHONY: clean
 clean: ## Remove the virtual environment and all build output (the cache is kept)

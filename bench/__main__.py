@@ -10,6 +10,12 @@ memory       peak memory: idle, with a backlog, on a slow broker, with large and
 replay       a large replay that is killed several times, during a live stream (minutes)
 recovery     how long consumers wait when a process crashes, restarts or joins (six minutes)
 
+Three benchmarks compare, and have options of their own (`python -m bench peers --help`):
+
+peers        throughput of this service, Kafka Streams, Quix Streams and others (half an hour)
+peer-latency latency of this service, Kafka Streams and Quix Streams at several rates
+growth       throughput and memory of this service with up to ten million ids in memory
+
 Recovery prints a table. Every other benchmark prints one JSON object for each measurement. Figures
 vary between runs, so compare only figures of the same run. If other programs use the machine
 meanwhile, compare ``events_per_cpu_second``.
@@ -24,6 +30,7 @@ import msgspec
 from bench.decide import measure_decide
 from bench.latency import measure_bare_transaction, measure_latency
 from bench.memory import measure_memory
+from bench.peers import command as peers
 from bench.recovery import HEAD, measure_recovery, table
 from bench.replay import measure_replay
 from bench.restore import measure_restore
@@ -39,6 +46,9 @@ MAX_DECIDE_EVENTS = 50_000
 
 def main() -> None:
     """Run the benchmarks that the arguments name."""
+    if sys.argv[1:] and sys.argv[1] in peers.COMMANDS:
+        peers.main(sys.argv[1], sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description=__doc__,

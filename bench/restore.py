@@ -9,6 +9,8 @@ from consumer.pipeline.records import IdEntry
 from consumer.pipeline.seen_ids import id_digest
 from consumer.shard.changelog import id_record
 from schemas.ready_event import Origin
+from tests.support.cluster import Cluster
+from tests.support.records import home_shard
 from tests.support.service_process import Line, ServiceProcess
 
 IDS_PER_TRANSACTION: Final = 100_000
@@ -28,7 +30,7 @@ def measure_restore(bootstrap_servers: str, *, ids: int) -> dict[str, object]:
         process = service.start_logged()
         empty, empty_bytes = _wait_for_restore(process), process.memory_bytes
         process.terminate(FLUSH_SECONDS)
-        _fill(service, ids)
+        fill_changelog(service.cluster, service.group, service.input_topic, ids=ids, shards=1)
         process = service.start_logged()
         restored = _wait_for_restore(process)
         resident_bytes, cpu_seconds = process.memory_bytes, process.cpu_seconds
@@ -46,20 +48,25 @@ def measure_restore(bootstrap_servers: str, *, ids: int) -> dict[str, object]:
     }
 
 
-def _fill(service: BenchService, ids: int) -> None:
-    """Write id entries as the service writes them, in large transactions."""
-    settings = {**service.cluster.settings, "transactional.id": f"{service.group}-filler"}
+def fill_changelog(
+    cluster: Cluster, group: str, input_topic: str, *, ids: int, shards: int
+) -> None:
+    """Write id entries as the service writes them, in large transactions.
+
+    The ids have the numbers 0 to `ids` - 1, and each is in the partition of its home shard.
+    """
+    settings = {**cluster.settings, "transactional.id": f"{group}-filler"}
     producer = Producer({**settings, "linger.ms": 50, "queue.buffering.max.messages": 400_000})
     producer.init_transactions(FLUSH_SECONDS)
     for begin in range(0, ids, IDS_PER_TRANSACTION):
         producer.begin_transaction()
         for number in range(begin, min(begin + IDS_PER_TRANSACTION, ids)):
             checkpoint_id = f"ftckpt_{number:024d}"
-            origin = Origin(service.input_topic, 0, number, 1_721_764_900_000 + number)
+            origin = Origin(input_topic, 0, number, 1_721_764_900_000 + number)
             digest = id_digest(checkpoint_id)
             entry = IdEntry(checkpoint_id, digest, origin, origin.timestamp_ms)
             key, value = id_record(digest, entry)
-            producer.produce(f"{service.group}.changelog", value, key, 0)
+            producer.produce(f"{group}.changelog", value, key, home_shard(checkpoint_id, shards))
             if number % 1000 == 0:
                 producer.poll(0)
         producer.commit_transaction(FLUSH_SECONDS)

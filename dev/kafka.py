@@ -36,7 +36,7 @@ from dev.kafka_node import (
 from dev.kafka_settings import CLIENTS, CONTROLLER, HOST, NodeAddress, server_properties
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 START_TRIES = 4
 
@@ -48,7 +48,8 @@ class LocalKafka:
     names of more listeners to their protocols, such as {"SASL": "SASL_PLAINTEXT"}. Then
     `listener("SASL")` returns their addresses. Their settings (`listener.name.sasl.…`) belong to
     `properties`. `advertised_ports` ({listener: {node: port}}) makes the brokers advertise other
-    ports to the clients of a listener, for a test with a proxy.
+    ports to the clients of a listener, for a test with a proxy. `java_options` are added to the
+    options of every broker's Java and override them.
     """
 
     def __init__(  # noqa: PLR0913 - the options of tests; all but the first are keywords
@@ -61,6 +62,7 @@ class LocalKafka:
         extra_listeners: Mapping[str, str] | None = None,
         advertised_ports: Mapping[str, Mapping[int, int]] | None = None,
         port: int | None = None,
+        java_options: Sequence[str] = (),
     ) -> None:
         """Prepare a cluster. `start` starts it. Without `data_dir` a stop deletes its data."""
         self.version = version or kafka_jars.kafka_version()
@@ -71,6 +73,7 @@ class LocalKafka:
         self._properties = dict(properties or {})
         self._protocols = dict(extra_listeners or {})
         self._advertised_ports = dict(advertised_ports or {})
+        self._java_options = java_options
         self._nodes: dict[int, KafkaNode] = {}
         self._folder: Path | None = None
 
@@ -103,6 +106,10 @@ class LocalKafka:
     def log(self, node: int) -> Path:
         """Return the path of a node's log. A restart appends to it."""
         return self._nodes[node].log
+
+    def data(self, node: int) -> Path:
+        """Return the folder with a node's data: one folder for each partition."""
+        return self._nodes[node].data
 
     def start(self) -> Self:
         """Format new data folders, start every node, and wait until all nodes are ready."""
@@ -196,6 +203,7 @@ class LocalKafka:
                 folder / f"node-{address.node}",
                 jars,
                 temporary=self._named_dir is None,
+                java_options=self._java_options,
             )
             advertised = {
                 name: ports[address.node] for name, ports in self._advertised_ports.items()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 DEFAULT_VERSION = "4.3.1"
 POM = Path(__file__).with_name("pom.xml")
@@ -63,7 +63,7 @@ def kafka_jars(version: str) -> Path:
         return folder
     with locked(cache_dir() / f"{folder.name}.lock"):
         if not folder.is_dir():
-            _download(version, folder)
+            copy_jars(POM, folder, f"Apache Kafka {version}", {"kafka.version": version})
     return folder
 
 
@@ -82,12 +82,17 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _download(version: str, folder: Path) -> None:
+def copy_jars(pom: Path, folder: Path, what: str, properties: Mapping[str, str]) -> None:
+    """Let Maven copy the dependencies of a project file to a new folder.
+
+    Raises:
+        LocalKafkaError: Maven is missing, or it failed.
+    """
     maven = shutil.which("mvn")
     if maven is None:
-        message = f"Maven (mvn), which downloads Kafka, is missing: {ADVICE}"
+        message = f"Maven (mvn), which downloads {what}, is missing: {ADVICE}"
         raise LocalKafkaError(message)
-    print(f"Downloading Apache Kafka {version} with Maven (once) …", file=sys.stderr, flush=True)
+    print(f"Downloading {what} with Maven (once) …", file=sys.stderr, flush=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
     try:
         result = subprocess.run(  # noqa: S603 - our own arguments
@@ -96,9 +101,9 @@ def _download(version: str, folder: Path) -> None:
                 "-q",
                 "-B",
                 "-f",
-                str(POM),
+                str(pom),
                 "dependency:copy-dependencies",
-                f"-Dkafka.version={version}",
+                *(f"-D{name}={value}" for name, value in properties.items()),
                 f"-DoutputDirectory={unfinished}",
             ],
             stdin=subprocess.DEVNULL,
@@ -107,8 +112,8 @@ def _download(version: str, folder: Path) -> None:
             timeout=DOWNLOAD_TIMEOUT_SECONDS,
             check=False,
         )
-        if result.returncode != 0 or not any(unfinished.glob("kafka_2.13-*.jar")):
-            message = f"Maven could not download Kafka {version}:\n{result.stdout[-2000:]}"
+        if result.returncode != 0 or not any(unfinished.glob("kafka*.jar")):
+            message = f"Maven could not download {what}:\n{result.stdout[-2000:]}"
             raise LocalKafkaError(message)
         unfinished.chmod(0o755)
         unfinished.rename(folder)

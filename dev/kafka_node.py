@@ -49,7 +49,15 @@ class PortTakenError(LocalKafkaError):
 class KafkaNode:
     """One node of a local cluster, with its folder: settings, log and data."""
 
-    def __init__(self, address: NodeAddress, folder: Path, jars: Path, *, temporary: bool) -> None:
+    def __init__(
+        self,
+        address: NodeAddress,
+        folder: Path,
+        jars: Path,
+        *,
+        temporary: bool,
+        java_options: Sequence[str] = (),
+    ) -> None:
         """Prepare a node. `start` starts it. A temporary folder is deleted with the process."""
         self.address = address
         self.folder = folder
@@ -58,6 +66,7 @@ class KafkaNode:
         self._settings = folder / "server.properties"
         self._jars = jars
         self._temporary = temporary
+        self._java_options = java_options
         self._process: subprocess.Popen[bytes] | None = None
         self._watcher: subprocess.Popen[bytes] | None = None
         self._log_start = 0
@@ -165,6 +174,7 @@ class KafkaNode:
                 [
                     java_command(),
                     *java_flags(self._jars),
+                    *self._java_options,
                     f"-Dlog4j2.configurationFile={LOG_SETTINGS}",
                     "-cp",
                     f"{self._jars}/*",

@@ -1,0 +1,1 @@
+"""The contenders of a comparison. `catalogue` lists them."""

@@ -1,0 +1,38 @@
+"""A contender in Python: a program of bench/peers/programs/ in the environment of the peers."""
+
+import os
+from dataclasses import dataclass
+
+import msgspec
+
+from bench.peers.contenders.contender import Contender, Run
+from bench.peers.environment import peers_python
+from bench.peers.programs.job import Job
+from tests.support.child_process import ROOT, ChildProcess
+
+
+@dataclass(frozen=True, kw_only=True)
+class PythonPeer(Contender):
+    """One process of a program."""
+
+    program: str
+
+    def prepare(self) -> None:
+        """Install the peers, once."""
+        peers_python()
+
+    def start(self, run: Run) -> list[ChildProcess]:
+        """Start the program."""
+        job = Job(
+            bootstrap_servers=run.cluster.bootstrap_servers,
+            group=run.group,
+            input_topic=run.backlog.topic,
+            output_topic=run.output_topic,
+            dead_letter_topic=run.dead_letter_topic,
+            folder=str(run.folder),
+            settings=dict(self.settings),
+        )
+        python = str(peers_python())
+        command = [python, "-m", f"bench.peers.programs.{self.program}"]
+        argument = msgspec.json.encode(job).decode()
+        return [ChildProcess([*command, argument], os.environ, folder=ROOT)]
