@@ -1,4 +1,4 @@
-"""Defines the environment variables of the service. No other module contains their names.
+"""Defines the environment variables of the service: their names, defaults and parsers.
 
 The tables in the README and ``checkpoint-ready config`` are generated from ``VARIABLES``.
 """

@@ -1,4 +1,4 @@
-"""Decides when a shard commits. Pure.
+"""Decides when a shard commits, without I/O.
 
 Without lag the shard commits soon. With lag it commits large transactions.
 """

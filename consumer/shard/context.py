@@ -102,9 +102,9 @@ class ShardContext(msgspec.Struct, frozen=True):
 class SideReaders(msgspec.Struct, frozen=True):
     """Opens additional readers for one shard, and holds the admin client.
 
-    While the shard runs, only ``Sources`` assigns partitions to the shard's own reader, and always
-    all sources. The status of the shard needs the position of each source from this reader at any
-    moment. So a read of other partitions or offsets needs a reader of its own.
+    While the shard runs, only ``Sources`` assigns partitions to the shard's own reader. It always
+    assigns all sources, because the status of the shard needs their positions at any moment. So a
+    read of other partitions or offsets needs an additional reader.
     """
 
     kafka: Kafka

@@ -50,9 +50,9 @@ class CountedDeadLetter(NamedTuple):
 
 
 class Breach(NamedTuple):
-    """The dead letters of a window, at the dead letter with which they reached the limit.
+    """The dead letters in a window that has reached the limit.
 
-    ``last_offset`` is the offset of this dead letter.
+    ``last_offset`` is the offset of the dead letter with which the window reached the limit.
     """
 
     source: TopicPartition
@@ -62,7 +62,7 @@ class Breach(NamedTuple):
 
 
 class DeadLetterLimit:
-    """Counts dead letters by partition. Pure.
+    """Counts dead letters by partition, without I/O.
 
     The limit is a percentage of the whole window, even while fewer offsets were read. With 10% of
     1,000 offsets, the 100th dead letter in a window reaches the limit. A percentage of the offsets
@@ -114,8 +114,8 @@ class DeadLetterGuard:
         Raises:
             LimitReached: a partition has too many dead letters. Nothing of this decision is
                 committed.
-            TaskFailed: the records of the window cannot be read. If only the time is too short,
-                the rest of the window does not count instead.
+            TaskFailed: the records of the window cannot be read. A timeout of this read does not
+                raise: then the rest of the window is not counted.
         """
         if not self._percent or not decision.dead_letters:  # 1.
             return
@@ -153,8 +153,8 @@ class DeadLetterGuard:
                 async for batch in read_range(reader, {source: window}, options):
                     found += _decide_again(context, source, batch.records, seen)
             except TimedOut as error:
-                # The window cannot be read in this time, for example because its records are large.
-                # Its rest then does not count: that is better than to stop the shard.
+                # The window was not read in time, for example because its records are large. Do not
+                # count the rest of the window. This is better than to stop the shard.
                 log.warning(
                     "dead_letter_window_cut",
                     shard=context.shard,

@@ -47,7 +47,7 @@ class TransactionReport(msgspec.Struct, frozen=True):
     sources: Sequence[Gathered] = ()
     """The records that the decision is about; do not keep them. Empty if it is about none.
 
-    For example, a transaction may hold only progress or an announcement."""
+    Then the transaction has only progress, an announcement or tombstones."""
 
 
 class LostTransaction(msgspec.Struct, frozen=True):

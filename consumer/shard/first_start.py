@@ -1,12 +1,12 @@
 """The offsets that AUTO_OFFSET_RESET=latest means: decided once for a group, by its first shard.
 
 A shard may start for the first time hours after the others, because it was refused or waited for
-an open transaction. By then its inputs have grown. Their end offsets at that time would skip the
+an open transaction. By then its inputs have grown. A start at their end offsets would skip the
 records that were written since the others started. So the first shard that starts stores the end
 offsets of all input partitions in its changelog. A shard that starts later finds them there, uses
-them, and stores a copy in its own changelog. A shard writes this entry only once, before all others
-except restore barriers. So other shards find it without reading the whole changelog: compaction
-removes only records that have a newer record of the same key.
+them, and stores a copy in its own changelog. A shard writes this entry only once, so compaction
+never removes it. The entry is the first one after the restore barriers, so other shards find it
+without reading the whole changelog.
 """
 
 from typing import Final

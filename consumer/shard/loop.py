@@ -123,8 +123,8 @@ class ShardLoop:
     async def write_markers(self, partitions: Iterable[TopicPartition]) -> None:
         """Commit a transaction without records in these partitions.
 
-        Its markers end an earlier transaction of this task there, which is committed, but whose
-        markers the brokers did not write.
+        The markers of this commit also end an earlier transaction there: the task has committed
+        the earlier transaction, but the brokers did not write its markers.
 
         Raises:
             TaskFailed, ClusterError: the outcome is in doubt.
@@ -150,7 +150,7 @@ class ShardLoop:
         self._watermarks.topics_seen_at = topics_seen_at
 
     async def _gather(self) -> float:
-        """Fetch once, and revalidate the sources if the reader requests it; return the time now."""
+        """Fetch once, and revalidate the sources if the reader requests it; return the time."""
         sources, policy = self.sources, self._commit_policy
         self._context.heartbeat.beat()
         timeout_ms = policy.fetch_timeout_ms(self._clock(), caught_up=sources.is_caught_up)
@@ -225,7 +225,7 @@ class ShardLoop:
         self._record_commit(decision, progress, began, records)
 
     async def _send_and_commit(self, batches: TransactionBatches) -> None:
-        """Write one transaction. After a timeout of the send, lower the limit of its records.
+        """Write one transaction. If the send times out, later transactions have fewer records.
 
         Raises:
             TaskFailed, TransientError, ClusterError: the outcome of the transaction is unknown.

@@ -132,10 +132,10 @@ def is_another_topic(progress: Progress, topic_id: str | None) -> bool:
 
 
 def lost_its_end(progress: Progress, found: Found) -> bool:
-    """Return whether the log ends before the next offset, or has another last handled record.
+    """Return whether the log ends before the next offset, or lost its last handled record.
 
-    If there is no record at the fingerprint's offset, this proves nothing: compaction or retention
-    may have deleted it.
+    Another record at the fingerprint's offset proves the loss. No record there proves nothing:
+    compaction or retention may have deleted the record.
     """
     if progress.next_offset > found.end_offset:
         return True

@@ -21,7 +21,7 @@ FETCH_RECORDS: Final = 20_000
 LOG_WAIT_SECONDS: Final = 3.0
 MAX_GROWTH: Final = 8
 MAX_MOVED_IDS: Final = 200_000
-"""A resize of the table of ids with this number of ids blocks the event loop for 0.1 s.
+"""The resize of a table with this number of ids blocks the event loop for 0.1 s.
 
 A table with more ids gets no reserve: it grows step by step, and the restore is 10% slower."""
 log = structlog.get_logger(__name__)

@@ -139,13 +139,13 @@ class Sources:
         async with self._readers.open(self._context, committed_only=False) as reader:  # 2.
             found = await inspect(self._context, reader, self._readers.admin, handled)
         broken = [
-            f"{source.topic}/{source.partition} was {verdict.continuity.value} up to "
-            f"{verdict.resume_at}"
+            f"{source.topic}/{source.partition} was {verdict.continuity.value} while it was read; "
+            f"the next task reads it from offset {verdict.resume_at} on"
             for source, progress in handled.items()
             if (verdict := judge(progress, found[source])) != (INTACT, progress.next_offset)
         ]
         if broken:
-            raise TaskFailed(f"{', '.join(broken)} while it was read")
+            raise TaskFailed(", ".join(broken))
 
     def refresh_identities(self, context: ShardContext) -> None:
         """Use newly checked topics; request a revalidation if a partition has a new leader.

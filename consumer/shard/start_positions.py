@@ -44,7 +44,7 @@ log = structlog.get_logger(__name__)
 
 
 class Start(NamedTuple):
-    """The offsets to resume at, and the changed progress. The task commits it before it reads.
+    """The offsets to resume at, and the changed progress, which is committed before any fetch.
 
     ``first_start`` is set if the offsets of a first start were needed.
     """
@@ -249,7 +249,7 @@ def _epoch(context: ShardContext, source: TopicPartition) -> int | None:
 def _within(
     fingerprints: Mapping[TopicPartition, Fingerprint], found: Mapping[TopicPartition, Found]
 ) -> dict[TopicPartition, Fingerprint]:
-    """Return the fingerprints whose offset is in the log. No other offset can be fetched."""
+    """Return the fingerprints whose offset is in the log: a fetch elsewhere gets no record."""
     return {
         source: fingerprint
         for source, fingerprint in fingerprints.items()

@@ -108,7 +108,7 @@ class ShardStatus(msgspec.Struct, frozen=True):
     """Whether the shard was RUNNING at least once since it was assigned to this process."""
     refusal: str = ""
     hangs: str = ""
-    """Where a transaction hangs, and the command that ends it. The shard waits for that end."""
+    """Where a transaction hangs for which the shard waits, and the command that ends it."""
     hanging_partitions: int = 0
     sources: tuple[SourceStatus, ...] = ()
     variants: int = 0

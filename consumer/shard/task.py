@@ -56,7 +56,7 @@ class ShardTask:
         self._hanging_partitions = 0
         self._next_hanging_log = 0.0
         self._check = check
-        self._writer: TransactionalWriter | None = None  # set while the task runs
+        self._writer: TransactionalWriter | None = None  # set when the task is RUNNING
         self._settings = settings
         self._kafka = kafka
         self._admin = admin

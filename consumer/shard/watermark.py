@@ -1,4 +1,4 @@
-"""The watermark: a shard forgets an id only when every future record is later than its window.
+"""The watermark shows when ids can be forgotten: when no future record is within their window.
 
 Stream time alone does not show this. After a downtime, the backlog of one input partition may move
 stream time far ahead before the shard reads the backlog of another partition. If the shard forgot

@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 class GroupOffsets:
     """Commits the positions of the shards for lag tools and autoscalers.
 
-    A failed commit is only logged: the service never resumes at these offsets.
+    After a transient error, the commit is only repeated later: no shard resumes at these offsets.
     """
 
     def __init__(
@@ -64,9 +64,10 @@ class IdleShardLag:
     """Measures the lag of shards that are assigned to this process and do not run.
 
     A running shard knows its lag from its own fetches. A shard that is refused, fails at each start
-    or restores for a long time fetches nothing, although its lag grows. For such a shard, the lag
-    of a source is its end offset minus the group's committed offset: this is the shard's position
-    when it last ran. The figures are only displayed, so a failed measurement is only logged.
+    or restores for a long time does not fetch its sources, although its lag grows. For such a
+    shard, the lag of a source is the end offset minus the group's committed offset, which is the
+    position of the shard when it last ran. The figures are only displayed, so a failed measurement
+    is only logged.
     """
 
     def __init__(

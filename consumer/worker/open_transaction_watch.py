@@ -7,8 +7,8 @@ request (KIP-664) to each leader. The check can find three things:
   then waits until the transaction is ended.
 - A transaction that a running shard has already committed, but whose marker is missing in a
   partition. The shard writes the marker.
-- A transaction of any producer that stays open for five minutes. Subscribers get no records after
-  its start, so the check logs it.
+- A transaction of another producer that stays open for five minutes. The check logs it, because
+  subscribers get no records after the start of the transaction.
 """
 
 import asyncio

@@ -101,7 +101,7 @@ class Supervisor:
     def reconcile(self, wanted: Iterable[int]) -> float | None:
         """Start and stop tasks to match the wanted shards.
 
-        Return after how many seconds to call this again for a task that waits, or None.
+        Return the seconds until the next call is needed for a shard that waits; None: none waits.
 
         Raises:
             BaseException: a task ended with an error for which a new task is no recovery
