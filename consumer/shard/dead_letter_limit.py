@@ -137,7 +137,7 @@ class DeadLetterGuard:
     async def _look_back(
         self, context: ShardContext, source: TopicPartition, end: int, seen: SeenIds
     ) -> list[CountedDeadLetter]:
-        """Decide again about the window before ``end``, and return its dead letters."""
+        """Decide again about the records of the window before ``end``; return its dead letters."""
         options = context.read_options._replace(
             max_records=FETCH_RECORDS,
             fetch_ms=FETCH_MS,

@@ -176,8 +176,8 @@ def _proven_until(progress: Progress, found: Found) -> int:
     Between the last handled record and the stored offset there were only transaction markers and
     aborted records. A later leader may have lost them and appended new records in their place. The
     new records have a higher epoch, so they begin where the stored leader epoch ends. Resume there
-    if this offset is known and before the stored offset. No record is handled twice: the skipped
-    markers and aborted records were never handled.
+    if this offset is known and before the stored offset, but never before the end of the last
+    handled record. So no record is handled twice: markers and aborted records are not handled.
     """
     fingerprint, epoch_end = progress.fingerprint, found.epoch_end
     is_same_topic = None not in {progress.topic_id, found.topic_id}

@@ -79,7 +79,7 @@ class ShardTask:
 
         1. Take the changelog over: fence the earlier owner, wait while one of its transactions
            hangs, commit the restore barrier, restore up to it.
-        2. Verify that the state belongs here, and find where to resume reading.
+        2. Verify that the state belongs to this deployment, and find the offsets to resume at.
         3. Run, one transaction after the other, until stopped.
         4. Save all progress. Close, also after an error.
 

@@ -35,7 +35,7 @@ class TopicMaintenance:
         self._known_risks: set[InputRisk] = set()
 
     async def prepare(self) -> Topology:
-        """Create the topics if CREATE_TOPICS is true, then check and return them.
+        """Create missing topics if CREATE_TOPICS is true; check all topics and return the topology.
 
         Raises:
             ClusterError: a topic is missing or has wrong settings.
