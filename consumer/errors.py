@@ -3,16 +3,17 @@
 ::
 
     CheckpointReadyError
-    ├── ConfigError       invalid settings: exit with code 2 before the process connects
+    ├── ConfigError       invalid settings or command options: exit with code 2
     ├── ClusterError      an operator must fix a topic, ACL or address: exit with code 1
     │   └── Unreachable   no broker answers: exit with code 1 at the start; a running job retries
     ├── Interrupted       a signal: keep committed work, exit with code 130 (143 after SIGTERM)
     ├── LimitReached      an operator must decide (the dead-letter limit): exit with code 1
-    ├── NoProgress        stall detection: only a new process may help: exit with code 1
+    ├── NoProgress        a stall, and only a new process may help: exit with code 1
     ├── TransientError    retry after a bounded backoff with jitter
     ├── TaskFailed        drop the shard's task and start a new one: the only recovery of a task
-    │   ├── Fenced        the same, if the group still assigns the shard here after a heartbeat
-    │   └── TimedOut      the same, and the next transaction is smaller
+    │   ├── Fenced        start a new task only if the group still assigns the shard to this
+    │   │                 process after the next heartbeat
+    │   └── TimedOut      start a new task; if a send timed out, its transactions are smaller
     ├── StateCorrupted    do not run this shard, and report it; the other shards continue
     ├── HangingTransaction  do not run this shard until an operator has ended the transaction;
     │                     a job exits with code 1
@@ -30,10 +31,7 @@ class CheckpointReadyError(Exception):
 
 
 class ConfigError(CheckpointReadyError):
-    """The settings are invalid. The process has not connected yet.
-
-    The message names each invalid variable and how to fix it.
-    """
+    """The settings or the options of a command are invalid. The message says how to fix them."""
 
 
 class ClusterError(CheckpointReadyError):
@@ -41,7 +39,7 @@ class ClusterError(CheckpointReadyError):
 
 
 class Unreachable(ClusterError):
-    """No broker is usable: the address is wrong, or all brokers are down at present."""
+    """No broker is reachable: the address is wrong, or all brokers are down now."""
 
 
 class Interrupted(CheckpointReadyError):
@@ -55,7 +53,7 @@ class Interrupted(CheckpointReadyError):
 
 
 class LimitReached(CheckpointReadyError):
-    """Continuing would exceed a configured limit. Nothing is lost; an operator must decide."""
+    """To continue would exceed a configured limit. Nothing is lost; an operator must decide."""
 
 
 class NoProgress(CheckpointReadyError):
@@ -67,11 +65,11 @@ class TransientError(CheckpointReadyError):
 
 
 class TaskFailed(CheckpointReadyError):
-    """The state of a shard's transaction or reads is unknown: drop its task, start a new one."""
+    """The outcome of a transaction or the positions of a reader are unknown: start a new task."""
 
 
 class Fenced(TaskFailed):
-    """Another producer with the same transactional id has fenced this one and owns the shard."""
+    """Another producer with the same transactional id has fenced this one and is the owner."""
 
 
 class TimedOut(TaskFailed):
@@ -79,7 +77,7 @@ class TimedOut(TaskFailed):
 
 
 class HangingTransaction(CheckpointReadyError):
-    """The brokers left a transaction of this service open. The message has a command to end it."""
+    """The brokers left a transaction of this service open. The message has commands to end it."""
 
 
 class StateCorrupted(CheckpointReadyError):

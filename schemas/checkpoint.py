@@ -1,8 +1,8 @@
 """The checkpoint object as producers send it: in wire spelling and in the spelling of SDKs.
 
 The fields must stay in alphabetical order, so that the encoded `Checkpoint` has sorted keys. The
-canonical form, which is published, and the comparison form, which is digested, need sorted keys.
-Decoding drops unknown fields without an error. Code that must keep them decodes to a dict.
+canonical form, which is published, and the comparison form, whose digest is stored, need sorted
+keys. Decoding drops unknown fields without an error. Code that must keep them decodes to a dict.
 """
 
 from typing import Annotated, Final, Literal
@@ -12,9 +12,9 @@ from msgspec import Meta, Struct
 CHECKPOINT_OBJECT: Final = "fine_tuning.job.checkpoint"
 
 FIRST_UNIX_SECOND: Final = -62_135_596_800
-"""0001-01-01T00:00:00Z: RFC 3339 has no year before it."""
+"""0001-01-01T00:00:00Z, the first second that ``datetime`` can represent."""
 LAST_UNIX_SECOND: Final = 253_402_300_799
-"""9999-12-31T23:59:59Z: RFC 3339 has no year after it."""
+"""9999-12-31T23:59:59Z, the last second that RFC 3339 and ``datetime`` can represent."""
 
 Name = Annotated[str, Meta(min_length=1)]
 UnixSeconds = Annotated[int, Meta(ge=FIRST_UNIX_SECOND, le=LAST_UNIX_SECOND)]

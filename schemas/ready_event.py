@@ -15,7 +15,7 @@ Metric = Literal["full_valid_loss", "valid_loss", "train_loss"]
 
 
 class Origin(Struct, frozen=True, gc=False):
-    """Topic, partition and offset of the source record, and its timestamp (-1: none)."""
+    """Topic, partition, offset and timestamp of the source record (timestamp -1: it has none)."""
 
     topic: str
     partition: int
@@ -38,7 +38,7 @@ class Model(Struct, frozen=True, gc=False):
 
 
 class Evaluation(Struct, frozen=True, omit_defaults=True, gc=False):
-    """The figures for comparing checkpoints. A figure is absent if unknown or not finite."""
+    """The figures to compare checkpoints by. A figure is absent if it is unknown or not finite."""
 
     loss: float | None = None
     metric: Metric | None = None

@@ -60,7 +60,7 @@ def topics(text: str) -> tuple[str, ...]:
 
 def group(text: str) -> str:
     """Parse the name of the consumer group."""
-    # The names of the internal topics begin with the group, so it must be valid in a topic name.
+    # The names of the internal topics begin with this name, so it must be valid in a topic name.
     if not TOPIC_NAME.fullmatch(text) or len(text) > 200:  # noqa: PLR2004 - 249, minus room for the suffixes
         raise ValueError(f"{text!r} must be 1 to 200 letters, digits, '.', '_' or '-'")
     return text

@@ -1,4 +1,4 @@
-"""The settings as one frozen Struct. All problems are reported at once, each with its fix."""
+"""The settings as one frozen Struct. One error reports all problems, each with its fix."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -53,7 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def repartition_topic(self) -> str:
-        """The topic that carries a record to its home shard, with one partition for each shard."""
+        """The topic that carries records to their home shards; it has one partition per shard."""
         return f"{self.group_id}.repartition"
 
     @property
@@ -86,8 +86,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         problems += [
             problem
             for fields, problem in _contradictions(settings)
-            # A field that could not be read holds its default here. The user did not choose that
-            # value, so ignore its contradictions.
+            # A field whose variable could not be read holds its default here. The user did not
+            # choose this value, so ignore contradictions with it.
             if unreadable.isdisjoint(fields.split())
         ]
         if problems:
@@ -96,7 +96,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield each contradiction: the names of its fields, separated by spaces, and the problem."""
+    """Yield each problem with a combination of fields: the names of these fields, and the message.
+
+    The names are separated by spaces.
+    """
     yield from _topic_contradictions(settings)
     yield from _security_contradictions(settings)
     if settings.heartbeat_interval_ms * 3 > settings.session_timeout_ms:

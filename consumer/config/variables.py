@@ -1,4 +1,4 @@
-"""Defines the environment variables of the service. No other module contains their names.
+"""Defines the environment variables of the service: their names, defaults and parsers.
 
 The tables in the README and ``checkpoint-ready config`` are generated from ``VARIABLES``.
 """
@@ -26,8 +26,8 @@ from consumer.config.parsing import (
 PREFIX: Final = "CHECKPOINT_READY_"
 SECURITY_PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 SASL_MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
-# Kubernetes adds variables with these endings (service links) for each Service. They have the prefix
-# if the name of the Service begins with it.
+# For each Service, Kubernetes adds variables with these endings to the environment (service links). If
+# the Service has a name such as "checkpoint-ready", these variables begin with PREFIX.
 SERVICE_LINK: Final = re.compile(r"(.*_)?(SERVICE_(HOST|PORT).*|PORT(_\d+_(TCP|UDP|SCTP).*)?)")
 # A service link may have the name of a setting, such as HTTP_PORT=tcp://10.0.0.1:80.
 SERVICE_LINK_VALUE: Final = re.compile(r"(tcp|udp|sctp)://.*")
@@ -49,11 +49,11 @@ class Variable(NamedTuple):
 
     @property
     def field(self) -> str:
-        """The field of ``Settings`` for its value."""
+        """The field of ``Settings`` that holds the value of the variable."""
         return self.short_name.lower()
 
     def read(self, environment: Mapping[str, str]) -> object:
-        """Return the parsed value. A secret may also be read from a file (``…_FILE``)."""
+        """Return the parsed value. The value of a secret can also be in a file (``…_FILE``)."""
         text = environment.get(self.name, "")
         if SERVICE_LINK.fullmatch(self.short_name) and SERVICE_LINK_VALUE.fullmatch(text):
             text = ""
@@ -104,7 +104,7 @@ VARIABLES: Final = (
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """Return a line for each unknown variable with the prefix, with a similar name if there is one."""
+    """Return a line for each unknown variable with the prefix; it names a similar variable, if any."""
     known = {variable.name for variable in VARIABLES}
     known |= {f"{variable.name}_FILE" for variable in VARIABLES if variable.is_secret}
     lines = []

@@ -1,4 +1,4 @@
-"""The connections of a job: a checked cluster and a reader, without membership in the group."""
+"""The connections of a job to the cluster. A job is no member of the consumer group."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -33,7 +33,7 @@ class JobContext(msgspec.Struct, frozen=True):
         return [TopicPartition(topic, shard) for shard in range(self.topology.shards)]
 
     async def read_journal(self, is_wanted: Callable[[bytes], bool]) -> Entries:
-        """Return the wanted journal entries, or none if the jobs topic is missing; fence no writer.
+        """Return the wanted journal entries, or none if the jobs topic is missing; fence no job.
 
         Raises:
             ClusterError, TaskFailed, TransientError: the journal cannot be read.
@@ -45,7 +45,7 @@ class JobContext(msgspec.Struct, frozen=True):
         return await read_journal(self.settings, self.reader, is_wanted)
 
     async def journal_max_bytes(self) -> int:
-        """Return ``max.message.bytes`` of the jobs topic, or the default if it does not exist."""
+        """Return ``max.message.bytes`` of the jobs topic; the default if the topic is missing."""
         topic = self.settings.jobs_topic
         found = (await self.admin.describe([topic])).get(topic)
         return JOBS_MESSAGE_BYTES if found is None else found.max_message_bytes
@@ -54,7 +54,7 @@ class JobContext(msgspec.Struct, frozen=True):
         """Create the jobs topic if it is missing. Return its name with its ``max.message.bytes``.
 
         Raises:
-            ClusterError: the cluster refuses to create it.
+            ClusterError: the cluster refuses to create the topic.
             TaskFailed, TransientError: the cluster does not answer, or does not know the topic yet.
         """
         topic = await ensure_jobs_topic(self.admin, self.settings)

@@ -1,8 +1,8 @@
-"""Warn about records that a command cannot read: those after an open transaction.
+"""Warns of records that a command cannot read: those after the start of an open transaction.
 
-A ``read_committed`` reader gets no records after the last stable offset, even committed ones.
-Without a warning, the output of a command that ends there would look complete. A command that
-waits for new records would look idle.
+A ``read_committed`` reader gets no record after the last stable offset, not even a committed one.
+Without a warning, a command that ends at this offset would seem to have read all records. A command
+that waits for new records would seem to find none.
 """
 
 import sys
@@ -20,8 +20,8 @@ WARN_AFTER_SECONDS: Final = 10.0
 async def warn_of_held_back(reader: LogReader, partitions: Iterable[TopicPartition]) -> None:
     """Warn on standard error how many records of each partition cannot be read now.
 
-    It fetches the high watermarks before the last stable offsets. So a transaction that ends
-    between the two requests causes no warning.
+    This function fetches the high watermarks before the last stable offsets. So a transaction that
+    ends between the two requests causes no warning.
 
     Raises:
         TaskFailed: a leader did not answer in time.
@@ -36,7 +36,10 @@ async def warn_of_held_back(reader: LogReader, partitions: Iterable[TopicPartiti
 
 
 class HeldBackWarning:
-    """Warns once for each partition in which records are held back from a waiting command."""
+    """Warns of records that are held back from a waiting command, once for each partition.
+
+    It warns again only if the records of the partition were released in between.
+    """
 
     def __init__(self, reader: LogReader, partitions: Iterable[TopicPartition]) -> None:
         self._reader = reader
@@ -45,7 +48,7 @@ class HeldBackWarning:
         self._warned: set[TopicPartition] = set()
 
     def check(self, now: float) -> None:
-        """Warn of records held back for at least `WARN_AFTER_SECONDS`; `now` is monotonic."""
+        """Warn of records held back for at least 10 seconds; `now` is in monotonic seconds."""
         self._held.check(now, self._reader, self._partitions)
         held = self._held.views
         self._warned &= held.keys()

@@ -93,8 +93,8 @@ class Attempt:
         self.writer = writer
         self.journal_max_bytes = journal_max_bytes
         self.is_plan = isinstance(writer, DryRunWriter)
-        # Each attempt has its own limiter. A limiter that also counts the time of an outage would
-        # let the job write faster than its rate afterwards.
+        # Each attempt has its own limiter. A limiter that outlived an outage would count the time
+        # of this outage, and then let the job write faster than its rate.
         self.rate_limiter = RateLimiter(rate)
 
 
@@ -123,7 +123,7 @@ class Job(ABC, Generic[ResultT, PlanT]):
         """How many transactions this run has committed."""
         self._rate = rate
         self.kafka: Kafka | None = None
-        """Another implementation of the Kafka port; None means the real client."""
+        """An implementation of the Kafka port for tests; None means the real client."""
 
     @abstractmethod
     def owns_entry(self, key: bytes) -> bool:
@@ -131,7 +131,7 @@ class Job(ABC, Generic[ResultT, PlanT]):
 
     @abstractmethod
     async def make_plan(self, attempt: Attempt) -> PlanT:
-        """Return what a run would do; the writer of this attempt writes nothing."""
+        """Return what a run would do. The attempt has a writer that writes nothing."""
 
     async def prepare(self, context: JobContext) -> ResultT | None:  # noqa: ARG002 - the interface
         """Determine the work of the run; return a result if there is nothing to do.
@@ -195,7 +195,7 @@ class Job(ABC, Generic[ResultT, PlanT]):
 
         Raises:
             Fenced: another process has taken over the job.
-            TaskFailed: the outcome is unknown. The next attempt reads it from the journal.
+            TaskFailed: the outcome is unknown. The next attempt reads the outcome from the journal.
         """
         await attempt.writer.commit(transaction_batches, entries)
         self.commits += 1
@@ -203,7 +203,7 @@ class Job(ABC, Generic[ResultT, PlanT]):
     def interrupted(self, attempt: Attempt, message: str) -> Interrupted:
         """Return the error that ends an attempt after a shutdown request.
 
-        `message` is the text for a run. A plan always has the same text.
+        `message` is the text for a run. For a plan, the text is always `PLAN_STOPPED`.
         """
         text = PLAN_STOPPED if attempt.is_plan else message
         return Interrupted(text, self.shutdown.signal or signal.SIGINT)

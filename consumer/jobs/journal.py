@@ -2,8 +2,9 @@
 
 The journal is one compacted partition, ``{group}.jobs``, for all jobs of a group. A job commits its
 progress in the same transactions as its records. Each job has its own transactional id, so at most
-one process at a time can continue it. The next process fences a killed process and so ends its open
-transaction. A shard uses the same protocol (``OwnedPartition``) for its changelog.
+one process at a time can continue the job. If a process is killed, the next process fences it, and
+so ends the open transaction of the killed process. A shard uses the same protocol
+(``OwnedPartition``) for its changelog.
 
 =======  ====================================  ================================================
 prefix   rest of the key                       value
@@ -81,7 +82,7 @@ class Journal:
         max_message_bytes: Mapping[str, int],
     ) -> None:
         """`purpose` and `max_message_bytes` are those of ``JobContext.journal``."""
-        # This user may lack the permission to read a target topic. The check skips such a topic.
+        # The user of the job may lack Read on a target topic. The check skips such a topic.
         check = OpenTransactionCheck(
             admin,
             settings.bootstrap_servers,
@@ -129,7 +130,8 @@ class Journal:
 
         Raises:
             Fenced: another process has started the same job.
-            TaskFailed: the outcome is unknown. The entries that a new journal reads show it.
+            TaskFailed: the outcome is unknown. The entries that a new journal reads show the
+                outcome.
         """
         journal = transaction_batches.to(*self.partition)
         for key, value in entries:
@@ -140,13 +142,13 @@ class Journal:
             try:
                 is_taken_over = await self._is_taken_over()
             except TimedOut as late:
-                # After a TimedOut, a job makes its transactions smaller. So only a slow write may
-                # raise it, and not this slow read.
+                # After a TimedOut, a backfill makes its transactions smaller. So only a slow write
+                # may raise TimedOut, and this slow read must not.
                 raise TaskFailed(str(late)) from late
             if is_taken_over:
                 raise
             # No other process took over: the broker fenced this process, because its transaction
-            # exceeded the timeout.
+            # was open for longer than TRANSACTION_TIMEOUT_MS.
             raise TaskFailed(f"a transaction was open for too long: {error}") from error
 
     async def forget(self, keys: Iterable[bytes]) -> None:
@@ -167,7 +169,10 @@ class Journal:
         await self._writer.close()
 
     async def _is_taken_over(self) -> bool:
-        """Return whether another process uses our transactional id; wait for its barrier."""
+        """Return whether another process has committed a barrier with our transactional id.
+
+        Wait up to 10 seconds for this barrier.
+        """
         deadline = time.monotonic() + TAKEOVER_SECONDS
         while time.monotonic() < deadline:
             ranges = await settled_ranges(self._reader, [self.partition])
@@ -182,7 +187,7 @@ class Journal:
 async def read_journal(
     settings: Settings, reader: LogReader, is_wanted: Callable[[bytes], bool]
 ) -> Entries:
-    """Return the wanted entries as they are now, without fencing a running job."""
+    """Return the wanted entries that are visible now, without fencing a running job."""
     ranges = await stable_ranges(reader, [journal_partition(settings)])
     return await _read(reader, ranges, is_wanted)
 

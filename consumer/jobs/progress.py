@@ -26,13 +26,13 @@ class Goal(NamedTuple):
     total: int
     done_before: int
     max_written: int | None = None
-    """The job also ends when it has written this many records."""
+    """The job ends early when it has written this many records. None: it does not."""
 
     def completed(self, done: int, written: int) -> float:
         """Return how much of `total` is completed, in the unit of `total`.
 
-        With `max_written` the job may end early. Then the written share of `max_written` counts,
-        if it is larger than the done share of `total`.
+        With `max_written`, the job may end before all of `total` is done. So the written share of
+        `max_written` counts if it is larger than the done share of `total`.
         """
         if self.max_written is None:
             return done

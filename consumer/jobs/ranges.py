@@ -36,7 +36,7 @@ class PartitionOffset(NamedTuple):
 
 
 class RangeBound(NamedTuple):
-    """One bound of a range: a time, offsets of some partitions, or no limit."""
+    """One bound of a range: a time, or offsets of some partitions. If both are empty: no limit."""
 
     time_ms: int | None = None
     offsets: tuple[PartitionOffset, ...] = ()
@@ -52,7 +52,7 @@ class RangeSpec(NamedTuple):
 def parse_range(starts: Sequence[str], ends: Sequence[str], now_ms: int) -> RangeSpec:
     """Parse the values of ``--from`` and ``--to``.
 
-    Several values of one option must be offsets, one for each partition.
+    Several values of one option must be offsets of different partitions.
 
     Raises:
         ConfigError: a value is not valid, or the values contradict each other.
@@ -122,7 +122,7 @@ class ResolvedRange(msgspec.Struct, frozen=True):
     """Whether the user named the start offsets. If not, a time or the log start decided them."""
 
     def within(self, records: Sequence[SourceRecord]) -> Sequence[SourceRecord]:
-        """Return the records whose timestamps are in the range; the offsets may include others."""
+        """Return the records whose timestamps are in the range; drop the other records."""
         if self.from_ms is None and self.to_ms is None:
             return records
         return [record for record in records if self.contains_time(record.timestamp)]
@@ -151,14 +151,14 @@ async def resolve_range(
 
     If a bound has offsets, only the partitions that the bounds name are read.
 
-    A time range begins at the first record that is not older than its start. If producers set the
-    timestamps, the range is read to the end of the log, because a later record may have an earlier
-    timestamp.
+    If the start is a time, the range begins at the first record that is not older than this time.
+    If the end is a time and producers set the timestamps, the range is read to the last stable
+    offset, because records after the first one that is too new may be older again.
 
     Raises:
         ConfigError: a bound names a partition or an offset that does not exist.
-        ClusterError: without `allow_truncated`: records of the range are deleted; the message has
-            the first existing offsets.
+        ClusterError: records of the range are deleted (not with `allow_truncated`). The message
+            has the first existing offsets.
     """
     partitions = [
         TopicPartition(name, number)
@@ -277,7 +277,7 @@ async def _deleted_by_time(
 
 
 def _may_be_deleted(topic: TopicDescription, from_ms: int, now_ms: int) -> bool:
-    """Return whether retention may have deleted records that are not older than this time."""
+    """Return whether retention may have deleted records that are not older than `from_ms`."""
     retention_ms = topic.configs.get("retention.ms", UNLIMITED)
     if topic.configs.get("retention.bytes", UNLIMITED) != UNLIMITED or retention_ms == UNLIMITED:
         return True  # the time of a deletion by size or by an operator is unknown

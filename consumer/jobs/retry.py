@@ -28,8 +28,8 @@ RESUME_HINT: Final = "run the same command again to resume"
 STOPPED: Final = f"stopped; committed transactions are kept; {RESUME_HINT}"
 RETRYING: Final = "retrying"
 # With a rate limit, a transaction has at most as many events as the rate divided by this number,
-# but at least one. So a job commits about this many transactions per second, and never twice as
-# many.
+# but at least one. So at the full rate, a job commits fewer than twice this many transactions a
+# second.
 TRANSACTIONS_PER_SECOND: Final = 5
 UNLIMITED: Final = 2**31
 
@@ -65,7 +65,7 @@ def shutdown_on_signals() -> Iterator[ShutdownSignal]:
     """Turn the first SIGINT or SIGTERM into a shutdown request; a second one ends the process.
 
     Raises:
-        Interrupted: after a shutdown request, a call failed or the cluster did not answer.
+        Interrupted: a shutdown was requested, and then a call failed or the cluster did not answer.
     """
     loop, shutdown = asyncio.get_running_loop(), ShutdownSignal()
     handled = (signal.SIGINT, signal.SIGTERM)
@@ -103,8 +103,8 @@ async def run_with_retries(
     another process has fenced this one.
 
     After a shutdown request, the attempt has `STOP_SECONDS` to finish its transaction. Then this
-    function cancels the attempt. If the outcome of a commit is then unknown, the next start reads
-    it from the journal.
+    function cancels the attempt. If the outcome of a commit is then unknown, the next run of the
+    command reads this outcome from the journal.
 
     Raises:
         Interrupted: a shutdown was requested.
@@ -142,7 +142,7 @@ async def run_until_shutdown(
     *,
     grace_seconds: float | None = None,
 ) -> T:
-    """Make one attempt; if it still runs `grace_seconds` after a shutdown request, cancel it.
+    """Make one attempt. Cancel it if it still runs `grace_seconds` after a shutdown request.
 
     `grace_seconds` None means `STOP_SECONDS`.
 
@@ -183,12 +183,12 @@ class RateLimiter:
     async def wait(self, events: int, shutdown: ShutdownSignal) -> None:
         """Wait until the rate allows the next events, or a shutdown is requested.
 
-        `events` is the total so far. It may include events of earlier attempts.
+        `events` is the total number of events so far. It may include events of earlier attempts.
         """
         if self._per_second is None:
             return
         now = time.monotonic()
-        if self._began is None:  # the first transaction counts, events of earlier attempts do not
+        if self._began is None:  # count the first transaction, but no earlier attempt
             self._began = now, events - min(events, self.max_transaction_events)
         began, before = self._began
         await shutdown.wait(began + (events - before) / self._per_second - now)

@@ -8,7 +8,7 @@ prefix   rest of the key             value
 ``p:``   topic ``/`` partition       progress (JSON)
 ``m:``                               meta (JSON)
 ``f:``                               the restore barrier of the latest start (JSON)
-``f:``   ``first``                   the end offsets that "latest" means (JSON)
+``f:``   ``first``                   end offsets of the inputs at the first start (JSON)
 =======  ==========================  ===================================================
 
 A null value is a tombstone. The prefixes separate ids from all other entries. Id and variant
@@ -16,10 +16,10 @@ entries are binary, because a restore reads millions of them. The few other entr
 operators can read. The memory of a shard holds only the digest of an id. So this digest is the key
 of the entry: the shard can write the tombstone without the id. The id itself is in the value.
 
-Id entry: version (1 byte), digest of the content (16 bytes: 1 for the version of the comparison
-form, 15 of BLAKE2b), stream time (8), then partition (4), offset (8), timestamp (8) and topic
-(1 byte of length, then UTF-8) of the published source record, then the id (UTF-8).
-Variant entry: version (1), digest of the content (16), stream time (8), id (UTF-8).
+An id entry consists of: version (1 byte), digest of the content (16 bytes: 1 for the version of the
+comparison form, 15 of BLAKE2b), stream time (8), then partition (4), offset (8), timestamp (8) and
+topic (1 byte of length, then UTF-8) of the published source record, then the id (UTF-8).
+A variant entry consists of: version (1), digest of the content (16), stream time (8), id (UTF-8).
 All numbers are big-endian.
 
 The version of an entry is the version of its layout. The comparison form has its own version inside
@@ -46,7 +46,7 @@ READABLE_VERSIONS: Final = frozenset({FORMAT_VERSION})
 """The layouts that this release reads. It writes `FORMAT_VERSION`."""
 ID, VARIANT, PROGRESS, META, FENCE = b"i:", b"v:", b"p:", b"m:", b"f:"
 FIRST_START: Final = FENCE + b"first"
-_HEAD: Final = struct.Struct(f">B{DIGEST_BYTES}sq")  # of id entries and variant entries
+_HEAD: Final = struct.Struct(f">B{DIGEST_BYTES}sq")  # the start of id and variant entries
 _ORIGIN: Final = struct.Struct(">iqqB")
 _pack_id_entry: Final = struct.Struct(_HEAD.format + _ORIGIN.format.removeprefix(">")).pack
 _DIGEST_KEY_BYTES: Final = len(ID) + DIGEST_BYTES
@@ -55,7 +55,7 @@ _ID_LAYOUT: Final = EntryLayout(ID, bytes([FORMAT_VERSION]), _HEAD.size)
 
 
 class Meta(msgspec.Struct, frozen=True):
-    """The deployment that a changelog belongs to; `verify_meta` refuses any other deployment."""
+    """The deployment that a changelog belongs to; `verify_meta` compares it."""
 
     version: int
     group_id: str
@@ -67,7 +67,7 @@ class Meta(msgspec.Struct, frozen=True):
 
 
 class ShardState:
-    """A shard's memory. Its ids and progress are those that the changelog holds as committed."""
+    """A shard's memory. Its ids, variants and progress equal the committed changelog entries."""
 
     def __init__(self, window_ms: int) -> None:
         self.seen = SeenIds(window_ms)
@@ -82,7 +82,7 @@ class ShardState:
         return {source: progress.next_offset for source, progress in self.progress.items()}
 
     def fingerprint_offset(self, source: TopicPartition) -> int | None:
-        """Return the offset of a source's last-record fingerprint; None: there is none."""
+        """Return the offset of a source's last-record fingerprint; None if it has none."""
         progress = self.progress.get(source)
         if progress is None or progress.fingerprint is None:
             return None
@@ -92,11 +92,13 @@ class ShardState:
         """Add changelog records, in the order of their offsets.
 
         Raises:
-            StateCorrupted: another service or version wrote a record; the message has its offset.
+            StateCorrupted: a record cannot be read, for example because another release wrote it.
+                The message has the record's offset.
         """
         self.records_loaded += len(records)
         number = 0
-        # A restore reads millions of plain id entries.
+        # Nearly all records of a restore are id entries of the current layout. Add them in bulk,
+        # and each other record by itself.
         while (number := self.seen.remember_records(records, number, _ID_LAYOUT)) < len(records):
             self._load_one(records[number])
             number += 1

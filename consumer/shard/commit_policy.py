@@ -1,4 +1,7 @@
-"""Decides when a shard commits: soon without lag, in large transactions with lag. Pure."""
+"""Decides when a shard commits, without I/O.
+
+Without lag the shard commits soon. With lag it commits large transactions.
+"""
 
 from typing import Final
 
@@ -9,13 +12,13 @@ MAX_DELAY_SECONDS: Final = 0.5
 # crash loses the progress, the shard reads the records again, and they are duplicates again.
 PROGRESS_INTERVAL_SECONDS: Final = 5.0
 # The shard decides when its buffered records have this size, to bound the memory of a transaction.
-# With a large backlog, one fetch can bring as much.
+# With a large backlog, a single fetch can bring this many bytes.
 MAX_TRANSACTION_BYTES: Final = 8 * 1024 * 1024
 IDLE_FETCH_MS: Final = 100
 
 
 class TransactionSizeLimit:
-    """The maximum number of records in a shard's transaction; lower after a send that timed out.
+    """The maximum number of records in a shard's transaction. A send that times out lowers it.
 
     The limit outlives the shard's tasks, because a timeout ends the task. Without a lower limit,
     each new task would send a transaction of the same size, and time out again.
@@ -25,7 +28,11 @@ class TransactionSizeLimit:
         self.records = self._max_records = max_records
 
     def record_timeout(self, records: int) -> None:
-        """Halve the limit after a slow transaction, or use half of its size if that is less."""
+        """Lower the limit after a send of this many records that timed out.
+
+        The new limit is half of the old limit, or half of `records` if that is less. It is at
+        least 1.
+        """
         if records:
             self.records = max(1, min(self.records, records) // 2)
 
@@ -46,21 +53,21 @@ class CommitPolicy:
         self._oldest_uncommitted: float | None = None
 
     def record_buffered(self, now: float) -> None:
-        """Record that records wait for a decision."""
+        """Record that the buffer holds records, which wait for a decision."""
         if self._oldest_buffered is None:
             self._oldest_buffered = now
 
     def record_emptied(self) -> None:
-        """Record that no record waits: all were decided, or dropped to be read again."""
+        """Record that the buffer is empty: the records were decided, or will be read again."""
         self._oldest_buffered = None
 
     def record_moved(self, now: float) -> None:
-        """Record progress that is not committed yet."""
+        """Record that there is pending progress: it is not committed yet."""
         if self._oldest_uncommitted is None:
             self._oldest_uncommitted = now
 
     def record_commit(self, now: float) -> None:
-        """Record that all known progress is committed; records in the buffer still wait."""
+        """Record that all pending progress is committed. Buffered records may still wait."""
         self._last_commit = now
         self._oldest_uncommitted = None
 

@@ -1,4 +1,4 @@
-"""The constants of one shard task (number, settings, topics), and readers for its side tasks."""
+"""The constants of a shard's task (shard number, settings, topics), and its additional readers."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -59,13 +59,16 @@ class ShardContext(msgspec.Struct, frozen=True):
     def read_options(self) -> ReadOptions:
         """The options that all bounded reads of the shard share: its clock and its heartbeat.
 
-        A caller changes options with `_replace`, but must keep the heartbeat: without it, a task
-        that reads for more than a minute would count as hanging.
+        A caller changes other options with `_replace`, but keeps `on_fetch`: without heartbeats, a
+        task that reads for more than a minute would count as hanging.
         """
         return ReadOptions(clock=self.clock, on_fetch=self.heartbeat.beat)
 
     def new_batches(self, writer: TransactionalWriter) -> TransactionBatches:
-        """Return empty batches for a transaction, each at most as large as its topic allows."""
+        """Return empty batches for a transaction, each at most as large as its topic allows.
+
+        Records of the changelog get no timestamp.
+        """
         return writer.new_batches(self.topology.max_message_bytes, {self.settings.changelog_topic})
 
     def meta(self) -> Meta:
@@ -97,11 +100,11 @@ class ShardContext(msgspec.Struct, frozen=True):
 
 
 class SideReaders(msgspec.Struct, frozen=True):
-    """Opens further readers for one shard, and holds the admin client.
+    """Opens additional readers for one shard, and holds the admin client.
 
-    While the shard runs, only its loop assigns the shard's own reader. ``Sources`` reads the
-    position of each source from that reader for the status, at any moment. After any other
-    assignment, the reader would have no position for some sources.
+    While the shard runs, only ``Sources`` assigns partitions to the shard's own reader. It always
+    assigns all sources, because the status of the shard needs their positions at any moment. So a
+    read of other partitions or offsets needs an additional reader.
     """
 
     kafka: Kafka
@@ -111,10 +114,12 @@ class SideReaders(msgspec.Struct, frozen=True):
     async def open(
         self, context: ShardContext, *, committed_only: bool
     ) -> AsyncGenerator[LogReader, None]:
-        """Yield a connected reader, then close it; without `committed_only` it reads all records.
+        """Yield a connected reader, and close it at the end.
+
+        Without `committed_only` the reader also delivers uncommitted and aborted records.
 
         Raises:
-            TaskFailed, TransientError, ClusterError: it cannot connect.
+            TaskFailed, TransientError, ClusterError: the reader cannot connect.
         """
         reader = self.kafka.reader(
             f"{context.settings.group_id}-{context.shard}-look",

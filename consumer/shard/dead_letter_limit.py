@@ -1,13 +1,13 @@
 """The dead-letter limit: the share of invalid records in a window of offsets of one partition.
 
 The window is a number of offsets. So the result depends only on the log, and not on the size of
-transactions or the time of a start. A new process counts the window before its position again, and
-reaches the limit at the same record.
+transactions or the time of a start. A new process counts the dead letters of the window before its
+position again, and so reaches the limit at the same record.
 
 The count must survive a restart. Otherwise, if Kubernetes restarts the process again and again,
-each process would write another window of dead letters, until no record of the input is left.
-Nothing is stored for the count: the records before the position are still in the input. Deciding
-about them again shows which ones were invalid.
+each process would write more dead letters before it ends, until it reaches the end of the input.
+The count is not stored. Instead, the new process reads the records before its position from the
+input again, and decides about them again. This shows which of them became dead letters.
 """
 
 import math
@@ -43,14 +43,17 @@ log = structlog.get_logger(__name__)
 
 
 class CountedDeadLetter(NamedTuple):
-    """A dead letter that counts for the limit: the offset of its record, and the reason."""
+    """A dead letter that counts for the limit: the offset at which it counts, and the reason."""
 
     offset: int
     reason: Reason
 
 
 class Breach(NamedTuple):
-    """The dead letters of a window that reached the limit; the last one reached it."""
+    """The dead letters in a window that has reached the limit.
+
+    ``last_offset`` is the offset of the dead letter with which the window reached the limit.
+    """
 
     source: TopicPartition
     first_offset: int
@@ -59,10 +62,11 @@ class Breach(NamedTuple):
 
 
 class DeadLetterLimit:
-    """Counts dead letters by partition. Pure.
+    """Counts dead letters by partition, without I/O.
 
-    With a limit of 10% of 1,000 offsets, the 100th dead letter reaches the limit, even if fewer
-    than 1,000 offsets were read. So the first record of a topic stops nothing if it is invalid.
+    The limit is a percentage of the whole window, even while fewer offsets were read. With 10% of
+    1,000 offsets, the 100th dead letter in a window reaches the limit. A percentage of the offsets
+    read so far would already be reached by an invalid first record.
     """
 
     def __init__(self, percent: int, window_offsets: int) -> None:
@@ -100,7 +104,7 @@ class DeadLetterGuard:
     ) -> None:
         """Accept a decision, or raise an error that ends the process.
 
-        1. Accept a decision without dead letters, because only dead letters count.
+        1. Accept any decision if there is no limit, and a decision without dead letters.
         2. At the first dead letter of a partition in this task, first count the dead letters in
            the window before the buffered records.
         3. Count the dead letters of the decision.
@@ -108,9 +112,10 @@ class DeadLetterGuard:
         `seen` is the memory that the decision was made against.
 
         Raises:
-            LimitReached: a partition has too many dead letters. Nothing of the buffered records is
+            LimitReached: a partition has too many dead letters. Nothing of this decision is
                 committed.
-            TaskFailed: the records of the window cannot be read.
+            TaskFailed: the records of the window cannot be read. A timeout of this read does not
+                raise: then the rest of the window is not counted.
         """
         if not self._percent or not decision.dead_letters:  # 1.
             return
@@ -132,7 +137,7 @@ class DeadLetterGuard:
     async def _look_back(
         self, context: ShardContext, source: TopicPartition, end: int, seen: SeenIds
     ) -> list[CountedDeadLetter]:
-        """Decide again about the window before ``end``, and return its dead letters."""
+        """Decide again about the records of the window before ``end``; return its dead letters."""
         options = context.read_options._replace(
             max_records=FETCH_RECORDS,
             fetch_ms=FETCH_MS,
@@ -148,8 +153,8 @@ class DeadLetterGuard:
                 async for batch in read_range(reader, {source: window}, options):
                     found += _decide_again(context, source, batch.records, seen)
             except TimedOut as error:
-                # The records are too large to be read in this time. Skip the rest of the window
-                # rather than stop the shard.
+                # The window was not read in time, for example because its records are large. Do not
+                # count the rest of the window. This is better than to stop the shard.
                 log.warning(
                     "dead_letter_window_cut",
                     shard=context.shard,
@@ -184,15 +189,15 @@ class DeadLetterGuard:
 def _by_source(
     context: ShardContext, decision: Decision, ends: dict[TopicPartition, int]
 ) -> dict[TopicPartition, list[CountedDeadLetter]]:
-    """Return the dead letters of each partition that was read, in the order of their offsets."""
+    """Return the dead letters that count for the limit, by the partition that was read."""
     found: dict[TopicPartition, list[CountedDeadLetter]] = {}
     for letter in _counted(decision):
         source = TopicPartition(letter.origin.topic, letter.origin.partition)
         offset = letter.origin.offset
         if source not in ends:
-            # The record was forwarded: its origin is a partition of another shard. Its offset in
-            # the repartition topic is not known here, so it counts at the last offset that was
-            # read from there.
+            # The record is a forward: its origin is a partition of another shard. The offset of the
+            # forward in the repartition topic is not known here. So the dead letter counts at the
+            # last offset of the repartition partition in the buffer.
             source = TopicPartition(context.settings.repartition_topic, context.shard)
             offset = ends[source]
         found.setdefault(source, []).append(CountedDeadLetter(offset, letter.reason))
@@ -207,8 +212,10 @@ def _decide_again(
 ) -> list[CountedDeadLetter]:
     """Return the dead letters among records before the position, in the order of their offsets.
 
-    1. Decide without memory. With it, a record would be a duplicate if its id was published since.
-    2. Decide with the current memory, to find the conflicting duplicates that it has no room for.
+    1. Decide with an empty memory. With the current memory, a record that became a dead letter
+       could now be a duplicate, because its id was published later.
+    2. Decide with the current memory, to find the conflicting duplicates for whose content the
+       memory has no room.
     """
     if not records:
         return []

@@ -45,11 +45,13 @@ class TransactionReport(msgspec.Struct, frozen=True):
     ready: Sequence[ReadyRecord]
     """All ready events of the transaction. Do not keep them: they may take megabytes."""
     sources: Sequence[Gathered] = ()
-    """The records of the decision; do not keep them. Empty if only progress was written."""
+    """The records that the decision is about; do not keep them. Empty if it is about none.
+
+    Then the transaction has only progress, an announcement or tombstones."""
 
 
 class LostTransaction(msgspec.Struct, frozen=True):
-    """A transaction whose outcome is unknown. Its task ends."""
+    """A transaction whose outcome is unknown. The task that wrote it ends."""
 
     shard: int
     error: CheckpointReadyError
@@ -78,10 +80,10 @@ class Observer:
         """Handle a transaction whose outcome is unknown."""
 
     def on_fenced(self, shard: int) -> None:
-        """Handle the takeover of a shard by another process; its task may be in any state."""
+        """Handle the end of a task, in any state, because another process took its shard over."""
 
     def on_rebalance(self, seconds: float) -> None:
-        """Handle a completed rebalance of the group; it took this many seconds."""
+        """Handle a completed rebalance of the group, which took this many seconds."""
 
 
 class ObserverGroup(Observer):

@@ -1,11 +1,12 @@
-"""The meaning of "latest": decided once for a group, at the first start of any of its shards.
+"""The offsets that AUTO_OFFSET_RESET=latest means: decided once for a group, by its first shard.
 
 A shard may start for the first time hours after the others, because it was refused or waited for
-an open transaction. By then its inputs have grown, and "latest" would skip the records that were
-written since the others started. So the first shard that starts stores the end offsets of all input
-partitions in its changelog. A shard that starts later reads them there. A shard writes this entry
-only once, as its first entry after the restore barriers. So compaction never moves the entry: it
-stays before all ids, and other shards find it without reading the whole changelog.
+an open transaction. By then its inputs have grown. A start at their end offsets would skip the
+records that were written since the others started. So the first shard that starts stores the end
+offsets of all input partitions in its changelog. A shard that starts later finds them there, uses
+them, and stores a copy in its own changelog. A shard writes this entry only once, so compaction
+never removes it. The entry is the first one after the restore barriers, so other shards find it
+without reading the whole changelog.
 """
 
 from typing import Final
@@ -57,8 +58,8 @@ async def find_first_start(
     """
     inputs = context.topology.inputs
     everything = [TopicPartition(topic, p) for topic, count in inputs.items() for p in range(count)]
-    # Query the ends before the stored entries. If no entry is found then, no other shard had stored
-    # its first start when these ends were queried.
+    # Query the ends before the stored entries. Then, if no entry is found, no other shard had
+    # stored its first start when these ends were queried.
     ends = await reader.end_offsets(everything)
     now = FirstStart(
         wall_clock_ms(),

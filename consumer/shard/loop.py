@@ -25,8 +25,9 @@ from consumer.shard.watermark import Watermarks
 # Records in a chunk. After each chunk the event loop runs, so that heartbeats and the other shards
 # continue.
 DECIDE_CHUNK: Final = 500
-# A record's timestamp is trusted up to this much after the brokers' time as this process estimates
-# it: the clocks of the brokers differ a little, and their answers take a moment.
+# A record's timestamp is trusted if it is at most this much later than the brokers' time. This
+# process only estimates that time: the brokers' clocks differ a little, and their responses take a
+# moment.
 CEILING_SLACK_MS: Final = 1000
 # How often an idle shard saves positions that moved over transaction markers. Otherwise retention
 # could delete the markers first, and the next start would report them as lost records.
@@ -38,8 +39,8 @@ class ShardLoop:
     """The repeated part of a task. After any error the outcome is in doubt: close the task.
 
     The loop decides against the memory, writes the decision in one transaction, and applies it to
-    the memory after the commit returned. Only then does it make the next decision. Before that, the
-    memory lacks the ids of the last decision, and they would be published again.
+    the memory after the commit returned. Only then does it make the next decision. Without the ids
+    of the previous decision in the memory, the next decision could publish these ids again.
     """
 
     def __init__(  # noqa: PLR0913 - what a task has prepared for it
@@ -75,16 +76,20 @@ class ShardLoop:
         )
 
     async def run_once(self) -> None:
-        """Gather records. If a decision is due, decide, write one transaction, and then apply it.
+        """Gather records. If a decision is due, decide, commit one transaction, and then apply it.
 
         1. Fetch records of the sources into the buffer.
-        2. Decide about all gathered records, against the memory.
-        3. Write the outcome and the progress in one transaction.
+        2. If a decision is due, decide about all buffered records, against the memory.
+        3. Write the decision and the progress in one transaction. If the decision has no output,
+           keep its progress for a later transaction instead.
         4. Apply the decision to the memory, after the commit returned.
+
+        If no decision is due, commit pending progress when its time has come. With an empty buffer,
+        also write an announcement and further tombstones, if they are due.
 
         Raises:
             TaskFailed, ClusterError: the transaction's outcome is in doubt.
-            LimitReached: the decision holds more dead letters than are allowed.
+            LimitReached: with this decision, the dead letters of a partition reach the limit.
         """
         now = await self._gather()  # 1.
         if self._is_decision_due(now):
@@ -108,13 +113,18 @@ class ShardLoop:
             await self._continue_expiry()
 
     async def save_all_progress(self) -> None:
-        """At an orderly end, commit the progress of everything that is handled."""
-        if not self.sources.is_unanswered:  # a transaction may wait for a broker that is gone
+        """At an orderly end, commit the progress of all handled records."""
+        # If a leader does not answer, a transaction may have to wait for it. Positions that moved
+        # over markers are not worth this wait.
+        if not self.sources.is_unanswered:
             self._defer_moved_positions(self._clock())
         await self._commit_pending_progress()
 
     async def write_markers(self, partitions: Iterable[TopicPartition]) -> None:
-        """Write the markers that the brokers did not write for a committed transaction.
+        """Commit a transaction without records in these partitions.
+
+        The markers of this commit also end an earlier transaction there: the task has committed
+        the earlier transaction, but the brokers did not write its markers.
 
         Raises:
             TaskFailed, ClusterError: the outcome is in doubt.
@@ -140,7 +150,7 @@ class ShardLoop:
         self._watermarks.topics_seen_at = topics_seen_at
 
     async def _gather(self) -> float:
-        """Fetch once, revalidate the sources if the reader asks for it, and return the time."""
+        """Fetch once, and revalidate the sources if the reader requests it; return the time."""
         sources, policy = self.sources, self._commit_policy
         self._context.heartbeat.beat()
         timeout_ms = policy.fetch_timeout_ms(self._clock(), caught_up=sources.is_caught_up)
@@ -163,7 +173,7 @@ class ShardLoop:
         )
 
     async def _decide(self) -> Decision:
-        """Decide about all gathered records; this does not change the memory."""
+        """Return the decision about all buffered records. The memory does not change."""
         decision = self._new_decision()
         ceiling_ms = self._writer.broker_clock.now_ms() + CEILING_SLACK_MS
         for source, gathered in self.sources.buffer:
@@ -193,11 +203,11 @@ class ShardLoop:
         announced_ms: int | None = None,
         records: Sequence[Gathered] = (),
     ) -> None:
-        """Write a decision and apply it; the decision is about `records`.
+        """Commit a decision about `records`, with the progress, and apply both to the memory.
 
         1. Build every batch before the transaction begins.
         2. Send and commit. Until this returns, the outcome is unknown.
-        3. Apply the decision to the memory, not earlier.
+        3. Only now apply the decision and the progress to the memory.
         """
         shard = self._context.shard
         batches = self._context.new_batches(self._writer)
@@ -215,10 +225,10 @@ class ShardLoop:
         self._record_commit(decision, progress, began, records)
 
     async def _send_and_commit(self, batches: TransactionBatches) -> None:
-        """Write one transaction.
+        """Write one transaction. If the send times out, later transactions have fewer records.
 
         Raises:
-            TaskFailed, ClusterError: its outcome is unknown.
+            TaskFailed, TransientError, ClusterError: the outcome of the transaction is unknown.
         """
         shard = self._context.shard
         try:
@@ -258,7 +268,7 @@ class ShardLoop:
         )
 
     def _defer(self, decision: Decision, progress: Mapping[TopicPartition, Progress]) -> None:
-        """Keep progress and counts of a decision without output for the next commit."""
+        """Keep progress and counts for the next commit: this decision has no output."""
         self.sources.pending_progress = dict(progress)
         self._unreported_counts = decision.counts
         self._memory.seen.stream_time_ms = decision.stream_time_ms
@@ -269,7 +279,7 @@ class ShardLoop:
             self._commit_policy.record_moved(now)
 
     async def _commit_pending_progress(self) -> None:
-        """Commit pending progress, if any: over duplicates, markers or new partitions."""
+        """Commit the pending progress (duplicates, markers, new partitions), if there is any."""
         pending = self.sources.pending_progress
         if pending:
             await self._commit(self._new_decision(), pending, began=self._clock())
@@ -289,7 +299,7 @@ class ShardLoop:
             self._watermarks.record_announced(now)
 
     async def _continue_expiry(self) -> None:
-        """Write the next tombstones if the last transaction could not hold all of them."""
+        """Write further tombstones, if more ids have expired than one transaction could hold."""
         if self._watermarks.is_more_expired:
             decision = self._new_decision()
             self._watermarks.add_tombstones(self._memory.seen, decision)

@@ -2,8 +2,8 @@
 
 If a topic was recreated and has grown past the stored offset, a fetch at that offset gives no
 error. The same is true if a partition was truncated, in a power cut or by an unclean leader
-election, and has grown again. To resume at the stored offset would skip records. So progress also
-stores the topic's id (KIP-516), the leader epoch (KIP-320), and the fingerprints of the last
+election, and has grown again. But the new records before that offset would be skipped. So progress
+also stores the topic's id (KIP-516), the leader epoch (KIP-320), and the fingerprints of the last
 handled record and of an older one.
 """
 
@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from consumer.pipeline.records import SourceRecord
 
-# The older fingerprint is replaced when it is this many offsets older than the last one.
+# The older fingerprint is replaced when it is at least this many offsets before the last one.
 OLDER_OFFSETS: Final = 2000
 
 
@@ -35,7 +35,10 @@ class Fingerprint(msgspec.Struct, frozen=True):
 
 
 class Identity(NamedTuple):
-    """Topic id and leader epoch of a partition; None from a broker older than Kafka 2.8."""
+    """Topic id and leader epoch of a partition; None if not known.
+
+    This client reads both only from version 10 of the Metadata response, so from Kafka 2.8 on.
+    """
 
     topic_id: str | None = None
     leader_epoch: int | None = None
@@ -44,9 +47,9 @@ class Identity(NamedTuple):
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     """The position of one source partition, as the changelog stores it.
 
-    ``leader_epoch`` is the epoch in which the log was last found to contain the handled records. If
-    a later leader lost some of them, the records that it appends in their place have a higher
-    epoch. Progress that an older release stored has neither an epoch nor a topic id.
+    ``topic_id`` and ``leader_epoch`` are those of the last time when the log was found to contain
+    the handled records. If a later leader lost some of these records, the records that it appends
+    in their place have a higher epoch. ``older`` is the fingerprint of an older handled record.
     """
 
     next_offset: int
@@ -62,7 +65,7 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
         return Identity(self.topic_id, self.leader_epoch)
 
     def identified(self, identity: Identity) -> Self:
-        """Return the progress with this identity; where a part is None, keep the stored part."""
+        """Return the progress with this identity; keep each stored part whose new part is None."""
         topic_id, leader_epoch = identity
         return replace(
             self,
@@ -73,8 +76,9 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     def following(self, previous: Self) -> Self:
         """Return this progress as the successor of ``previous``.
 
-        The fingerprint of ``previous`` may become the older fingerprint. Its identity is kept: the
-        caller sets a new one only after ``judge``.
+        The fingerprint of ``previous`` may become the older fingerprint. The result has the topic
+        id and leader epoch of ``previous``. The caller may replace them, but only with an identity
+        under which the source was already judged.
         """
         fingerprint, older = self.fingerprint or previous.fingerprint, previous.older
         is_far_behind = (
@@ -102,12 +106,13 @@ class Found(NamedTuple):
     """The present state of a partition.
 
     ``at_fingerprint`` is the record at the fingerprint's offset, ``at_older`` the record at the
-    offset of the older fingerprint. None: there is no visible record, or it was not requested.
-    ``epoch_end`` is the offset where the stored leader epoch ends in the current log.
+    offset of the older fingerprint. None: the offset has no visible record, or it was not read.
+    ``epoch_end`` is the first offset after the stored leader epoch in the current log. None: it was
+    not queried.
     """
 
     log_start: int
-    end_offset: int  # the high watermark, which open transactions do not hold back
+    end_offset: int  # high watermark, or last stable offset for a reader of committed records
     topic_id: str | None = None
     at_fingerprint: SourceRecord | None = None
     at_older: SourceRecord | None = None
@@ -127,9 +132,10 @@ def is_another_topic(progress: Progress, topic_id: str | None) -> bool:
 
 
 def lost_its_end(progress: Progress, found: Found) -> bool:
-    """Return whether the last handled record is no longer in the log.
+    """Return whether the log ends before the next offset, or lost its last handled record.
 
-    A fingerprint whose record was deleted (compaction, retention) proves nothing.
+    Another record at the fingerprint's offset proves the loss. No record there proves nothing:
+    compaction or retention may have deleted the record.
     """
     if progress.next_offset > found.end_offset:
         return True
@@ -140,14 +146,15 @@ def lost_its_end(progress: Progress, found: Found) -> bool:
 def judge(progress: Progress, found: Found) -> Verdict:
     """Compare progress with the present state; never resume after a record that may be unread.
 
-    1. The topic id differs: it is another topic. Read it from its start.
-    2. The last handled record is still there, or retention or compaction deleted it. Resume at the
-       stored offset, or at the log start if that is higher. If a later leader may have replaced the
-       markers after that record, resume before them.
-    3. The last handled record is lost, but the id or the older fingerprint shows the same topic.
-       Resume after the last record that is known to be handled: all later records may be new.
-    4. The last handled record is lost, and neither the id nor the older fingerprint shows the same
-       topic. Read it from its start.
+    1. The topic id differs, so this is another topic. Read the topic from its start.
+    2. The log has not lost its end: the last handled record is still there, or retention or
+       compaction deleted it. Resume at the stored offset, or at the log start if that is higher. If
+       a later leader may have replaced the markers after that record, resume before them.
+    3. The log has lost its end, but the topic id or the older fingerprint shows the same topic.
+       Resume after the last record that is known to be handled: all later records may be new. If no
+       record is known, resume at the log start.
+    4. The log has lost its end, and neither the topic id nor the older fingerprint shows the same
+       topic. Read the topic from its start.
     """
     if is_another_topic(progress, found.topic_id):  # 1.
         return Verdict(Continuity.RECREATED, found.log_start)
@@ -164,12 +171,13 @@ def judge(progress: Progress, found: Found) -> Verdict:
 
 
 def _proven_until(progress: Progress, found: Found) -> int:
-    """Return the offset to resume at if the last handled record is still there.
+    """Return the offset to resume at if the log has not lost its end.
 
-    Between that record and the stored offset there were only transaction markers and aborted
-    records. A later leader may have lost them and appended new records in their place. So resume
-    where the stored leader epoch ends, if that is known and before the stored offset. Nothing is
-    handled twice by this, because markers and aborted records are not handled.
+    Between the last handled record and the stored offset there were only transaction markers and
+    aborted records. A later leader may have lost them and appended new records in their place. The
+    new records have a higher epoch, so they begin where the stored leader epoch ends. Resume there
+    if this offset is known and before the stored offset, but never before the end of the last
+    handled record. So no record is handled twice: markers and aborted records are not handled.
     """
     fingerprint, epoch_end = progress.fingerprint, found.epoch_end
     is_same_topic = None not in {progress.topic_id, found.topic_id}
@@ -179,12 +187,12 @@ def _proven_until(progress: Progress, found: Found) -> int:
 
 
 def _handled_until(progress: Progress, found: Found, *, is_same_topic: bool) -> int | None:
-    """Return the offset before which the log still has the handled records; None: not known."""
+    """Return the offset before which the log still has all handled records; None: not known."""
     bounds = []
     if is_same_topic and found.epoch_end is not None:
         fingerprint = progress.fingerprint
-        # Records before the end of the stored epoch cannot have been replaced. If the last handled
-        # record was replaced there, the epochs cannot be trusted.
+        # No record before the end of the stored epoch can have been replaced. If the last handled
+        # record is before this end and was replaced, the epochs cannot be trusted.
         contradicts = (
             fingerprint is not None
             and fingerprint.offset < found.epoch_end

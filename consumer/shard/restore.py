@@ -21,9 +21,9 @@ FETCH_RECORDS: Final = 20_000
 LOG_WAIT_SECONDS: Final = 3.0
 MAX_GROWTH: Final = 8
 MAX_MOVED_IDS: Final = 200_000
-"""A resize with this number of ids blocks the event loop for 0.1 s. A larger table gets no reserve.
+"""The resize of a table with this number of ids blocks the event loop for 0.1 s.
 
-It grows by itself, and the restore is then 10% slower."""
+A table with more ids gets no reserve: it grows step by step, and the restore is 10% slower."""
 log = structlog.get_logger(__name__)
 
 
@@ -33,20 +33,21 @@ class TableReserve:
     The number of offsets alone is no estimate: a changelog of 20 million offsets can contain 1,000
     ids, if most of its entries are progress. So this class assumes that the rest of the log has as
     many ids per offset as the part that was read. The estimate is at most ``MAX_GROWTH`` times the
-    ids that were read: compaction leaves few old records, so the first part says little.
+    ids that were read. Compaction leaves few old records, so the first part of a changelog may have
+    many more or far fewer ids per offset than the rest.
     """
 
     def __init__(self, start: int, barrier_offset: int) -> None:
-        """Estimate for a log between these two offsets."""
+        """Estimate for the changelog from `start` to the barrier."""
         self._start = start
         self._offsets = barrier_offset - start
         self._reserved = 0
 
     def ids(self, position: int, ids: int) -> int:
-        """Return for how many ids to reserve memory; `ids` were read before `position`.
+        """Return for how many ids to reserve memory; `ids` ids were read before `position`.
 
-        0: nothing was read yet, the table has enough room, or it is so large that a resize would
-        block the event loop.
+        Return 0 if nothing was read yet, if the table has enough room, or if the table is so large
+        that a resize would block the event loop.
         """
         passed = position - self._start
         if passed <= 0 or ids > MAX_MOVED_IDS or 2 * ids < self._reserved:
@@ -60,9 +61,9 @@ async def restore(
 ) -> None:
     """Load every committed changelog record up to and including the barrier.
 
-    Wait without a limit, and log the wait: an open transaction of another producer on the changelog
-    can hold committed records back. If the restore skipped these records, the shard would publish
-    their ids again.
+    Wait without a time limit, and log each wait: an open transaction of another producer on the
+    changelog can hold committed records back. If the restore skipped these records, the shard would
+    publish their ids again.
 
     Raises:
         StateCorrupted: a record cannot be parsed.

@@ -1,4 +1,4 @@
-"""The sources of a running shard: reading them, their progress, and whether they are intact."""
+"""Reads the sources of a running shard, tracks their progress, and checks that they are intact."""
 
 import time
 from collections import Counter
@@ -57,8 +57,8 @@ class Buffer:
 
         The next offset is the reader's position, not the offset of the last record plus one.
         Markers and invisible records may follow that record, and a producer chooses the offsets
-        within a batch. A packed batch gives no fingerprint: with a higher size limit, or in a later
-        release, the reader delivers its single records instead.
+        within a batch. A ``PackedBatch`` gives no fingerprint: after a change of the size limit, or
+        in a later release, the reader may deliver the single records of this batch instead.
         """
         fingerprints: dict[TopicPartition, Fingerprint | None] = {}
         for source, records in self._gathered:
@@ -79,8 +79,8 @@ class Sources:
     """Reads the partitions of one shard, and knows the progress of each.
 
     ``buffer`` holds the records that are not decided yet. ``pending_progress`` is progress that is
-    not committed yet. It covers duplicates, transaction markers and new partitions only. If a crash
-    loses it, the next task reads these offsets again, with the same result.
+    not committed yet. It covers only duplicates, transaction markers, aborted records and new
+    partitions. If a crash loses it, the next task reads these offsets again, with the same result.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Sources:
         readers: SideReaders,
         positions: Mapping[TopicPartition, int],
     ) -> None:
-        """Assign the reader to these positions."""
+        """Assign the sources to `reader`, each at its offset in `positions`."""
         self.buffer = Buffer()
         self.pending_progress: dict[TopicPartition, Progress] = {}
         self.reader = reader
@@ -109,7 +109,7 @@ class Sources:
         """Fetch records into the buffer; return whether any came.
 
         Raises:
-            TaskFailed: the positions are in doubt.
+            TaskFailed: the reader's positions are unknown.
         """
         fetched = await self.reader.fetch(timeout_ms, max_records)
         self.buffer.add(fetched, self.reader.position)
@@ -122,9 +122,10 @@ class Sources:
     async def revalidate(self) -> None:
         """Check, before the next decision, that each source is still the log that was read.
 
-        1. Drop the gathered records, to read them again: some may be from before a truncation and
+        1. Drop the buffered records, to read them again: some may be from before a truncation and
            others from after it.
-        2. With another reader, compare each source with the progress of its handled records.
+        2. Inspect each source with another reader, and compare the result with the source's
+           progress.
 
         Raises:
             TaskFailed: a source is another log, or does not answer. The next task decides where to
@@ -138,13 +139,13 @@ class Sources:
         async with self._readers.open(self._context, committed_only=False) as reader:  # 2.
             found = await inspect(self._context, reader, self._readers.admin, handled)
         broken = [
-            f"{source.topic}/{source.partition} was {verdict.continuity.value} up to "
-            f"{verdict.resume_at}"
+            f"{source.topic}/{source.partition} was {verdict.continuity.value} while it was read; "
+            f"the next task reads it from offset {verdict.resume_at} on"
             for source, progress in handled.items()
             if (verdict := judge(progress, found[source])) != (INTACT, progress.next_offset)
         ]
         if broken:
-            raise TaskFailed(f"{', '.join(broken)} while it was read")
+            raise TaskFailed(", ".join(broken))
 
     def refresh_identities(self, context: ShardContext) -> None:
         """Use newly checked topics; request a revalidation if a partition has a new leader.
@@ -189,8 +190,8 @@ class Sources:
     def buffered_progress(self, stream_time_ms: int) -> dict[TopicPartition, Progress]:
         """Return the progress to commit with the gathered records, including pending progress.
 
-        The identity of a source is that of the last topic check. If it has changed,
-        `refresh_identities` has requested a revalidation, and the source was judged since.
+        Each source gets its identity of the last topic check. If that check found a new leader
+        epoch, `refresh_identities` requested a revalidation, which has judged the source since.
         """
         known = self._known_progress()
         gathered = {
@@ -200,10 +201,9 @@ class Sources:
         return {**self.pending_progress, **gathered}
 
     def defer_moved_positions(self) -> bool:
-        """Add to the pending progress the positions that moved without a record.
+        """Add to the pending progress the positions that moved over markers or aborted records.
 
-        Return whether there are any. Such positions moved over transaction markers or aborted
-        records.
+        Return whether there are such positions.
         """
         known = self._known_progress()
         moved = {
@@ -215,7 +215,7 @@ class Sources:
         return bool(moved)
 
     def check_held_back(self, now: float) -> None:
-        """Once a second, measure the records that are held back; log a wait of over a minute."""
+        """Once a second, measure held-back records; log sources held back for a minute or more."""
         if self._held_back.check(now, self.reader, self._partitions):
             self._held_back_log.check(now, self._held_back.views)
 
@@ -226,7 +226,7 @@ class Sources:
 
     @property
     def is_caught_up(self) -> bool:
-        """Whether the reader has delivered all readable records, as far as it knows."""
+        """Whether the reader has delivered all readable records, as far as its lags are known."""
         return not any(self.reader.lag(source) for source in self._partitions)
 
     @property
@@ -244,7 +244,7 @@ class Sources:
     def positions(self) -> dict[TopicPartition, int]:
         """The next offset of each source: all earlier records are handled.
 
-        With an empty buffer it is the reader's position, which moves over transaction markers.
+        With an empty buffer, this is the reader's position, which also moves over markers.
         """
         if not self.buffer:
             return {source: self.reader.position(source) for source in self._partitions}
@@ -253,7 +253,7 @@ class Sources:
 
     @property
     def statuses(self) -> tuple[SourceStatus, ...]:
-        """The status of each source; its lag includes the gathered records."""
+        """The status of each source. The lag of a source includes its buffered records."""
         now, gathered = time.monotonic(), Counter[TopicPartition]()
         for source, records in self.buffer:
             gathered[source] += len(records)
@@ -267,8 +267,8 @@ class Sources:
                 unanswered_seconds=max(0.0, now - seen_at),
                 held_back=held_back.get(source, NOT_HELD_BACK),
             )
-            # A lag of 0 was true at the last answer of the leader. If the leader is silent since,
-            # new records may have arrived, so the lag is unknown.
+            # A lag of 0 was true at the last answer of the leader. If the leader has not answered
+            # since, new records may have arrived, so the lag is unknown.
             is_unknown = status.is_silent and not status.lag
             statuses.append(replace(status, lag=None, held_back=None) if is_unknown else status)
         return tuple(statuses)
@@ -277,9 +277,10 @@ class Sources:
         return {**self._memory.progress, **self.pending_progress}
 
     def _handled(self) -> dict[TopicPartition, Progress]:
-        """Return the handled progress of each source, committed or not.
+        """Return the progress of each source over its handled records, committed or not.
 
-        For a source without gathered records, it includes the markers up to the reader's position.
+        For a source without buffered records, this progress includes the markers up to the reader's
+        position.
         """
         known = self._known_progress()
         gathered = {source for source, _ in self.buffer}

@@ -44,7 +44,10 @@ log = structlog.get_logger(__name__)
 
 
 class Start(NamedTuple):
-    """The offsets to resume at, and the changed progress, which is committed before any read."""
+    """The offsets to resume at, and the changed progress, which is committed before any fetch.
+
+    ``first_start`` is set if the offsets of a first start were needed.
+    """
 
     positions: dict[TopicPartition, int]
     changed: dict[TopicPartition, Progress]
@@ -56,8 +59,8 @@ async def locate_sources(
 ) -> Start:
     """Return the offset at which the shard resumes each source.
 
-    `reader` is the shard's own reader. This function assigns it, because the shard does not run
-    yet. The reader sees committed records only.
+    `reader` is the shard's own reader, which sees committed records only. This function may assign
+    other offsets to the reader, because the shard does not run yet.
 
     Raises:
         StateCorrupted: the repartition topic lost records that were never handled.
@@ -67,8 +70,8 @@ async def locate_sources(
     found = await inspect(context, reader, readers.admin, known)
     if any(lost_its_end(progress, found[source]) for source, progress in known.items()):
         # An open transaction hides the end of the log from a reader of committed records, so the
-        # end may still be there. Check again with a reader of all records. To open that reader at
-        # every start would delay every start.
+        # log may still have its end. Check again with a reader of all records. It is opened only
+        # here, because opening it would delay every start.
         async with readers.open(context, committed_only=False) as side_reader:
             found = await inspect(context, side_reader, readers.admin, known)
     start = await _locate_new(context, readers, reader, memory)
@@ -94,8 +97,8 @@ async def inspect(
 ) -> dict[TopicPartition, Found]:
     """Return the present state of each source, with more details of a source that lost its end.
 
-    If `reader` sees only committed records, an open transaction can look like a lost end. Then only
-    the verdict "intact" is reliable.
+    If `reader` sees only committed records, an open transaction can look like a lost end. So with
+    such a reader, only the verdict "intact" is reliable.
 
     Raises:
         TaskFailed, TransientError: a broker did not answer in time.
@@ -115,8 +118,8 @@ async def inspect(
     there = await _records_at(reader, _within(older, found), context.read_options)
     for source, record in there.items():
         found[source] = found[source]._replace(at_older=record)
-    # A new leader may have the last handled record, but lack the markers after it. So query the
-    # epoch end of these sources too.
+    # A new leader may have the last handled record, but lack the markers after it. So also query
+    # the epoch ends of sources whose leader epoch has changed.
     asked = broken | {s: p for s, p in same.items() if p.leader_epoch != _epoch(context, s)}
     epochs = {s: p.leader_epoch for s, p in asked.items() if p.leader_epoch is not None}
     if epochs:
@@ -166,9 +169,10 @@ async def _locate_new(
 ) -> Start:
     """Return the first offsets of sources without stored progress.
 
-    AUTO_OFFSET_RESET decides at the first start, and for a topic that is new in INPUT_TOPICS. A
-    partition that was added to a known topic is read from its beginning, whatever AUTO_OFFSET_RESET
-    says: "latest" would skip the records that were written before the service noticed it.
+    AUTO_OFFSET_RESET decides for all input topics at the first start, and later for a topic that is
+    new in INPUT_TOPICS. A partition that was added to a known topic is always read from its
+    beginning: "latest" would skip the records that were written before the service noticed the
+    partition. A partition of the repartition topic is always read from its beginning, too.
     """
     start = Start({}, {})
     new = [source for source in context.sources() if source not in memory.progress]
@@ -205,10 +209,11 @@ def _report_break(
     verdict: Verdict,
     found: Found,
 ) -> None:
-    """Log what a source lost; refuse the shard if forwarded records were lost unread.
+    """Log what a source lost; refuse the shard if the repartition topic lost unread records.
 
     Raises:
-        StateCorrupted: the source is the repartition topic and lost unread records.
+        StateCorrupted: the source is a partition of the repartition topic, and it was recreated or
+            has lost unread records.
     """
     continuity = verdict.continuity
     if context.is_forwards(source) and continuity is not Continuity.TRUNCATED:
@@ -244,7 +249,7 @@ def _epoch(context: ShardContext, source: TopicPartition) -> int | None:
 def _within(
     fingerprints: Mapping[TopicPartition, Fingerprint], found: Mapping[TopicPartition, Found]
 ) -> dict[TopicPartition, Fingerprint]:
-    """Return the fingerprints whose offset is in the log; the broker refuses to fetch at others."""
+    """Return the fingerprints whose offset is in the log: a fetch elsewhere gets no record."""
     return {
         source: fingerprint
         for source, fingerprint in fingerprints.items()

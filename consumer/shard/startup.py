@@ -1,4 +1,4 @@
-"""The start of a shard: take its changelog over, restore its memory, verify both."""
+"""The start of a shard: take its changelog over, restore its memory, verify the state."""
 
 import os
 import socket
@@ -29,7 +29,7 @@ class Startup:
         *,
         check: OpenTransactionCheck,
     ) -> None:
-        """`reader` becomes the shard's own; the start connects it when the barrier is set."""
+        """`reader` becomes the shard's own reader. `take_over` connects it after the barrier."""
         self._context = context
         self._memory = memory
         self._reader = reader
@@ -43,7 +43,9 @@ class Startup:
         on_hanging: Callable[[Sequence[OpenTransaction]], None],
         on_stage: Callable[[Stage], None],
     ) -> None:
-        """Own the changelog and restore the memory from it; wait while a transaction hangs.
+        """Become the owner of the changelog, and restore the memory from it.
+
+        While a transaction of an earlier owner hangs, wait before the barrier.
 
         Raises:
             Fenced, TaskFailed, TransientError: the outcome is in doubt.
@@ -64,10 +66,10 @@ class Startup:
         1. Check that the changelog belongs to this group, cluster, shard and output topic.
         2. Check that no state was lost, unless `accept_empty_state`.
         3. Check each source against its progress, and find the offset to resume at.
-        4. Commit the meta entry and the progress that is new, before anything is read.
+        4. Commit the meta entry and the progress, if they have changed, before the shard reads.
 
         Raises:
-            StateCorrupted: the state does not belong here, or some of it was lost.
+            StateCorrupted: the state belongs to another deployment, or a part of it was lost.
             TaskFailed, TransientError, ClusterError: the brokers did not answer in time.
         """
         context, memory, reader = self._context, self._memory, self._reader
@@ -87,10 +89,11 @@ class Startup:
         await restore(self._context, self._reader, barrier_offset, self._memory)
 
     def _add_to_barrier(self, batches: TransactionBatches) -> None:
-        """With a dedup window, add an announcement without content to the barrier's transaction.
+        """With a dedup window, add an announcement to the barrier's transaction.
 
-        The first decision then already needs the brokers' time, which comes with a produce response
-        for a topic with LogAppendTime. The repartition topic has it, the changelog does not.
+        With a window, already the first decision needs the brokers' time. A produce response has
+        this time if the topic has LogAppendTime. The repartition topic has it, but the changelog
+        does not. So the transaction also writes to the repartition topic.
         """
         context = self._context
         if context.settings.dedup_window_seconds:
@@ -98,7 +101,7 @@ class Startup:
             forwards.append(None, None, announcement(context.shard, NOTHING_KNOWN_MS))
 
     async def _commit(self, start: Start) -> None:
-        """Commit meta and new progress, then apply both to the memory."""
+        """Commit the meta entry and the changed progress, then apply both to the memory."""
         batches = self._changelog.new_batches()
         entries = batches.to(*self._context.changelog)
         if start.first_start is not None:  # the first entry, where other shards search for it

@@ -17,8 +17,8 @@ from consumer.pipeline.ready_event import SHARD_HEADER
 from consumer.shard.changelog import Meta
 from consumer.shard.context import ShardContext
 
-# How many records at the end of each partition of the ready topic are read. They should contain an
-# event of every shard that has published.
+# How many offsets at the end of each partition of the ready topic are read. These records should
+# contain an event of every shard that has published.
 TAIL_RECORDS: Final = 500
 READ_SECONDS: Final = 20.0
 FETCH_MS: Final = 100
@@ -37,8 +37,8 @@ def verify_meta(stored: Meta, expected: Meta) -> None:
     """Refuse a changelog of another deployment; changed inputs are accepted and logged.
 
     Raises:
-        StateCorrupted: the changelog was mirrored or its topic enlarged, or another deployment
-            uses the group.
+        StateCorrupted: the changelog comes from another cluster or partition, its topic has another
+            number of partitions, or GROUP_ID or OUTPUT_TOPIC has changed.
     """
     for field, remedy in REMEDIES.items():
         before, now = getattr(stored, field), getattr(expected, field)
@@ -89,8 +89,8 @@ async def refuse_lost_state(context: ShardContext, reader: LogReader, admin: Clu
 async def refuse_deleted_state(context: ShardContext, reader: LogReader) -> None:
     """Refuse a changelog whose first records were deleted.
 
-    Compaction never moves the log start from 0. A broker deletes records from the start only if the
-    cleanup policy is not `compact` alone. So a log start above 0 proves that ids are lost.
+    Compaction never moves the log start from 0. A broker moves it only under another cleanup policy
+    than `compact` alone. So a log start above 0 proves that entries were deleted.
 
     Raises:
         StateCorrupted: records were deleted.
@@ -133,8 +133,8 @@ async def _has_published(context: ShardContext, reader: LogReader) -> bool:
 def is_of_shard(context: ShardContext, headers: Mapping[str, bytes | None]) -> bool:
     """Return whether this shard published the event with these headers.
 
-    If the group published it with another number of shards, it counts for every shard: the id may
-    now belong to any of them.
+    If the group published the event with another number of shards, the event counts for every
+    shard: each of them may now be the home shard of its id.
     """
     writer = (headers.get(SHARD_HEADER) or b"").decode("utf-8", "replace")
     group, _, place = writer.partition("/")

@@ -38,7 +38,7 @@ class TaskState(enum.Enum):
     CLOSED = "closed"
 
     def allows(self, to: "TaskState") -> bool:
-        """Return whether a task may move from this state to another: to the next, or to CLOSED."""
+        """Return whether a task may move from this state to `to`: the next state, or CLOSED."""
         order = list(TaskState)
         if to is TaskState.CLOSED:
             return self is not to
@@ -56,7 +56,7 @@ class TaskState(enum.Enum):
 
 
 class Heartbeat:
-    """The time of the latest activity of a task, which calls ``beat`` at each wait for a broker."""
+    """The time of a task's latest activity: the task calls ``beat`` after each fetch and commit."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -78,14 +78,14 @@ class SourceStatus(msgspec.Struct, frozen=True):
     """For how long the leader has not answered a fetch of this partition."""
 
     held_back: HeldBack | None = None
-    """The records after an open transaction. They do not count as lag. None: not known."""
+    """The records after the start of an open transaction; they are not lag. None: not known."""
 
     @property
     def is_silent(self) -> bool:
-        """Whether the leader has not answered for too long.
+        """Whether the leader has not answered for too long: 10 s, or 60 s for a source with lag.
 
-        A source with lag has more time, 60 s instead of 10 s. The reader fetches from it again only
-        after its prefetched records are handled, and slow transactions may delay that.
+        The reader fetches from a source with lag again only after the prefetched records of this
+        source are handled. Slow transactions may delay that.
         """
         limit = BUSY_UNANSWERED_SECONDS if self.lag else UNANSWERED_SECONDS
         return self.unanswered_seconds > limit
@@ -103,38 +103,38 @@ class ShardStatus(msgspec.Struct, frozen=True):
     entries: int = 0
     """Ids in memory."""
     restore_ratio: float | None = None
-    """The share of its changelog that is read (0 to 1). None: the shard has no task."""
+    """The restored share of the changelog partition (0 to 1). None: the shard has no task."""
     has_run: bool = False
-    """Whether it has reached RUNNING at least once since it was assigned to this process."""
+    """Whether the shard was RUNNING at least once since it was assigned to this process."""
     refusal: str = ""
     hangs: str = ""
-    """Why it waits for an operator: where a transaction hangs, and the command that ends it."""
+    """Where a transaction hangs for which the shard waits, and the command that ends it."""
     hanging_partitions: int = 0
     sources: tuple[SourceStatus, ...] = ()
     variants: int = 0
     """Conflicting variants in memory."""
     attempts: int = 0
-    """How many tasks were started for it."""
+    """How many tasks were started for the shard."""
     transactions: int = 0
     """Committed transactions of the current task."""
     handled_records: int = 0
-    """Records that are handled and committed, by all its tasks in this process."""
+    """How many records all tasks of the shard in this process have handled and committed."""
     loaded_records: int = 0
     """Changelog records that the current restore has read; 0 before and after a restore."""
     is_behind: bool = True
     """Whether work is pending or may be pending. True before the shard runs."""
     last_beat: float | None = None
-    """The last heartbeat of its task, in monotonic seconds. None: it has no task."""
+    """The last heartbeat of the task, in monotonic seconds. None: the shard has no task."""
     positions: Mapping[TopicPartition, int] = {}
-    """The next offset of each source that is handled and committed."""
+    """The next offset of each source: all earlier records are handled."""
     trimmable_offset: int | None = None
-    """Repartition records before this offset can be deleted; None: none of them can.
+    """Forwards before this offset can be deleted. None: no forward can.
 
-    The record at this offset is kept, for the last-record fingerprint."""
+    The record at this offset is kept: it is the record of the last-record fingerprint."""
 
     @property
     def held_back(self) -> HeldBack:
-        """The records that open transactions hold back in its sources, and the longest wait."""
+        """The records that open transactions hold back in all sources, and the longest wait."""
         known = [source.held_back for source in self.sources if source.held_back is not None]
         records = sum(it.records for it in known)
         return HeldBack(records, max((it.seconds for it in known), default=0.0))

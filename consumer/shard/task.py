@@ -1,4 +1,4 @@
-"""The task of one shard: take the changelog over, restore, verify, run. It closes as a whole."""
+"""The task of one shard: take the changelog over, restore, verify, run, close."""
 
 import asyncio
 import time
@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 class ShardTask:
     """Runs one shard until a stop or an error; ``TaskState`` lists its states in order.
 
-    A task shares no state with another. It owns a writer, a reader and the shard's memory.
+    A task shares no state with another task. It owns a writer, a reader and the shard's memory.
     """
 
     def __init__(  # noqa: PLR0913 - all that a task needs; it shares nothing else
@@ -52,11 +52,11 @@ class ShardTask:
         self.shard = shard
         self.state = TaskState.CREATED
         self._heartbeat = Heartbeat(clock)
-        self._hangs = ""  # where a transaction of an earlier owner hangs, and what ends it
+        self._hangs = ""  # where a transaction of an earlier owner hangs, and how to end it
         self._hanging_partitions = 0
         self._next_hanging_log = 0.0
         self._check = check
-        self._writer: TransactionalWriter | None = None  # set while the task runs
+        self._writer: TransactionalWriter | None = None  # set when the task is RUNNING
         self._settings = settings
         self._kafka = kafka
         self._admin = admin
@@ -79,7 +79,7 @@ class ShardTask:
 
         1. Take the changelog over: fence the earlier owner, wait while one of its transactions
            hangs, commit the restore barrier, restore up to it.
-        2. Verify that the state belongs here, and find where to resume reading.
+        2. Verify that the state belongs to this deployment, and find the offsets to resume at.
         3. Run, one transaction after the other, until stopped.
         4. Save all progress. Close, also after an error.
 
@@ -117,7 +117,7 @@ class ShardTask:
             await asyncio.gather(reader.close(), writer.close())
 
     def stop(self) -> None:
-        """End the task after its current transaction; undecided records stay unread."""
+        """End the task after its current transaction; the next task reads undecided records."""
         self._stopping = True
 
     def stop_for_hanging_transaction(self, description: str) -> None:
@@ -128,16 +128,16 @@ class ShardTask:
         self._hangs = description
 
     def write_markers(self, partitions: Iterable[TopicPartition]) -> None:
-        """Before the next transaction, write missing markers of one that is committed already."""
+        """Before the next transaction, write missing markers of a committed transaction."""
         self._markers_due = list(partitions)
 
     def refresh_topology(self, topology: Topology, seen_at: float) -> None:
-        """Use this topology from the next fetch on; `seen_at`: monotonic time of its check."""
+        """Use this topology from the next fetch on; it was checked at `seen_at` (monotonic)."""
         self._new_topology = topology, seen_at
 
     @property
     def running_writer(self) -> TransactionalWriter | None:
-        """Its writer while the task runs, else None."""
+        """The writer of the task while its state is RUNNING, else None."""
         return self._writer if self.state is TaskState.RUNNING else None
 
     @property
@@ -188,7 +188,10 @@ class ShardTask:
             self._observer.on_step(self.shard, Step.RESTORED)
 
     def _record_hanging(self, transactional_id: str, found: Sequence[OpenTransaction]) -> None:
-        """Record why the task waits after its fence; log it at most once a minute."""
+        """Record that the task waits for a hanging transaction, after it fenced the earlier owner.
+
+        Log this at most once a minute.
+        """
         self._hanging_partitions = len(found)
         self._hangs = self._check.describe(transactional_id, found)
         self._heartbeat.beat()
@@ -241,7 +244,8 @@ class ShardTask:
         if self._new_topology is not None:
             (topology, seen_at), self._new_topology = self._new_topology, None
             context = self._context(topology)
-            # If the number of shards has changed, ids have other home shards: end this task.
+            # If the number of shards has changed, ids have other home shards. Then `verify_meta`
+            # raises, which ends this task.
             if self._memory.meta is not None:
                 verify_meta(self._memory.meta, context.meta())
             await loop.refresh_topology(context, seen_at)
@@ -249,8 +253,8 @@ class ShardTask:
     def _release_memory(self) -> None:
         """Keep only the last status: the ids of an ended task must not stay in memory.
 
-        The supervisor keeps an ended task until it collects the result. If the ids stayed that
-        long too, several restarts could make the process hold the ids of several tasks.
+        The supervisor keeps an ended task until it collects the result. If the task kept its ids
+        until then, the process could hold the ids of several ended tasks after several restarts.
         """
         if self._loop is not None:
             self._last_status = replace(

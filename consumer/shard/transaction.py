@@ -24,10 +24,10 @@ from consumer.shard.sources import Gathered
 from consumer.shard.watermark import announcement
 from schemas.ready_event import Origin
 
-# At most this many events of a transaction, and as many dead letters, get a log line of their own.
-# A backfill must not flood the log.
+# At most this many events and this many dead letters of a transaction get a log line of their own.
+# Otherwise a backfill would flood the log.
 MAX_EVENT_LINES: Final = 10
-# Producers choose ids of any length. A log line has only the beginning.
+# Producers choose ids of any length. A log line has only the beginning of a long id.
 MAX_LOGGED_CHARS: Final = 256
 Positions = Mapping[TopicPartition, Progress]
 
@@ -41,7 +41,7 @@ def build_transaction(
 ) -> None:
     """Add everything that must become visible together to the empty batches of a transaction.
 
-    `announced_ms` is this shard's announcement to all shards. It is written after the forwards.
+    If `announced_ms` is not None, also add the announcement of this time, after the forwards.
     """
     settings, topology = context.settings, context.topology
     partitions = topology.output_partitions

@@ -1,17 +1,18 @@
-"""The watermark: an id may be forgotten when every future record is later than the id's window.
+"""The watermark shows when ids can be forgotten: when no future record is within their window.
 
-Stream time alone is not enough. After a downtime, the backlog of one input partition may move
+Stream time alone does not show this. After a downtime, the backlog of one input partition may move
 stream time far ahead before the shard reads the backlog of another partition. If the shard forgot
 ids by stream time, that second backlog could repeat them, and they would be published again. The
 shard also does not know which records other shards will still forward to it.
 
-So with a window, every shard announces in intervals the lowest timestamp that its inputs may still
-bring. The shard writes the announcement to every partition of the repartition topic, after all
-records that it forwarded before. The watermark is the lowest of the latest announcements of all
-shards, minus a grace time. Until every shard has made an announcement, no id is forgotten.
+So with a dedup window, every shard regularly announces the lowest timestamp that its inputs may
+still bring. The shard writes the announcement to every partition of the repartition topic, after
+all records that it has forwarded so far. The watermark is the lowest of the latest announcements of
+all shards, minus a grace time. Until every shard has made an announcement, no id is forgotten.
 
-Wall-clock times are those of the brokers (`BrokerClock`). If an announcement is later than the time
-at which the broker appended it, the append time counts: the announcing clock may be wrong.
+Wall-clock times are those of the brokers (`BrokerClock`). If an announced time is later than the
+time at which the broker appended the announcement, the append time counts: the clock of the process
+that announced it may be wrong.
 
 Announcements are not part of a shard's stored state. After a restart, no id is forgotten until new
 announcements of all shards have arrived, which takes about one interval.
@@ -33,8 +34,8 @@ WATERMARK_HEADER: Final = "checkpoint-ready.watermark"
 _ANNOUNCEMENT: Final = struct.Struct(">iq")  # shard, milliseconds
 # The announcement of a shard that does not know anything about its inputs yet.
 NOTHING_KNOWN_MS: Final = 0
-# A record may reach its topic later than its timestamp says. So ids are kept for a grace time
-# longer: a tenth of the window, at most five minutes.
+# A record may reach its topic later than its timestamp says. So ids are kept for a grace time after
+# the window: a tenth of the window, at most five minutes.
 GRACE_PART_OF_WINDOW: Final = 10
 MAX_GRACE_MS: Final = 300_000
 INTERVALS_PER_WINDOW: Final = 20
@@ -45,7 +46,7 @@ MAX_INTERVAL_SECONDS: Final = 60.0
 
 
 class LowestTimestamp:
-    """The lowest timestamp among the last 1,000 to 2,000 records of a partition.
+    """The lowest timestamp among at least the last 1,000 records of a partition.
 
     The last or the highest timestamp is not reliable: a single record may come from a clock that is
     ahead, and later records may have lower timestamps.
@@ -78,7 +79,7 @@ class Watermarks:
     def __init__(self, shards: int, window_seconds: int, topics_seen_at: float) -> None:
         """Without a window (0) nothing is announced and nothing expires.
 
-        `topics_seen_at`: monotonic seconds.
+        `topics_seen_at` is the time of the last check of the topics, in monotonic seconds.
         """
         self.topics_seen_at = topics_seen_at
         self._lowest: defaultdict[TopicPartition, LowestTimestamp] = defaultdict(LowestTimestamp)
@@ -111,7 +112,7 @@ class Watermarks:
     def own_ms(
         self, reader: LogReader, inputs: Iterable[TopicPartition], clock: BrokerClock
     ) -> int | None:
-        """Return the timestamp that this shard can announce; None while it is not known."""
+        """Return the lowest timestamp that this shard's inputs may still bring; None: not known."""
         positions = []
         for source in inputs:
             seen_at = reader.seen_at(source)
@@ -132,7 +133,8 @@ class Watermarks:
         """Add tombstones of expired ids to a decision.
 
         The limit is 1,000 tombstones, or twice the number of new ids in the decision if that is
-        more. With 1,000 alone, ids could come faster than they leave, and the memory would grow.
+        more. If it were always 1,000, transactions with more new ids would add ids faster than
+        expired ids are deleted, and the memory would grow.
         """
         if (watermark_ms := self.low_ms) is not None:
             limit = max(EXPIRE_PER_TRANSACTION, 2 * len(decision.entries))
@@ -165,10 +167,12 @@ class InputPosition(NamedTuple):
 def own_watermark(inputs: Iterable[InputPosition], topics_seen_at_ms: int) -> int | None:
     """Return the lowest timestamp that a shard's inputs may still bring; None: not known.
 
-    - For a partition that is read to its end, the time of the last fetch counts: all other records
+    This is the lowest of these times:
+
+    - For a partition that is read to its end, the time of the last fetch: all further records
       arrive later. This time may be old if the leader is unreachable.
-    - For a partition with a backlog, the lowest of its latest timestamps counts.
-    - The time of the last topic check counts too: a partition that was added since is not known.
+    - For a partition with a backlog, the lowest timestamp among its latest records that were read.
+    - The time of the last topic check: partitions that were added later are not known yet.
     """
     watermark_ms = topics_seen_at_ms
     for position in inputs:

@@ -35,16 +35,16 @@ from consumer.worker.stall_detector import (
 from consumer.worker.supervisor import STARTED_STATES, Supervisor
 from consumer.worker.topic_maintenance import TopicMaintenance
 
-# A task without a heartbeat for this time counts as hanging. The process then no longer polls its
-# membership, so the group gives its shards to other members, long before the stall detector ends
-# the process. This time is longer than any bounded wait of a task. If TRANSACTION_TIMEOUT_MS is
-# longer, it counts instead.
+# A task counts as hanging if it has no heartbeat for this time, or for TRANSACTION_TIMEOUT_MS if
+# that is longer. Then the process no longer polls its membership. So the group gives the shards of
+# the process to other members, long before the stall detector ends the process. This time is longer
+# than any bounded wait of a task.
 STUCK_SECONDS: Final = 60.0
 LOOPS_END_SECONDS: Final = 5.0
 STOP_TASKS_SECONDS: Final = 4.0
 END_SECONDS: Final = 8.0
 RETRY_SECONDS: Final = 1.0
-# A start retries for this time if the cluster is reachable but cannot describe its topics yet.
+# The start-up retries for this time if the cluster is reachable but cannot describe its topics yet.
 START_UP_SECONDS: Final = 30.0
 log = structlog.get_logger(__name__)
 
@@ -53,18 +53,18 @@ class EngineStatus(msgspec.Struct, frozen=True):
     """The status of one process at one moment, for probes, metrics and the status page."""
 
     is_member: bool
-    """The group has assigned shards (perhaps none), and no rebalance is in progress."""
+    """Whether the group has made an assignment (perhaps of no shards), and does not rebalance."""
     shards: tuple[ShardStatus, ...] = ()
     group_shards: int | None = None
     """The number of shards of the group; None before the topics were checked."""
     open_seconds: Mapping[str, float] = {}
     """By topic of the service: seconds since its oldest open transaction was first seen."""
     stall: Stall | None = None
-    """The longest stall, if anything has pending work and makes no progress."""
+    """The longest stall. None: every shard with pending work progresses, and so does the group."""
 
 
 class Engine:
-    """Runs until ``stop`` is called, or until it fails in a way that needs a new process."""
+    """Runs the shards of one process until ``stop``, or until an error that needs a new process."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class Engine:
         )
 
     def stop(self) -> None:
-        """Request an orderly end; ``run`` then returns within seconds."""
+        """Request an orderly end: ``run`` then returns within seconds."""
         self._stopping.set()
         self._changed.set()
 
@@ -161,7 +161,7 @@ class Engine:
                 _, brokers = await self._admin.cluster()
                 break
             except (TaskFailed, TransientError) as error:
-                # The library may have queried a broker that has just died; the others still answer.
+                # The client may have queried a broker that has just died. Other brokers may answer.
                 if self._clock() > deadline:
                     raise
                 log.warning("start_up_retried", error=str(error))
@@ -171,7 +171,7 @@ class Engine:
         await self._member.join()
 
     async def _run_loops(self) -> None:
-        """Run the loops. When the first one ends, by request or by an error, end all others."""
+        """Run all loops until one of them ends, by request or by an error; then end the others."""
         loops = [
             asyncio.create_task(loop(), name=loop.__name__)
             for loop in (
@@ -218,9 +218,10 @@ class Engine:
                 await asyncio.sleep(RETRY_SECONDS)
 
     def _is_stuck(self) -> bool:
-        """Return whether any task hangs, by the oldest heartbeat of all tasks.
+        """Return whether any task hangs: the oldest of the latest heartbeats decides.
 
-        This runs five times a second, so it does not compute the status of the shards.
+        This runs before each poll of the membership, several times a second. So it does not compute
+        the status of the shards.
         """
         now = self._clock()
         oldest = min((task.last_beat for task in self._supervisor.tasks), default=now)
@@ -292,7 +293,7 @@ class Engine:
         )
 
     async def _end(self) -> None:
-        """Finish open transactions, commit group offsets, leave the group; within a time limit."""
+        """Finish open transactions, commit group offsets and leave the group, within 8 seconds."""
         log.info("stopping")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(END_SECONDS):

@@ -1,4 +1,4 @@
-"""What a process reports about lag: the group's committed offsets, and the lag of idle shards."""
+"""Commits group offsets, from which lag tools compute lag, and measures the lag of idle shards."""
 
 import asyncio
 import contextlib
@@ -12,17 +12,17 @@ from consumer.kafka.port import ClusterAdmin, GroupMembership, Kafka, LogReader
 from consumer.kafka.types import TopicPartition
 
 COMMIT_SECONDS: Final = 1.0
-# Group offsets expire (offsets.retention.minutes, 7 days), so unchanged offsets are committed again
-# after this time.
+# Group offsets can expire (offsets.retention.minutes, by default 7 days). So unchanged offsets are
+# committed again after this time.
 REPEAT_SECONDS: Final = 3600.0
 IDLE_LAG_SECONDS: Final = 2.0
 log = structlog.get_logger(__name__)
 
 
 class GroupOffsets:
-    """Commits the positions of the shards for lag tools and autoscalers; best effort.
+    """Commits the positions of the shards for lag tools and autoscalers.
 
-    The service never resumes at these offsets.
+    After a transient error, the commit is only repeated later: no shard resumes at these offsets.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class GroupOffsets:
         self._committed: dict[TopicPartition, int] = {}
 
     async def keep_committed(self) -> None:
-        """Commit about once a second; never returns."""
+        """Commit changed positions about once a second; never return."""
         last_repeat = self._clock()
         while True:
             await asyncio.sleep(COMMIT_SECONDS)
@@ -47,7 +47,7 @@ class GroupOffsets:
             await self.commit()
 
     async def commit(self) -> None:
-        """Commit the positions that have changed, while the group has assigned shards."""
+        """Commit the positions that have changed; do nothing during a rebalance."""
         positions = dict(self._positions())
         changed = {k: v for k, v in positions.items() if self._committed.get(k) != v}
         if not changed or self._member.wanted is None:
@@ -61,12 +61,13 @@ class GroupOffsets:
 
 
 class IdleShardLag:
-    """Measures the lag of shards that are assigned to this process and do not run; best effort.
+    """Measures the lag of shards that are assigned to this process and do not run.
 
     A running shard knows its lag from its own fetches. A shard that is refused, fails at each start
-    or restores for a long time fetches nothing, although its lag grows. For such a shard, the lag
-    of a source is its end offset minus the group's committed offset, which is the position of the
-    shard when it last ran. The figures are only displayed.
+    or restores for a long time does not fetch its sources, although its lag grows. For such a
+    shard, the lag of a source is the end offset minus the group's committed offset, which is the
+    position of the shard when it last ran. The figures are only displayed, so a failed measurement
+    is only logged.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class IdleShardLag:
         group_id: str,
         idle_sources: Callable[[], Collection[TopicPartition]],
     ) -> None:
-        """`idle_sources` returns the sources that no shard reads now."""
+        """`idle_sources` returns the sources of the assigned shards that do not run now."""
         self._kafka = kafka
         self._admin = admin
         self._group_id = group_id
@@ -85,7 +86,7 @@ class IdleShardLag:
         self.lags: Mapping[TopicPartition, int] = {}
 
     async def keep_measuring(self) -> None:
-        """Measure in intervals; never returns."""
+        """Measure every two seconds; never return."""
         is_known = True
         try:
             while True:
@@ -131,7 +132,7 @@ class IdleShardLag:
 
 
 def _next_offset(start: int, end: int, committed: int | None) -> int:
-    """Return where a shard would resume, by the group's committed offset."""
+    """Return the offset at which the shard would resume, estimated from the committed offset."""
     if committed is None or committed > end:  # never read, or the topic was recreated since
         return start
     return max(start, committed)

@@ -1,8 +1,8 @@
-"""How many open files (sockets) a process needs, and its limit (RLIMIT_NOFILE).
+"""How many open files (sockets) a process needs, and the limit of open files (RLIMIT_NOFILE).
 
 A shard has one connection to each broker for its producer, another for its consumer, and one to its
-transaction coordinator. One process may get every shard of the group. At the limit each connect
-fails with "Too many open files", so the shards would fail one after the other.
+transaction coordinator. One process may get every shard of the group. At the limit, each new
+connection fails with "Too many open files", so the shards would fail one after the other.
 """
 
 import resource
@@ -11,7 +11,7 @@ from typing import Final
 
 import structlog
 
-# The process itself: standard streams, the event loop, logs, libraries, HTTP (64 at once).
+# For the process itself: standard streams, event loop, logs, libraries, up to 64 HTTP connections.
 ROOM: Final = 128
 # Clients besides those of the shards: membership, administration, lag of idle shards.
 OTHER_CLIENTS: Final = 3
@@ -42,7 +42,7 @@ def raise_open_files_limit(
 
 
 def report_open_files(limit: int, shards: int, brokers: int) -> None:
-    """Log the limit and the number that all shards need; warn if the limit is too low."""
+    """Log the limit, and how many open files all shards need; warn if the limit is too low."""
     needed = needed_open_files(shards, brokers)
     fields = {"limit": limit, "needed": needed, "shards": shards, "brokers": brokers}
     if limit == resource.RLIM_INFINITY or limit >= needed:

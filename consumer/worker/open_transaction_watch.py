@@ -1,13 +1,14 @@
 """Every two minutes, checks for transactions that the brokers left open while shards run.
 
-One check serves all shards of the process: one metadata request and one DescribeProducers (KIP-664)
-to each leader. It can find three things:
+One check serves all shards of the process. It sends one metadata request, and one DescribeProducers
+request (KIP-664) to each leader. The check can find three things:
 
 - A transaction of an earlier owner of a shard. The shard's task ends. The next task fences, and
   then waits until the transaction is ended.
-- A transaction that a running shard has committed already. The shard writes the missing marker.
-- A transaction of any producer that stays open for five minutes. Subscribers get no records after
-  its start, so the check logs it.
+- A transaction that a running shard has already committed, but whose marker is missing in a
+  partition. The shard writes the marker.
+- A transaction of another producer that stays open for five minutes. The check logs it, because
+  subscribers get no records after the start of the transaction.
 """
 
 import asyncio
@@ -22,8 +23,8 @@ from consumer.kafka.open_transactions import CHECK_SECONDS, OpenTransactionCheck
 from consumer.kafka.port import TransactionalWriter
 from consumer.kafka.types import OpenTransaction, TopicPartition
 
-# A transaction that was left open delays subscribers. Its records become visible only with the next
-# marker of the same producer in that partition.
+# A transaction that the brokers left open delays subscribers in its partition. They get no later
+# record until the next marker of the same producer ends the transaction there.
 INTERVAL_SECONDS: Final = 120.0
 # Longer than any common transaction.timeout.ms, for which clients use one minute by default.
 REPORT_AFTER_SECONDS: Final = 300.0
@@ -44,23 +45,23 @@ class WritingTask(Protocol):
         """End the task before its next transaction."""
 
     def write_markers(self, partitions: Iterable[TopicPartition]) -> None:
-        """Complete the task's own committed transaction in these partitions."""
+        """Write the missing markers of the task's own committed transaction to these partitions."""
 
 
 class _Seen(msgspec.Struct):
-    """A transaction that was open at an earlier check."""
+    """What the checks know about a transaction that the last check found open."""
 
     since: float
     begun: int | None
-    """The number of transactions its writer had begun at the first check that found it running.
+    """How many transactions its writer had begun when a check first found this writer running.
 
-    None: no check has found a running shard of this process that wrote it.
+    None: no check has found a running shard in this process whose writer wrote the transaction.
     """
     next_report: float = 0.0
 
 
 class OpenTransactionWatch:
-    """Checks in intervals; ``check`` is one of these checks."""
+    """Runs ``check`` every two minutes, and keeps what the checks have found."""
 
     def __init__(
         self,
@@ -68,14 +69,14 @@ class OpenTransactionWatch:
         tasks: Callable[[], Iterable[WritingTask]],
         clock: Callable[[], float],
     ) -> None:
-        """`check` names the topics, `tasks` returns the tasks of this process."""
+        """`check` queries the topics of the service, `tasks` returns the tasks of this process."""
         self._open_transactions = check
         self._tasks = tasks
         self._clock = clock
         self._seen: dict[OpenTransaction, _Seen] = {}
 
     async def keep_checking(self) -> None:
-        """Check in intervals; never returns."""
+        """Check every two minutes; never return."""
         while True:
             await asyncio.sleep(INTERVAL_SECONDS)
             try:
@@ -85,7 +86,7 @@ class OpenTransactionWatch:
 
     @property
     def open_seconds(self) -> Mapping[str, float]:
-        """For how long the oldest open transaction of each topic has been observed."""
+        """By topic: for how many seconds its oldest open transaction has been observed."""
         now = self._clock()
         oldest = dict.fromkeys(self._open_transactions.topics, 0.0)
         for transaction, seen in self._seen.items():
@@ -104,10 +105,10 @@ class OpenTransactionWatch:
             await self._check_once(is_last=True)
 
     async def _check_once(self, *, is_last: bool) -> bool:
-        """Return whether a transaction may hang; at the last check, act on it.
+        """Return whether a transaction may hang. With `is_last`, also act on each such transaction.
 
-        1. Take the writers of the running tasks. Their fences returned before the query, so they
-           should have ended all transactions of earlier owners.
+        1. Take the writers of the running tasks. Each of them fenced before the query. So all
+           transactions of earlier owners should have ended.
         2. Query the leaders for the open transactions.
         3. Compare these transactions with each writer whose task still runs.
         """
@@ -134,8 +135,9 @@ class OpenTransactionWatch:
     def _is_left_by(self, writer: TransactionalWriter, found: OpenTransaction) -> bool:
         """Return whether this writer has committed a transaction that the leader reports as open.
 
-        A writer runs one transaction after the other, and is never used again after an error. So
-        every transaction of this writer that has ended was committed.
+        The found transaction is among the first `begun` transactions of this writer. A writer runs
+        one transaction after the other, and is never used again after an error. So if the writer
+        has committed `begun` transactions, it has committed the found one too.
         """
         if (found.producer_id, found.producer_epoch) != writer.producer_id_and_epoch:
             return False
@@ -149,13 +151,13 @@ class OpenTransactionWatch:
         now, before = self._clock(), self._seen
         self._seen = {it: before.get(it) or _Seen(now, None) for it in found}
         for it, seen in self._seen.items():
-            if seen.begun is None:  # its shard may have become RUNNING since the first check
+            if seen.begun is None:  # its writer's task may have become RUNNING since the last check
                 seen.begun = begun.get((it.producer_id, it.producer_epoch))
 
     def _log_others(self, ours: Iterable[int]) -> None:
-        """Log each transaction of a foreign producer that stays open.
+        """Log each transaction that another producer has left open for five minutes.
 
-        `ours` holds the producer ids of this process.
+        `ours` holds the producer ids of this process, which are not logged.
         """
         now = self._clock()
         for transaction, seen in self._seen.items():

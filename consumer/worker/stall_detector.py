@@ -1,9 +1,9 @@
-"""Stall detection: work is pending and nothing progresses. Pure: clock and samples are arguments.
+"""Detects stalls: work is pending and nothing progresses. Clock and samples are arguments.
 
-Most waits of the engine have a time limit, and a new task is the recovery. The stall detector
-covers the other cases: a task hangs or fails at each start, a restore waits for a transaction that
-never ends, or the group never assigns shards. A new process may help. If it does not, the restart
-count of the container (in Kubernetes, for example) makes the failure visible.
+Most waits of the engine have a time limit, and the recovery after a timeout is a new task. The
+stall detector covers the other cases: a task hangs, each new task fails, a restore waits for an
+endless transaction, or the group never assigns shards. Then a new process may help. If it does not,
+the restart count of the container (in Kubernetes, for example) makes the failure visible.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ from consumer.shard.status import ShardStatus
 
 WATCH_SECONDS: Final = 1.0
 STACK_FRAMES: Final = 12
-# At most this much time counts between two checks. If the checks are further apart, the process was
-# frozen, and that is no stall.
+# At most this much of the time between two checks counts. If more time has passed, the process was
+# frozen in between, and that is no stall.
 LONGEST_STEP_SECONDS: Final = 5.0
 log = structlog.get_logger(__name__)
 
@@ -29,9 +29,9 @@ log = structlog.get_logger(__name__)
 class ProgressSample(msgspec.Struct, frozen=True):
     """The progress of one shard, or of the group, at one moment.
 
-    ``handled`` counts completed work (records, positions); its keys are any names. ``task`` is the
-    number of the current attempt. ``loaded`` counts the changelog records that this attempt has
-    restored: one long restore is progress, but many short ones that all fail are not.
+    ``handled`` has numbers that grow with completed work: records, positions, rebalances. ``task``
+    is the number of the current task. ``loaded`` counts the changelog records that this task has
+    restored: one long restore is progress, but many short restores that all fail are not.
     """
 
     is_behind: bool
@@ -49,11 +49,11 @@ def sample_shards(
     stuck_seconds: float,
     repartition_topic: str,
 ) -> dict[str, ProgressSample]:
-    """Return the progress of each shard, by its name; `now` is monotonic.
+    """Return a sample of each shard, by its name; `now` is in monotonic seconds.
 
     Leave out a shard that is refused or waits for a hanging transaction: it needs an operator, and
-    a restart does not help. Positions in the repartition topic do not count as progress, because
-    watermark announcements move them even if no record is handled.
+    a restart of the process does not help. Positions in the repartition topic are not counted as
+    progress: watermark announcements move them even if no record is handled.
     """
     samples = {}
     for status in statuses:
@@ -63,7 +63,7 @@ def sample_shards(
         handled.update({k: v for k, v in status.positions.items() if k.topic != repartition_topic})
         is_stuck = status.last_beat is not None and now - status.last_beat > stuck_seconds
         samples[f"shard {status.shard}"] = ProgressSample(
-            # A shard that is no longer assigned here has to end, which is pending work too.
+            # The task of a shard that is no longer assigned here must end: this is pending work.
             is_behind=status.is_behind or is_stuck or status.shard not in wanted,
             state=status.state,
             handled=handled,
@@ -74,7 +74,7 @@ def sample_shards(
 
 
 class Stall(msgspec.Struct, frozen=True):
-    """What makes no progress, for how long, and in which state it is."""
+    """A shard, or the group, that makes no progress: its name, for how long, and its state."""
 
     name: str
     seconds: float
@@ -89,7 +89,7 @@ class _Watched(msgspec.Struct):
 
 
 class StallDetector:
-    """Adds up the time for which work is pending without progress, for each name."""
+    """Adds up, for each shard and the group, the time of pending work without progress."""
 
     def __init__(self, limit_seconds: float) -> None:
         """With a limit of 0, ``check`` never reports a stall."""
@@ -98,7 +98,7 @@ class StallDetector:
 
     @property
     def worst(self) -> Stall | None:
-        """The longest stall at the last check; None: everything progresses."""
+        """The longest stall at the last check; None if there is no stall."""
         worst = max(self._watched.items(), key=lambda it: it[1].stalled_seconds, default=None)
         if worst is None or not worst[1].stalled_seconds:
             return None
@@ -106,9 +106,9 @@ class StallDetector:
         return Stall(name, round(watched.stalled_seconds, 1), watched.sample.state)
 
     def check(self, now: float, samples: Mapping[str, ProgressSample]) -> Stall | None:
-        """Compare with the last check; return the longest stall that is over the limit.
+        """Compare with the last check; return the longest stall if it has reached the limit.
 
-        Names without a sample are forgotten.
+        Forget names that are not in `samples`.
         """
         self._watched = {
             name: self._add(now, self._watched.get(name), sample)
@@ -122,8 +122,8 @@ class StallDetector:
     def _add(self, now: float, before: _Watched | None, sample: ProgressSample) -> _Watched:
         if before is None:
             return _Watched(now, sample, dict(sample.handled))
-        # Compare with the highest count of all tasks: a new task that only repeats the work of the
-        # last task makes no progress.
+        # Compare with the highest numbers of all samples so far: a new task that only repeats work
+        # of earlier tasks makes no progress.
         handled = before.handled
         done_more = any(count > handled.get(what, -1) for what, count in sample.handled.items())
         for what, count in sample.handled.items():
@@ -141,10 +141,11 @@ async def detect_stalls(
     samples: Callable[[], Mapping[str, ProgressSample]],
     clock: Callable[[], float],
 ) -> None:
-    """Check once a second, until a stall is over the limit.
+    """Check once a second, until a stall reaches the limit.
 
     Raises:
-        NoProgress: only a new process may help. Standard error shows where each task waits.
+        NoProgress: only a new process may help. Before that, the stack of each asyncio task is
+            written to standard error.
     """
     while True:
         stall = detector.check(clock(), samples())

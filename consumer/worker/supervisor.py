@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 
 class Slot(msgspec.Struct):
-    """One shard in this process; it outlives the shard's tasks."""
+    """The record of one shard in this process. It outlives the tasks of the shard."""
 
     shard: int
     task: ShardTask | None = None
@@ -40,7 +40,7 @@ class Slot(msgspec.Struct):
     has_run: bool = False  # since it was assigned to this process
 
     def status(self) -> ShardStatus:
-        """Return the status of its task, with the figures of earlier tasks added."""
+        """Return the status of the shard: that of its task, plus the figures of earlier tasks."""
         if self.refusal is not None:
             status = ShardStatus(self.shard, REFUSED, refusal=self.refusal)
         elif self.task is None:
@@ -56,7 +56,7 @@ class Slot(msgspec.Struct):
 
 
 class Supervisor:
-    """Keeps one task per assigned shard. After an error it starts a new task."""
+    """Runs one task per assigned shard. After a recoverable error, a new task follows."""
 
     def __init__(
         self,
@@ -94,16 +94,18 @@ class Supervisor:
             raise StateCorrupted("\n".join(sorted(set(refusals.values()))))
 
     def statuses(self, wanted: Iterable[int] = ()) -> tuple[ShardStatus, ...]:
-        """Return the status of every wanted shard, and of others whose task has not ended yet."""
+        """Return the status of each wanted shard, and of each other shard that still has a slot."""
         shards = sorted(frozenset(wanted) | self._slots.keys())
         return tuple(self._slots.get(shard, Slot(shard)).status() for shard in shards)
 
     def reconcile(self, wanted: Iterable[int]) -> float | None:
-        """Start and stop tasks; return the seconds until the next call is needed, if any.
+        """Start and stop tasks to match the wanted shards.
+
+        Return the seconds until the next call is needed for a shard that waits; None: none waits.
 
         Raises:
-            BaseException: a task ended by an error that a new task cannot recover from
-                (ClusterError, a bug).
+            BaseException: a task ended with an error for which a new task is no recovery
+                (ClusterError, LimitReached, a bug).
         """
         wanted = set(wanted)
         for slot in list(self._slots.values()):
@@ -141,19 +143,19 @@ class Supervisor:
                     task.exception()  # asyncio logs an exception that was never retrieved
 
     def _release(self, slot: Slot) -> None:
-        """End the task of a shard, or forget a shard without a task."""
+        """Make the task of a shard end; if the shard has no task, remove its slot."""
         if slot.running is None or slot.task is None:
             del self._slots[slot.shard]
         elif slot.task.state in STARTED_STATES:
             slot.task.stop()
         elif slot.task.state is not TaskState.CLOSED and not slot.is_cancelled:
-            # The task has handled no record yet, so cancel it. Cancel it only once, and never while
-            # it closes: otherwise its clean-up would be interrupted and leave sockets open.
+            # The task has handled no record yet, so cancel it. Cancel it only once, and never in
+            # state CLOSED: otherwise its clean-up would be interrupted and leave sockets open.
             slot.is_cancelled = True
             slot.running.cancel()
 
     def _collect(self, slot: Slot) -> None:
-        """Collect a task that has ended, and apply the recovery that its error asks for."""
+        """If the task of this shard has ended, remove it and apply the recovery for its error."""
         if slot.running is None or not slot.running.done() or slot.task is None:
             return
         status, ended, shard = slot.task.status(), slot.running, slot.shard
@@ -167,8 +169,8 @@ class Supervisor:
         if error is None:
             return
         if isinstance(error, Fenced):
-            # The group may have assigned the shard to another member. Wait for the next heartbeat
-            # of the membership, which shows that.
+            # The group may have assigned the shard to another member. Before a new task, wait for
+            # the next heartbeat of the membership: its response shows such a rebalance.
             pause = self._fenced_pause_seconds * self._random.uniform(1, 2)
             slot.not_before = self._clock() + pause
             log.warning("task_fenced", shard=shard, error=str(error), pause_seconds=round(pause, 3))

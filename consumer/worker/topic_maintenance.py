@@ -1,4 +1,4 @@
-"""Topics while the service runs: new partitions, their risks, and the repartition topic's space."""
+"""Finds new partitions, logs risky settings of input topics, and trims the repartition topic."""
 
 import asyncio
 import time
@@ -26,7 +26,7 @@ class TopicMaintenance:
         on_topology: Callable[[Topology, float], None],
         statuses: Callable[[], Iterable[ShardStatus]],
     ) -> None:
-        """`on_topology` gets each later topology and when it was requested (monotonic seconds)."""
+        """`on_topology` receives each later topology, and the monotonic time of its request."""
         self.topology: Topology | None = None
         self._admin = admin
         self._settings = settings
@@ -35,7 +35,7 @@ class TopicMaintenance:
         self._known_risks: set[InputRisk] = set()
 
     async def prepare(self) -> Topology:
-        """Create the topics if CREATE_TOPICS is true, then check and return them.
+        """Create missing topics if CREATE_TOPICS is true; check all topics and return the topology.
 
         Raises:
             ClusterError: a topic is missing or has wrong settings.
@@ -48,14 +48,14 @@ class TopicMaintenance:
         return self.topology
 
     def log_new_risks(self) -> None:
-        """Log each setting of an input topic that can cause the loss of records, once."""
+        """Log once each setting of an input topic that can cause a loss of records."""
         for risk in self.topology.input_risks if self.topology is not None else ():
             if risk not in self._known_risks:
                 self._known_risks.add(risk)
                 log.warning(risk.event, topic=risk.topic, hint=risk.text)
 
     async def discover_partitions(self) -> None:
-        """Check the topics in intervals; shards read new input partitions from their beginning."""
+        """Check the topics in intervals, and pass each new topology to `on_topology`."""
         while True:
             await asyncio.sleep(self._settings.discovery_interval_ms / 1000)
             seen_at = time.monotonic()
@@ -69,7 +69,7 @@ class TopicMaintenance:
             self._on_topology(topology, seen_at)
 
     async def trim_repartition(self) -> None:
-        """Delete handled and committed forwards; the topic itself has no retention limit."""
+        """Delete handled forwards in intervals: the repartition topic has no retention limit."""
         while True:
             await asyncio.sleep(self._settings.trim_interval_ms / 1000)
             before = {

@@ -25,7 +25,7 @@ _ADVICE: Final = "convert it to JSON lines, for example with `jq -c '.data[]'`"
 
 
 class Element(msgspec.Struct, frozen=True):
-    """A value and its position: the line, counted from 1, and the index in a list, from 0."""
+    """A value, its line in the file (from 1), and its index in a list (from 0; None: no list)."""
 
     line: int
     index: int | None
@@ -54,10 +54,11 @@ _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 def read_elements(content: Content) -> Iterator[Element | Rejected]:
     """Yield the elements in file order.
 
-    The same content always gives the same elements: a resumed backfill skips a number of them.
+    The same content always gives the same elements in the same order. A resumed backfill relies on
+    this: it skips as many elements as earlier runs have handled.
 
     Raises:
-        CheckpointReadyError: the file is one document, and it is broken or too large.
+        CheckpointReadyError: the file is one document, and this document is broken or too large.
     """
     document = _document(content)
     if document is not None:
@@ -124,7 +125,7 @@ def _document(content: Content) -> bytes | None:
     if second == b"" or first is None or not _is_incomplete(first):
         return None
     second = second or b""  # a line that is too long is not a complete object
-    # In JSON lines, a truncated first line looks like the first line of a document. The first
+    # A file of JSON lines whose first line is truncated begins like a document. The first
     # `_PROBE_BYTES` usually show the difference. Then a large file need not be read completely.
     head = content.rewound().read(_PROBE_BYTES).removeprefix(_BYTE_ORDER_MARK)
     if content.size_bytes > _PROBE_BYTES and not _is_incomplete(head):

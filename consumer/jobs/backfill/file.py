@@ -1,8 +1,8 @@
 """The content of a backfill's file: decompressed, readable several times, identified by a digest.
 
-The data are read several times. So the data of a pipe, and decompressed data, are written to a
-temporary file first. A truncated or damaged archive is then found before anything is sent, and
-memory use stays small.
+A backfill reads the data several times. So the data of a pipe, and decompressed data, are written
+to a temporary file first. This finds a truncated or damaged compressed file before any record is
+sent, and it keeps the memory use small.
 """
 
 import errno
@@ -62,7 +62,7 @@ class Content:
         return self.file
 
     def require_unchanged(self) -> None:
-        """Refuse to continue with a changed file: the journal identifies it by its old content.
+        """Refuse to continue with a changed file: the journal has the digest of the old content.
 
         Raises:
             CheckpointReadyError: the file has changed since it was opened.

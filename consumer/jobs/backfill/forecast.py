@@ -27,7 +27,7 @@ class Forecast(msgspec.Struct, frozen=True):
 class AcceptedElements:
     """Digests of the accepted elements' ids and contents, packed, in file order.
 
-    Each content has one digest for each canonical form that the changelogs may contain.
+    Each content has one digest for each version of the comparison form in the changelogs.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class AcceptedElements:
             self._entries += content
 
     def forecast(self, published: SeenIds, now_ms: int) -> Forecast:
-        """Return the outcomes if a group with these published ids receives the elements now."""
+        """Return the outcomes if a group that has published these ids receives the elements now."""
         outcomes = {"new": 0, "published": 0, "repeated": 0, "conflicting": 0}
         first_contents = DigestTable(DIGEST_BYTES)
         width = (1 + len(FORMS)) * DIGEST_BYTES

@@ -4,8 +4,8 @@ The digest of the file's content and of the topic identifies a backfill. Each tr
 records together with the progress in the group's journal. So the same command can resume, even if
 the process was killed.
 
-All backfills of a group share one transactional id. So only one runs at a time, and a later one
-fences an earlier one.
+All backfills of a group share one transactional id. So only one backfill runs at a time, and a
+later backfill fences an earlier one.
 """
 
 import asyncio
@@ -82,7 +82,7 @@ class Backfill(Job[Outcome, Outcome]):
         return key == entry_key(self._digest)
 
     def taken_over(self) -> str:
-        """Return the error message of a run that a later backfill has fenced."""
+        """Return the error message for a run that a later backfill has fenced."""
         return (
             f"another backfill of group {self.settings.group_id} has taken over; when that one is "
             "done, run the same command again to resume this one"
@@ -201,8 +201,8 @@ class Backfill(Job[Outcome, Outcome]):
         return state.advanced(done, sent, finished=finished)
 
     def _validator(self, context: JobContext, run: int) -> Validator:
-        # Always four digits: the file is validated with run 1, and a record must have the same
-        # size in every run.
+        # Always four digits: the size of each record is checked with run 1, and the record must
+        # have the same size in every later run.
         run_id = f"{self._digest.hex()}-{run:04}"
         max_message_bytes = context.topology.max_message_bytes[self._topic]
         return Validator(max_message_bytes, [(HEADER, run_id.encode())])

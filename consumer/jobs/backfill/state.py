@@ -44,7 +44,7 @@ class BackfillState(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, accepted=summary.accepted, rejected=rejected)
 
     def advanced(self, elements: int, sent: int, *, finished: bool) -> "BackfillState":
-        """Return the state after a transaction: the new counts and the time."""
+        """Return the state after a transaction, with the new counts and the present time."""
         return msgspec.structs.replace(
             self, elements=elements, sent=sent, finished=finished, updated_at_ms=wall_clock_ms()
         )
@@ -65,7 +65,7 @@ def read_state(
     """Return the state of this backfill, or None if it has not begun.
 
     Raises:
-        ClusterError: another release wrote it in another format.
+        ClusterError: another release wrote the state in another format.
     """
     stored = entries.get(entry_key(digest))
     if stored is None:

@@ -26,7 +26,10 @@ class Accepted(NamedTuple):
 
 
 class Validator(msgspec.Struct, frozen=True):
-    """Accepts an element if it is a valid checkpoint and its record fits the input topic."""
+    """Accepts an element if it is a valid checkpoint with an id that is not too long.
+
+    The record of the element must also fit the input topic.
+    """
 
     max_message_bytes: int
     """``max.message.bytes`` of the topic that receives the elements."""

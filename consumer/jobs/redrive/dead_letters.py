@@ -28,7 +28,7 @@ _ADDRESS: Final = re.compile(r"([0-9]{1,9}):([0-9]{1,18})")
 
 
 class OriginFilter(NamedTuple):
-    """Selects origins: a topic, a partition of it, or one record."""
+    """Selects the origins in one topic, in one of its partitions, or at one offset."""
 
     topic: str
     partition: int | None
@@ -52,7 +52,7 @@ class DeadLetterFilter(msgspec.Struct, frozen=True):
     origins: tuple[OriginFilter, ...] = ()
 
     def selects(self, dead_letter: DeadLetterRecord | None) -> bool:
-        """Return whether the filter selects a record. None: a foreign record.
+        """Return whether the filter selects a record; `dead_letter` is None for a foreign record.
 
         This service did not write a foreign record, so the record has no reason and no origin.
         """
@@ -150,7 +150,7 @@ def _parse_record(partition: int, record: SourceRecord, redriven: RedrivenSet) -
 
 
 async def find_dead_letter(context: JobContext, partition: int, offset: int) -> StoredRecord:
-    """Return the record at one offset.
+    """Return the record at one offset of the dead-letter topic.
 
     Raises:
         ConfigError: the partition or the offset does not exist.
@@ -226,7 +226,7 @@ class DeadLetterCounts(msgspec.Struct):
             self.by_reason_and_topic[dead_letter.reason.value, dead_letter.origin.topic] += 1
 
     def facts(self) -> list[dict[str, Any]]:
-        """Return the counts as JSON values, the largest first."""
+        """Return the counts as JSON values, the largest count first."""
         return [
             {"reason": reason, "origin_topic": topic, "count": count}
             for (reason, topic), count in self.by_reason_and_topic.most_common()

@@ -17,7 +17,7 @@ from consumer.pipeline.records import Header, Reason
 
 
 class Exclusion(StrEnum):
-    """Why a dead letter is not redriven. If several reasons apply, only the first here counts."""
+    """Why a record is not redriven. If several reasons apply, the first in this list counts."""
 
     FOREIGN = "foreign"
     ALREADY_REDRIVEN = "already_redriven"
@@ -106,8 +106,8 @@ class RedriveDecider(msgspec.Struct, frozen=True):
             (topic not in self.input_partitions, Exclusion.ORIGIN_IS_NO_INPUT),
             (dead_letter.is_packed, Exclusion.PACKED_BATCH),
             (dead_letter.is_cut, Exclusion.CUT),
-            # The redriven tombstone would be the newest record of its key. On a compacted input it
-            # would delete the records that producers wrote after the original tombstone.
+            # A redriven tombstone would be the newest record of its key. On a compacted input, this
+            # tombstone would delete the records that producers wrote after the original one.
             (reason is Reason.TOMBSTONE, Exclusion.TOMBSTONE),
             (is_conflict and reason not in self.wanted.reasons, Exclusion.CONFLICTING_DUPLICATE),
             (

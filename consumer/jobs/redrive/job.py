@@ -66,8 +66,8 @@ class RedriveTransaction:
 class Redrive(Job[RedriveCounts, RedriveCounts]):
     """One redrive of the dead letters that the filter selects.
 
-    It reads the dead-letter topic up to the log ends at its start. A redriven record that fails
-    again becomes a dead letter after those ends, so only the next redrive reads it.
+    It reads the dead-letter topic up to the last stable offsets at its start. A redriven record
+    that fails again becomes a dead letter after these offsets. So only a later redrive reads it.
     """
 
     def __init__(
@@ -120,7 +120,8 @@ class Redrive(Job[RedriveCounts, RedriveCounts]):
 
     async def _redrive(self, attempt: Attempt, redriven: RedrivenSet) -> RedriveCounts:
         """Read the range once, decide about its dead letters, and commit in transactions."""
-        # The set before this run: a later attempt also counts what an earlier one has redriven.
+        # Keep the set from before this run. It shows later attempts which dead letters this run has
+        # redriven: they count them as redriven, not as left out.
         if self._redriven_before is None:
             self._redriven_before = RedrivenSet(attempt.entries)
         counts = RedriveCounts()
@@ -166,7 +167,7 @@ class Redrive(Job[RedriveCounts, RedriveCounts]):
             and self._redriven_before
             and not self._redriven_before.contains(stored)
         ):
-            # An earlier attempt of this run has redriven it: only count it.
+            # An earlier attempt of this run has redriven this dead letter: only count it.
             if self._wanted.selects(dead_letter):
                 counts.redriven.add(dead_letter)
             return

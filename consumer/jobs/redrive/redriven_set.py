@@ -1,9 +1,10 @@
 """The set of redriven dead letters: one journal entry for each transaction of a redrive.
 
-An entry is committed together with the records that it lists. Key: ``d:`` and a running number.
-Value, big-endian: version (1 byte), then for each dead letter its partition (4), offset (8),
-timestamp (8) and checksum (4). A recreated dead-letter topic begins at offset 0 again: timestamp
-and checksum distinguish its records from the old ones.
+An entry is committed together with the redriven records of its dead letters. The key of an entry is
+``d:`` and a running number. The value consists of the version (1 byte), and then for each dead
+letter the partition (4), offset (8), timestamp (8) and checksum (4), all big-endian. A recreated
+dead-letter topic begins at offset 0 again: timestamp and checksum distinguish its records from
+those of the old topic.
 """
 
 import struct
@@ -53,7 +54,7 @@ class RedrivenSet:
             StateCorrupted: an entry has another format.
         """
         self._fingerprints: dict[PartitionAndOffset, Fingerprint] = {}
-        self._last_offsets: dict[int, dict[int, int]] = {}  # by number of the entry, by partition
+        self._last_offsets: dict[int, dict[int, int]] = {}  # by entry, then by partition
         # In the order of their numbers, so that a newer entry wins: after the topic was recreated,
         # a dead letter may have the same offset as an old one.
         for number, value in sorted((_number(key), value) for key, value in entries.items()):

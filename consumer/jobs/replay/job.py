@@ -34,7 +34,7 @@ from consumer.kafka.read import ReadBatch
 
 
 class Replay(Job[ReplayState, Plan | ReplayState]):
-    """One replay. If it has already begun, its plan is its state."""
+    """One replay. If it has already begun, `plan` returns its state instead of a plan."""
 
     def __init__(
         self,
@@ -184,7 +184,7 @@ class Replay(Job[ReplayState, Plan | ReplayState]):
         """Delete the settled ids from the journal, then commit that the replay is finished.
 
         At this point there is nothing left to publish. So if the process dies before the last
-        commit, the next start only deletes the rest of the settled ids and commits the end.
+        commit, the next run only deletes the settled ids again and commits the finished state.
         """
         await attempt.writer.forget(settled_keys(self._committed()))
         now_ms = wall_clock_ms()

@@ -18,7 +18,7 @@ from consumer.pipeline.seen_ids import DIGEST_BYTES
 from consumer.shard.changelog import ID, META, Meta, read_id_entry
 from schemas.ready_event import Origin
 
-# Index of the topic, partition, offset, timestamp, digest of the content.
+# The index of the topic name, then partition, offset, timestamp and digest of the content.
 _ORIGIN: Final = struct.Struct(f">HIqq{DIGEST_BYTES}s")
 
 
@@ -56,8 +56,8 @@ class PublishedOrigins:
         """Return whether the id's event was published from this record; None if there is no entry.
 
         The content must be equal too, because a recreated topic may have another record at the same
-        offset. If a newer release wrote the entry, the contents cannot be compared. Then topic,
-        partition, offset and timestamp decide.
+        offset. If a newer release wrote the entry, this release may be unable to compare the
+        contents. Then topic, partition, offset and timestamp decide.
         """
         packed = self._origins.get(digest)
         if packed is None:
@@ -117,7 +117,7 @@ async def load_origins(
 
     Raises:
         StateCorrupted: a changelog is not readable.
-        TaskFailed: the broker does not deliver its records.
+        TaskFailed: a broker does not deliver the records of a changelog.
     """
     origins = PublishedOrigins()
     async for batch in read_range(reader, changelogs):

@@ -27,7 +27,7 @@ LOST_RECORDS: Final = "has lost its last records"
 
 
 class ReplaySource(msgspec.Struct, frozen=True):
-    """The offsets to read, the origins of published events, and the decider for records."""
+    """The offsets to read, the origins of the published events, and the decider of the replay."""
 
     resolved: ResolvedRange
     changelog_ends: list[int]
@@ -38,7 +38,7 @@ class ReplaySource(msgspec.Struct, frozen=True):
     async def begin(
         cls, context: JobContext, request: ReplayRequest, target: Target, now_ms: int
     ) -> Self:
-        """Return the source of a new replay, which reads at most to the current log ends.
+        """Return the source of a new replay, up to at most the current last stable offsets.
 
         Raises:
             ConfigError, ClusterError: the range cannot be replayed; the message gives the reason.
@@ -51,8 +51,8 @@ class ReplaySource(msgspec.Struct, frozen=True):
             now_ms=now_ms,
             allow_truncated=request.allow_truncated,
         )
-        # Fetch these ends after the ends of the inputs. Then the changelogs contain every decision
-        # that the shards had committed at the time of the input ends.
+        # Fetch the ends of the changelogs after the ends of the inputs. Then the changelogs contain
+        # every decision that the shards had committed when the ends of the inputs were fetched.
         changelogs = await settled_ranges(context.reader, context.changelogs())
         source = await cls._load(context, request, target, resolved, changelogs)
         if not request.allow_truncated:
@@ -142,7 +142,10 @@ class ReplaySource(msgspec.Struct, frozen=True):
         return count
 
     def range_of_id(self, digest: bytes) -> ResolvedRange:
-        """Return the range with only the id's published record; if it has none, the whole range."""
+        """Return the range with only the published record of an id.
+
+        If no changelog has an entry of this id, return the whole range.
+        """
         origin = self.origins.find(digest)
         if origin is None:
             return self.resolved

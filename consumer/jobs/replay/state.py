@@ -31,7 +31,7 @@ class RangeState(msgspec.Struct, frozen=True):
     end: int
     next_offset: int
     fingerprint: Fingerprint | None = None
-    """Of the last record that was read. A resumed replay checks that this record still exists."""
+    """The fingerprint of the last record that was read. A resume checks this record again."""
 
 
 class ReplayState(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,11 +49,11 @@ class ReplayState(msgspec.Struct, frozen=True, kw_only=True):
     to_ms: int | None
     ranges: list[RangeState]
     changelog_ends: list[int]
-    """By shard: the end of the changelog when the replay began. A resumed replay reads up to it."""
+    """The end of each shard's changelog when the replay began. A resumed replay stops there."""
     known_ids: int
-    """How many ids the changelogs had before those ends."""
+    """How many ids had changelog entries before these ends."""
     topic_ids: dict[str, str] = {}
-    """The input topics' ids when the replay began; empty for brokers before Kafka 2.8."""
+    """The topic ids of the inputs when the replay began; empty if the brokers have none."""
     counts: ReplayCounts = msgspec.field(default_factory=ReplayCounts)
     transactions: int = 0
     busy_seconds: float = 0.0
@@ -137,7 +137,7 @@ def read_state(entries: Entries, name: str) -> ReplayState | None:
     """Return the state of the replay with this name, or None.
 
     Raises:
-        StateCorrupted: another release wrote it in another format.
+        StateCorrupted: another release wrote the state in another format.
     """
     value = entries.get(REPLAY + name.encode())
     return None if value is None else _decode(value)
@@ -167,8 +167,8 @@ def settled_keys(state: ReplayState) -> Iterator[bytes]:
 def require_state_fits(state: ReplayState, topic: str, max_message_bytes: int) -> None:
     """Refuse a replay whose state may become too large for the journal.
 
-    The state has an entry for each partition of the range, and it grows with its numbers. If it
-    reached the limit in the middle of a replay, the replay could never resume.
+    The state has an item for each partition of the range, and takes more bytes as its numbers grow.
+    If it reached the limit in the middle of a replay, the replay could never resume.
 
     Raises:
         ClusterError: the message has the needed size and the limit.

@@ -1,4 +1,4 @@
-"""The topic that a replay publishes to: which topics are allowed, and how it is created."""
+"""The topic that a replay publishes to: which topics are allowed, and which one it creates."""
 
 from typing import Final
 
@@ -15,7 +15,7 @@ REPLAY_EXTRA_BYTES: Final = 1024
 
 
 class Target(msgspec.Struct, frozen=True):
-    """The target topic; if it does not exist, the one that would be created."""
+    """The target topic as it exists, or as the replay would create it."""
 
     topic: str
     partitions: int
@@ -66,11 +66,11 @@ def allowed_target(settings: Settings, target: str, *, to_live: bool) -> str:
 
 
 async def describe_target(context: JobContext, topic: str) -> Target:
-    """Return the target; if it does not exist, the one that would be created.
+    """Return the target topic as it exists, or as the replay would create it.
 
     Raises:
-        ClusterError: the topic does not exist, and it is not the default target. A replay creates
-            no other topic.
+        ClusterError: the topic does not exist and is not the default target, which is the only
+            topic that a replay creates.
     """
     settings = context.settings
     topics = await context.admin.describe([settings.output_topic])

@@ -20,7 +20,7 @@ TRANSACTION_BYTES: Final = 8 * 1024 * 1024
 TRANSACTION_OFFSETS: Final = 50_000
 # One journal entry has the digests of the ids that a transaction settles (16 bytes each, so at most
 # 256 KiB). The entry must fit max.message.bytes of the journal. TRANSACTION_EVENTS does not limit
-# its size, because an id can be settled without an event.
+# the size of the entry, because an id can be settled without an event.
 TRANSACTION_SETTLED_IDS: Final = 16 * 1024
 
 OnDecided = Callable[[TopicPartition, Sequence[SourceRecord], ReplayCounts], None]
@@ -82,8 +82,8 @@ class ReplayTransaction:
             self._on_decided(partition, chunk[:decided], counts)
         if decided:
             last = records[decided - 1]
-            # No fingerprint of a packed batch: with a higher size limit, its records are read one
-            # by one, and the fingerprint would match none of them.
+            # Take no fingerprint of a `PackedBatch`: after a change of the size limit, the reader
+            # may deliver the single records of this batch, which do not match the fingerprint.
             if not isinstance(last.value, PackedBatch):
                 self._last_records[partition] = last
         rest = records[decided:]
