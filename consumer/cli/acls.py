@@ -146,7 +146,10 @@ def _transactional_ids(settings: Settings, only_with: str = "") -> Acl:
 
 
 def _acls_of_topic_check(settings: Settings, *read: str) -> Iterator[Acl]:
-    """Yield the ACLs of the topic check, which every job makes first, with Read on some topics."""
+    """Yield the ACLs of the topic check, which every job makes first.
+
+    The `read` topics get Read, which implies Describe.
+    """
     for topic in (*settings.input_topics, *_our_topics(settings)):
         operations = ("Read",) if topic in read else ("Describe",)
         yield Acl(TOPIC, topic, (*operations, "DescribeConfigs"))

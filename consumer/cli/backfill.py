@@ -48,7 +48,7 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse does not exp
 
 
 class _Rejections:
-    """Reports rejected elements: all of them as JSON lines, the first ones on a terminal."""
+    """Reports rejected elements: the first 20 on a terminal, elsewhere all, as JSON lines."""
 
     def __init__(self) -> None:
         self._count = 0

@@ -27,12 +27,12 @@ EXCLUSION_TEXTS: Final = {
     Exclusion.FOREIGN: "not written by this service",
     Exclusion.ALREADY_REDRIVEN: "already redriven",
     Exclusion.ORIGIN_IS_NO_INPUT: "their origin is not an input topic of this group",
-    Exclusion.PACKED_BATCH: "each holds a whole compressed batch",
+    Exclusion.PACKED_BATCH: "each holds a whole record batch",
     Exclusion.CUT: "truncated to fit: some original bytes are missing",
     Exclusion.TOMBSTONE: "tombstones: they have no checkpoint",
     Exclusion.CONFLICTING_DUPLICATE: "conflicting duplicates, not selected by --reason",
     Exclusion.TOO_MANY_ATTEMPTS: "failed again after --max-attempts redrives",
-    Exclusion.TOO_LARGE_FOR_INPUT: "too large for the input topic with the audit header",
+    Exclusion.TOO_LARGE_FOR_INPUT: "too large for the input topic with the redrive header",
 }
 
 

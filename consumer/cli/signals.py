@@ -24,7 +24,7 @@ class _Terminated(Exception):
 
 def start_command() -> None:
     """Let Ctrl-C and SIGTERM end the command with its clean-up."""
-    # A shell starts its background jobs with Ctrl-C ignored. For those it stays ignored.
+    # A shell can start a background job with Ctrl-C ignored. For such a job Ctrl-C stays ignored.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _terminate)

@@ -1,4 +1,4 @@
-"""Tables of commands on a terminal. Cells are safe to print, whoever wrote their text."""
+"""Tables of commands on a terminal. Cells are safe to print even if a producer wrote their text."""
 
 from collections.abc import Iterable
 
@@ -34,6 +34,6 @@ def add_row(table: Table, cells: Iterable[str], max_chars: int | None = None) ->
     """Add a row of untrusted texts, each cut to `max_chars` characters.
 
     A limit saves time: rich measures a cell character by character, and a text of a producer or of
-    a forged dead letter may have a megabyte. ``Text`` keeps rich from reading a cell as markup.
+    a forged dead letter can have a megabyte. Because of ``Text``, rich reads no cell as markup.
     """
     table.add_row(*(Text(printable_line(cell[:max_chars])) for cell in cells))

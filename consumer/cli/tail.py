@@ -60,7 +60,9 @@ async def tail(
     max_events: int | None,
     live_table: bool,
 ) -> None:
-    """Show ready events until all existing ones or ``max_events`` are shown, or until a signal.
+    """Show ready events until ``max_events`` are shown, or until a signal.
+
+    For ``Period.PAST`` also stop when all existing events are shown.
 
     Raises:
         ClusterError: the ready topic cannot be read.
@@ -140,7 +142,7 @@ async def _records(
     reader.assign(
         await (reader.end_offsets if is_from_now else reader.beginning_offsets)(partitions)
     )
-    # With these settings, the broker answers a waiting fetch as soon as there is an event.
+    # With these settings a fetch waits at the broker, which answers as soon as there is an event.
     reader.use_running_fetch_settings()
     warning = HeldBackWarning(reader, partitions)
     while True:

@@ -1,7 +1,7 @@
-"""Wall-clock time of this machine and of the brokers; durations use monotonic seconds.
+"""The wall-clock time of this machine, and that of the brokers.
 
-Decisions about ids use the brokers' time. Otherwise a machine whose clock is wrong, or jumps, would
-forget ids too early, or trust timestamps in the future.
+Decisions about ids use the brokers' time. Otherwise a process on a machine with a wrong clock could
+forget ids too early, or trust timestamps in the future. Durations use monotonic seconds.
 """
 
 import time
@@ -18,7 +18,7 @@ class BrokerClock:
 
     For a topic with LogAppendTime each produce response holds the time at which the broker appended
     the batch (KIP-32). The response arrives a moment later. So this clock is slightly behind the
-    brokers' clocks, never ahead of them.
+    clock of that broker. Before the first such response it is the clock of this machine.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -35,7 +35,7 @@ class BrokerClock:
         return self.at_ms(self._clock())
 
     def at_ms(self, seconds: float) -> int:
-        """Return what ``now_ms`` returns at this monotonic time in seconds."""
+        """Return the brokers' time in ms at the given monotonic time in seconds."""
         offset_ms = self._offset_ms
         if offset_ms is None:
             offset_ms = wall_clock_ms() - self._clock() * 1000

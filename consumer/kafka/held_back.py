@@ -1,8 +1,8 @@
 """Measures records that an open transaction of a producer holds back.
 
-A ``read_committed`` consumer gets no record after the last stable offset. The records after it are
-not part of the lag, because the shard cannot read them. This module measures them: high watermark
-minus last stable offset, and for how long the last stable offset has not moved.
+A ``read_committed`` consumer gets no record from the last stable offset on. These records are not
+part of the lag, because the shard cannot read them. This module measures how many they are (high
+watermark minus last stable offset), and for how long the last stable offset has not moved.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,7 +25,9 @@ HINT: Final = (
     "hangs"
 )
 UNANSWERED_SECONDS: Final = 10.0
-"""Offsets from an older answer of the leader are not used. A fetch normally takes 0.2 s."""
+"""The offsets of a fetch response are not used if the fetch was sent longer ago than this.
+
+A fetch normally takes 0.2 s."""
 log = structlog.get_logger(__name__)
 
 
@@ -64,7 +66,8 @@ class HeldBackSources:
         self._next_check = now + CHECK_SECONDS
         for source in sources:
             offsets = reader.stable_offset_and_end(source)
-            # After an old answer the transaction may have ended: keep the last measurement.
+            # If the last response is too old, the transaction may have ended since. So do not
+            # measure, and keep the last measurement.
             seen_at = reader.seen_at(source)
             if offsets and seen_at is not None and now - seen_at <= UNANSWERED_SECONDS:
                 self._add(now, source, *offsets)
@@ -84,19 +87,22 @@ class HeldBackSources:
 
 
 class HeldBackLog:
-    """Logs that a source was held back for a minute, again every ten minutes, and its end."""
+    """Logs when a source has been held back for a minute, and repeats this every ten minutes.
+
+    Also logs when the source is no longer held back.
+    """
 
     def __init__(self, shard: int, bootstrap_servers: str) -> None:
         self._shard = shard
         self._bootstrap_servers = bootstrap_servers
         self._warned: dict[TopicPartition, tuple[float, float]] = {}
-        """By source: for how long it was held back at the last check, and when to log it again."""
+        """By source: the seconds it was held back at the last check, and the next time to log."""
 
     def check(self, now: float, views: Mapping[TopicPartition, HeldBack]) -> None:
         """Write the log lines that are due; `now` is in monotonic seconds."""
         for source, held in views.items():
             age, next_log = self._warned.get(source, (0.0, 0.0))
-            if held.seconds < age:  # the measured time restarted: now it is another transaction
+            if held.seconds < age:  # the time began again: another transaction holds it back now
                 self._log_end(source)
                 next_log = 0.0
             if held.seconds >= WARN_AFTER_SECONDS:

@@ -1,9 +1,9 @@
 """Finds transactions that the brokers left open, and refuses to write where one hangs.
 
-InitProducerId promises that a fence ends the previous owner's open transaction in every partition.
-But if a partition has no leader at that moment, the coordinator treats it as deleted and never
+A fence (InitProducerId) should end the previous owner's open transaction in every partition. But if
+a partition has no leader at that moment, the coordinator treats the partition as deleted and never
 writes a marker there (seen on Kafka 4.3.1). The next marker of the same producer in that partition
-then ends both transactions. If it is a commit, records of an aborted transaction become visible.
+then ends both transactions. If this marker is a commit, it makes aborted records visible.
 """
 
 import asyncio
@@ -25,8 +25,9 @@ log = structlog.get_logger(__name__)
 class OpenTransactionCheck:
     """Queries the leaders for open transactions in the topics of a shard or of a job.
 
-    It also queries the `optional` topics if the ACLs allow it. If a topic or broker cannot be
-    queried, it logs the reason once, and again only when the reason changes.
+    It also queries the `optional` topics if the ACLs allow it. If an optional topic or a broker
+    cannot be queried, the check logs the reason. It logs again only when that reason changes, or
+    when the query fails again after it has succeeded.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class OpenTransactionCheck:
         }
         for name, reason in gaps.items():
             if self._reported.get(name) != reason:
-                # A missing ACL on an optional topic is no fault: docs/operations describes it.
+                # A missing ACL on an optional topic is no fault: operators need not grant it.
                 write = log.info if name in answer.not_queried else log.warning
                 write("hanging_check_incomplete", not_asked=name, reason=reason)
         self._reported = gaps
@@ -66,9 +67,9 @@ class OpenTransactionCheck:
     async def left_open(self, writer: TransactionalWriter) -> tuple[OpenTransaction, ...]:
         """Return the transactions that earlier owners of the writer's transactional id left open.
 
-        `writer` must have called ``fence``. A transaction is returned only if three queries find
-        one, because its marker can be late. If a later owner has fenced `writer` in turn, the
-        queries also find the transactions of that owner. They are ignored.
+        `writer` must have called ``fence``. The result is empty as soon as one of three queries
+        finds no open transaction, because a marker can be late. If a later owner has fenced
+        `writer` in turn, the transactions of that later owner are ignored.
 
         Raises:
             TransientError, TaskFailed, ClusterError: as ``query``.
@@ -84,7 +85,7 @@ class OpenTransactionCheck:
         """Raise if an earlier owner of the writer's transactional id left a transaction open.
 
         Raises:
-            HangingTransaction: an operator must end it.
+            HangingTransaction: an operator must end that transaction.
             TransientError, TaskFailed, ClusterError: as ``query``.
         """
         found = await self.left_open(writer)
@@ -101,7 +102,8 @@ class OpenTransactionCheck:
         commands = "; ".join(self.abort_command(it) for it in found)
         return (
             f"a transaction of {transactional_id} hangs in {places}: the brokers ended it without "
-            "a marker there, so the next transaction would commit or abort its records. Read "
+            "a marker there, so the next transaction would also commit or abort the records of "
+            "the hanging one. Read "
             f"{RUNBOOK}. This aborts it there: {commands}"
         )
 
@@ -122,5 +124,5 @@ class OpenTransactionCheck:
 def of_earlier_owners(
     found: Iterable[OpenTransaction], producer_id: int, epoch: int
 ) -> tuple[OpenTransaction, ...]:
-    """Return the transactions of this producer that are older than this epoch."""
+    """Return the transactions of this producer id whose epoch is lower than the given one."""
     return tuple(it for it in found if it.producer_id == producer_id and it.producer_epoch < epoch)

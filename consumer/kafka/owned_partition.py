@@ -1,11 +1,11 @@
 """A partition with one owner at a time: how a shard owns its changelog, and a job its journal.
 
-Every owner writes under the same transactional id, so a fence (KIP-98) shuts out the earlier ones.
-The owner then commits a record of its own, the restore barrier. No record of an earlier owner can
-become visible after the barrier. So a read up to the barrier returns all committed records.
+Every owner writes under the same transactional id, so a fence (KIP-98) shuts out earlier owners.
+The new owner then commits a record of its own, the restore barrier. No earlier owner can commit a
+record behind the barrier. So a read up to the barrier returns all committed records.
 
-The end offset that a ``read_committed`` consumer gets cannot replace the barrier. It is the last
-stable offset, and committed records can follow it while another transaction is open.
+The end offset that a ``read_committed`` consumer gets cannot replace the barrier. That end offset
+is the last stable offset. While a transaction is open, committed records can follow this offset.
 """
 
 import asyncio
@@ -35,8 +35,8 @@ class Stage(enum.Enum):
 class OwnedPartition:
     """The takeover of a partition, and the transactions of its owner.
 
-    Do not use an object again after an error. A new object fences again, and so learns which
-    transactions were committed.
+    Do not use an object again after an error, because the outcome of its last transaction may be
+    unknown. The ``take_over`` of a new object fences again and reads what was committed.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class OwnedPartition:
         return loaded
 
     async def commit(self, batches: TransactionBatches) -> dict[TopicPartition, int]:
-        """Write one transaction and commit it; return the first offset in each partition.
+        """Write and commit one transaction; return its first offset in each partition.
 
         Raises:
             Fenced: another process took over.
@@ -104,9 +104,10 @@ class OwnedPartition:
     async def _refuse_or_wait(
         self, on_hanging: Callable[[Sequence[OpenTransaction]], None] | None
     ) -> None:
-        """Return when no transaction of an earlier owner is open; raise if `on_hanging` is None.
+        """Return when no transaction of an earlier owner is open.
 
-        The wait ends when a late marker arrives, or when an operator ends the transaction.
+        While one is open, wait, or raise if `on_hanging` is None. The wait ends when a late marker
+        arrives, or when an operator ends the transaction.
         """
         if on_hanging is None:
             await self._check.refuse_hanging(self.writer)
@@ -122,6 +123,6 @@ class OwnedPartition:
         add_to_barrier(batches)
         batches.to(*self.partition).append(*barrier)
         offset = (await self.commit(batches))[self.partition]
-        if offset < 0:  # in the response to a retried batch the broker can omit the offset
+        if offset < 0:  # the broker can omit the offset in its response to a retried batch
             raise TaskFailed("the offset of the restore barrier is not known")
         return offset

@@ -56,7 +56,7 @@ class LogReader(Protocol):
         """Read these partitions, each from the given offset, and no others."""
 
     def use_running_fetch_settings(self) -> None:
-        """Let fetches wait longer and return less from now on, because the restore has finished."""
+        """Let fetches wait longer and return less from now on. Call it after the restore."""
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
         """Deliver no more records of these partitions."""
@@ -87,7 +87,10 @@ class LogReader(Protocol):
         """Return the last stable offset and the high watermark, or None before the first fetch."""
 
     def seen_at(self, partition: TopicPartition) -> float | None:
-        """Return when the fetch was sent that gave the current lag (monotonic seconds), or None."""
+        """Return when the fetch that brought the current lag was sent, in monotonic seconds.
+
+        Return None before the first response.
+        """
 
     async def beginning_offsets(
         self, partitions: Iterable[TopicPartition]
@@ -105,14 +108,14 @@ class LogReader(Protocol):
     ) -> dict[TopicPartition, tuple[int, int] | None]:
         """Return offset and timestamp of each partition's first record at or after the given time.
 
-        None if there is no such record.
+        The value is None if the partition has no such record.
         """
 
 
 class TransactionalWriter(Protocol):
-    """Writes transactions under one transactional id; only the newest writer of it can commit.
+    """Writes transactions under one transactional id; only the newest writer of this id can commit.
 
-    It must not be reused after an error.
+    A writer must not be reused after an error.
     """
 
     transactional_id: str
@@ -159,13 +162,13 @@ class TransactionalWriter(Protocol):
         """
 
     async def commit_in(self, partitions: Iterable[TopicPartition]) -> None:
-        """Commit a transaction without records, to get its marker written to these partitions."""
+        """Commit a transaction without records, whose marker is written to these partitions."""
 
     async def refresh(self) -> None:
         """Fetch the metadata of the topics again, so that new partitions can be written to."""
 
     async def close(self) -> None:
-        """Close without waiting; the next fence aborts an open transaction."""
+        """Close without waiting. If a transaction is open, the next fence aborts it."""
 
 
 class ClusterAdmin(Protocol):
@@ -239,9 +242,9 @@ class Kafka(Protocol):
         max_message_bytes: int,
         committed_only: bool = True,
     ) -> LogReader:
-        """Return a reader of these topics.
+        """Return a reader of these topics. `max_message_bytes` is the largest batch they accept.
 
-        Without `committed_only` it also delivers uncommitted and aborted records.
+        Without `committed_only` the reader also delivers uncommitted and aborted records.
         """
 
     def writer(self, transactional_id: str, transaction_timeout_ms: int) -> TransactionalWriter:

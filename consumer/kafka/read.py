@@ -2,7 +2,8 @@
 
 Restore, state guards, fingerprints, first start, dead-letter limit, jobs and ``tail`` all use
 ``read_range``. It assigns other partitions to the reader. So a running shard must not pass its own
-reader: probes and metrics read the positions of the shard's sources from that reader at any moment.
+reader. Health probes and metrics read the positions of the shard's sources from that reader at any
+moment.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from consumer.pipeline.records import SourceRecord
 
 # By default a broker keeps an abandoned transaction open for at most 15 minutes
 # (transaction.max.timeout.ms). But clients by default request one minute, so most waits for an open
-# transaction end before this limit.
+# transaction end within these 120 s.
 STALLED_SECONDS: Final = 120.0
 UNKNOWN_END: Final = sys.maxsize
 
@@ -45,15 +46,15 @@ class ReadBatch(NamedTuple):
 
 
 class ReadOptions(NamedTuple):
-    """How ``read_range`` fetches, how long it waits, and when it ends early. Times in seconds.
+    """How ``read_range`` fetches, how long it waits, and when it ends early.
 
-    `math.inf` disables a limit. Each limit is checked after a fetch.
+    `math.inf` disables a limit in seconds. These limits are checked after each fetch.
     """
 
     max_records: int = 5_000
     fetch_ms: int = 200
     clock: Callable[[], float] = time.monotonic
-    """Returns the time for the limits. It must have no side effect; `on_fetch` is for those."""
+    """Returns the seconds for the limits. It must have no side effect (`on_fetch` may have)."""
     on_fetch: Callable[[], None] | None = None
     """Called after each fetch. A shard passes the ``beat`` of its heartbeat."""
     stall_seconds: float = STALLED_SECONDS
@@ -61,7 +62,7 @@ class ReadOptions(NamedTuple):
     total_seconds: float = math.inf
     """Give up when the whole read takes longer than this."""
     on_wait: Callable[[], None] | None = None
-    """Called while no position moves, once every `wait_seconds`."""
+    """Called while no position moves, at most once in `wait_seconds`."""
     wait_seconds: float = math.inf
     is_enough: Callable[[ReadBatch], bool] | None = None
     """Called after each fetch with each partition's batch. True ends that partition's range."""
@@ -79,8 +80,8 @@ async def read_range(
 ) -> AsyncGenerator[ReadBatch, None]:
     """Yield every record of the ranges that the reader can see, in batches of one partition.
 
-    A range ends when the position reaches its end. So the end can also be an offset that holds a
-    marker, or no record.
+    A range is finished when the position reaches the range's end. So this end can also be an offset
+    that holds a marker, or no record.
 
     Raises:
         TimedOut: no position moved for `stall_seconds`, or the read exceeds `total_seconds`.
@@ -96,7 +97,8 @@ async def read_range(
         fetched = await reader.fetch(options.fetch_ms, options.max_records)
         if options.on_fetch is not None:
             options.on_fetch()
-        # Take all positions before the next await or yield: fetches go on in the background.
+        # Take all positions before the next await or yield, because background fetches can move
+        # them.
         now = {partition: reader.position(partition) for partition in unfinished}
         batches = [
             ReadBatch(partition, _before(fetched.get(partition, ()), part.end), min(at, part.end))
@@ -135,7 +137,8 @@ async def settled_ranges(
     """Return the ranges of all records that exist now, up to the high watermarks.
 
     A read of these ranges waits for the transactions that are open now. A range up to the last
-    stable offset would miss records: while a transaction is open, committed records can follow it.
+    stable offset could miss records: while a transaction is open, committed records can follow that
+    offset.
 
     Raises:
         TimedOut: a leader did not answer in time.

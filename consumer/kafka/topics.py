@@ -1,8 +1,8 @@
 """The service's topics: required settings, creation, and the check before a shard runs.
 
-A topic that a broker auto-created has the broker's defaults, such as a retention of a week. Such a
-changelog would lose state, and such a repartition topic would lose records that no shard has read.
-So the service verifies settings and partition counts at every start and restore.
+A topic that a broker auto-created has the broker's defaults, such as a retention of a week. With
+them a changelog would lose state, and a repartition topic would lose records that no shard has
+read. So the service verifies settings and partition counts at every start and restore.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ REPLICATION: Final = 3
 KNOWN_TRIES: Final = 100
 KNOWN_PAUSE_SECONDS: Final = 0.1
 MIN_INSYNC_REPLICAS: Final = 2
-# Room for the headers that a forwarded record or a dead letter adds: origin, reason, message.
+# Room for the headers that the service adds to a forward or a dead letter: origin, reason, message.
 HEADER_ROOM_BYTES: Final = 64 * 1024
 CHANGELOG_MESSAGE_BYTES: Final = 256 * 1024
 LOG_APPEND_TIME: Final = {"message.timestamp.type": "LogAppendTime"}
@@ -49,7 +49,10 @@ DEAD_LETTER_RETENTION_MS: Final = 90 * 24 * 3600 * 1000
 
 
 class InputRisk(msgspec.Struct, frozen=True):
-    """A setting of an input topic with which the brokers can delete or lose unread records."""
+    """A setting of an input topic with which the brokers can delete or lose unread records.
+
+    ``event`` is the name of the log event that warns of the setting.
+    """
 
     event: str
     topic: str
@@ -159,7 +162,11 @@ def _durable(brokers: int) -> dict[str, str]:
 
 
 async def _wait_until_known(admin: ClusterAdmin, names: Iterable[str]) -> None:
-    """Wait until every broker knows the new topics. A broker can report them as unknown before."""
+    """Wait until every broker knows the new topics. Until then a broker can report them as unknown.
+
+    Raises:
+        ClusterError: after 100 queries, with pauses of 0.1 s, a broker still does not know one.
+    """
     missing = set(names)
     for _ in range(KNOWN_TRIES):
         missing = await admin.unknown_somewhere(missing)
@@ -242,7 +249,7 @@ def find_input_risks(
 ) -> Iterator[InputRisk]:
     """Yield the settings of input topics with which the brokers can delete or lose unread records.
 
-    They cause only warnings, because the input topics belong to the user.
+    These settings cause only warnings, because the input topics belong to the user.
     """
     for name in settings.input_topics:
         if name not in found:
@@ -307,9 +314,10 @@ def _wrong_settings(topic: TopicDescription | None, wanted: Mapping[str, str]) -
 
 
 def _allows_unclean_election(topic: TopicDescription | None) -> Iterator[str]:
-    """Yield a problem if a replica that lost records may become the leader.
+    """Yield a problem if a replica that was not in sync may become the leader.
 
-    The brokers report the value in force. A broker that reports none does not have this setting.
+    Brokers also report a value that is only their default. If a broker reports no value, it does
+    not have this setting.
     """
     if topic is not None and topic.configs.get(UNCLEAN) == "true":
         yield (

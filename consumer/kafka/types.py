@@ -1,7 +1,7 @@
 """The data types of the port: partitions, topics, open transactions.
 
 ``TopicPartition`` is aiokafka's class, because aiokafka accepts no other. Type checkers get an
-equal class with types instead, because aiokafka ships no types.
+equivalent class with types instead, because aiokafka ships no types.
 """
 
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,7 +25,9 @@ __all__ = ["OpenTransaction", "OpenTransactions", "TopicDescription", "TopicPart
 class TopicDescription(msgspec.Struct, frozen=True):
     """The partitions, replication factor and settings of one topic.
 
-    ``leader_epochs`` is by partition. Brokers before Kafka 2.8 report neither epochs nor topic ids.
+    ``leader_epochs`` maps a partition to its leader epoch. The client reads leader epochs and topic
+    ids only from version 10 of the Metadata response. Brokers before Kafka 2.8 do not have this
+    version. Then ``topic_id`` is None and ``leader_epochs`` is empty.
     """
 
     name: str
@@ -57,4 +59,4 @@ class OpenTransactions(msgspec.Struct, frozen=True):
     not_queried: dict[str, str]
     """The optional topics that could not be queried, with the reason."""
     unsupported_brokers: frozenset[int] = frozenset()
-    """The leaders before Kafka 2.8, which do not know DescribeProducers (KIP-664)."""
+    """The leaders that do not know DescribeProducers (KIP-664): brokers before Kafka 2.8."""

@@ -1,4 +1,5 @@
-/* The compiled table of digests. `digest_table.py` has the reference and the reason for a table.
+/* The compiled table of digests. `digest_table.py` has the reference implementation, and the reason
+why there is a table instead of a dict.
 
 The table maps keys of 16 bytes to values of one width. It is a list of small segments. Each segment
 is a hash table of its own, in one block of memory: its header, one byte for each slot (the tag),
@@ -19,9 +20,9 @@ differ much in size, because their numbers of entries differ by chance. So anoth
 needs a block of that size. Large segments would all grow at the same time. They would leave free
 blocks that are too small for every other segment.
 
-The hash has a secret of the process. Digests are evenly distributed, but a producer chooses the
-ids, and can search for ids whose digests share some bits. Without the secret, these entries would
-all be in one segment.
+The hash uses a secret that each process chooses at its start. Digests are evenly distributed, but a
+producer chooses the ids, and can search for ids whose digests share some bits. Without the secret,
+the entries of such ids would all be in one segment.
 */
 
 #define PY_SSIZE_T_CLEAN
@@ -41,12 +42,13 @@ typedef unsigned char byte;
 enum {
     KEY_BYTES = 16,
     MAX_VALUE_BYTES = 64,
-    GROUP_SLOTS = 8, /* whose tags are compared at once */
+    GROUP_SLOTS = 8, /* the number of slots whose tags are compared at once */
     MIN_SLOTS = GROUP_SLOTS,
     PREFETCH_DISTANCE = 8,
 };
 
-/* The average size of the entries of a segment, without empty slots. A test builds smaller ones. */
+/* The average size of the entries of a segment, without empty slots. A test builds the module with
+a smaller size. */
 #ifndef SEGMENT_ENTRY_BYTES
 #define SEGMENT_ENTRY_BYTES 3072
 #endif
@@ -59,9 +61,9 @@ static uint64_t secret[2];
 typedef struct {
     uint32_t slots;
     uint32_t used;
-    uint32_t limit; /* of `used`: at least one slot is empty, so every search ends */
+    uint32_t limit; /* of `used`. So at least one slot is empty, and every search ends */
     uint32_t entries_at;
-    byte tags[]; /* of the slots, then the first ones again: a group may begin at the last slot */
+    byte tags[]; /* of all slots; then the first 8 again, as a group can begin at the last slot */
 } Segment;
 
 typedef struct {
@@ -170,7 +172,7 @@ set_tag(Segment *segment, uint32_t slot, byte tag)
     }
 }
 
-/* Copy a whole entry. A copy of a constant size needs no call. */
+/* Copy a whole entry. A memcpy of a constant size is compiled without a function call. */
 static inline void
 copy_bytes(byte *to, const byte *from, size_t size)
 {
@@ -195,7 +197,8 @@ empty_slot(const Segment *segment, uint64_t hash)
     }
 }
 
-/* Return whether the segment has the key. `*slot` becomes its slot, or the slot for it. */
+/* Return whether the segment has the key. Set `*slot` to the slot of the key, or to the slot where
+the key can be inserted. */
 static inline bool
 find(const Table *table, const Segment *segment, const byte *key, uint64_t hash, uint32_t *slot)
 {
@@ -205,7 +208,7 @@ find(const Table *table, const Segment *segment, const byte *key, uint64_t hash,
         uint64_t group = load_group(segment, at);
         uint64_t empty = ~group & HIGH_BITS;
         uint64_t difference = group ^ wanted;
-        /* Also marks some unequal tags after an equal one. Then the keys differ. */
+        /* This also marks some unequal tags after an equal one. There the keys differ. */
         uint64_t equal = (difference - LOW_BITS) & ~difference & HIGH_BITS;
         for (; equal; equal &= equal - 1) {
             uint32_t candidate = wrapped(at + first_slot(equal), segment->slots);
@@ -239,7 +242,7 @@ static size_t
 block_bytes(const Table *table, uint32_t slots, uint32_t *entries_at)
 {
     size_t before = sizeof(Segment) + slots + GROUP_SLOTS;
-    before = (before + 15) / 16 * 16; /* so that no key is in two cache lines */
+    before = (before + 15) / 16 * 16; /* then no key of a 32-byte entry is in two cache lines */
     *entries_at = (uint32_t)before;
     return before + (size_t)slots * table->entry_bytes;
 }
@@ -282,7 +285,7 @@ slots_for(uint32_t entries)
     return slots;
 }
 
-/* Copy an entry that the segment does not have. It must have room. */
+/* Copy an entry into a segment, which must have room and must not have the entry. */
 static inline void
 copy_entry(const Table *table, Segment *segment, const byte *entry, uint64_t hash)
 {
@@ -360,7 +363,7 @@ split_next_segment(Table *table)
             moving += (hash_of(entry_at(table, old, slot)) & bit) != 0;
         }
     }
-    /* Some room, so that the two do not grow at once. */
+    /* Leave some room, so that the new segments need not grow at the next insertion. */
     uint32_t staying = old->used - moving;
     Segment *low = new_segment(table, slots_for(staying + staying / 16 + 1));
     if (low == NULL) {
@@ -494,7 +497,8 @@ drop(Table *table, const byte *key)
     table->changes++;
 }
 
-/* Load the memory of a key that is needed soon. Many keys then wait for memory at the same time. */
+/* Load the segment of a key that is needed soon. So the CPU waits for the memory of several keys at
+the same time. */
 static inline void
 prefetch(const Table *table, uint64_t hash)
 {
@@ -505,7 +509,7 @@ prefetch(const Table *table, uint64_t hash)
     }
 }
 
-/* Arguments from Python. A wrong size would read or write beyond an entry. */
+/* Arguments from Python. With a wrong size the code would read or write beyond an entry. */
 
 static const byte *
 bytes_of(PyObject *object, const char *name, size_t size)
@@ -622,8 +626,8 @@ table_reserve(PyObject *Py_UNUSED(self), PyObject *count)
     Py_RETURN_NONE;
 }
 
-/* Return -1 with an exception unless each item of a list or tuple is bytes of this size. From the
-check to the use of the items no code of Python may run, because it could replace them. */
+/* Return -1 with an exception unless each item of a list or tuple is bytes of this size. No Python
+code may run between this check and the use of the items, because it could replace them. */
 static int
 check_items(PyObject *items, const char *name, size_t size)
 {
@@ -728,7 +732,8 @@ typedef struct {
     Py_ssize_t least_value_bytes;
 } EntryLayout;
 
-/* One entry of a record. It holds references, because the records may be discarded meanwhile. */
+/* The entry of one record. It holds references to the record's key and value, because the record
+may be discarded before the entry is set. */
 typedef struct {
     PyObject *key;
     PyObject *value;
@@ -777,8 +782,8 @@ read_entry(const ModuleState *state, PyObject *record, const EntryLayout *layout
     return 1;
 }
 
-/* Set the entries of records from `start` on. Return the number of the first record without such
-an entry, or -1 with an exception. */
+/* Set the entries of records from `start` on. Return the number of the first record without an entry
+of this layout, or -1 with an exception. */
 static Py_ssize_t
 put_entries(Table *table, const ModuleState *state, PyObject *records, Py_ssize_t start,
             const EntryLayout *layout)
@@ -789,7 +794,8 @@ put_entries(Table *table, const ModuleState *state, PyObject *records, Py_ssize_
     int found = 1;
     while (found == 1) {
         int count = 0;
-        /* Attributes may run any code, which may change the list: its size is read each time. */
+        /* Reading an attribute can run any code, which can change the list. So read the list's size
+        each time. */
         while (count < ENTRIES && number + count < PySequence_Fast_GET_SIZE(records)) {
             PyObject *record = Py_NewRef(PySequence_Fast_GET_ITEM(records, number + count));
             found = read_entry(state, record, layout, &entries[count]);
@@ -962,15 +968,16 @@ table_iter(PyObject *self)
 static PyMethodDef table_methods[] = {
     {"get", table_get, METH_O, "get($self, key, /)\n--\n\nReturn the value of `key`, or None."},
     {"get_many", table_get_many, METH_O,
-     "get_many($self, keys, /)\n--\n\nReturn the value of each key, or None for it."},
+     "get_many($self, keys, /)\n--\n\n"
+     "Return the value of each key in order, or None for a key without an entry."},
     {"put", FASTCALL(table_put), METH_FASTCALL,
      "put($self, key, value, /)\n--\n\nSet the value of `key`."},
     {"put_all", FASTCALL(table_put_all), METH_FASTCALL,
-     "put_all($self, keys, values, /)\n--\n\nSet many keys, to as many values.\n\n"
-     "MemoryError leaves the keys set that come before the one without room."},
+     "put_all($self, keys, values, /)\n--\n\nSet each key to the value at the same position.\n\n"
+     "After a MemoryError, the keys before the one that failed are set."},
     {"put_records", FASTCALL(table_put_records), METH_FASTCALL,
      "put_records($self, records, start, prefix_of_key, prefix_of_value, least_value_bytes, /)\n"
-     "--\n\nSet the entries that records hold, from `start` on, and stop before another record.\n\n"
+     "--\n\nSet the entries that records hold, from record number `start` on.\n\n"
      "See PurePythonDigestTable.put_records."},
     {"drop", table_drop, METH_O,
      "drop($self, key, /)\n--\n\nRemove `key`, if present. Its segment stays allocated."},
@@ -984,7 +991,7 @@ static PyType_Slot table_slots[] = {
     {Py_tp_doc, "DigestTable(value_bytes)\n--\n\n"
                 "Maps keys of 16 bytes to values of `value_bytes` (0 to 64).\n\n"
                 "Raises TypeError or ValueError for a key or value of another type or size.\n"
-                "An insertion or removal ends the iterators over the keys: RuntimeError."},
+                "After an insertion or removal, older iterators over the keys raise RuntimeError."},
     {Py_tp_new, table_new},
     {Py_tp_dealloc, table_dealloc},
     {Py_tp_methods, table_methods},

@@ -1,6 +1,7 @@
 /* The hashes of the pipeline in C: BLAKE2b of short contents, and the hash of Kafka's default partitioner.
  *
- * hashlib computes a digest about as fast, but creating and reading its object takes longer than hashing an id.
+ * hashlib computes a digest about as fast. But to create its hash object and to read the digest takes longer than to
+ * hash an id.
  * _hashes.pyi describes the interface. hashes.py has the same functions in Python.
  */
 #define PY_SSIZE_T_CLEAN
@@ -53,7 +54,7 @@ little_endian(const uint8_t *bytes)
     a += b + (x), d = rotated(d ^ a, 32), c += d, b = rotated(b ^ c, 24);                                              \
     a += b + (y), d = rotated(d ^ a, 16), c += d, b = rotated(b ^ c, 63)
 
-/* Compresses one block into the state. `bytes` counts the message up to the end of this block. */
+/* Compresses one block into the state. `bytes` is the length of the message up to the end of this block. */
 static void
 compress(uint64_t state[8], const uint8_t *block, uint64_t bytes, int is_last)
 {

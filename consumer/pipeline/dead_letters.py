@@ -1,11 +1,11 @@
 """Writes and parses dead letters: the original record, and headers that describe the error.
 
-Six of these headers have the names that Kafka Connect uses, because existing tools display those.
-They are always the last eight headers. The parser recognises them by their position at the end, and
-removes only those eight. So headers of the same names that a producer wrote are kept.
+The last eight headers describe the error. Six of them have names of Kafka Connect, because existing
+tools display those. The parser recognises the eight headers by their position at the end, and
+removes only them. So headers of the same names that a producer wrote are kept.
 
 A producer can end its own headers with a copy of the headers for a truncated value or a redrive.
-The parser accepts such a copy as real. Only the record of that producer is affected.
+The parser takes this copy for headers of the service. That affects only the producer's own record.
 """
 
 import hashlib
@@ -52,7 +52,7 @@ _VARINT_SLACK_BYTES: Final = 16
 _REASONS: Final = frozenset(Reason)
 _SHA256: Final = re.compile(rb"[0-9a-f]{64}")
 _SIZE: Final = re.compile(rb"[0-9]{1,10}")
-# Kafka accepts only such topic names. If a header has another one, this service did not write it.
+# Kafka accepts only such topic names. If a header has another name, this service did not write it.
 _TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _PARTITION: Final = re.compile(r"[0-9]{1,9}")
 _OFFSET: Final = re.compile(r"[0-9]{1,19}")
@@ -93,7 +93,7 @@ class DeadLetterRecord(msgspec.Struct, frozen=True):
     audit: Audit | None
     """The last redrive of the record, or None if it was never redriven."""
     is_cut: bool
-    """A part of the original record is missing."""
+    """Whether a part of the original record is missing."""
     whole_value: WholeValue | None
     """Present if the value was truncated, or if headers of a record with a value were dropped."""
 
@@ -104,7 +104,7 @@ class DeadLetterRecord(msgspec.Struct, frozen=True):
 
     @property
     def is_packed(self) -> bool:
-        """Whether its value is a whole record batch, not a value that a producer sent."""
+        """Whether the dead letter's value is a whole record batch, not a value of a producer."""
         return self.cause in PACKED_CAUSES.values()
 
 
@@ -143,7 +143,7 @@ def _truncated(
     headers: Headers,
     max_bytes: int,
 ) -> DeadLetter:
-    """Return the dead letter that fits with the smallest loss.
+    """Return a dead letter that loses no more than needed to fit into `max_bytes`.
 
     The value is cut first, then headers are dropped from the end, then the key is cut.
     """
@@ -244,7 +244,8 @@ def _whole_value_headers(value: bytes) -> list[Header]:
 def _parse_whole_value(value: bytes | None, own: Headers, message: str) -> WholeValue | None:
     """Return digest and size of the whole value, or None if this service wrote no such headers.
 
-    It writes them only if it truncated the value or dropped headers. Otherwise a producer did.
+    This service writes them only if it truncated the value or dropped headers. In any other case
+    they are headers of the producer.
     """
     last = own[-len(_WHOLE_VALUE_NAMES) :]
     if value is None or [name for name, _ in last] != _WHOLE_VALUE_NAMES:
@@ -279,7 +280,10 @@ def _parse_audit(own: Headers) -> Audit | None:
 
 
 def redriven_partition(parsed: DeadLetterRecord, partitions: int) -> int:
-    """Return the partition of a redriven record: its original one, if the topic still has it."""
+    """Return the input partition for a redriven record: its original one, if that still exists.
+
+    Otherwise the default partitioner selects it by the key. A record without a key goes to 0.
+    """
     if parsed.origin.partition < partitions:
         return parsed.origin.partition
     return 0 if parsed.key is None else partition_for_key(parsed.key, partitions)

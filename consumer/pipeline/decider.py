@@ -1,9 +1,9 @@
 """Decides about source records: a `Decision` is the content of one transaction of a shard.
 
-`Decider.decide` reads the shard's memory and extends a `Decision`. It changes nothing else and
-raises nothing. `apply` updates the memory after the commit. So every id in the memory is also in
-the changelog. A lookup also finds the entries that the decision has added but not yet committed. So
-the result does not depend on how the records are divided into batches.
+`Decider.decide` reads the shard's memory of published ids (`SeenIds`) and extends a `Decision`. It
+changes nothing else and raises nothing. `apply` updates the memory after the commit. So every id in
+the memory is also in the changelog. While deciding, `Decider` looks an id up in the decision too,
+before its commit. So the result does not depend on how the records are divided into batches.
 """
 
 from typing import Final
@@ -48,8 +48,8 @@ TOO_MANY_CONTENTS: Final = (
     f"{MAX_VARIANTS_PER_ID} contents of this id were refused before, so this one is not "
     "remembered. Check whether a field changes with every record"
 )
-# Timestamps in the future are not trusted. A record with one is treated as older than every window.
-# So it counts as inside the window of every id that the memory still holds.
+# Timestamps in the future are not trusted. A record with such a timestamp counts as older than
+# every window. So it is inside the window of every id that the memory still holds.
 _NO_TIME_MS: Final = -1
 
 
@@ -146,7 +146,10 @@ class Decider:
     def _decide_at_home(
         self, decision: Decision, decoded: Decoded, origin: Origin, headers: Headers, time_ms: int
     ) -> None:
-        """Publish a checkpoint whose home is this shard, unless its id was published before."""
+        """Publish a checkpoint whose home is this shard, unless its id is a published one.
+
+        An id counts as published as long as the record is inside the id's dedup window.
+        """
         checkpoint_id = decoded.id
         digest = id_digest(checkpoint_id)
         entries = decision.entries
@@ -171,10 +174,10 @@ class Decider:
     ) -> None:
         """Drop a duplicate, or refuse a record with other content under a published id.
 
-        Each different content becomes a dead letter once, while the memory has room: eight contents
-        for each id. Without room, every record with a content that is not remembered becomes a dead
-        letter. Then the service cannot know whether a dead letter has this content already, and no
-        content may be lost.
+        The memory has room for eight other contents of an id. Each of these eight becomes a dead
+        letter once. After them, every record with a further content becomes a dead letter. The
+        service does not remember whether this content is a dead letter already, and no content may
+        be lost.
         """
         is_same = is_same_content(decoded.digest, decoded.canonical, published)
         if is_same:
@@ -204,7 +207,10 @@ class Decider:
         raise InvalidRecord(Reason.CONFLICTING_DUPLICATE, message, Stage.TRANSFORMATION, cause)
 
     def _reserve_variant(self, decision: Decision, of_id: bytes, variant: bytes) -> bool:
-        """Return whether a variant may be remembered. A new one adds to the count of its id."""
+        """Return whether the memory has room for a variant, or holds it already.
+
+        For a new variant with room, raise the count of its id in `decision`.
+        """
         seen = self._seen
         if variant in decision.variants or seen.holds_variant(variant):
             return True

@@ -29,10 +29,10 @@ _hash: Final = struct.Struct(f">{KEY_BYTES - 8}xQ").unpack
 
 
 class PurePythonDigestTable:
-    """Maps keys of 16 bytes to values of `value_bytes`. Keys must be digests: evenly distributed.
+    """Maps keys of 16 bytes to values of `value_bytes`.
 
-    The caller must pass keys and values of exactly these sizes. Others corrupt the table, because
-    the hot path does not check them.
+    Keys must be digests, because only evenly distributed keys fill the buckets equally. Keys and
+    values must have exactly these sizes. Other sizes corrupt the table: no method checks them.
     """
 
     __slots__ = ("_buckets", "_count", "_entries", "_low_mask", "_next_split", "_width")
@@ -62,7 +62,7 @@ class PurePythonDigestTable:
         return bytes(bucket[start + KEY_BYTES : start + self._width])
 
     def get_many(self, keys: Iterable[bytes]) -> list[bytes | None]:
-        """Return the value of each key, or None for it."""
+        """Return the value of each key in order, or None for a key without an entry."""
         return [self.get(key) for key in keys]
 
     def put(self, key: bytes, value: bytes) -> None:
@@ -77,9 +77,9 @@ class PurePythonDigestTable:
             self._split()
 
     def reserve(self, count: int) -> None:
-        """Allocate buckets for `count` entries, or for slightly fewer, to save the cost of growing.
+        """Allocate buckets for `count` entries, or for down to half as many, to grow less later.
 
-        This moves the present entries and blocks until all are moved.
+        The call moves all present entries before it returns.
         """
         doublings = max(0, (count // ENTRIES_PER_BUCKET).bit_length() - 1)
         if 1 << doublings <= len(self._buckets):
@@ -117,11 +117,12 @@ class PurePythonDigestTable:
         prefix_of_value: bytes,
         least_value_bytes: int,
     ) -> int:
-        """Set the entries that records hold, from the record `start` on, and stop before another.
+        """Set the entries that records hold, from record number `start` on.
 
-        Return the number of the record where it stopped. A record holds an entry if its key is the
-        prefix and a digest, and its value begins with the other prefix and is long enough. The
-        value in this table is what follows that prefix.
+        Stop before the first record that holds no entry, and return its number. A record holds an
+        entry if its key is `prefix_of_key` and a digest, and its value begins with
+        `prefix_of_value` and has at least `least_value_bytes`. The table stores the bytes after
+        that prefix, as many as a value of this table has.
         """
         keys: list[bytes] = []
         values: list[bytes] = []
@@ -161,7 +162,7 @@ class PurePythonDigestTable:
             number = hashed & (self._low_mask << 1 | 1)
         bucket = self._buckets[number]
         start = bucket.find(key)
-        # The bytes of the key may also occur by chance at another position than an entry's start.
+        # The bytes of the key can also occur by chance at a position where no entry begins.
         while start > 0 and start % self._width:
             start = bucket.find(key, start + 1)
         return bucket, start

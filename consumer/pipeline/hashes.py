@@ -1,7 +1,8 @@
-"""The hashes of ids, contents and keys: in C, or in Python where the C module was not built.
+"""The hashes of ids, contents and keys: in C, or in Python if the C module was not built.
 
-Both give the same bytes, which ``tests/unit/pipeline/test_hashes.py`` checks. They are part of the
-changelog, so they never change.
+Both give the same results, which ``tests/unit/pipeline/test_hashes.py`` checks. The changelog
+contains the digests, and the partition of an id as a key is its home shard. So no result may ever
+change.
 """
 
 from collections.abc import Callable
@@ -27,7 +28,7 @@ def python_digest(content: str | bytes) -> bytes:
 
 
 def python_versioned_digest(version: int, content: str | bytes) -> bytes:
-    """Return a version of one byte, and 15 bytes of BLAKE2b."""
+    """Return a version of one byte, followed by 15 bytes of BLAKE2b of the content."""
     hasher = _new_shorter_hasher()
     hasher.update(content.encode() if isinstance(content, str) else content)
     return bytes([version]) + hasher.digest()

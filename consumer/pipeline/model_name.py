@@ -6,8 +6,9 @@
     {base model}.ft-{32 hex}[-{suffix}][:ckpt-step-{n}]                azure
     /any/path/checkpoint-{n}                                           path
 
-A name without a step counts as the final model of its job (openai, azure). That is a heuristic:
-the list API names the last checkpoint in this way, but its documentation does not guarantee that.
+A name without a step counts as the final model of its job (openai, azure). This is a heuristic.
+The list API gives the last checkpoint of a job such a name, but its documentation does not
+guarantee this.
 """
 
 import re
@@ -49,10 +50,10 @@ def parse_model_name(name: str) -> Model:
 def _parse_azure(name: str) -> Model | None:
     """Return the model of an Azure name, None for any other text, in linear time.
 
-    The base model and the suffix may both contain `.ft-` and 32 digits. A single pattern for the
-    whole name would try each of those positions against all text after it, which takes minutes for
-    1 MB. The job is at the last of those positions at which the rest of the text completes the
-    name, so this function searches from the end.
+    The base model and the suffix can also contain `.ft-` and 32 digits. For each of these positions
+    a single pattern for the whole name would read all text after it. That takes minutes for 1 MB.
+    The job begins at the last position from which the text completes a valid name. So this function
+    searches from the end.
     """
     head, colon, tail = name.partition(":")
     step = _STEP_TAIL(tail) if colon else None

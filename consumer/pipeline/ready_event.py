@@ -44,7 +44,9 @@ from schemas.ready_event import (
 SHARD_HEADER: Final = "checkpoint-ready.shard"
 """On every ready event: the group, the home shard of its id, and the number of shards."""
 MAX_ID_CHARS: Final = 32_768
-"""A changelog record also holds the id. It must fit even if other topics accept longer records."""
+"""The limit of an id, because the changelog entry of an id contains it.
+
+The entry must fit into the changelog even if the other topics accept larger records."""
 
 _SAFE_IN_SEGMENT: Final = "-._~!$&'()*+,;=:@"
 _EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
@@ -67,7 +69,9 @@ class ReadyEventBuilder(Struct, frozen=True):
     first_headers: list[Header]
     """The headers that every event begins with."""
     safe_size_bytes: int
-    """An event with only `first_headers` fits if key and value have at most this size together."""
+    """An event with no other headers than `first_headers` fits the ready topic up to this size.
+
+    The size is that of key and value together."""
 
     @classmethod
     def of(cls, settings: ShardSettings) -> Self:

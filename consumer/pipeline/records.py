@@ -61,11 +61,13 @@ class SourceBatch(NamedTuple):
     partition: int
     records: Sequence[SourceRecord]
     forwarded: bool
-    """Whether they come from the repartition topic. Then the last header of each is the origin."""
+    """Whether the records come from the repartition topic.
+
+    Then the last header of each record is the origin header."""
 
 
 class Reason(StrEnum):
-    """Why a record is a dead letter. There are no other values, and these are in the contract."""
+    """Why a record is a dead letter. Consumers of dead letters may rely on exactly these values."""
 
     TOMBSTONE = "tombstone"
     MALFORMED_JSON = "malformed_json"
@@ -82,7 +84,9 @@ PACKED_CAUSES: Final = {
     Reason.TOO_LARGE: "RecordBatchTooLarge",
     Reason.UNREADABLE_BATCH: "RecordBatchUnreadable",
 }
-"""The error class in the dead letter of a whole batch, by which a redrive recognizes it."""
+"""The error class in the dead letter of a whole batch, by its reason.
+
+A redrive recognizes such a dead letter by this class."""
 
 
 class Stage(StrEnum):
@@ -139,7 +143,7 @@ class DeadLetter(Struct, frozen=True, gc=False):
 
 
 class IdEntry(Struct, frozen=True, gc=False):
-    """The changelog entry of a published id. `digest` is the digest of its content."""
+    """The changelog entry of a published id. `digest` is the digest of the published content."""
 
     id: str
     digest: bytes
@@ -148,7 +152,7 @@ class IdEntry(Struct, frozen=True, gc=False):
 
 
 class VariantEntry(Struct, frozen=True, gc=False):
-    """The changelog entry of a refused content of a published id."""
+    """The changelog entry of a refused content of a published id; `digest` is of this content."""
 
     id: str
     digest: bytes
@@ -178,7 +182,8 @@ class Limits(Struct, frozen=True):
 class ShardSettings(Struct, frozen=True):
     """The settings that the decision about a record depends on.
 
-    It also depends on the ids already seen, the stream time, and the latest trusted timestamp.
+    The decision also depends on the memory (`SeenIds`), the stream time, and the latest trusted
+    timestamp.
     """
 
     shard: int

@@ -104,12 +104,12 @@ class ReplayDecision(Struct):
 
     events: list[ReadyRecord] = field(default_factory=list)
     settled: dict[bytes, None] = field(default_factory=dict)
-    """Digests of the ids for which no later record can be published."""
+    """Digests of the ids of which this replay publishes no later record."""
     counts: ReplayCounts = field(default_factory=ReplayCounts)
 
 
 class Replayer(Struct, frozen=True):
-    """Decides for one replay. It remembers settled ids, and only `settle` adds to them."""
+    """Decides for one replay. It remembers the settled ids of all committed decisions."""
 
     settings: ShardSettings
     builders: list[ReadyEventBuilder]
@@ -117,7 +117,8 @@ class Replayer(Struct, frozen=True):
     unlimited_builders: list[ReadyEventBuilder]
     """The same builders without the size limit of the ready topic.
 
-    For records that the changelog names as published: the limit may have been higher then."""
+    They build the events of records that the changelog names as published, because the limit may
+    have been higher at the time of publication."""
     origins: Origins
     selection: Selection
     replay_id: str
@@ -211,7 +212,10 @@ class Replayer(Struct, frozen=True):
         event = builders[home_shard].build(decoded, origin, record.headers)
         if not self.selection.includes(decoded):
             counts.not_selected += 1
-            if not is_known:  # later records of this id are duplicates, whatever they contain
+            # Without an entry, the first valid record counts as the published one. So a later
+            # record of this id is a duplicate, even if it would be selected. For an id with an
+            # entry, `is_origin` already rules out the other records.
+            if not is_known:
                 decision.settled[digest] = None
             return
         replay = replayed(event, self.replay_id, binary_mode=self.settings.binary_mode)

@@ -24,9 +24,9 @@ from schemas.ready_event import Origin
 ORIGIN_HEADER: Final = "checkpoint-ready.origin"
 _ORIGIN: Final = struct.Struct(">iqq")
 """Partition, offset and timestamp of the source record. The topic's name follows."""
-# More than a record with the origin as its only header takes besides key, value and topic: 61 bytes
-# for the batch, 43 for name and numbers of the header, and each length in five bytes at most. Names
-# of topics are ASCII.
+# An upper limit of the bytes of a forward besides its key, its value and the topic's name, if the
+# origin is its only header: 61 bytes of batch header, 43 for the name and the numbers of the origin
+# header, and at most five bytes for each length. Topic names are ASCII.
 _MOST_OVERHEAD_BYTES: Final = 256
 
 
@@ -55,7 +55,7 @@ def strip_origin(headers: Headers) -> tuple[Headers, Origin]:
     """Return the producer's own headers of a forwarded record, and its origin.
 
     Raises:
-        InvalidRecord: this service did not write the record.
+        InvalidRecord: the last header is no valid origin, so this service did not write the record.
     """
     if not headers:
         raise _foreign_forward("it has no headers")

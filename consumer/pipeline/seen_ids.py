@@ -1,9 +1,10 @@
 """The published ids of a shard: its memory, restored from the changelog at every start.
 
-Each id has the stream time of its publication. A record is a duplicate if its timestamp is less
-than a dedup window after that time. Without a window, an id is remembered forever. A *variant* is
-another content of a published id that became a dead letter. Each variant has its own window, which
-starts with its dead letter. An entry is *expired* when no future record can match it.
+Each id has the stream time of its publication. The id counts as published for a record whose
+timestamp is less than a dedup window after that time. Without a window, an id is remembered
+forever. A *variant* is another content of a published id that became a dead letter. Each variant
+has its own window, which starts with its dead letter. An entry is *expired* when no future record
+can match it.
 
 The memory holds only digests, packed in a `DigestTable`. `Decider` reads it, and `apply` changes it
 after the commit.
@@ -28,7 +29,7 @@ MAX_VARIANTS_PER_ID: Final = 8
 
 Two or three contents have a plausible cause: metrics that are added later, or two pollers with
 different fields. A field that changes at every poll creates an unlimited number of contents. None
-of them occurs twice, so it would be useless to remember more."""
+of these contents occurs twice, so it would be useless to remember more of them."""
 _COUNT_BYTES: Final = 4
 _TIME_BYTES: Final = 8
 _DIGESTS_PER_CHUNK: Final = 1024
@@ -49,7 +50,7 @@ def variant_digest(of_id: bytes, content: bytes) -> bytes:
 
 
 class EntryLayout(NamedTuple):
-    """How a record holds a digest and its content, see `DigestTable.put_records`."""
+    """How a changelog record holds the digests of id and content; see `DigestTable.put_records`."""
 
     prefix_of_key: bytes
     prefix_of_value: bytes
@@ -57,7 +58,7 @@ class EntryLayout(NamedTuple):
 
 
 class _TimedDigests:
-    """Maps a digest to its value. With a dedup window also ordered by insertion time."""
+    """Maps a digest to its value. With a dedup window it also keeps the order of insertion."""
 
     __slots__ = ("_chunks", "_head", "_table", "_value_bytes", "_window_ms")
 
@@ -74,7 +75,7 @@ class _TimedDigests:
         return len(self._table)
 
     def get(self, digest: bytes, time_ms: int) -> bytes | None:
-        """Return the value of a digest, or None if `time_ms` is outside its window."""
+        """Return the value of a digest; None if not held, or if `time_ms` is outside its window."""
         entered = self._table.get(digest)
         if entered is None or not self._window_ms:
             return entered
@@ -105,9 +106,9 @@ class _TimedDigests:
         self._table.reserve(count)
 
     def put_records(self, records: Sequence[SourceRecord], start: int, layout: EntryLayout) -> int:
-        """Insert the entries of records from `start` on; return where they end.
+        """Insert the entries of records from `start` on; return the first record not inserted.
 
-        With a window it inserts nothing: each digest needs its time.
+        With a dedup window insert nothing, because each digest then needs its time.
         """
         if self._window_ms:
             return start
@@ -139,7 +140,7 @@ class _TimedDigests:
             head = 0
 
     def _clear_slot_of(self, digest: bytes) -> None:
-        """Remove a digest from the insertion order. The search begins with the oldest digests."""
+        """Remove a digest from the insertion order. Search from the oldest digests on."""
         entered = self._table.get(digest)
         if entered is None:
             return
@@ -240,9 +241,10 @@ class SeenIds:
     def remember_records(
         self, records: Sequence[SourceRecord], start: int, layout: EntryLayout
     ) -> int:
-        """Add the published ids of records, for a restore: from `start` on, of this layout only.
+        """Add the published ids of changelog records, from record number `start` on, in a restore.
 
-        Return the number of the first record that was not added. The caller adds that one.
+        Stop before the first record of another layout, and return its number: the caller reads this
+        record itself. With a dedup window, add nothing and return `start`.
         """
         return self._ids.put_records(records, start, layout)
 
@@ -266,7 +268,7 @@ class SeenIds:
     def expired(self, watermark_ms: int, limit: int) -> Expired:
         """Return at most `limit` expired entries, oldest first. The memory does not change.
 
-        `watermark_ms`: no future record is older than this.
+        No future record is older than `watermark_ms`.
         """
         expired = Expired()
         if not self._window_ms:

@@ -30,7 +30,10 @@ class TraceContext(NamedTuple):
 
 
 def trace_context(headers: Headers) -> TraceContext | None:
-    """Return the trace context in a record's headers, or None unless there is exactly one."""
+    """Return the trace context in a record's headers; None unless there is exactly one, and valid.
+
+    The envelope is not read.
+    """
     found = None
     for name, value in trace_headers(headers):
         if name == TRACEPARENT and value is not None:
@@ -41,11 +44,12 @@ def trace_context(headers: Headers) -> TraceContext | None:
 
 
 def trace_headers(headers: Headers, of_envelope: Headers = ()) -> list[Header]:
-    """Return the trace context of a source record as headers, each unchanged.
+    """Return the trace context of a source record as headers with unchanged values.
 
     A `tracestate` belongs to the `traceparent` in the same place. So both come from the first of
-    these places that has a `traceparent`: the record's headers, the attributes of a CloudEvent in
-    the headers, the attributes in the envelope.
+    these places that has a `traceparent`: the headers `traceparent` and `tracestate`, the
+    attributes of a CloudEvent in other headers (`ce_traceparent`), the attributes in the envelope.
+    If no place has a `traceparent`, return the header `tracestate` alone.
     """
     own: list[Header] = []
     of_event: list[Header] = []

@@ -1,7 +1,8 @@
-/* Keeps freed memory in the process, so that each transaction does not get all of it from the kernel again.
+/* Keeps freed memory in the process, so that the next transaction need not get it from the kernel again.
  *
- * A transaction allocates some megabytes and frees all of them. Without this, CPython and malloc return the memory to
- * the kernel after each one, and the next transaction pays a page fault for each 4 KiB. What is kept is bounded.
+ * A transaction allocates some megabytes and frees all of them. Without this module, CPython and malloc return the
+ * memory to the kernel after each transaction, and the next one pays a page fault for each 4 KiB. The kept memory is
+ * bounded.
  * _memory.pyi describes the interface.
  */
 #define PY_SSIZE_T_CLEAN
@@ -15,7 +16,7 @@
 
 static PyObjectArenaAllocator system_arenas;
 static void *kept[MOST_KEPT];
-static size_t kept_bytes; /* the size of each kept arena: CPython uses one size */
+static size_t kept_bytes; /* the size of each kept arena: all arenas of CPython have one size */
 static int kept_count;
 static int most_kept;
 

@@ -2,7 +2,8 @@
 
 The stall detector of the engine runs in the event loop, so it cannot notice that the loop itself is
 blocked. This watchdog runs in a thread. If a call into C holds the interpreter lock for ever, this
-thread cannot run either. Then a timer of the interpreter, which needs no lock, ends the process.
+thread cannot run either. Then a timer of the interpreter (``faulthandler``), which needs no lock,
+ends the process.
 """
 
 import asyncio
@@ -25,9 +26,9 @@ SHUTDOWN_TOO_LONG: Final = "the shutdown has been running"
 class EventLoopWatchdog:
     """Expects a regular heartbeat from the event loop; a context manager around ``asyncio.run``.
 
-    It counts the ticks of its own thread since the last heartbeat. While the whole process is
-    frozen, the thread does not tick either. So the watchdog does not end a process because of a
-    freeze. The interpreter's timer does: it counts the frozen time, and its limit is twice as long.
+    The watchdog counts the ticks of its own thread since the last heartbeat. While the whole
+    process is frozen, the thread does not tick either. So this count does not end a process that
+    was frozen. The interpreter's timer also counts frozen time, but its limit is twice as long.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -63,7 +64,7 @@ class EventLoopWatchdog:
         self._is_watching = True
 
     def _arm_timer(self) -> None:
-        # The timer needs standard error. Without it, only the thread watches.
+        # The timer needs standard error. If there is none, only the thread watches.
         with contextlib.suppress(AttributeError, RuntimeError, ValueError, OSError):
             faulthandler.dump_traceback_later(2 * self._seconds, exit=True)
 

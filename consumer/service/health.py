@@ -31,7 +31,7 @@ class ProbeAnswer(NamedTuple):
 
 
 def is_alive(engine: EngineStatus, watchdog_seconds: float) -> ProbeAnswer:
-    """Return whether all pending work makes progress. An answer shows that the event loop runs.
+    """Return whether all pending work makes progress. Any answer shows that the event loop runs.
 
     `watchdog_seconds` is also the limit after which the stall detector ends the process. 0 means
     that the detector is off. Then the answer names a stall but stays positive.

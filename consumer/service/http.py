@@ -7,7 +7,8 @@ Any client in the network may connect, so a connection is limited (see `BoundedC
 alone has no deadline for a client that connects and sends no request. The engine does not depend on
 the server: if a page cannot be rendered, the server answers 500 and the engine continues.
 
-Only a process that serves imports this module, because its packages cost start-up time and memory.
+A process with `HTTP_PORT` 0 does not import this module, because the packages cost start-up time
+and memory.
 """
 
 import asyncio
@@ -77,7 +78,7 @@ class Page(NamedTuple):
 
 
 Pages = Mapping[str, Callable[[], Page]]
-"""The function that renders each path."""
+"""By path: the function that renders the page."""
 
 
 def make_pages(
@@ -160,10 +161,9 @@ class BoundedConnection(H11Protocol):
 
     - The server aborts it `REQUEST_SECONDS` after it was opened, in any state. So a
       client cannot hold memory by sending nothing, sending slowly, or not reading the response.
-    - There are at most `MAX_CONNECTIONS`. One more evicts the oldest connection that has not sent a
-      whole request head. A probe sends its request at once, so silent clients cannot keep a probe
-      out.
-      If every connection has sent its request, the server aborts the new one.
+    - There are at most `MAX_CONNECTIONS`. A further connection evicts the oldest one that has not
+      sent a whole request head. A probe sends its request at once, so silent clients cannot keep a
+      probe out. If all others have sent their request, the server aborts the new connection.
     - A request head has at most `MAX_HEAD_BYTES`.
     """
 

@@ -19,12 +19,12 @@ from consumer.pipeline.printable import printable, printable_json
 from consumer.shard.events import Observer, TransactionReport
 
 LIBRARY_LEVEL: Final = logging.WARNING
-# Library lines get at most this level: the client library logs errors from which it then recovers.
-# If a problem concerns an operator, the service itself logs it, at the right level.
+# Lines of libraries get at most this level, because the client library also logs errors from which
+# it then recovers. If a problem concerns an operator, the service itself logs it, at its own level.
 LOUDEST_LIBRARY_LEVEL: Final = logging.WARNING
 LIBRARY_INTERVAL_SECONDS: Final = 10.0
-# Bounds the memory for the kinds of lines: if a library formats its messages before it logs them,
-# each line is a new kind.
+# Bounds the memory for the kinds of lines. If a library formats its messages before it logs them,
+# each line is a kind of its own.
 MAX_LIBRARY_KINDS: Final = 500
 log = structlog.get_logger("checkpoint_ready")
 
@@ -91,7 +91,8 @@ def _escape_texts(_logger: object, _method: str, event: EventDict) -> EventDict:
 class _LibraryHandler(logging.Handler):
     """Writes the log lines of libraries as `library_message`, each kind at most every 10 seconds.
 
-    While a broker is away, every client of every shard logs several lines a second.
+    A kind is a logger with a message text, without the arguments of the message. While a broker is
+    away, every client of every shard logs several lines a second.
     """
 
     def __init__(self, on_suppressed: Callable[[], object]) -> None:
@@ -101,7 +102,7 @@ class _LibraryHandler(logging.Handler):
         self._suppressed: dict[tuple[str, str], int] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        kind = (record.name, str(record.msg))  # the message without its arguments: few kinds
+        kind = (record.name, str(record.msg))
         now = time.monotonic()  # a wall clock that is set back would suppress lines for longer
         if now - self._last.get(kind, -math.inf) < LIBRARY_INTERVAL_SECONDS:
             self._suppressed[kind] = self._suppressed.get(kind, 0) + 1
@@ -121,7 +122,7 @@ class _LibraryHandler(logging.Handler):
 
 
 class LogObserver(Observer):
-    """Logs one line for each transaction, and a bounded number for its events and dead letters."""
+    """Logs a line for each transaction, and a bounded number of lines for its events and errors."""
 
     def on_transaction(self, report: TransactionReport) -> None:
         """Log what the transaction committed."""

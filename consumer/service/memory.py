@@ -8,7 +8,7 @@ KEPT_MALLOC_BYTES: Final = 32 * 1024 * 1024
 
 
 def keep_freed_memory() -> None:
-    """Keep up to 64 MiB of freed memory; do nothing where the C module was not built."""
+    """Keep up to 64 MiB of freed memory; do nothing if the C module was not built."""
     try:
         from consumer.service import _memory  # noqa: PLC0415 - it may not exist
     except ImportError:

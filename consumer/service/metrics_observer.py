@@ -28,8 +28,8 @@ NO_TIMESTAMP_MS = -1
 class MetricsObserver(Observer):
     """Updates the counters and histograms of a registry from the events of the engine.
 
-    A label value that is known beforehand starts at 0. Otherwise its first increase would be a new
-    series, which Prometheus does not count as an increase.
+    The series of a label value that is known beforehand starts at 0. Otherwise its first increase
+    would create the series, and Prometheus does not count a new series as an increase.
     """
 
     def __init__(
@@ -132,8 +132,9 @@ MAX_SECONDS: Final = 10 * 365 * 86_400.0
 class BatchHistogram(Collector):
     """A histogram that adds all values of a transaction at once. It is also its own collector.
 
-    The library's histogram takes one value at a time. With a backlog, that would cost a tenth of
-    the time for handling an event. It is cheaper to sort the values and search each bucket's bound.
+    The library's histogram takes one value at a time. With a backlog, that would take a tenth of
+    the time that the service needs for an event. It is faster to sort the values and to search
+    each bucket's bound in them.
     """
 
     def __init__(self, metric: metrics.Metric) -> None:
@@ -145,8 +146,8 @@ class BatchHistogram(Collector):
     def add(self, values: Sequence[float]) -> None:
         """Add values in seconds.
 
-        A negative value counts as 0: the clock that wrote the timestamp is ahead. In the sum, a
-        value counts as at most `MAX_SECONDS`: producers may write any timestamp, and a single
+        A negative value counts as 0: the clock that gave the timestamp is ahead. In the sum, a
+        value counts as at most `MAX_SECONDS`. Producers may write any timestamp, and a single
         timestamp of the year 1 would distort every mean that uses the sum.
         """
         ordered = sorted(values)

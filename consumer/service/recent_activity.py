@@ -11,7 +11,7 @@ from consumer.shard.events import Observer, TransactionReport
 RATE_SECONDS: Final = 60
 KEPT_EVENTS: Final = 8
 # The model name is decoded only when the page is rendered, so the event's bytes are kept until
-# then. A larger event is kept without its bytes, to save memory.
+# then. An event of more bytes than this is kept without its bytes, to save memory.
 MAX_KEPT_BYTES: Final = 64 * 1024
 
 

@@ -156,7 +156,7 @@ def _dead_letters(recent: RecentActivity) -> str:
 
 
 def _held_back(held: HeldBack) -> str:
-    """Return how many records open transactions hold back, and for how long; 0 if it is short."""
+    """Return how many records open transactions hold back, and for how long; 0 below 10 seconds."""
     if not held.records or held.seconds < HELD_BACK_SHOWN_SECONDS:
         return "0"
     return f"{_integer(held.records)} for {_duration(held.seconds)}"

@@ -53,7 +53,7 @@ password: {{ . | b64enc | quote }}
 {{- end -}}
 {{- end -}}
 
-{{/* The Secret of mutual TLS. Strimzi creates one with the name of the KafkaUser. */}}
+{{/* The Secret of mutual TLS, as JSON; {} if there is none. Strimzi names it like the KafkaUser. */}}
 {{- define "checkpoint-ready.clientCertificate" -}}
 {{- $tls := .Values.kafka.tls -}}
 {{- if and .Values.strimzi.enabled (eq .Values.kafka.securityProtocol "SSL") -}}
@@ -70,7 +70,7 @@ password: {{ . | b64enc | quote }}
 {{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ int64 . }}{{ else }}{{ . }}{{ end -}}
 {{- end -}}
 
-{{/* The number of a Kubernetes quantity such as 1.5Gi or 500m; empty if it is not one. */}}
+{{/* The number of a Kubernetes quantity such as 1.5Gi or 500m; empty if the value is no quantity. */}}
 {{- define "checkpoint-ready.quantity" -}}
 {{- $text := include "checkpoint-ready.plain" . -}}
 {{- $unit := get (dict "u" 1 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0) (regexFind "[A-Za-z]*$" $text | default "u") -}}
@@ -133,7 +133,7 @@ egress:
   - ports:
       - { port: 53, protocol: UDP }
       - { port: 53, protocol: TCP }
-      # DNS of OpenShift: its policies match the target port of the Service.
+      # DNS on OpenShift, where a policy must allow the target port of the DNS Service.
       - { port: 5353, protocol: UDP }
       - { port: 5353, protocol: TCP }
   - ports:

@@ -120,7 +120,7 @@ If the running revision sets the field replicas and the next revision omits it, 
 The API server then sets the default, one pod, until an autoscaler acts. So the chart writes the current
 number of the cluster into the Deployment until it is safe to omit the field. With server-side apply
 (Helm 4) that is safe as soon as another client has changed the field, because Helm then no longer owns
-it. With a three-way merge (Helm 3) it is never safe.
+the field. With a three-way merge (Helm 3) it is never safe.
 */ -}}
 {{- define "checkpoint-ready.replicas" -}}
 {{- if not (or .Values.keda.enabled .Values.hpa.enabled (kindIs "invalid" .Values.replicas)) -}}

@@ -1,6 +1,6 @@
 /* Builds the record batches of a transaction in message format v2 (KIP-98), and computes checksums.
  *
- * partition_batches.py has the same in Python, with the builder of aiokafka. _batch_builder.pyi describes the interface.
+ * partition_batches.py does the same in Python, with the builder of aiokafka. _batch_builder.pyi describes the interface.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -13,7 +13,7 @@
 #define LENGTH_POSITION 8        /* the length counts the bytes after it */
 #define ATTRIBUTES_POSITION 21   /* the checksum covers the bytes from here on */
 #define TRANSACTIONAL 0x10
-#define FIRST_BYTES 4096         /* what an empty batch reserves */
+#define FIRST_BYTES 4096         /* the memory that an empty batch reserves */
 
 /* Checksums: CRC-32C (Castagnoli), polynomial 0x1EDC6F41, reflected. */
 
@@ -224,7 +224,7 @@ header_name(PyObject *header, Py_ssize_t *size)
     return PyUnicode_AsUTF8AndSize(name, size);
 }
 
-/* Returns whether each header is a tuple whose name is exactly a str; -1 with an exception if one is no tuple. */
+/* Returns whether the name of each header is exactly a str. Returns -1 with an exception if a header is no pair. */
 static int
 has_plain_names(PyObject *const *headers, Py_ssize_t count)
 {
@@ -359,8 +359,8 @@ builder_set_producer_state(BatchBuilder *self, PyObject *arguments)
     Py_RETURN_NONE;
 }
 
-/* Replaces the records by their compressed form if it is smaller. Returns 0 where it is not, 1 where it is, -1 after an
- * error. */
+/* Replaces the records by their compressed form if that is smaller. Returns 1 if it replaced them, 0 if it did not, -1
+ * after an error. */
 static int
 compress_records(BatchBuilder *self)
 {

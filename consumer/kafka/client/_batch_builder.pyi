@@ -1,5 +1,5 @@
 # ruff: noqa: PYI021 - the interface of the C module is described here
-"""Builds record batches in C. ``partition_batches.py`` selects it where it was built."""
+"""Builds record batches in C. ``partition_batches.py`` uses this module if it was built."""
 
 from collections.abc import Callable, Sequence
 from typing import final
@@ -16,7 +16,7 @@ class BatchBuilder:
     record_count: int
 
     def set_producer_state(self, producer_id: int, epoch: int, base_sequence: int, /) -> None:
-        """Set what identifies the producer, and the sequence number of the first record."""
+        """Set the producer's id and epoch, and the sequence number of the first record."""
     def build(self) -> bytes:
         """Return the batch. It can be built only once."""
     def size(self) -> int:
@@ -24,9 +24,9 @@ class BatchBuilder:
 
 @final
 class PartitionBatches:
-    """The batches for one partition: the last one accepts records, those before are full.
+    """The batches for one partition. The last batch accepts records; the batches before are full.
 
-    ``batch_bytes`` limits a batch with its header. Only a batch with a single record may be larger.
+    ``batch_bytes`` limits a batch with its header. Only a batch with a single record can be larger.
     """
 
     def __init__(

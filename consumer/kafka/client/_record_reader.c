@@ -1,10 +1,10 @@
 /* Reads the records of a batch in message format v2 (KIP-98). `record_format.py` is the reference.
 
 `BatchReader.read` reads regular records only, and each of them as `read_record` does. It stops
-before a record that is unusual in any way: a long number, a field that ends elsewhere, a header
-name that is not UTF-8, too many headers. The caller reads that one with the reference. So every rule about
-unusual records is in one place, in Python, and no byte of a producer decides more here than
-"regular" or "not".
+before a record that is unusual in any way: a number of too many bytes, fields that do not end where
+the record ends, a header name that is not UTF-8, too many headers. The caller reads this record
+with the reference. So every rule about unusual records is in one place, in Python. The code here
+only decides whether a record is regular.
 */
 
 #define PY_SSIZE_T_CLEAN
@@ -27,7 +27,7 @@ typedef struct {
     PyObject *no_headers;
 } ModuleState;
 
-/* The record: what `SourceRecord` in consumer/pipeline/records.py asks for. */
+/* The record. It implements the protocol `SourceRecord` of consumer/pipeline/records.py. */
 
 typedef struct {
     PyObject_HEAD
@@ -38,7 +38,8 @@ typedef struct {
     PyObject *headers;
 } Record;
 
-/* Records hold bytes and strings only, which refer to nothing. So no garbage collector is needed. */
+/* A record holds only integers, bytes, and a list or tuple of headers. None of these refers back to
+   the record, so the type does not support the garbage collector. */
 static void
 record_dealloc(PyObject *self)
 {
@@ -90,16 +91,16 @@ typedef struct {
     PyObject_HEAD
     PyObject *buffer;
     int64_t base_offset;
-    int64_t end_offset; /* after the batch */
+    int64_t end_offset; /* the first offset after the batch */
     int64_t record_count;
     int64_t base_timestamp;
     int64_t append_timestamp; /* of every record, if `has_append_time` */
     int64_t most_headers; /* of all records of one read */
     bool has_append_time;
-    bool is_complete; /* every offset has a record, so the place of a record is its offset */
+    bool is_complete; /* every offset has a record, so the index of a record gives its offset */
 } Reader;
 
-/* What one record says, before objects are built. */
+/* The fields of one record, before Python objects are built from them. */
 typedef struct {
     const byte *key;
     const byte *value;
@@ -112,7 +113,8 @@ typedef struct {
     int64_t timestamp;
 } Parsed;
 
-/* Read a zigzag varint, and move `*at` after it. Return false if it is longer. */
+/* Read a zigzag varint, and move `*at` after it. Return false if it does not end before `end`, or
+   has more than `most_bytes` bytes. */
 static inline bool
 read_number(const byte **at, const byte *end, int most_bytes, int64_t *number)
 {
@@ -128,7 +130,7 @@ read_number(const byte **at, const byte *end, int most_bytes, int64_t *number)
     return false;
 }
 
-/* Read a length and skip that many bytes, none for a length below 0. */
+/* Read the length of a field, and skip its content. A length below 0 (null) has no content. */
 static inline bool
 skip_field(const byte **at, const byte *end, const byte **content, int64_t *size)
 {
@@ -143,7 +145,8 @@ skip_field(const byte **at, const byte *end, const byte **content, int64_t *size
     return true;
 }
 
-/* Return whether the record at `at` is regular. Headers are counted, but not read. */
+/* Parse the record at `at`, and return whether it is regular. Its headers are not read yet: only
+   their number is. */
 static inline bool
 parse(const Reader *reader, const byte *at, const byte *buffer_end, int64_t index,
       int64_t next_offset, Parsed *record)
@@ -154,7 +157,7 @@ parse(const Reader *reader, const byte *at, const byte *buffer_end, int64_t inde
         return false;
     }
     const byte *end = at + size;
-    at++; /* the attributes mean nothing */
+    at++; /* skip the attributes byte: Kafka does not use it */
     if (!read_number(&at, end, TIMESTAMP_BYTES, &timestamp_delta)
         || !read_number(&at, end, LENGTH_BYTES, &offset_delta)
         || !skip_field(&at, end, &record->key, &record->key_bytes)
@@ -168,7 +171,8 @@ parse(const Reader *reader, const byte *at, const byte *buffer_end, int64_t inde
     if (index + 1 == reader->record_count && end != buffer_end) {
         return false; /* something follows the last record */
     }
-    /* The producer numbers the records. In a complete batch no broker checks these numbers. */
+    /* The producer sets the offset delta, and brokers do not check it in an uncompressed batch. In
+       a complete batch the index of the record gives the offset. */
     int64_t delta = reader->is_complete ? index : offset_delta;
     if (__builtin_add_overflow(reader->base_offset, delta, &record->offset)) {
         return false;
@@ -194,7 +198,7 @@ bytes_or_none(const byte *content, int64_t size)
     return PyBytes_FromStringAndSize((const char *)content, (Py_ssize_t)size);
 }
 
-/* Return the headers as a list. Return None if they are not regular, and NULL with an exception. */
+/* Return the headers as a list. Return None if they are not regular, and NULL after an exception. */
 static PyObject *
 build_headers(const Parsed *record)
 {
@@ -229,7 +233,7 @@ irregular:
     return Py_NewRef(Py_None);
 }
 
-/* Return a record. Return None if its headers are not regular, and NULL with an exception. */
+/* Return a record. Return None if its headers are not regular, and NULL after an exception. */
 static PyObject *
 build_record(const ModuleState *state, const Parsed *parsed)
 {

@@ -30,7 +30,7 @@ from consumer.kafka.types import (
 
 CALL_SECONDS: Final = 15.0
 CLOSE_SECONDS: Final = 2.0
-# The library may query a broker that has just stopped. So a query is tried up to eight times.
+# The library may send a query to a broker that has just stopped. So a query has eight tries.
 QUERY_TRIES: Final = 8
 QUERY_PAUSE_SECONDS: Final = 0.05
 
@@ -67,7 +67,7 @@ class KafkaAdmin:
 
     async def cluster(self) -> tuple[str, int]:
         """Return the cluster's id and its number of brokers."""
-        # Without topics: the list of all topics of a large cluster would be a large response.
+        # Ask for no topic: the list of all topics of a large cluster would be a large response.
         metadata = await self._query(lambda: self._metadata([]), "describe the cluster")
         return str(metadata.cluster_id), len(metadata.brokers)
 
@@ -152,13 +152,13 @@ class KafkaAdmin:
             raise TransientError(str(translate(error, "trim"))) from error
 
     async def group_offsets(self, group_id: str) -> dict[TopicPartition, int]:
-        """Return the committed offsets of a group. Their only use is to see that it ran before.
+        """Return the committed offsets of a group. They only show whether the group ran before.
 
         Raises:
             TaskFailed: the coordinator does not answer (it is loading, or has moved).
         """
         response = await self._call(self._group_offsets(group_id), "read group offsets")
-        # The library's own call ignores this error. The group would then seem to have no offsets.
+        # The library's own method ignores this error. The group would then seem to have no offsets.
         error = kafka_errors.for_code(response.error_code)
         if error is not kafka_errors.NoError:
             raise translate(error(group_id), "read group offsets")
@@ -263,9 +263,9 @@ class KafkaAdmin:
     async def _producers(
         self, leader: int, asked: dict[str, list[int]]
     ) -> list[tuple[str, int, CheckpointReadyError | None, list[Any]]] | None:
-        """Query one leader; return topic, partition, error and producers.
+        """Query one leader; return topic, partition, error and producers for each partition.
 
-        None: the broker does not know the request.
+        Return None if the broker does not know the request.
         """
         try:
             request = DescribeProducersRequest(asked)
@@ -302,7 +302,7 @@ class KafkaAdmin:
         return found
 
     async def _metadata(self, topics: list[str], node_id: int | None = None) -> Any:  # noqa: ANN401 - a response of the untyped library
-        # The library's own call would allow the broker to create a topic that it does not know.
+        # The library's own method would allow the broker to create a topic that does not exist.
         return await private_api.send_admin_request(self._client, TopicsRequest(topics), node_id)
 
     async def _query(self, call: Callable[[], Awaitable[Any]], what: str) -> Any:  # noqa: ANN401 - the same

@@ -124,9 +124,9 @@ async def bounded(call: Awaitable[T], seconds: float, what: str) -> T:
 
 
 async def close_consumer(consumer: AIOKafkaConsumer) -> None:
-    """Close a consumer within a time limit; a broker may never answer its requests.
+    """Close a consumer within a time limit, because a broker may never answer its requests.
 
-    ``stop()`` may raise CancelledError and leave its client open, so this closes the client too.
+    ``stop()`` may raise CancelledError and leave the consumer's client open. So close that too.
     """
     stop = asyncio.ensure_future(consumer.stop())
     await asyncio.wait([stop], timeout=CLOSE_SECONDS)
@@ -139,7 +139,10 @@ async def close_consumer(consumer: AIOKafkaConsumer) -> None:
 
 
 def translate(error: BaseException, what: str) -> CheckpointReadyError:
-    """Return the service's error for an error of aiokafka; its class names the recovery."""
+    """Return the service's error for an error of aiokafka. The returned class names the recovery.
+
+    `what` is the failed call, for the error text and the name of a missing ACL.
+    """
     if isinstance(error, CheckpointReadyError):
         return error
     causes = [error, *_causes(error)]

@@ -2,8 +2,8 @@
 
 Only damage that no broker writes, such as a wrong checksum, raises an error.
 
-The rules of visibility (KIP-98) are those of the library: records of aborted transactions and
-markers are skipped, and the position moves past them. Everything else about a batch is checked
+The rules of visibility (KIP-98) are those of the library: it skips markers, and the records of
+aborted transactions, and moves the position past them. Everything else about a batch is checked
 before it is used, because brokers check little of what producers send.
 """
 
@@ -75,8 +75,9 @@ class FetchedPartition(private_api.FetchedPartitionBase):
     def take(self, most_records: int, most_bytes: int | None = None) -> list[SourceRecord]:
         """Return records up to either limit; the rest stays for the next call.
 
-        The limit in bytes is needed although a fetch is bounded: compressed bytes may inflate to
-        any size, and two bytes may become a header object.
+        The size of a fetch does not bound the memory: compressed bytes may inflate to any size, and
+        two bytes of a record may become a header object. So `most_bytes` limits the memory, by
+        default to TAKE_BYTES. The last step of a batch can exceed this limit.
 
         Raises:
             CorruptRecordException: a checksum is wrong, or a marker cannot be read.
@@ -97,7 +98,7 @@ class FetchedPartition(private_api.FetchedPartitionBase):
                 records = [
                     one
                     for one in records
-                    # Keep a packed record in any case: its batch holds records that are not read.
+                    # Keep a packed record in any case: its value holds records not returned yet.
                     if one.offset >= self.next_fetch_offset or isinstance(one, PackedRecord)
                 ]
             taken += records
@@ -141,7 +142,7 @@ class FetchedPartition(private_api.FetchedPartitionBase):
         return None
 
     def _open_legacy(self, raw: bytes) -> OpenBatch:
-        """Return a message in a format before KIP-98, which has no transactions."""
+        """Return a message of format v0 or v1 as a batch. These formats have no transactions."""
         try:
             message = LegacyMessage.of(raw)
         except UnreadableRecord as error:
@@ -171,5 +172,5 @@ class FetchedPartition(private_api.FetchedPartitionBase):
 
 
 def install() -> None:
-    """Let every consumer of this process read through the classes above, within the limits."""
+    """Let every consumer of this process read through the classes above."""
     private_api.replace_fetch_classes(FetchedPartition, FetchedBytes)

@@ -22,8 +22,9 @@ from consumer.kafka.types import TopicPartition
 START_SECONDS: Final = 15.0
 POLL_MS: Final = 200
 MAX_POLL_INTERVAL_MS: Final = 60_000
-# A static member keeps its member id. If the id changes this often within a minute, another process
-# has the same instance id. Both would fence each other forever, and no shard would run for long.
+# A static member keeps its member id. If the member id changes this often within a minute, another
+# process has the same instance id. Both would fence each other forever, and no shard would run for
+# long.
 MAX_ID_CHANGES: Final = 3
 ID_CHANGES_WINDOW_SECONDS: Final = 60.0
 COMMIT_SECONDS: Final = 1.0
@@ -34,8 +35,9 @@ class MembershipEnded(Exception):
 
 
 class KafkaMember(ConsumerRebalanceListener):
-    """One member of the group. A process can have only one: the assignor's state is in its class.
+    """One member of the group.
 
+    A process can have only one, because aiokafka's assignor keeps its state in its class.
     ``wanted`` holds the assigned shards. It is None before an assignment and during a rebalance.
     """
 
@@ -46,7 +48,7 @@ class KafkaMember(ConsumerRebalanceListener):
         on_change: Callable[[], None],
         on_rebalance: Callable[[float], None],
     ) -> None:
-        """`on_rebalance` gets the seconds of each rebalance, the first one counted from `join`."""
+        """`on_rebalance` gets the seconds that a rebalance took. The first one begins at `join`."""
         self.wanted: frozenset[int] | None = None
         self.rebalances = 0
         self._topic = settings.repartition_topic
@@ -54,7 +56,8 @@ class KafkaMember(ConsumerRebalanceListener):
         self._on_rebalance = on_rebalance
         self._undecided_since = time.monotonic()
         self._member_id = ""
-        self._id_changes: deque[float] = deque(maxlen=MAX_ID_CHANGES + 1)  # the first join is one
+        # The first member id counts as a change too.
+        self._id_changes: deque[float] = deque(maxlen=MAX_ID_CHANGES + 1)
         self._instance = instance = settings.group_instance_id
         self._consumer = AIOKafkaConsumer(
             **connection.options(f"{settings.group_id}-{instance or 'member'}"),
@@ -64,7 +67,7 @@ class KafkaMember(ConsumerRebalanceListener):
             auto_offset_reset="earliest",
             session_timeout_ms=settings.session_timeout_ms,
             heartbeat_interval_ms=settings.heartbeat_interval_ms,
-            # The default is the session timeout, too short where a member is slow to rejoin.
+            # The default, the session timeout, is too short for a member that rejoins slowly.
             rebalance_timeout_ms=max(settings.session_timeout_ms, 30_000),
             max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
             partition_assignment_strategy=(StickyPartitionAssignor,),
@@ -116,7 +119,7 @@ class KafkaMember(ConsumerRebalanceListener):
 
     def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Record the assignment."""
-        # Pause first and without an await before it, or records would be delivered.
+        # Pause before any await. Otherwise the consumer would fetch and deliver records.
         self._consumer.pause(*assigned)
         for partition in assigned:
             # Set a position, so that aiokafka does not fetch the committed one.
@@ -143,7 +146,7 @@ class KafkaMember(ConsumerRebalanceListener):
 
         Raises:
             ClusterError: an ACL is missing.
-            TransientError: the group did not accept them. The next commit has newer positions.
+            TransientError: the commit failed. The next commit has newer positions.
         """
         try:
             await bounded(

@@ -22,7 +22,7 @@ class AioKafka:
 
     @classmethod
     def of(cls, settings: Settings) -> "AioKafka":
-        """Return the cluster that the settings name.
+        """Return the implementation of the port for the cluster that the settings name.
 
         Raises:
             ConfigError: a certificate or key file cannot be used.
@@ -39,7 +39,7 @@ class AioKafka:
     ) -> KafkaReader:
         """Return a reader that keeps the metadata of these topics.
 
-        Without `committed_only` it also delivers uncommitted and aborted records.
+        Without `committed_only` the reader also delivers uncommitted and aborted records.
         """
         return KafkaReader(
             self._connection,
@@ -63,7 +63,7 @@ class AioKafka:
         on_change: Callable[[], None],
         on_rebalance: Callable[[float], None],
     ) -> KafkaMember:
-        """Return a member of the group of these settings."""
+        """Return a member of the group that the settings name."""
         return KafkaMember(self._connection, settings, on_change, on_rebalance)
 
 

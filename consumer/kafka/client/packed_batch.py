@@ -43,7 +43,7 @@ class Head(Protocol):
 
     @property
     def base_offset(self) -> int:
-        """The first offset, or a lower bound if the format does not have it."""
+        """The first offset, or a lower bound if the batch does not contain it."""
 
     @property
     def last_offset(self) -> int:
@@ -55,7 +55,7 @@ class Head(Protocol):
 
     @property
     def max_timestamp(self) -> int:
-        """The latest timestamp in milliseconds; -1 if it has none."""
+        """The latest timestamp in milliseconds; -1 if the format has none."""
 
 
 HeadT = TypeVar("HeadT", bound=Head)
@@ -82,8 +82,8 @@ class OpenBatch:
     ) -> tuple[Sequence[SourceRecord], int]:
         """Return the next records and their size in memory.
 
-        The records before `from_offset` are handled already. So the note of a packed record leaves
-        their offsets out.
+        The caller has already returned the records before `from_offset`. So the note of a packed
+        record leaves their offsets out.
         """
         try:
             if self._records is None:
@@ -93,8 +93,8 @@ class OpenBatch:
         except Exception as error:  # noqa: BLE001 - no batch with a valid checksum may stop a shard
             self.is_used_up = True
             packed = self._pack(error, from_offset)
-            # Even a small batch can take long before it fails. The reported size uses up the limit,
-            # so the caller returns, and the event loop runs before the next batch is read.
+            # Reading even a small batch can take long before it fails. The returned size uses up
+            # the limit. So the caller returns, and the event loop runs before the next batch.
             return [packed], max(most_bytes, record_bytes(packed))
         return taken
 

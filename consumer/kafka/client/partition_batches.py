@@ -1,4 +1,4 @@
-"""Builds the batches of one partition: in C, or with the library's builder where C was not built.
+"""Builds the batches of one partition: in C, or with aiokafka if the C module was not built.
 
 Both give the same bytes. ``tests/unit/kafka/test_partition_batches.py`` compares them.
 """
@@ -12,7 +12,7 @@ from consumer.pipeline.records import Header
 
 
 class PartitionBatches(Protocol):
-    """The batches for one partition, of either kind."""
+    """The batches for one partition, built by the C module or by aiokafka."""
 
     def append(
         self, key: bytes | None, value: bytes | None, headers: Sequence[Header] = (), /
@@ -24,7 +24,7 @@ class PartitionBatches(Protocol):
 
 
 class LibraryPartitionBatches:
-    """``_batch_builder.PartitionBatches`` with the builders of the library."""
+    """Does the same as ``_batch_builder.PartitionBatches``, with the builders of aiokafka."""
 
     __slots__ = ("_append", "_batch_bytes", "_builders", "_codec", "_timestamp_ms")
 
@@ -45,7 +45,7 @@ class LibraryPartitionBatches:
             if self._append(self._timestamp_ms, key, value, headers):
                 return
         except TypeError:  # a RawHeaderName: the compiled builder takes plain strings only
-            self._open(raw_header_names=True)  # a batch of its own
+            self._open(raw_header_names=True)  # a batch for this record only
             self._append(self._timestamp_ms, key, value, headers)
             self._open()
             return
@@ -69,8 +69,8 @@ new_partition_batches: Callable[..., PartitionBatches] = LibraryPartitionBatches
 
 
 def use(module: ModuleType | None) -> None:
-    """Use the functions of the C module; None: those of the library."""
-    global crc32c, new_partition_batches  # noqa: PLW0603 - chosen once, and by tests
+    """Use the functions of the C module, or those of aiokafka if `module` is None."""
+    global crc32c, new_partition_batches  # noqa: PLW0603 - chosen at import, and by tests
     crc32c = private_api.crc32c if module is None else module.crc32c
     new_partition_batches = LibraryPartitionBatches if module is None else module.PartitionBatches
 

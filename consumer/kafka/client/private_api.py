@@ -68,12 +68,12 @@ async def send_admin_request(
 
 
 class RecordsBuilder(Protocol):
-    """What holds the records of one transactional batch, and builds its bytes."""
+    """Holds the records of one transactional batch, and builds the bytes of the batch."""
 
     record_count: int
 
     def set_producer_state(self, producer_id: int, epoch: int, base_sequence: int, /) -> None:
-        """Set the producer, and the sequence number of the first record."""
+        """Set the producer's id and epoch, and the sequence number of the first record."""
 
     def build(self) -> bytes | bytearray:
         """Return the batch; call it only once."""
@@ -138,8 +138,9 @@ class Batch(BatchBuilder):
 def set_concurrent_transactions_backoff(seconds: float) -> None:
     """Set the pause before a retry after CONCURRENT_TRANSACTIONS, for all producers.
 
-    Right after a commit the coordinator returns this error until the markers are written, about
-    2 ms on an idle broker. The library's pause of 20 ms would triple the latency of a transaction.
+    Right after a commit the coordinator returns this error until it has written the markers. That
+    takes about 2 ms on an idle broker. With the library's pause of 20 ms, a transaction would take
+    three times as long.
     """
     sender.BACKOFF_OVERRIDE = seconds
 
@@ -327,11 +328,11 @@ class FetchedPartitionBase(fetcher.PartitionRecords):
         raise NotImplementedError
 
     def begin_aborted_until(self, offset: int) -> None:
-        """Add the producers whose aborted transactions begin at or before this offset."""
+        """Note the producers whose aborted transactions begin at or before this offset."""
         self._consume_aborted_up_to(offset)
 
     def end_aborted(self, producer_id: int) -> None:
-        """Remove a producer whose aborted transaction ends."""
+        """Forget a producer that was noted, because its aborted transaction ends here."""
         self._aborted_producers.discard(producer_id)
 
     def is_aborted(self, producer_id: int) -> bool:

@@ -1,6 +1,6 @@
 """Reads assigned partitions from offsets that the caller sets, with one consumer.
 
-Committed group offsets are never read. For them aiokafka 0.14 can return None although an offset
+It never reads committed group offsets. aiokafka 0.14 can return None for a committed offset that
 exists, and then resets the position. ``auto_offset_reset="none"`` makes every reset an error.
 """
 
@@ -20,9 +20,9 @@ START_SECONDS: Final = 15.0
 OFFSETS_SECONDS: Final = 15.0
 STARTING_FETCH_WAIT_MS: Final = 10
 RUNNING_FETCH_WAIT_MS: Final = 200
-# The limits of a prefetch. If the first batch is larger than the limit, a broker returns it alone
-# (KIP-74, in every broker with transactions). So the limits can be lower than the largest batch.
-# With higher limits the library would prefetch that much of every partition.
+# The limits of a prefetch. If the first batch is larger than a limit, a broker returns this batch
+# alone (KIP-74, in every broker with transactions). So the limits can be lower than the largest
+# batch. With higher limits the library would prefetch more of every partition.
 FETCH_BYTES: Final = 8 * 1024 * 1024
 PARTITION_FETCH_BYTES: Final = 1024 * 1024
 
@@ -33,7 +33,8 @@ class KafkaReader:
     """Reads records of assigned partitions from offsets that the caller sets.
 
     ``needs_revalidation`` is set when a broker refuses a fetch, or answers a fetch after an
-    unanswered one; see ``private_api.watch_fetches``. The caller clears it and checks its sources.
+    unanswered one; see ``private_api.watch_fetches``. The caller sets it to false and then checks
+    its sources.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class KafkaReader:
             raise translate(error, "start of the consumer") from error
 
     async def follow(self, topics: Iterable[str]) -> None:
-        """Also fetch the metadata of these topics. They must exist: else a broker can create them.
+        """Also fetch the metadata of these topics. If one does not exist, a broker can create it.
 
         Raises:
             TaskFailed: the cluster did not answer.
@@ -97,7 +98,7 @@ class KafkaReader:
             self._consumer.seek(partition, offset)
 
     def use_running_fetch_settings(self) -> None:
-        """Let fetches wait longer and return less from now on, because the restore has finished.
+        """Let fetches wait longer and return less from now on. Call it after the restore.
 
         Until then the settings suit a restore, which reads one partition and waits for each fetch.
         """
@@ -117,7 +118,8 @@ class KafkaReader:
             TaskFailed: the library has possibly dropped fetched records, so the positions are
                 unknown.
         """
-        # While the library has records it does not await. The other tasks must also run.
+        # While the library has fetched records, getmany does not yield to the event loop. But the
+        # other asyncio tasks must also run.
         await asyncio.sleep(0)
         try:
             records: dict[TopicPartition, Any] = await self._consumer.getmany(
@@ -142,7 +144,10 @@ class KafkaReader:
         return None if stable is None else max(0, stable - self.position(partition))
 
     def backlog(self, partition: TopicPartition) -> int | None:
-        """Return high watermark minus position: more than ``lag`` while a transaction is open."""
+        """Return high watermark minus position, or None before the first fetch.
+
+        It is more than ``lag`` while a transaction is open.
+        """
         highwater = self._consumer.highwater(partition)
         return None if highwater is None else max(0, highwater - self.position(partition))
 
@@ -156,9 +161,9 @@ class KafkaReader:
         return None if stable is None or highwater is None else (stable, highwater)
 
     def seen_at(self, partition: TopicPartition) -> float | None:
-        """Return when the fetch was sent that gave the current lag, in monotonic seconds.
+        """Return when the fetch that brought the current lag was sent, in monotonic seconds.
 
-        Its response may have arrived much later. None before the first response.
+        Its response may have arrived much later. Return None before the first response.
         """
         return self._seen_at.get(partition)
 
@@ -181,8 +186,8 @@ class KafkaReader:
     ) -> dict[TopicPartition, tuple[int, int] | None]:
         """Return offset and timestamp of each partition's first record at or after the given time.
 
-        None if there is no such record. If producers set the timestamps, records at higher offsets
-        can have earlier timestamps.
+        The value is None if the partition has no such record. If producers set the timestamps,
+        records at higher offsets can have earlier timestamps.
         """
         found = await self._offsets(self._consumer.offsets_for_times(dict(times_ms)))
         return {

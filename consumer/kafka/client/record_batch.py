@@ -2,9 +2,8 @@
 
 Brokers check little of what a producer writes. So a batch is read in steps, which bound the memory.
 In each step, compiled code reads the regular records (`regular_records`). Every other record is
-read here, field by field. Brokers also do not check the offset that a record of an uncompressed
-batch claims to have. A record that Java cannot read, or that would take too much memory, ends the
-batch.
+read here, field by field. The first record that Java cannot read, or that would take too much
+memory, raises an error. Then `packed_batch` returns the rest of the batch as one record.
 """
 
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from consumer.kafka.client.regular_records import are_possible, regular_reader
 from consumer.pipeline.record_size import HEADER_OBJECT_BYTES, RECORD_OBJECT_BYTES
 from consumer.pipeline.records import SourceRecord
 
-# The limits of a step. The size in memory is counted after each step, before more is built.
+# The limits of a step. The size of its records in memory is known only after the step.
 STEP_RECORDS: Final = 500
 STEP_BYTES: Final = 512 * 1024
 # Reading this number of headers one by one takes 50 ms, in which nothing else of the process runs.
@@ -67,10 +66,10 @@ class BatchRecords:
     def take(self, most_records: int, most_bytes: int) -> tuple[Sequence[SourceRecord], int]:
         """Return the next records, at least one unless all were taken, and their size in memory.
 
-        `most_bytes` limits their size on the wire.
+        `most_bytes` limits the records' size on the wire.
 
         Raises:
-            UnreadableRecord: the next record cannot be read, nor can those after it.
+            UnreadableRecord: the next record, and so the rest of the batch, cannot be read.
             TakesTooMuch: the next record would take too much memory.
         """
         most = min(most_records, STEP_RECORDS, self._header.record_count - self._read)
@@ -87,7 +86,7 @@ class BatchRecords:
         return records, self._position - begin + size_bytes
 
     def _take_field_by_field(self, most: int, limit: int) -> tuple[Sequence[SourceRecord], int]:
-        """Return the next records, and how many headers they have."""
+        """Return the next records, and the number of their headers."""
         records: list[ReadRecord] = []
         headers = 0
         while len(records) < most and self._position < limit and headers < STEP_HEADERS:
@@ -121,7 +120,7 @@ class BatchRecords:
 class SmallBatch:
     """The records of an uncompressed batch of at most STEP_BYTES: read at once, returned in parts.
 
-    Only for a batch that the compiled reader reads as Java does. This is the usual case.
+    Every record of the batch is regular, and compaction has removed none. This is the usual case.
     """
 
     __slots__ = ("_has_headers", "_next", "_record_bytes", "_records")
@@ -129,7 +128,7 @@ class SmallBatch:
     def __init__(
         self, records: Sequence[SourceRecord], record_bytes: int, *, has_headers: bool
     ) -> None:
-        """`record_bytes` is the size of one record on the wire."""
+        """`record_bytes` is the average size of a record on the wire."""
         self._records = records
         self._record_bytes = record_bytes
         self._has_headers = has_headers
@@ -174,8 +173,8 @@ def open_records(raw: bytes, header: BatchHeader) -> SmallBatch | BatchRecords:
 def is_abort_marker(raw: bytes, header: BatchHeader) -> bool:
     """Return whether a control batch aborts its producer's transaction.
 
-    Compaction may leave a control batch without its record. No record of that transaction is left
-    then, and Java ignores the batch. Java also reads a marker of any version as one of version 0.
+    Compaction can leave a control batch without its record. Then no record of that transaction is
+    left, and Java ignores the batch. Java also reads a marker of any version as one of version 0.
 
     Raises:
         UnreadableRecord: the marker cannot be read.

@@ -130,11 +130,12 @@ def measure(
     limit: int,
     must_count_headers: bool,  # noqa: FBT001 - called by position in the hot path
 ) -> tuple[int, int]:
-    """Return how many records the compiled reader reads as Java does, and the position after them.
+    """Return how many records aiokafka can read like Java, and the position after them.
 
-    Stop before a record that the two may read differently: its length is negative or takes more
-    than four bytes, or its attributes byte is 0x80 or more. Also stop before a record with too many
-    headers. They are counted only in records of 8 KiB or more, or if `must_count_headers`.
+    Count at most `most` records, and none that begins at `limit` or later. Stop before a record
+    that the two may read differently: its length is negative or takes more than four bytes, or its
+    attributes byte is 0x80 or more. Also stop before a record with more than MAX_HEADERS headers.
+    Headers are counted only in records of 8 KiB or more, or if `must_count_headers`.
     """
     count = 0
     begin = position
@@ -167,7 +168,7 @@ def read_record(buffer: bytes, position: int, header: BatchHeader) -> tuple[Read
 
     Raises:
         UnreadableRecord: the Java client would refuse it.
-        TakesTooMuch: it has too many headers.
+        TakesTooMuch: it has more than MAX_HEADERS headers.
     """
     try:
         size, position = _varint(buffer, position, _INT32_VARINT_BYTES)
@@ -222,7 +223,7 @@ def _field(buffer: bytes, position: int) -> tuple[bytes | None, int]:
 def _varint(buffer: bytes, position: int, most_bytes: int) -> tuple[int, int]:
     """Return a zigzag varint and the position after it; drop bits beyond the type's width."""
     number = shift = 0
-    for position in range(position, position + most_bytes):  # noqa: B020, PLR1704 - it goes on from there
+    for position in range(position, position + most_bytes):  # noqa: B020, PLR1704 - the loop moves the position
         byte = buffer[position]
         number |= (byte & 0x7F) << shift
         if byte < _MORE:
@@ -234,9 +235,11 @@ def _varint(buffer: bytes, position: int, most_bytes: int) -> tuple[int, int]:
 
 
 def _short_varint(buffer: bytes, position: int) -> tuple[int, int]:
-    """Return a varint without decoding its zigzag; raise if it has more than four bytes.
+    """Return a varint without decoding its zigzag, and the position after it.
 
-    The compiled reader and Java read varints of up to four bytes alike.
+    Raises:
+        UnreadableRecord: it has more than four bytes. Only shorter ones do aiokafka and Java read
+            alike in any case.
     """
     number = shift = 0
     while shift < 28:  # noqa: PLR2004 - seven bits of each of four bytes

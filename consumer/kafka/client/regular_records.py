@@ -2,7 +2,7 @@
 
 A record is regular if compiled code reads it exactly as the Java client does. There are two readers
 with one interface. ``_record_reader.c`` is used if it was built. Otherwise the compiled classes of
-aiokafka are used, which check less. So `measure` has to look at each record first.
+aiokafka are used. They check less, so `measure` checks each record before they read it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,9 +20,9 @@ except ImportError:  # it was installed without a C compiler
 else:
     compiled_reader = BatchReader
 
-# Two bytes of a record can become a header without content, which takes 72 bytes. Below this size
-# even a batch of such headers alone takes at most 40 MB. So header counts are checked for long
-# records only.
+# Two bytes of a record can become a header without content, which takes 72 bytes of memory. A batch
+# of up to this size that holds only such headers takes at most 40 MB. So in these batches `measure`
+# counts the headers only of records of 8 KiB or more. In larger batches it counts all headers.
 TRUSTED_BYTES: Final = 1024 * 1024
 _MAX_INT64: Final = 2**63 - 1
 
@@ -41,16 +41,18 @@ class RegularReader(Protocol):
     ) -> tuple[Sequence[SourceRecord], int, int]:
         """Return records, the position after them, and the number of their headers.
 
-        The records begin at `position`. `index` is the number of records before it, and
-        `next_offset` the lowest offset that the next record can have. No record begins at `limit`
-        or after it. Without records, the next record is not regular, or has too many headers.
+        The records begin at `position`. `index` is the number of records before that position, and
+        `next_offset` is the lowest offset that the next record can have. No returned record begins
+        at `limit` or after it. If no record is returned, the next one is not regular, or has too
+        many headers.
         """
 
 
 def regular_reader(raw: bytes, header: BatchHeader, most_headers: int) -> RegularReader:
     """Return the reader for an uncompressed batch.
 
-    `most_headers` limits the headers of all records that one call of `read` returns.
+    `most_headers` limits the headers of all records that one call of `read` returns. Only the
+    reader in C has this limit.
     """
     if compiled_reader is None or header.next_offset > _MAX_INT64:
         return LibraryReader(raw, header)
@@ -71,7 +73,7 @@ class LibraryReader:
     These classes do not check a record. They read the attributes byte as a varint, so a byte of
     0x80, which brokers accept, shifts all fields after it. They read lengths as 64-bit numbers
     where Java reads 32 bits. They refuse header names that are not UTF-8, and they build any number
-    of header objects: `measure` limits those of one record.
+    of header objects. `measure` limits the headers of one record.
     """
 
     def __init__(self, raw: bytes, header: BatchHeader) -> None:
@@ -79,8 +81,8 @@ class LibraryReader:
         self._buffer = raw
         self._index = 0
         self._must_count_headers = len(raw) > TRUSTED_BYTES
-        # The batch itself cannot be iterated again from the record where it stopped. None: it
-        # failed, or must not read the next record.
+        # One iterator for all calls, because a new one would begin at the first record. It is None
+        # after an error, or after a record that must be read field by field.
         self._records: Iterator[Any] | None = chain(private_api.compiled_records(raw))
 
     def read(

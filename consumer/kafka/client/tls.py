@@ -42,7 +42,7 @@ class TlsFiles(msgspec.Struct, frozen=True):
         return context
 
     def stamps(self) -> tuple[Stamp, ...]:
-        """Return the stamps of the files; they change when a file does."""
+        """Return a stamp of each file. It changes when the file changes."""
         return tuple(_stamp(path) for path in (self.authorities, self.certificate, self.key))
 
 
@@ -54,7 +54,7 @@ class RenewableContext(ssl.SSLContext):
     """
 
     def __new__(cls, files: TlsFiles) -> Self:  # noqa: ARG004 - for __init__
-        """Return the outer context; it delegates to the one that was loaded from the files."""
+        """Return the outer context. Its connections use the context that the files gave last."""
         return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
 
     def __init__(self, files: TlsFiles) -> None:

@@ -2,7 +2,7 @@
 
 It must not be reused after an error. aiokafka commits a transaction although a batch of it failed,
 and may skip the EndTxn of an abort. So the only safe reaction to a failure is a new
-InitProducerId: with it the broker ends the open transaction. A new task sends it first.
+InitProducerId, with which the broker ends the open transaction. A new task begins with this call.
 """
 
 import asyncio
@@ -20,20 +20,23 @@ from consumer.kafka.client.transaction_batches import TransactionBatches
 from consumer.kafka.clock import BrokerClock
 from consumer.kafka.types import TopicPartition
 
-# InitProducerId waits for the markers of the fenced owner's transaction, which takes a few seconds.
+# InitProducerId waits for the markers of the fenced owner's transaction. This can take seconds.
 FENCE_SECONDS: Final = 30.0
 CLOSE_SECONDS: Final = 2.0
 # aiokafka wraps sequence numbers wrongly after 2^31 records of a partition. So a producer fails
-# after half as many records, and a new task replaces it.
+# after half as many records of all partitions, and a new task replaces it.
 MAX_RECORDS_PER_PRODUCER: Final = 2**30
-# The timestamp type of a produce response that says that its timestamp comes from the broker.
+# The timestamp type of a produce response whose timestamp is the broker's.
 LOG_APPEND_TIME: Final = 1
 
 private_api.set_concurrent_transactions_backoff(0.003)
 
 
 class KafkaWriter:
-    """Writes transactions under one transactional id; only the newest writer of it can commit."""
+    """Writes transactions under one transactional id.
+
+    Only the newest writer of this id can commit.
+    """
 
     def __init__(
         self, connection: Connection, transactional_id: str, transaction_timeout_ms: int
@@ -83,7 +86,8 @@ class KafkaWriter:
 
         Raises:
             Fenced: another producer took the transactional id over.
-            TaskFailed: a batch failed or got no response; the transaction must not be committed.
+            TaskFailed: a batch failed or got no response, so the transaction must not be committed.
+                Or the producer has written too many records.
         """
         finished = cast("TransactionBatches", batches).finish()
         self._records_written += sum(b.record_count() for bs in finished.values() for b in bs)
@@ -116,7 +120,8 @@ class KafkaWriter:
         """Commit a transaction without records, which writes its marker to these partitions.
 
         A marker ends all transactions that this producer has open in a partition. So if an earlier
-        commit of this writer left no marker in one of them, this call completes that commit.
+        commit of this writer left no marker in one of the partitions, this call completes that
+        commit.
 
         Raises:
             Fenced, TaskFailed: as ``commit``.
@@ -139,7 +144,7 @@ class KafkaWriter:
         )
 
     async def close(self) -> None:
-        """Close without waiting for deliveries; the next fence aborts an open transaction."""
+        """Close without waiting for deliveries. The next fence aborts a transaction left open."""
         task = private_api.abandon_producer(self._producer)
         if task is not None:
             # After the first cancel the task waits for its requests. The second cancels them too.
@@ -161,8 +166,9 @@ class KafkaWriter:
         await self._begin()
         ended = private_api.transaction_end(self._producer)
         deliveries: list[tuple[TopicPartition, asyncio.Future[Any]]] = []
-        # In rounds, so that one request and one AddPartitionsToTxn carry the first batches of all
-        # partitions. A second batch of a partition waits until the library takes the first.
+        # The first round hands over the first batch of every partition. So one AddPartitionsToTxn
+        # names all partitions, and a leader gets its batches in one request. The second batch of a
+        # partition waits until the library takes the first.
         rounds = max(len(batches) for batches in finished.values())
         try:
             for number in range(rounds):

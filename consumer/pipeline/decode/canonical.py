@@ -42,7 +42,7 @@ This applies to every form. A loop over 1 MB of brackets would block the process
 
 # msgspec sorts with a quicksort without a depth limit. With the worst order of names, 80,000
 # members take seven seconds, or the recursion ends the process by SIGSEGV. Up to this number of
-# members, msgspec may sort alone.
+# members, sorting with msgspec alone is safe.
 _FEW_MEMBERS: Final = 100
 _MOST_SORTED_CONTAINERS: Final = 100_000
 _CONTAINERS: Final = frozenset({dict, list})
@@ -125,8 +125,8 @@ def known_digest(comparison_form: bytes) -> bytes:
 def known_form(checkpoint: Checkpoint, canonical: bytes) -> bytes:
     """Return the comparison form of a checkpoint without unknown fields.
 
-    It is the canonical bytes without the metrics that are 0. `document_digest` gives the same
-    result from the parsed document, at ten times the cost.
+    It is the canonical bytes without the metrics that are 0. `document_digest` computes the digest
+    of the same form from the parsed document, at ten times the cost.
     """
     numbers = astuple(checkpoint.metrics)
     if 0 not in numbers:
@@ -153,8 +153,9 @@ def document_digest(
 def is_compared_as_published(canonical: bytes) -> bool:
     """Return whether a content is so large that it is compared in its published spelling.
 
-    Two spellings of one content have equally many lists, objects and values, except members that
-    are null or 0. So both get the same result, unless they are that close to a limit.
+    Two spellings of one content have the same number of lists, objects and values, apart from
+    members that are null or 0. So both get the same result, unless only these members make one of
+    them exceed a limit.
     """
     if canonical.count(b",") > MAX_COMPARED_COMMAS:
         return True
@@ -162,7 +163,7 @@ def is_compared_as_published(canonical: bytes) -> bool:
 
 
 def digest_in(version: int, canonical: bytes) -> bytes | None:
-    """Return the digest of canonical bytes in the form of `version`, or None if it is unknown."""
+    """Return the digest of canonical bytes in a form; None if this release has no such version."""
     if version not in FORMS:
         return None
     document = {} if is_compared_as_published(canonical) else _decode(canonical)
@@ -178,8 +179,8 @@ def digests(written: bytes, canonical: bytes) -> list[bytes]:
 def is_same_content(written: bytes, canonical: bytes, stored: bytes) -> bool | None:
     """Return whether a content has the stored digest, or None if this release cannot compare them.
 
-    `written` is the content's digest in `WRITTEN_FORM`. None: only a newer release knows the form
-    of the stored digest.
+    `written` is the content's digest in `WRITTEN_FORM`. This release cannot compare them if only a
+    newer release knows the form of the stored digest.
     """
     if stored == written:
         return True
@@ -255,9 +256,9 @@ def _plain_float(number: float) -> float:
 
 
 def _plain_integer(number: int) -> float:
-    """Return the float that is published with the digits of this integer, else the integer.
+    """Return the float whose published digits are those of this integer, or else the integer.
 
-    Only an integer of at least 2**53, or its negative, can have such a float.
+    Only an integer of at least 2**53, or of at most -2**53, can have such a float.
     """
     if -_EXACT_AS_FLOAT < number < _EXACT_AS_FLOAT:
         return number

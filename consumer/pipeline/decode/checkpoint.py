@@ -2,7 +2,7 @@
 
 The canonical form is published. It is JSON in wire spelling with sorted keys and no white space.
 Metrics that are null are absent, and a whole number is an integer where the contract requires one.
-Two records are compared in a different form, see `canonical`.
+Two records are compared in a different form; see the module `canonical`.
 
 There are two decoders. The fast one accepts only documents of up to 4 KiB with exactly the known
 fields in one spelling. The slow one handles all others: unknown fields, mixed spellings, `88.0`,
@@ -129,10 +129,12 @@ _encode = msgspec.json.Encoder().encode
 
 
 def decode_usual(value: bytes | None, headers: Headers = ()) -> Checkpoint | None:
-    """Return the checkpoint of a usual record: a short text with exactly the known fields.
+    """Return the checkpoint of a usual record; None for any other record.
 
-    None: `decode_unusual` tells what the record is. `complete` returns the rest for a checkpoint.
-    A shard that only forwards a record does not need the rest.
+    A usual value is JSON of at most 4 KiB in wire spelling, with exactly the known fields, without
+    an envelope, and without a metric of 0. `decode_unusual` decodes or refuses other records.
+    `complete` adds the canonical bytes and their digest. A shard that only forwards the record does
+    not need them.
     """
     if not value or len(value) > _FAST_BYTES:
         return None

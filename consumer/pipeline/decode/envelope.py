@@ -2,7 +2,7 @@
 
 =========================  ====================================================================
 schema registry's prefix   before the JSON: byte 0 and 4 bytes (Confluent, Apicurio 3) or 8 bytes
-                           (Apicurio 2), byte 1 and 16 bytes (a GUID). Removed where `{` follows.
+                           (Apicurio 2), byte 1 and 16 bytes (a GUID). Removed only if `{` follows.
 byte-order mark            of UTF-8, before any JSON text
 CloudEvents 1.0            structured JSON, with or without its content type; binary mode
 Kafka Connect              ``{"schema", "payload"}`` of its JsonConverter: the payload is an object
@@ -10,8 +10,8 @@ Kafka Connect              ``{"schema", "payload"}`` of its JsonConverter: the p
 =========================  ====================================================================
 
 The content type has priority, as in the Kafka binding of CloudEvents 1.0. If it does not name a
-structured CloudEvent, a document counts as an envelope only if its `object` is absent or null:
-such a document cannot be a checkpoint.
+structured CloudEvent, a document counts as an envelope only if its `object` is absent or null,
+because a document without `object` cannot be a checkpoint.
 """
 
 import base64
@@ -80,7 +80,8 @@ def bare_text(value: bytes) -> bytes:
 def structured_type(headers: Headers) -> str | None:
     """Return the content type of a structured CloudEvent, or None if the record is not one.
 
-    Spring names the header `contentType`, and quotes header values as JSON strings.
+    Also accepts the header as Spring writes it: with the name `contentType`, and with a value that
+    is quoted as a JSON string.
 
     Raises:
         InvalidRecord: the headers name a version of CloudEvents other than 1.0.
@@ -97,7 +98,8 @@ def structured_type(headers: Headers) -> str | None:
     if content_type is None:
         content_type = springs_type
     if content_type is not None:
-        # On bytes: the methods of str would also change white space and letters outside of ASCII.
+        # Strip and lower bytes, because the methods of str would also change characters outside of
+        # ASCII.
         content_type = _unquoted(content_type.strip()).strip().lower()
         if content_type.startswith(_STRUCTURED_PREFIX.encode()):
             return content_type.decode("latin-1")

@@ -60,7 +60,7 @@ def parse(payload: bytes) -> Any:  # noqa: ANN401 - JSON of any shape
     Raises:
         InvalidRecord: the text is not JSON, or too deep, or has a number out of range.
     """
-    # In a text that does not begin like JSON, brackets have no meaning: it may be compressed.
+    # In a value that does not begin like JSON, brackets mean nothing: the value may be compressed.
     if _BEGINNING.match(payload) and _is_too_deep(payload):
         raise _too_deep()
     try:
@@ -84,7 +84,7 @@ def parse(payload: bytes) -> Any:  # noqa: ANN401 - JSON of any shape
 
 
 def _require_json(payload: bytes) -> None:
-    """Raise ValueError if the text is not JSON. A number out of range ended the parsing early."""
+    """Raise ValueError if the text is not JSON. The parser stopped at a number out of range."""
     payload.decode()  # `_skip` does not check the encoding of what it skips
     _skip(payload)
 

@@ -19,7 +19,7 @@ _POSITION: Final = re.compile(r"\(byte ([0-9]+)\)\Z")
 _NO_NUMBER: Final = re.compile(rb"-?Infinity|-?NaN|-?inf\b")
 _BSON_OVERHEAD_BYTES: Final = 5
 _ZLIB_CHECK: Final = 31
-# The first byte of a map with members.
+# The first bytes that a map with members can have, in MessagePack and in CBOR.
 _MESSAGE_PACK: Final = frozenset({*range(0x81, 0x90), 0xDE, 0xDF})
 _CBOR: Final = frozenset({*range(0xA1, 0xBC), 0xBF, 0xD9})
 
@@ -193,7 +193,7 @@ def explain_not_utf8(payload: bytes) -> str:
 def explain_document(document: object, *, in_connect: bool = False) -> str | None:
     """Return an explanation of JSON that is not a checkpoint, or None if its format is unknown.
 
-    `in_connect`: whether it was the payload of a Kafka Connect envelope.
+    `in_connect`: whether the document was the payload of a Kafka Connect envelope.
     """
     if isinstance(document, dict):
         if in_connect and isinstance(document.get("value"), str) and "object" not in document:

@@ -60,7 +60,8 @@ def read_tracing_config(environment: Mapping[str, str]) -> TracingConfig:
 def open_traces(settings: Settings, environment: Mapping[str, str]) -> Iterator[AddSpans]:
     """Yield a function that adds spans to an observer. At the end, send the remaining spans.
 
-    A problem with tracing is logged once and does not stop the service.
+    If tracing is off, the function returns the observer unchanged. A problem with tracing is logged
+    once and does not stop the service.
     """
     config = read_tracing_config(environment)
     problem = config.problem

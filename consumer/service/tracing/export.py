@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 
 class SpanExport:
-    """Exports spans in the background. Only the end of the process waits for it."""
+    """Exports spans in the background. Only the end of the process waits for the export."""
 
     def __init__(self, settings: Settings) -> None:
         """Configure the export from the standard environment variables.

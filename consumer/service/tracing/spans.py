@@ -74,14 +74,14 @@ class TransactionSpans(Observer):
             self._make_send_span(span, report)
         span.end()
         context = span.get_span_context()
-        if not context.trace_flags.sampled:  # no backend will have this trace
+        if not context.trace_flags.sampled:  # the trace is not exported, so do not log its id
             self._observer.on_transaction(report)
             return
         with structlog.contextvars.bound_contextvars(trace_id=f"{context.trace_id:032x}"):
             self._observer.on_transaction(report)
 
     def on_transaction_lost(self, lost: LostTransaction) -> None:
-        """Make a span with the error."""
+        """Make the span of a transaction that was fenced or has an unknown outcome."""
         span = self._start_span(lost.shard, lost.sources, lost.duration_ms)
         if span is not None:
             span.set_attribute("error.type", type(lost.error).__name__)
