@@ -15,6 +15,7 @@ from msgspec import Raw, Struct
 from msgspec.json import Encoder
 
 from consumer.pipeline.decode.checkpoint import Decoded
+from consumer.pipeline.event_template import SOURCE_PREFIX, usual_text
 from consumer.pipeline.model_name import parse_model_name
 from consumer.pipeline.record_size import require_room, safe_size
 from consumer.pipeline.records import (
@@ -53,9 +54,6 @@ _EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
 _SECONDS_PER_DAY: Final = 86_400
 _MINUTES: Final = tuple(f"T{hour:02}:{minute:02}:" for hour in range(24) for minute in range(60))
 _SECONDS: Final = tuple(f"{second:02}Z" for second in range(60))
-# Longer job ids are not cached. A producer may send ids of any length: the cache of a thousand ids
-# would then hold a thousand ids that are each as large as the largest record.
-_CACHED_JOB_ID_CHARS: Final = 256
 _NOTHING_EVALUATED: Final = Evaluation()
 
 _encode = Encoder().encode
@@ -112,33 +110,40 @@ def enrich(
 ) -> ReadyRecord:
     """Return the ready event of a checkpoint. Its headers begin with `headers`."""
     checkpoint = decoded.checkpoint
-    checkpoint_id = decoded.id
+    evaluation = evaluate(checkpoint.metrics)
+    value = None if binary_mode else usual_text(decoded, evaluation, origin)
+    if value is None:
+        event = _event(decoded, evaluation, origin)
+        if binary_mode:
+            value = _encode(event.data)
+            headers = headers + _attribute_headers(event)
+        else:
+            value = _encode(event)
     job_id = decoded.job_id
-    event = ReadyEvent(
+    return ReadyRecord(
+        decoded.id, job_id, job_id.encode(), value, headers, checkpoint.created_at, origin
+    )
+
+
+def _event(decoded: Decoded, evaluation: Evaluation, origin: Origin) -> ReadyEvent:
+    checkpoint = decoded.checkpoint
+    return ReadyEvent(
         SPEC_VERSION,
-        checkpoint_id,
-        _source(job_id),
+        decoded.id,
+        _source(decoded.job_id),
         READY_TYPE,
-        checkpoint_id,
+        decoded.id,
         rfc3339(checkpoint.created_at),
         DATA_CONTENT_TYPE,
         DATASCHEMA,
-        job_id,
+        decoded.job_id,
         ReadyData(
             # Already encoded: msgspec writes a Raw unchanged, for a field of any type.
             cast("dict[str, Any]", Raw(decoded.canonical)),
             parse_model_name(checkpoint.fine_tuned_model_checkpoint),
-            evaluate(checkpoint.metrics),
+            evaluation,
             origin,
         ),
-    )
-    if binary_mode:
-        value = _encode(event.data)
-        headers = headers + _attribute_headers(event)
-    else:
-        value = _encode(event)
-    return ReadyRecord(
-        checkpoint_id, job_id, job_id.encode(), value, headers, checkpoint.created_at, origin
     )
 
 
@@ -204,7 +209,7 @@ def _source(job_id: str) -> str:
     """Return the event's `source`, which must be a URI reference."""
     is_plain = job_id.isascii() and job_id.replace("-", "").isalnum()  # the usual ids: no escapes
     segment = job_id if is_plain else quote(job_id, safe=_SAFE_IN_SEGMENT)
-    return f"/fine_tuning/jobs/{segment}"
+    return f"{SOURCE_PREFIX}{segment}"
 
 
 def _perplexity(loss: float) -> float | None:

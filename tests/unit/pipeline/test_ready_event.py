@@ -191,7 +191,7 @@ def test_trace_context_is_handed_on() -> None:
 
 
 def test_long_job_ids_are_not_kept() -> None:
-    """A cache of job ids holds short ones only: 200 records of 1 MB kept more than 1 GiB."""
+    """No cache holds them: 200 records of 1 MB would keep more than 1 GiB."""
     size_bytes = 100_000
     records = [
         record(checkpoint(id=f"c{n}", fine_tuning_job_id="é" * size_bytes + str(n)), offset=n)
