@@ -50,10 +50,10 @@ def parse_model_name(name: str) -> Model:
 def _parse_azure(name: str) -> Model | None:
     """Return the model of an Azure name, None for any other text, in linear time.
 
-    The base model and the suffix can also contain `.ft-` and 32 digits. For each of these positions
-    a single pattern for the whole name would read all text after it. That takes minutes for 1 MB.
-    The job begins at the last position from which the text completes a valid name. So this function
-    searches from the end.
+    The job is `.ft-` and 32 hex digits. The base model and the suffix can contain such a text too.
+    The job is the last such text with which the whole name is valid, so this function searches from
+    the end. A single pattern for the whole name would read the rest of the name again at each such
+    text. That takes minutes for 1 MB.
     """
     head, colon, tail = name.partition(":")
     step = _STEP_TAIL(tail) if colon else None

@@ -104,7 +104,9 @@ class Startup:
         """Commit the meta entry and the changed progress, then apply both to the memory."""
         batches = self._changelog.new_batches()
         entries = batches.to(*self._context.changelog)
-        if start.first_start is not None:  # the first entry, where other shards search for it
+        # Before all other entries: other shards read this changelog only up to its first entry after
+        # the restore barriers.
+        if start.first_start is not None:
             entries.append(*start.first_start.record())
         entries.append(*meta_record(self._context.meta()))
         for source, progress in start.changed.items():

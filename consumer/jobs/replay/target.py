@@ -10,7 +10,8 @@ from consumer.errors import ClusterError, ConfigError
 from consumer.jobs.context import JobContext
 from consumer.kafka.topics import EVENT_CONFIGS, ensure_topic
 
-# Space for the attribute `replayid` with the longest name, and for the header of binary mode.
+# Added to `max.message.bytes` of the live topic when a replay creates its target. It is enough for
+# the attribute `replayid` with the longest allowed name of a replay, also as a header.
 REPLAY_EXTRA_BYTES: Final = 1024
 
 

@@ -37,7 +37,7 @@ class AioKafka:
         max_message_bytes: int,
         committed_only: bool = True,
     ) -> KafkaReader:
-        """Return a reader that keeps the metadata of these topics.
+        """Return a reader for partitions of these topics, which the caller assigns later.
 
         Without `committed_only` the reader also delivers uncommitted and aborted records.
         """

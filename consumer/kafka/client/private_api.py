@@ -7,7 +7,7 @@ fails when a release of aiokafka changes the name or the meaning of a part.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -18,7 +18,10 @@ from aiokafka.consumer import fetcher
 from aiokafka.errors import KafkaError
 from aiokafka.producer import sender
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.protocol.api import RequestStruct
 from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.protocol.types import Array, Bytes, Int32, Schema
 from aiokafka.record.default_records import (
     DefaultRecordBatch,
     DefaultRecordBatchBuilder,
@@ -130,6 +133,69 @@ class Batch(BatchBuilder):
     def _set_producer_state(self, producer_id: int, epoch: int, base_sequence: int) -> None:
         # The library's own method asserts that the builder is the library's.
         self._builder.set_producer_state(producer_id, epoch, base_sequence)
+
+
+# Produce requests. The library copies each byte of a batch eight times on its way to the transport.
+
+
+class UnjoinedRequest:
+    """An encoded request in parts, which the connection joins with its header and size.
+
+    ``AIOKafkaConnection.send`` computes ``message = header + request`` and then ``size + message``.
+    """
+
+    def __init__(self, parts: list[bytes]) -> None:
+        self.parts = parts
+
+    def __radd__(self, header: bytes) -> "UnjoinedMessage":
+        return UnjoinedMessage([header, *self.parts])
+
+
+class UnjoinedMessage:
+    """A request with its header, in parts."""
+
+    def __init__(self, parts: list[bytes]) -> None:
+        self.parts = parts
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def __radd__(self, size: bytes) -> memoryview:
+        # If the socket does not take everything, the transport slices the rest. A slice of a
+        # memoryview is not a copy.
+        return memoryview(b"".join((size, *self.parts)))
+
+
+def encode_in_parts(request: RequestStruct) -> UnjoinedRequest:
+    """Encode a request as the library does, but without a copy of the batches."""
+    values = [request.get_item(name) for name in request.SCHEMA.names]
+    return UnjoinedRequest(list(encoded_parts(request.SCHEMA, values)))
+
+
+def encoded_parts(kind: Any, value: Any) -> Iterator[bytes]:  # noqa: ANN401 - any type of a field
+    """Yield the parts of an encoded value. What holds no batch is encoded by the library."""
+    if type(kind) is Schema and len(value) == len(kind):
+        for field, item in zip(kind.fields, value, strict=True):
+            yield from encoded_parts(field, item)
+    elif type(kind) is Array and value is not None:
+        yield Int32.encode(len(value))
+        for item in value:
+            yield from encoded_parts(kind.array_of, item)
+    elif kind is Bytes and value is not None:
+        yield Int32.encode(len(value))
+        yield value
+    else:
+        yield kind.encode(value)
+
+
+def send_batches_with_one_copy() -> None:
+    """Let every producer of this process copy a batch once, where it is joined into a message.
+
+    A transaction sends megabytes, so the library's eight copies are several percent of the CPU
+    time. The bytes of a request stay the same.
+    """
+    for version in ProduceRequest._CLASSES:
+        version.encode = encode_in_parts
 
 
 # The producer.

@@ -30,6 +30,7 @@ MAX_RECORDS_PER_PRODUCER: Final = 2**30
 LOG_APPEND_TIME: Final = 1
 
 private_api.set_concurrent_transactions_backoff(0.003)
+private_api.send_batches_with_one_copy()
 
 
 class KafkaWriter:

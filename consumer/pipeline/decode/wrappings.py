@@ -19,7 +19,8 @@ _POSITION: Final = re.compile(r"\(byte ([0-9]+)\)\Z")
 _NO_NUMBER: Final = re.compile(rb"-?Infinity|-?NaN|-?inf\b")
 _BSON_OVERHEAD_BYTES: Final = 5
 _ZLIB_CHECK: Final = 31
-# The first bytes that a map with members can have, in MessagePack and in CBOR.
+# The possible first bytes of a map with members, in MessagePack and in CBOR. In CBOR, 0xD9 begins a
+# tag, such as the one that marks a value as CBOR.
 _MESSAGE_PACK: Final = frozenset({*range(0x81, 0x90), 0xDE, 0xDF})
 _CBOR: Final = frozenset({*range(0xA1, 0xBC), 0xBF, 0xD9})
 

@@ -12,13 +12,21 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.consumer import fetcher, group_coordinator
 from aiokafka.producer import message_accumulator, sender, transaction_manager
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.protocol.struct import Struct
+from aiokafka.protocol.types import Array, Bytes, Schema
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from consumer.kafka.client import regular_records, writer
 from consumer.kafka.client.fetched import FetchedBytes, FetchedPartition
-from consumer.kafka.client.private_api import BoundedFetchResult, FetchedPartitionBase
+from consumer.kafka.client.private_api import (
+    BoundedFetchResult,
+    FetchedPartitionBase,
+    encode_in_parts,
+)
 from consumer.kafka.client.transaction_batches import TransactionBatches
 from consumer.kafka.types import TopicPartition
 from tests.batches.build import batch
@@ -162,6 +170,28 @@ def test_fetched_batches_are_read_by_our_classes() -> None:
     assert "records.has_next()" in source
     assert "type(res_or_error) is FetchResult" in source
     assert "res_or_error.getall(max_records)" in source
+
+
+def test_a_request_is_joined_where_the_connection_adds_header_and_size() -> None:
+    """The connection uses an encoded request in these three lines only."""
+    source = inspect.getsource(AIOKafkaConnection.send)
+    lines = [line.strip() for line in source.splitlines()]
+    assert [line for line in lines if "message" in line or ".encode()" in line] == [
+        "message = header.encode() + request_struct.encode()",
+        'size = struct.pack(">i", len(message))',
+        "self._writer.write(size + message)",
+    ]
+    assert "ProduceRequest(" in inspect.getsource(sender.SendProduceReqHandler.create_request)
+    for version in ProduceRequest._CLASSES:  # noqa: SLF001
+        assert version.encode is encode_in_parts
+
+
+def test_a_request_is_encoded_as_its_schema_says() -> None:
+    """The library encodes these types by the same rules as ``encoded_parts``."""
+    assert "self.SCHEMA.encode([self.__dict__[name]" in inspect.getsource(Struct.encode)
+    assert 'b"".join(field.encode(item[i])' in inspect.getsource(Schema.encode)
+    assert "(Int32.encode(len(items)), *encoded_items)" in inspect.getsource(Array.encode)
+    assert "Int32.encode(len(value)) + value" in inspect.getsource(Bytes.encode)
 
 
 def test_the_pause_between_transactions_is_ours() -> None:
