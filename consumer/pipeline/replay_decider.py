@@ -220,16 +220,17 @@ class Replayer(Struct, frozen=True):
             return
         replay = replayed(event, self.replay_id, binary_mode=self.settings.binary_mode)
         decision.settled[digest] = None
-        if not self._fits_target(replay, record):
+        if not self._fits_target(replay, has_headers=bool(record.headers or decoded.trace)):
             counts.too_large_for_target += 1
             return
         decision.events.append(replay)
         counts.events += 1
         counts.not_in_changelog += not is_known
 
-    def _fits_target(self, event: ReadyRecord, record: SourceRecord) -> bool:
+    def _fits_target(self, event: ReadyRecord, *, has_headers: bool) -> bool:
+        """`has_headers`: whether the event can have headers besides those of every event."""
         size_bytes = len(event.key) + len(event.value)
-        if size_bytes <= self.safe_size_bytes and not record.headers:
+        if size_bytes <= self.safe_size_bytes and not has_headers:
             return True
         return batch_bytes(event.key, event.value, event.headers) <= self.target_max_bytes
 

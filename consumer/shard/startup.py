@@ -104,8 +104,8 @@ class Startup:
         """Commit the meta entry and the changed progress, then apply both to the memory."""
         batches = self._changelog.new_batches()
         entries = batches.to(*self._context.changelog)
-        # Before all other entries: other shards read this changelog only up to its first entry after
-        # the restore barriers.
+        # Before all other entries: other shards read this changelog only up to its first entry
+        # after the restore barriers.
         if start.first_start is not None:
             entries.append(*start.first_start.record())
         entries.append(*meta_record(self._context.meta()))

@@ -3,6 +3,7 @@
 import pytest
 
 from consumer.pipeline.decode.checkpoint import Decoded
+from consumer.pipeline.record_size import batch_bytes
 from consumer.pipeline.records import Reason, SourceRecord
 from consumer.pipeline.replay_decider import ReplayCounts, ReplayDecision, Replayer, Selection
 from consumer.pipeline.seen_ids import id_digest
@@ -96,6 +97,25 @@ def test_it_stops_at_the_most_events() -> None:
     """Remaining records are not counted, so the caller knows where to continue."""
     decision = replay(*(of(f"id-{n}", n) for n in range(5)), room=2)
     assert len(decision.events) == decision.counts.records == 2
+
+
+def test_trace_headers_of_an_envelope_count_for_the_target() -> None:
+    """They become headers of the event, although the record itself has none."""
+    envelope = {
+        "specversion": "1.0",
+        "id": "e",
+        "source": "s",
+        "type": "fine_tuning.job.checkpoint",
+        "traceparent": f"00-{'1' * 32}-{'2' * 16}-01",
+        "tracestate": "a=" + "b" * 1_000,
+        "data": checkpoint(id="a"),
+    }
+    traced = record(envelope, offset=0)
+    (event,) = replay(traced).events
+    assert sum(len(content or b"") for _, content in event.headers) > 1_000
+    size_bytes = batch_bytes(event.key, event.value, event.headers)
+    assert replay(traced, target_bytes=size_bytes).counts.events == 1
+    assert replay(traced, target_bytes=size_bytes - 1).counts.too_large_for_target == 1
 
 
 def test_an_event_too_large_for_the_target_is_not_invalid() -> None:
