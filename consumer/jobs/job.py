@@ -65,6 +65,9 @@ class DryRunWriter:
     def append(self, key: object, value: object, headers: object = ()) -> None:
         """Discard a record."""
 
+    def append_pairs(self, pairs: object, /) -> None:
+        """Discard records."""
+
     def transaction_batches(self) -> "DryRunWriter":
         """Return batches that discard their records."""
         return self

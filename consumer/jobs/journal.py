@@ -133,9 +133,7 @@ class Journal:
             TaskFailed: the outcome is unknown. The entries that a new journal reads show the
                 outcome.
         """
-        journal = transaction_batches.to(*self.partition)
-        for key, value in entries:
-            journal.append(key, value)
+        transaction_batches.to(*self.partition).append_pairs(entries)
         try:
             await self._owned.commit(transaction_batches)
         except Fenced as error:

@@ -24,6 +24,9 @@ class PartitionBatches(Protocol):
     ) -> None:
         """Add one record."""
 
+    def append_pairs(self, pairs: Iterable[tuple[bytes | None, bytes | None]], /) -> None:
+        """Add a record without headers for each pair of a key and a value, in this order."""
+
 
 class TransactionBatches(Protocol):
     """The records of one transaction, all added before the transaction begins."""

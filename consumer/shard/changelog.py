@@ -29,7 +29,8 @@ the new one. So both releases of a rolling upgrade, or of a rollback, read each 
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -48,7 +49,7 @@ ID, VARIANT, PROGRESS, META, FENCE = b"i:", b"v:", b"p:", b"m:", b"f:"
 FIRST_START: Final = FENCE + b"first"
 _HEAD: Final = struct.Struct(f">B{DIGEST_BYTES}sq")  # the start of id and variant entries
 _ORIGIN: Final = struct.Struct(">iqqB")
-_pack_id_entry: Final = struct.Struct(_HEAD.format + _ORIGIN.format.removeprefix(">")).pack
+_ID_FORMAT: Final = _HEAD.format + _ORIGIN.format.removeprefix(">")  # without topic and id
 _DIGEST_KEY_BYTES: Final = len(ID) + DIGEST_BYTES
 # The digest of the content follows the version.
 _ID_LAYOUT: Final = EntryLayout(ID, bytes([FORMAT_VERSION]), _HEAD.size)
@@ -149,18 +150,36 @@ class ShardState:
 
 def id_record(digest: bytes, entry: IdEntry) -> tuple[bytes, bytes]:
     """Return key and value of a new id's entry."""
-    origin = entry.origin
-    topic = origin.topic.encode()
-    fixed = _pack_id_entry(
-        FORMAT_VERSION,
-        entry.digest,
-        entry.stream_time_ms,
-        origin.partition,
-        origin.offset,
-        origin.timestamp_ms,
-        len(topic),
-    )
-    return ID + digest, fixed + topic + entry.id.encode()
+    return next(id_records({digest: entry}))
+
+
+@lru_cache(maxsize=64)
+def _topic_layout(topic: str) -> tuple[bytes, int, Callable[..., bytes]]:
+    """Return the bytes of a topic's name, their number, and what packs an entry up to the name."""
+    encoded = topic.encode()
+    return encoded, len(encoded), struct.Struct(f"{_ID_FORMAT}{len(encoded)}s").pack
+
+
+def id_records(entries: Mapping[bytes, IdEntry]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield key and value of each new id's entry, by the digest of the id."""
+    topic = ""
+    encoded, topic_bytes, pack = _topic_layout(topic)
+    for digest, entry in entries.items():
+        origin = entry.origin
+        if origin.topic != topic:  # successive entries nearly always have the same topic
+            topic = origin.topic
+            encoded, topic_bytes, pack = _topic_layout(topic)
+        fixed = pack(
+            FORMAT_VERSION,
+            entry.digest,
+            entry.stream_time_ms,
+            origin.partition,
+            origin.offset,
+            origin.timestamp_ms,
+            topic_bytes,
+            encoded,
+        )
+        yield ID + digest, fixed + entry.id.encode()
 
 
 def read_id_entry(value: bytes) -> IdEntry:

@@ -1,6 +1,7 @@
 """The content of one transaction: the outcome of a decision, and the progress after it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Final
 
 from consumer.kafka.port import TransactionBatches
@@ -12,7 +13,7 @@ from consumer.pipeline.trace_context import trace_context
 from consumer.shard.changelog import (
     ShardState,
     id_key,
-    id_record,
+    id_records,
     progress_record,
     variant_key,
     variant_record,
@@ -45,9 +46,16 @@ def build_transaction(
     """
     settings, topology = context.settings, context.topology
     partitions = topology.output_partitions
+    # Not partition by partition: the events are in memory in the order of the decision, and copying
+    # them in another order takes longer.
+    append_to: dict[int, Callable[[bytes, bytes, Headers], None]] = {}
     for ready in decision.ready:
-        batches = transaction.to(settings.output_topic, partition_for_key(ready.key, partitions))
-        batches.append(ready.key, ready.value, ready.headers)
+        partition = partition_for_key(ready.key, partitions)
+        append = append_to.get(partition)
+        if append is None:
+            append = transaction.to(settings.output_topic, partition).append
+            append_to[partition] = append
+        append(ready.key, ready.value, ready.headers)
     for forward in decision.forwards:
         batches = transaction.to(settings.repartition_topic, forward.shard)
         batches.append(forward.key, forward.value, forward.headers)
@@ -59,25 +67,20 @@ def build_transaction(
         partition = dead_letter.origin.partition % topology.dead_letter_partitions
         batches = transaction.to(settings.dead_letter_topic, partition)
         batches.append(dead_letter.key, dead_letter.value, dead_letter.headers)
-    changelog = transaction.to(*context.changelog)
-    for key, value in changelog_records(decision, progress):
-        changelog.append(key, value)
+    transaction.to(*context.changelog).append_pairs(changelog_records(decision, progress))
 
 
 def changelog_records(
     decision: Decision, progress: Positions
-) -> Iterator[tuple[bytes, bytes | None]]:
-    """Yield the changelog entries from which a restore rebuilds the state after the decision."""
-    for digest, entry in decision.entries.items():
-        yield id_record(digest, entry)
-    for digest, variant in decision.variants.items():
-        yield variant_record(digest, variant)
-    for digest in decision.expired.ids:
-        yield id_key(digest), None
-    for digest in decision.expired.variants:
-        yield variant_key(digest), None
-    for source, position in progress.items():
-        yield progress_record(*source, position)
+) -> Iterable[tuple[bytes, bytes | None]]:
+    """Return the changelog entries from which a restore rebuilds the state after the decision."""
+    return chain(
+        id_records(decision.entries),
+        (variant_record(digest, variant) for digest, variant in decision.variants.items()),
+        ((id_key(digest), None) for digest in decision.expired.ids),
+        ((variant_key(digest), None) for digest in decision.expired.variants),
+        (progress_record(*source, position) for source, position in progress.items()),
+    )
 
 
 def apply_to_memory(memory: ShardState, decision: Decision, progress: Positions) -> None:

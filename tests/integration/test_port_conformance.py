@@ -195,6 +195,26 @@ async def test_committed_records_are_visible_in_order(port: Port) -> None:
     assert await port.read(3) == Values([b"a", b"b"], 3)
 
 
+async def test_pairs_are_added_in_order(port: Port) -> None:
+    """After the records that were added before, with their keys, and without headers."""
+    async with port.writer() as writer:
+        batches = writer.new_batches({port.topic: MAX_MESSAGE_BYTES})
+        target = batches.to(port.topic, 0)
+        target.append(b"k", b"first", [("name", b"content")])
+        target.append_pairs(iter([(b"a", b"1"), (None, b"2"), (b"a", None)]))
+        await writer.send(batches)
+        await writer.commit()
+    async with port.reader() as reader:
+        reader.assign({port.partitions[0]: 0})
+        records = await read_until(reader, port.partitions[0], 5)
+    assert [(it.key, it.value, list(it.headers)) for it in records] == [
+        (b"k", b"first", [("name", b"content")]),
+        (b"a", b"1", []),
+        (None, b"2", []),
+        (b"a", None, []),
+    ]
+
+
 async def test_a_marker_takes_an_offset_and_counts_as_delivered(port: Port) -> None:
     """The next transaction begins after the marker; a position moves over it."""
     async with port.writer() as writer:

@@ -162,6 +162,10 @@ class _FakePartitionBatches:
     ) -> None:
         self.records.append(NewRecord(key, value, list(headers), self._timestamp_ms))
 
+    def append_pairs(self, pairs: Iterable[tuple[bytes | None, bytes | None]], /) -> None:
+        for key, value in pairs:
+            self.append(key, value)
+
 
 class FakeBatches:
     """The records of one transaction; partitions in the order of their first record."""

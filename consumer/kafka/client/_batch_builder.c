@@ -547,6 +547,41 @@ batches_dealloc(PartitionBatches *self)
     Py_DECREF(type);
 }
 
+/* Adds a record to the last batch, or to a new one if that is full. Returns 0, or -1 after an error. */
+static int
+add_to_batches(PartitionBatches *self, PyObject *key, PyObject *value, PyObject *headers)
+{
+    PyObject *encoded = NULL;
+    if (!PyList_Check(headers) && !PyTuple_Check(headers)) {
+        PyErr_SetString(PyExc_TypeError, "the headers are a list or a tuple");
+        return -1;
+    }
+    int is_plain = has_plain_names(PySequence_Fast_ITEMS(headers), PySequence_Fast_GET_SIZE(headers));
+    if (is_plain < 0) {
+        return -1;
+    }
+    if (!is_plain) {
+        headers = encoded = with_encoded_names(PySequence_Fast_ITEMS(headers), PySequence_Fast_GET_SIZE(headers));
+        if (encoded == NULL) {
+            return -1;
+        }
+    }
+    if (self->last == NULL) {
+        PyErr_SetString(PyExc_ValueError, "the batches are finished");
+        Py_XDECREF(encoded);
+        return -1;
+    }
+    int added = add_record(self->last, self->timestamp, key, value, PySequence_Fast_ITEMS(headers),
+                           PySequence_Fast_GET_SIZE(headers));
+    if (added == 0) { /* the batch is full, and an empty one takes every record */
+        added = open_batch(self) < 0 ? -1
+                                     : add_record(self->last, self->timestamp, key, value, PySequence_Fast_ITEMS(headers),
+                                                  PySequence_Fast_GET_SIZE(headers));
+    }
+    Py_XDECREF(encoded);
+    return added < 0 ? -1 : 0;
+}
+
 static PyObject *
 batches_append(PartitionBatches *self, PyObject *const *arguments, Py_ssize_t count)
 {
@@ -554,35 +589,36 @@ batches_append(PartitionBatches *self, PyObject *const *arguments, Py_ssize_t co
         PyErr_SetString(PyExc_TypeError, "append takes a key, a value and perhaps headers");
         return NULL;
     }
-    PyObject *headers = count == 3 ? arguments[2] : no_headers, *encoded = NULL;
-    if (!PyList_Check(headers) && !PyTuple_Check(headers)) {
-        PyErr_SetString(PyExc_TypeError, "the headers are a list or a tuple");
+    if (add_to_batches(self, arguments[0], arguments[1], count == 3 ? arguments[2] : no_headers) < 0) {
         return NULL;
     }
-    int is_plain = has_plain_names(PySequence_Fast_ITEMS(headers), PySequence_Fast_GET_SIZE(headers));
-    if (is_plain < 0) {
+    Py_RETURN_NONE;
+}
+
+static int
+add_pair(PartitionBatches *self, PyObject *pair)
+{
+    if (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2) {
+        PyErr_SetString(PyExc_TypeError, "a pair is a tuple of a key and a value");
+        return -1;
+    }
+    return add_to_batches(self, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1), no_headers);
+}
+
+static PyObject *
+batches_append_pairs(PartitionBatches *self, PyObject *pairs)
+{
+    PyObject *iterator = PyObject_GetIter(pairs), *pair;
+    if (iterator == NULL) {
         return NULL;
     }
-    if (!is_plain) {
-        headers = encoded = with_encoded_names(PySequence_Fast_ITEMS(headers), PySequence_Fast_GET_SIZE(headers));
-        if (encoded == NULL) {
-            return NULL;
-        }
+    int failed = 0;
+    while (!failed && (pair = PyIter_Next(iterator)) != NULL) {
+        failed = add_pair(self, pair) < 0;
+        Py_DECREF(pair);
     }
-    if (self->last == NULL) {
-        PyErr_SetString(PyExc_ValueError, "the batches are finished");
-        Py_XDECREF(encoded);
-        return NULL;
-    }
-    int added = add_record(self->last, self->timestamp, arguments[0], arguments[1], PySequence_Fast_ITEMS(headers),
-                           PySequence_Fast_GET_SIZE(headers));
-    if (added == 0) { /* the batch is full, and an empty one takes every record */
-        added = open_batch(self) < 0 ? -1
-                                     : add_record(self->last, self->timestamp, arguments[0], arguments[1],
-                                                  PySequence_Fast_ITEMS(headers), PySequence_Fast_GET_SIZE(headers));
-    }
-    Py_XDECREF(encoded);
-    if (added < 0) {
+    Py_DECREF(iterator);
+    if (PyErr_Occurred()) { /* in the iterator, or the pair was refused */
         return NULL;
     }
     Py_RETURN_NONE;
@@ -607,6 +643,7 @@ batches_finish(PartitionBatches *self, PyObject *Py_UNUSED(nothing))
 
 static PyMethodDef batches_methods[] = {
     {"append", (PyCFunction)(void (*)(void))batches_append, METH_FASTCALL, "Add a record."},
+    {"append_pairs", (PyCFunction)(void (*)(void))batches_append_pairs, METH_O, "Add records without headers."},
     {"finish", (PyCFunction)(void (*)(void))batches_finish, METH_NOARGS, "Return the batches that have records."},
     {NULL, NULL, 0, NULL},
 };

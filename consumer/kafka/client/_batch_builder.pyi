@@ -1,7 +1,7 @@
 # ruff: noqa: PYI021 - the interface of the C module is described here
 """Builds record batches in C. ``partition_batches.py`` uses this module if it was built."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import final
 
 from consumer.pipeline.records import Header
@@ -44,6 +44,12 @@ class PartitionBatches:
 
         Raises:
             TypeError: a key, a value or a header has another type. Nothing was added.
+        """
+    def append_pairs(self, pairs: Iterable[tuple[bytes | None, bytes | None]], /) -> None:
+        """Add a record without headers for each pair of a key and a value.
+
+        Raises:
+            TypeError: a pair, a key or a value has another type. The pairs before it were added.
         """
     def finish(self) -> list[BatchBuilder]:
         """Return the batches that have records; no record can be added afterwards."""

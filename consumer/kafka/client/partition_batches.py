@@ -3,7 +3,7 @@
 Both give the same bytes. ``tests/unit/kafka/test_partition_batches.py`` compares them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import Protocol
 
@@ -18,6 +18,9 @@ class PartitionBatches(Protocol):
         self, key: bytes | None, value: bytes | None, headers: Sequence[Header] = (), /
     ) -> None:
         """Add one record."""
+
+    def append_pairs(self, pairs: Iterable[tuple[bytes | None, bytes | None]], /) -> None:
+        """Add a record without headers for each pair of a key and a value."""
 
     def finish(self) -> Sequence[private_api.RecordsBuilder]:
         """Return the batches that have records; no record can be added afterwards."""
@@ -51,6 +54,11 @@ class LibraryPartitionBatches:
             return
         self._open()
         self._append(self._timestamp_ms, key, value, headers)
+
+    def append_pairs(self, pairs: Iterable[tuple[bytes | None, bytes | None]], /) -> None:
+        """Add a record without headers for each pair of a key and a value."""
+        for key, value in pairs:
+            self.append(key, value)
 
     def finish(self) -> list[private_api.LibraryRecordsBuilder]:
         """Return the batches that have records; no record can be added afterwards."""

@@ -1,7 +1,7 @@
 """The C code that builds record batches gives the bytes of the library's builder."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,54 @@ def test_batches_equal_those_of_the_library(
     assert ours == add_all(LibraryPartitionBatches(batch_bytes + 1, timestamp_ms), wanted)
     assert all(len(raw) <= batch_bytes or count == 1 for count, raw in ours)
     assert sum(count for count, _ in ours) == len(wanted)
+
+
+@given(st.lists(st.tuples(contents, contents), max_size=12), st.integers(100, 20_000))
+def test_pairs_give_the_bytes_of_single_records(
+    pairs: list[tuple[bytes | None, bytes | None]], batch_bytes: int
+) -> None:
+    """With the C module and with the library, from a list and from an iterator."""
+    expected = add_all(LibraryPartitionBatches(batch_bytes + 1, -1), [(*it, ()) for it in pairs])
+    for some in (pairs, iter(pairs)):
+        ours = _batch_builder.PartitionBatches(batch_bytes, -1)
+        ours.append_pairs(some)
+        assert add_all(ours, []) == expected
+    library = LibraryPartitionBatches(batch_bytes + 1, -1)
+    library.append_pairs(iter(pairs))
+    assert add_all(library, []) == expected
+
+
+@pytest.mark.parametrize(
+    "pair", [("text", b""), (b"", 7), (b"",), (b"", b"", ()), [b"", b""], b"kv"]
+)
+def test_a_wrong_pair_ends_the_adding(pair: object) -> None:
+    """The pairs before it were added, nothing of it, and none after it."""
+    batches = _batch_builder.PartitionBatches(1000, 0)
+    with pytest.raises(TypeError):
+        batches.append_pairs([(b"before", None), pair, (b"after", None)])  # type: ignore[list-item]
+    (builder,) = batches.finish()
+    assert builder.record_count == 1
+    assert b"before" in builder.build()
+
+
+def test_an_error_of_the_iterator_is_raised() -> None:
+    """It may also finish the batches between two pairs."""
+    batches = _batch_builder.PartitionBatches(1000, 0)
+
+    def fail() -> Iterator[tuple[bytes, bytes]]:
+        yield b"k", b"v"
+        raise ArithmeticError
+
+    def finish() -> Iterator[tuple[bytes, bytes]]:
+        batches.finish()
+        yield b"k", b"v"
+
+    with pytest.raises(ArithmeticError):
+        batches.append_pairs(fail())
+    with pytest.raises(ValueError, match="finished"):
+        batches.append_pairs(finish())
+    with pytest.raises(TypeError):
+        batches.append_pairs(None)  # type: ignore[arg-type]
 
 
 @given(st.binary(max_size=300), st.integers(0, 300))

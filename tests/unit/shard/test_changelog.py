@@ -92,3 +92,15 @@ def test_a_record_of_another_service_or_version_is_refused(
     """An unreadable record or a newer version stops the shard instead of being skipped."""
     with pytest.raises(StateCorrupted):
         load(ShardState(0), key, value)
+
+
+def test_entries_of_alternating_topics() -> None:
+    """Forwarded records of several topics alternate; each entry has the topic of its own record."""
+    entries = {
+        bytes([number]) * 16: IdEntry(f"é{number}", KEY, Origin(topic, number, number, number), 0)
+        for number, topic in enumerate(["one", "fourteen", "one", "", "one", "x" * 249])
+    }
+    found = list(changelog.id_records(entries))
+    assert [key for key, _ in found] == [changelog.id_key(digest) for digest in entries]
+    assert [changelog.read_id_entry(value) for _, value in found] == list(entries.values())
+    assert found == [changelog.id_record(digest, entry) for digest, entry in entries.items()]
