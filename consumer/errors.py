@@ -8,7 +8,7 @@
     │   └── Unreachable   no broker answers: exit with code 1 at the start; a running job retries
     ├── Interrupted       a signal: keep committed work, exit with code 130 (143 after SIGTERM)
     ├── LimitReached      an operator must decide (the dead-letter limit): exit with code 1
-    ├── NoProgress        a stall, and only a new process may help: exit with code 1
+    ├── NoProgress        a stall, which a new process may end: exit with code 1
     ├── TransientError    retry after a bounded backoff with jitter
     ├── TaskFailed        drop the shard's task and start a new one: the only recovery of a task
     │   ├── Fenced        start a new task only if the group still assigns the shard to this
@@ -20,7 +20,7 @@
     └── InvalidRecord     one record cannot be published: write a dead letter, continue
                           (defined in ``consumer.pipeline.records``, next to its reasons)
 
-A process that exits with one of these errors prints one line, without a traceback.
+A process that exits with one of these errors prints its message, without a traceback.
 
 Any other exception is a bug. It ends the process, and Kubernetes starts a new one.
 """
@@ -65,15 +65,22 @@ class TransientError(CheckpointReadyError):
 
 
 class TaskFailed(CheckpointReadyError):
-    """The outcome of a transaction or the positions of a reader are unknown: start a new task."""
+    """A task, or an attempt of a job, cannot continue: start a new one.
+
+    For example, the outcome of a transaction or the positions of a reader are unknown.
+    """
 
 
 class Fenced(TaskFailed):
-    """Another producer with the same transactional id has fenced this one and is the owner."""
+    """The brokers refuse this producer, because its epoch is not the latest of its id.
+
+    Another producer with this transactional id took over, or the brokers have aborted a transaction
+    that was open for longer than TRANSACTION_TIMEOUT_MS.
+    """
 
 
 class TimedOut(TaskFailed):
-    """A call did not return within its timeout. Its outcome is unknown."""
+    """A call or a read did not end within its time limit. The outcome of a write is unknown."""
 
 
 class HangingTransaction(CheckpointReadyError):

@@ -95,6 +95,7 @@ async def open_job_context(
 
     Raises:
         ClusterError: the cluster is not usable, or a topic has a wrong configuration.
+        TaskFailed, TransientError: the brokers do not answer.
     """
     client_id = f"{settings.group_id}-{purpose}"
     kafka = kafka or AioKafka.of(settings)

@@ -139,7 +139,7 @@ class Job(ABC, Generic[ResultT, PlanT]):
     async def prepare(self, context: JobContext) -> ResultT | None:  # noqa: ARG002 - the interface
         """Determine the work of the run; return a result if there is nothing to do.
 
-        Every attempt calls this, before the journal is created or opened.
+        Every attempt of a run calls this, before the journal is created or opened.
         """
         return None
 

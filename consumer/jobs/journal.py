@@ -102,7 +102,7 @@ class Journal:
         )
 
     async def open(self, is_wanted: Callable[[bytes], bool]) -> Entries:
-        """Take over the journal; return its wanted entries by key.
+        """Fence every other process of this job; return the wanted entries of the journal by key.
 
         Raises:
             Fenced: another process has meanwhile started the same job.

@@ -21,7 +21,10 @@ LINE_SECONDS: Final = 1.0
 
 
 class Goal(NamedTuple):
-    """The total work, in offsets or elements, and the part that earlier runs have done."""
+    """The total work, and the part of it that earlier runs have done.
+
+    The unit is an offset of a topic, or an element of a backfill's file.
+    """
 
     total: int
     done_before: int

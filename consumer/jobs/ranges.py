@@ -157,8 +157,8 @@ async def resolve_range(
 
     Raises:
         ConfigError: a bound names a partition or an offset that does not exist.
-        ClusterError: records of the range are deleted (not with `allow_truncated`). The message
-            has the first existing offsets.
+        ClusterError: records of the range are deleted, or may be deleted (not raised with
+            `allow_truncated`). The message has the first existing offsets.
     """
     partitions = [
         TopicPartition(name, number)

@@ -27,9 +27,9 @@ STOP_SECONDS: Final = 5.0
 RESUME_HINT: Final = "run the same command again to resume"
 STOPPED: Final = f"stopped; committed transactions are kept; {RESUME_HINT}"
 RETRYING: Final = "retrying"
-# With a rate limit, a transaction has at most as many events as the rate divided by this number,
-# but at least one. So at the full rate, a job commits fewer than twice this many transactions a
-# second.
+# With a rate limit, a transaction has at most as many events as the rate divided by this number, or
+# one event if the rate is lower. So at the full rate, a job commits fewer than twice this many
+# transactions a second.
 TRANSACTIONS_PER_SECOND: Final = 5
 UNLIMITED: Final = 2**31
 
@@ -108,8 +108,8 @@ async def run_with_retries(
 
     Raises:
         Interrupted: a shutdown was requested.
-        CheckpointReadyError: another process runs the same job, or several attempts in a row
-            failed without progress.
+        CheckpointReadyError: another process runs the same job, six attempts in a row failed
+            without progress, or the first attempt reached no broker.
     """
     tries = 0
     was_reached = False

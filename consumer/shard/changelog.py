@@ -6,7 +6,7 @@ prefix   rest of the key             value
 ``i:``   digest of the id            an id entry (binary, below)
 ``v:``   digest of id and content    a variant entry (binary, below)
 ``p:``   topic ``/`` partition       progress (JSON)
-``m:``                               meta (JSON)
+``m:``                               meta: the deployment, see ``Meta`` (JSON)
 ``f:``                               the restore barrier of the latest start (JSON)
 ``f:``   ``first``                   end offsets of the inputs at the first start (JSON)
 =======  ==========================  ===================================================
@@ -83,7 +83,7 @@ class ShardState:
         return {source: progress.next_offset for source, progress in self.progress.items()}
 
     def fingerprint_offset(self, source: TopicPartition) -> int | None:
-        """Return the offset of a source's last-record fingerprint; None if it has none."""
+        """Return the offset of a source's last-record fingerprint; None if none is stored."""
         progress = self.progress.get(source)
         if progress is None or progress.fingerprint is None:
             return None
@@ -155,13 +155,16 @@ def id_record(digest: bytes, entry: IdEntry) -> tuple[bytes, bytes]:
 
 @lru_cache(maxsize=64)
 def _topic_layout(topic: str) -> tuple[bytes, int, Callable[..., bytes]]:
-    """Return the bytes of a topic's name, their number, and what packs an entry up to the name."""
+    """Return the bytes of a topic's name, their number, and a function that packs an id entry.
+
+    This function packs the value of the entry up to and including the name, but not the id.
+    """
     encoded = topic.encode()
     return encoded, len(encoded), struct.Struct(f"{_ID_FORMAT}{len(encoded)}s").pack
 
 
 def id_records(entries: Mapping[bytes, IdEntry]) -> Iterator[tuple[bytes, bytes]]:
-    """Yield key and value of each new id's entry, by the digest of the id."""
+    """Yield key and value of each new id's entry. `entries` has the ids' digests as its keys."""
     topic = ""
     encoded, topic_bytes, pack = _topic_layout(topic)
     for digest, entry in entries.items():

@@ -77,7 +77,7 @@ class DeadLetterLimit:
     def count(
         self, source: TopicPartition, dead_letters: Iterable[CountedDeadLetter]
     ) -> Breach | None:
-        """Add dead letters of one partition, in offset order; return the first breach."""
+        """Add dead letters of one partition, in offset order; return the first breach, or None."""
         window = self._windows.setdefault(source, deque())
         breach = None
         for added in dead_letters:
@@ -102,11 +102,11 @@ class DeadLetterGuard:
     async def check(
         self, context: ShardContext, buffer: Buffer, decision: Decision, seen: SeenIds
     ) -> None:
-        """Accept a decision, or raise an error that ends the process.
+        """Accept a decision, or raise ``LimitReached``, which ends the process.
 
         1. Accept any decision if there is no limit, and a decision without dead letters.
         2. At the first dead letter of a partition in this task, first count the dead letters in
-           the window before the buffered records.
+           the window before the partition's buffered records.
         3. Count the dead letters of the decision.
 
         `seen` is the memory that the decision was made against.
@@ -114,8 +114,8 @@ class DeadLetterGuard:
         Raises:
             LimitReached: a partition has too many dead letters. Nothing of this decision is
                 committed.
-            TaskFailed: the records of the window cannot be read. A timeout of this read does not
-                raise: then the rest of the window is not counted.
+            TaskFailed, TransientError, ClusterError: the records of the window cannot be read. If
+                this read only takes too long, nothing is raised; the rest of it is not counted.
         """
         if not self._percent or not decision.dead_letters:  # 1.
             return
@@ -137,7 +137,7 @@ class DeadLetterGuard:
     async def _look_back(
         self, context: ShardContext, source: TopicPartition, end: int, seen: SeenIds
     ) -> list[CountedDeadLetter]:
-        """Decide again about the records of the window before ``end``; return its dead letters."""
+        """Decide again about the window before ``end``; return the dead letters that count."""
         options = context.read_options._replace(
             max_records=FETCH_RECORDS,
             fetch_ms=FETCH_MS,
@@ -189,7 +189,10 @@ class DeadLetterGuard:
 def _by_source(
     context: ShardContext, decision: Decision, ends: dict[TopicPartition, int]
 ) -> dict[TopicPartition, list[CountedDeadLetter]]:
-    """Return the dead letters that count for the limit, by the partition that was read."""
+    """Return the dead letters that count for the limit, by the partition that was read.
+
+    `ends` has the last offset that was read of each partition.
+    """
     found: dict[TopicPartition, list[CountedDeadLetter]] = {}
     for letter in _counted(decision):
         source = TopicPartition(letter.origin.topic, letter.origin.partition)
@@ -210,7 +213,7 @@ def _decide_again(
     records: Sequence[SourceRecord],
     seen: SeenIds,
 ) -> list[CountedDeadLetter]:
-    """Return the dead letters among records before the position, in the order of their offsets.
+    """Return the dead letters that count among records before the position, in offset order.
 
     1. Decide with an empty memory. With the current memory, a record that became a dead letter
        could now be a duplicate, because its id was published later.

@@ -45,9 +45,9 @@ class TransactionReport(msgspec.Struct, frozen=True):
     ready: Sequence[ReadyRecord]
     """All ready events of the transaction. Do not keep them: they may take megabytes."""
     sources: Sequence[Gathered] = ()
-    """The records that the decision is about; do not keep them. Empty if it is about none.
+    """The records that the decision is about; do not keep them.
 
-    Then the transaction has only progress, an announcement or tombstones."""
+    Empty for a transaction that has only progress, an announcement or tombstones."""
 
 
 class LostTransaction(msgspec.Struct, frozen=True):
@@ -60,7 +60,7 @@ class LostTransaction(msgspec.Struct, frozen=True):
 
     @property
     def is_fenced(self) -> bool:
-        """Whether another process has taken the shard over."""
+        """Whether the brokers fenced the writer, usually because another process took over."""
         return isinstance(self.error, Fenced)
 
 
@@ -80,7 +80,10 @@ class Observer:
         """Handle a transaction whose outcome is unknown."""
 
     def on_fenced(self, shard: int) -> None:
-        """Handle the end of a task, in any state, because another process took its shard over."""
+        """Handle the end of a task whose writer was fenced, in any state of the task.
+
+        Usually another process took its shard over.
+        """
 
     def on_rebalance(self, seconds: float) -> None:
         """Handle a completed rebalance of the group, which took this many seconds."""

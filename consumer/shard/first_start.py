@@ -5,8 +5,8 @@ an open transaction. By then its inputs have grown. A start at their end offsets
 records that were written since the others started. So the first shard that starts stores the end
 offsets of all input partitions in its changelog. A shard that starts later finds them there, uses
 them, and stores a copy in its own changelog. A shard writes this entry only once, so compaction
-never removes it. The entry is the first one after the restore barriers, so other shards find it
-without reading the whole changelog.
+never removes it. In each changelog, this entry is the first one that is not a restore barrier. So
+other shards find it without reading the whole changelog.
 """
 
 from typing import Final
@@ -43,7 +43,7 @@ class FirstStart(msgspec.Struct, frozen=True):
         return ends[source.partition] if source.partition < len(ends) else 0
 
     def record(self) -> tuple[bytes, bytes]:
-        """Return key and value of its changelog entry."""
+        """Return key and value of the changelog entry that stores this first start."""
         return FIRST_START, msgspec.json.encode(self)
 
 
@@ -75,7 +75,8 @@ async def find_first_start(
 async def _stored(context: ShardContext, reader: LogReader) -> list[FirstStart]:
     """Return the stored first starts.
 
-    Read each changelog only up to its first entry that is no restore barrier.
+    Read each shard's partition of the changelog only up to its first entry that is not a restore
+    barrier.
     """
     topic = context.changelog.topic
     changelogs = [TopicPartition(topic, shard) for shard in range(context.topology.shards)]

@@ -65,7 +65,7 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
         return Identity(self.topic_id, self.leader_epoch)
 
     def identified(self, identity: Identity) -> Self:
-        """Return the progress with this identity; keep each stored part whose new part is None."""
+        """Return the progress with this identity; a part of it that is None stays as stored."""
         topic_id, leader_epoch = identity
         return replace(
             self,
@@ -108,7 +108,7 @@ class Found(NamedTuple):
     ``at_fingerprint`` is the record at the fingerprint's offset, ``at_older`` the record at the
     offset of the older fingerprint. None: the offset has no visible record, or it was not read.
     ``epoch_end`` is the first offset after the stored leader epoch in the current log. None: it was
-    not queried.
+    not queried, or the leader does not know this epoch.
     """
 
     log_start: int

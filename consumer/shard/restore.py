@@ -46,8 +46,8 @@ class TableReserve:
     def ids(self, position: int, ids: int) -> int:
         """Return for how many ids to reserve memory; `ids` ids were read before `position`.
 
-        Return 0 if nothing was read yet, if the table has enough room, or if the table is so large
-        that a resize would block the event loop.
+        Return 0 if nothing was read yet, if the ids fill less than half of the reserved memory, or
+        if the table is so large that a resize would block the event loop.
         """
         passed = position - self._start
         if passed <= 0 or ids > MAX_MOVED_IDS or 2 * ids < self._reserved:
@@ -61,9 +61,9 @@ async def restore(
 ) -> None:
     """Load every committed changelog record up to and including the barrier.
 
-    Wait without a time limit, and log each wait: an open transaction of another producer on the
-    changelog can hold committed records back. If the restore skipped these records, the shard would
-    publish their ids again.
+    An open transaction of another producer on the changelog can hold committed records back. Then
+    wait for them without a time limit, and log this every 3 seconds. If the restore skipped these
+    records, the shard would publish their ids again.
 
     Raises:
         StateCorrupted: a record cannot be parsed.

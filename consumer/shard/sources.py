@@ -56,9 +56,10 @@ class Buffer:
         """Return the progress that each source has when all its gathered records are handled.
 
         The next offset is the reader's position, not the offset of the last record plus one.
-        Markers and invisible records may follow that record, and a producer chooses the offsets
-        within a batch. A ``PackedBatch`` gives no fingerprint: after a change of the size limit, or
-        in a later release, the reader may deliver the single records of this batch instead.
+        Markers and invisible records may follow that record. Its batch may also end at a higher
+        offset, because the producer sets the offsets within a batch. A ``PackedBatch`` (a batch
+        that was too large to unpack, or unreadable) gives no fingerprint: with another size limit
+        or a later release, the reader may deliver the single records of this batch instead.
         """
         fingerprints: dict[TopicPartition, Fingerprint | None] = {}
         for source, records in self._gathered:
@@ -128,8 +129,8 @@ class Sources:
            progress.
 
         Raises:
-            TaskFailed: a source is another log, or does not answer. The next task decides where to
-                resume.
+            TaskFailed, TransientError, ClusterError: a source may lack records that were read, or
+                a broker does not answer. The next task decides where to resume.
         """
         # Clear the flag first: if a fetch is refused during the check, the reader sets it again.
         self.reader.needs_revalidation = False
@@ -148,7 +149,7 @@ class Sources:
             raise TaskFailed(", ".join(broken))
 
     def refresh_identities(self, context: ShardContext) -> None:
-        """Use newly checked topics; request a revalidation if a partition has a new leader.
+        """Use newly checked topics; request a revalidation if a source has a new leader epoch.
 
         Raises:
             TaskFailed: a topic was recreated. The next task decides where to resume.

@@ -63,8 +63,10 @@ async def locate_sources(
     other offsets to the reader, because the shard does not run yet.
 
     Raises:
-        StateCorrupted: the repartition topic lost records that were never handled.
-        TaskFailed, TransientError: a broker did not answer in time.
+        StateCorrupted: the shard's partition of the repartition topic was recreated, or records of
+            it were deleted before they were handled.
+        TaskFailed, TransientError: a broker did not answer in time, or a partition has no leader.
+        ClusterError: the ACLs do not permit a request.
     """
     known = {s: p for s in context.sources() if (p := memory.progress.get(s)) is not None}
     found = await inspect(context, reader, readers.admin, known)
@@ -95,13 +97,16 @@ async def inspect(
     admin: ClusterAdmin,
     known: Mapping[TopicPartition, Progress],
 ) -> dict[TopicPartition, Found]:
-    """Return the present state of each source, with more details of a source that lost its end.
+    """Return the present state of each source.
 
+    The older fingerprint is read only if the source lost its end. The end of the stored leader
+    epoch is queried only then, or if the source has another leader epoch now.
     If `reader` sees only committed records, an open transaction can look like a lost end. So with
     such a reader, only the verdict "intact" is reliable.
 
     Raises:
-        TaskFailed, TransientError: a broker did not answer in time.
+        TaskFailed, TransientError: a broker did not answer in time, or a partition has no leader.
+        ClusterError: the ACLs do not permit a request.
     """
     if not known:
         return {}
@@ -209,11 +214,11 @@ def _report_break(
     verdict: Verdict,
     found: Found,
 ) -> None:
-    """Log what a source lost; refuse the shard if the repartition topic lost unread records.
+    """Log what a source lost; refuse the shard if forwards to it are certainly lost.
 
     Raises:
-        StateCorrupted: the source is a partition of the repartition topic, and it was recreated or
-            has lost unread records.
+        StateCorrupted: the source is a partition of the repartition topic, and it was recreated, or
+            records of it were deleted before they were read.
     """
     continuity = verdict.continuity
     if context.is_forwards(source) and continuity is not Continuity.TRUNCATED:
@@ -249,7 +254,7 @@ def _epoch(context: ShardContext, source: TopicPartition) -> int | None:
 def _within(
     fingerprints: Mapping[TopicPartition, Fingerprint], found: Mapping[TopicPartition, Found]
 ) -> dict[TopicPartition, Fingerprint]:
-    """Return the fingerprints whose offset is in the log: a fetch elsewhere gets no record."""
+    """Return the fingerprints whose offset is in the log. At other offsets nothing can be read."""
     return {
         source: fingerprint
         for source, fingerprint in fingerprints.items()

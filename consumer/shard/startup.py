@@ -48,7 +48,7 @@ class Startup:
         While a transaction of an earlier owner hangs, wait before the barrier.
 
         Raises:
-            Fenced, TaskFailed, TransientError: the outcome is in doubt.
+            Fenced, TaskFailed, TransientError: the takeover failed, or its outcome is unknown.
             StateCorrupted: a changelog record cannot be read.
             ClusterError: an operator must fix the cluster.
         """
@@ -63,7 +63,8 @@ class Startup:
     async def verify(self, *, accept_empty_state: bool) -> dict[TopicPartition, int]:
         """Check the restored state and return the offset to resume at in each source.
 
-        1. Check that the changelog belongs to this group, cluster, shard and output topic.
+        1. Check that the changelog belongs to this group, cluster, shard and output topic, and to
+           this number of shards.
         2. Check that no state was lost, unless `accept_empty_state`.
         3. Check each source against its progress, and find the offset to resume at.
         4. Commit the meta entry and the progress, if they have changed, before the shard reads.
@@ -92,8 +93,8 @@ class Startup:
         """With a dedup window, add an announcement to the barrier's transaction.
 
         With a window, already the first decision needs the brokers' time. A produce response has
-        this time if the topic has LogAppendTime. The repartition topic has it, but the changelog
-        does not. So the transaction also writes to the repartition topic.
+        this time if the topic has LogAppendTime. The repartition topic has LogAppendTime, but the
+        changelog does not. So the transaction also writes to the repartition topic.
         """
         context = self._context
         if context.settings.dedup_window_seconds:
@@ -104,8 +105,8 @@ class Startup:
         """Commit the meta entry and the changed progress, then apply both to the memory."""
         batches = self._changelog.new_batches()
         entries = batches.to(*self._context.changelog)
-        # Before all other entries: other shards read this changelog only up to its first entry
-        # after the restore barriers.
+        # Add the first start before all other entries: other shards read this changelog only up to
+        # its first entry that is not a restore barrier.
         if start.first_start is not None:
             entries.append(*start.first_start.record())
         entries.append(*meta_record(self._context.meta()))

@@ -73,12 +73,14 @@ class SourceStatus(msgspec.Struct, frozen=True):
     topic: str
     partition: int
     lag: int | None
-    """Records that are not handled yet, without transaction markers. None: not known."""
+    """How many records are not handled yet. None: not known.
+
+    A transaction marker at the end of the partition is not counted."""
     unanswered_seconds: float = 0.0
     """For how long the leader has not answered a fetch of this partition."""
 
     held_back: HeldBack | None = None
-    """The records after the start of an open transaction; they are not lag. None: not known."""
+    """The records that an open transaction holds back, which are not lag. None: not known."""
 
     @property
     def is_silent(self) -> bool:
@@ -114,11 +116,11 @@ class ShardStatus(msgspec.Struct, frozen=True):
     variants: int = 0
     """Conflicting variants in memory."""
     attempts: int = 0
-    """How many tasks were started for the shard."""
+    """How many tasks were started since the shard was assigned to this process."""
     transactions: int = 0
     """Committed transactions of the current task."""
     handled_records: int = 0
-    """How many records all tasks of the shard in this process have handled and committed."""
+    """How many records were handled and committed since the shard was assigned to this process."""
     loaded_records: int = 0
     """Changelog records that the current restore has read; 0 before and after a restore."""
     is_behind: bool = True
@@ -141,6 +143,6 @@ class ShardStatus(msgspec.Struct, frozen=True):
 
     @property
     def lag(self) -> int | None:
-        """The sum of the lags of its sources; None while one of these lags is not known."""
+        """The sum of the lags of all sources; None if a lag is not known, or without sources."""
         lags = [source.lag for source in self.sources if source.lag is not None]
         return sum(lags) if lags and len(lags) == len(self.sources) else None

@@ -117,7 +117,7 @@ class ShardTask:
             await asyncio.gather(reader.close(), writer.close())
 
     def stop(self) -> None:
-        """End the task after its current transaction; the next task reads undecided records."""
+        """End the task after its current transaction; the next task reads the undecided records."""
         self._stopping = True
 
     def stop_for_hanging_transaction(self, description: str) -> None:
@@ -128,7 +128,7 @@ class ShardTask:
         self._hangs = description
 
     def write_markers(self, partitions: Iterable[TopicPartition]) -> None:
-        """Before the next transaction, write missing markers of a committed transaction."""
+        """Before the next transaction, write a committed one's missing markers to `partitions`."""
         self._markers_due = list(partitions)
 
     def refresh_topology(self, topology: Topology, seen_at: float) -> None:

@@ -46,8 +46,8 @@ def build_transaction(
     """
     settings, topology = context.settings, context.topology
     partitions = topology.output_partitions
-    # Not partition by partition: the events are in memory in the order of the decision, and copying
-    # them in another order takes longer.
+    # Append the events in the order of the decision, not partition by partition. They are in memory
+    # in this order, and copying them in another order takes longer.
     append_to: dict[int, Callable[[bytes, bytes, Headers], None]] = {}
     for ready in decision.ready:
         partition = partition_for_key(ready.key, partitions)

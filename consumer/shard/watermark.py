@@ -34,8 +34,8 @@ WATERMARK_HEADER: Final = "checkpoint-ready.watermark"
 _ANNOUNCEMENT: Final = struct.Struct(">iq")  # shard, milliseconds
 # The announcement of a shard that does not know anything about its inputs yet.
 NOTHING_KNOWN_MS: Final = 0
-# A record may reach its topic later than its timestamp says. So ids are kept for a grace time after
-# the window: a tenth of the window, at most five minutes.
+# A producer may send a record some time after the record's timestamp. So ids are kept for a grace
+# time after the window: a tenth of the window, at most five minutes.
 GRACE_PART_OF_WINDOW: Final = 10
 MAX_GRACE_MS: Final = 300_000
 INTERVALS_PER_WINDOW: Final = 20

@@ -135,6 +135,7 @@ class Engine:
 
         Raises:
             ClusterError: an operator must fix the cluster.
+            TaskFailed, TransientError: the start-up still fails after 30 seconds.
             StateCorrupted: every assigned shard is refused.
             LimitReached: there are more invalid records than the operator allows.
             NoProgress: work is pending and nothing progresses.

@@ -22,7 +22,8 @@ log = structlog.get_logger(__name__)
 class GroupOffsets:
     """Commits the positions of the shards for lag tools and autoscalers.
 
-    After a transient error, the commit is only repeated later: no shard resumes at these offsets.
+    If a commit fails with a transient error, it is repeated a second later. That is enough, because
+    no shard resumes at these offsets.
     """
 
     def __init__(

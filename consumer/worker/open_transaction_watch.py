@@ -23,8 +23,8 @@ from consumer.kafka.open_transactions import CHECK_SECONDS, OpenTransactionCheck
 from consumer.kafka.port import TransactionalWriter
 from consumer.kafka.types import OpenTransaction, TopicPartition
 
-# A transaction that the brokers left open delays subscribers in its partition. They get no later
-# record until the next marker of the same producer ends the transaction there.
+# The time between two checks. If the brokers left a transaction open in a partition, subscribers
+# get no later record of this partition until the producer's next marker there ends the transaction.
 INTERVAL_SECONDS: Final = 120.0
 # Longer than any common transaction.timeout.ms, for which clients use one minute by default.
 REPORT_AFTER_SECONDS: Final = 300.0
@@ -53,7 +53,8 @@ class _Seen(msgspec.Struct):
 
     since: float
     begun: int | None
-    """How many transactions its writer had begun when a check first found this writer running.
+    """How many transactions the writer of this transaction had begun at the first check that found
+    the transaction open and the writer running. So this transaction is one of them.
 
     None: no check has found a running shard in this process whose writer wrote the transaction.
     """

@@ -144,8 +144,8 @@ async def detect_stalls(
     """Check once a second, until a stall reaches the limit.
 
     Raises:
-        NoProgress: only a new process may help. Before that, the stack of each asyncio task is
-            written to standard error.
+        NoProgress: a stall has reached the limit, and a new process may end it. Before the error,
+            the stack of each asyncio task is written to standard error.
     """
     while True:
         stall = detector.check(clock(), samples())

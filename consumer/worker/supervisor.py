@@ -101,7 +101,8 @@ class Supervisor:
     def reconcile(self, wanted: Iterable[int]) -> float | None:
         """Start and stop tasks to match the wanted shards.
 
-        Return the seconds until the next call is needed for a shard that waits; None: none waits.
+        Return the seconds until the next call is needed for a shard that waits for its next task.
+        None: no shard waits.
 
         Raises:
             BaseException: a task ended with an error for which a new task is no recovery

@@ -26,7 +26,10 @@ class TopicMaintenance:
         on_topology: Callable[[Topology, float], None],
         statuses: Callable[[], Iterable[ShardStatus]],
     ) -> None:
-        """`on_topology` receives each later topology, and the monotonic time of its request."""
+        """`on_topology` receives each topology after the first one, and the time of its request.
+
+        The time is in monotonic seconds.
+        """
         self.topology: Topology | None = None
         self._admin = admin
         self._settings = settings
