@@ -165,7 +165,7 @@ LAG = Metric(
     "gauge",
     ("topic", "partition"),
     "records",
-    "Records of a source partition that are not handled yet, without transaction markers. Absent while unknown.",
+    "Records of a source partition that are not handled yet. A transaction marker at the end of the partition is not counted. Absent while unknown.",
 )
 HELD_BACK_RECORDS = Metric(
     "held_back_records",
