@@ -47,7 +47,7 @@ def acls_of_run(settings: Settings) -> Iterator[Acl]:
 
 
 def acls_of_topics_create(settings: Settings) -> Iterator[Acl]:
-    """Yield the ACLs that ``topics create`` needs; ``run`` needs them too with ``CREATE_TOPICS``."""
+    """Yield the ACLs for ``topics create``, and also for ``run`` with ``CREATE_TOPICS``."""
     for topic in settings.input_topics:
         yield Acl(TOPIC, topic, ("Describe", "DescribeConfigs"))
         yield Acl(TOPIC, topic, ("Create",), only_with=INPUT_PARTITIONS)

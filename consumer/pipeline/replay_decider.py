@@ -45,7 +45,7 @@ class Origins(Protocol):
 
 
 class Selection(Struct, frozen=True):
-    """Selects checkpoints by job, id or model name. None selects all."""
+    """Selects the checkpoints that match the job, the id and the model name; None matches all."""
 
     job: str | None = None
     id: str | None = None
