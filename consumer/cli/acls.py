@@ -47,7 +47,7 @@ def acls_of_run(settings: Settings) -> Iterator[Acl]:
 
 
 def acls_of_topics_create(settings: Settings) -> Iterator[Acl]:
-    """Yield the ACLs that ``topics create`` needs, and ``run`` too with ``CREATE_TOPICS``."""
+    """Yield the ACLs for ``topics create``, and also for ``run`` with ``CREATE_TOPICS``."""
     for topic in settings.input_topics:
         yield Acl(TOPIC, topic, ("Describe", "DescribeConfigs"))
         yield Acl(TOPIC, topic, ("Create",), only_with=INPUT_PARTITIONS)
@@ -66,7 +66,7 @@ def acls_of_tail(settings: Settings) -> Iterator[Acl]:
 
 
 def acls_of_replay(settings: Settings) -> Iterator[Acl]:
-    """Yield the ACLs that ``replay`` needs, to its default target."""
+    """Yield the ACLs that ``replay`` needs if it publishes to its default target."""
     yield from _acls_of_topic_check(settings, settings.changelog_topic, *settings.input_topics)
     yield from _acls_of_journal(settings)
     target = f"{settings.output_topic}.replay"

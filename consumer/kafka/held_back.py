@@ -75,7 +75,7 @@ class HeldBackSources:
 
     @property
     def views(self) -> Mapping[TopicPartition, HeldBack]:
-        """The last measurement of each source in which records were held back."""
+        """By source: its last measurement. A source without held-back records is left out."""
         return {source: held.view for source, held in self._held.items()}
 
     def _add(self, now: float, source: TopicPartition, stable_offset: int, end: int) -> None:

@@ -25,9 +25,9 @@ log = structlog.get_logger(__name__)
 class OpenTransactionCheck:
     """Queries the leaders for open transactions in the topics of a shard or of a job.
 
-    It also queries the `optional` topics if the ACLs allow it. If an optional topic or a broker
-    cannot be queried, the check logs the reason. It logs again only when that reason changes, or
-    when the query fails again after it has succeeded.
+    It also queries the `optional` topics if the ACLs allow it. If an optional topic cannot be
+    queried, or a broker is too old for the query, the check logs the reason. It logs again only
+    when that reason changes, or when the query fails again after it has succeeded.
     """
 
     def __init__(

@@ -2,8 +2,8 @@
 
 Restore, state guards, fingerprints, first start, dead-letter limit, jobs and ``tail`` all use
 ``read_range``. It assigns other partitions to the reader. So a running shard must not pass its own
-reader. Health probes and metrics read the positions of the shard's sources from that reader at any
-moment.
+reader: health probes and metrics can ask that reader at any moment for the positions of the shard's
+sources.
 """
 
 import asyncio
@@ -65,7 +65,7 @@ class ReadOptions(NamedTuple):
     """Called while no position moves, at most once in `wait_seconds`."""
     wait_seconds: float = math.inf
     is_enough: Callable[[ReadBatch], bool] | None = None
-    """Called after each fetch with each partition's batch. True ends that partition's range."""
+    """Called after each fetch for each partition whose end is not reached. True ends its range."""
     purpose: str = ""
     """What is read, for the error message."""
 

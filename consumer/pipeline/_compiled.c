@@ -61,7 +61,7 @@ static uint64_t secret[2];
 typedef struct {
     uint32_t slots;
     uint32_t used;
-    uint32_t limit; /* of `used`. So at least one slot is empty, and every search ends */
+    uint32_t limit; /* of `used`: it leaves at least one slot empty, so that every search ends */
     uint32_t entries_at;
     byte tags[]; /* of all slots; then the first 8 again, as a group can begin at the last slot */
 } Segment;
@@ -647,7 +647,7 @@ content(PyObject *checked)
     return (const byte *)PyBytes_AS_STRING(checked);
 }
 
-/* Hashes of the next keys of a list, with their memory requested in advance. */
+/* The hashes of the next keys of a list. The segments of these keys are already prefetched. */
 typedef struct {
     PyObject **keys;
     Py_ssize_t count;
@@ -666,7 +666,7 @@ look_ahead(Lookahead *ahead, const Table *table)
     }
 }
 
-/* Return the hash of a key, and look at one more key. */
+/* Return the hash of the key with this number. Hash one more key ahead, and prefetch its segment. */
 static inline uint64_t
 next_hash(Lookahead *ahead, const Table *table, Py_ssize_t number)
 {

@@ -26,7 +26,7 @@ class Template:
         timestamp_ms: int,
         /,
     ) -> bytes | None:
-        """Return the text, or None if a content is unusual: only msgspec can write it.
+        """Return the text, or None if an argument is unusual. Then the caller must use msgspec.
 
         Usual are strings that JSON writes without an escape, a job id that a URI holds as it is,
         and a model name of OpenAI of at most 512 characters.

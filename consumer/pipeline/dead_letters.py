@@ -282,7 +282,7 @@ def _parse_audit(own: Headers) -> Audit | None:
 def redriven_partition(parsed: DeadLetterRecord, partitions: int) -> int:
     """Return the input partition for a redriven record: its original one, if that still exists.
 
-    Otherwise the default partitioner selects it by the key. A record without a key goes to 0.
+    Otherwise the default partitioner selects it by the key; without a key, it is partition 0.
     """
     if parsed.origin.partition < partitions:
         return parsed.origin.partition

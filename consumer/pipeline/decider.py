@@ -48,8 +48,9 @@ TOO_MANY_CONTENTS: Final = (
     f"{MAX_VARIANTS_PER_ID} contents of this id were refused before, so this one is not "
     "remembered. Check whether a field changes with every record"
 )
-# Timestamps in the future are not trusted. A record with such a timestamp counts as older than
-# every window. So it is inside the window of every id that the memory still holds.
+# Timestamps in the future are not trusted. For a record with such a timestamp this time is used,
+# which is earlier than every publication. So the record is inside the window of every id that the
+# memory still holds.
 _NO_TIME_MS: Final = -1
 
 
@@ -175,9 +176,9 @@ class Decider:
         """Drop a duplicate, or refuse a record with other content under a published id.
 
         The memory has room for eight other contents of an id. Each of these eight becomes a dead
-        letter once. After them, every record with a further content becomes a dead letter. The
-        service does not remember whether this content is a dead letter already, and no content may
-        be lost.
+        letter once. The service cannot remember further contents. So every record with a further
+        content becomes a dead letter, even if an earlier record had the same content: otherwise
+        contents could be lost.
         """
         is_same = is_same_content(decoded.digest, decoded.canonical, published)
         if is_same:
@@ -251,8 +252,8 @@ class Decider:
 def expire(seen: SeenIds, decision: Decision, watermark_ms: int, limit: int) -> None:
     """Add at most `limit` tombstones for entries that no future record can match.
 
-    `watermark_ms` is a time before which no future record can be. An entry that the decision itself
-    writes gets no tombstone.
+    No future record is expected to have a timestamp before `watermark_ms`. An entry that the
+    decision itself writes gets no tombstone.
     """
     due = seen.expired(watermark_ms, limit)
     for digest in due.ids:

@@ -1,8 +1,8 @@
 """The hashes of ids, contents and keys: in C, or in Python if the C module was not built.
 
 Both give the same results, which ``tests/unit/pipeline/test_hashes.py`` checks. The changelog
-contains the digests, and the partition of an id as a key is its home shard. So no result may ever
-change.
+contains the digests, and the home shard of an id is the partition for the id as a key. So no result
+may ever change.
 """
 
 from collections.abc import Callable

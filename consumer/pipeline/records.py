@@ -172,7 +172,7 @@ class Counts(Struct):
 
 
 class Limits(Struct, frozen=True):
-    """`max.message.bytes` of the topics written to. A batch with a single record must fit."""
+    """`max.message.bytes` of the topics written to. A batch of one record must not exceed it."""
 
     ready_max_bytes: int
     dead_letter_max_bytes: int

@@ -45,7 +45,7 @@ class Origins(Protocol):
 
 
 class Selection(Struct, frozen=True):
-    """Selects checkpoints by job, id or model name. None selects all."""
+    """Selects the checkpoints that match the job, the id and the model name; None matches all."""
 
     job: str | None = None
     id: str | None = None
@@ -228,7 +228,10 @@ class Replayer(Struct, frozen=True):
         counts.not_in_changelog += not is_known
 
     def _fits_target(self, event: ReadyRecord, *, has_headers: bool) -> bool:
-        """`has_headers`: whether the event can have headers besides those of every event."""
+        """Return whether the target topic accepts an event of this size.
+
+        `has_headers`: whether the event can have headers besides those of every event.
+        """
         size_bytes = len(event.key) + len(event.value)
         if size_bytes <= self.safe_size_bytes and not has_headers:
             return True

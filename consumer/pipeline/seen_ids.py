@@ -268,7 +268,7 @@ class SeenIds:
     def expired(self, watermark_ms: int, limit: int) -> Expired:
         """Return at most `limit` expired entries, oldest first. The memory does not change.
 
-        No future record is older than `watermark_ms`.
+        No future record is expected to have a timestamp before `watermark_ms`.
         """
         expired = Expired()
         if not self._window_ms:

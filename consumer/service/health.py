@@ -33,8 +33,8 @@ class ProbeAnswer(NamedTuple):
 def is_alive(engine: EngineStatus, watchdog_seconds: float) -> ProbeAnswer:
     """Return whether all pending work makes progress. Any answer shows that the event loop runs.
 
-    `watchdog_seconds` is also the limit after which the stall detector ends the process. 0 means
-    that the detector is off. Then the answer names a stall but stays positive.
+    The answer is negative if a stall has lasted for `watchdog_seconds`. At the same limit the stall
+    detector ends the process. With 0 the detector is off: the answer names a stall but is positive.
     """
     stall = engine.stall
     if stall is None:

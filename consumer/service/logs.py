@@ -122,7 +122,7 @@ class _LibraryHandler(logging.Handler):
 
 
 class LogObserver(Observer):
-    """Logs a line for each transaction, and a bounded number of lines for its events and errors."""
+    """Logs each transaction, and a bounded number of its ready events and of its dead letters."""
 
     def on_transaction(self, report: TransactionReport) -> None:
         """Log what the transaction committed."""

@@ -156,7 +156,10 @@ def _dead_letters(recent: RecentActivity) -> str:
 
 
 def _held_back(held: HeldBack) -> str:
-    """Return how many records open transactions hold back, and for how long; 0 below 10 seconds."""
+    """Return how many records open transactions hold back, and for how long.
+
+    Return 0 if they hold the records back for less than 10 seconds.
+    """
     if not held.records or held.seconds < HELD_BACK_SHOWN_SECONDS:
         return "0"
     return f"{_integer(held.records)} for {_duration(held.seconds)}"

@@ -1,4 +1,4 @@
-{{/* The topics of this service, as JSON: name -> role. */}}
+{{/* The topics of this service, as JSON: name -> how error messages call it. */}}
 {{- define "checkpoint-ready.ownTopics" -}}
 {{- $group := .Values.groupId -}}
 {{- $own := dict -}}

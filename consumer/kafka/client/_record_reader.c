@@ -17,8 +17,8 @@ only decides whether a record is regular.
 typedef unsigned char byte;
 
 enum {
-    LENGTH_BYTES = 4, /* of a 32-bit number; Java reads a longer one too, but drops some bits */
-    TIMESTAMP_BYTES = 9, /* the same for 64 bits */
+    LENGTH_BYTES = 4, /* of a regular 32-bit number; Java also reads five bytes, but drops bits */
+    TIMESTAMP_BYTES = 9, /* of a regular 64-bit number; Java also reads ten bytes, but drops bits */
     MORE = 0x80, /* the bit in a byte of a number that says that another byte follows */
 };
 

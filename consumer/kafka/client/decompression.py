@@ -61,7 +61,7 @@ class Inflater:
 
     @property
     def max_records(self) -> int:
-        """The limit of records in a compressed batch, because each record takes several objects."""
+        """The limit of records in a compressed batch: each record takes several Python objects."""
         return self.limit_bytes // LEAST_RECORD_BYTES
 
     def allow_for(self, largest_batch_bytes: int) -> None:

@@ -2,9 +2,9 @@
 
 Only damage that no broker writes, such as a wrong checksum, raises an error.
 
-The rules of visibility (KIP-98) are those of the library: it skips markers, and the records of
-aborted transactions, and moves the position past them. Everything else about a batch is checked
-before it is used, because brokers check little of what producers send.
+The rules of visibility (KIP-98) are those of the library. Markers, and with ``read_committed`` the
+records of aborted transactions, are not returned, and the position moves past them. Everything else
+about a batch is checked before it is used, because brokers check little of what producers send.
 """
 
 import struct
@@ -77,7 +77,7 @@ class FetchedPartition(private_api.FetchedPartitionBase):
 
         The size of a fetch does not bound the memory: compressed bytes may inflate to any size, and
         two bytes of a record may become a header object. So `most_bytes` limits the memory, by
-        default to TAKE_BYTES. The last step of a batch can exceed this limit.
+        default to TAKE_BYTES. A batch is read in steps, and the last step can exceed this limit.
 
         Raises:
             CorruptRecordException: a checksum is wrong, or a marker cannot be read.

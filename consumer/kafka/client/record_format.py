@@ -238,8 +238,8 @@ def _short_varint(buffer: bytes, position: int) -> tuple[int, int]:
     """Return a varint without decoding its zigzag, and the position after it.
 
     Raises:
-        UnreadableRecord: it has more than four bytes. Only shorter ones do aiokafka and Java read
-            alike in any case.
+        UnreadableRecord: it has more than four bytes. aiokafka and Java can read such a varint
+            differently.
     """
     number = shift = 0
     while shift < 28:  # noqa: PLR2004 - seven bits of each of four bytes

@@ -69,9 +69,10 @@ def encode_sorted(document: dict[str, Any], most_members: int) -> bytes:
     """Return the JSON text with the members of every object in the order of their names.
 
     Objects of more than 100 members are sorted in place first. The encoder then sorts them in
-    linear time. A document with more than 100,000 lists and objects keeps its order, because a loop
-    over them would block the process. `most_members` is an upper limit of the members of all
-    objects. It must be cheap to compute, such as the number of colons in the parsed text.
+    linear time. A document with more than 100 members in total and more than 100,000 lists and
+    objects keeps its order, because a loop over them would block the process. `most_members` is an
+    upper limit of the members of all objects. It must be cheap to compute, such as the number of
+    colons in the parsed text.
     """
     if most_members > _FEW_MEMBERS:
         text = _encode(document)
@@ -258,7 +259,8 @@ def _plain_float(number: float) -> float:
 def _plain_integer(number: int) -> float:
     """Return the float whose published digits are those of this integer, or else the integer.
 
-    Only an integer of at least 2**53, or of at most -2**53, can have such a float.
+    Between -2**53 and 2**53 always return the integer, because `_plain_float` also turns a whole
+    number into an integer there.
     """
     if -_EXACT_AS_FLOAT < number < _EXACT_AS_FLOAT:
         return number

@@ -6,8 +6,8 @@ Two records are compared in a different form; see the module `canonical`.
 
 There are two decoders. The fast one accepts only documents of up to 4 KiB with exactly the known
 fields in one spelling. The slow one handles all others: unknown fields, mixed spellings, `88.0`,
-envelopes. If the slow one also refuses a document, its message describes the error exactly. Both
-decoders give the same bytes and the same digest.
+envelopes. If the slow one also refuses a document, it raises an error that says exactly what is
+wrong. Both decoders give the same bytes and the same digest.
 """
 
 from typing import Annotated, Any, Final
@@ -66,7 +66,7 @@ class Decoded(msgspec.Struct, frozen=True, gc=False):
     checkpoint: Checkpoint
     canonical: bytes
     digest: bytes
-    """Digest of the comparison form, see `canonical`."""
+    """Digest of the comparison form, see the module `canonical`."""
     trace: Headers = ()
     """The trace context in the envelope of the checkpoint, as headers."""
 
@@ -131,10 +131,13 @@ _encode = msgspec.json.Encoder().encode
 def decode_usual(value: bytes | None, headers: Headers = ()) -> Checkpoint | None:
     """Return the checkpoint of a usual record; None for any other record.
 
-    A usual value is JSON of at most 4 KiB in wire spelling, with exactly the known fields, without
-    an envelope, and without a metric of 0. `decode_unusual` decodes or refuses other records.
-    `complete` adds the canonical bytes and their digest. A shard that only forwards the record does
-    not need them.
+    A usual value is JSON of at most 4 KiB in wire spelling, with exactly the known fields and
+    without an envelope. Each of its metrics is above 0, null or absent. `decode_unusual` decodes or
+    refuses other records. `complete` adds the canonical bytes and their digest. A shard that only
+    forwards the record does not need them.
+
+    Raises:
+        InvalidRecord: the headers name a version of CloudEvents other than 1.0.
     """
     if not value or len(value) > _FAST_BYTES:
         return None

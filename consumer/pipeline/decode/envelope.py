@@ -127,7 +127,10 @@ def open_structured(text: bytes, content_type: str) -> Inner:
 
 
 def open_envelope(text: bytes, document: dict[str, Any], opened: frozenset[Layer]) -> Inner | None:
-    """Return the content of a document if its members show that it is an envelope, else None."""
+    """Return the content of a document if its members show that it is an envelope, else None.
+
+    Also return None for an envelope of a kind in `opened`, since each kind is removed only once.
+    """
     if document.get("object") is not None:
         return None
     if _is_event(document) and Layer.EVENT not in opened:

@@ -84,7 +84,11 @@ def parse(payload: bytes) -> Any:  # noqa: ANN401 - JSON of any shape
 
 
 def _require_json(payload: bytes) -> None:
-    """Raise ValueError if the text is not JSON. The parser stopped at a number out of range."""
+    """Raise ValueError if the text is not JSON.
+
+    It is called after the parser stopped at a number out of range, so the text after this number is
+    not checked yet.
+    """
     payload.decode()  # `_skip` does not check the encoding of what it skips
     _skip(payload)
 
