@@ -175,7 +175,10 @@ class TransactionalWriter(Protocol):
 
 
 class ClusterAdmin(Protocol):
-    """Describes and creates topics, deletes records, and queries group offsets and leaders."""
+    """Describes and creates topics, deletes records, reads a group's offsets, and asks leaders.
+
+    The leaders of partitions tell which transactions are open, and where leader epochs end.
+    """
 
     async def start(self) -> None:
         """Connect."""

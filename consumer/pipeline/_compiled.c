@@ -864,8 +864,11 @@ table_get_many(PyObject *self, PyObject *iterable)
     }
     Py_ssize_t count = PySequence_Fast_GET_SIZE(keys);
     PyObject *values = PyList_New(count);
-    if (values == NULL || count != PySequence_Fast_GET_SIZE(keys)
-        || check_items(keys, "the key", KEY_BYTES) < 0) {
+    if (values != NULL && count != PySequence_Fast_GET_SIZE(keys)) { /* a finalizer has run */
+        PyErr_SetString(PyExc_RuntimeError, "the keys changed during the call");
+        goto failed;
+    }
+    if (values == NULL || check_items(keys, "the key", KEY_BYTES) < 0) {
         goto failed;
     }
     PyObject **key_items = PySequence_Fast_ITEMS(keys);

@@ -52,7 +52,8 @@ _VARINT_SLACK_BYTES: Final = 16
 _REASONS: Final = frozenset(Reason)
 _SHA256: Final = re.compile(rb"[0-9a-f]{64}")
 _SIZE: Final = re.compile(rb"[0-9]{1,10}")
-# Kafka accepts only such topic names. If a header has another name, this service did not write it.
+# Kafka accepts only such topic names. If the value of the topic header is no such name, another
+# program wrote the record.
 _TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _PARTITION: Final = re.compile(r"[0-9]{1,9}")
 _OFFSET: Final = re.compile(r"[0-9]{1,19}")

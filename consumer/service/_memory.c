@@ -13,12 +13,14 @@
 #endif
 
 #define MOST_KEPT 128
+#define LEAST_ARENA_BYTES (256 * 1024) /* the allocator of arenas also serves the stacks of frames: 16 KiB each */
 
 static PyObjectArenaAllocator system_arenas;
 static void *kept[MOST_KEPT];
 static size_t kept_bytes; /* the size of each kept arena: all arenas of CPython have one size */
 static int kept_count;
 static int most_kept;
+static int is_installed;
 
 static void *
 take_arena(void *context, size_t bytes)
@@ -34,10 +36,11 @@ static void
 free_arena(void *context, void *arena, size_t bytes)
 {
     (void)context;
-    if (kept_count == 0) {
+    int is_arena = bytes >= LEAST_ARENA_BYTES;
+    if (is_arena && kept_count == 0) {
         kept_bytes = bytes;
     }
-    if (kept_count < most_kept && bytes == kept_bytes) {
+    if (is_arena && kept_count < most_kept && bytes == kept_bytes) {
         kept[kept_count++] = arena;
         return;
     }
@@ -48,6 +51,9 @@ static PyObject *
 keep_freed_memory(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t count)
 {
     long arenas = count == 2 ? PyLong_AsLong(arguments[0]) : -1;
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
     long malloc_bytes = count == 2 ? PyLong_AsLong(arguments[1]) : -1;
     if (PyErr_Occurred()) {
         return NULL;
@@ -56,12 +62,17 @@ keep_freed_memory(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ss
         PyErr_SetString(PyExc_ValueError, "keep_freed_memory takes a number of arenas and a number of bytes");
         return NULL;
     }
-    if (most_kept == 0) {
+    if (!is_installed) {
+        is_installed = 1;
         PyObject_GetArenaAllocator(&system_arenas);
         PyObjectArenaAllocator keeping = {NULL, take_arena, free_arena};
         PyObject_SetArenaAllocator(&keeping);
     }
     most_kept = (int)arenas;
+    while (kept_count > most_kept) {
+        kept_count--;
+        system_arenas.free(system_arenas.ctx, kept[kept_count], kept_bytes);
+    }
 #if defined(__GLIBC__)
     mallopt(M_MMAP_THRESHOLD, (int)malloc_bytes);
     mallopt(M_TRIM_THRESHOLD, (int)malloc_bytes);

@@ -56,7 +56,7 @@ ALLOW: Final = "GET, HEAD"
 COMMON_HEADERS: Final = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
-    # A connection serves one request, so one deadline limits all that a client can hold.
+    # A connection serves one request and is then closed. So one deadline for each is enough.
     "Connection": "close",
 }
 # Producers choose the ids. Even if a script in an id reached the page unescaped, the browser would
@@ -216,7 +216,9 @@ class BoundedConnection(H11Protocol):
         page's response is on its way, and a second response would make uvicorn log an error with a
         traceback.
         """
-        if getattr(self, "cycle", None) is not None:  # its declared type leaves None out
+        if (
+            getattr(self, "cycle", None) is not None
+        ):  # None before the first request; mypy does not know that
             return
         is_too_large = self.is_silent and self._received_bytes > MAX_HEAD_BYTES
         status = (

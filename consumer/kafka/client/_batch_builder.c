@@ -123,7 +123,6 @@ static PyObject *no_headers;
 typedef struct {
     PyObject_HEAD
     PyObject *bytes; /* the header and the records; allocated larger than `size`, NULL after build() */
-    PyObject *compress; /* a callable, or None */
     Py_ssize_t size;
     Py_ssize_t batch_bytes;
     int64_t base_timestamp;
@@ -131,22 +130,19 @@ typedef struct {
     int64_t producer_id;
     int producer_epoch;
     int base_sequence;
-    int codec;
     int record_count;
 } BatchBuilder;
 
 static PyTypeObject *builder_type;
 
 static BatchBuilder *
-new_builder(Py_ssize_t batch_bytes, int codec, PyObject *compress)
+new_builder(Py_ssize_t batch_bytes)
 {
     BatchBuilder *self = (BatchBuilder *)builder_type->tp_alloc(builder_type, 0);
     if (self == NULL) {
         return NULL;
     }
     self->batch_bytes = batch_bytes;
-    self->codec = codec;
-    self->compress = Py_NewRef(compress);
     self->size = HEADER_BYTES;
     self->producer_id = self->producer_epoch = self->base_sequence = -1;
     self->bytes = PyBytes_FromStringAndSize(NULL, FIRST_BYTES);
@@ -156,28 +152,11 @@ new_builder(Py_ssize_t batch_bytes, int codec, PyObject *compress)
     return self;
 }
 
-static int
-builder_traverse(BatchBuilder *self, visitproc visit, void *arg)
-{
-    Py_VISIT(Py_TYPE(self));
-    Py_VISIT(self->compress);
-    return 0;
-}
-
-static int
-builder_clear(BatchBuilder *self)
-{
-    Py_CLEAR(self->compress);
-    return 0;
-}
-
 static void
 builder_dealloc(BatchBuilder *self)
 {
     PyTypeObject *type = Py_TYPE(self);
-    PyObject_GC_UnTrack(self);
     Py_XDECREF(self->bytes);
-    Py_XDECREF(self->compress);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -353,43 +332,14 @@ builder_set_producer_state(BatchBuilder *self, PyObject *arguments)
     if (!PyArg_ParseTuple(arguments, "Lii", &producer_id, &epoch, &sequence)) {
         return NULL;
     }
+    if (epoch < INT16_MIN || epoch > INT16_MAX) {
+        PyErr_SetString(PyExc_ValueError, "an epoch has 16 bits");
+        return NULL;
+    }
     self->producer_id = producer_id;
     self->producer_epoch = epoch;
     self->base_sequence = sequence;
     Py_RETURN_NONE;
-}
-
-/* Replaces the records by their compressed form if that is smaller. Returns 1 if it replaced them, 0 if it did not, -1
- * after an error. */
-static int
-compress_records(BatchBuilder *self)
-{
-    if (self->codec == 0) {
-        return 0;
-    }
-    Py_ssize_t plain_bytes = self->size - HEADER_BYTES;
-    PyObject *plain = PyBytes_FromStringAndSize(PyBytes_AS_STRING(self->bytes) + HEADER_BYTES, plain_bytes);
-    if (plain == NULL) {
-        return -1;
-    }
-    PyObject *compressed = PyObject_CallOneArg(self->compress, plain);
-    Py_DECREF(plain);
-    if (compressed == NULL) {
-        return -1;
-    }
-    if (!PyBytes_Check(compressed)) {
-        PyErr_SetString(PyExc_TypeError, "the compressed records must be bytes");
-        Py_DECREF(compressed);
-        return -1;
-    }
-    Py_ssize_t bytes = PyBytes_GET_SIZE(compressed);
-    int is_smaller = bytes < plain_bytes;
-    if (is_smaller) {
-        memcpy(PyBytes_AS_STRING(self->bytes) + HEADER_BYTES, PyBytes_AS_STRING(compressed), (size_t)bytes);
-        self->size = HEADER_BYTES + bytes;
-    }
-    Py_DECREF(compressed);
-    return is_smaller;
 }
 
 static PyObject *
@@ -397,10 +347,6 @@ builder_build(BatchBuilder *self, PyObject *Py_UNUSED(nothing))
 {
     if (self->bytes == NULL) {
         PyErr_SetString(PyExc_ValueError, "the batch is built already");
-        return NULL;
-    }
-    int is_compressed = compress_records(self);
-    if (is_compressed < 0) {
         return NULL;
     }
     if (_PyBytes_Resize(&self->bytes, self->size) < 0) {
@@ -411,7 +357,7 @@ builder_build(BatchBuilder *self, PyObject *Py_UNUSED(nothing))
     put_number(header + LENGTH_POSITION, (uint64_t)(self->size - LENGTH_POSITION - 4), 4);
     put_number(header + 12, (uint64_t)-1, 4); /* leader epoch: none */
     header[16] = 2;                           /* the format version ("magic") */
-    put_number(header + ATTRIBUTES_POSITION, (uint64_t)(TRANSACTIONAL | (is_compressed ? self->codec : 0)), 2);
+    put_number(header + ATTRIBUTES_POSITION, TRANSACTIONAL, 2);
     put_number(header + 23, (uint64_t)(self->record_count ? self->record_count - 1 : 0), 4);
     put_number(header + 27, (uint64_t)self->base_timestamp, 8);
     put_number(header + 35, (uint64_t)self->max_timestamp, 8);
@@ -443,14 +389,12 @@ static PyMethodDef builder_methods[] = {
     {"set_producer_state", FUNCTION(builder_set_producer_state), METH_VARARGS,
      "Set producer id, epoch and sequence number of the first record."},
     {"build", FUNCTION(builder_build), METH_NOARGS, "Return the batch. It can be built only once."},
-    {"size", FUNCTION(builder_size), METH_NOARGS, "Return the size in bytes, before compression."},
+    {"size", FUNCTION(builder_size), METH_NOARGS, "Return the size in bytes."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot builder_slots[] = {
     {Py_tp_dealloc, builder_dealloc},
-    {Py_tp_traverse, builder_traverse},
-    {Py_tp_clear, builder_clear},
     {Py_tp_methods, builder_methods},
     {Py_tp_members, builder_members},
     {Py_tp_doc, "Builds one transactional batch."},
@@ -460,7 +404,7 @@ static PyType_Slot builder_slots[] = {
 static PyType_Spec builder_spec = {
     .name = "consumer.kafka.client._batch_builder.BatchBuilder",
     .basicsize = sizeof(BatchBuilder),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = builder_slots,
 };
 
@@ -468,40 +412,35 @@ static PyType_Spec builder_spec = {
 
 typedef struct {
     PyObject_HEAD
-    PyObject *builders; /* a list; the last one accepts records */
-    BatchBuilder *last;  /* borrowed from the list */
-    PyObject *compress;
+    PyObject *builders; /* a list of BatchBuilder, which refer to nothing: so no garbage collector is needed */
+    BatchBuilder *last; /* the one that accepts records; NULL after finish() */
     int64_t timestamp;
     Py_ssize_t batch_bytes;
-    int codec;
 } PartitionBatches;
 
 static int
 open_batch(PartitionBatches *self)
 {
-    BatchBuilder *builder = new_builder(self->batch_bytes, self->codec, self->compress);
-    if (builder == NULL) {
+    BatchBuilder *builder = new_builder(self->batch_bytes);
+    if (builder == NULL || PyList_Append(self->builders, (PyObject *)builder) < 0) {
+        Py_XDECREF(builder);
         return -1;
     }
-    int failed = PyList_Append(self->builders, (PyObject *)builder);
-    Py_DECREF(builder);
-    self->last = failed ? self->last : builder;
-    return failed;
+    Py_XSETREF(self->last, builder);
+    return 0;
 }
 
 static PyObject *
 batches_new(PyTypeObject *type, PyObject *arguments, PyObject *named)
 {
-    static char *names[] = {"batch_bytes", "timestamp_ms", "codec", "compress", NULL};
+    static char *names[] = {"batch_bytes", "timestamp_ms", NULL};
     Py_ssize_t batch_bytes;
     long long timestamp;
-    int codec = 0;
-    PyObject *compress = Py_None;
-    if (!PyArg_ParseTupleAndKeywords(arguments, named, "nL|iO", names, &batch_bytes, &timestamp, &codec, &compress)) {
+    if (!PyArg_ParseTupleAndKeywords(arguments, named, "nL", names, &batch_bytes, &timestamp)) {
         return NULL;
     }
-    if (codec < 0 || codec > 7 || (codec == 0) != (compress == Py_None)) {
-        PyErr_SetString(PyExc_ValueError, "a codec of 1 to 7 needs a function that compresses");
+    if (batch_bytes < 0 || batch_bytes > INT32_MAX) {
+        PyErr_SetString(PyExc_ValueError, "the length of a batch has 32 bits");
         return NULL;
     }
     PartitionBatches *self = (PartitionBatches *)type->tp_alloc(type, 0);
@@ -510,8 +449,6 @@ batches_new(PyTypeObject *type, PyObject *arguments, PyObject *named)
     }
     self->batch_bytes = batch_bytes;
     self->timestamp = timestamp;
-    self->codec = codec;
-    self->compress = Py_NewRef(compress);
     self->builders = PyList_New(0);
     if (self->builders == NULL || open_batch(self) < 0) {
         Py_CLEAR(self);
@@ -519,30 +456,12 @@ batches_new(PyTypeObject *type, PyObject *arguments, PyObject *named)
     return (PyObject *)self;
 }
 
-static int
-batches_traverse(PartitionBatches *self, visitproc visit, void *arg)
-{
-    Py_VISIT(Py_TYPE(self));
-    Py_VISIT(self->builders);
-    Py_VISIT(self->compress);
-    return 0;
-}
-
-static int
-batches_clear(PartitionBatches *self)
-{
-    self->last = NULL;
-    Py_CLEAR(self->builders);
-    Py_CLEAR(self->compress);
-    return 0;
-}
-
 static void
 batches_dealloc(PartitionBatches *self)
 {
     PyTypeObject *type = Py_TYPE(self);
-    PyObject_GC_UnTrack(self);
-    batches_clear(self);
+    Py_XDECREF(self->builders);
+    Py_XDECREF(self->last);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -551,7 +470,6 @@ batches_dealloc(PartitionBatches *self)
 static int
 add_to_batches(PartitionBatches *self, PyObject *key, PyObject *value, PyObject *headers)
 {
-    PyObject *encoded = NULL;
     if (!PyList_Check(headers) && !PyTuple_Check(headers)) {
         PyErr_SetString(PyExc_TypeError, "the headers are a list or a tuple");
         return -1;
@@ -560,25 +478,40 @@ add_to_batches(PartitionBatches *self, PyObject *key, PyObject *value, PyObject 
     if (is_plain < 0) {
         return -1;
     }
-    if (!is_plain) {
-        headers = encoded = with_encoded_names(PySequence_Fast_ITEMS(headers), PySequence_Fast_GET_SIZE(headers));
-        if (encoded == NULL) {
-            return -1;
-        }
-    }
     if (self->last == NULL) {
         PyErr_SetString(PyExc_ValueError, "the batches are finished");
-        Py_XDECREF(encoded);
         return -1;
     }
-    int added = add_record(self->last, self->timestamp, key, value, PySequence_Fast_ITEMS(headers),
-                           PySequence_Fast_GET_SIZE(headers));
-    if (added == 0) { /* the batch is full, and an empty one takes every record */
-        added = open_batch(self) < 0 ? -1
-                                     : add_record(self->last, self->timestamp, key, value, PySequence_Fast_ITEMS(headers),
-                                                  PySequence_Fast_GET_SIZE(headers));
+    if (is_plain) { /* nothing below runs Python code, so the list of headers cannot change meanwhile */
+        int added = add_record(self->last, self->timestamp, key, value, PySequence_Fast_ITEMS(headers),
+                               PySequence_Fast_GET_SIZE(headers));
+        if (added != 0) {
+            return added < 0 ? -1 : 0;
+        }
     }
-    Py_XDECREF(encoded);
+    /* `encode` of a name, and a garbage collection, can run Python code. They cannot change this copy. */
+    PyObject *own = PySequence_Tuple(headers);
+    if (own != NULL && !is_plain) {
+        Py_SETREF(own, with_encoded_names(PySequence_Fast_ITEMS(own), PyTuple_GET_SIZE(own)));
+    }
+    if (own == NULL) {
+        return -1;
+    }
+    int added = 0;
+    for (int attempt = 0; added == 0 && attempt < 2; attempt++) { /* an empty batch takes every record */
+        if (self->last == NULL) {
+            PyErr_SetString(PyExc_ValueError, "the batches are finished");
+            added = -1;
+        }
+        else if ((is_plain || attempt == 1) && open_batch(self) < 0) {
+            added = -1;
+        }
+        else {
+            added = add_record(self->last, self->timestamp, key, value, PySequence_Fast_ITEMS(own),
+                               PyTuple_GET_SIZE(own));
+        }
+    }
+    Py_DECREF(own);
     return added < 0 ? -1 : 0;
 }
 
@@ -631,11 +564,12 @@ batches_finish(PartitionBatches *self, PyObject *Py_UNUSED(nothing))
         PyErr_SetString(PyExc_ValueError, "the batches are finished already");
         return NULL;
     }
-    if (self->last->record_count == 0 &&
-        PyList_SetSlice(self->builders, PyList_GET_SIZE(self->builders) - 1, PyList_GET_SIZE(self->builders), NULL) < 0) {
+    Py_ssize_t count = PyList_GET_SIZE(self->builders);
+    if (self->last->record_count == 0 && count > 0 &&
+        PyList_SetSlice(self->builders, count - 1, count, NULL) < 0) {
         return NULL;
     }
-    self->last = NULL;
+    Py_CLEAR(self->last);
     PyObject *builders = self->builders;
     self->builders = NULL;
     return builders;
@@ -651,8 +585,6 @@ static PyMethodDef batches_methods[] = {
 static PyType_Slot batches_slots[] = {
     {Py_tp_new, batches_new},
     {Py_tp_dealloc, batches_dealloc},
-    {Py_tp_traverse, batches_traverse},
-    {Py_tp_clear, batches_clear},
     {Py_tp_methods, batches_methods},
     {Py_tp_doc, "Builds the batches of one partition."},
     {0, NULL},
@@ -661,7 +593,7 @@ static PyType_Slot batches_slots[] = {
 static PyType_Spec batches_spec = {
     .name = "consumer.kafka.client._batch_builder.PartitionBatches",
     .basicsize = sizeof(PartitionBatches),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = batches_slots,
 };
 

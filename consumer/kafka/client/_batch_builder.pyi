@@ -1,7 +1,7 @@
 # ruff: noqa: PYI021 - the interface of the C module is described here
 """Builds record batches in C. ``partition_batches.py`` uses this module if it was built."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import final
 
 from consumer.pipeline.records import Header
@@ -20,7 +20,7 @@ class BatchBuilder:
     def build(self) -> bytes:
         """Return the batch. It can be built only once."""
     def size(self) -> int:
-        """Return the size in bytes, before compression."""
+        """Return the size in bytes."""
 
 @final
 class PartitionBatches:
@@ -29,14 +29,12 @@ class PartitionBatches:
     ``batch_bytes`` limits a batch with its header. Only a batch with a single record can be larger.
     """
 
-    def __init__(
-        self,
-        batch_bytes: int,
-        timestamp_ms: int,
-        codec: int = 0,
-        compress: Callable[[bytes], bytes] | None = None,
-    ) -> None:
-        """Start empty. ``compress`` must use the algorithm that ``codec`` names (KIP-98)."""
+    def __init__(self, batch_bytes: int, timestamp_ms: int) -> None:
+        """Start empty. All records get this timestamp.
+
+        Raises:
+            ValueError: `batch_bytes` is not a length of 32 bits.
+        """
     def append(
         self, key: bytes | None, value: bytes | None, headers: Sequence[Header] = (), /
     ) -> None:

@@ -1,4 +1,7 @@
-"""Describes and creates topics, deletes records, and queries group offsets and leaders."""
+"""Describes and creates topics, deletes records, reads a group's offsets, and asks leaders.
+
+The leaders of partitions tell which transactions are open, and where leader epochs end.
+"""
 
 import asyncio
 import contextlib

@@ -88,7 +88,7 @@ class RecordsBuilder(Protocol):
 class LibraryRecordsBuilder:
     """Builds a transactional batch with a builder of the library."""
 
-    def __init__(self, batch_bytes: int, codec: int = 0, *, raw_header_names: bool = False) -> None:
+    def __init__(self, batch_bytes: int, *, raw_header_names: bool = False) -> None:
         """Start an empty batch.
 
         The compiled builder takes header names that are plain strings only. With
@@ -96,7 +96,7 @@ class LibraryRecordsBuilder:
         ``RawHeaderName`` keeps its bytes.
         """
         builder = _DefaultRecordBatchBuilderPy if raw_header_names else DefaultRecordBatchBuilder
-        self._builder = builder(2, codec, 1, -1, -1, 0, batch_bytes)
+        self._builder = builder(2, 0, 1, -1, -1, 0, batch_bytes)
         self.set_producer_state = self._builder.set_producer_state
         self.build = self._builder.build
         self.size = self._builder.size

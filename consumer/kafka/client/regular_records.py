@@ -100,7 +100,7 @@ class LibraryReader:
         if index == self._index:
             count, end = self._measure(position, most_records, limit)
             if index + count == self._header.record_count and end != len(self._buffer):
-                # something follows the last record
+                # Bytes follow the last record, so it is unreadable: return those before it.
                 count, end = self._measure(position, count - 1, limit)
             records = self._take(count, next_offset) if count > 0 else None
         if not records:

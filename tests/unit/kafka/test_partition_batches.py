@@ -1,6 +1,5 @@
 """The C code that builds record batches gives the bytes of the library's builder."""
 
-import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -151,34 +150,40 @@ def test_what_is_finished_cannot_be_used_again() -> None:
         type(builder)()
 
 
-def test_compressed_records() -> None:
-    """The compressed form is used where it is smaller; the codec is then in the attributes."""
-    for size, is_smaller in ((1000, True), (1, False)):
-        batches = _batch_builder.PartitionBatches(
-            HUGE, 0, 1, lambda plain: b"c" * (len(plain) // 2 + 30)
-        )
-        batches.append(None, b"x" * size)
-        (builder,) = batches.finish()
-        raw = builder.build()
-        assert BatchHeader.of(raw).codec == int(is_smaller)
-        assert raw.endswith(b"ccc") is is_smaller
-        assert struct.unpack_from(">i", raw, 8)[0] == len(raw) - 12
-        assert BatchHeader.of(raw).crc == private_api.crc32c(raw, 21)
-    with pytest.raises(ValueError, match="needs a function"):
-        _batch_builder.PartitionBatches(HUGE, 0, 1)
+def test_a_name_that_changes_the_headers_while_it_is_encoded() -> None:
+    """The record has the headers as they were; no freed memory is read."""
+    headers: list[tuple[str, bytes | None]] = []
+
+    class Changing(str):
+        __slots__ = ()
+
+        def encode(self, *_: object) -> bytes:
+            headers.clear()
+            return b"changing"
+
+    headers += [(Changing("a"), b"1" * 100), ("b", b"2" * 100)]
+    batches = _batch_builder.PartitionBatches(HUGE, 0)
+    batches.append(None, None, headers)
+    (builder,) = batches.finish()
+    raw = builder.build()
+    record, _ = read_record(raw, HEADER_BYTES, BatchHeader.of(raw))
+    assert record.headers == [("changing", b"1" * 100), ("b", b"2" * 100)]
 
 
-def test_an_error_of_the_compressor_is_raised() -> None:
-    """The batch is not sent half built."""
+@pytest.mark.parametrize("batch_bytes", [-1, 2**31])
+def test_a_length_that_a_batch_cannot_have(batch_bytes: int) -> None:
+    """It is stored in 32 bits."""
+    with pytest.raises(ValueError, match="32 bits"):
+        _batch_builder.PartitionBatches(batch_bytes, 0)
 
-    def fail(_: bytes) -> bytes:
-        raise ArithmeticError
 
-    batches = _batch_builder.PartitionBatches(HUGE, 0, 1, fail)
+def test_an_epoch_of_more_than_16_bits() -> None:
+    """It would be cut to another epoch."""
+    batches = _batch_builder.PartitionBatches(HUGE, 0)
     batches.append(None, b"x")
     (builder,) = batches.finish()
-    with pytest.raises(ArithmeticError):
-        builder.build()
+    with pytest.raises(ValueError, match="16 bits"):
+        builder.set_producer_state(1, 2**15, 0)
 
 
 def test_names_that_are_not_utf8_keep_their_bytes() -> None:

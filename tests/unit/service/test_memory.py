@@ -17,10 +17,16 @@ if sys.argv[1] == "keep":
 def transaction():
     return [f"record {number}" for number in range(200_000)], bytearray(8 * 1024 * 1024)
 
+def nested(levels):
+    # The stack of these frames is a small block from the allocator of the arenas.
+    return nested(levels - 1) if levels else None
+
 for _ in range(3):
     transaction()
+    nested(500)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):
+    nested(500)
     transaction()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
@@ -50,3 +56,14 @@ def test_other_types() -> None:
     """They are refused too."""
     with pytest.raises(TypeError):
         _memory.keep_freed_memory("1", 1)  # type: ignore[arg-type]
+
+
+def test_a_bound_of_zero_and_a_later_one() -> None:
+    """The allocator is installed once, and returns what it must not keep."""
+    program = (
+        "from consumer.service import _memory\n"
+        "for arenas in (0, 10, 0, 10): _memory.keep_freed_memory(arenas, 1 << 20)\n"
+        "for _ in range(3): x = [str(n) for n in range(300_000)]; del x\n"
+        "_memory.keep_freed_memory(0, 1 << 20)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
