@@ -29,7 +29,7 @@ from tests.support.records import realistic_checkpoint as checkpoint
 from tests.support.waiting import DeadlineExceeded, wait_until
 
 AT_REST: Final = 0
-"""The rate that stands for single events with pauses."""
+"""The value of a rate that means single events with pauses."""
 REST_SECONDS: Final = (0.25, 0.45)
 """The pauses are random: no event meets the same moment of a commit interval."""
 WARM_UP_RATE: Final = 1_000

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import random
-import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +16,7 @@ from tests.batches.build import batch, record, repaired
 from tests.batches.generate import draw
 from tests.batches.judge import read_here
 from tests.support.extensions import RECORD_READER, build, compilers, load
+from tests.support.python_program import printed_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,8 +27,6 @@ if regular_records.compiled_reader is None:
     pytest.skip("the C extension is not built: `make venv`", allow_module_level=True)
 
 BatchReader: Any = regular_records.compiled_reader
-ROOT = Path(__file__).parents[3]
-RUN_SECONDS = 60
 MAX_INT64 = 2**63 - 1
 
 
@@ -213,12 +210,5 @@ def test_without_the_extension_the_library_reads() -> None:
         "(one,) = read_here(batch(record(0), 1)).records\n"
         "print(type(one).__module__, one.value)\n"
     )
-    printed = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=RUN_SECONDS,
-    )
-    assert printed.stdout == "aiokafka.record._crecords.default_records b'value'\n"
+    printed = printed_by(program)
+    assert printed == "aiokafka.record._crecords.default_records b'value'\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,7 @@ from tests.support.extensions import (
     load,
     table_with,
 )
-
-ROOT = Path(__file__).parents[3]
-RUN_SECONDS = 100
+from tests.support.python_program import printed_by
 
 if digest_table.IMPLEMENTATION != "compiled":
     pytest.skip("the C extension is not built: `make venv`", allow_module_level=True)
@@ -89,15 +86,8 @@ def test_its_memory_is_what_the_process_takes() -> None:
         "put(1000); before = resident(); put(1_000_000)\n"
         "print((resident() - before) / 1_000_000)\n"
     )
-    printed = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=RUN_SECONDS,
-    )
-    assert 32 < float(printed.stdout) < 46
+    printed = printed_by(program)
+    assert 32 < float(printed) < 46
 
 
 def test_no_memory_is_lost() -> None:
@@ -300,15 +290,8 @@ def test_without_the_extension_the_pure_python_table_is_used() -> None:
         "seen.remember(bytes(16), bytes(16), 0)\n"
         "print(digest_table.IMPLEMENTATION, seen._ids._table.__class__.__name__, len(seen))\n"
     )
-    printed = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=RUN_SECONDS,
-    )
-    assert printed.stdout == "pure Python PurePythonDigestTable 1\n"
+    printed = printed_by(program)
+    assert printed == "pure Python PurePythonDigestTable 1\n"
 
 
 def test_both_tables_have_the_same_methods() -> None:
