@@ -23,7 +23,7 @@ from bench.peers.contenders.catalogue import (
     SERVICE,
 )
 from bench.peers.contenders.contender import Contender
-from bench.peers.environment import PeersMissing, peers_python
+from bench.peers.contenders.python_peer import PYTHON_PEERS
 from bench.peers.growth import measure_growth
 from bench.peers.latency import LatencyFigures, loads, measure_latency
 from bench.peers.machine import describe
@@ -38,6 +38,7 @@ from bench.peers.report import (
 from bench.peers.sampling import ContenderFailed
 from bench.peers.throughput import FAILURES, RunFigures, run_rounds
 from dev.kafka_jars import LocalKafkaError
+from dev.toolchains import ToolchainError, python_environment
 from tests.support.child_process import ROOT
 
 PIPELINE_EVENTS: Final = 50_000
@@ -48,7 +49,7 @@ def main(name: str, arguments: Sequence[str]) -> None:
     """Run one of the commands. The exit code is 1 if a contender breaks what it guarantees."""
     try:
         sys.exit(COMMANDS[name](arguments))
-    except (ContenderFailed, LocalKafkaError, PeersMissing) as error:
+    except (ContenderFailed, LocalKafkaError, ToolchainError) as error:
         sys.exit(f"{name}: {error}")
 
 
@@ -65,7 +66,7 @@ def peers(arguments: Sequence[str]) -> int:
     chosen = chosen_contenders(parser, options, CONTENDERS)
     for contender in chosen:
         contender.prepare()
-    python = peers_python() if options.plot else None
+    python = python_environment(PYTHON_PEERS) if options.plot else None
     cores = divide_cores()
     machine = describe(cores)
     runs: list[RunFigures] = []
@@ -260,7 +261,7 @@ def _draw(python: Path, comparison: Comparison, image: Path) -> None:
             check=False,
         )
     if done.returncode != 0:
-        raise PeersMissing(f"the plot could not be drawn:\n{done.stderr[-2000:]}")
+        raise ToolchainError(f"the plot could not be drawn:\n{done.stderr[-2000:]}")
 
 
 COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {

@@ -2,13 +2,16 @@
 
 import os
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
 from bench.peers.contenders.contender import Contender, Run
-from bench.peers.environment import peers_python
 from bench.peers.programs.job import Job
+from dev.toolchains import python_environment
 from tests.support.child_process import ROOT, ChildProcess
+
+PYTHON_PEERS: Final = ROOT / "requirements" / "bench-peers.txt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +22,7 @@ class PythonPeer(Contender):
 
     def prepare(self) -> None:
         """Install the peers, once."""
-        peers_python()
+        python_environment(PYTHON_PEERS)
 
     def start(self, run: Run) -> list[ChildProcess]:
         """Start the program."""
@@ -32,7 +35,7 @@ class PythonPeer(Contender):
             folder=str(run.folder),
             settings=dict(self.settings),
         )
-        python = str(peers_python())
+        python = str(python_environment(PYTHON_PEERS))
         command = [python, "-m", f"bench.peers.programs.{self.program}"]
         argument = msgspec.json.encode(job).decode()
         return [ChildProcess([*command, argument], os.environ, folder=ROOT)]
