@@ -76,6 +76,12 @@ class LogReader(Protocol):
     def position(self, partition: TopicPartition) -> int:
         """Return the offset of the next record to deliver. Markers move it too."""
 
+    def batch_start(self, partition: TopicPartition) -> int | None:
+        """Return the first offset of the batch that holds the last delivered record.
+
+        Return None before the first record.
+        """
+
     @property
     def positions(self) -> dict[TopicPartition, int]:
         """The position of each assigned partition."""

@@ -221,7 +221,7 @@ class ShardLoop:
             raise
         self._observer.on_step(shard, Step.COMMITTED)
         apply_to_memory(self._memory, decision, progress)  # 3.
-        self.sources.pending_progress = {}
+        self.sources.record_committed()
         self._record_commit(decision, progress, began, records)
 
     async def _send_and_commit(self, batches: TransactionBatches) -> None:

@@ -101,6 +101,10 @@ class Sources:
         self._readers = readers
         self._partitions = list(positions)
         self._running_since = time.monotonic()
+        self._forwards = TopicPartition(context.settings.repartition_topic, context.shard)
+        self._gathered_batch_start: int | None = None
+        self._handled_batch_start: int | None = None
+        self._trimmable_offset: int | None = None
         self._held_back = HeldBackSources()
         self._held_back_log = HeldBackLog(context.shard, context.settings.bootstrap_servers)
         reader.assign(positions)
@@ -114,11 +118,34 @@ class Sources:
         """
         fetched = await self.reader.fetch(timeout_ms, max_records)
         self.buffer.add(fetched, self.reader.position)
+        if self._forwards in fetched:
+            self._gathered_batch_start = self.reader.batch_start(self._forwards)
         return bool(fetched)
 
     def clear_buffer(self) -> None:
         """Drop the gathered records: they are handled."""
         self.buffer = Buffer()
+        self._handled_batch_start = self._gathered_batch_start
+
+    def record_committed(self) -> None:
+        """Forget the pending progress: the memory has it now. Find what can be trimmed."""
+        self.pending_progress = {}
+        fingerprint_offset = self._memory.fingerprint_offset(self._forwards)
+        for start in (self._handled_batch_start, self._gathered_batch_start):
+            if start is not None and fingerprint_offset is not None and start <= fingerprint_offset:
+                self._trimmable_offset = start
+
+    @property
+    def trimmable_offset(self) -> int | None:
+        """Forwards before this offset can be deleted; None until a forward was handled.
+
+        It is the first offset of a batch. If the log start of a leader is within a batch, a replica
+        that returns after a leader change can fail for ever: it truncates its log to this offset,
+        and then cannot append the batch, which begins before it (docs/non-obvious.md, Kafka 4.3).
+        The batch of the last handled forward is kept, because the last-record fingerprint belongs
+        to this record.
+        """
+        return self._trimmable_offset
 
     async def revalidate(self) -> None:
         """Check, before the next decision, that each source is still the log that was read.

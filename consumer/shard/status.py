@@ -132,7 +132,7 @@ class ShardStatus(msgspec.Struct, frozen=True):
     trimmable_offset: int | None = None
     """Forwards before this offset can be deleted. None: no forward can.
 
-    The record at this offset is kept: it is the record of the last-record fingerprint."""
+    It is the first offset of the batch that holds the record of the last-record fingerprint."""
 
     @property
     def held_back(self) -> HeldBack:

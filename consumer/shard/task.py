@@ -66,7 +66,6 @@ class ShardTask:
         self._limit = limit
         self._accept_empty_state = accept_empty_state
         self._memory = ShardState(settings.dedup_window_seconds * 1000)
-        self._forwards = TopicPartition(settings.repartition_topic, shard)
         self._loop: ShardLoop | None = None
         self._last_status = ShardStatus(shard, self.state.value)
         # Requests of the engine, which the task handles between two transactions.
@@ -170,7 +169,7 @@ class ShardTask:
             transactions=loop.transactions,
             handled_records=loop.handled_records,
             positions=loop.sources.positions,
-            trimmable_offset=memory.fingerprint_offset(self._forwards) if is_running else None,
+            trimmable_offset=loop.sources.trimmable_offset if is_running else None,
         )
 
     def _on_stage(self, stage: Stage) -> None:

@@ -398,6 +398,25 @@ async def test_a_fetch_brings_at_most_the_records_asked_for(port: Port) -> None:
     assert found == [b"a", b"b", b"c"]
 
 
+async def test_the_start_of_a_batch_is_known_within_it(port: Port) -> None:
+    """Two of the three records of a second batch give the start of that batch."""
+    place = port.partitions[0]
+    async with port.writer() as writer, port.reader() as reader:
+        await port.commit(writer, {0: [b"a", b"b"]})
+        await port.commit(writer, {0: [b"c", b"d", b"e"]})
+        reader.assign({place: 0})
+        assert reader.batch_start(place) is None
+        starts = {}
+
+        async def is_delivered() -> bool:
+            for records in (await reader.fetch(FETCH_MS, 1)).values():
+                starts[records[-1].value] = reader.batch_start(place)
+            return len(starts) == 5
+
+        await poll(is_delivered, what="five records")
+        assert starts == {b"a": 0, b"b": 0, b"c": 3, b"d": 3, b"e": 3}
+
+
 async def test_a_position_outside_of_the_log_fails_the_fetch(port: Port) -> None:
     """A reader never resets a position by itself."""
     place = port.partitions[0]

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING
 
 from confluent_kafka import IsolationLevel, Producer, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
+from consumer.config import PREFIX, Settings
+from consumer.kafka.client import AioKafka
+from consumer.kafka.read import OffsetRange, read_range
+from consumer.kafka.types import TopicPartition as Partition
 from tests.support.deployment import Deployment
 from tests.support.records import NewRecord, checkpoint, numbered_ids, scattered, send
 from tests.support.verdicts import assert_exactly_once, event_id, shard_of, wait_until_handled
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from tests.support.cluster import Cluster
     from tests.support.topics import Names
@@ -175,17 +180,41 @@ def test_latest_skips_only_what_is_older_than_the_first_start(
         assert_exactly_once(cluster, names, [*new, *meanwhile])
 
 
+async def batch_starts(cluster: Cluster, ends: Mapping[int, int], topic: str) -> dict[int, int]:
+    """Return the first offset of the batch that holds the record before each end."""
+    variables = {f"{PREFIX}BOOTSTRAP_SERVERS": cluster.bootstrap_servers}
+    kafka = AioKafka.of(Settings.load(variables))
+    reader = kafka.reader("batch-starts", topics=[topic], max_message_bytes=2**20)
+    try:
+        await reader.start()
+        starts = {}
+        for partition, last in ends.items():
+            place = Partition(topic, partition)
+            ranges = {place: OffsetRange(last, last + 1)}
+            async for batch in read_range(reader, ranges):
+                assert batch.next_offset == last + 1
+            starts[partition] = reader.batch_start(place)
+        return {partition: start for partition, start in starts.items() if start is not None}
+    finally:
+        await reader.close()
+
+
 def test_handled_forwards_are_trimmed_and_a_restart_finds_its_place(
     cluster: Cluster, names: Names
 ) -> None:
-    """The repartition topic keeps no more than its last handled record, and a restart goes on."""
+    """The repartition topic keeps only the batch of its last record, and a restart goes on.
+
+    A log start within a batch would let a returning replica fail for ever.
+    """
     first, second = numbered_ids(150, "first"), numbered_ids(50, "second")
     with Deployment(cluster, names, TRIM_INTERVAL_MS=200) as deployment:
         service = deployment.start("one")
         cluster.produce(deployment.input_topic, scattered(first))
         assert_exactly_once(cluster, names, first)
-        kept = {r.partition: r.offset for r in cluster.read(deployment.repartition_topic)}
+        last = {r.partition: r.offset for r in cluster.read(deployment.repartition_topic)}
+        kept = asyncio.run(batch_starts(cluster, last, deployment.repartition_topic))
         assert len(kept) == SHARDS
+        assert kept != last, "each last batch has a single record: the test shows nothing"
         wait_until(
             lambda: log_starts(cluster, deployment.repartition_topic) == kept,
             what=f"log starts at {kept}",

@@ -31,6 +31,7 @@ class FakeReader:
         self._paused: set[TopicPartition] = set()
         self._ends: dict[TopicPartition, tuple[int, int]] = {}
         self._seen_at: dict[TopicPartition, float] = {}
+        self._batch_starts: dict[TopicPartition, int] = {}
 
     async def start(self) -> None:
         """Connect."""
@@ -95,11 +96,16 @@ class FakeReader:
             self._seen_at[partition] = time.monotonic()
             if read.records:
                 found[partition] = read.records
+                self._batch_starts[partition] = log.batch_start(read.records[-1].offset)
         return found, has_moved
 
     def position(self, partition: TopicPartition) -> int:
         """Return the offset of the next record to deliver; markers count as delivered."""
         return self._positions[partition]
+
+    def batch_start(self, partition: TopicPartition) -> int | None:
+        """Return the first offset of the batch that holds the last delivered record."""
+        return self._batch_starts.get(partition)
 
     @property
     def positions(self) -> dict[TopicPartition, int]:

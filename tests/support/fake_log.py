@@ -55,6 +55,8 @@ class FakeLog:
         self._pending: dict[int, list[int]] = {}  # offsets of open transactions by producer id
         self._open: dict[int, _Open] = {}
         self._epoch_starts: list[tuple[int, int]] = [(0, 0)]
+        self._batch_starts: list[int] = []
+        self._last_producer: int | None = None
 
     @property
     def high_watermark(self) -> int:
@@ -81,6 +83,9 @@ class FakeLog:
         offset = self.high_watermark
         time_ms = self._now_ms() if self.is_log_append_time else new.timestamp_ms
         record = Record(offset, time_ms, new.key, new.value, list(new.headers))
+        is_continued = producer is not None and self._last_producer == producer.id
+        self._batch_starts.append(self._batch_starts[-1] if is_continued else offset)
+        self._last_producer = None if producer is None else producer.id
         self._records.append(record)
         if producer is not None:
             self._open.setdefault(producer.id, _Open(offset, producer.epoch))
@@ -95,6 +100,8 @@ class FakeLog:
             self._aborted.update(offsets)
         offset = self.high_watermark
         self._markers.add(offset)
+        self._batch_starts.append(offset)
+        self._last_producer = None
         self._records.append(Record(offset, self._now_ms(), None, None, []))
 
     def read(self, position: int, max_records: int, *, committed_only: bool) -> Slice:
@@ -108,6 +115,13 @@ class FakeLog:
                 records.append(self._records[position])
             position += 1  # markers and aborted records count as delivered
         return Slice(records, position)
+
+    def batch_start(self, offset: int) -> int:
+        """Return the first offset of the batch that holds this offset.
+
+        The successive records of one transaction are one batch.
+        """
+        return self._batch_starts[offset]
 
     def first_from(self, time_ms: int, *, committed_only: bool) -> Record | None:
         """Return the first record whose timestamp is not before this time."""
@@ -123,6 +137,8 @@ class FakeLog:
         """Elect a leader that lacks the records from this offset on (unclean election)."""
         lost = set(range(end, self.high_watermark))
         del self._records[end:]
+        del self._batch_starts[end:]
+        self._last_producer = None
         self._markers -= lost
         self._aborted -= lost
         self.start_epoch()

@@ -63,6 +63,14 @@ class FetchedBytes:
         return len(self._bytes_data)
 
 
+class TakenRecords(list[SourceRecord]):
+    """Records of one partition, with the first offset of the batch that holds the last one."""
+
+    __slots__ = ("batch_start",)
+
+    batch_start: int
+
+
 class FetchedPartition(private_api.FetchedPartitionBase):
     """Returns the visible records of a fetched partition, a few at a time."""
 
@@ -72,7 +80,7 @@ class FetchedPartition(private_api.FetchedPartitionBase):
         super().__init__(*arguments)
         self._batch: OpenBatch | None = None
 
-    def take(self, most_records: int, most_bytes: int | None = None) -> list[SourceRecord]:
+    def take(self, most_records: int, most_bytes: int | None = None) -> TakenRecords:
         """Return records up to either limit; the rest stays for the next call.
 
         The size of a fetch does not bound the memory: compressed bytes may inflate to any size, and
@@ -82,7 +90,7 @@ class FetchedPartition(private_api.FetchedPartitionBase):
         Raises:
             CorruptRecordException: a checksum is wrong, or a marker cannot be read.
         """
-        taken: list[SourceRecord] = []
+        taken = TakenRecords()
         size_bytes = 0
         most_bytes = TAKE_BYTES if most_bytes is None else most_bytes
         while len(taken) < most_records and size_bytes < most_bytes:
@@ -101,7 +109,9 @@ class FetchedPartition(private_api.FetchedPartitionBase):
                     # Keep a packed record in any case: its value holds records not returned yet.
                     if one.offset >= self.next_fetch_offset or isinstance(one, PackedRecord)
                 ]
-            taken += records
+            if records:
+                taken += records
+                taken.batch_start = batch.base_offset
             if batch.is_used_up:
                 self._batch, self.next_fetch_offset = None, batch.next_offset
             elif records:

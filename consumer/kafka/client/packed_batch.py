@@ -64,12 +64,21 @@ HeadT = TypeVar("HeadT", bound=Head)
 class OpenBatch:
     """A batch that is read in steps."""
 
-    __slots__ = ("_head", "_open", "_raw", "_records", "is_used_up", "next_offset")
+    __slots__ = (
+        "_head",
+        "_open",
+        "_raw",
+        "_records",
+        "base_offset",
+        "is_used_up",
+        "next_offset",
+    )
 
     def __init__(
         self, raw: bytes, head: HeadT, open_records: Callable[[bytes, HeadT], Records]
     ) -> None:
         """`raw` is the batch as it is in the log; `open_records` may raise anything."""
+        self.base_offset = head.base_offset
         self.next_offset = head.last_offset + 1
         self.is_used_up = False
         self._raw = raw

@@ -49,6 +49,7 @@ class KafkaReader:
         self._topics = frozenset(topics)
         self.needs_revalidation = False
         self._seen_at: dict[TopicPartition, float] = {}
+        self._batch_starts: dict[TopicPartition, int] = {}
         self._consumer = AIOKafkaConsumer(
             **connection.options(client_id),
             group_id=None,
@@ -127,7 +128,16 @@ class KafkaReader:
             )
         except Exception as error:
             raise translate(error, "fetch") from error
+        for partition, taken in records.items():
+            self._batch_starts[partition] = taken.batch_start
         return records
+
+    def batch_start(self, partition: TopicPartition) -> int | None:
+        """Return the first offset of the batch that holds the last delivered record.
+
+        Return None before the first record.
+        """
+        return self._batch_starts.get(partition)
 
     def position(self, partition: TopicPartition) -> int:
         """Return the offset of the next record to deliver. Markers move it too."""
