@@ -54,6 +54,7 @@ GROUPS: Final = {
     "Transactions, timing and supervision": (
         "COMMIT_INTERVAL_MS",
         "MAX_TRANSACTION_RECORDS",
+        "COMPRESSION_TYPE",
         "TRANSACTION_TIMEOUT_MS",
         "SESSION_TIMEOUT_MS",
         "HEARTBEAT_INTERVAL_MS",

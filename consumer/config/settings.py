@@ -45,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     dead_letter_window_records: int
     watchdog_seconds: int
     max_transaction_records: int
+    compression_type: str
 
     @property
     def changelog_topic(self) -> str:

@@ -76,7 +76,7 @@ VARIABLES: Final = (
     Variable("OUTPUT_TOPIC", "fine-tuning.checkpoint-ready", topic, "topic of the ready events"),
     Variable("DEAD_LETTER_TOPIC", "fine-tuning.checkpoints.dead-letters", topic, "topic of the dead letters (records that cannot be published)"),
     Variable("SHARDS", "", shards, "number of shards, fixed when the internal topics are created; empty: the largest partition count of the input topics, at least 3"),
-    Variable("COMMIT_INTERVAL_MS", "100", whole(1, 10_000), "shortest time between two commits of a shard that has no lag (ms)"),
+    Variable("COMMIT_INTERVAL_MS", "10", whole(1, 10_000), "shortest time between two commits of a shard that has no lag (ms)"),
     Variable("DEDUP_WINDOW_SECONDS", "0", whole(0, 10**10), "how long an id is remembered (s), in stream time; 0: forever"),
     Variable("AUTO_OFFSET_RESET", "earliest", choice("earliest", "latest"), "where a new group starts to read; an existing group continues from its committed progress"),
     Variable("CREATE_TOPICS", "false", flag, "create missing topics at the start of `run`"),
@@ -99,6 +99,7 @@ VARIABLES: Final = (
     Variable("DEAD_LETTER_LIMIT_PERCENT", "0", whole(0, 100), "stop the service when this percentage of the last DEAD_LETTER_WINDOW_RECORDS offsets of an input partition are dead letters; 0: off"),
     Variable("DEAD_LETTER_WINDOW_RECORDS", "1000", whole(10, 10_000), "number of latest offsets of an input partition that DEAD_LETTER_LIMIT_PERCENT applies to"),
     Variable("WATCHDOG_SECONDS", "300", whole(0, 86_400), "exit when a shard has lag and makes no progress for this time (s), or when the process hangs; 0: off"),
+    Variable("COMPRESSION_TYPE", "none", choice("none", "lz4", "zstd"), "compression of all records that are written (ready events, dead letters, internal topics)"),
     Variable("MAX_TRANSACTION_RECORDS", "12000", whole(1, 100_000), "largest number of source records in one transaction"),
 )  # fmt: skip
 

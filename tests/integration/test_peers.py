@@ -10,7 +10,12 @@ import pytest
 
 from bench.peers.backlog import Placement, fill
 from bench.peers.broker import all_cores, started_broker
-from bench.peers.contenders.catalogue import NO_CONTENDER, SERVICE, STREAMS_RANDOM
+from bench.peers.contenders.catalogue import (
+    NO_CONTENDER,
+    SERVICE,
+    STREAMS_RANDOM,
+    WITHOUT_PROMISE,
+)
 from bench.peers.contenders.contender import Contender, Delivery
 from bench.peers.latency import loads, measure_latency
 from bench.peers.sampling import sample_until_complete
@@ -44,6 +49,14 @@ def test_a_run_is_measured_and_verified(broker: Broker) -> None:
     assert figures.peak_memory_mib > 10
     assert {"*-ready", "*-group.changelog"} <= figures.written_bytes.keys()
     assert not {name for name in broker.cluster.topics() if name.startswith("peers-service")}
+
+
+def test_the_program_without_the_promise_publishes_every_record(broker: Broker) -> None:
+    """It does the work that the promise is compared with: each record, duplicates too."""
+    backlog = fill(broker.cluster, EVENTS, Placement.KEYED)
+    figures = measure(broker, WITHOUT_PROMISE, backlog, 1)
+    assert (figures.verdict.records, figures.verdict.distinct_ids) == (EVENTS, backlog.distinct)
+    assert not figures.problem
 
 
 def test_latency_is_measured(broker: Broker) -> None:

@@ -29,7 +29,7 @@ DESIGNED_DEFAULTS = {
     "output_topic": "fine-tuning.checkpoint-ready",
     "dead_letter_topic": "fine-tuning.checkpoints.dead-letters",
     "shards": None,
-    "commit_interval_ms": 100,
+    "commit_interval_ms": 10,
     "dedup_window_seconds": 0,
     "auto_offset_reset": "earliest",
     "create_topics": False,
@@ -44,6 +44,7 @@ DESIGNED_DEFAULTS = {
     "ssl_keyfile": "",
     "transaction_timeout_ms": 15_000,
     "cloudevents_mode": "structured",
+    "compression_type": "none",
 }
 
 

@@ -6,7 +6,7 @@ from typing import Final
 from bench.peers.backlog import Placement
 from bench.peers.contenders.contender import Contender, Delivery, NoContender
 from bench.peers.contenders.kafka_streams import KafkaStreams
-from bench.peers.contenders.python_peer import PythonPeer
+from bench.peers.contenders.python_peer import OwnProgram, PythonPeer
 from bench.peers.contenders.service import Service
 
 SERVICE: Final = Service(
@@ -39,6 +39,13 @@ QUIX: Final = PythonPeer(
     program="quix",
     guarantees="exactly once per id, if the key of each record is its id",
 )
+WITHOUT_PROMISE: Final = OwnProgram(
+    name="service-without-promise",
+    title="limit: checkpoint-ready without deduplication and transactions",
+    program="without_promise",
+    guarantees="at least once; every duplicate",
+    delivery=Delivery.EVERY_RECORD,
+)
 CONTENDERS: Final[tuple[Contender, ...]] = (
     SERVICE,
     replace(
@@ -66,6 +73,7 @@ CONTENDERS: Final[tuple[Contender, ...]] = (
         is_pinned=False,
         processes=2,
     ),
+    WITHOUT_PROMISE,
     STREAMS,
     replace(STREAMS, name="streams-tuned", title="Kafka Streams, tuned", settings=STREAMS_TUNING),
     STREAMS_RANDOM,

@@ -1,7 +1,9 @@
 """A contender in Python: a program of bench/peers/programs/ in the environment of the peers."""
 
 import os
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -21,8 +23,12 @@ class PythonPeer(Contender):
     program: str
 
     def prepare(self) -> None:
-        """Install the peers, once."""
-        python_environment(PYTHON_PEERS)
+        """Provide the Python that runs the program."""
+        self.python()
+
+    def python(self) -> Path:
+        """Return the Python of the peers' environment. It is installed once."""
+        return python_environment(PYTHON_PEERS)
 
     def start(self, run: Run) -> list[ChildProcess]:
         """Start the program."""
@@ -35,7 +41,15 @@ class PythonPeer(Contender):
             folder=str(run.folder),
             settings=dict(self.settings),
         )
-        python = str(python_environment(PYTHON_PEERS))
-        command = [python, "-m", f"bench.peers.programs.{self.program}"]
+        command = [str(self.python()), "-m", f"bench.peers.programs.{self.program}"]
         argument = msgspec.json.encode(job).decode()
         return [ChildProcess([*command, argument], os.environ, folder=ROOT)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnProgram(PythonPeer):
+    """A program in the environment of this service."""
+
+    def python(self) -> Path:
+        """Return the Python of this process."""
+        return Path(sys.executable)

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 class AioKafka:
     """Implements the port ``consumer.kafka.port.Kafka``."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, compression_type: str) -> None:
         self._connection = connection
+        self._compression_type = compression_type
 
     @classmethod
     def of(cls, settings: Settings) -> "AioKafka":
@@ -27,7 +28,7 @@ class AioKafka:
         Raises:
             ConfigError: a certificate or key file cannot be used.
         """
-        return cls(Connection.of(settings))
+        return cls(Connection.of(settings), settings.compression_type)
 
     def reader(
         self,
@@ -51,7 +52,9 @@ class AioKafka:
 
     def writer(self, transactional_id: str, transaction_timeout_ms: int) -> KafkaWriter:
         """Return a writer."""
-        return KafkaWriter(self._connection, transactional_id, transaction_timeout_ms)
+        return KafkaWriter(
+            self._connection, transactional_id, transaction_timeout_ms, self._compression_type
+        )
 
     def admin(self, client_id: str) -> KafkaAdmin:
         """Return an admin client."""

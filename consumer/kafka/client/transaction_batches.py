@@ -5,6 +5,7 @@ from typing import Final
 
 from consumer.kafka import port
 from consumer.kafka.client import partition_batches, private_api
+from consumer.kafka.client.compression import NO_COMPRESSION, builder_for
 from consumer.kafka.clock import wall_clock_ms
 from consumer.kafka.types import TopicPartition
 
@@ -18,7 +19,10 @@ class TransactionBatches:
     """The batches of one transaction, by partition."""
 
     def __init__(
-        self, max_message_bytes: Mapping[str, int], unstamped: Collection[str] = ()
+        self,
+        max_message_bytes: Mapping[str, int],
+        unstamped: Collection[str] = (),
+        compression_type: str = NO_COMPRESSION,
     ) -> None:
         """Start empty; records of the `unstamped` topics have no timestamp.
 
@@ -30,6 +34,7 @@ class TransactionBatches:
             topic: min(BATCH_BYTES, limit) for topic, limit in max_message_bytes.items()
         }
         self._unstamped = unstamped
+        self._compression_type = compression_type
         self._timestamp_ms = wall_clock_ms()
         self._partitions: dict[tuple[str, int], partition_batches.PartitionBatches] = {}
 
@@ -47,6 +52,9 @@ class TransactionBatches:
     def finish(self) -> dict[TopicPartition, list[private_api.Batch]]:
         """Return the finished batches of each partition."""
         return {
-            TopicPartition(*target): list(map(private_api.Batch, batches.finish()))
+            TopicPartition(*target): [
+                private_api.Batch(builder_for(builder, self._compression_type))
+                for builder in batches.finish()
+            ]
             for target, batches in self._partitions.items()
         }

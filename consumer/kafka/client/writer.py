@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaProducer
 from consumer.errors import TaskFailed
 from consumer.kafka import port
 from consumer.kafka.client import private_api
+from consumer.kafka.client.compression import NO_COMPRESSION
 from consumer.kafka.client.connection import Connection, bounded, translate
 from consumer.kafka.client.transaction_batches import TransactionBatches
 from consumer.kafka.clock import BrokerClock
@@ -40,7 +41,11 @@ class KafkaWriter:
     """
 
     def __init__(
-        self, connection: Connection, transactional_id: str, transaction_timeout_ms: int
+        self,
+        connection: Connection,
+        transactional_id: str,
+        transaction_timeout_ms: int,
+        compression_type: str = NO_COMPRESSION,
     ) -> None:
         self.transactional_id = transactional_id
         self.broker_clock = BrokerClock()
@@ -50,6 +55,7 @@ class KafkaWriter:
         self.begun_transactions = 0
         self.committed_transactions = 0
         self._records_written = 0
+        self._compression_type = compression_type
         self._producer = AIOKafkaProducer(
             **connection.options(transactional_id),
             transactional_id=transactional_id,
@@ -78,7 +84,7 @@ class KafkaWriter:
         self, max_message_bytes: Mapping[str, int], unstamped: Collection[str] = ()
     ) -> TransactionBatches:
         """Return the empty batches of a transaction; see ``TransactionBatches``."""
-        return TransactionBatches(max_message_bytes, unstamped)
+        return TransactionBatches(max_message_bytes, unstamped, self._compression_type)
 
     async def send(self, batches: port.TransactionBatches) -> dict[TopicPartition, int]:
         """Begin a transaction and deliver every batch; return the first offset by partition.
