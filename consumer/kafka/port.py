@@ -12,8 +12,8 @@ from typing import Protocol
 
 from consumer.config import Settings
 from consumer.kafka.clock import BrokerClock
-from consumer.kafka.types import OpenTransactions, TopicDescription, TopicPartition
-from consumer.pipeline.records import Header, SourceRecord
+from consumer.kafka.types import FetchedRecords, OpenTransactions, TopicDescription, TopicPartition
+from consumer.pipeline.records import Header
 
 
 class PartitionBatches(Protocol):
@@ -66,7 +66,7 @@ class LogReader(Protocol):
 
     async def fetch(
         self, timeout_ms: int, max_records: int
-    ) -> dict[TopicPartition, Sequence[SourceRecord]]:
+    ) -> dict[TopicPartition, FetchedRecords]:
         """Return records that were fetched already, or wait up to ``timeout_ms`` for some.
 
         Raises:
@@ -75,12 +75,6 @@ class LogReader(Protocol):
 
     def position(self, partition: TopicPartition) -> int:
         """Return the offset of the next record to deliver. Markers move it too."""
-
-    def batch_start(self, partition: TopicPartition) -> int | None:
-        """Return the first offset of the batch that holds the last delivered record.
-
-        Return None before the first record.
-        """
 
     @property
     def positions(self) -> dict[TopicPartition, int]:

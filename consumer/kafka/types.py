@@ -4,9 +4,13 @@
 equivalent class with types instead, because aiokafka ships no types.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import msgspec
+
+from consumer.pipeline.record_size import record_bytes
+from consumer.pipeline.records import SourceRecord
 
 if TYPE_CHECKING:
 
@@ -19,7 +23,13 @@ if TYPE_CHECKING:
 else:
     from aiokafka.structs import TopicPartition
 
-__all__ = ["OpenTransaction", "OpenTransactions", "TopicDescription", "TopicPartition"]
+__all__ = [
+    "FetchedRecords",
+    "OpenTransaction",
+    "OpenTransactions",
+    "TopicDescription",
+    "TopicPartition",
+]
 
 
 class TopicDescription(msgspec.Struct, frozen=True):
@@ -60,3 +70,24 @@ class OpenTransactions(msgspec.Struct, frozen=True):
     """The optional topics that could not be queried, with the reason."""
     unsupported_brokers: frozenset[int] = frozenset()
     """The leaders that do not know DescribeProducers (KIP-664): brokers before Kafka 2.8."""
+
+
+class FetchedRecords(list[SourceRecord]):
+    """The records of one partition that one fetch returned, in the order of their offsets."""
+
+    __slots__ = ("batch_start", "size_bytes")
+
+    def __init__(self, records: Iterable[SourceRecord] = ()) -> None:
+        super().__init__(records)
+        self.batch_start = 0
+        """The first offset of the batch that holds the last record."""
+        self.size_bytes = 0
+        """About how much memory the records occupy, including their Python objects."""
+
+    @classmethod
+    def of(cls, records: Iterable[SourceRecord], batch_start: int = 0) -> Self:
+        """Return these records with their size."""
+        made = cls(records)
+        made.batch_start = batch_start
+        made.size_bytes = sum(map(record_bytes, made))
+        return made

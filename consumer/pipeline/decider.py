@@ -107,6 +107,7 @@ class Decider:
         A timestamp later than `ceiling_ms` is not trusted, see `_NO_TIME_MS`.
         """
         topic, partition, records, forwarded = batch
+        encoded_topic = topic.encode()
         shard, shards = self._settings.shard, self._settings.shards
         max_forward_bytes = self._settings.limits.forward_max_bytes
         decision.stream_time_ms = max(decision.stream_time_ms, self._seen.stream_time_ms)
@@ -114,29 +115,37 @@ class Decider:
 
         for record in records:
             headers = record.headers
-            origin = Origin(topic, partition, record.offset, record.timestamp)
+            origin = None  # a record that is forwarded needs none
             try:
                 if forwarded and not isinstance(record.value, PackedBatch):
                     headers, origin = strip_origin(headers)
-                time_ms = origin.timestamp_ms
-                if time_ms > decision.stream_time_ms:
-                    decision.stream_time_ms = max(decision.stream_time_ms, min(time_ms, ceiling_ms))
+                    time_ms = origin.timestamp_ms
+                else:
+                    time_ms = record.timestamp
                 if time_ms > ceiling_ms:
+                    decision.stream_time_ms = max(decision.stream_time_ms, ceiling_ms)
                     time_ms = _NO_TIME_MS
+                elif time_ms > decision.stream_time_ms:
+                    decision.stream_time_ms = time_ms
                 found = decode_usual(record.value, headers) or decode_unusual(record.value, headers)
                 home_shard = home(found.id, shards)
                 if home_shard == shard:
+                    if origin is None:
+                        origin = Origin(topic, partition, record.offset, record.timestamp)
                     decoded = found if isinstance(found, Decoded) else complete(found)
                     self._decide_at_home(decision, decoded, origin, headers, time_ms)
                 elif forwarded:
-                    headers = record.headers
-                    origin = Origin(topic, partition, record.offset, record.timestamp)
+                    headers, origin = record.headers, None
                     raise misdirected(home_shard, shard)  # noqa: TRY301 - handled as other errors
                 else:
-                    decision.forwards.append(forward(record, origin, home_shard, max_forward_bytes))
+                    decision.forwards.append(
+                        forward(record, encoded_topic, partition, home_shard, max_forward_bytes)
+                    )
             except InvalidRecord as error:
+                origin = origin or Origin(topic, partition, record.offset, record.timestamp)
                 self._to_dead_letter(decision, error, origin, record, headers)
             except Exception as error:  # noqa: BLE001 - no record may ever stop a shard
+                origin = origin or Origin(topic, partition, record.offset, record.timestamp)
                 self._to_dead_letter(decision, _unexpected(error), origin, record, headers)
 
         counts = decision.counts

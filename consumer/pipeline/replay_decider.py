@@ -207,7 +207,9 @@ class Replayer(Struct, frozen=True):
         home_shard = home(decoded.id, self.settings.shards)
         if not is_known and home_shard != partition[1] % self.settings.shards:
             # The live service would forward the record, so the size limit of a forward applies.
-            forward(record, origin, home_shard, self.settings.limits.forward_max_bytes)
+            topic, number = partition
+            max_bytes = self.settings.limits.forward_max_bytes
+            forward(record, topic.encode(), number, home_shard, max_bytes)
         builders = self.unlimited_builders if is_known else self.builders
         event = builders[home_shard].build(decoded, origin, record.headers)
         if not self.selection.includes(decoded):

@@ -24,6 +24,10 @@ from schemas.ready_event import Origin
 ORIGIN_HEADER: Final = "checkpoint-ready.origin"
 _ORIGIN: Final = struct.Struct(">iqq")
 """Partition, offset and timestamp of the source record. The topic's name follows."""
+_NUMBERS_BYTES: Final = _ORIGIN.size
+_pack_origin: Final = _ORIGIN.pack
+_unpack_origin: Final = _ORIGIN.unpack_from
+_NO_HEADERS: Final[Headers] = ()
 # An upper limit of the bytes of a forward besides its key, its value and the topic's name, if the
 # origin is its only header: 61 bytes of batch header, 43 for the name and the numbers of the origin
 # header, and at most five bytes for each length. Topic names are ASCII.
@@ -37,18 +41,26 @@ partition_for_key: Final = default_partition
 """Returns the partition that Kafka's default partitioner selects for a key."""
 
 
-def forward(record: SourceRecord, origin: Origin, shard: int, max_bytes: int) -> ForwardRecord:
-    """Return the record for its home `shard`, with the origin header at the end.
+def forward(
+    record: SourceRecord, topic: bytes, partition: int, shard: int, max_bytes: int
+) -> ForwardRecord:
+    """Return a record of this topic and partition for its home `shard`.
+
+    The origin header is at the end of its headers.
 
     Raises:
         InvalidRecord: the record is too large for the repartition topic.
     """
-    packed = _ORIGIN.pack(origin.partition, origin.offset, origin.timestamp_ms)
-    headers = [*record.headers, (ORIGIN_HEADER, packed + origin.topic.encode())]
-    content_bytes = len(record.key or b"") + len(record.value or b"") + len(origin.topic)
-    if len(headers) > 1 or content_bytes + _MOST_OVERHEAD_BYTES > max_bytes:
-        require_room("record with its origin", record.key, record.value, headers, max_bytes)
-    return ForwardRecord(shard, record.key, record.value, headers, origin.timestamp_ms)
+    key, value, headers = record.key, record.value, record.headers
+    timestamp_ms = record.timestamp
+    origin = (ORIGIN_HEADER, _pack_origin(partition, record.offset, timestamp_ms) + topic)
+    content_bytes = len(key or b"") + len(value or b"") + len(topic)
+    if headers or content_bytes + _MOST_OVERHEAD_BYTES > max_bytes:
+        all_headers = [*headers, origin]
+        require_room("record with its origin", key, value, all_headers, max_bytes)
+    else:
+        all_headers = [origin]
+    return ForwardRecord(shard, key, value, all_headers, timestamp_ms)
 
 
 def strip_origin(headers: Headers) -> tuple[Headers, Origin]:
@@ -60,14 +72,15 @@ def strip_origin(headers: Headers) -> tuple[Headers, Origin]:
     if not headers:
         raise _foreign_forward("it has no headers")
     name, packed = headers[-1]
-    if name != ORIGIN_HEADER or packed is None or len(packed) <= _ORIGIN.size:
+    if name != ORIGIN_HEADER or packed is None or len(packed) <= _NUMBERS_BYTES:
         raise _foreign_forward(f"its last header is not a valid {ORIGIN_HEADER}")
-    partition, offset, timestamp_ms = _ORIGIN.unpack_from(packed)
+    partition, offset, timestamp_ms = _unpack_origin(packed)
     try:
-        topic = packed[_ORIGIN.size :].decode()
+        topic = str(packed[_NUMBERS_BYTES:], "utf-8")
     except UnicodeDecodeError:
         raise _foreign_forward(f"the topic in {ORIGIN_HEADER} is not UTF-8") from None
-    return headers[:-1], Origin(topic, partition, offset, timestamp_ms)
+    own = headers[:-1] if len(headers) > 1 else _NO_HEADERS
+    return own, Origin(topic, partition, offset, timestamp_ms)
 
 
 def misdirected(home_shard: int, shard: int) -> InvalidRecord:

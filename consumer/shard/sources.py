@@ -11,8 +11,7 @@ from msgspec.structs import replace
 from consumer.errors import TaskFailed
 from consumer.kafka.held_back import NOT_HELD_BACK, UNANSWERED_SECONDS, HeldBackLog, HeldBackSources
 from consumer.kafka.port import LogReader
-from consumer.kafka.types import TopicPartition
-from consumer.pipeline.record_size import record_bytes
+from consumer.kafka.types import FetchedRecords, TopicPartition
 from consumer.pipeline.records import PackedBatch, SourceRecord
 from consumer.shard.changelog import ShardState
 from consumer.shard.context import ShardContext, SideReaders
@@ -42,7 +41,7 @@ class Buffer:
 
     def add(
         self,
-        fetched: Mapping[TopicPartition, Sequence[SourceRecord]],
+        fetched: Mapping[TopicPartition, FetchedRecords],
         position: Callable[[TopicPartition], int],
     ) -> None:
         """Add fetched records; `position` returns the next offset to read of a source."""
@@ -50,7 +49,7 @@ class Buffer:
             self._gathered.append((source, records))
             self._next_offsets[source] = position(source)
             self.records += len(records)
-            self.size_bytes += sum(map(record_bytes, records))
+            self.size_bytes += records.size_bytes
 
     def progress_after(self, stream_time_ms: int) -> dict[TopicPartition, Progress]:
         """Return the progress that each source has when all its gathered records are handled.
@@ -119,7 +118,7 @@ class Sources:
         fetched = await self.reader.fetch(timeout_ms, max_records)
         self.buffer.add(fetched, self.reader.position)
         if self._forwards in fetched:
-            self._gathered_batch_start = self.reader.batch_start(self._forwards)
+            self._gathered_batch_start = fetched[self._forwards].batch_start
         return bool(fetched)
 
     def clear_buffer(self) -> None:

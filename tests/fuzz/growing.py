@@ -24,7 +24,7 @@ from consumer.jobs.backfill.elements import read_elements
 from consumer.jobs.backfill.file import Content
 from consumer.jobs.redrive.dead_letters import list_entry
 from consumer.jobs.redrive.redriven_set import StoredRecord
-from consumer.kafka.types import TopicPartition
+from consumer.kafka.types import FetchedRecords, TopicPartition
 from consumer.pipeline.dead_letters import dead_letter, parse_dead_letter
 from consumer.pipeline.decode.json_document import malformed
 from consumer.pipeline.model_name import parse_model_name
@@ -396,7 +396,7 @@ def _make_buffer(size_bytes: int) -> Call:
 
     def gather() -> None:
         buffer = Buffer()
-        buffer.add({TopicPartition("in", 0): [one]}, lambda _: one.offset + 1)
+        buffer.add({TopicPartition("in", 0): FetchedRecords.of([one])}, lambda _: one.offset + 1)
         buffer.progress_after(0)
 
     return gather

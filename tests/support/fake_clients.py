@@ -12,8 +12,8 @@ from typing import cast
 from consumer.errors import TaskFailed, TimedOut
 from consumer.kafka import port
 from consumer.kafka.clock import BrokerClock
-from consumer.kafka.types import TopicPartition
-from consumer.pipeline.records import Header, SourceRecord
+from consumer.kafka.types import FetchedRecords, TopicPartition
+from consumer.pipeline.records import Header
 from tests.support.fake_cluster import FakeCluster, Fault, Killed
 from tests.support.fake_log import NO_TIMESTAMP_MS, NewRecord, Producer
 
@@ -31,7 +31,6 @@ class FakeReader:
         self._paused: set[TopicPartition] = set()
         self._ends: dict[TopicPartition, tuple[int, int]] = {}
         self._seen_at: dict[TopicPartition, float] = {}
-        self._batch_starts: dict[TopicPartition, int] = {}
 
     async def start(self) -> None:
         """Connect."""
@@ -62,7 +61,7 @@ class FakeReader:
 
     async def fetch(
         self, timeout_ms: int, max_records: int
-    ) -> dict[TopicPartition, Sequence[SourceRecord]]:
+    ) -> dict[TopicPartition, FetchedRecords]:
         """Return the records at hand, or wait up to ``timeout_ms`` for some.
 
         Raises:
@@ -78,10 +77,10 @@ class FakeReader:
             found, _ = self._sweep(max_records)
         return found
 
-    def _sweep(self, max_records: int) -> tuple[dict[TopicPartition, Sequence[SourceRecord]], bool]:
+    def _sweep(self, max_records: int) -> tuple[dict[TopicPartition, FetchedRecords], bool]:
         """Return the records of each partition, and whether a position moved or an end is new."""
         room = min(max_records, self._cluster.most_fetched)
-        found: dict[TopicPartition, Sequence[SourceRecord]] = {}
+        found: dict[TopicPartition, FetchedRecords] = {}
         has_moved = False
         for partition in [p for p in self._positions if p not in self._paused]:
             log, position = self._cluster.log(partition), self._positions[partition]
@@ -95,17 +94,13 @@ class FakeReader:
             self._ends[partition] = log.last_stable_offset, log.high_watermark
             self._seen_at[partition] = time.monotonic()
             if read.records:
-                found[partition] = read.records
-                self._batch_starts[partition] = log.batch_start(read.records[-1].offset)
+                batch_start = log.batch_start(read.records[-1].offset)
+                found[partition] = FetchedRecords.of(read.records, batch_start)
         return found, has_moved
 
     def position(self, partition: TopicPartition) -> int:
         """Return the offset of the next record to deliver; markers count as delivered."""
         return self._positions[partition]
-
-    def batch_start(self, partition: TopicPartition) -> int | None:
-        """Return the first offset of the batch that holds the last delivered record."""
-        return self._batch_starts.get(partition)
 
     @property
     def positions(self) -> dict[TopicPartition, int]:

@@ -21,6 +21,7 @@ from consumer.kafka.client.record_format import (
     BatchHeader,
     UnreadableRecord,
 )
+from consumer.kafka.types import FetchedRecords
 from consumer.pipeline.records import SourceRecord
 
 # The limit in bytes of memory, Python objects included, for the records of one partition in one
@@ -63,14 +64,6 @@ class FetchedBytes:
         return len(self._bytes_data)
 
 
-class TakenRecords(list[SourceRecord]):
-    """Records of one partition, with the first offset of the batch that holds the last one."""
-
-    __slots__ = ("batch_start",)
-
-    batch_start: int
-
-
 class FetchedPartition(private_api.FetchedPartitionBase):
     """Returns the visible records of a fetched partition, a few at a time."""
 
@@ -80,7 +73,7 @@ class FetchedPartition(private_api.FetchedPartitionBase):
         super().__init__(*arguments)
         self._batch: OpenBatch | None = None
 
-    def take(self, most_records: int, most_bytes: int | None = None) -> TakenRecords:
+    def take(self, most_records: int, most_bytes: int | None = None) -> FetchedRecords:
         """Return records up to either limit; the rest stays for the next call.
 
         The size of a fetch does not bound the memory: compressed bytes may inflate to any size, and
@@ -90,18 +83,17 @@ class FetchedPartition(private_api.FetchedPartitionBase):
         Raises:
             CorruptRecordException: a checksum is wrong, or a marker cannot be read.
         """
-        taken = TakenRecords()
-        size_bytes = 0
+        taken = FetchedRecords()
         most_bytes = TAKE_BYTES if most_bytes is None else most_bytes
-        while len(taken) < most_records and size_bytes < most_bytes:
+        while len(taken) < most_records and taken.size_bytes < most_bytes:
             batch = self._batch or self._open_batch()
             if batch is None:
                 break
-            room_bytes = most_bytes - size_bytes
+            room_bytes = most_bytes - taken.size_bytes
             records, records_bytes = batch.take(
                 most_records - len(taken), room_bytes, self.next_fetch_offset
             )
-            size_bytes += records_bytes
+            taken.size_bytes += records_bytes
             if records and records[0].offset < self.next_fetch_offset:
                 records = [
                     one

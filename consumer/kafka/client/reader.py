@@ -5,7 +5,7 @@ exists, and then resets the position. ``auto_offset_reset="none"`` makes every r
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
@@ -13,8 +13,7 @@ from aiokafka import AIOKafkaConsumer
 from consumer.kafka.client import fetched, private_api
 from consumer.kafka.client.connection import Connection, bounded, close_consumer, translate
 from consumer.kafka.client.decompression import inflater
-from consumer.kafka.types import TopicPartition
-from consumer.pipeline.records import SourceRecord
+from consumer.kafka.types import FetchedRecords, TopicPartition
 
 START_SECONDS: Final = 15.0
 OFFSETS_SECONDS: Final = 15.0
@@ -49,7 +48,6 @@ class KafkaReader:
         self._topics = frozenset(topics)
         self.needs_revalidation = False
         self._seen_at: dict[TopicPartition, float] = {}
-        self._batch_starts: dict[TopicPartition, int] = {}
         self._consumer = AIOKafkaConsumer(
             **connection.options(client_id),
             group_id=None,
@@ -112,7 +110,7 @@ class KafkaReader:
 
     async def fetch(
         self, timeout_ms: int, max_records: int
-    ) -> dict[TopicPartition, Sequence[SourceRecord]]:
+    ) -> dict[TopicPartition, FetchedRecords]:
         """Return records that were fetched already, or wait up to ``timeout_ms`` for some.
 
         Raises:
@@ -123,21 +121,12 @@ class KafkaReader:
         # other asyncio tasks must also run.
         await asyncio.sleep(0)
         try:
-            records: dict[TopicPartition, Any] = await self._consumer.getmany(
+            records: dict[TopicPartition, FetchedRecords] = await self._consumer.getmany(
                 timeout_ms=timeout_ms, max_records=max_records
             )
         except Exception as error:
             raise translate(error, "fetch") from error
-        for partition, taken in records.items():
-            self._batch_starts[partition] = taken.batch_start
         return records
-
-    def batch_start(self, partition: TopicPartition) -> int | None:
-        """Return the first offset of the batch that holds the last delivered record.
-
-        Return None before the first record.
-        """
-        return self._batch_starts.get(partition)
 
     def position(self, partition: TopicPartition) -> int:
         """Return the offset of the next record to deliver. Markers move it too."""

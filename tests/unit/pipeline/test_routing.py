@@ -13,8 +13,10 @@ MAX_BYTES = 1_048_588
 
 def test_origin_survives_byte_for_byte() -> None:
     """Key, value, headers and origin arrive unchanged."""
-    sent = record(raw=b"\xff", key=None, headers=[("a", None), ("b", b"\x00")])
-    forwarded = forward(sent, ORIGIN, 3, MAX_BYTES)
+    sent = record(
+        raw=b"\xff", key=None, headers=[("a", None), ("b", b"\x00")], offset=2**40, timestamp_ms=-1
+    )
+    forwarded = forward(sent, "töpic".encode(), 7, 3, MAX_BYTES)
     headers, origin = strip_origin(forwarded.headers)
     assert (forwarded.shard, forwarded.key, forwarded.value) == (3, None, b"\xff")
     assert (headers, origin) == (sent.headers, ORIGIN)
@@ -22,12 +24,11 @@ def test_origin_survives_byte_for_byte() -> None:
 
 def test_a_producers_own_origin_header_is_not_believed() -> None:
     """Only the last header counts. A forged one before it is kept."""
-    spoofed: Header = (ORIGIN_HEADER, forward(record(raw=b""), ORIGIN, 0, MAX_BYTES).headers[-1][1])
-    true_origin = Origin("true", 1, 2, 3)
-    headers, origin = strip_origin(
-        forward(record(raw=b"", headers=[spoofed]), true_origin, 0, MAX_BYTES).headers
-    )
-    assert (headers, origin) == ([spoofed], true_origin)
+    spoofed: Header = forward(record(raw=b""), b"forged", 7, 0, MAX_BYTES).headers[-1]
+    sent = record(raw=b"", headers=[spoofed], offset=2, timestamp_ms=3)
+    headers, origin = strip_origin(forward(sent, b"true", 1, 0, MAX_BYTES).headers)
+    assert spoofed[0] == ORIGIN_HEADER
+    assert (headers, origin) == ([spoofed], Origin("true", 1, 2, 3))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from consumer.kafka.types import TopicPartition
+from consumer.kafka.types import FetchedRecords, TopicPartition
 from consumer.pipeline.records import PackedBatch, Reason
 from consumer.shard.progress import (
     OLDER_OFFSETS,
@@ -199,12 +199,12 @@ def test_a_packed_batch_is_no_fingerprint() -> None:
     value = PackedBatch(raw, "inflates too far", Reason.TOO_LARGE)
     packed = Record(LAST.offset + 1, 990, None, value, ())
     buffer = Buffer()
-    buffer.add({SOURCE: [LAST, packed]}, lambda _: 101)
+    buffer.add({SOURCE: FetchedRecords.of([LAST, packed])}, lambda _: 101)
     assert buffer.progress_after(0) == {SOURCE: Progress(101, 0, Fingerprint.of(LAST))}
-    buffer.add({SOURCE: [packed]}, lambda _: 102)
+    buffer.add({SOURCE: FetchedRecords.of([packed])}, lambda _: 102)
     assert buffer.progress_after(0) == {SOURCE: Progress(102, 0, Fingerprint.of(LAST))}
     only_packed = Buffer()
-    only_packed.add({SOURCE: [packed]}, lambda _: 101)
+    only_packed.add({SOURCE: FetchedRecords.of([packed])}, lambda _: 101)
     progress = only_packed.progress_after(0)[SOURCE].following(KNOWN)
     assert (progress.next_offset, progress.fingerprint) == (101, KNOWN.fingerprint)
     readable = packed._replace(value=b"a record that can be read now")

@@ -16,7 +16,7 @@ from consumer.errors import TaskFailed
 from consumer.kafka.client.transaction_batches import TransactionBatches
 from consumer.kafka.clock import BrokerClock
 from consumer.kafka.topics import Topology
-from consumer.kafka.types import TopicPartition
+from consumer.kafka.types import FetchedRecords, TopicPartition
 from consumer.pipeline.decider import Decider, Decision
 from consumer.pipeline.records import SourceBatch
 from consumer.pipeline.seen_ids import SeenIds
@@ -69,7 +69,7 @@ class FakeReader:
         self.assigned = dict(positions)
         self.assignments.append(dict(positions))
 
-    async def fetch(self, _: int, __: int) -> dict[TopicPartition, list[Record]]:
+    async def fetch(self, _: int, __: int) -> dict[TopicPartition, FetchedRecords]:
         """Return all from the positions on."""
         self._beside()
         found = {
@@ -78,7 +78,7 @@ class FakeReader:
         for source, records in found.items():
             if records:
                 self.assigned[source] = records[-1].offset + 1
-        return {source: records for source, records in found.items() if records}
+        return {source: FetchedRecords.of(records) for source, records in found.items() if records}
 
     def position(self, source: TopicPartition) -> int:
         """Return a position; raises for what is not assigned."""
@@ -266,7 +266,7 @@ async def test_the_dead_letter_limit_uses_a_side_reader(context: ShardContext) -
     look = FakeReader({INPUT: invalid})
     guard = DeadLetterGuard(context.settings, FakeReaders(look))  # type: ignore[arg-type]
     buffer, decision = Buffer(), Decision()
-    buffer.add({INPUT: invalid[10:]}, lambda _: 20)
+    buffer.add({INPUT: FetchedRecords.of(invalid[10:])}, lambda _: 20)
     batch = SourceBatch("input", 0, invalid[10:], forwarded=False)
     Decider(context.pipeline(), SeenIds(0)).decide(batch, decision, 2**62)
     await guard.check(context, buffer, decision, SeenIds(0))
@@ -282,17 +282,17 @@ async def test_a_slow_look_back_is_cut(context: ShardContext) -> None:
         clock[0] += LOOK_BACK_SECONDS / 2 + 1
 
     class SlowReader(FakeReader):
-        async def fetch(self, _: int, __: int) -> dict[TopicPartition, list[Record]]:
+        async def fetch(self, _: int, __: int) -> dict[TopicPartition, FetchedRecords]:
             at = self.assigned[INPUT]
             self.assigned[INPUT] = at + 200
             wait()
-            return {INPUT: invalid[at : at + 200]}
+            return {INPUT: FetchedRecords.of(invalid[at : at + 200])}
 
     look = SlowReader({INPUT: invalid})
     slow = replace(context, clock=lambda: clock[0])
     guard = DeadLetterGuard(context.settings, FakeReaders(look))  # type: ignore[arg-type]
     buffer, decision = Buffer(), Decision()
-    buffer.add({INPUT: invalid[500:]}, lambda _: 501)
+    buffer.add({INPUT: FetchedRecords.of(invalid[500:])}, lambda _: 501)
     batch = SourceBatch("input", 0, invalid[500:], forwarded=False)
     Decider(context.pipeline(), SeenIds(0)).decide(batch, decision, 2**62)
     await guard.check(slow, buffer, decision, SeenIds(0))  # 401 of 500: not all 501
