@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/checkpoint-ready
 BIN := .venv/bin
 # The folders with Python code that exist.
-CODE := $(wildcard consumer schemas tests dev bench)
+CODE := $(wildcard consumer schemas tests dev bench testkit/src examples)
 ARGS ?=
 
 export RUFF_CACHE_DIR := $(CACHE)/ruff
@@ -148,6 +148,10 @@ requirements: venv ## Pin the newest allowed package versions with their hashes
 		$(PIP_COMPILE) --output-file requirements/build.txt requirements/build.in
 	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
 		$(PIP_COMPILE) --output-file requirements/bench-peers.txt requirements/bench-peers.in
+	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
+		$(PIP_COMPILE) --output-file requirements/testkit.txt requirements/testkit.in
+	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
+		$(PIP_COMPILE) --output-file examples/pact/requirements.txt examples/pact/requirements.in
 
 .PHONY: clean
 clean: ## Remove the virtual environment and all build output (the cache is kept)
