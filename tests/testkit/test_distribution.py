@@ -26,10 +26,10 @@ PACKAGE = SOURCE / "checkpoint_ready_testkit"
 NEED_EXTRAS = {"strategies": "hypothesis", "plugin": "pytest", "ready_topic": "confluent_kafka"}
 CORE = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem not in NEED_EXTRAS)
 SECONDS = 60
-# Python without installed packages: of the path, only the standard library and the kit are left.
+# For Python without site-packages: only the standard library and the kit are on the path.
 IMPORT_CORE = """
 import importlib, json, sys
-sys.path[:] = [one for one in sys.path if "-packages" not in one] + [sys.argv[1]]
+sys.path.append(sys.argv[1])
 for name in sys.argv[2:]:
     importlib.import_module(name)
 from checkpoint_ready_testkit import REASONS, dead_letter, ready_event, ready_record
@@ -57,6 +57,11 @@ def test_the_kit_has_the_version_of_the_service() -> None:
     assert versions == {checkpoint_ready_testkit.__version__}
 
 
+def test_the_kit_has_the_license_of_the_service() -> None:
+    """A distribution must contain the text of its license."""
+    assert (ROOT / "testkit/LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+
+
 def test_the_kit_needs_no_package() -> None:
     """Only the extras name packages."""
     project = _project(ROOT / "testkit/pyproject.toml")
@@ -68,7 +73,7 @@ def test_the_builders_run_with_the_standard_library_alone() -> None:
     """Isolated, and with no installed package on the path, every such module is imported."""
     names = [f"checkpoint_ready_testkit.{module}" for module in CORE if module != "__init__"]
     done = subprocess.run(
-        [sys.executable, "-I", "-c", IMPORT_CORE, SOURCE, *names],
+        [sys.executable, "-I", "-S", "-c", IMPORT_CORE, SOURCE, *names],
         capture_output=True,
         text=True,
         check=False,

@@ -96,12 +96,17 @@ def test_testkit_is_unique(ready_topic, number):
     assert [record for _, record in read(ready_topic)] == [letter]
 
 
-def test_testkit_failing(ready_topic):
+def test_testkit_settings(ready_topic):
     note(ready_topic)
     resource = ConfigResource(ResourceType.TOPIC, ready_topic.name)
-    described = AdminClient(ready_topic.client_settings).describe_configs([resource])
-    config = {name: one.value for name, one in described[resource].result().items()}
+    admin = AdminClient(ready_topic.client_settings)
+    described = admin.describe_configs([resource])[resource].result()
+    config = {name: one.value for name, one in described.items()}
     Path("config.json").write_text(json.dumps(config))
+
+
+def test_testkit_failing(ready_topic):
+    note(ready_topic)
     raise AssertionError("a test that fails")
 """
 
@@ -122,24 +127,39 @@ def run(kit: InstalledKit, pytester: pytest.Pytester, *arguments: str) -> pytest
 def test_the_fixture_publishes_to_a_topic_of_a_real_broker(
     installed_kit: InstalledKit, pytester: pytest.Pytester, cluster: Cluster
 ) -> None:
-    """Committed, aborted and repeated events; a unique topic, deleted even after a failure."""
+    """Committed, aborted and repeated events; a unique topic, deleted even after a failure.
+
+    The topic has the settings that the service gives to its ready topic.
+    """
     pytester.makepyfile(test_kit=TESTS)
     result = run(installed_kit, pytester, OPTION, cluster.bootstrap_servers)
-    result.assert_outcomes(passed=4, failed=1)
+    result.assert_outcomes(passed=5, failed=1)
     topics = (pytester.path / "topics.txt").read_text().split()
-    assert len(set(topics)) == 5
+    assert len(set(topics)) == 6
     wait_until(lambda: not set(topics) & cluster.topics(), what="the end of the topics")
+    config = _loaded((pytester.path / "config.json").read_text())
+    assert EVENT_POLICY.items() <= config.items()
 
 
-def test_the_topic_has_the_settings_of_the_service(
+def test_a_refused_record_raises_and_the_topic_can_still_be_used(
     installed_kit: InstalledKit, pytester: pytest.Pytester, cluster: Cluster
 ) -> None:
-    """The time of a record is that of its publication, as on the ready topic of the service."""
-    pytester.makepyfile(test_kit=TESTS)
-    address = (OPTION, cluster.bootstrap_servers)
-    run(installed_kit, pytester, *address, "-k", "failing").assert_outcomes(failed=1, deselected=4)
-    config = pytester.path / "config.json"
-    assert EVENT_POLICY.items() <= _loaded(config.read_text()).items()
+    """The transaction of the refused record is not committed."""
+    pytester.makepyfile(
+        test_kit="""
+        import pytest
+        from confluent_kafka import KafkaException
+        from checkpoint_ready_testkit import dead_letter, ready_event
+
+        def test_topic(ready_topic):
+            large = dead_letter("malformed_json", value=bytes(2_000_000))
+            ready_topic.client_settings["message.max.bytes"] = 3_000_000
+            with pytest.raises(KafkaException, match="MSG_SIZE_TOO_LARGE"):
+                ready_topic.publish(large)
+            assert len(ready_topic.publish(ready_event())) == 1
+        """
+    )
+    run(installed_kit, pytester, OPTION, cluster.bootstrap_servers).assert_outcomes(passed=1)
 
 
 def test_a_test_without_a_broker_fails_with_the_reason(
@@ -158,6 +178,25 @@ def test_a_test_without_a_broker_fails_with_the_reason(
     result = run(installed_kit, pytester)
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines([f"*needs a broker: give {OPTION} or {VARIABLE}*"])
+
+
+def test_confluent_kafka_is_needed_only_by_tests_that_use_the_fixture(
+    installed_kit: InstalledKit, pytester: pytest.Pytester
+) -> None:
+    """The plugin loads without the extra `kafka`, and the fixture names the extra."""
+    pytester.makeconftest("import sys; sys.modules['confluent_kafka'] = None")
+    pytester.makepyfile(
+        test_kit="""
+        def test_topic(ready_topic):
+            pass
+
+        def test_other():
+            pass
+        """
+    )
+    result = run(installed_kit, pytester, OPTION, "127.0.0.1:1")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*install checkpoint-ready-testkit[[]kafka]*"])
 
 
 def test_the_settings_of_the_client_can_be_replaced(

@@ -16,19 +16,26 @@ DOCUMENTS = sorted(
     for page in (
         *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
         *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("examples/**/*.md"),
+        ROOT / "testkit/README.md",
     )
 )
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
 CODE_BLOCK = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
 # A path in a document: a file or directory of the repository, in backticks.
-PATH = re.compile(r"`((?:consumer|schemas|tests|dev|bench|helm|docs|requirements)/[\w./-]*)`")
+PATH = re.compile(
+    r"`((?:consumer|schemas|tests|dev|bench|helm|docs|requirements|testkit|examples)/[\w./-]*)`"
+)
 # In CONTRIBUTING.md, what the reader is going to create.
 PLACEHOLDER = "NAME"
 # Old releases are described as they were.
 HISTORY = "CHANGELOG.md"
 # A reference from code to a document, with an anchor if it has one.
 REFERENCE = re.compile(r"(?:README|CONTRIBUTING|docs/[\w/-]+)\.md(?:#[\w-]+)?")
-CODE = ("consumer", "schemas", "dev", "helm", "tests", "bench", "pyproject.toml", "Makefile")
+CODE = (
+    *("consumer", "schemas", "dev", "helm", "tests", "bench", "testkit", "examples"),
+    *("pyproject.toml", "Makefile"),
+)
 TEXT_SUFFIXES = {".py", ".yaml", ".yml", ".json", ".toml", ".md", ".tpl", ".txt", ""}
 # The chart of an earlier release, which refers to the documents of that release.
 RENDERINGS = ROOT / "tests/chart/renderings"

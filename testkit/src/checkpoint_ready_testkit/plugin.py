@@ -61,9 +61,10 @@ def ready_topic(
 
     ``@pytest.mark.ready_topic(partitions=3, mode="binary")`` changes the topic.
     """
-    from checkpoint_ready_testkit.ready_topic import (  # noqa: PLC0415 - an optional dependency
-        ReadyTopic,
-    )
+    try:
+        from checkpoint_ready_testkit.ready_topic import ReadyTopic  # noqa: PLC0415 - optional
+    except ModuleNotFoundError as error:
+        pytest.fail(f"{error}: install checkpoint-ready-testkit[kafka]", pytrace=False)
 
     marker = request.node.get_closest_marker(MARKER)
     arguments = {} if marker is None else marker.kwargs

@@ -116,7 +116,12 @@ class ReadyTopic:
         return self._producer
 
     def _send(self, producer: Producer, records: Sequence[KafkaRecord]) -> None:
-        """Write the records to the log. An aborted transaction must not lose any on the way."""
+        """Write the records to the log. An aborted transaction must not lose any on the way.
+
+        Raises:
+            KafkaException: the broker refused a record. The transaction is not committed.
+            TimeoutError: the broker did not confirm all records in time.
+        """
         failures: list[KafkaException] = []
 
         def delivered(error: Any, _: object) -> None:  # noqa: ANN401 - its type has no stub
@@ -134,7 +139,10 @@ class ReadyTopic:
                 on_delivery=delivered,
             )
         remaining = producer.flush(REQUEST_SECONDS)
+        if not failures and not remaining:
+            return
+        # The next transaction needs a new producer, which also aborts the one that is still open.
+        self._producer = None
         if failures:
             raise failures[0]
-        if remaining:
-            raise TimeoutError(f"{remaining} records were not written in {REQUEST_SECONDS:g} s")
+        raise TimeoutError(f"{remaining} records were not written in {REQUEST_SECONDS:g} s")
