@@ -17,6 +17,8 @@ from tests.support.child_process import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.timeout(300)  # the first run installs the packages of the example
+
 EXAMPLE = ROOT / "examples/pact"
 RUN_SECONDS = 100
 # What a service would print that renames a member on which the subscriber relies.

@@ -106,6 +106,7 @@ def test_a_module_imports_only_what_its_extra_installs(module: str) -> None:
     assert roots <= allowed
 
 
+@pytest.mark.timeout(300)  # the first run installs the packages of the kit
 def test_the_environment_of_the_tests_has_only_the_kit(installed_kit: InstalledKit) -> None:
     """Otherwise the tests in it would not show that the kit works without the service."""
     printed = subprocess.run(

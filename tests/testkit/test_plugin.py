@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.testkit.conftest import InstalledKit
 
 pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.timeout(300)  # the first run installs the packages of the kit
 
 RUN_SECONDS = 100
 EXAMPLES = re.findall(

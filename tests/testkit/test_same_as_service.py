@@ -217,8 +217,9 @@ def test_headers_of_the_producer_come_first(reason: Reason) -> None:
 @pytest.mark.parametrize("reason", [reason for reason in REASONS if reason != "tombstone"])
 def test_a_cut_dead_letter_is_the_one_of_the_service(reason: Reason) -> None:
     """The value is cut, and two headers describe the whole value."""
-    whole = dead_letter(reason)
-    made = dead_letter(reason, kept_bytes=KEPT_BYTES)
+    headers = [] if reason == "unreadable_batch" else [("h", b"1")]
+    whole = dead_letter(reason, headers=headers)
+    made = dead_letter(reason, headers=headers, kept_bytes=KEPT_BYTES)
     max_bytes = batch_bytes(made.key, b"", made.headers) + SLACK_BYTES + KEPT_BYTES
     assert dead_letters(_source_batches(whole, ready_event()), max_bytes=max_bytes) == [made]
     parsed = parse_dead_letter(Record(0, 0, made.key, made.value, made.headers))

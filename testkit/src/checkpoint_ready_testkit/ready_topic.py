@@ -3,6 +3,7 @@
 It needs the extra ``kafka``. The topic has the settings that the service gives to its ready topic.
 """
 
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -15,6 +16,7 @@ from checkpoint_ready_testkit.kafka_records import KafkaRecord, Mode, ready_reco
 from checkpoint_ready_testkit.partitions import default_partition
 
 REQUEST_SECONDS: Final = 30.0
+POLL_SECONDS: Final = 0.02
 TOPIC_CONFIG: Final = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"}
 
 Publishable = Mapping[str, Any] | KafkaRecord
@@ -47,14 +49,21 @@ class ReadyTopic:
         self._producer: Producer | None = None
 
     def __enter__(self) -> Self:
-        """Create the topic.
+        """Create the topic, and return when every partition has a leader.
 
         Raises:
             KafkaException: the broker did not create it.
+            TimeoutError: a partition has no leader in time.
         """
         topic = NewTopic(self.name, self.partitions, -1, config=TOPIC_CONFIG)
         created = self._admin.create_topics([topic], request_timeout=REQUEST_SECONDS)
         created[self.name].result(REQUEST_SECONDS)
+        deadline = time.monotonic() + REQUEST_SECONDS
+        while not self._has_leaders():
+            if time.monotonic() > deadline:
+                self.__exit__(None, None, None)
+                raise TimeoutError(f"{self.name} has no leader after {REQUEST_SECONDS:g} s")
+            time.sleep(POLL_SECONDS)
         return self
 
     def __exit__(
@@ -100,6 +109,10 @@ class ReadyTopic:
         before it commits its offset. So it must handle each event once.
         """
         return self.publish(*events) + self.publish(*events)
+
+    def _has_leaders(self) -> bool:
+        found = self._admin.list_topics(self.name, REQUEST_SECONDS).topics[self.name].partitions
+        return len(found) == self.partitions and all(one.leader >= 0 for one in found.values())
 
     def _records(self, events: Sequence[Publishable]) -> list[KafkaRecord]:
         return [
