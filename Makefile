@@ -27,6 +27,7 @@ WORKERS ?= 2
 .PHONY: test
 test: venv archive browser chart-tools ## Run all tests (ARGS="-k name" selects tests, WORKERS=0 runs one test at a time, KAFKA_VERSION=3.9.1 uses another broker)
 	@[ "$(CLUSTER_TEST_BUILD)" != 1 ] || $(MAKE) cluster-binaries
+	@[ -n "$(KAFKA_BOOTSTRAP_SERVERS)" ] || $(BIN)/python -m dev.connect_jars
 	@$(BIN)/python -m pytest -o cache_dir='$(CACHE)/pytest' \
 		--numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 

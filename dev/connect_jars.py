@@ -1,11 +1,15 @@
-"""Provides the jars of a Kafka Connect worker. Maven downloads them once into the cache."""
+"""Provides the jars of a Kafka Connect worker. Maven downloads them once into the cache.
+
+`python -m dev.connect_jars` downloads them, so that no test waits for the download.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import sys
 from pathlib import Path
 
-from dev.kafka_jars import cache_dir, copy_jars, locked
+from dev.kafka_jars import LocalKafkaError, cache_dir, copy_jars, kafka_version, locked
 
 POM = Path(__file__).with_name("connect-pom.xml")
 
@@ -22,3 +26,10 @@ def connect_jars(version: str) -> Path:
         if not folder.is_dir():
             copy_jars(POM, folder, f"Kafka Connect {version}", {"kafka.version": version})
     return folder
+
+
+if __name__ == "__main__":
+    try:
+        connect_jars(kafka_version())
+    except LocalKafkaError as error:
+        sys.exit(f"checkpoint-ready: {error}")
