@@ -1,8 +1,9 @@
 """Provides the CRDs of KEDA, the Prometheus operator, Dapr and Strimzi.
 
-Tests validate the objects of the chart and of examples/platforms with them. The CRDs are large and generated, so they are not in the repository. The first use downloads them
-into the cache. Go checks each Go module against its checksum database. The code below also compares
-the checksum with the pinned one.
+Tests validate the objects of the chart and of examples/platforms with them. The CRDs are large and
+generated, so they are not in the repository. The first use downloads them into the cache. Go checks
+each Go module against its checksum database. The code below also compares the checksum with the
+pinned one.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from tests.chart.schemas import problems
 ROOT = Path(__file__).parents[2]
 PLATFORMS = ROOT / "examples/platforms"
 KUBERNETES = "1.33"
-# Knative: its module is not served. Argo Events: the same, and its CRDs accept every field of `spec`.
+# No registry carries their modules. The CRDs of Argo Events accept every field of `spec` anyway.
 NOT_VALIDATED = {"KafkaSource", "EventSource", "Sensor"}
 CHECK = "checkpoint-ready subscribers check"
 PAGE_LINES = 60
@@ -51,7 +51,7 @@ VALIDATED = [name for name, found in OBJECTS.items() if found["kind"] not in NOT
 
 @pytest.fixture(scope="module", autouse=True)
 def chart_tools() -> None:
-    """The CRDs. `make test` downloads them first."""
+    """Provide the CRDs. `make test` downloads them first."""
     try:
         fetch_all()
     except ChartToolMissing as error:
@@ -102,7 +102,9 @@ def test_argo_events_reads_committed() -> None:
     (source,) = _load("argo-events/event-source.yaml")["spec"]["kafka"].values()
     assert yaml.safe_load(source["config"]) == {"consumer": {"isolationLevel": 1}}
     (dependency,) = _load("argo-events/sensor.yaml")["spec"]["dependencies"]
-    assert dependency["eventSourceName"] == _load("argo-events/event-source.yaml")["metadata"]["name"]
+    assert (
+        dependency["eventSourceName"] == _load("argo-events/event-source.yaml")["metadata"]["name"]
+    )
 
 
 def test_redpanda_connect_reads_committed() -> None:
@@ -112,7 +114,7 @@ def test_redpanda_connect_reads_committed() -> None:
 
 
 def test_the_connector_of_strimzi_is_the_one_that_is_tested() -> None:
-    """It differs from the connector of tests/examples/test_platforms_connect.py in its file only."""
+    """It differs only in its file from the connector of examples/platforms/kafka-connect."""
     shipped = json.loads((PLATFORMS / "kafka-connect/ready-events.json").read_text())["config"]
     spec = _load("strimzi/kafka-connector.yaml")["spec"]
     config = {name: _as_connect_says(value) for name, value in spec["config"].items()}
@@ -129,7 +131,7 @@ def _as_connect_says(value: object) -> str:
 
 
 def test_dapr_has_no_setting_that_reads_committed() -> None:
-    """The example uses known settings. With a release that has the setting, set it and fail no more."""
+    """If a pinned release has such a setting, the example must use it."""
     described = yaml.safe_load(dapr_kafka_settings().read_text())
     profiles = described["authenticationProfiles"]
     groups = [described["metadata"], *(profile["metadata"] for profile in profiles)]
