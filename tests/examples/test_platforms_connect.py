@@ -15,7 +15,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from tests.integration.open_transaction import open_transaction
-from tests.support.connect_worker import ConnectorConfig, ConnectWorker
+from tests.support.connect_worker import ConnectorConfig, StandaloneWorker
 from tests.support.documents import compact
 from tests.support.records import NewRecord
 from tests.support.topics import Names
@@ -108,10 +108,10 @@ def connectors(
     both = Connectors(cluster, topic, names.group("committed"), names.group("default"), folder)
     configs = {name: _on(topic, name, folder) for name in (both.committed, both.uncommitted)}
     assert configs[both.uncommitted].pop(ISOLATION) == "read_committed"
-    with ConnectWorker(folder, _worker_settings(cluster), configs) as worker:
+    with StandaloneWorker(folder, _worker_settings(cluster), configs) as worker:
 
         def have_read_all() -> bool:
-            assert not worker.has_ended, worker.log[-4000:]
+            assert not worker.has_ended, worker.log_tail
             lags = [both.lag(both.committed), both.lag(both.uncommitted)]
             return None not in lags and set(lags) <= {0, 1}
 
@@ -149,6 +149,8 @@ def test_a_worker_with_the_policy_none_refuses_the_setting(
 ) -> None:
     """So the setting is never silently ignored."""
     settings = {**_worker_settings(cluster), "connector.client.config.override.policy": "None"}
-    with ConnectWorker(tmp_path, settings, {"refused": _on("unused", "refused", tmp_path)}) as one:
+    with StandaloneWorker(
+        tmp_path, settings, {"refused": _on("unused", "refused", tmp_path)}
+    ) as one:
         wait_until(lambda: one.has_ended or "does not allow" in one.log, WORKER_SECONDS)
         assert "'None' policy does not allow 'isolation.level' to be overridden" in one.log
