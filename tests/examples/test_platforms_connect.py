@@ -31,6 +31,11 @@ ISOLATION = "consumer.override.isolation.level"
 NOT_JSON = b"not JSON"
 ABORTED, LATER = ["ftckpt_1", "ftckpt_2"], ["ftckpt_1", "ftckpt_2", "ftckpt_3"]
 WORKER_SECONDS = 60.0
+NO_COORDINATOR_YET = {
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+}
 READ_ID = re.compile(r"\bid=(ftckpt_\d)")
 
 
@@ -52,7 +57,7 @@ class Connectors(NamedTuple):
         try:
             offsets = self.cluster.group_offsets(f"connect-{connector}")
         except KafkaException as error:  # a broker that has just started
-            if error.args[0].code() != KafkaError.COORDINATOR_LOAD_IN_PROGRESS:
+            if error.args[0].code() not in NO_COORDINATOR_YET:
                 raise
             return None
         committed = offsets.get((self.topic, 0))
