@@ -41,6 +41,7 @@ GROUPS: Final = {
         "DEDUP_WINDOW_SECONDS",
         "AUTO_OFFSET_RESET",
         "CLOUDEVENTS_MODE",
+        "SCHEMA_GUID",
     ),
     "Dead-letter limit": (
         "DEAD_LETTER_LIMIT_PERCENT",

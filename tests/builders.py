@@ -69,17 +69,18 @@ def batch(
     return SourceBatch(topic, partition, records, forwarded)
 
 
-def shard_settings(
+def shard_settings(  # noqa: PLR0913 - each by its name
     *,
     shard: int = 0,
     shards: int = 1,
     max_bytes: int = 1_048_588,
     dead_letter_max_bytes: int = 2_097_152,
     binary_mode: bool = False,
+    schema_guid: str = "",
 ) -> ShardSettings:
     """Return the settings of a shard; by default of the only one, the home shard of every id."""
     limits = Limits(max_bytes, dead_letter_max_bytes, max_bytes)
-    return ShardSettings(shard, shards, "group", limits, binary_mode)
+    return ShardSettings(shard, shards, "group", limits, binary_mode, schema_guid=schema_guid)
 
 
 def decide(

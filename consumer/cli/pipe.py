@@ -158,6 +158,7 @@ def _pipe(settings: Settings, options: argparse.Namespace) -> int:
             group_id=settings.group_id,
             limits=limits,
             binary_mode=settings.cloudevents_mode == "binary",
+            schema_guid=settings.schema_guid,
         ),
         window_ms=settings.dedup_window_seconds * 1000,
         records=options.records,

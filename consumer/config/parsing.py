@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 TOPIC_NAME: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")  # kafka.internals.Topic
+GUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 MAX_PORT: Final = 65_535
 
 
@@ -78,6 +79,15 @@ def servers(text: str) -> str:
 def shards(text: str) -> int | None:
     """Parse the number of shards. Return None if the text is empty."""
     return None if text == "" else whole(1, 10_000)(text)
+
+
+def schema_guid(text: str) -> str:
+    """Parse the GUID of a schema in a registry, in lower case. Return an empty text unchanged."""
+    if text and not GUID.fullmatch(text):
+        raise ValueError(
+            f"must be a UUID such as 0f0ec7b6-3e8a-4f4e-9d5c-6d2f0c1f5b7a, not {text!r}"
+        )
+    return text.lower()
 
 
 class Secret:

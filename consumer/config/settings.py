@@ -36,6 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ssl_certfile: str
     ssl_keyfile: str
     cloudevents_mode: str
+    schema_guid: str
     session_timeout_ms: int
     heartbeat_interval_ms: int
     transaction_timeout_ms: int

@@ -10,6 +10,7 @@ from datetime import date
 from functools import lru_cache
 from typing import Any, Final, Self, cast
 from urllib.parse import quote
+from uuid import UUID
 
 from msgspec import Raw, Struct
 from msgspec.json import Encoder
@@ -44,11 +45,17 @@ from schemas.ready_event import (
 
 SHARD_HEADER: Final = "checkpoint-ready.shard"
 """On every ready event: the group, the home shard of its id, and the number of shards."""
+SCHEMA_ID_HEADER: Final = "__value_schema_id"
+"""Names the schema of the value: byte 1, and the 16 bytes of the schema's GUID in a registry.
+
+Confluent's serializers write this header with the schema id in headers, and its deserializers look
+for it before they look for a prefix of the value (`confluent_kafka.schema_registry`)."""
 MAX_ID_CHARS: Final = 32_768
 """The limit of an id, because the changelog entry of an id contains it.
 
 The entry must fit into the changelog even if the other topics accept larger records."""
 
+_GUID_FOLLOWS: Final = b"\x01"
 _SAFE_IN_SEGMENT: Final = "-._~!$&'()*+,;=:@"
 _EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
 _SECONDS_PER_DAY: Final = 86_400
@@ -102,7 +109,13 @@ def ready_headers(settings: ShardSettings) -> list[Header]:
     """Return the headers that every ready event of a shard begins with."""
     content_type = DATA_CONTENT_TYPE if settings.binary_mode else EVENT_CONTENT_TYPE
     shard = f"{settings.group_id}/{settings.shard}/{settings.shards}"
-    return [("content-type", content_type.encode()), (SHARD_HEADER, shard.encode())]
+    headers: list[Header] = [
+        ("content-type", content_type.encode()),
+        (SHARD_HEADER, shard.encode()),
+    ]
+    if settings.schema_guid:
+        headers.append((SCHEMA_ID_HEADER, _GUID_FOLLOWS + UUID(settings.schema_guid).bytes))
+    return headers
 
 
 def enrich(

@@ -191,3 +191,5 @@ class ShardSettings(Struct, frozen=True):
     group_id: str
     limits: Limits
     binary_mode: bool = False
+    schema_guid: str = ""
+    """The GUID of the schema of the ready events' values in a schema registry; empty: none."""

@@ -96,6 +96,7 @@ class ShardContext(msgspec.Struct, frozen=True):
                 forward_max_bytes=sizes[settings.repartition_topic],
             ),
             binary_mode=settings.cloudevents_mode == "binary",
+            schema_guid=settings.schema_guid,
         )
 
 

@@ -50,7 +50,7 @@ def _objects(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict
 
 
 def _example(schema: dict[str, Any]) -> object:
-    return schema.get("maximum", schema.get("enum", [True])[-1])
+    return schema.get("maximum", schema.get("enum", schema.get("examples", [True]))[-1])
 
 
 def test_every_value_is_described_and_no_other_is_taken() -> None:
@@ -92,10 +92,12 @@ def test_a_setting_has_the_words_and_the_bounds_of_its_variable(name: str) -> No
     elif schema["type"] == "boolean":
         assert [variable.parse(str(it)) for it in (True, False)] == [True, False]
     else:
-        for word in schema["enum"]:
+        for word in schema.get("enum", schema.get("examples")):
             assert variable.parse(word) == word
-        with pytest.raises(ValueError, match="must be one of"):
+        with pytest.raises(ValueError, match="must be"):
             variable.parse("none of them")
+        with pytest.raises(Refused, match=name):
+            render(config={name: "none of them"})
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from tests.builders import (
 
 SHARDS = 2
 IDS = ("a", "b", "c", "d", "e")
+GUID = "89791762-2336-4186-9674-299b90a802e2"
 MAX_BYTES = 1_048_588
 Place = tuple[int, int]  # partition, offset
 
@@ -98,7 +99,7 @@ def _run_live(
 
 def _decide(seen: list[SeenIds], shard: int, source: SourceBatch, live: Live) -> Decision:
     decision = Decision()
-    settings = shard_settings(shard=shard, shards=SHARDS)
+    settings = shard_settings(shard=shard, shards=SHARDS, schema_guid=GUID)
     Decider(settings, seen[shard]).decide(source, decision, NO_CEILING_MS)
     apply(seen[shard], decision)
     live.events.update({event.id: event for event in decision.ready})
@@ -132,7 +133,9 @@ def _run_replay(
 
 
 def _replayer(origins: PublishedOrigins) -> Replayer:
-    shards = [shard_settings(shard=shard, shards=SHARDS) for shard in range(SHARDS)]
+    shards = [
+        shard_settings(shard=shard, shards=SHARDS, schema_guid=GUID) for shard in range(SHARDS)
+    ]
     return Replayer.of(shards, origins, Selection(), "again", MAX_BYTES)
 
 

@@ -24,6 +24,7 @@ MESSAGE_HEADER = "__connect.errors.exception.message"
 EXPECTED = {
     "ready": "8705f95d80779f71",
     "ready in binary mode": "0b1e669c967002c0",
+    "ready with the GUID of a schema": "b55fdc83ebe74054",
     "dead letters": "239ef4fdfa22d52b",
     "forwards": "108d2344c87471db",
     "changelog": "ec9900ebc0797bc0",
@@ -66,13 +67,15 @@ def fixed_records() -> Iterator[Record]:
         yield Record(offset, TIMESTAMP_MS + offset, b"key-%d" % (offset % 5), value, headers)
 
 
-def written(*, binary_mode: bool = False) -> dict[str, str]:
+def written(*, binary_mode: bool = False, schema_guid: str = "") -> dict[str, str]:
     """Return the digests of what three shards write for the fixed input and its forwards."""
     digests = {name: Digest() for name in ("ready", "dead letters", "forwards", "changelog")}
     forwards: list[list[Record]] = [[] for _ in range(SHARDS)]
 
     def decide(shard: int, seen: SeenIds, records: Sequence[Record], *, forwarded: bool) -> None:
-        settings = shard_settings(shard=shard, shards=SHARDS, binary_mode=binary_mode)
+        settings = shard_settings(
+            shard=shard, shards=SHARDS, binary_mode=binary_mode, schema_guid=schema_guid
+        )
         decision = Decision()
         batch = SourceBatch(TOPIC, shard, records, forwarded)
         Decider(settings, seen).decide(batch, decision, NO_CEILING_MS)
@@ -116,9 +119,15 @@ def complete_progress() -> str:
 
 
 def test_the_bytes_on_the_wire_are_what_they_were() -> None:
-    """Ready events in both content modes, dead letters, forwards, changelog entries."""
+    """Ready events in both content modes, dead letters, forwards, changelog entries.
+
+    The GUID of a schema changes only the ready events.
+    """
+    with_guid = written(schema_guid="89791762-2336-4186-9674-299b90a802e2")
     found = written() | {
         "ready in binary mode": written(binary_mode=True)["ready"],
+        "ready with the GUID of a schema": with_guid.pop("ready"),
         "progress": complete_progress(),
     }
     assert found == EXPECTED
+    assert with_guid.items() <= found.items()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PASSWORD = "correct horse battery staple"
+GUID = "89791762-2336-4186-9674-299b90a802e2"
 SASL = {
     "security_protocol": "SASL_SSL",
     "sasl_mechanism": "SCRAM-SHA-512",
@@ -45,6 +46,7 @@ DESIGNED_DEFAULTS = {
     "transaction_timeout_ms": 15_000,
     "cloudevents_mode": "structured",
     "compression_type": "none",
+    "schema_guid": "",
 }
 
 
@@ -91,6 +93,7 @@ def test_every_setting_has_a_variable_and_a_description() -> None:
         ("log_level", "WARNING", "warning"),
         ("log_format", "console", "console"),
         ("cloudevents_mode", "binary", "binary"),
+        ("schema_guid", GUID.upper(), GUID),
         ("session_timeout_ms", "30000", 30_000),
         ("heartbeat_interval_ms", "1000", 1000),
         ("transaction_timeout_ms", "20000", 20_000),
@@ -168,6 +171,9 @@ def test_empty_variables_mean_the_default() -> None:
         ("security_protocol", "TLS"),
         ("sasl_mechanism", "GSSAPI"),
         ("cloudevents_mode", "batch"),
+        ("schema_guid", "7"),
+        ("schema_guid", GUID.replace("-", "")),
+        ("schema_guid", f"{{{GUID}}}"),
         ("session_timeout_ms", "10"),
         ("max_transaction_records", "0"),
     ],

@@ -150,17 +150,18 @@ def test_too_large_ids_are_not_remembered() -> None:
 
 
 @pytest.mark.parametrize("binary_mode", [False, True])
-def test_size_is_decided_to_the_byte(*, binary_mode: bool) -> None:
+@pytest.mark.parametrize("guid", ["", "89791762-2336-4186-9674-299b90a802e2"])
+def test_size_is_decided_to_the_byte(guid: str, *, binary_mode: bool) -> None:
     """The smallest sufficient limit is the size of the event's batch."""
     sizes = []
     for max_bytes in range(1000, 2500):
-        settings = shard_settings(max_bytes=max_bytes, binary_mode=binary_mode)
+        settings = shard_settings(max_bytes=max_bytes, binary_mode=binary_mode, schema_guid=guid)
         sizes.append(bool(decide(batch(record(checkpoint())), settings=settings).ready))
     assert sizes == sorted(sizes), "one threshold"
     smallest = 1000 + sizes.index(True)
     needed = decide(
         batch(record(checkpoint())),
-        settings=shard_settings(max_bytes=smallest - 1, binary_mode=binary_mode),
+        settings=shard_settings(max_bytes=smallest - 1, binary_mode=binary_mode, schema_guid=guid),
     )
     assert f"needs {smallest} bytes" in needed.dead_letters[0].message
 

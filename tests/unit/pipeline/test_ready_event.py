@@ -131,6 +131,30 @@ def test_binary_mode_holds_the_same_data() -> None:
     assert binary.headers[0] == ("content-type", b"application/json")
 
 
+@pytest.mark.parametrize("binary_mode", [False, True])
+@pytest.mark.parametrize("extra", [{}, {"extra": 1}])
+@pytest.mark.parametrize("trace", [[], [("traceparent", b"00-trace")]])
+def test_the_guid_of_the_schema_is_a_header(
+    extra: dict[str, int], trace: list[Header], *, binary_mode: bool
+) -> None:
+    """Byte 1 and the 16 bytes of the GUID; all other headers and the value are unchanged.
+
+    A source record may have such a header of its own, which describes only its own value.
+    """
+    source = record(checkpoint(**extra), headers=[("__value_schema_id", b"\1source"), *trace])
+    events = [
+        decide(
+            batch(source), settings=shard_settings(binary_mode=binary_mode, schema_guid=guid)
+        ).ready[0]
+        for guid in ("", "89791762-2336-4186-9674-299b90a802e2")
+    ]
+    without, with_guid = events
+    assert with_guid.value == without.value
+    schema_id = ("__value_schema_id", b"\1" + bytes.fromhex("89791762233641869674299b90a802e2"))
+    assert [one for one in with_guid.headers if one != schema_id] == without.headers
+    assert with_guid.headers.count(schema_id) == 1
+
+
 def test_source_is_a_uri_reference() -> None:
     """Characters that a URI does not allow are percent-encoded, only in `source`."""
     event = ready_json(fine_tuning_job_id="job a/ü?")
