@@ -186,7 +186,9 @@ def _structured(event: Any) -> Any:  # noqa: ANN401 - JSON of any shape
     if ("data" in event) == ("data_base64" in event):
         raise Refused("invalid_schema")
     if "data" in event:
-        return event["data"]
+        data = event["data"]
+        text = data.encode().removeprefix(_MARK) if isinstance(data, str) else b""
+        return read_json(text) if text.lstrip(b" \t\r\n").startswith(b"{") else data
     encoded = event["data_base64"]
     if not isinstance(encoded, str) or not _BASE64.fullmatch(encoded):
         raise Refused("invalid_schema")

@@ -4,7 +4,8 @@
 schema registry's prefix   before the JSON: byte 0 and 4 bytes (Confluent, Apicurio 3) or 8 bytes
                            (Apicurio 2), byte 1 and 16 bytes (a GUID). Removed only if `{` follows.
 byte-order mark            of UTF-8, before any JSON text
-CloudEvents 1.0            structured JSON, with or without its content type; binary mode
+CloudEvents 1.0            structured JSON, with or without its content type; binary mode. The data
+                           is an object, the JSON text of one, or JSON text in base64
 Kafka Connect              ``{"schema", "payload"}`` of its JsonConverter: the payload is an object
                            or the JSON text of one
 =========================  ====================================================================
@@ -23,13 +24,14 @@ from typing import Any, Final
 import msgspec
 
 from consumer.pipeline.decode.json_document import invalid, malformed, parse
-from consumer.pipeline.decode.wrappings import explain_document
+from consumer.pipeline.decode.wrappings import BATCH_OF_EVENTS, explain_document
 from consumer.pipeline.records import Header, Headers
 from consumer.pipeline.trace_context import TRACEPARENT, TRACESTATE
 from schemas.ready_event import SPEC_VERSION
 
 _STRUCTURED_PREFIX: Final = "application/cloudevents"
 _STRUCTURED_JSON: Final = "application/cloudevents+json"
+_BATCH_PREFIX: Final = "application/cloudevents-batch"
 _WHITE_SPACE: Final = " \t"
 _BASE64_GROUP: Final = 4
 _QUOTED_CHARS: Final = 80
@@ -117,6 +119,8 @@ def open_structured(text: bytes, content_type: str) -> Inner:
     """Return the data of a structured CloudEvent of this content type."""
     if content_type.partition(";")[0].rstrip(_WHITE_SPACE) != _STRUCTURED_JSON:
         shown = content_type[:_QUOTED_CHARS]
+        if content_type.startswith(_BATCH_PREFIX):
+            raise invalid(f"content type {shown!r}: {BATCH_OF_EVENTS}")
         raise invalid(f"content type {shown!r}: a structured CloudEvent must have the format +json")
     if not text:
         raise malformed("the record has no value")
@@ -153,7 +157,7 @@ def _open_event(text: bytes, document: dict[str, Any], opened: frozenset[Layer])
     if "data" in document:
         if "data_base64" in document:
             raise invalid("the CloudEvents envelope has both data and data_base64")
-        return Inner(bytes(_decode_event(text).data), opened, trace)
+        return Inner(_data_text(text, document["data"]), opened, trace)
     encoded = document.get("data_base64")
     if not isinstance(encoded, str):
         raise invalid("the CloudEvents envelope has no data")
@@ -164,6 +168,17 @@ def _open_event(text: bytes, document: dict[str, Any], opened: frozenset[Layer])
     except (binascii.Error, ValueError) as error:
         raise invalid(f"data_base64: {error}") from None
     return Inner(data.removeprefix(_BYTE_ORDER_MARK), opened, trace)
+
+
+def _data_text(text: bytes, data: object) -> bytes:
+    """Return the data of an event as JSON text.
+
+    If a program gives the JSON text to an SDK as a string, the SDK writes the data as a string. In
+    the content type text/plain, the specification requires this.
+    """
+    if isinstance(data, str) and _MARKED_OBJECT.match(encoded := data.encode()):
+        return encoded.removeprefix(_BYTE_ORDER_MARK)
+    return bytes(_decode_event(text).data)
 
 
 def _open_connect(text: bytes, document: dict[str, Any], opened: frozenset[Layer]) -> Inner:

@@ -138,6 +138,7 @@ PAGE_OF_A_LIST: Final = (
     "this is a page of a list: send each of its elements as a separate record, or write the page "
     "to a file and use `checkpoint-ready backfill`"
 )
+BATCH_OF_EVENTS: Final = "this is a batch of CloudEvents: send each event as a separate record"
 _DEBEZIUM: Final = (
     "a Debezium change event: set transforms=unwrap and "
     "transforms.unwrap.type=io.debezium.transforms.ExtractNewRecordState in the connector"
@@ -327,7 +328,7 @@ def _explain_items(items: list[Any]) -> str | None:
     if not isinstance(first, dict):
         return None
     if "specversion" in first:
-        return "this is a batch of CloudEvents: send each event as a separate record"
+        return BATCH_OF_EVENTS
     return (
         "the value is an array of documents: send each as a separate record, or use "
         "`checkpoint-ready backfill`"

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 
@@ -32,6 +33,33 @@ def test_structured_data_in_base64() -> None:
     encoded = base64.b64encode(json.dumps(checkpoint()).encode()).decode()
     value = json.dumps(envelope(..., data_base64=encoded)).encode()
     assert is_bare(value, [STRUCTURED])
+
+
+@pytest.mark.parametrize("headers", [[STRUCTURED], []])
+@pytest.mark.parametrize("before", ["", " \r\n", "\ufeff"])
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain", None])
+def test_structured_data_as_text(
+    headers: list[Header], before: str, content_type: str | None
+) -> None:
+    """An SDK that gets the JSON text as a string writes a string, whatever the content type."""
+    document = envelope(before + json.dumps(checkpoint()), datacontenttype=content_type)
+    assert is_bare(json.dumps(document).encode(), headers)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "expected"),
+    [
+        ("application/cloudevents-batch+json", "send each event as a separate record"),
+        ("application/cloudevents-batch+json; charset=utf-8", "send each event as a separate"),
+        ("application/cloudevents+avro", "must have the format +json"),
+    ],
+)
+def test_a_refused_content_type_is_explained(content_type: str, expected: str) -> None:
+    """The message quotes the content type and says what to send."""
+    value = json.dumps([envelope(checkpoint())]).encode()
+    with pytest.raises(InvalidRecord, match=re.escape(repr(content_type))) as caught:
+        decode(value, [("content-type", content_type.encode())])
+    assert expected in caught.value.message
 
 
 @pytest.mark.parametrize("name", ["content-type", "Content-Type"])
@@ -82,7 +110,9 @@ def test_binary_mode() -> None:
         (envelope(checkpoint(), specversion="0.3"), []),
         (envelope(checkpoint(), data_base64=""), []),
         (envelope(envelope(checkpoint())), []),
-        (envelope(json.dumps(checkpoint())), []),
+        (envelope(json.dumps(envelope(checkpoint()))), []),
+        (envelope(json.dumps(json.dumps(checkpoint()))), []),
+        (envelope(json.dumps([checkpoint()])), []),
         (connect(connect(checkpoint())), []),
         (connect(None), []),
         (connect([checkpoint()]), []),

@@ -96,7 +96,7 @@ def test_values_that_are_not_json(value: bytes, words: str) -> None:
         (base64.b64encode(TEXT).decode(), JSON_IN_BASE64),
         ([checkpoint(), checkpoint(id="b")], "array"),
         ([envelope(checkpoint())], "batch of CloudEvents"),
-        (envelope(json.dumps(checkpoint())), "encoded twice"),
+        (envelope(json.dumps(json.dumps(checkpoint()))), "encoded twice"),
         (envelope(envelope(checkpoint())), EVENT_WITHOUT_DATA),
         ({"data": [checkpoint()], "has_more": False}, PAGE_OF_A_LIST),
         (connect({"value": json.dumps(checkpoint()), "key": "k"}), CONNECT_VALUE),
