@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pytest
 
-from tests.cloudevents.sdks import JSON_TYPE, SDKS, Event, Mode, NewEvent, Sdk, WireRecord
+from tests.cloudevents.sdks import (
+    JSON_TYPE,
+    SDKS,
+    Event,
+    Header,
+    Mode,
+    NewEvent,
+    Sdk,
+    WireRecord,
+    write_by_python,
+)
 from tests.support.deployment import Deployment
 from tests.support.documents import checkpoint, compact, envelope
 from tests.support.records import NewRecord
@@ -37,11 +47,30 @@ REPLAY: Final = "again"
 BATCH_TYPE: Final = b"application/cloudevents-batch+json"
 BATCH: Final = compact([envelope(checkpoint(id="in-a-batch"))])
 NOT_SERIALIZED: Final = b"[object Object]"
+SERIALIZED_TWICE: Final = json.dumps(json.dumps(checkpoint(id="twice"))).encode()
+ATTRIBUTES: Final = {
+    "source": "/poller",
+    "type": "fine_tuning.job.checkpoint",
+    "time": "2024-07-23T20:01:07Z",
+}
+# The SDK for Python writes an object with a content type other than JSON as its repr.
+(REPR,) = write_by_python(
+    [
+        NewEvent(
+            "structured",
+            "object",
+            {**ATTRIBUTES, "id": "repr", "datacontenttype": "text/plain"},
+            compact(checkpoint(id="repr")),
+        )
+    ]
+)
 # What an SDK or its user may write, but the service refuses; and a part of the message.
-REFUSED: Final = {
+REFUSED: Final[dict[bytes, tuple[Sequence[Header], str]]] = {
     BATCH: ([("content-type", BATCH_TYPE)], "send each event as a separate record"),
     BATCH + b" ": ([("Content-Type", BATCH_TYPE + b"; charset=utf-8")], "a batch of CloudEvents"),
     NOT_SERIALIZED: ([("ce_specversion", b"1.0")], "encode it with JSON.stringify"),
+    SERIALIZED_TWICE: ([("ce_specversion", b"1.0")], "JSON encoded twice"),
+    REPR.value or b"": (REPR.headers, "encode it with json.dumps"),
 }
 
 
@@ -61,10 +90,8 @@ def new_events(sdk: Sdk) -> list[NewEvent]:
             for content_type in CONTENT_TYPES[form]:
                 number = len(events)
                 attributes = {
+                    **ATTRIBUTES,
                     "id": f"event-{number}",
-                    "source": "/poller",
-                    "type": "fine_tuning.job.checkpoint",
-                    "time": "2024-07-23T20:01:07Z",
                     "partitionkey": f"key-{number % 3}",
                     "traceparent": TRACE,
                 }
@@ -164,7 +191,7 @@ def test_the_trace_of_a_source_event_is_a_header(published: Published, mode: Mod
 
 
 def test_what_is_refused_is_explained(published: Published) -> None:
-    """A batch of events, and an object that was not serialized. There is no other dead letter."""
+    """A batch of events, and data that was not serialized once. There is no other dead letter."""
     assert published.dead_letters.keys() == REFUSED.keys()
     for value, (_, words) in REFUSED.items():
         message = published.dead_letters[value].header("__connect.errors.exception.message")
