@@ -5,6 +5,8 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 READY_TYPE: Final = "fine_tuning.job.checkpoint.ready"
+# The type of the events by which a subscriber is tested. It announces no checkpoint.
+CHECK_TYPE: Final = "fine_tuning.job.checkpoint.ready.check"
 DATASCHEMA: Final = "urn:checkpoint-ready:schema:ready-event:1"
 DATA_CONTENT_TYPE: Final = "application/json"
 EVENT_CONTENT_TYPE: Final = "application/cloudevents+json; charset=UTF-8"
@@ -69,3 +71,26 @@ class ReadyEvent(Struct, frozen=True, gc=False):
     partitionkey: str
     data: ReadyData
     replayid: str | UnsetType = UNSET
+
+
+class CheckData(Struct, frozen=True, gc=False):
+    """The payload of a check event: its meaning in words, and whether it was committed."""
+
+    message: str
+    check: str
+    partition: int
+    committed: bool
+
+
+class CheckEvent(Struct, frozen=True, gc=False):
+    """Shows whether a subscriber reads committed. Subscribers ignore events of this type."""
+
+    specversion: str
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: Rfc3339
+    datacontenttype: str
+    partitionkey: str
+    data: CheckData

@@ -15,10 +15,13 @@ from consumer.config import Settings
 TOPIC: Final = "topic"
 GROUP: Final = "group"
 TRANSACTIONAL_ID: Final = "transactional-id"
+CLUSTER: Final = "cluster"
+CLUSTER_NAME: Final = "kafka-cluster"  # Kafka's only name of a cluster resource
 LITERAL: Final = "literal"
 PREFIXED: Final = "prefixed"
 EXECUTE: Final = "--execute"
 INPUT_PARTITIONS: Final = "--input-partitions"
+HOLD: Final = "--hold"
 IMPLY_DESCRIBE: Final = ("Read", "Write", "Delete")
 
 
@@ -65,6 +68,19 @@ def acls_of_tail(settings: Settings) -> Iterator[Acl]:
     yield Acl(TOPIC, settings.output_topic, ("Read", "DescribeConfigs"))
 
 
+def acls_of_subscribers_check(settings: Settings) -> Iterator[Acl]:
+    """Yield the ACLs that ``subscribers check`` needs."""
+    yield Acl(TOPIC, settings.output_topic, ("Read", "Write", "DescribeConfigs"))
+    yield _transactional_ids(settings)
+    yield from _acls_of_listing_groups(only_with=HOLD)
+
+
+def acls_of_subscribers_list(settings: Settings) -> Iterator[Acl]:
+    """Yield the ACLs that ``subscribers list`` needs."""
+    yield Acl(TOPIC, settings.output_topic, ("Read", "DescribeConfigs"))
+    yield from _acls_of_listing_groups()
+
+
 def acls_of_replay(settings: Settings) -> Iterator[Acl]:
     """Yield the ACLs that ``replay`` needs if it publishes to its default target."""
     yield from _acls_of_topic_check(settings, settings.changelog_topic, *settings.input_topics)
@@ -93,6 +109,8 @@ USES: Final[dict[str, Callable[[Settings], Iterator[Acl]]]] = {
     "topics create": acls_of_topics_create,
     "topics check": acls_of_topics_check,
     "tail": acls_of_tail,
+    "subscribers check": acls_of_subscribers_check,
+    "subscribers list": acls_of_subscribers_list,
     "replay": acls_of_replay,
     "backfill": acls_of_backfill,
     "dead-letters": acls_of_dead_letters,
@@ -127,7 +145,9 @@ def kafka_acls_commands(settings: Settings, acls: Iterable[Acl], principal: str)
         words += ["--allow-principal", principal]
         for operation in acl.operations:
             words += ["--operation", operation]
-        words += [f"--{acl.resource}", acl.name, "--resource-pattern-type", acl.pattern]
+        words.append(f"--{acl.resource}")
+        if acl.resource != CLUSTER:
+            words += [acl.name, "--resource-pattern-type", acl.pattern]
         yield shlex.join(words)
 
 
@@ -143,6 +163,12 @@ def _our_topics(settings: Settings) -> tuple[str, ...]:
 def _transactional_ids(settings: Settings, only_with: str = "") -> Acl:
     prefix = settings.transactional_id(0).removesuffix("0")
     return Acl(TRANSACTIONAL_ID, prefix, ("Write",), PREFIXED, only_with)
+
+
+def _acls_of_listing_groups(only_with: str = "") -> Iterator[Acl]:
+    # Without Describe on the cluster, brokers silently omit the groups that the user may not see.
+    yield Acl(CLUSTER, CLUSTER_NAME, ("Describe",), only_with=only_with)
+    yield Acl(GROUP, "*", ("Describe",), only_with=only_with)
 
 
 def _acls_of_topic_check(settings: Settings, *read: str) -> Iterator[Acl]:

@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "topics": "topics",
     "config": "config",
     "tail": "tail",
+    "subscribers": "subscribers",
     "schema": "schema",
     "replay": "replay",
     "backfill": "backfill",

@@ -1,4 +1,4 @@
-"""The data types of the port: partitions, topics, open transactions.
+"""The data types of the port: partitions, topics, open transactions, consumer groups.
 
 ``TopicPartition`` is aiokafka's class, because aiokafka accepts no other. Type checkers get an
 equivalent class with types instead, because aiokafka ships no types.
@@ -24,7 +24,10 @@ else:
     from aiokafka.structs import TopicPartition
 
 __all__ = [
+    "ConsumerGroup",
     "FetchedRecords",
+    "GroupListing",
+    "GroupMember",
     "OpenTransaction",
     "OpenTransactions",
     "TopicDescription",
@@ -91,3 +94,51 @@ class FetchedRecords(list[SourceRecord]):
         made.batch_start = batch_start
         made.size_bytes = sum(map(record_bytes, made))
         return made
+
+
+class GroupMember(msgspec.Struct, frozen=True, order=True):
+    """A member of a consumer group, with the number of its partitions of one topic."""
+
+    client_id: str
+    host: str
+    partitions: int
+
+
+class ConsumerGroup(msgspec.Struct, frozen=True):
+    """A group that reads one topic; ``offsets`` are its committed offsets by partition."""
+
+    group_id: str
+    type: str
+    """``classic``, ``consumer`` (KIP-848), or another type that a newer broker names."""
+    state: str
+    protocol: str
+    """The assignor; empty if the group has no members."""
+    members: tuple[GroupMember, ...]
+    offsets: dict[int, int]
+
+
+class GroupListing(msgspec.Struct, frozen=True):
+    """The groups that read one topic, and what could not be examined."""
+
+    groups: tuple[ConsumerGroup, ...]
+    refused: tuple[str, ...]
+    """The groups on which the user lacks the ACL Describe."""
+    other_types: dict[str, str]
+    """The type of each group that commits no offsets by the consumer protocols (share groups)."""
+    lists_all: bool
+    """Whether the user has Describe on the cluster. Without it brokers omit groups silently."""
+
+    @property
+    def problem(self) -> str:
+        """The ACLs that are missing for a complete listing; empty if it is complete."""
+        if self.refused:
+            return (
+                f"{len(self.refused)} groups cannot be described ({', '.join(self.refused)}): "
+                "missing ACL: grant Describe on group *"
+            )
+        if not self.lists_all:
+            return (
+                "brokers list only the groups that this user may describe: missing ACL: grant "
+                "Describe on cluster kafka-cluster"
+            )
+        return ""

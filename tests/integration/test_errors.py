@@ -387,21 +387,40 @@ class TestAcls:
         assert not service.has_ended
         assert service.terminate() == 0
 
-    @pytest.mark.parametrize("command", [("topics", "check"), ("tail", "--all")], ids=" ".join)
+    @pytest.mark.parametrize(
+        "command",
+        [
+            ("topics", "check"),
+            ("tail", "--all"),
+            ("subscribers", "check"),
+            ("subscribers", "list"),
+            ("subscribers", "check", "--hold", "0.1"),
+        ],
+        ids=" ".join,
+    )
     def test_looking_needs_what_is_documented(
         self, secured: Secured, command: tuple[str, ...]
     ) -> None:
         """It works with these, and each that is missing is named."""
-        use = "tail" if command[0] == "tail" else " ".join(command)
-        acls = granted(needed_acls(secured.deployment.configuration, [use]))
+        use = "tail" if command[0] == "tail" else " ".join(command[:2])
+        acls = granted(
+            acl
+            for acl in needed_acls(secured.deployment.configuration, [use])
+            if acl.only_with in {"", *command}
+        )
+        # There is a group to describe.
+        secured.cluster.commit_offsets("some-group", {(secured.deployment.ready_topic, 0): 0})
         cases: list[Acl | None] = [None, *acls]
         runs = []
         for number, missing in enumerate(cases):
-            user = f"{use.replace(' ', '-')}-{number}"
+            user = f"{'-'.join(command)}-{number}"
             secured.kafka.add_user(user, [acl for acl in acls if acl != missing])
             login = secured.settings(**secured.kafka.login(user))
             runs.append(partial(secured.deployment.run, *command, **login))
-        for missing, done in zip(cases, run_at_once(*runs), strict=True):
+        # Checks of a group end each other, because they share a transactional id.
+        is_check = command[:2] == ("subscribers", "check")
+        ended = [run() for run in runs] if is_check else run_at_once(*runs)
+        for missing, done in zip(cases, ended, strict=True):
             if missing is None:
                 assert done.exit_code == 0, done.stderr
             else:

@@ -173,6 +173,22 @@ class Cluster:
         answer = _results(self.admin.list_consumer_group_offsets(asked))[0]
         return {(at.topic, at.partition): at.offset for at in answer.topic_partitions}
 
+    def commit_offsets(self, group: str, offsets: Mapping[tuple[str, int], int]) -> None:
+        """Commit offsets of a group without members; repeat this while the coordinator loads."""
+        places = [TopicPartition(*place, offset) for place, offset in offsets.items()]
+        change = ConsumerGroupTopicPartitions(group, places)
+
+        def is_committed() -> bool:
+            (future,) = self.admin.alter_consumer_group_offsets([change]).values()
+            try:
+                answer = future.result(REQUEST_SECONDS)
+            except KafkaException:  # the coordinator is not available yet
+                return False
+            return all(at.error is None for at in answer.topic_partitions)
+
+        self.group_members(group)  # librdkafka issue 5040, see `group_offsets`
+        wait_until(is_committed, REQUEST_SECONDS, what=f"the offsets of {group}")
+
     def group_members(self, group: str) -> list[str]:
         """Return the client ids of a group's members."""
         described = _results(self.admin.describe_consumer_groups([group]))[0]

@@ -67,7 +67,8 @@ class Acl(NamedTuple):
     def binding(self, user: str) -> AclBinding:
         """Return the binding for one user."""
         return AclBinding(
-            ResourceType[self.resource],
+            # librdkafka names the cluster after its older meaning.
+            ResourceType.BROKER if self.resource == "CLUSTER" else ResourceType[self.resource],
             self.name,
             ResourcePatternType[self.pattern],
             f"User:{user}",

@@ -6,6 +6,7 @@ another module of the service uses a private part.
 """
 
 from consumer.kafka.client.connection import Connection
+from consumer.kafka.client.consumer_groups import GroupsAdmin
 from consumer.kafka.client.kafka import AioKafka
 
-__all__ = ["AioKafka", "Connection"]
+__all__ = ["AioKafka", "Connection", "GroupsAdmin"]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from consumer.config import Settings
 from consumer.kafka.client.admin import KafkaAdmin
 from consumer.kafka.client.connection import Connection
+from consumer.kafka.client.consumer_groups import GroupsAdmin
 from consumer.kafka.client.group_member import KafkaMember
 from consumer.kafka.client.reader import KafkaReader
 from consumer.kafka.client.writer import KafkaWriter
@@ -59,6 +60,10 @@ class AioKafka:
     def admin(self, client_id: str) -> KafkaAdmin:
         """Return an admin client."""
         return KafkaAdmin(self._connection, client_id)
+
+    def groups_admin(self, client_id: str) -> GroupsAdmin:
+        """Return an admin client that also lists consumer groups; only commands need it."""
+        return GroupsAdmin(self._connection, client_id)
 
     def member(
         self,
