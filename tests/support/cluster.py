@@ -179,14 +179,12 @@ class Cluster:
         change = ConsumerGroupTopicPartitions(group, places)
 
         def is_committed() -> bool:
-            (future,) = self.admin.alter_consumer_group_offsets([change]).values()
             try:
-                answer = future.result(REQUEST_SECONDS)
+                (answer,) = _results(self.admin.alter_consumer_group_offsets([change]))
             except KafkaException:  # the coordinator is not available yet
                 return False
             return all(at.error is None for at in answer.topic_partitions)
 
-        self.group_members(group)  # librdkafka issue 5040, see `group_offsets`
         wait_until(is_committed, REQUEST_SECONDS, what=f"the offsets of {group}")
 
     def group_members(self, group: str) -> list[str]:

@@ -75,7 +75,7 @@ class GroupsAdmin(KafkaAdmin):
             refused |= {name for name, it in described.items() if it.error_code in REFUSED}
             for one in listed:
                 name = one.group_id
-                description = described.get(name, _Description(0, name, "", "", ()))
+                description = described.get(name, _Description(0, name, one.state, "", ()))
                 if description.error_code or one.group_type == SHARE:
                     continue
                 offsets = await self._offsets(node_id, name, topic, partitions)

@@ -91,18 +91,21 @@ class GroupsRequest(Request[ListGroupsRequest_v2 | ListGroupsRequest_v5]):
 
 
 class ListedGroup(NamedTuple):
-    """One group of a ListGroups response, with its type in lower case."""
+    """One group of a ListGroups response; its type is in lower case, its state may be empty."""
 
     group_id: str
-    protocol_type: str
     group_type: str
+    state: str
 
 
 def listed_groups(response: Any) -> Iterator[ListedGroup]:  # noqa: ANN401 - of the untyped library
     """Yield the groups of a ListGroups response. Older brokers name no type: it is classic."""
-    for group_id, protocol_type, *rest in response.groups:
-        has_type = response.API_VERSION >= _VERSION_WITH_TYPES
-        yield ListedGroup(group_id, protocol_type, rest[1].lower() if has_type else CLASSIC)
+    for group_id, _, *rest in response.groups:
+        if response.API_VERSION >= _VERSION_WITH_TYPES:
+            state, group_type, _ = rest
+            yield ListedGroup(group_id, group_type.lower(), state)
+        else:
+            yield ListedGroup(group_id, CLASSIC, "")
 
 
 class ClassicGroupsRequest(Request[DescribeGroupsRequest_v2]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from consumer.cli import main
 from consumer.cli.subscribers import check_text
 from consumer.cli.subscribers_check import CheckResult, WrittenEvent, groups_that_passed
 from consumer.kafka.types import ConsumerGroup, GroupListing
@@ -61,3 +62,22 @@ def test_the_text_makes_no_promise_about_groups() -> None:
     silent = CheckResult("check-1", CHECK_TYPE, "ready", False, (), ())  # noqa: FBT003 - a field
     assert "no proof" in check_text(silent)
     assert "No group" not in check_text(result(uncommitted=True, committed_reader=False))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--hold", "11"), ("--hold", "-1"), ("--hold", "nan"), ("--partition", "-1")],
+    ids=" ".join,
+)
+def test_values_out_of_range_are_wrong_usage(options: tuple[str, ...]) -> None:
+    """A long hold would keep subscribers waiting."""
+    with pytest.raises(SystemExit) as ended:
+        main(["subscribers", "check", *options])
+    assert ended.value.code == 2
+
+
+def test_a_hold_of_a_committed_event_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """It would prove nothing, and nothing is connected for it."""
+    confirmed = ("--committed", "--all-subscribers-filter-by-type")
+    assert main(["subscribers", "check", *confirmed, "--hold", "1"]) == 2
+    assert "--hold and --committed exclude each other" in capsys.readouterr().err

@@ -37,15 +37,15 @@ def test_types_are_asked_of_brokers_that_know_them() -> None:
     response = ListGroupsResponse_v5(0, 0, listed, {})
     read = ListGroupsResponse_v5.decode(BytesIO(response.encode()))
     assert list(listed_groups(read)) == [
-        ListedGroup("one", "consumer", "consumer"),
-        ListedGroup("two", "", "classic"),
+        ListedGroup("one", "consumer", "Stable"),
+        ListedGroup("two", "classic", "Empty"),
     ]
 
 
 def test_an_old_response_names_no_type() -> None:
     """Then each group is a classic one."""
     response = ListGroupsRequest_v2.RESPONSE_TYPE(0, 0, [("one", "consumer")])
-    assert list(listed_groups(response)) == [ListedGroup("one", "consumer", "classic")]
+    assert list(listed_groups(response)) == [ListedGroup("one", "classic", "")]
 
 
 def test_classic_groups_are_not_asked_in_version_3() -> None:

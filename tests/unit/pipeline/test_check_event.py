@@ -60,5 +60,5 @@ def test_a_committed_event_says_another_thing() -> None:
 def test_tail_ignores_it(*, binary_mode: bool) -> None:
     """A filter by type leaves it out in both modes."""
     check = made(committed=True, binary_mode=binary_mode)
-    source: SourceRecord = record(check.value, key=check.key, headers=check.headers)
+    source: SourceRecord = record(raw=check.value, key=check.key, headers=check.headers)
     assert structured(source) is None
