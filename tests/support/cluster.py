@@ -5,7 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -174,18 +180,25 @@ class Cluster:
         return {(at.topic, at.partition): at.offset for at in answer.topic_partitions}
 
     def commit_offsets(self, group: str, offsets: Mapping[tuple[str, int], int]) -> None:
-        """Commit offsets of a group without members; repeat this while the coordinator loads."""
+        """Commit offsets of a group without members; repeat this while the coordinator loads.
+
+        Without a coordinator, librdkafka's admin call for this ends the process (librdkafka issue
+        5040). A consumer waits for the coordinator.
+        """
         places = [TopicPartition(*place, offset) for place, offset in offsets.items()]
-        change = ConsumerGroupTopicPartitions(group, places)
+        consumer = Consumer({**self.settings, "group.id": group, "enable.auto.commit": False})
 
         def is_committed() -> bool:
             try:
-                (answer,) = _results(self.admin.alter_consumer_group_offsets([change]))
+                consumer.commit(offsets=places, asynchronous=False)
             except KafkaException:  # the coordinator is not available yet
                 return False
-            return all(at.error is None for at in answer.topic_partitions)
+            return True
 
-        wait_until(is_committed, REQUEST_SECONDS, what=f"the offsets of {group}")
+        try:
+            wait_until(is_committed, REQUEST_SECONDS, what=f"the offsets of {group}")
+        finally:
+            consumer.close()
 
     def group_members(self, group: str) -> list[str]:
         """Return the client ids of a group's members."""
