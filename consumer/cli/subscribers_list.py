@@ -106,7 +106,7 @@ async def list_subscribers(settings: Settings, limit: int = DEFAULT_LIMIT) -> Su
         tuple(subscriber(group, lags, topic.partitions) for group in listing.groups),
         listing.refused,
         listing.other_types,
-        not listing.problem,
+        not (listing.problem or listing.other_types),
         listing.problem,
     )
 
