@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from tests.support.waiting import DeadlineExceeded
 
@@ -38,6 +38,7 @@ class ChildProcess:
         *,
         log: Path | None = None,
         folder: Path | None = None,
+        errors: IO[bytes] | None = None,
     ) -> None:
         """Start the program.
 
@@ -46,6 +47,7 @@ class ChildProcess:
             environment: its variables (default: those of this program).
             log: the file that its output is appended to (default: a temporary file).
             folder: its working directory (default: that of this program).
+            errors: the file of its standard error (default: the file of its output).
         """
         # A temporary file has no name: the system deletes it when it is closed.
         with tempfile.TemporaryFile() if log is None else log.open("ab+") as file:
@@ -57,7 +59,7 @@ class ChildProcess:
             env=None if environment is None else dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=self._output,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.STDOUT if errors is None else errors,
             start_new_session=True,  # a Ctrl-C in the terminal must reach this program only
         )
         self._watcher = subprocess.Popen(
