@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from confluent_kafka import Producer
 
 from tests.examples.harness import CLIENT_DEFAULT
-from tests.examples.history import id_of, place_of
+from tests.examples.history import id_of, is_binary, place_of
 from tests.support.records import NewRecord
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 NO_BROKER = "127.0.0.1:1"
 NO_BROKER_SECONDS = 45.0
 STEADY_PAUSE_SECONDS = 0.01
+STEADY_PARTITIONS = 3
+FLUSH_SECONDS = 30.0
 LINES_BEFORE_STOP = 20
 LINES_AFTER_RESTART = 20
 
@@ -77,7 +80,7 @@ def assert_stops_cleanly(
 ) -> None:
     """Stop the example between events, start it again: no event is missing or printed twice."""
     cluster, topic = history.cluster, names.topic("steady")
-    cluster.create_topics({topic: 3})
+    cluster.create_topics({topic: STEADY_PARTITIONS})
     group = names.group()
     with _steady(history, topic) as ids:
         with example.start(cluster.bootstrap_servers, topic, group=group) as running:
@@ -97,7 +100,7 @@ def assert_ignores_foreign_records(example: Example, history: History, names: Na
     """Assert that the example skips what is no ready event, and accepts what it does not know."""
     cluster, topic = history.cluster, names.topic("foreign")
     cluster.create_topics({topic: 1})
-    known = next(record for record in history.committed if record.header("ce_id") is None)
+    known = next(record for record in history.committed if not is_binary(record))
     placed = cluster.produce(topic, [*_foreign(known), *_accepted(known)])
     with example.start(cluster.bootstrap_servers, topic, group=names.group()) as running:
         running.wait_for_ids({"last"})
@@ -162,9 +165,9 @@ class _Steady:
 
     def __init__(self, history: History, topic: str) -> None:
         self.sent: list[str] = []
-        self._cluster = history.cluster
+        self._producer = Producer({**history.cluster.settings, "linger.ms": 0})
         self._topic = topic
-        self._known = [one for one in history.committed if one.header("ce_id") is None]
+        self._known = [one for one in history.committed if not is_binary(one)]
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._produce)
 
@@ -172,16 +175,24 @@ class _Steady:
         self._thread.start()
 
     def stop(self) -> None:
+        """Stop, and wait until everything is delivered. A second call does nothing."""
         self._stopped.set()
         self._thread.join()
+        assert self._producer.flush(FLUSH_SECONDS) == 0
 
     def _produce(self) -> None:
         # The wait sets the rate of the stream; it waits for no condition.
         while not self._stopped.wait(STEADY_PAUSE_SECONDS):
             number = len(self.sent)
             known = self._known[number % len(self._known)]
-            record = renamed(known, f"steady_{number:05}")._replace(partition=number % 3)
-            self._cluster.produce(self._topic, [record])
+            record = renamed(known, f"steady_{number:05}")
+            self._producer.produce(
+                self._topic,
+                value=record.value,
+                key=record.key,
+                partition=number % STEADY_PARTITIONS,
+                headers=list(record.headers),
+            )
             self.sent.append(f"steady_{number:05}")
 
 

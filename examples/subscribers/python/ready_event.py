@@ -1,0 +1,80 @@
+"""Decodes ready events with the CloudEvents SDK, in both content modes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event, to_structured_event
+from cloudevents.core.exceptions import BaseCloudEventException
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+READY_TYPE = "fine_tuning.job.checkpoint.ready"
+
+
+class NotReadyEventError(Exception):
+    """The record is no CloudEvent, or an event of another type. The message says what it is."""
+
+
+class ReadyEvent(NamedTuple):
+    """The members of a ready event that the examples use."""
+
+    id: str
+    job: str
+    step: int
+    model: str
+    base_model: str | None
+    loss: float | None  # None: not measured
+    replayid: str | None  # None: not published by a replay
+    json: str  # the whole event in structured mode, with the members that are unknown here
+
+    def line(self, partition: int, offset: int) -> str:
+        """Return the line that the subscribers print for this event."""
+        members: dict[str, Any] = {
+            "id": self.id,
+            "job": self.job,
+            "step": self.step,
+            "model": self.model,
+            "loss": self.loss,
+            "partition": partition,
+            "offset": offset,
+        }
+        if self.replayid is not None:
+            members["replayid"] = self.replayid
+        return json.dumps(members)
+
+
+def decode(headers: Iterable[tuple[str, bytes | None]], value: bytes | None) -> ReadyEvent:
+    """Return the ready event in a record.
+
+    Attributes and members that this program does not know are allowed.
+
+    Raises:
+        NotReadyEventError: the record holds something else.
+    """
+    present = {name: content for name, content in headers if content is not None}
+    # Without the key: the SDK would make an attribute of it, which the event already has.
+    message = KafkaMessage(headers=present, key=None, value=value or b"")
+    try:
+        event = from_kafka_event(message)
+    except (BaseCloudEventException, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise NotReadyEventError(f"no CloudEvent: {type(error).__name__}") from error
+    if event.get_type() != READY_TYPE:
+        raise NotReadyEventError(f"an event of type {event.get_type()!r}")
+    data: Any = event.get_data()
+    try:
+        checkpoint = data["checkpoint"]
+        return ReadyEvent(
+            event.get_id(),
+            checkpoint["fine_tuning_job_id"],
+            checkpoint["step_number"],
+            checkpoint["fine_tuned_model_checkpoint"],
+            data.get("model", {}).get("base_model"),
+            data.get("evaluation", {}).get("loss"),
+            event.get_extension("replayid"),
+            to_structured_event(event).value.decode(),
+        )
+    except (AttributeError, KeyError, TypeError) as error:
+        raise NotReadyEventError(f"a ready event without {error}") from error

@@ -1,0 +1,69 @@
+"""The subscribers in Python on a topic with aborted events, with aiokafka and confluent-kafka."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.examples import scenarios
+from tests.examples.harness import Example
+from tests.examples.programs import python_example
+
+if TYPE_CHECKING:
+    from tests.examples.history import History
+    from tests.support.topics import Names
+
+AIOKAFKA, CONFLUENT = "subscribe_aiokafka", "subscribe_confluent"
+
+
+@pytest.fixture(params=[AIOKAFKA, CONFLUENT])
+def example(request: pytest.FixtureRequest) -> Example:
+    """Each of the two programs."""
+    return python_example(request.param)
+
+
+def test_each_id_is_printed_once(example: Example, history: History) -> None:
+    """With read_committed, the aborted events are not delivered."""
+    scenarios.assert_prints_each_id_once(example, history)
+
+
+def test_read_uncommitted_delivers_aborted_events(example: Example, history: History) -> None:
+    """With read_uncommitted, the ids of aborted transactions occur again."""
+    scenarios.assert_uncommitted_sees_more(example, history)
+
+
+def test_default_of_aiokafka(history: History) -> None:
+    """Without the option, aiokafka delivers aborted events."""
+    scenarios.assert_client_reads_uncommitted_by_default(python_example(AIOKAFKA), history)
+
+
+def test_default_of_librdkafka(history: History) -> None:
+    """Without the option, confluent-kafka delivers committed events only."""
+    scenarios.assert_client_reads_committed_by_default(python_example(CONFLUENT), history)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stop_and_restart(
+    example: Example, history: History, names: Names, number: signal.Signals
+) -> None:
+    """The signal ends the program between two events; after a restart it continues there."""
+    scenarios.assert_stops_cleanly(example, history, names, number)
+
+
+def test_foreign_records_are_skipped(example: Example, history: History, names: Names) -> None:
+    """Records that are no ready event do not end the program; unknown members are allowed."""
+    scenarios.assert_ignores_foreign_records(example, history, names)
+
+
+def test_no_broker(example: Example) -> None:
+    """Without a broker the program ends with one line that names the address."""
+    scenarios.assert_fails_without_broker(example)
+
+
+def test_unknown_isolation_level(example: Example) -> None:
+    """A wrong isolation level is refused, instead of being replaced by a default."""
+    with example.start("127.0.0.1:1", "unused", group="unused", isolation="commited") as running:
+        assert running.wait() == 2
+        assert "ISOLATION_LEVEL is 'commited'" in running.errors.splitlines()[-1]
