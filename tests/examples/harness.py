@@ -148,10 +148,15 @@ class RunningExample(ChildProcess):
     def stop_by(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send the signal and return the exit code.
 
+        SIGINT goes to the programs that the example has started too, as Ctrl-C does in a terminal.
+
         Raises:
             DeadlineExceeded: the program still runs after 15 s.
         """
-        self.signal(number)
+        if number is signal.SIGINT:
+            os.killpg(self.pid, number)
+        else:
+            self.signal(number)
         return self.wait(STOP_SECONDS)
 
     def _wait(self, condition: Callable[[], bool], deadline_seconds: float, what: str) -> None:

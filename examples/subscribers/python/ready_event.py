@@ -11,6 +11,8 @@ from cloudevents.core.exceptions import BaseCloudEventException
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    Headers = Iterable[tuple[str, bytes | None]]
+
 READY_TYPE = "fine_tuning.job.checkpoint.ready"
 
 
@@ -46,7 +48,7 @@ class ReadyEvent(NamedTuple):
         return json.dumps(members)
 
 
-def decode(headers: Iterable[tuple[str, bytes | None]], value: bytes | None) -> ReadyEvent:
+def decode(headers: Headers, value: bytes | None) -> ReadyEvent:
     """Return the ready event in a record.
 
     Attributes and members that this program does not know are allowed.

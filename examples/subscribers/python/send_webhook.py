@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -96,11 +97,11 @@ class WebhookSender:
         except requests.RequestException as error:
             log.warning("webhook of %s failed: %s", event.id, type(error).__name__)
             return False
-        if answer.status_code == requests.codes.gone:
+        if answer.status_code == HTTPStatus.GONE:
             self._is_gone = True
             log.error("the webhook endpoint is gone (410): no event is sent to it any more")
             return True
-        if not requests.codes.ok <= answer.status_code < requests.codes.multiple_choices:
+        if not HTTPStatus.OK <= answer.status_code < HTTPStatus.MULTIPLE_CHOICES:
             log.warning("webhook of %s failed: status %d", event.id, answer.status_code)
             return False
         return True

@@ -15,7 +15,8 @@ import sys
 import threading
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
-from aiokafka.errors import CommitFailedError, KafkaError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+
 from actions import Actions
 from ready_event import NotReadyEventError, decode
 from send_webhook import StoppedError
@@ -69,7 +70,7 @@ async def subscribe(consumer: AIOKafkaConsumer, actions: Actions, stop: threadin
                 await handle(record, actions)
                 try:
                     await consumer.commit({partition: record.offset + 1})
-                except CommitFailedError:
+                except (CommitFailedError, IllegalStateError):
                     # Another member has the partition now, and gets this event again.
                     log.warning("offset %d was not committed: rebalance", record.offset)
 
@@ -93,7 +94,7 @@ async def main() -> int:
     except StoppedError:
         log.info("stopped: the event in hand is not committed, and will be delivered again")
     except Exception:
-        log.exception("an action failed: its event is not committed, and will be delivered again")
+        log.exception("failed: the event in hand is not committed, and will be delivered again")
         return 1
     finally:
         await consumer.stop()

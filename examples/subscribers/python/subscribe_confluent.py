@@ -12,12 +12,17 @@ import os
 import signal
 import sys
 import threading
+from typing import TYPE_CHECKING, cast
 
 from confluent_kafka import Consumer, KafkaException, Message
+
 from actions import Actions
 from ready_event import NotReadyEventError, decode
 from send_webhook import StoppedError
 from settings import Settings
+
+if TYPE_CHECKING:
+    from ready_event import Headers
 
 START_SECONDS = 10
 POLL_SECONDS = 0.2
@@ -47,7 +52,7 @@ def handle(message: Message, actions: Actions) -> None:
     """Run the actions for an event, and print its line. Skip a record that is no ready event."""
     partition, offset = message.partition() or 0, message.offset() or 0
     try:
-        event = decode(message.headers() or [], message.value())
+        event = decode(cast("Headers", message.headers() or []), message.value())
     except NotReadyEventError as error:
         log.warning("skipped offset %d of partition %d: %s", offset, partition, error)
         return
@@ -62,11 +67,13 @@ def subscribe(consumer: Consumer, actions: Actions, stop: threading.Event) -> No
         if message is None:
             continue
         if error := message.error():
+            if error.fatal():
+                raise KafkaException(error)
             log.warning("%s", error)  # librdkafka retries
             continue
         handle(message, actions)
         try:
-            consumer.commit(message, asynchronous=False)
+            consumer.commit(message=message, asynchronous=False)
         except KafkaException as error:
             # Another member may have the partition now. It gets this event again.
             log.warning("offset %s was not committed: %s", message.offset(), error)
@@ -92,7 +99,7 @@ def main() -> int:
     except StoppedError:
         log.info("stopped: the event in hand is not committed, and will be delivered again")
     except Exception:
-        log.exception("an action failed: its event is not committed, and will be delivered again")
+        log.exception("failed: the event in hand is not committed, and will be delivered again")
         return 1
     finally:
         consumer.close()
