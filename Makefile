@@ -25,7 +25,7 @@ demo: venv java ## Run the service on a local Kafka and show that no event is lo
 WORKERS ?= 2
 
 .PHONY: test
-test: venv archive browser chart-tools ## Run all tests (ARGS="-k name" selects tests, WORKERS=0 runs one test at a time, KAFKA_VERSION=3.9.1 uses another broker)
+test: venv archive browser chart-tools kcat ## Run all tests (ARGS="-k name" selects tests, WORKERS=0 runs one test at a time, KAFKA_VERSION=3.9.1 uses another broker)
 	@[ "$(CLUSTER_TEST_BUILD)" != 1 ] || $(MAKE) cluster-binaries
 	@[ -n "$(KAFKA_BOOTSTRAP_SERVERS)" ] || $(BIN)/python -m dev.connect_jars
 	@$(BIN)/python -m pytest -o cache_dir='$(CACHE)/pytest' \
@@ -100,6 +100,11 @@ archive: java
 .PHONY: browser
 browser:
 	@dev/ensure-browser
+
+# Without kcat and jq its test is skipped, except in CI, where it fails.
+.PHONY: kcat
+kcat:
+	@dev/ensure-kcat || [ "$(CI)" != true ]
 
 .PHONY: screenshots
 screenshots: venv java browser ## Recreate the screenshots of the status page (docs/status-*.png)

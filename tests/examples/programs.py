@@ -21,4 +21,5 @@ def example_python() -> Path:
 
 def python_example(module: str) -> Example:
     """Return one of the subscribers in Python."""
-    return Example(module, (str(example_python()), f"{module}.py"), folder=FOLDER)
+    command = (str(example_python()), f"{module}.py")
+    return Example(module, command, {"MLFLOW_DISABLE_TELEMETRY": "true"}, FOLDER)

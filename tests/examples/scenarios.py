@@ -82,18 +82,41 @@ def assert_stops_cleanly(
     cluster, topic = history.cluster, names.topic("steady")
     cluster.create_topics({topic: STEADY_PARTITIONS})
     group = names.group()
-    with _steady(history, topic) as ids:
+    with _steady(history, topic) as stream:
         with example.start(cluster.bootstrap_servers, topic, group=group) as running:
             running.wait_for_lines(LINES_BEFORE_STOP)
             assert running.stop_by(number) == 0
             first = running.ids
         with example.start(cluster.bootstrap_servers, topic, group=group) as running:
             running.wait_for_lines(LINES_AFTER_RESTART)
-            ids.stop()
-            running.wait_for_ids(set(ids.sent) - set(first))
+            stream.stop()
+            running.wait_for_ids(set(stream.sent) - set(first))
             assert running.stop_by(number) == 0
             second = running.ids
-    assert Counter(first + second) == Counter(ids.sent)
+    assert Counter(first + second) == Counter(stream.sent)
+
+
+def assert_survives_a_rebalance(example: Example, history: History, names: Names) -> None:
+    """Let a second member join and the first one leave, between events: no event is missing.
+
+    The event that a member has in hand when it loses the partition may be printed twice.
+    """
+    cluster, topic, group = history.cluster, names.topic("steady"), names.group()
+    cluster.create_topics({topic: STEADY_PARTITIONS})
+    with (
+        _steady(history, topic) as stream,
+        example.start(cluster.bootstrap_servers, topic, group=group) as first,
+    ):
+        first.wait_for_lines(LINES_BEFORE_STOP)
+        with example.start(cluster.bootstrap_servers, topic, group=group) as second:
+            second.wait_for_lines(LINES_AFTER_RESTART)
+            assert first.stop_by() == 0
+            stream.stop()
+            second.wait_for_ids(set(stream.sent) - set(first.ids))
+            assert second.stop_by() == 0
+            counts = Counter(first.ids + second.ids)
+    assert counts.keys() == set(stream.sent)
+    assert counts.total() - len(counts) <= STEADY_PARTITIONS
 
 
 def assert_ignores_foreign_records(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import pytest
 
 from tests.examples import scenarios
 from tests.examples.harness import Example
-from tests.examples.programs import python_example
+from tests.examples.programs import FOLDER, python_example
 
 if TYPE_CHECKING:
     from tests.examples.history import History
@@ -52,6 +53,11 @@ def test_stop_and_restart(
     scenarios.assert_stops_cleanly(example, history, names, number)
 
 
+def test_rebalance(example: Example, history: History, names: Names) -> None:
+    """While members join and leave, no event is missing."""
+    scenarios.assert_survives_a_rebalance(example, history, names)
+
+
 def test_foreign_records_are_skipped(example: Example, history: History, names: Names) -> None:
     """Records that are no ready event do not end the program; unknown members are allowed."""
     scenarios.assert_ignores_foreign_records(example, history, names)
@@ -67,3 +73,13 @@ def test_unknown_isolation_level(example: Example) -> None:
     with example.start("127.0.0.1:1", "unused", group="unused", isolation="commited") as running:
         assert running.wait() == 2
         assert "ISOLATION_LEVEL is 'commited'" in running.errors.splitlines()[-1]
+
+
+def test_readme_lists_the_variables() -> None:
+    """The table of README.md has the variables that the programs read, and no other."""
+    programs = "".join(path.read_text("utf-8") for path in FOLDER.glob("*.py"))
+    read = set(re.findall(r"""variables(?:\.get\(|\[)"([A-Z_]+)\"""", programs))
+    listed = set(
+        re.findall(r"^\| `([A-Z_]+)` \|", (FOLDER / "README.md").read_text("utf-8"), re.MULTILINE)
+    )
+    assert listed == read

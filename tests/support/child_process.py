@@ -1,7 +1,7 @@
 """A program that a test starts and that never outlives the test.
 
-Its output goes to a file. Each process has a watcher, a shell that kills it when this program ends,
-even by SIGKILL.
+Its output goes to a file. Each process has a watcher, a shell that kills it, and what it has
+started, when this program ends, even by SIGKILL.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 END_SECONDS = 20.0
 TAIL_BYTES = 8000
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
-# The pipe that it reads from closes when this program ends.
-WATCHER = 'read -r _; kill -KILL "$0"'
+# The pipe that it reads from closes when this program ends. The process leads a process group.
+WATCHER = 'read -r _; kill -KILL "-$0"'
 DISCARD = Path(os.devnull)
 
 

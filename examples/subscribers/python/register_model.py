@@ -49,7 +49,8 @@ class ModelRegistrar:
         }
         self._client.create_model_version(
             name,
-            source=f"checkpoint:{quote(event.model)}",  # the provider has the weights
+            # A name, which MLflow does not open: the provider has the files.
+            source=f"checkpoint:/{quote(event.model, safe='')}",
             tags=tags,
             description=event.model,
             await_creation_for=0,
