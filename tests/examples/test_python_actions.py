@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from tests.examples.webhook_receiver import Received
     from tests.support.topics import Names
 
+pytestmark = pytest.mark.timeout(300)  # the first run installs the packages of the examples
+
 AIOKAFKA, CONFLUENT = "subscribe_aiokafka", "subscribe_confluent"
 SECRET_BYTES = b"0123456789abcdef01234567"
 SECRET = f"whsec_{base64.b64encode(SECRET_BYTES).decode()}"
@@ -154,6 +156,7 @@ def test_a_failed_evaluation_is_not_committed(
         running.wait_for_ids(delivery.ids)
 
 
+@pytest.mark.timeout(600)  # the first run installs the MLflow server
 def test_two_deliveries_register_one_version(
     history: History, names: Names, mlflow: MlflowServer
 ) -> None:

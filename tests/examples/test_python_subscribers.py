@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tests.examples.history import History
     from tests.support.topics import Names
 
+pytestmark = pytest.mark.timeout(300)  # the first run installs the packages of the examples
+
 AIOKAFKA, CONFLUENT = "subscribe_aiokafka", "subscribe_confluent"
 
 
