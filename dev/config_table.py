@@ -42,6 +42,7 @@ GROUPS: Final = {
         "AUTO_OFFSET_RESET",
         "CLOUDEVENTS_MODE",
         "SCHEMA_GUID",
+        "DATASCHEMA",
     ),
     "Dead-letter limit": (
         "DEAD_LETTER_LIMIT_PERCENT",

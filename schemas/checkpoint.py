@@ -16,54 +16,104 @@ FIRST_UNIX_SECOND: Final = -62_135_596_800
 LAST_UNIX_SECOND: Final = 253_402_300_799
 """9999-12-31T23:59:59Z, the last second that RFC 3339 and ``datetime`` can represent."""
 
-Name = Annotated[str, Meta(min_length=1)]
-UnixSeconds = Annotated[int, Meta(ge=FIRST_UNIX_SECOND, le=LAST_UNIX_SECOND)]
-Step = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+JobId = Annotated[
+    str,
+    Meta(min_length=1, description="Id of the fine-tuning job.", examples=["ftjob-abc123"]),
+]
+CheckpointId = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        description="Id of the checkpoint. Two records with the same id are one checkpoint.",
+        examples=["ftckpt_qtZ5Gyk4BLq1SfLFWp3RtO3P"],
+    ),
+]
+UnixSeconds = Annotated[
+    int,
+    Meta(
+        ge=FIRST_UNIX_SECOND,
+        le=LAST_UNIX_SECOND,
+        description="Time of creation in seconds since 1970 (UTC), in the years 1 to 9999.",
+        examples=[1_721_764_867],
+    ),
+]
+Step = Annotated[
+    int,
+    Meta(
+        ge=-(2**63),
+        le=2**63 - 1,
+        description="Step of the fine-tuning job at which the checkpoint was created.",
+        examples=[88],
+    ),
+]
+ModelName = Annotated[
+    str,
+    Meta(
+        description="Name of the model of this checkpoint. Any text is accepted.",
+        examples=["ft:gpt-4o-mini-2024-07-18:my-org:custom_suffix:9ABel2dg:ckpt-step-88"],
+    ),
+]
+CheckpointObject = Annotated[
+    Literal["fine_tuning.job.checkpoint"], Meta(description="Type of the object.")
+]
+FullValidLoss = Annotated[float | None, Meta(description="Loss on the whole validation data.")]
+FullValidAccuracy = Annotated[
+    float | None, Meta(description="Mean token accuracy on the whole validation data.")
+]
+MetricsStep = Annotated[int | float | None, Meta(description="Step of these metrics.")]
+TrainLoss = Annotated[float | None, Meta(description="Loss on the training batch.")]
+TrainAccuracy = Annotated[
+    float | None, Meta(description="Mean token accuracy on the training batch.")
+]
+ValidLoss = Annotated[float | None, Meta(description="Loss on the validation batch.")]
+ValidAccuracy = Annotated[
+    float | None, Meta(description="Mean token accuracy on the validation batch.")
+]
 
 
 class Metrics(Struct, frozen=True, omit_defaults=True, gc=False):
     """The metrics measured at the step. Each number may be missing."""
 
-    full_valid_loss: float | None = None
-    full_valid_mean_token_accuracy: float | None = None
-    step: int | float | None = None
-    train_loss: float | None = None
-    train_mean_token_accuracy: float | None = None
-    valid_loss: float | None = None
-    valid_mean_token_accuracy: float | None = None
+    full_valid_loss: FullValidLoss = None
+    full_valid_mean_token_accuracy: FullValidAccuracy = None
+    step: MetricsStep = None
+    train_loss: TrainLoss = None
+    train_mean_token_accuracy: TrainAccuracy = None
+    valid_loss: ValidLoss = None
+    valid_mean_token_accuracy: ValidAccuracy = None
 
 
 class Checkpoint(Struct, frozen=True, gc=False):
     """A model checkpoint of a fine-tuning job, ready to use."""
 
     created_at: UnixSeconds
-    fine_tuned_model_checkpoint: str
-    fine_tuning_job_id: Name
-    id: Name
+    fine_tuned_model_checkpoint: ModelName
+    fine_tuning_job_id: JobId
+    id: CheckpointId
     metrics: Metrics
-    object: Literal["fine_tuning.job.checkpoint"]
+    object: CheckpointObject
     step_number: Step
 
 
 class SdkMetrics(Struct, frozen=True, omit_defaults=True, gc=False, rename="camel"):
     """`Metrics` in the spelling of SDKs (camelCase)."""
 
-    full_valid_loss: float | None = None
-    full_valid_mean_token_accuracy: float | None = None
-    step: int | float | None = None
-    train_loss: float | None = None
-    train_mean_token_accuracy: float | None = None
-    valid_loss: float | None = None
-    valid_mean_token_accuracy: float | None = None
+    full_valid_loss: FullValidLoss = None
+    full_valid_mean_token_accuracy: FullValidAccuracy = None
+    step: MetricsStep = None
+    train_loss: TrainLoss = None
+    train_mean_token_accuracy: TrainAccuracy = None
+    valid_loss: ValidLoss = None
+    valid_mean_token_accuracy: ValidAccuracy = None
 
 
 class SdkCheckpoint(Struct, frozen=True, gc=False, rename="camel"):
     """`Checkpoint` in the spelling of SDKs (camelCase)."""
 
     created_at: UnixSeconds
-    fine_tuned_model_checkpoint: str
-    fine_tuning_job_id: Name
-    id: Name
+    fine_tuned_model_checkpoint: ModelName
+    fine_tuning_job_id: JobId
+    id: CheckpointId
     metrics: SdkMetrics
-    object: Literal["fine_tuning.job.checkpoint"]
+    object: CheckpointObject
     step_number: Step

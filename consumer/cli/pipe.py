@@ -159,6 +159,7 @@ def _pipe(settings: Settings, options: argparse.Namespace) -> int:
             limits=limits,
             binary_mode=settings.cloudevents_mode == "binary",
             schema_guid=settings.schema_guid,
+            dataschema=settings.dataschema,
         ),
         window_ms=settings.dedup_window_seconds * 1000,
         records=options.records,

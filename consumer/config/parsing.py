@@ -7,6 +7,15 @@ from typing import Final
 TOPIC_NAME: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")  # kafka.internals.Topic
 GUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 MAX_PORT: Final = 65_535
+MAX_URI_CHARS: Final = 500
+_URI_CHAR: Final = r"(?:[\w.~!$&'()*+,;=:@-]|%[0-9a-fA-F]{2})"
+_URI: Final = re.compile(  # RFC 3986
+    rf"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*):"
+    rf"(?P<authority>//(?:{_URI_CHAR}|\[[0-9a-fA-F:.]+\])+)?"
+    rf"(?P<path>(?:{_URI_CHAR}|/)*)"
+    rf"(?:\?(?:{_URI_CHAR}|[/?])*)?(?:#(?:{_URI_CHAR}|[/?])*)?",
+    re.ASCII,
+)
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
@@ -74,6 +83,18 @@ def servers(text: str) -> str:
         if not found or not 0 < int(found[2]) <= MAX_PORT:
             raise ValueError(f"{address.strip()!r} is not host:port (separate several with commas)")
     return ",".join(address.strip() for address in text.split(","))
+
+
+def uri(text: str) -> str:
+    """Parse an absolute URI, such as a URN or an HTTP address."""
+    found = _URI.fullmatch(text) if len(text) <= MAX_URI_CHARS else None
+    is_web = found is not None and found["scheme"].lower() in {"http", "https"}
+    if found is None or not (found["authority"] or (found["path"] and not is_web)):
+        raise ValueError(
+            f"{text!r} is not an absolute URI of at most {MAX_URI_CHARS} characters, such as "
+            "https://HOST/PATH or urn:NAMESPACE:NAME"
+        )
+    return text
 
 
 def shards(text: str) -> int | None:

@@ -37,6 +37,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ssl_keyfile: str
     cloudevents_mode: str
     schema_guid: str
+    dataschema: str
     session_timeout_ms: int
     heartbeat_interval_ms: int
     transaction_timeout_ms: int

@@ -5,6 +5,7 @@ are those of the schema. The values of an event replace the marks in it.
 """
 
 import re
+from functools import lru_cache
 from typing import Any, Final, cast
 
 from msgspec import Raw
@@ -39,7 +40,7 @@ def _raw(name: str) -> Any:  # noqa: ANN401 - msgspec writes a Raw unchanged, fo
     return Raw(f"@@{name}@@".encode())
 
 
-def template_parts() -> tuple[tuple[bytes, ...], tuple[int, ...]]:
+def template_parts(dataschema: str) -> tuple[tuple[bytes, ...], tuple[int, ...]]:
     """Return the literal parts of the text of an event, and the numbers of the slots between."""
     model = Model(
         "openai",
@@ -59,28 +60,38 @@ def template_parts() -> tuple[tuple[bytes, ...], tuple[int, ...]]:
         "@@id@@",
         "@@time@@",
         DATA_CONTENT_TYPE,
-        DATASCHEMA,
+        "@@dataschema@@",
         "@@job@@",
         ReadyData(_raw("checkpoint"), model, evaluation, origin),
     )
     parts = _MARK.split(_encode(sample))
+    # Inserted after the split, because an address may contain a text that looks like a mark.
+    at = parts.index(b"dataschema")
+    parts[at - 1 : at + 2] = [parts[at - 1] + _encode(dataschema)[1:-1] + parts[at + 1]]
     return tuple(parts[::2]), tuple(_SLOTS.index(name.decode()) for name in parts[1::2])
 
 
 try:
     from consumer.pipeline._event_template import Template
 except ImportError:  # it was installed without a C compiler
-    _template: "Template | None" = None
+    IS_COMPILED = False
 else:
-    _template = Template(*template_parts())
+    IS_COMPILED = True
 
 
-def usual_text(decoded: Decoded, evaluation: Evaluation, origin: Origin) -> bytes | None:
+@lru_cache(maxsize=16)
+def _template(dataschema: str) -> "Template":
+    return Template(*template_parts(dataschema))
+
+
+def usual_text(
+    decoded: Decoded, evaluation: Evaluation, origin: Origin, dataschema: str = DATASCHEMA
+) -> bytes | None:
     """Return the JSON text of a ready event, or None if only msgspec can write it."""
-    if _template is None:
+    if not IS_COMPILED:
         return None
     checkpoint = decoded.checkpoint
-    return _template.fill(
+    return _template(dataschema).fill(
         decoded.id,
         decoded.job_id,
         checkpoint.created_at,

@@ -73,6 +73,7 @@ class ReadyEventBuilder(Struct, frozen=True):
     ready_max_bytes: int
     first_headers: list[Header]
     """The headers that every event begins with."""
+    dataschema: str
     safe_size_bytes: int
     """An event with no other headers than `first_headers` fits the ready topic up to this size.
 
@@ -84,7 +85,9 @@ class ReadyEventBuilder(Struct, frozen=True):
         first_headers, max_bytes = ready_headers(settings), settings.limits.ready_max_bytes
         # In binary mode each event has headers of its own, so each event is measured.
         room = 0 if settings.binary_mode else safe_size(first_headers, max_bytes)
-        return cls(settings.binary_mode, max_bytes, first_headers, room)
+        return cls(
+            settings.binary_mode, max_bytes, first_headers, settings.dataschema, room
+        )
 
     def build(self, decoded: Decoded, origin: Origin, headers: Headers) -> ReadyRecord:
         """Return the ready event of a source record with these headers.
@@ -99,7 +102,13 @@ class ReadyEventBuilder(Struct, frozen=True):
         has_headers = bool(headers or decoded.trace)
         if has_headers:
             event_headers = event_headers + trace_headers(headers, decoded.trace)
-        event = enrich(decoded, origin, event_headers, binary_mode=self.binary_mode)
+        event = enrich(
+            decoded,
+            origin,
+            event_headers,
+            binary_mode=self.binary_mode,
+            dataschema=self.dataschema,
+        )
         if has_headers or len(event.key) + len(event.value) > self.safe_size_bytes:
             require_room("ready event", event.key, event.value, event.headers, self.ready_max_bytes)
         return event
@@ -119,14 +128,19 @@ def ready_headers(settings: ShardSettings) -> list[Header]:
 
 
 def enrich(
-    decoded: Decoded, origin: Origin, headers: list[Header], *, binary_mode: bool = False
+    decoded: Decoded,
+    origin: Origin,
+    headers: list[Header],
+    *,
+    binary_mode: bool = False,
+    dataschema: str = DATASCHEMA,
 ) -> ReadyRecord:
     """Return the ready event of a checkpoint. Its headers begin with `headers`."""
     checkpoint = decoded.checkpoint
     evaluation = evaluate(checkpoint.metrics)
-    value = None if binary_mode else usual_text(decoded, evaluation, origin)
+    value = None if binary_mode else usual_text(decoded, evaluation, origin, dataschema)
     if value is None:
-        event = _event(decoded, evaluation, origin)
+        event = _event(decoded, evaluation, origin, dataschema)
         if binary_mode:
             value = _encode(event.data)
             headers = headers + _attribute_headers(event)
@@ -138,7 +152,9 @@ def enrich(
     )
 
 
-def _event(decoded: Decoded, evaluation: Evaluation, origin: Origin) -> ReadyEvent:
+def _event(
+    decoded: Decoded, evaluation: Evaluation, origin: Origin, dataschema: str = DATASCHEMA
+) -> ReadyEvent:
     checkpoint = decoded.checkpoint
     return ReadyEvent(
         SPEC_VERSION,
@@ -148,7 +164,7 @@ def _event(decoded: Decoded, evaluation: Evaluation, origin: Origin) -> ReadyEve
         decoded.id,
         rfc3339(checkpoint.created_at),
         DATA_CONTENT_TYPE,
-        DATASCHEMA,
+        dataschema,
         decoded.job_id,
         ReadyData(
             # Already encoded: msgspec writes a Raw unchanged, for a field of any type.

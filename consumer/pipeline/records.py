@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, Protocol, Self
 from msgspec import Struct, field
 
 from consumer.errors import CheckpointReadyError
-from schemas.ready_event import Origin
+from schemas.ready_event import DATASCHEMA, Origin
 
 Header = tuple[str, bytes | None]
 Headers = Sequence[Header]
@@ -193,3 +193,4 @@ class ShardSettings(Struct, frozen=True):
     binary_mode: bool = False
     schema_guid: str = ""
     """The GUID of the schema of the ready events' values in a schema registry; empty: none."""
+    dataschema: str = DATASCHEMA

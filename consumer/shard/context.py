@@ -97,6 +97,7 @@ class ShardContext(msgspec.Struct, frozen=True):
             ),
             binary_mode=settings.cloudevents_mode == "binary",
             schema_guid=settings.schema_guid,
+            dataschema=settings.dataschema,
         )
 
 

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from consumer.config.parsing import uri
 from consumer.pipeline import _event_template, event_template, ready_event
 from consumer.pipeline.decode.checkpoint import Decoded, decode
 from consumer.pipeline.event_template import template_parts, usual_text
 from consumer.pipeline.model_name import parse_model_name
 from schemas.checkpoint import FIRST_UNIX_SECOND, LAST_UNIX_SECOND, Metrics
-from schemas.ready_event import Origin
+from schemas.ready_event import DATASCHEMA, Origin
 from tests.support.records import realistic_checkpoint
 
 USUAL = decode(realistic_checkpoint("ftckpt_1", 7))
@@ -30,6 +31,7 @@ names = (
     )
     | texts
 )
+uri_characters = r"urn:[A-Za-z0-9._~!$&'()*+,;=:@/-]{1,40}"
 numbers = st.integers(-(2**63), 2**63 - 1)
 losses = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 
@@ -111,13 +113,37 @@ def test_the_usual_event_is_filled_in() -> None:
 def test_without_the_compiled_code_msgspec_encodes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The events are the same."""
     filled = ready_event.enrich(USUAL, ORIGIN, [])
-    monkeypatch.setattr(event_template, "_template", None)
+    monkeypatch.setattr(event_template, "IS_COMPILED", False)
+    assert usual_text(USUAL, ready_event.evaluate(USUAL.checkpoint.metrics), ORIGIN) is None
     assert ready_event.enrich(USUAL, ORIGIN, []) == filled
+
+
+@given(
+    st.from_regex(uri_characters, fullmatch=True)
+    | st.sampled_from(["urn:@@id@@", "urn:@@dataschema@@", "http://h/%41", "urn:a:@@"])
+)
+@settings(max_examples=300, deadline=None)
+def test_both_write_the_address_of_the_schema(dataschema: str) -> None:
+    """The compiled code and msgspec give the same event for each allowed setting."""
+    assert uri(dataschema) == dataschema
+    evaluation = ready_event.evaluate(USUAL.checkpoint.metrics)
+    text = usual_text(USUAL, evaluation, ORIGIN, dataschema)
+    assert text is not None
+    assert text == msgspec.json.encode(
+        ready_event._event(USUAL, evaluation, ORIGIN, dataschema)  # noqa: SLF001
+    )
+    event = ready_event.enrich(USUAL, ORIGIN, [], dataschema=dataschema)
+    assert event.value == text
+    assert msgspec.json.decode(text)["dataschema"] == dataschema
+    in_binary_mode = ready_event.enrich(
+        USUAL, ORIGIN, [], binary_mode=True, dataschema=dataschema
+    )
+    assert dict(in_binary_mode.headers)["ce_dataschema"] == dataschema.encode()
 
 
 def test_wrong_arguments() -> None:
     """An error, not a crash."""
-    literals, slots = template_parts()
+    literals, slots = template_parts(DATASCHEMA)
     template = _event_template.Template(literals, slots)
     usual = ("a", "b", 0, NAME, b"{}", b"{}", "in", 0, 0, 0)
     assert template.fill(*usual) is not None

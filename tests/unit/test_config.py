@@ -47,6 +47,7 @@ DESIGNED_DEFAULTS = {
     "cloudevents_mode": "structured",
     "compression_type": "none",
     "schema_guid": "",
+    "dataschema": "urn:checkpoint-ready:schema:ready-event:1",
 }
 
 
@@ -94,6 +95,8 @@ def test_every_setting_has_a_variable_and_a_description() -> None:
         ("log_format", "console", "console"),
         ("cloudevents_mode", "binary", "binary"),
         ("schema_guid", GUID.upper(), GUID),
+        ("dataschema", "http://[::1]:8080/a%20b?c=d#e", "http://[::1]:8080/a%20b?c=d#e"),
+        ("dataschema", "urn:acme:ready", "urn:acme:ready"),
         ("session_timeout_ms", "30000", 30_000),
         ("heartbeat_interval_ms", "1000", 1000),
         ("transaction_timeout_ms", "20000", 20_000),
@@ -174,6 +177,15 @@ def test_empty_variables_mean_the_default() -> None:
         ("schema_guid", "7"),
         ("schema_guid", GUID.replace("-", "")),
         ("schema_guid", f"{{{GUID}}}"),
+        ("dataschema", "schemas/ready-event/1"),
+        ("dataschema", "//host/ready-event"),
+        ("dataschema", "https:/host"),
+        ("dataschema", "https://host/a b"),
+        ("dataschema", "https://host/é"),
+        ("dataschema", "https://host/%zz"),
+        ("dataschema", 'urn:"'),
+        ("dataschema", "urn:"),
+        ("dataschema", "urn:" + "x" * 500),
         ("session_timeout_ms", "10"),
         ("max_transaction_records", "0"),
     ],
