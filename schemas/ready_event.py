@@ -87,15 +87,11 @@ Topic = Annotated[
 ]
 Partition = Annotated[
     int,
-    Meta(
-        description="Partition of the record.", examples=[3], extra_json_schema={"minimum": 0}
-    ),
+    Meta(description="Partition of the record.", examples=[3], extra_json_schema={"minimum": 0}),
 ]
 Offset = Annotated[
     int,
-    Meta(
-        description="Offset of the record.", examples=[4711], extra_json_schema={"minimum": 0}
-    ),
+    Meta(description="Offset of the record.", examples=[4711], extra_json_schema={"minimum": 0}),
 ]
 TimestampMs = Annotated[
     int,
@@ -116,9 +112,7 @@ BaseModel = Annotated[
 Organization = Annotated[
     str | None, Meta(description="Organization in the name.", examples=["my-org"])
 ]
-Suffix = Annotated[
-    str | None, Meta(description="Suffix in the name.", examples=["custom_suffix"])
-]
+Suffix = Annotated[str | None, Meta(description="Suffix in the name.", examples=["custom_suffix"])]
 NameStep = Annotated[int | None, Meta(description="Step in the name.", examples=[88])]
 IsFinal = Annotated[
     bool,
@@ -135,7 +129,8 @@ LossMetric = Annotated[
     Metric | None, Meta(description="The metric that `loss` is.", examples=["full_valid_loss"])
 ]
 Perplexity = Annotated[
-    float | None, Meta(description="e to the power of `loss`.", examples=[1.762969]),
+    float | None,
+    Meta(description="e to the power of `loss`.", examples=[1.762969]),
 ]
 GeneralizationGap = Annotated[
     float | None,

@@ -64,6 +64,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """The compacted topic with the progress of the jobs: replay, backfill and redrive."""
         return f"{self.group_id}.jobs"
 
+    @property
+    def replay_topic(self) -> str:
+        """The topic that a replay writes to, unless it is given another one."""
+        return f"{self.output_topic}.replay"
+
     def transactional_id(self, shard: int) -> str:
         """Return the transactional id of this shard; every owner of the shard uses it."""
         return f"{self.group_id}-{shard}"

@@ -85,9 +85,7 @@ class ReadyEventBuilder(Struct, frozen=True):
         first_headers, max_bytes = ready_headers(settings), settings.limits.ready_max_bytes
         # In binary mode each event has headers of its own, so each event is measured.
         room = 0 if settings.binary_mode else safe_size(first_headers, max_bytes)
-        return cls(
-            settings.binary_mode, max_bytes, first_headers, settings.dataschema, room
-        )
+        return cls(settings.binary_mode, max_bytes, first_headers, settings.dataschema, room)
 
     def build(self, decoded: Decoded, origin: Origin, headers: Headers) -> ReadyRecord:
         """Return the ready event of a source record with these headers.

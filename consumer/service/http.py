@@ -1,4 +1,4 @@
-"""The HTTP server and its routes: health probes, metrics and the status page.
+"""The HTTP server and its routes: health probes, metrics, the status page and the schemas.
 
 Starlette routes the requests and uvicorn serves them with h11. All three are pure Python, widely
 used and maintained; the image needs no compiled extension for them.
@@ -18,6 +18,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import cache, partial
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
@@ -34,6 +35,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from consumer import __version__
 from consumer.config import PREFIX, Settings
+from consumer.contract.names import (
+    ASYNCAPI_CONTENT_TYPE,
+    ASYNCAPI_PATH,
+    SCHEMA_CONTENT_TYPE,
+    VERSIONS,
+    schema_path,
+)
 from consumer.errors import ConfigError
 from consumer.service.health import ProbeAnswer, StartUp, is_alive, is_ready
 from consumer.service.recent_activity import RecentActivity
@@ -104,7 +112,29 @@ def make_pages(
         "/livez": lambda: _health(is_alive(get_engine_status(), settings.watchdog_seconds)),
         "/readyz": lambda: _health(is_ready(get_engine_status())),
         "/startupz": lambda: _health(start_up.is_over(get_engine_status())),
+        **_contract_pages(settings),
     }
+
+
+def _contract_pages(settings: Settings) -> Pages:
+    """Return the pages with the schemas. Each is built once, when a client first asks for it."""
+
+    @cache
+    def schema(name: str) -> Page:
+        from consumer.contract.documents import schema_text  # noqa: PLC0415 - delays the start
+
+        return Page(HTTPStatus.OK, schema_text(name), SCHEMA_CONTENT_TYPE)
+
+    @cache
+    def asyncapi() -> Page:
+        from consumer.contract.documents import asyncapi_text  # noqa: PLC0415 - delays the start
+
+        return Page(HTTPStatus.OK, asyncapi_text(settings), ASYNCAPI_CONTENT_TYPE)
+
+    pages: dict[str, Callable[[], Page]] = {
+        schema_path(name): partial(schema, name) for name in VERSIONS
+    }
+    return {**pages, ASYNCAPI_PATH: asyncapi}
 
 
 def _health(answer: ProbeAnswer) -> Page:

@@ -135,9 +135,7 @@ def test_both_write_the_address_of_the_schema(dataschema: str) -> None:
     event = ready_event.enrich(USUAL, ORIGIN, [], dataschema=dataschema)
     assert event.value == text
     assert msgspec.json.decode(text)["dataschema"] == dataschema
-    in_binary_mode = ready_event.enrich(
-        USUAL, ORIGIN, [], binary_mode=True, dataschema=dataschema
-    )
+    in_binary_mode = ready_event.enrich(USUAL, ORIGIN, [], binary_mode=True, dataschema=dataschema)
     assert dict(in_binary_mode.headers)["ce_dataschema"] == dataschema.encode()
 
 

@@ -35,7 +35,7 @@ class Target(msgspec.Struct, frozen=True):
 
 def default_target(settings: Settings) -> str:
     """Return the target topic of a replay without ``--target``."""
-    return f"{settings.output_topic}.replay"
+    return settings.replay_topic
 
 
 def allowed_target(settings: Settings, target: str, *, to_live: bool) -> str:
