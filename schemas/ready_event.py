@@ -62,7 +62,7 @@ DataSchema = Annotated[
     Meta(
         description="Address of the schema: the setting DATASCHEMA of the service.",
         examples=[DATASCHEMA],
-        extra_json_schema={"format": "uri", "minLength": 1},
+        extra_json_schema={"format": "uri"},
     ),
 ]
 PartitionKey = Annotated[

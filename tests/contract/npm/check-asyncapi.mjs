@@ -1,14 +1,17 @@
-// Prints what the parser of AsyncAPI reports about a document, and what it read, as JSON.
-// Usage: node check-asyncapi.mjs FILE
+// Prints what the parser of AsyncAPI reports about each document, and which operations it found:
+// one JSON line for each file.
+// Usage: node check-asyncapi.mjs FILE…
 import { readFile } from "node:fs/promises";
 import { Parser } from "@asyncapi/parser";
 
-const { document, diagnostics } = await new Parser().parse(await readFile(process.argv[2], "utf8"));
-const report = diagnostics.map(({ code, message, path, severity }) => ({ code, message, path, severity }));
-const operations = document?.operations().all().map((operation) => ({
-  id: operation.id(),
-  action: operation.action(),
-  topics: operation.channels().all().map((channel) => channel.address()),
-  messages: operation.messages().all().map((message) => message.id()),
-}));
-console.log(JSON.stringify({ diagnostics: report, operations }));
+const parser = new Parser();
+for (const file of process.argv.slice(2)) {
+  const { document, diagnostics } = await parser.parse(await readFile(file, "utf8"));
+  const operations = document?.operations().all().map((operation) => ({
+    action: operation.action(),
+    topics: operation.channels().all().map((channel) => channel.address()),
+    messages: operation.messages().all().map((message) => message.name()),
+  }));
+  const found = diagnostics.map(({ code, message, path }) => ({ code, message, path: path.join("/") }));
+  console.log(JSON.stringify({ diagnostics: found, operations: operations ?? [] }));
+}

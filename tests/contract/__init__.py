@@ -1,0 +1,1 @@
+"""The wire contract as subscribers see it: documents, validators, generated types, compatibility."""
