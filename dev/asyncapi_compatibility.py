@@ -101,6 +101,8 @@ def _operation_changes(old: Part, new: Part) -> Iterator[Break]:
             continue
         if operation["channel"] != now["channel"]:
             yield Break(f"{place}/channel", _changed("channel", operation, now))
+        if now["channel"]["$ref"].rsplit("/", 1)[1] not in new["channels"]:
+            continue  # reported as a removed channel
         yield from _message_changes(old, new, operation, now, place)
 
 

@@ -105,6 +105,8 @@ def _changes(old: Node, new: Node, direction: Direction, pointer: str) -> Iterat
         for keyword, text, is_narrower, is_wider in change(old.schema, new.schema):
             if is_narrower if direction is Direction.INPUT else is_wider:
                 yield Break(f"{pointer}/{keyword}", f"{text}; {CONSEQUENCE[direction]}")
+                if keyword == "type":
+                    return  # the other keywords are about another type
     yield from _member_changes(old, new, direction, pointer)
     yield from _openness_changes(old, new, direction, pointer)
     for keyword in sorted((old.schema.keys() | new.schema.keys()) - _COMPARED - DESCRIBING):
@@ -246,4 +248,6 @@ def _alternatives(node: Node) -> list[Node]:
                 for part in parts
                 for one in _alternatives(Node({**beside, **part.schema}, node.root))
             ]
+    if isinstance(node.schema.get("type"), list):
+        return [Node({**node.schema, "type": one}, node.root) for one in node.schema["type"]]
     return [node]

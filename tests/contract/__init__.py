@@ -1,1 +1,1 @@
-"""The wire contract as subscribers see it: documents, validators, generated types, compatibility."""
+"""The wire contract from outside: documents, validators, generated types, compatibility."""

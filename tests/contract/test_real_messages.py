@@ -33,14 +33,21 @@ CHECKPOINTS = (
     checkpoint(id="usual"),
     camel(checkpoint(id="in camel case")),
     checkpoint(id="ä/b c", fine_tuning_job_id="ä/b c", extra={"kept": [None, 1]}),
-    checkpoint(id="nothing", metrics={}, fine_tuned_model_checkpoint="", created_at=-62_135_596_800),
+    checkpoint(
+        id="nothing", metrics={}, fine_tuned_model_checkpoint="", created_at=-62_135_596_800
+    ),
     checkpoint(id="azure", fine_tuned_model_checkpoint=f"gpt-4o.ft-{'0' * 32}:ckpt-step-90"),
     checkpoint(id="path", fine_tuned_model_checkpoint="/data/outputs/checkpoint-500"),
     checkpoint(id="large", step_number=2**53 - 1, metrics={"train_loss": 1e300, "step": 0.5}),
 )
 # Of wrong-field.ts: a field that an event does not have, and one that may be absent.
 WRONG_PLACES = ["wrong-field.ts(5,11)", "wrong-field.ts(5,43)"]
-INVALID = (b"{", None, json.dumps(checkpoint(id=...)).encode(), json.dumps({"object": "x"}).encode())
+INVALID = (
+    b"{",
+    None,
+    json.dumps(checkpoint(id=...)).encode(),
+    json.dumps({"object": "x"}).encode(),
+)
 
 
 class Wire(NamedTuple):
@@ -56,15 +63,14 @@ class Wire(NamedTuple):
 
 @pytest.fixture(scope="module", params=["structured", "binary"])
 def wire(request: pytest.FixtureRequest, cluster: Cluster) -> Wire:
-    """The messages of a service in one content mode."""
+    """Return the messages of a service in one content mode."""
     mode: str = request.param
     port = free_ports(1)[0]
     dataschema = f"http://127.0.0.1:{port}/schemas/ready-event/1"
     names = Names(f"contract-{mode}-{uuid.uuid4().hex[:8]}")
     records = [NewRecord(json.dumps(one).encode(), b"k", headers=TRACE) for one in CHECKPOINTS]
     records += [NewRecord(value, b"k") for value in INVALID]
-    settings = {"CLOUDEVENTS_MODE": mode, "DATASCHEMA": dataschema}
-    with Deployment(cluster, names, **settings) as deployment:
+    with Deployment(cluster, names, CLOUDEVENTS_MODE=mode, DATASCHEMA=dataschema) as deployment:
         service = deployment.start(HTTP_PORT=port)
         cluster.produce(deployment.input_topic, records)
         with cluster.subscriber(deployment.ready_topic) as subscriber:
@@ -132,16 +138,18 @@ def test_a_planted_error_is_found(wire: Wire) -> None:
     wrong: list[Part] = []
     if wire.mode == "structured":
         event = first["ready-event"]
-        for change in (
-            {"time": "yesterday"},
-            {"source": "/a b"},
-            {"dataschema": "not absolute"},
-            {"type": "other"},
-            {"id": ""},
-            {"replayid": "a/b"},
-            {"data": {**event["data"], "origin": {}}},
-        ):
-            wrong.append(Part("ready-event", {**event, **change}))
+        wrong += [
+            Part("ready-event", {**event, **change})
+            for change in (
+                {"time": "yesterday"},
+                {"source": "/a b"},
+                {"dataschema": "not absolute"},
+                {"type": "other"},
+                {"id": ""},
+                {"replayid": "a/b"},
+                {"data": {**event["data"], "origin": {}}},
+            )
+        ]
     else:
         headers = first["ready-event-headers"]
         wrong += [
@@ -194,7 +202,7 @@ def test_generated_python_models_decode_every_message(wire: Wire, tmp_path: Path
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> NodeFolder:
-    """A folder with the compiled program of a TypeScript subscriber, and generated types.
+    """Return a folder with the compiled program of a TypeScript subscriber, and its types.
 
     The types of the program are right. Those of the other program are wrong in two places.
     """
@@ -219,16 +227,18 @@ def test_generated_typescript_types_read_every_message(wire: Wire, node: NodeFol
             messages.append({"kind": "ready-event-binary", "headers": headers, "value": value})
             attributes = {name.removeprefix("ce_"): text for name, text in headers.items()}
             data, replay = value, None
-        expected.append({
-            "id": attributes["id"],
-            "source": attributes["source"],
-            "provider": data["model"]["provider"],
-            "loss": data["evaluation"].get("loss"),
-            "step": data["checkpoint"]["step_number"],
-            "trainLoss": data["checkpoint"]["metrics"].get("train_loss"),
-            "offset": data["origin"]["offset"],
-            "replay": replay,
-        })
+        expected.append(
+            {
+                "id": attributes["id"],
+                "source": attributes["source"],
+                "provider": data["model"]["provider"],
+                "loss": data["evaluation"].get("loss"),
+                "step": data["checkpoint"]["step_number"],
+                "trainLoss": data["checkpoint"]["metrics"].get("train_loss"),
+                "offset": data["origin"]["offset"],
+                "replay": replay,
+            }
+        )
     for letter in wire.dead_letters:
         headers = texts(letter)
         messages.append({"kind": "dead-letter", "headers": headers})

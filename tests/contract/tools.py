@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from dev.toolchains import npm_packages, python_environment, tool
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ class NodeFolder:
     """A folder in which programs in JavaScript find the packages of the npm project."""
 
     def __init__(self, folder: Path) -> None:
+        if shutil.which("npm") is None:
+            pytest.skip("needs Node.js 20 or newer, with npm")
         self.folder = folder
         (folder / "node_modules").symlink_to(_packages() / "node_modules")
         for path in (*NPM_PROJECT.glob("*.mjs"), *NPM_PROJECT.glob("*.ts")):
