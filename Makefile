@@ -164,6 +164,8 @@ requirements: venv ## Pin the newest allowed package versions with their hashes
 		$(PIP_COMPILE) --output-file requirements/mlflow-server.txt requirements/mlflow-server.in
 	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
 		$(PIP_COMPILE) --output-file examples/subscribers/python/requirements.txt examples/subscribers/python/requirements.in
+	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
+		$(PIP_COMPILE) --output-file requirements/schema-tools.txt requirements/schema-tools.in
 
 .PHONY: clean
 clean: ## Remove the virtual environment and all build output (the cache is kept)

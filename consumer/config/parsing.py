@@ -91,8 +91,8 @@ def uri(text: str) -> str:
     is_web = found is not None and found["scheme"].lower() in {"http", "https"}
     if found is None or not (found["authority"] or (found["path"] and not is_web)):
         raise ValueError(
-            f"{text!r} is not an absolute URI of at most {MAX_URI_CHARS} characters, such as "
-            "https://HOST/PATH or urn:NAMESPACE:NAME"
+            f"must be an absolute URI of at most {MAX_URI_CHARS} characters, such as "
+            f"https://HOST/PATH or urn:NAMESPACE:NAME, not {text!r}"
         )
     return text
 

@@ -82,7 +82,7 @@ VARIABLES: Final = (
     Variable("DEDUP_WINDOW_SECONDS", "0", whole(0, 10**10), "how long an id is remembered (s), in stream time; 0: forever"),
     Variable("AUTO_OFFSET_RESET", "earliest", choice("earliest", "latest"), "where a new group starts to read; an existing group continues from its committed progress"),
     Variable("CREATE_TOPICS", "false", flag, "create missing topics at the start of `run`"),
-    Variable("HTTP_PORT", "8080", whole(0, MAX_PORT), "port of the probes (`/livez`, `/readyz`, `/startupz`), `/metrics` and the status page (`/`), on all addresses, without authentication; 0: off"),
+    Variable("HTTP_PORT", "8080", whole(0, MAX_PORT), "port of the probes (`/livez`, `/readyz`, `/startupz`), `/metrics`, the status page (`/`) and the schemas (`/asyncapi.json`), on all addresses, without authentication; 0: off"),
     Variable("LOG_LEVEL", "info", choice("debug", "info", "warning", "error"), "lowest level that is logged"),
     Variable("LOG_FORMAT", "", choice("", "json", "console"), "json or console; empty: console on a terminal, otherwise json"),
     Variable("SECURITY_PROTOCOL", "PLAINTEXT", choice(*SECURITY_PROTOCOLS), "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"),
