@@ -64,7 +64,11 @@ def _servers() -> Part:
     """Return one server for each value of SECURITY_PROTOCOL."""
     return {
         "plaintext": _server("kafka", "PLAINTEXT: no encryption and no login."),
-        "tls": _server("kafka-secure", "SSL: TLS, with a client certificate.", "clientCertificate"),
+        "tls": _server(
+            "kafka-secure",
+            "SSL: TLS. A client certificate is needed only if the brokers require it.",
+            "clientCertificate",
+        ),
         "saslPlaintext": _server(
             "kafka", "SASL_PLAINTEXT: a login, no encryption.", *_PASSWORD_SCHEMES
         ),

@@ -58,6 +58,8 @@ class Wire(NamedTuple):
     dead_letters: list[Record]
     replayed: list[Record]
     served: dict[str, Answer]
+    unknown: Answer
+    """The answer to a request for a version that does not exist."""
     dataschema: str
 
 
@@ -84,11 +86,12 @@ def wire(request: pytest.FixtureRequest, cluster: Cluster) -> Wire:
                 *(f"/schemas/{file.stem}/1" for file in SCHEMAS.glob("*.json")),
             )
         }
+        unknown = ask(port, "/schemas/ready-event/2")
         replay = deployment.run("replay", "--name", REPLAY, "--execute")
         assert replay.exit_code == 0, replay.stderr
         replayed = cluster.read(f"{deployment.ready_topic}.replay")
         assert service.terminate() == 0
-    return Wire(mode, events, dead_letters, replayed, served, dataschema)
+    return Wire(mode, events, dead_letters, replayed, served, unknown, dataschema)
 
 
 class Part(NamedTuple):
@@ -172,6 +175,7 @@ def test_the_address_in_the_event_leads_to_its_schema(wire: Wire) -> None:
     assert {attributes[attribute] for attributes in of_attributes} == {wire.dataschema}
     assert wire.dataschema.endswith("/schemas/ready-event/1")
     assert len(wire.served) == 1 + len(list(SCHEMAS.glob("*.json")))
+    assert wire.unknown.status == 404
     for path, answer in wire.served.items():
         assert answer.status == 200, path
         if path == "/asyncapi.json":

@@ -590,6 +590,11 @@ class TestSchemaExport:
         broken = {**event["data"], "checkpoint": checkpoint(step_number="88")}
         assert not validator.is_valid({**event, "data": broken})
 
+    def test_the_address_of_the_schema_is_a_setting(self) -> None:
+        """Also without Kafka."""
+        done = run_command("pipe", stdin=json.dumps(checkpoint()).encode(), DATASCHEMA="urn:mine")
+        assert done.json["event"]["dataschema"] == "urn:mine"
+
     def test_one_message_is_printed(self) -> None:
         """The schema of the input, and the AsyncAPI document with the topics of the settings."""
         done = run_command("schema", "export", "--message", "checkpoint")
