@@ -195,24 +195,61 @@ class ReadyEvent(Struct, frozen=True, gc=False):
     replayid: ReplayId | UnsetType = UNSET
 
 
+CheckId = Annotated[
+    str, Meta(description="Id of the check; all of its events have it.", examples=["check-1"])
+]
+CheckType = Annotated[
+    str,
+    Meta(
+        description="Type of the event. It announces no checkpoint.",
+        extra_json_schema={"const": CHECK_TYPE},
+    ),
+]
+CheckEventId = Annotated[
+    str,
+    Meta(description="Id of the check and number of the partition.", examples=["check-1-0"]),
+]
+CheckSource = Annotated[
+    str,
+    Meta(
+        description="What published the event.",
+        examples=["/subscribers/check"],
+        extra_json_schema={"format": "uri-reference"},
+    ),
+]
+CheckTime = Annotated[
+    str,
+    Meta(
+        description="Time of the check, in UTC.",
+        examples=["2026-11-27T12:00:00Z"],
+        extra_json_schema={"format": "date-time"},
+    ),
+]
+
+
 class CheckData(Struct, frozen=True, gc=False):
     """The payload of a check event: its meaning in words, and whether it was committed."""
 
-    message: str
-    check: str
-    partition: int
-    committed: bool
+    message: Annotated[str, Meta(description="What the event means. The text may change.")]
+    check: CheckId
+    partition: Annotated[
+        int, Meta(description="Partition of the event.", extra_json_schema={"minimum": 0})
+    ]
+    committed: Annotated[
+        bool,
+        Meta(description="False: only a subscriber that does not read committed gets the event."),
+    ]
 
 
 class CheckEvent(Struct, frozen=True, gc=False):
     """Shows whether a subscriber reads committed. Subscribers ignore events of this type."""
 
-    specversion: str
-    id: str
-    source: str
-    type: str
-    subject: str
-    time: Rfc3339
-    datacontenttype: str
-    partitionkey: str
+    specversion: SpecVersion
+    id: CheckEventId
+    source: CheckSource
+    type: CheckType
+    subject: CheckId
+    time: CheckTime
+    datacontenttype: DataContentType
+    partitionkey: CheckId
     data: CheckData

@@ -104,6 +104,7 @@ def _input_channels(settings: Settings) -> dict[str, str]:
 def _channels(settings: Settings) -> Part:
     checkpoints = ("checkpoint", "checkpointSdk")
     events = ("readyEvent", "readyEventBinary")
+    checks = ("checkEvent", "checkEventBinary")
     inputs = {
         name: _channel(topic, "Checkpoints from producers, with repetitions.", *checkpoints)
         for name, topic in _input_channels(settings).items()
@@ -111,7 +112,10 @@ def _channels(settings: Settings) -> Part:
     return {
         **inputs,
         "ready": _channel(
-            settings.output_topic, "One ready event for each id of a checkpoint.", *events
+            settings.output_topic,
+            "One ready event for each id of a checkpoint. Check events announce no checkpoint.",
+            *events,
+            *checks,
         ),
         "deadLetters": _channel(
             settings.dead_letter_topic, "Records that could not be published.", "deadLetter"
@@ -158,6 +162,13 @@ def _operations(settings: Settings) -> Part:
             "readyEvent",
             "readyEventBinary",
         ),
+        "sendCheckEvent": _send(
+            "ready",
+            "Send a check event",
+            "Only the command `subscribers check` does this. Subscribers ignore the event.",
+            "checkEvent",
+            "checkEventBinary",
+        ),
         "sendDeadLetter": _send(
             "deadLetters",
             "Send a dead letter",
@@ -188,6 +199,7 @@ def _send(channel: str, title: str, summary: str, *messages: str) -> Part:
 
 def _messages() -> Part:
     any_key = {**_ANY_BYTES, "description": "Any key: the service does not read it."}
+    check_key = {"type": "string", "description": "Id of the check."}
     structured, binary = (samples.ready_event(binary_mode=mode) for mode in (False, True))
     return {
         "checkpoint": {
@@ -225,6 +237,23 @@ def _messages() -> Part:
             "correlationId": {"location": "$message.header#/ce_id"},
             "bindings": _key(_JOB_KEY),
             "examples": [_example("ready-event-binary", binary)],
+        },
+        "checkEvent": {
+            "name": "check-event",
+            "title": "Check event, CloudEvents in structured mode",
+            "contentType": EVENT_CONTENT_TYPE,
+            "payload": _schema("CheckEvent"),
+            "bindings": _key(check_key),
+            "examples": [_example("check-event", samples.check_event(binary_mode=False))],
+        },
+        "checkEventBinary": {
+            "name": "check-event-binary",
+            "title": "Check event, CloudEvents in binary mode",
+            "contentType": DATA_CONTENT_TYPE,
+            "headers": _schema("CheckEventHeaders"),
+            "payload": _schema("CheckData"),
+            "bindings": _key(check_key),
+            "examples": [_example("check-event-binary", samples.check_event(binary_mode=True))],
         },
         "deadLetter": {
             "name": "dead-letter",

@@ -1,6 +1,7 @@
 """The headers of the records that the service writes, as structs.
 
-They only describe the headers: `consumer/pipeline` writes them. A header value is UTF-8 text.
+They only describe the headers: `consumer/pipeline` writes them. A header value is UTF-8 text. The
+one exception is `SchemaId`.
 """
 
 from typing import Annotated, Final
@@ -15,12 +16,17 @@ from consumer.pipeline.dead_letters import (
     VALUE_SHA256_HEADER,
     VALUE_SIZE_HEADER,
 )
-from consumer.pipeline.ready_event import SHARD_HEADER
+from consumer.pipeline.ready_event import SCHEMA_ID_HEADER, SHARD_HEADER
 from consumer.pipeline.records import Reason, Stage
 from consumer.pipeline.trace_context import TRACEPARENT, TRACESTATE
 from schemas.ready_event import (
     DATA_CONTENT_TYPE,
     EVENT_CONTENT_TYPE,
+    CheckEventId,
+    CheckId,
+    CheckSource,
+    CheckTime,
+    CheckType,
     DataSchema,
     EventId,
     EventType,
@@ -43,6 +49,19 @@ Shard = Annotated[
         extra_json_schema={"pattern": "^[a-zA-Z0-9._-]{1,200}/[0-9]+/[0-9]+$"},
     ),
 ]
+SchemaId = Annotated[
+    str,
+    Meta(
+        description=(
+            "Byte 1 and the 16 bytes of the schema's GUID in a registry (setting SCHEMA_GUID). "
+            "This header is not text: in JSON its 17 bytes are in base64."
+        ),
+        examples=["AYl5F2IjNkGGlnQpm5CoAuI="],
+        min_length=24,
+        max_length=24,
+        extra_json_schema={"contentEncoding": "base64"},
+    ),
+]
 TraceParent = Annotated[
     str,
     Meta(
@@ -63,6 +82,7 @@ class ReadyEventStructuredHeaders(Struct, frozen=True):
         Meta(description="CloudEvents as JSON.", extra_json_schema={"const": EVENT_CONTENT_TYPE}),
     ] = field(name="content-type")
     shard: Shard = field(name=SHARD_HEADER)
+    schema_id: SchemaId | UnsetType = field(name=SCHEMA_ID_HEADER, default=UNSET)
     traceparent: TraceParent | UnsetType = field(name=TRACEPARENT, default=UNSET)
     tracestate: TraceState | UnsetType = field(name=TRACESTATE, default=UNSET)
 
@@ -84,8 +104,25 @@ class ReadyEventHeaders(Struct, frozen=True):
     dataschema: DataSchema = field(name="ce_dataschema")
     partitionkey: PartitionKey = field(name="ce_partitionkey")
     replayid: ReplayId | UnsetType = field(name="ce_replayid", default=UNSET)
+    schema_id: SchemaId | UnsetType = field(name=SCHEMA_ID_HEADER, default=UNSET)
     traceparent: TraceParent | UnsetType = field(name=TRACEPARENT, default=UNSET)
     tracestate: TraceState | UnsetType = field(name=TRACESTATE, default=UNSET)
+
+
+class CheckEventHeaders(Struct, frozen=True):
+    """Headers of a check event in binary mode. A subscriber ignores an event of this `ce_type`."""
+
+    content_type: Annotated[
+        str,
+        Meta(description="Format of the value.", extra_json_schema={"const": DATA_CONTENT_TYPE}),
+    ] = field(name="content-type")
+    specversion: SpecVersion = field(name="ce_specversion")
+    id: CheckEventId = field(name="ce_id")
+    source: CheckSource = field(name="ce_source")
+    type: CheckType = field(name="ce_type")
+    subject: CheckId = field(name="ce_subject")
+    time: CheckTime = field(name="ce_time")
+    partitionkey: CheckId = field(name="ce_partitionkey")
 
 
 class DeadLetterHeaders(Struct, frozen=True):

@@ -13,13 +13,14 @@ import msgspec
 
 from consumer.contract import samples
 from consumer.contract.headers import (
+    CheckEventHeaders,
     DeadLetterHeaders,
     ReadyEventHeaders,
     ReadyEventStructuredHeaders,
 )
 from consumer.contract.names import schema_id
 from schemas.checkpoint import Checkpoint, SdkCheckpoint
-from schemas.ready_event import ReadyData, ReadyEvent
+from schemas.ready_event import CheckData, CheckEvent, ReadyData, ReadyEvent
 
 Schema = dict[str, Any]
 
@@ -34,6 +35,9 @@ STRUCTS: Final[dict[str, type[msgspec.Struct]]] = {
     "ready-event-data": ReadyData,
     "ready-event-headers": ReadyEventHeaders,
     "ready-event-structured-headers": ReadyEventStructuredHeaders,
+    "check-event": CheckEvent,
+    "check-event-data": CheckData,
+    "check-event-headers": CheckEventHeaders,
     "dead-letter-headers": DeadLetterHeaders,
 }
 """The struct of each message by its name."""
@@ -44,6 +48,9 @@ EXAMPLES: Final[dict[str, Callable[[], Schema]]] = {
     "ready-event-data": lambda: samples.ready_event(binary_mode=True).value,
     "ready-event-headers": lambda: samples.ready_event(binary_mode=True).headers,
     "ready-event-structured-headers": lambda: samples.ready_event(binary_mode=False).headers,
+    "check-event": lambda: samples.check_event(binary_mode=False).value,
+    "check-event-data": lambda: samples.check_event(binary_mode=True).value,
+    "check-event-headers": lambda: samples.check_event(binary_mode=True).headers,
     "dead-letter-headers": lambda: samples.dead_letter_message().headers,
 }
 

@@ -12,6 +12,9 @@ VERSIONS: Final = {
     "ready-event-data": 1,
     "ready-event-headers": 1,
     "ready-event-structured-headers": 1,
+    "check-event": 1,
+    "check-event-data": 1,
+    "check-event-headers": 1,
     "dead-letter-headers": 1,
 }
 """The version of each schema by its name. docs/compatibility.md says when it changes."""

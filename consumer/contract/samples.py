@@ -4,6 +4,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from consumer.pipeline.check_event import check_record
 from consumer.pipeline.dead_letters import dead_letter
 from consumer.pipeline.decode.checkpoint import decode
 from consumer.pipeline.ready_event import enrich, ready_headers
@@ -59,6 +60,12 @@ def ready_event(*, binary_mode: bool) -> SampleMessage:
     decoded = decode(msgspec.json.encode(CHECKPOINT), [])
     event = enrich(decoded, _ORIGIN, headers, binary_mode=binary_mode)
     return SampleMessage(msgspec.json.decode(event.value), _texts(event.headers))
+
+
+def check_event(*, binary_mode: bool) -> SampleMessage:
+    """Return a check event."""
+    record = check_record("check-1", 0, 1_795_780_800, committed=True, binary_mode=binary_mode)
+    return SampleMessage(msgspec.json.decode(record.value), _texts(record.headers))
 
 
 def dead_letter_message() -> SampleMessage:

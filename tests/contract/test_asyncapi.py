@@ -97,6 +97,7 @@ def test_the_parser_reports_nothing(reports: dict[str, Any], name: str) -> None:
     assert reports[name]["operations"] == [
         *({"action": "receive", "topics": it, "messages": checkpoints} for it in inputs),
         {"action": "send", "topics": [ready], "messages": events},
+        {"action": "send", "topics": [ready], "messages": ["check-event", "check-event-binary"]},
         {
             "action": "send",
             "topics": ["fine-tuning.checkpoints.dead-letters"],

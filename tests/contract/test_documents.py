@@ -113,7 +113,7 @@ def test_the_document_has_the_topics_of_the_settings() -> None:
         "deadLetters": "fine-tuning.checkpoints.dead-letters",
         "replay": settings.replay_topic,
     }
-    assert len(document["operations"]) == len(addresses)
+    assert len(document["operations"]) == len(addresses) + 1  # check events, on the ready topic
     group = document["operations"]["receiveCheckpoints2"]["bindings"]["kafka"]["groupId"]
     assert group["const"] == "group"
     # Anyone may fetch the document from the HTTP port.

@@ -6,6 +6,7 @@ TypeScript types of other projects read what it wrote, from the files in `schema
 
 from __future__ import annotations
 
+import base64
 import json
 import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,7 +28,19 @@ if TYPE_CHECKING:
     from tests.support.cluster import Cluster
     from tests.support.reader import Record
 
+FILTERED = "--all-subscribers-filter-by-type"
+SCHEMAS_OF = {
+    "structured": {"ready-event", "ready-event-structured-headers", "check-event"},
+    "binary": {
+        "ready-event-data",
+        "ready-event-headers",
+        "check-event-data",
+        "check-event-headers",
+    },
+}
 TRACE = [("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")]
+SCHEMA_ID = "__value_schema_id"  # the one header that is not text
+GUID = "89791762-2336-4186-9674-299b90a802e2"
 REPLAY = "for-contract"
 CHECKPOINTS = (
     checkpoint(id="usual"),
@@ -57,6 +70,7 @@ class Wire(NamedTuple):
     events: list[Record]
     dead_letters: list[Record]
     replayed: list[Record]
+    checks: list[Record]
     served: dict[str, Answer]
     unknown: Answer
     """The answer to a request for a version that does not exist."""
@@ -90,8 +104,16 @@ def wire(request: pytest.FixtureRequest, cluster: Cluster) -> Wire:
         replay = deployment.run("replay", "--name", REPLAY, "--execute")
         assert replay.exit_code == 0, replay.stderr
         replayed = cluster.read(f"{deployment.ready_topic}.replay")
+        live_ends = cluster.end_offsets(deployment.ready_topic)
+        check = deployment.run("subscribers", "check", "--committed", FILTERED)
+        assert check.exit_code == 0, check.stderr
+        checks = [
+            record
+            for record in cluster.read(deployment.ready_topic)
+            if record.offset >= live_ends[record.partition]
+        ]
         assert service.terminate() == 0
-    return Wire(mode, events, dead_letters, replayed, served, unknown, dataschema)
+    return Wire(mode, events, dead_letters, replayed, checks, served, unknown, dataschema)
 
 
 class Part(NamedTuple):
@@ -111,13 +133,23 @@ def parts(wire: Wire) -> Iterator[Part]:
         else:
             yield Part("ready-event-data", value)
             yield Part("ready-event-headers", texts(event))
+    for check in wire.checks:
+        value = json.loads(check.value or b"")
+        if wire.mode == "structured":
+            yield Part("check-event", value)
+        else:
+            yield Part("check-event-data", value)
+            yield Part("check-event-headers", texts(check))
     for letter in wire.dead_letters:
         yield Part("dead-letter-headers", texts(letter))
 
 
 def texts(record: Record) -> dict[str, str]:
     """Return the headers as text."""
-    return {name: (value or b"").decode() for name, value in record.headers}
+    return {
+        name: (base64.b64encode(value or b"") if name == SCHEMA_ID else value or b"").decode()
+        for name, value in record.headers
+    }
 
 
 def schema(name: str) -> dict[str, Any]:
@@ -129,7 +161,9 @@ def schema(name: str) -> dict[str, Any]:
 def test_every_message_is_valid(wire: Wire) -> None:
     """By an independent validator with format checks, which finds planted errors."""
     found = list(parts(wire))
-    assert len(found) == 2 * len(wire.events + wire.replayed) + len(wire.dead_letters)
+    assert {part.schema for part in found} == {"dead-letter-headers", *SCHEMAS_OF[wire.mode]}
+    assert len(wire.dead_letters) == len(INVALID)
+    assert wire.checks
     assert len(wire.replayed) == len(wire.events) == len(CHECKPOINTS)
     tasks = [{"schema": schema(part.schema), "value": part.value} for part in found]
     assert run_python("validate.py", lines=tasks) == [[] for _ in tasks]

@@ -27,7 +27,7 @@ from checkpoint_ready_testkit.json_text import encode
 from jsonschema import Draft202012Validator
 
 from consumer.cli.pipe import pipe
-from consumer.cli.schema import export_schemas
+from consumer.contract.messages import json_schema
 from consumer.pipeline.dead_letters import parse_dead_letter
 from consumer.pipeline.record_size import batch_bytes
 from consumer.pipeline.records import Limits, ShardSettings, SourceBatch
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MODES: tuple[Mode, ...] = ("structured", "binary")
-SCHEMA = Draft202012Validator(export_schemas())
+SCHEMA = Draft202012Validator(json_schema("ready-event"))
 TRACE = [
     ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
     ("tracestate", b"vendor=1"),

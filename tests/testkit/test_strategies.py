@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from consumer.cli.schema import export_schemas
+from consumer.contract.messages import json_schema
 from consumer.pipeline.dead_letters import parse_dead_letter
 from consumer.pipeline.decode.checkpoint import decode
 from consumer.pipeline.ready_event import ReadyEventBuilder, replayed
@@ -33,7 +33,7 @@ from tests.testkit.service_output import published, written
 if TYPE_CHECKING:
     from checkpoint_ready_testkit import Mode
 
-SCHEMA = Draft202012Validator(export_schemas())
+SCHEMA = Draft202012Validator(json_schema("ready-event"))
 MODES: tuple[Mode, ...] = ("structured", "binary")
 COUNTED_EXAMPLES = 150
 
