@@ -25,7 +25,7 @@ demo: venv java ## Run the service on a local Kafka and show that no event is lo
 WORKERS ?= 2
 
 .PHONY: test
-test: venv archive browser chart-tools kcat ## Run all tests (ARGS="-k name" selects tests, WORKERS=0 runs one test at a time, KAFKA_VERSION=3.9.1 uses another broker)
+test: venv archive browser chart-tools kcat subscribers ## Run all tests (ARGS="-k name" selects tests, WORKERS=0 runs one test at a time, KAFKA_VERSION=3.9.1 uses another broker)
 	@[ "$(CLUSTER_TEST_BUILD)" != 1 ] || $(MAKE) cluster-binaries
 	@[ -n "$(KAFKA_BOOTSTRAP_SERVERS)" ] || $(BIN)/python -m dev.connect_jars
 	@$(BIN)/python -m pytest -o cache_dir='$(CACHE)/pytest' \
@@ -115,6 +115,11 @@ screenshots: venv java browser ## Recreate the screenshots of the status page (d
 .PHONY: chart-tools
 chart-tools: venv
 	@{ dev/ensure-java && dev/ensure-go && $(BIN)/python -m dev.chart_tools; } || [ "$(CI)" != true ]
+
+# The example subscribers in Go, Java and TypeScript. Without their tools the tests are skipped, as above.
+.PHONY: subscribers
+subscribers: venv
+	@{ dev/ensure-java && dev/ensure-go && dev/ensure-node && $(BIN)/python -m dev.subscribers; } || [ "$(CI)" != true ]
 
 .PHONY: chart
 chart: chart-tools ## Test only the Helm chart, without a broker

@@ -1,0 +1,110 @@
+"""The subscriber in Java on a topic with aborted events."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dev.subscribers import java_subscriber
+from tests.examples import scenarios
+from tests.examples.aborted_orders import assert_filters_every_order
+from tests.examples.harness import Example
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.examples.history import History
+    from tests.support.topics import Names
+
+
+@pytest.fixture(scope="module")
+def example() -> Example:
+    """Return the program, compiled once."""
+    if any(shutil.which(tool) is None for tool in ["javac", "mvn"]):
+        pytest.skip("Java's compiler or Maven is missing")
+    return Example("java", java_subscriber())
+
+
+def test_each_id_is_printed_once(example: Example, history: History) -> None:
+    """With read_committed, the aborted events are not delivered; both content modes are decoded."""
+    scenarios.assert_prints_each_id_once(example, history)
+
+
+def test_aborted_events_in_any_order(example: Example, history: History, names: Names) -> None:
+    """The client filters aborted transactions also if they overlap or repeat."""
+    assert_filters_every_order(example, history, names)
+
+
+def test_read_uncommitted_delivers_aborted_events(example: Example, history: History) -> None:
+    """With read_uncommitted, the ids of aborted transactions occur again."""
+    scenarios.assert_uncommitted_sees_more(example, history)
+
+
+def test_default_of_the_client(example: Example, history: History) -> None:
+    """Without the option, the Java client delivers aborted events."""
+    scenarios.assert_client_reads_uncommitted_by_default(example, history)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stop_and_restart(
+    example: Example, history: History, names: Names, number: signal.Signals
+) -> None:
+    """The signal ends the program between two events; after a restart it continues there."""
+    scenarios.assert_stops_cleanly(example, history, names, number)
+
+
+def test_foreign_records_are_skipped(example: Example, history: History, names: Names) -> None:
+    """Records that are no ready event do not end the program; unknown members are allowed."""
+    scenarios.assert_ignores_foreign_records(example, history, names)
+
+
+def test_no_broker(example: Example) -> None:
+    """Without a broker the program ends with one line that names the address."""
+    scenarios.assert_fails_without_broker(example)
+
+
+def test_unknown_isolation_level(example: Example) -> None:
+    """A wrong isolation level is refused, instead of being replaced by a default."""
+    with example.start("127.0.0.1:1", "unused", group="unused", isolation="commited") as running:
+        assert running.wait() == 2
+        assert running.errors.splitlines() == [
+            "ISOLATION_LEVEL must be read_committed or read_uncommitted, not commited"
+        ]
+
+
+def test_evaluation_gets_each_event(
+    example: Example, history: History, names: Names, tmp_path: Path
+) -> None:
+    """The command gets the event as JSON on its standard input, once for each id."""
+    started = tmp_path / "started"
+    with example.start(
+        history.bootstrap_servers,
+        history.topic,
+        group=names.group(),
+        EVALUATION_COMMAND=f"cat >> '{started}'; echo >> '{started}'; echo no line of the program",
+    ) as running:
+        running.wait_for_ids(history.sources)
+        assert running.stop_by() == 0
+        assert len(running.lines) == len(history.sources)
+    events = [json.loads(text) for text in started.read_text().splitlines()]
+    assert Counter(event["id"] for event in events) == Counter(list(history.sources))
+    assert {event["type"] for event in events} == {"fine_tuning.job.checkpoint.ready"}
+
+
+def test_failed_evaluation_is_repeated(example: Example, history: History, names: Names) -> None:
+    """If the command fails, the program ends before the commit; a restart gets the event again."""
+    group = names.group()
+    with example.start(
+        history.bootstrap_servers, history.topic, group=group, EVALUATION_COMMAND="exit 3"
+    ) as running:
+        assert running.wait() == 1
+        assert "failed with exit code 3" in running.errors
+        assert running.lines == []
+    with example.start(history.bootstrap_servers, history.topic, group=group) as running:
+        running.wait_for_ids(history.sources)
+        assert running.stop_by() == 0
