@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +13,7 @@ from dev.subscribers import java_subscriber
 from tests.examples import scenarios
 from tests.examples.aborted_orders import assert_filters_every_order
 from tests.examples.harness import Example
+from tests.examples.webhook_scenarios import three_events
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,19 +80,20 @@ def test_unknown_isolation_level(example: Example) -> None:
 def test_evaluation_gets_each_event(
     example: Example, history: History, names: Names, tmp_path: Path
 ) -> None:
-    """The command gets the event as JSON on its standard input, once for each id."""
+    """The command gets each event as JSON, once although one event comes twice."""
     started = tmp_path / "started"
     with example.start(
         history.bootstrap_servers,
-        history.topic,
+        three_events(history, names),
         group=names.group(),
         EVALUATION_COMMAND=f"cat >> '{started}'; echo >> '{started}'; echo no line of the program",
     ) as running:
-        running.wait_for_ids(history.sources)
+        lines = running.wait_for_lines(3)
         assert running.stop_by() == 0
-        assert len(running.lines) == len(history.sources)
+        assert len(running.lines) == 3
     events = [json.loads(text) for text in started.read_text().splitlines()]
-    assert Counter(event["id"] for event in events) == Counter(list(history.sources))
+    assert [event["id"] for event in events] == [line["id"] for line in lines]
+    assert len({event["id"] for event in events}) == 3
     assert {event["type"] for event in events} == {"fine_tuning.job.checkpoint.ready"}
 
 

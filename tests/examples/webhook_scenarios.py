@@ -67,7 +67,7 @@ def _started(
 ) -> RunningExample:
     secret = folder / "secret"
     secret.write_text(f"whsec_{base64.b64encode(SECRET).decode()}\n")
-    topic = _three_events(history, names)
+    topic = three_events(history, names)
     return example.start(
         history.bootstrap_servers,
         topic,
@@ -85,8 +85,12 @@ def _signature(received: Received) -> str:
     return f"v1,{base64.b64encode(digest).decode()}"
 
 
-def _three_events(history: History, names: Names) -> str:
-    """Write two events in structured mode and one in binary mode, and one of them twice."""
+def three_events(history: History, names: Names) -> str:
+    """Write two events in structured mode and one in binary mode, and one of them twice.
+
+    Returns:
+        the topic.
+    """
     topic = names.topic("webhooks")
     history.cluster.create_topics({topic: 1})
     structured = next(one for one in history.committed if one.header("ce_id") is None)

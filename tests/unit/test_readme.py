@@ -16,7 +16,7 @@ DOCUMENTS = sorted(
     for page in (
         *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
         *ROOT.glob("docs/**/*.md"),
-        *ROOT.glob("examples/**/*.md"),
+        *(it for it in ROOT.glob("examples/**/*.md") if "node_modules" not in it.parts),
         ROOT / "testkit/README.md",
     )
 )

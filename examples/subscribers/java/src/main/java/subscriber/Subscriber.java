@@ -107,6 +107,8 @@ public final class Subscriber implements AutoCloseable {
     public void close() {
         try {
             consumer.commitSync(handledOffsets);
+        } catch (WakeupException stopped) {
+            consumer.commitSync(handledOffsets); // the signal came just before the commit
         } finally {
             consumer.close();
         }
