@@ -7,9 +7,10 @@ import json
 import re
 import shlex
 import sys
+from datetime import datetime
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -18,11 +19,12 @@ from consumer.cli import main
 from consumer.config import Settings
 from consumer.config.variables import PREFIX, VARIABLES
 from consumer.errors import ConfigError
+from consumer.pipeline.check_event import check_record
 from consumer.pipeline.decode.checkpoint import decode
 from consumer.pipeline.ready_event import enrich
 from consumer.service.metrics import METRICS
 from consumer.shard.status import TaskState
-from schemas.ready_event import ReadyEvent
+from schemas.ready_event import CHECK_TYPE, ReadyEvent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,37 +134,16 @@ def test_the_documented_input_is_accepted() -> None:
     assert decode(sample.strip().encode()).id == "ftckpt_2"
 
 
-def test_the_python_subscriber_handles_an_event(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The sample is executed with a consumer that delivers the documented event once."""
-    value = _blocks("docs/subscribing.md", "json")[0].encode()
-    committed = []
-
-    class OneEvent:
-        def __init__(self, settings: dict[str, Any]) -> None:
-            assert settings["isolation.level"] == "read_committed"
-            self._messages = [None, SimpleNamespace(error=lambda: None, value=lambda: value)]
-
-        def subscribe(self, topics: list[str]) -> None:
-            assert topics == [Settings.load({}).output_topic]
-
-        def poll(self, _timeout: float) -> object:
-            if not self._messages:
-                raise KeyboardInterrupt
-            return self._messages.pop(0)
-
-        def commit(self, message: object) -> None:
-            committed.append(message)
-
-    module = ModuleType("confluent_kafka")
-    module.Consumer = OneEvent  # type: ignore[attr-defined] # replaces the real class
-    monkeypatch.setitem(sys.modules, "confluent_kafka", module)
-    (sample,) = _blocks("docs/subscribing.md", "python")
-    with pytest.raises(KeyboardInterrupt):
-        exec(compile(sample, "docs/subscribing.md", "exec"), {})  # noqa: S102 - our own document
-    assert capsys.readouterr().out.startswith("ftckpt_1 ft:gpt-4o-mini-2024-07-18")
-    assert len(committed) == 1
+def test_the_documented_check_event_is_what_the_command_writes() -> None:
+    """The sample is the check event of its own partition and time."""
+    (sample,) = (it for it in _blocks("docs/subscribing.md", "json") if CHECK_TYPE in it)
+    event = json.loads(sample)
+    data = event["data"]
+    seconds = int(datetime.fromisoformat(event["time"]).timestamp())
+    made = check_record(
+        data["check"], data["partition"], seconds, committed=False, binary_mode=False
+    )
+    assert json.loads(made.value) == event
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
