@@ -36,7 +36,7 @@ DOCUMENTS = [
 ]
 BLOCK = re.compile(r"^ *```(\w+)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 SHELL = {"sh", "console", "text"}
-COMMAND = re.compile(r"(?:^|\|\s*|\$ |\bold |\bnew |/)checkpoint-ready ([a-z-]+[^\n|]*)")
+COMMAND = re.compile(r"(?:^|\|\s*|\$ |\bold |\bnew |/)checkpoint-ready ([a-z-]+[^\n|&]*)")
 # The module; the package exports its function under the same name.
 ENTRY_POINT = sys.modules["consumer.cli.main"]
 PARSED = "this command line was parsed"
