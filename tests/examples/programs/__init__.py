@@ -1,0 +1,1 @@
+"""Programs that tests of the examples run in environments of their own."""
