@@ -32,9 +32,23 @@ if TYPE_CHECKING:
     from tests.support.cluster import RunningKafka
 
 IN_CI = os.environ.get("CI") == "true"
-# The one test that CI may leave out, because its programs take ten minutes to build. It is not
-# skipped (a failure in CI) but not collected, and the summary says so.
-collect_ignore = [] if are_cached() else ["cluster/test_cluster.py"]
+# The tests that CI may leave out: the programs of one take ten minutes to build, and PyTorch for
+# the other has gigabytes. They are not skipped (a failure in CI) but not collected, and the summary
+# says so.
+LEFT_OUT = {
+    "cluster/test_cluster.py": (
+        "the cache has no control plane: `make cluster-test` builds one once (some ten minutes), "
+        "`make test CLUSTER_TEST_BUILD=1` too"
+    ),
+    "examples/test_real_trainings.py": (
+        "TRAINERS_PYTHON does not name a Python with torch, transformers, accelerate and lightning"
+    ),
+}
+if are_cached():
+    del LEFT_OUT["cluster/test_cluster.py"]
+if os.environ.get("TRAINERS_PYTHON"):
+    del LEFT_OUT["examples/test_real_trainings.py"]
+collect_ignore = list(LEFT_OUT)
 
 # A background job of a shell ignores SIGINT, and every process that a test starts inherits that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -68,12 +82,9 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print which module was left out, and how to run it."""
-    for module in collect_ignore:
-        terminalreporter.write_line(
-            f"left out: tests/{module}, because the cache has no control plane: `make cluster-test`"
-            " builds one once (some ten minutes), `make test CLUSTER_TEST_BUILD=1` too"
-        )
+    """Print which modules were left out, and why."""
+    for module, reason in LEFT_OUT.items():
+        terminalreporter.write_line(f"left out: tests/{module}, because {reason}")
 
 
 @pytest.fixture(scope="session")

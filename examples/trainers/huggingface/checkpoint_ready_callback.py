@@ -72,7 +72,8 @@ class Saved:
 
     path: Path
     checkpoint: dict[str, Any]
-    patience_seconds: float
+    patience_seconds: float  # how long to wait for its files
+    existed: bool = True  # so it is deleted if it does not exist later
 
     @property
     def id(self) -> str:
@@ -164,6 +165,11 @@ class CheckpointSender:
         self._stop = threading.Event()
         self._opener = urllib.request.build_opener(_NoRedirect)
 
+    @property
+    def queued(self) -> int:
+        """Return how many checkpoints are in memory."""
+        return len(self._queue)
+
     def announce(
         self,
         path: str | os.PathLike[str],
@@ -229,12 +235,12 @@ class CheckpointSender:
             "created_at": int(written.stat().st_mtime if written.is_file() else time.time()),
             "fine_tuned_model_checkpoint": f"{self._prefix}/{path.relative_to(self._folder)}",
             "fine_tuning_job_id": self._run_id,
-            "metrics": {"step": int(step)} | _numbers(metrics),
+            "metrics": {"step": int(step)} | finite_numbers(metrics),
             "object": "fine_tuning.job.checkpoint",
             "step_number": int(step),
             **self._extra,
         }
-        return Saved(path, checkpoint, self._limits.complete_seconds)
+        return Saved(path, checkpoint, self._limits.complete_seconds, path.exists())
 
     def _keep(self, saved: Saved) -> None:
         file = _spool_file(self._folder, saved.id)
@@ -298,19 +304,17 @@ class CheckpointSender:
     def _is_complete(self, saved: Saved, stop: threading.Event) -> bool:
         """Wait until the files are complete and their sizes do not change."""
         deadline = time.monotonic() + saved.patience_seconds
-        existed = saved.patience_seconds <= 0 or saved.path.exists()
         before = snapshot(saved.path)
         while not stop.wait(self._limits.settle_seconds):
             now = snapshot(saved.path)
             if now is not None and now == before:
                 return True
-            gone = existed and not saved.path.exists()
+            gone = saved.existed and not saved.path.exists()
             if gone or time.monotonic() > deadline:
                 log.warning("%s is %s, not announced", saved.path, "gone" if gone else "incomplete")
                 if gone or saved.patience_seconds <= 0:
                     _spool_file(self._folder, saved.id).unlink(missing_ok=True)
                 return False
-            existed = existed or saved.path.exists()
             before = now
         return False
 
@@ -418,7 +422,7 @@ def _spool_file(folder: Path, name: str) -> Path:
     return folder / SPOOL / f"{name}.json"
 
 
-def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+def finite_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Return the finite metrics: JSON has no NaN."""
     numbers: dict[str, float] = {}
     for name, value in metrics.items():

@@ -24,7 +24,7 @@ def follow(  # noqa: PLR0913 - each by its name
     is_rank_0: bool = True,
     wait_after_step: int = 0,
     fail_after_step: int = 0,
-    limits: dict[str, float],
+    limits: dict[str, Any],
 ) -> None:
     """Go through the steps of a training, which saves every second one."""
     callback = CheckpointReadyCallback(url, "run-1", limits=Limits(**limits))
@@ -46,7 +46,7 @@ def follow(  # noqa: PLR0913 - each by its name
             save(Path(folder) / f"checkpoint-{step}", state)
             control = handler.on_save(arguments, state, control)
         if step == wait_after_step:
-            print("saved", flush=True)
+            print("saved", flush=True)  # noqa: T201 - to the test
             sys.stdin.read()
         if step == fail_after_step:
             raise RuntimeError("the training fails")
@@ -64,7 +64,7 @@ def main() -> None:
     """Read the argument."""
     options: dict[str, Any] = json.loads(sys.argv[1])
     follow(**options)
-    print("ended", flush=True)
+    print("ended", flush=True)  # noqa: T201 - to the test
 
 
 if __name__ == "__main__":
