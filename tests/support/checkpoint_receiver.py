@@ -60,6 +60,12 @@ def checkpoint_receiver() -> Iterator[CheckpointReceiver]:
             self.end_headers()
             receiver.answered += 1
 
+        def do_GET(self) -> None:
+            """Answer a client that has followed a redirect."""
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
         def log_message(self, *_: object) -> None:
             """Write nothing."""
 

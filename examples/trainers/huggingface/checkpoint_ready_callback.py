@@ -140,7 +140,7 @@ class CheckpointSender:
             folder: the output directory of the training.
             uri_prefix: where subscribers find the folder (default: its absolute path).
             base_model: the model that is fine-tuned, if subscribers should know it.
-            token_file: has the bearer token (default: the variable CHECKPOINT_READY_TOKEN).
+            token_file: has the bearer token (default: the variable CHECKPOINT_INGEST_TOKEN).
             limits: bounds of time and memory.
 
         Raises:
@@ -344,7 +344,7 @@ class CheckpointSender:
             delay = min(2 * delay, 30.0)
 
     def _post(self, checkpoint: Mapping[str, Any]) -> None:
-        token = os.environ.get("CHECKPOINT_READY_TOKEN", "")
+        token = os.environ.get("CHECKPOINT_INGEST_TOKEN", "")
         if self._token_file is not None:  # read each time: tokens are rotated
             token = Path(self._token_file).read_text(encoding="utf-8")
         headers = {"Content-Type": "application/json"}
@@ -380,7 +380,7 @@ class CheckpointReadyCallback(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **_: object) -> None:  # noqa: ANN401, ARG002
         """Announce the checkpoint that was saved, or whose asynchronous save has begun."""
-        if self._sender is not None and state.is_world_process_zero:
+        if self._sender is not None:  # only in rank 0
             step = state.global_step
             path = Path(args.output_dir) / f"checkpoint-{step}"
             self._sender.announce(path, step, log_history=state.log_history)
