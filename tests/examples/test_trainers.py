@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(300)  # the first run installs transformers
 
 FILE = ROOT / "examples/trainers/huggingface/checkpoint_ready_callback.py"
-PROGRAM = ROOT / "tests/examples/programs/follow_the_trainer.py"
+PROGRAM = ROOT / "tests/examples/follow_the_trainer.py"
 END_SECONDS = 60.0
 QUICK: dict[str, float] = {"settle_seconds": 0.02, "first_retry_seconds": 0.02, "send_seconds": 20}
 GIVES_UP_SOON = {**QUICK, "send_seconds": 0.05}
@@ -415,7 +415,7 @@ def test_a_repeated_save(training: Training, receiver: CheckpointReceiver) -> No
     for answered in (1, 2):
         sender = training.sender(receiver.url)
         sender.announce(path, 2)
-        wait_until(lambda wanted=answered: receiver.answered == wanted, what="the request")
+        wait_until(partial(receiver.has_answered, answered), what="the request")
         sender.announce(path, 2)
         sender.close()
     assert receiver.ids == training.ids(2, 2)

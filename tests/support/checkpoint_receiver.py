@@ -34,6 +34,10 @@ class CheckpointReceiver:
         self.answered = 0
         self.url = ""
 
+    def has_answered(self, requests: int) -> bool:
+        """Return whether it has answered at least this number of requests."""
+        return self.answered >= requests
+
     @property
     def ids(self) -> list[str]:
         """Return the ids of all requests, in order."""

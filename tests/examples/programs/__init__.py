@@ -1,1 +1,0 @@
-"""Programs that tests of the examples run in environments of their own."""
