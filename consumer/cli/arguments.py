@@ -4,6 +4,9 @@ import argparse
 from collections.abc import Sequence
 from typing import Final
 
+from consumer.config import PREFIX, Settings
+from consumer.errors import ConfigError
+
 _TIME_OPTIONS: Final = ("--from", "--to")
 
 
@@ -51,3 +54,22 @@ def add_range(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="accept a range in which retention has deleted records; use the records that are left",
     )
+
+
+def choose_input_topic(settings: Settings, wanted: str | None) -> str:
+    """Return the input topic to send to.
+
+    Raises:
+        ConfigError: `wanted` is not an input topic, or there are several and `wanted` is None.
+    """
+    inputs = settings.input_topics
+    if wanted is None and len(inputs) > 1:
+        raise ConfigError(
+            f"there are several input topics; choose one with --topic: {', '.join(inputs)}"
+        )
+    if wanted is not None and wanted not in inputs:
+        raise ConfigError(
+            f"--topic: {wanted} is not one of {PREFIX}INPUT_TOPICS ({', '.join(inputs)}); "
+            "checkpoints must go to a topic that the service reads"
+        )
+    return wanted or inputs[0]

@@ -6,10 +6,11 @@ from typing import Any, Final
 
 import msgspec
 
+from consumer.cli.arguments import choose_input_topic
 from consumer.cli.output import EXIT_OK, silence_logs, write_line, write_result
 from consumer.cli.signals import run_async
-from consumer.config import PREFIX, Settings
-from consumer.errors import CheckpointReadyError, ConfigError
+from consumer.config import Settings
+from consumer.errors import CheckpointReadyError
 from consumer.jobs.backfill.elements import Rejected
 from consumer.jobs.backfill.file import Content, open_content
 from consumer.jobs.backfill.job import Backfill, Outcome
@@ -67,28 +68,9 @@ class _Rejections:
             print(f"… and {self._count - SHOWN_ON_TERMINAL} more; pipe the output to list all")
 
 
-def _choose_topic(settings: Settings, wanted: str | None) -> str:
-    """Return the input topic to send to.
-
-    Raises:
-        ConfigError: `wanted` is not an input topic, or there are several and `wanted` is None.
-    """
-    inputs = settings.input_topics
-    if wanted is None and len(inputs) > 1:
-        raise ConfigError(
-            f"there are several input topics; choose one with --topic: {', '.join(inputs)}"
-        )
-    if wanted is not None and wanted not in inputs:
-        raise ConfigError(
-            f"--topic: {wanted} is not one of {PREFIX}INPUT_TOPICS ({', '.join(inputs)}); "
-            "a backfill must go to a topic that the service reads"
-        )
-    return wanted or inputs[0]
-
-
 def _backfill(settings: Settings, options: argparse.Namespace) -> int:
     silence_logs(settings)
-    topic = _choose_topic(settings, options.topic)
+    topic = choose_input_topic(settings, options.topic)
     rejections = _Rejections()
     with open_content(options.file) as content:
         outcome = run_async(_backfill_file(settings, options, content, topic, rejections))

@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "schema": "schema",
     "replay": "replay",
     "backfill": "backfill",
+    "ingest": "ingest",
     "dead-letters": "dead_letters",
 }
 

@@ -7,12 +7,19 @@ worker and jobs use only these protocols.
 Errors are those of ``consumer.errors``: the class of an error names the recovery.
 """
 
+import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from consumer.config import Settings
 from consumer.kafka.clock import BrokerClock
-from consumer.kafka.types import FetchedRecords, OpenTransactions, TopicDescription, TopicPartition
+from consumer.kafka.types import (
+    FetchedRecords,
+    NewRecord,
+    OpenTransactions,
+    TopicDescription,
+    TopicPartition,
+)
 from consumer.pipeline.records import Header
 
 
@@ -172,6 +179,45 @@ class TransactionalWriter(Protocol):
 
     async def close(self) -> None:
         """Close without waiting. If a transaction is open, the next fence aborts it."""
+
+
+class IdempotentProducer(Protocol):
+    """Writes records to one topic without a transaction, acknowledged by all in-sync replicas.
+
+    A producer must not be used after `is_broken` has become true: replace it.
+    """
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether later sends would fail too, so that the producer must be replaced."""
+
+    async def start(self) -> None:
+        """Connect.
+
+        Raises:
+            ClusterError, TaskFailed, TransientError: the producer cannot be used.
+        """
+
+    def send(self, records: Sequence[NewRecord]) -> asyncio.Future[None]:
+        """Begin to send the records.
+
+        The result is complete when all in-sync replicas have acknowledged every record, or when it
+        is certain that one of them failed. It has no time limit: a batch is retried while brokers
+        are down, and keeps its memory. To cancel it has no effect on the records.
+        """
+
+    async def check(self) -> None:
+        """Return if a broker answers.
+
+        Raises:
+            TransientError, TimedOut: no broker answers.
+        """
+
+    async def close(self, flush_seconds: float) -> None:
+        """Wait up to this time for the records that are being sent, then close.
+
+        The results of sends that have not ended by then are cancelled.
+        """
 
 
 class ClusterAdmin(Protocol):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import msgspec
 
 from consumer.pipeline.record_size import record_bytes
-from consumer.pipeline.records import SourceRecord
+from consumer.pipeline.records import Header, SourceRecord
 
 if TYPE_CHECKING:
 
@@ -28,11 +28,20 @@ __all__ = [
     "FetchedRecords",
     "GroupListing",
     "GroupMember",
+    "NewRecord",
     "OpenTransaction",
     "OpenTransactions",
     "TopicDescription",
     "TopicPartition",
 ]
+
+
+class NewRecord(NamedTuple):
+    """A record to send. The partition follows from the key, as in the Java client."""
+
+    key: bytes
+    value: bytes
+    headers: tuple[Header, ...] = ()
 
 
 class TopicDescription(msgspec.Struct, frozen=True):

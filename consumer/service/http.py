@@ -300,7 +300,7 @@ class HttpServer:
             ConfigError: the port cannot be opened.
         """
         try:
-            listener = _listen(self._port)
+            listener = listen(self._port)
         except OSError as error:
             raise ConfigError(
                 f"{PREFIX}HTTP_PORT: port {self._port} cannot be served ({error.strerror}): choose "
@@ -317,7 +317,7 @@ class HttpServer:
                 await asyncio.wait_for(self._server.shutdown(), CLOSE_SECONDS)
 
 
-def _listen(port: int) -> socket.socket:
+def listen(port: int) -> socket.socket:
     """Return a listening socket for IPv6 and IPv4, or for IPv4 alone on a machine without IPv6."""
     if socket.has_dualstack_ipv6():
         try:

@@ -13,6 +13,7 @@ import msgspec
 
 from consumer.errors import CheckpointReadyError
 from consumer.jobs.backfill.file import Content
+from consumer.pipeline.decode.lists import list_members
 from consumer.pipeline.records import Reason
 
 # Limits memory use: a line or a document is held in memory as a whole.
@@ -41,14 +42,7 @@ class Rejected(msgspec.Struct, frozen=True):
     message: str
 
 
-class _ListResponse(msgspec.Struct):
-    object: msgspec.Raw = msgspec.Raw()
-    data: msgspec.Raw = msgspec.Raw()
-
-
 _skip = msgspec.json.Decoder(msgspec.Raw).decode
-_decode_list = msgspec.json.Decoder(_ListResponse).decode
-_decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def read_elements(content: Content) -> Iterator[Element | Rejected]:
@@ -94,7 +88,7 @@ def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
 
 
 def _of_line(number: int, text: bytes) -> Iterator[Element | Rejected]:
-    elements = _members(text)
+    elements = list_members(text)
     if elements is None:
         yield Element(number, None, text)
         return
@@ -103,7 +97,7 @@ def _of_line(number: int, text: bytes) -> Iterator[Element | Rejected]:
 
 
 def _of_document(text: bytes) -> Iterator[Element]:
-    members = _members(text)
+    members = list_members(text)
     if members is None:
         yield Element(1, None, text.strip(_WHITE_SPACE))
         return
@@ -165,18 +159,4 @@ def _problem(text: bytes) -> str | None:
         _skip(text)
     except (ValueError, RecursionError) as error:
         return str(error)
-    return None
-
-
-def _members(text: bytes) -> list[msgspec.Raw] | None:
-    """Return the members of a list response or an array, or None for anything else."""
-    try:
-        if text[:1] == b"[":
-            return _decode_array(text)
-        if b'"list"' in text and b'"data"' in text:
-            response = _decode_list(text)
-            if bytes(response.object) == b'"list"':
-                return _decode_array(response.data)
-    except (ValueError, RecursionError):  # the whole text is one element; the validator rejects it
-        pass
     return None

@@ -8,6 +8,7 @@ from consumer.kafka.client.admin import KafkaAdmin
 from consumer.kafka.client.connection import Connection
 from consumer.kafka.client.consumer_groups import GroupsAdmin
 from consumer.kafka.client.group_member import KafkaMember
+from consumer.kafka.client.producer import KafkaProducer
 from consumer.kafka.client.reader import KafkaReader
 from consumer.kafka.client.writer import KafkaWriter
 
@@ -55,6 +56,12 @@ class AioKafka:
         """Return a writer."""
         return KafkaWriter(
             self._connection, transactional_id, transaction_timeout_ms, self._compression_type
+        )
+
+    def producer(self, client_id: str, topic: str, max_message_bytes: int) -> KafkaProducer:
+        """Return an idempotent producer; `max_message_bytes` is the largest batch of the topic."""
+        return KafkaProducer(
+            self._connection, client_id, topic, max_message_bytes, self._compression_type
         )
 
     def admin(self, client_id: str) -> KafkaAdmin:

@@ -1,0 +1,197 @@
+"""The ASGI application of `checkpoint-ready ingest`: one answer and one log line for a request.
+
+A request passes these steps, and the first failure is its answer: route (404, 405), size of the
+head (431), number of requests (429), token (401), content type (415), body (413, or 503 without
+memory), signature (401), validation (422), delivery (503). Success is 202.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from consumer.pipeline.trace_context import TRACEPARENT, TRACESTATE, parse_traceparent
+from consumer.sources.delivery import Delivery
+from consumer.sources.ingest_config import Limits
+from consumer.sources.ingest_metrics import IngestMetrics
+from consumer.sources.ingest_request import Answer, IngestRequest
+from consumer.sources.memory_budget import MemoryBudget
+from consumer.sources.problems import PROBLEM_CONTENT_TYPE, Refusal, too_large, unavailable
+from consumer.sources.receivers import Receiver
+from consumer.sources.validation import to_records
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+BUSY_RETRY_SECONDS: Final = 1
+OTHER: Final = "other"
+_NO_TRACE: Final = ()
+_encode = msgspec.json.Encoder().encode
+log = structlog.get_logger(__name__)
+
+
+class ClientDisconnected(Exception):
+    """The client closed the connection before its request was complete."""
+
+
+class IngestApp:
+    """Answers the requests of senders."""
+
+    def __init__(
+        self,
+        receivers: dict[str, Receiver],
+        delivery: Delivery,
+        limits: Limits,
+        metrics: IngestMetrics,
+    ) -> None:
+        """`receivers` are by the path that they serve."""
+        self._receivers = receivers
+        self._delivery = delivery
+        self._limits = limits
+        self._metrics = metrics
+        self._budget = MemoryBudget(limits.memory_bytes)
+        self._active = 0
+        metrics.observe("memory_bytes", "Reserved memory.", lambda: self._budget.used_bytes)
+        metrics.observe("active_requests", "Requests in progress.", lambda: self._active)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        began = time.perf_counter()
+        receiver = self._receivers.get(scope["path"])
+        request = IngestRequest(scope["headers"])
+        self._active += 1
+        answer: Answer | None
+        try:
+            answer = await self._answer(scope, receiver, request, receive)
+        except Refusal as refusal:
+            answer = _refuse(refusal)
+        except ClientDisconnected:
+            answer = None
+        except asyncio.CancelledError:  # the shutdown has waited long enough
+            answer = _refuse(unavailable("the process shuts down", BUSY_RETRY_SECONDS))
+        except Exception:
+            log.exception("ingest_failed")
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
+            answer = Answer(status, {"title": status.phrase, "status": status.value})
+        finally:
+            self._active -= 1
+            self._budget.release(request.reserved_bytes)
+        self._report(scope, receiver, request, answer, time.perf_counter() - began)
+        if answer is not None:
+            await _respond(send, answer)
+
+    async def _answer(
+        self, scope: Message, receiver: Receiver | None, request: IngestRequest, receive: Receive
+    ) -> Answer:
+        if receiver is None:
+            raise Refusal(HTTPStatus.NOT_FOUND, "there is no such path")
+        if scope["method"] != "POST":
+            raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "send POST", headers={"Allow": "POST"})
+        if request.head_bytes > self._limits.head_bytes:
+            raise Refusal(
+                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+                f"the headers have more than {self._limits.head_bytes} bytes",
+            )
+        if self._active > self._limits.requests:
+            raise Refusal(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "too many requests are in progress",
+                headers={"Retry-After": str(BUSY_RETRY_SECONDS)},
+            )
+        receiver.check_head(request)
+        max_message_bytes = self._delivery.max_message_bytes
+        body = await self._read(request, receive)
+        received = receiver.read(request, body, self._limits.elements)
+        if received.event is not None:
+            self._metrics.events.labels(receiver.name, received.event).inc()
+            return Answer(HTTPStatus.ACCEPTED, {"accepted": 0, "event": received.event})
+        try:
+            records = await to_records(received.elements, _trace(request), max_message_bytes)
+        except Refusal as refusal:
+            for one in refusal.document["invalid"]:
+                self._metrics.invalid.labels(receiver.name, one["reason"]).inc()
+            raise
+        if records:
+            await self._deliver(request, records)
+        self._metrics.accepted.labels(receiver.name).inc(len(records))
+        return Answer(HTTPStatus.ACCEPTED, {"accepted": len(records)})
+
+    async def _deliver(self, request: IngestRequest, records: list[Any]) -> None:
+        """Deliver the records. The memory of the request stays reserved until they have ended."""
+        reserved, request.reserved_bytes = request.reserved_bytes, 0
+        await self._delivery.deliver(records, lambda: self._budget.release(reserved))
+
+    async def _read(self, request: IngestRequest, receive: Receive) -> bytes:
+        """Return the body. Memory is reserved for what has arrived, not for what is announced."""
+        limit = self._limits.body_bytes
+        if request.announced_bytes > limit:
+            raise too_large(f"the body has more than {limit} bytes")
+        chunks: list[bytes] = []
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                raise ClientDisconnected
+            chunk = message.get("body", b"")
+            if request.body_bytes + len(chunk) > limit:
+                raise too_large(f"the body has more than {limit} bytes")
+            # The body itself, and the records made of it.
+            if not self._budget.reserve(2 * len(chunk)):
+                raise unavailable("the memory for requests is used up", BUSY_RETRY_SECONDS)
+            request.reserved_bytes += 2 * len(chunk)
+            request.body_bytes += len(chunk)
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def _report(
+        self,
+        scope: Message,
+        receiver: Receiver | None,
+        request: IngestRequest,
+        answer: Answer | None,
+        seconds: float,
+    ) -> None:
+        source = OTHER if receiver is None else receiver.name
+        status = 0 if answer is None else answer.status.value
+        self._metrics.requests.labels(source, status).inc()
+        self._metrics.seconds.observe(seconds)
+        facts: dict[str, Any] = {} if answer is None else dict(answer.log_fields())
+        client = scope.get("client")
+        log.info(
+            "request",
+            source=source,
+            status=status,
+            bytes=request.body_bytes,
+            duration_ms=round(seconds * 1000, 3),
+            client=client[0] if client else None,
+            **facts,
+        )
+
+
+def _trace(request: IngestRequest) -> tuple[tuple[str, bytes], ...]:
+    """Return the trace context of a request as headers of a record, if it is valid."""
+    parents = request.headers.get(TRACEPARENT.encode(), ())
+    if len(parents) != 1 or parse_traceparent(parents[0]) is None:
+        return _NO_TRACE
+    states = request.headers.get(TRACESTATE.encode(), ())
+    return ((TRACEPARENT, parents[0]), *((TRACESTATE, b",".join(states)) for _ in states[:1]))
+
+
+def _refuse(refusal: Refusal) -> Answer:
+    return Answer(refusal.status, refusal.document, refusal.headers, PROBLEM_CONTENT_TYPE)
+
+
+async def _respond(send: Send, answer: Answer) -> None:
+    body = _encode(answer.document) + b"\n"
+    headers = [
+        (b"content-type", answer.content_type.encode()),
+        (b"content-length", str(len(body)).encode()),
+        *((name.lower().encode(), value.encode()) for name, value in answer.headers.items()),
+    ]
+    await send({"type": "http.response.start", "status": answer.status.value, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

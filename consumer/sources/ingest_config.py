@@ -1,0 +1,190 @@
+"""The configuration file of `checkpoint-ready ingest`: TOML, decoded into Structs."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from consumer.errors import ConfigError
+
+MIB: Final = 1024 * 1024
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9-]{1,100}")
+_POINTER: Final = re.compile(r"(?:/(?:[^~/]|~[01])*)+")
+
+Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0, le=3600)]
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True):
+    """The table `[limits]`. Beyond a limit the sender gets 413, 429 or 503."""
+
+    body_bytes: Annotated[int, Meta(ge=1024, le=256 * MIB)] = MIB
+    """Largest body of a request."""
+    elements: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+    """Largest number of checkpoints in a request."""
+    memory_bytes: Annotated[int, Meta(ge=2 * MIB)] = 64 * MIB
+    """Largest total of the bodies that are being received, and of the unacknowledged records."""
+    requests: Positive = 256
+    """Largest number of requests that are handled at the same time."""
+    connections: Positive = 512
+    request_seconds: Seconds = 10.0
+    """Time for a client to send one request."""
+    delivery_seconds: Seconds = 8.0
+    """Time for Kafka to acknowledge the records of one request."""
+    shutdown_seconds: Seconds = 20.0
+    """Time for accepted requests at the shutdown."""
+    head_bytes: Annotated[int, Meta(ge=1024, le=MIB)] = 16 * 1024
+
+
+class Checkpoints(Struct, frozen=True, forbid_unknown_fields=True):
+    """The table `[checkpoints]`: who may send to `/v1/checkpoints`."""
+
+    token_files: tuple[str, ...] = ()
+    anonymous: bool = False
+    """Accept requests without a token, for example behind a proxy that authenticates."""
+
+
+class Field(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the value of a checkpoint's field comes from; exactly one member is set."""
+
+    pointer: str = ""
+    """JSON pointer (RFC 6901) into the body."""
+    template: str = ""
+    """Text with JSON pointers in braces: ``{/data/name}-{/data/version}``."""
+    value: Any = msgspec.UNSET
+    """A constant."""
+
+
+class Mapping(Struct, frozen=True, forbid_unknown_fields=True):
+    """The table `[webhooks.NAME.checkpoint]`: how a body becomes a checkpoint."""
+
+    fields: dict[str, Field]
+    metrics: dict[str, Field] = {}
+    when: dict[str, Any] = {}
+    """JSON pointers and the values that they must have; other bodies are ignored."""
+
+
+class _Webhook(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", kw_only=True):
+    checkpoint: Mapping | None = None
+    """How to map the body; without it the body holds checkpoints."""
+
+
+class StandardWebhook(_Webhook, frozen=True, tag="standard-webhooks", kw_only=True):
+    """Signed as Standard Webhooks 1.0 says: OpenAI, Azure OpenAI and others."""
+
+    secret_files: tuple[str, ...]
+    account: str = ""
+    """The account whose jobs the events name; default: the name of the webhook."""
+    tolerance_seconds: Annotated[int, Meta(ge=1, le=3600)] = 300
+
+
+class BodyHmacWebhook(_Webhook, frozen=True, tag="hmac-body", kw_only=True):
+    """Signed by an HMAC of the body, or of headers and the body joined by dots."""
+
+    secret_files: tuple[str, ...]
+    header: str
+    """The header with the signature."""
+    encoding: Annotated[str, Meta(pattern="^(hex|base64)$")] = "hex"
+    algorithm: Annotated[str, Meta(pattern="^(sha256|sha512)$")] = "sha256"
+    prefix: str = ""
+    """What precedes the signature in its header, for example `sha256=`."""
+    signed_headers: tuple[str, ...] = ()
+    """Headers that are signed before the body, each followed by a dot."""
+    timestamp_header: str = ""
+    """One of `signed_headers` with the time of the request in Unix seconds."""
+    tolerance_seconds: Annotated[int, Meta(ge=1, le=3600)] = 300
+
+
+class BearerWebhook(_Webhook, frozen=True, tag="bearer", kw_only=True):
+    """Authenticated by a token in the header `Authorization`."""
+
+    token_files: tuple[str, ...]
+
+
+Webhook = StandardWebhook | BodyHmacWebhook | BearerWebhook
+
+
+class IngestConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    port: Annotated[int, Meta(ge=1, le=65535)] = 8081
+    checkpoints: Checkpoints = Checkpoints()
+    webhooks: dict[str, Webhook] = {}
+    limits: Limits = Limits()
+
+
+def load_config(path: Path) -> IngestConfig:
+    """Read the file.
+
+    Raises:
+        ConfigError: the message has one line for each problem, with the place in the file.
+    """
+    try:
+        config = msgspec.toml.decode(path.read_bytes(), type=IngestConfig)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except (msgspec.DecodeError, ValueError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    problems = [f"{path}: {problem}" for problem in _problems(config)]
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return config
+
+
+def _problems(config: IngestConfig) -> list[str]:
+    problems = []
+    limits = config.limits
+    if config.checkpoints.anonymous and config.checkpoints.token_files:
+        problems.append("checkpoints: set either token_files or anonymous")
+    if not (config.checkpoints.anonymous or config.checkpoints.token_files or config.webhooks):
+        problems.append("nothing may be sent: set checkpoints.token_files, or add a webhook")
+    if limits.memory_bytes < 2 * limits.body_bytes:
+        problems.append("limits.memory_bytes must be at least twice limits.body_bytes")
+    if limits.shutdown_seconds < limits.request_seconds + limits.delivery_seconds:
+        problems.append(
+            "limits.shutdown_seconds must be at least request_seconds plus delivery_seconds"
+        )
+    for name, webhook in config.webhooks.items():
+        problems += [f"webhooks.{name}: {problem}" for problem in _webhook_problems(name, webhook)]
+    return problems
+
+
+def _webhook_problems(name: str, webhook: Webhook) -> list[str]:
+    problems = []
+    if not _NAME.fullmatch(name):
+        problems.append("a name has at most 63 of the characters a-z, 0-9 and -")
+    files = webhook.token_files if isinstance(webhook, BearerWebhook) else webhook.secret_files
+    if not files:
+        problems.append("name at least one file with a secret")
+    if isinstance(webhook, BodyHmacWebhook):
+        headers = (webhook.header, *webhook.signed_headers)
+        problems += [
+            f"{header!r} is no header name"
+            for header in headers
+            if not _HEADER_NAME.fullmatch(header)
+        ]
+        if webhook.timestamp_header and webhook.timestamp_header not in webhook.signed_headers:
+            problems.append("timestamp_header must be one of signed_headers")
+    if webhook.checkpoint is not None:
+        problems += _mapping_problems(webhook.checkpoint)
+    return problems
+
+
+def _mapping_problems(mapping: Mapping) -> list[str]:
+    problems = []
+    for table, fields in (("fields", mapping.fields), ("metrics", mapping.metrics)):
+        for name, field in fields.items():
+            members = (bool(field.pointer), bool(field.template), field.value is not msgspec.UNSET)
+            if sum(members) != 1:
+                problems.append(f"{table}.{name}: set one of pointer, template and value")
+            if field.pointer and not _POINTER.fullmatch(field.pointer):
+                problems.append(f"{table}.{name}: {field.pointer!r} is no JSON pointer")
+    problems += [
+        f"when: {pointer!r} is no JSON pointer"
+        for pointer in mapping.when
+        if not _POINTER.fullmatch(pointer)
+    ]
+    return problems

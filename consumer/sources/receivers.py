@@ -1,0 +1,191 @@
+"""The receivers of requests: one for `/v1/checkpoints`, and one for each webhook of the file.
+
+A receiver authenticates a request and finds the checkpoints in its body. It does no I/O.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+from consumer.sources.authentication import (
+    has_body_signature,
+    has_standard_signature,
+    has_token,
+    parse_standard_secret,
+)
+from consumer.sources.ingest_config import (
+    BearerWebhook,
+    BodyHmacWebhook,
+    IngestConfig,
+    Mapping,
+    StandardWebhook,
+    Webhook,
+)
+from consumer.sources.ingest_request import IngestRequest
+from consumer.sources.mapping import is_wanted, map_checkpoint, parse_body
+from consumer.sources.problems import unauthorized
+from consumer.sources.request_elements import JSON, Element, content_type_of, split_elements
+from consumer.sources.secret_files import SecretFiles
+from consumer.sources.trigger import Trigger
+
+CHECKPOINTS_PATH: Final = "/v1/checkpoints"
+WEBHOOKS_PATH: Final = "/v1/webhooks/"
+JOB_ENDED: Final = "job_ended"
+IGNORED: Final = "ignored"
+_MAX_JOB_ID_CHARS: Final = 500
+_JOB_ENDINGS: Final = frozenset(
+    {"fine_tuning.job.succeeded", "fine_tuning.job.failed", "fine_tuning.job.cancelled"}
+)
+
+
+class Received(NamedTuple):
+    """What a request holds: checkpoints, or an event without a checkpoint."""
+
+    elements: Sequence[Element]
+    event: str | None = None
+
+
+class Receiver(Protocol):
+    """Authenticates requests of one source, and reads their bodies."""
+
+    @property
+    def name(self) -> str:
+        """The name in logs and metrics."""
+
+    def check_head(self, request: IngestRequest) -> None:
+        """Check all that can be checked before the body is read.
+
+        Raises:
+            Refusal: 401 or 415.
+        """
+
+    def read(self, request: IngestRequest, body: bytes, max_elements: int) -> Received:
+        """Return what the request holds.
+
+        Raises:
+            Refusal: 401, 413 or 422.
+        """
+
+
+class CheckpointReceiver:
+    """Receives checkpoints at `/v1/checkpoints`."""
+
+    name = "checkpoints"
+
+    def __init__(self, tokens: SecretFiles | None) -> None:
+        """Take the tokens; None accepts every request."""
+        self._tokens = tokens
+
+    def check_head(self, request: IngestRequest) -> None:
+        """Check the token and the content type; see ``Receiver``."""
+        if self._tokens is not None and not has_token(request.headers, self._tokens.current()):
+            raise unauthorized()
+        content_type_of(request.headers)
+
+    def read(self, request: IngestRequest, body: bytes, max_elements: int) -> Received:
+        """Return the checkpoints; see ``Receiver``."""
+        return _checkpoints(request, body, max_elements)
+
+
+class WebhookReceiver:
+    """Receives the webhooks of one source."""
+
+    def __init__(
+        self, name: str, webhook: Webhook, trigger: Trigger, clock: Callable[[], float]
+    ) -> None:
+        """Read the secrets.
+
+        Raises:
+            ConfigError: a file with a secret cannot be used.
+        """
+        self.name = f"webhooks/{name}"
+        self._webhook = webhook
+        self._trigger = trigger
+        self._clock = clock
+        if isinstance(webhook, BearerWebhook):
+            self._secrets = SecretFiles(webhook.token_files)
+        elif isinstance(webhook, StandardWebhook):
+            self._secrets = SecretFiles(webhook.secret_files, parse_standard_secret)
+            self._account = webhook.account or name
+        else:
+            self._secrets = SecretFiles(webhook.secret_files)
+
+    def check_head(self, request: IngestRequest) -> None:
+        """Check a token and the content type; see ``Receiver``."""
+        if isinstance(self._webhook, BearerWebhook) and not has_token(
+            request.headers, self._secrets.current()
+        ):
+            raise unauthorized()
+        content_type_of(request.headers)
+
+    def read(self, request: IngestRequest, body: bytes, max_elements: int) -> Received:
+        """Check the signature, and return the checkpoints or the event; see ``Receiver``."""
+        if not self._is_signed(request, body):
+            raise unauthorized()
+        mapping = self._webhook.checkpoint
+        if mapping is not None:
+            return _mapped(mapping, body)
+        if isinstance(self._webhook, StandardWebhook):
+            event = self._event(body)
+            if event is not None:
+                return Received((), event)
+        return _checkpoints(request, body, max_elements)
+
+    def _is_signed(self, request: IngestRequest, body: bytes) -> bool:
+        webhook, headers = self._webhook, request.headers
+        secrets, now = self._secrets.current(), self._clock()
+        if isinstance(webhook, StandardWebhook):
+            return has_standard_signature(headers, body, secrets, now, webhook.tolerance_seconds)
+        if isinstance(webhook, BodyHmacWebhook):
+            return has_body_signature(headers, body, secrets, webhook, now)
+        return True  # `check_head` has checked the token
+
+    def _event(self, body: bytes) -> str | None:
+        """Return the outcome for an event without a checkpoint; None for any other body."""
+        document = parse_body(body)
+        if not isinstance(document, dict) or "specversion" in document:
+            return None
+        kind = document.get("type")
+        if not isinstance(kind, str) or document.get("object", "event") != "event":
+            return None
+        job = _job_id(document.get("data"))
+        if kind in _JOB_ENDINGS and job is not None:
+            self._trigger.job_ended(self._account, job)
+            return JOB_ENDED
+        return IGNORED
+
+
+def make_receivers(
+    config: IngestConfig, trigger: Trigger, clock: Callable[[], float] = time.time
+) -> dict[str, Receiver]:
+    """Return the receivers by the path that they serve; `clock` returns Unix seconds.
+
+    Raises:
+        ConfigError: a file with a secret cannot be used.
+    """
+    receivers: dict[str, Receiver] = {}
+    checkpoints = config.checkpoints
+    if checkpoints.token_files or checkpoints.anonymous:
+        tokens = SecretFiles(checkpoints.token_files) if checkpoints.token_files else None
+        receivers[CHECKPOINTS_PATH] = CheckpointReceiver(tokens)
+    for name, webhook in config.webhooks.items():
+        receivers[WEBHOOKS_PATH + name] = WebhookReceiver(name, webhook, trigger, clock)
+    return receivers
+
+
+def _checkpoints(request: IngestRequest, body: bytes, max_elements: int) -> Received:
+    content_type = content_type_of(request.headers)
+    return Received(split_elements(content_type, request.headers, body, max_elements))
+
+
+def _mapped(mapping: Mapping, body: bytes) -> Received:
+    document = parse_body(body)
+    if not is_wanted(mapping, document):
+        return Received((), IGNORED)
+    headers = (("content-type", JSON.encode()),)
+    return Received([Element(map_checkpoint(mapping, document), headers)])
+
+
+def _job_id(data: Any) -> str | None:  # noqa: ANN401 - JSON of any shape
+    job = data.get("id") if isinstance(data, dict) else None
+    return job if isinstance(job, str) and 0 < len(job) <= _MAX_JOB_ID_CHARS else None
