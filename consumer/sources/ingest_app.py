@@ -163,7 +163,7 @@ class IngestApp:
         facts: dict[str, Any] = {} if answer is None else dict(answer.log_fields())
         client = scope.get("client")
         log.info(
-            "request",
+            "request_answered",
             source=source,
             status=status,
             bytes=request.body_bytes,
