@@ -88,6 +88,16 @@ class LimitedConnection(H11Protocol):
             # The rest of a refused request has arrived. uvicorn has stopped its own timer.
             self._set_deadline(KEEP_ALIVE_SECONDS)
 
+    def eof_received(self) -> bool:  # type: ignore[override] # asyncio reads the result
+        """Keep the connection for its answer if the client ends its side after a request.
+
+        uvicorn would close it, and the sender would not know that its checkpoints were accepted.
+        """
+        if self._has_open_cycle(default=False) and not self.is_waiting:
+            self.cycle.keep_alive = False
+            return True
+        return False
+
     def on_response_complete(self) -> None:
         """Wait for the next request, or for the rest of a refused one."""
         if self.conn.their_state is h11.SEND_BODY:

@@ -42,8 +42,8 @@ class Answer(NamedTuple):
 
     def log_fields(self) -> Iterator[tuple[str, Any]]:
         """Yield the parts of the answer that are logged. No part of a payload is among them."""
-        for name in ("accepted", "event", "detail"):
+        for name, field in (("accepted", "accepted"), ("event", "outcome"), ("detail", "detail")):
             if name in self.document:
-                yield name, self.document[name]
+                yield field, self.document[name]
         if "invalid" in self.document:
             yield "invalid", len(self.document["invalid"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hmac
 import socket
 import time
 from typing import TYPE_CHECKING
@@ -73,7 +75,8 @@ TYPES = (
     b"application/cloudevents-batch+json",
 )
 FUZZED = 300
-FORBIDDEN_LOG = ("Traceback", "ingest_failed", "library_message", TOKEN, "MfKQ9r8GKYqrTwj")
+SECRET = b"MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+FORBIDDEN_LOG = ("Traceback", "ingest_failed", "library_message", TOKEN, SECRET.decode())
 ALLOWED = {100, 202, 400, 401, 404, 405, 413, 415, 422, 429, 431, 503}
 header_values = st.one_of(
     st.binary(max_size=60).map(lambda raw: raw.replace(b"\r", b"").replace(b"\n", b"")),
@@ -88,6 +91,8 @@ bodies = st.one_of(
     st.binary(max_size=300),
     json_like.map(lambda document: repr(document).replace("'", '"').encode("utf-8", "replace")),
     st.just(checkpoint("ftckpt_fuzz")),
+    st.just(b'{"type":"fine_tuning.job.succeeded","data":{"id":"ftjob_1"}}'),
+    st.just(b'{"type":"batch.completed","data":null}'),
     st.just(b"[" * 200),
     st.just(b'{"object":"list","data":' + b"[1]" * 3),
 )
@@ -99,7 +104,7 @@ def ingest(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     folder = tmp_path_factory.mktemp("ingest")
     names = Names(f"ingest-limits-{folder.parent.name}-{time.time_ns()}")
     secret = folder / "secret"
-    secret.write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    secret.write_bytes(b"whsec_" + SECRET)
     more = WEBHOOKS.format(secret=secret, token=folder / "token")
     with Deployment(cluster, names) as deployment:
         ingest = start_ingest(deployment, folder, more, limits=LIMITS)
@@ -142,6 +147,21 @@ def request_bytes(path: str, headers: list[tuple[bytes, bytes]], body: bytes) ->
     )
 
 
+def authentication(body: bytes) -> list[tuple[bytes, bytes]]:
+    """Return headers that are right for every path."""
+    now = b"%d" % time.time()
+    standard = hmac.digest(base64.b64decode(SECRET), b"m." + now + b"." + body, "sha256")
+    plain = hmac.digest(b"whsec_" + SECRET, b"d." + body, "sha256")
+    return [
+        (b"Authorization", b"Bearer " + TOKEN.encode()),
+        (b"webhook-id", b"m"),
+        (b"webhook-timestamp", now),
+        (b"webhook-signature", b"v1," + base64.b64encode(standard)),
+        (b"X-Delivery", b"d"),
+        (b"X-Hub-Signature-256", b"sha256=" + plain.hex().encode()),
+    ]
+
+
 @settings(
     max_examples=FUZZED, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
 )
@@ -171,7 +191,7 @@ def test_no_request_causes_an_internal_error(  # noqa: PLR0913 - the parts of a 
     """Every answer is one of the documented ones; the log is checked at the end of the module."""
     own = [(b"Content-Type", content_type)]
     if has_token:
-        own.append((b"Authorization", b"Bearer " + TOKEN.encode()))
+        own += authentication(body)
     assert status_of(exchange(ingest, request_bytes(path, own + headers, body))) in ALLOWED
 
 
