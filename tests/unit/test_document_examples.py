@@ -42,7 +42,7 @@ ENTRY_POINT = sys.modules["consumer.cli.main"]
 PARSED = "this command line was parsed"
 LISTED = re.compile(r"^    ([a-z-]+)\s", re.MULTILINE)
 # Shell syntax after the arguments: a comment, a redirection.
-SHELL_REST = re.compile(r"\s(#|>).*")
+SHELL_REST = re.compile(r"\s(#|>|&).*")
 PLACEHOLDERS = {"…", "[...]"}
 LOG_CALL = re.compile(r"log\.(?:debug|info|warning|error|exception)\(\s*\"([a-z_]+)\"")
 REFERENCE = ROOT / "docs/operations/reference.md"
