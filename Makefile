@@ -173,6 +173,8 @@ requirements: venv ## Pin the newest allowed package versions with their hashes
 		$(PIP_COMPILE) --output-file examples/subscribers/python/requirements.txt examples/subscribers/python/requirements.in
 	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
 		$(PIP_COMPILE) --output-file requirements/schema-tools.txt requirements/schema-tools.in
+	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
+		$(PIP_COMPILE) --output-file requirements/webhook-senders.txt requirements/webhook-senders.in
 
 .PHONY: clean
 clean: ## Remove the virtual environment and all build output (the cache is kept)
