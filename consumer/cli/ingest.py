@@ -20,6 +20,7 @@ from consumer.cli.output import EXIT_OK
 from consumer.config import Settings, unknown_variables
 from consumer.errors import ClusterError, ConfigError
 from consumer.kafka.client import AioKafka
+from consumer.service.logs import configure_logs
 from consumer.sources.delivery import Delivery, Link
 from consumer.sources.ingest_app import IngestApp
 from consumer.sources.ingest_config import IngestConfig, load_config
@@ -52,8 +53,6 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse does not exp
 
 
 def _ingest(settings: Settings, options: argparse.Namespace) -> int:
-    from consumer.service.logs import configure_logs  # noqa: PLC0415 - only this process logs
-
     topic = choose_input_topic(settings, options.topic)
     config = load_config(options.config)
     configure_logs(settings)

@@ -127,3 +127,16 @@ def test_the_service_publishes_what_was_sent_twice_once(
     assert service.terminate() == 0
     assert ingest.process.terminate() == 0
     assert "Traceback" not in ingest.process.tail()
+
+
+@pytest.mark.parametrize("compression", ["lz4", "zstd"])
+def test_records_can_be_compressed(
+    cluster: Cluster, names: Names, tmp_path: Path, compression: str
+) -> None:
+    """Brokers and other clients read what COMPRESSION_TYPE makes."""
+    ids = numbered_ids(2000)
+    with Deployment(cluster, names, create_topics=False, COMPRESSION_TYPE=compression) as made:
+        ingest = start_ingest(made, tmp_path)
+        body = b"\n".join(map(checkpoint, ids))
+        assert ingest.post(body, "application/x-ndjson").json == {"accepted": len(ids)}
+        assert sorted(received(made)) == ids
