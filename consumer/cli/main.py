@@ -29,6 +29,7 @@ COMMANDS: Final = {
     SERVICE: "run",
     "acls": "acls",
     "pipe": "pipe",
+    "poll": "poll",
     "topics": "topics",
     "config": "config",
     "tail": "tail",

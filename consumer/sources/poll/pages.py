@@ -1,0 +1,118 @@
+"""Decodes the pages of a list. Each element keeps its original bytes."""
+
+import datetime as dt
+import itertools
+from typing import Any, Final, NamedTuple, TypeVar
+
+import msgspec
+
+from consumer.sources.poll.errors import ListingFailed
+
+T = TypeVar("T")
+
+MAX_ID_CHARS: Final = 32_768  # a longer id would not fit the service's changelog
+
+
+class Job(NamedTuple):
+    """A job in a listing."""
+
+    id: str
+    has_ended: bool
+    created_at: float | None
+    finished_at: float | None
+    base_model: str | None
+
+
+class Element(NamedTuple):
+    """A checkpoint in a listing; ``value`` is its JSON."""
+
+    id: str
+    created_at: float | None
+    value: bytes
+
+
+class JobsPage(NamedTuple):
+    """Jobs; ``next_after`` is the cursor of the next page, None at the end."""
+
+    jobs: list[Job]
+    next_after: str | None
+    problems: list[str]
+
+
+class CheckpointsPage(NamedTuple):
+    """Checkpoints; ``next_after`` is the cursor of the next page, None at the end."""
+
+    elements: list[Element]
+    next_after: str | None
+    problems: list[str]
+
+
+class RawPage(msgspec.Struct):
+    """A list response. OpenAI: `openapi.yaml`, ListFineTuningJobCheckpointsResponse."""
+
+    data: list[msgspec.Raw]
+    has_more: bool | None = False
+
+
+_decode_page = msgspec.json.Decoder(RawPage).decode
+
+
+def decode_page(body: bytes) -> RawPage:
+    """Decode the outer object of a list response.
+
+    Raises:
+        ListingFailed: it is not such an object.
+    """
+    try:
+        return _decode_page(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise ListingFailed(f"malformed page ({len(body)} bytes): {error}") from None
+
+
+def decode_element(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T], number: int) -> T:
+    """Decode one element of a page.
+
+    Raises:
+        ListingFailed: it does not have the fields that are needed.
+    """
+    try:
+        return decoder.decode(raw)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise ListingFailed(f"element {number} is malformed: {error}") from None
+
+
+def check_id(identity: str, number: int) -> str:
+    """Return the id if it can be a key and a part of a path.
+
+    Raises:
+        ListingFailed: it cannot.
+    """
+    if not identity or identity in {".", ".."} or len(identity) > MAX_ID_CHARS:
+        raise ListingFailed(f"element {number} has no usable id ({len(identity)} characters)")
+    return identity
+
+
+def epoch_seconds(value: Any) -> float | None:  # noqa: ANN401 - any JSON value
+    """Return a time as epoch seconds: a number, or RFC 3339 text. None if it is neither."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, str):
+        try:
+            moment = dt.datetime.fromisoformat(value)
+        except ValueError:
+            return None
+        return moment.replace(tzinfo=moment.tzinfo or dt.UTC).timestamp()
+    return None
+
+
+def never_rises(times: list[float | None]) -> bool:
+    """Return whether all times are known and none is later than the one before it."""
+    known = [time for time in times if time is not None]
+    if len(known) != len(times):
+        return False
+    return all(one >= other for one, other in itertools.pairwise(known))
+
+
+def is_newest_first(times: list[float | None]) -> bool:
+    """Return whether these times prove the order newest first: they fall, and never rise."""
+    return never_rises(times) and len(set(times)) > 1

@@ -1,0 +1,213 @@
+"""The providers: which addresses list jobs and checkpoints, and what their elements mean.
+
+Sources: OpenAI `openapi.yaml` (ListPaginatedFineTuningJobs, ListFineTuningJobCheckpoints), which
+Azure and gateways follow. Together: docs.together.ai, reference of `GET /fine-tunes` and
+`GET /fine-tunes/{id}/checkpoints`, and `FinetuneJobStatus` of its SDK.
+"""
+
+from typing import Any, Final, Protocol
+from urllib.parse import quote
+
+import msgspec
+
+from consumer.sources.poll.accounts import Account
+from consumer.sources.poll.errors import ListingFailed
+from consumer.sources.poll.pages import (
+    CheckpointsPage,
+    Element,
+    Job,
+    JobsPage,
+    check_id,
+    decode_element,
+    decode_page,
+    epoch_seconds,
+)
+
+OPENAI_ENDED: Final = ("succeeded", "failed", "cancelled")
+TOGETHER_ENDED: Final = ("completed", "error", "user_error", "cancelled")
+Query = dict[str, str]
+
+
+class Provider(Protocol):
+    """The dialect of one kind of account."""
+
+    def jobs_request(self, after: str | None) -> tuple[str, Query]:
+        """Return path and parameters of a page of the jobs."""
+
+    def checkpoints_request(self, job: Job, after: str | None) -> tuple[str, Query]:
+        """Return path and parameters of a page of the checkpoints of a job."""
+
+    def read_jobs(self, body: bytes) -> JobsPage:
+        """Decode a page of jobs.
+
+        Raises:
+            ListingFailed: it is malformed.
+        """
+
+    def read_checkpoints(self, job: Job, body: bytes) -> CheckpointsPage:
+        """Decode a page of checkpoints.
+
+        Raises:
+            ListingFailed: it is malformed.
+        """
+
+
+class _Job(msgspec.Struct):
+    """The fields of a job that the poller needs. An unknown status counts as running."""
+
+    id: str
+    status: str = ""
+    created_at: Any = None
+    finished_at: Any = None
+    model: Any = None
+
+
+class _OpenAICheckpoint(msgspec.Struct):
+    id: str
+    created_at: Any = None
+
+
+class _TogetherCheckpoint(msgspec.Struct):
+    step: int
+    created_at: Any = None
+    path: str = ""
+    checkpoint_type: str = ""
+
+
+_job = msgspec.json.Decoder(_Job)
+_openai_checkpoint = msgspec.json.Decoder(_OpenAICheckpoint)
+_together_checkpoint = msgspec.json.Decoder(_TogetherCheckpoint)
+
+
+def provider_of(account: Account) -> Provider:
+    """Return the provider of an account."""
+    return Together() if account.kind == "together" else OpenAI(account.page_size)
+
+
+class OpenAI:
+    """OpenAI, Azure OpenAI, Microsoft Foundry, and gateways with the same endpoints."""
+
+    def __init__(self, page_size: int) -> None:
+        self._page_size = str(page_size)
+
+    def jobs_request(self, after: str | None) -> tuple[str, Query]:
+        """Return path and parameters of a page of the jobs."""
+        return "/fine_tuning/jobs", self._query(after)
+
+    def checkpoints_request(self, job: Job, after: str | None) -> tuple[str, Query]:
+        """Return path and parameters of a page of the checkpoints of a job."""
+        return f"/fine_tuning/jobs/{quote(job.id, safe='')}/checkpoints", self._query(after)
+
+    def read_jobs(self, body: bytes) -> JobsPage:
+        """Decode a page of jobs."""
+        page = decode_page(body)
+        jobs, problems = _jobs(page.data, OPENAI_ENDED)
+        last = jobs[-1].id if jobs else None
+        return JobsPage(jobs, _next_after(last, has_more=bool(page.has_more)), problems)
+
+    def read_checkpoints(self, job: Job, body: bytes) -> CheckpointsPage:  # noqa: ARG002 - of the protocol
+        """Decode a page of checkpoints."""
+        page = decode_page(body)
+        elements: list[Element] = []
+        problems: list[str] = []
+        for number, raw in enumerate(page.data):
+            try:
+                found = decode_element(raw, _openai_checkpoint, number)
+                identity = check_id(found.id, number)
+            except ListingFailed as error:
+                problems.append(str(error))
+                continue
+            elements.append(Element(identity, epoch_seconds(found.created_at), bytes(raw)))
+        last = elements[-1].id if elements else None
+        return CheckpointsPage(elements, _next_after(last, has_more=bool(page.has_more)), problems)
+
+    def _query(self, after: str | None) -> Query:
+        query = {"limit": self._page_size}
+        return query if after is None else {**query, "after": after}
+
+
+class Together:
+    """Together AI. A list is one response, and a checkpoint has no id."""
+
+    def jobs_request(self, after: str | None) -> tuple[str, Query]:  # noqa: ARG002 - of the protocol
+        """Return the path of the jobs."""
+        return "/fine-tunes", {}
+
+    def checkpoints_request(self, job: Job, after: str | None) -> tuple[str, Query]:  # noqa: ARG002 - of the protocol
+        """Return the path of the checkpoints of a job."""
+        return f"/fine-tunes/{quote(job.id, safe='')}/checkpoints", {}
+
+    def read_jobs(self, body: bytes) -> JobsPage:
+        """Decode the jobs."""
+        jobs, problems = _jobs(decode_page(body).data, TOGETHER_ENDED)
+        return JobsPage(jobs, None, problems)
+
+    def read_checkpoints(self, job: Job, body: bytes) -> CheckpointsPage:
+        """Decode the checkpoints, and build an object of each."""
+        elements: list[Element] = []
+        problems: list[str] = []
+        for number, raw in enumerate(decode_page(body).data):
+            try:
+                found = decode_element(raw, _together_checkpoint, number)
+            except ListingFailed as error:
+                problems.append(str(error))
+                continue
+            created_at = epoch_seconds(found.created_at)
+            if created_at is None:
+                problems.append(f"element {number} has no time of creation")
+                continue
+            elements.append(_together_element(job, found, created_at))
+        return CheckpointsPage(elements, None, problems)
+
+
+def _together_element(job: Job, found: _TogetherCheckpoint, created_at: float) -> Element:
+    """Return the object of a checkpoint. The same checkpoint must always give the same bytes."""
+    kind = found.checkpoint_type or "checkpoint"
+    identity = f"{job.id}:{found.step}:{kind}"
+    document: dict[str, object] = {
+        "id": identity,
+        "object": "fine_tuning.job.checkpoint",
+        "created_at": int(created_at),
+        "fine_tuning_job_id": job.id,
+        # The name by which Together continues from a checkpoint (`from_checkpoint`).
+        "fine_tuned_model_checkpoint": f"{job.id}:{found.step}",
+        "step_number": found.step,
+        "metrics": {"step": found.step},
+        "provider": "together",
+    }
+    if job.base_model is not None:
+        document["base_model"] = job.base_model
+    # A path with a query may be signed. Each listing would then give other bytes for the same id.
+    if found.path and "?" not in found.path:
+        document["uri"] = found.path
+    return Element(identity, created_at, msgspec.json.encode(document))
+
+
+def _jobs(data: list[msgspec.Raw], ended: tuple[str, ...]) -> tuple[list[Job], list[str]]:
+    jobs: list[Job] = []
+    problems: list[str] = []
+    for number, raw in enumerate(data):
+        try:
+            found = decode_element(raw, _job, number)
+            identity = check_id(found.id, number)
+        except ListingFailed as error:
+            problems.append(str(error))
+            continue
+        jobs.append(
+            Job(
+                identity,
+                found.status.lower() in ended,
+                epoch_seconds(found.created_at),
+                epoch_seconds(found.finished_at),
+                found.model if isinstance(found.model, str) else None,
+            )
+        )
+    return jobs, problems
+
+
+def _next_after(last: str | None, *, has_more: bool) -> str | None:
+    if not has_more:
+        return None
+    if last is None:
+        raise ListingFailed("malformed page: has_more is true, but there is no element to continue")
+    return last
