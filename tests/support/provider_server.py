@@ -61,7 +61,9 @@ class ProviderServer:
         self._clock = itertools.count(FIRST_TIME)
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), self._handler())
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.02,), daemon=True
+        )
 
     def __enter__(self) -> Self:
         """Start the server."""
@@ -213,9 +215,7 @@ def once(response: Response, part: str = "") -> Callable[[Request], Response | N
     return times(1, response, part)
 
 
-def times(
-    count: int, response: Response, part: str = ""
-) -> Callable[[Request], Response | None]:
+def times(count: int, response: Response, part: str = "") -> Callable[[Request], Response | None]:
     """Return a fault for the first `count` requests whose path contains this text."""
     left = [count]
 
