@@ -154,6 +154,8 @@ requirements: venv ## Pin the newest allowed package versions with their hashes
 	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
 		$(PIP_COMPILE) --output-file requirements/otel.txt requirements/otel.in
 	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
+		$(PIP_COMPILE) --output-file requirements/sources.txt requirements/sources.in
+	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
 		$(PIP_COMPILE) --output-file requirements/dev.txt requirements/dev.in
 	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
 		$(PIP_COMPILE) --output-file requirements/build.txt requirements/build.in

@@ -104,6 +104,11 @@ def acls_of_dead_letters(settings: Settings) -> Iterator[Acl]:
     yield from _acls_of_journal(settings)
 
 
+def acls_of_poll(settings: Settings) -> Iterator[Acl]:
+    """Yield the ACLs that ``poll`` needs if it writes to its default topic."""
+    yield Acl(TOPIC, settings.input_topics[0], ("Write", "DescribeConfigs"))
+
+
 USES: Final[dict[str, Callable[[Settings], Iterator[Acl]]]] = {
     "run": acls_of_run,
     "topics create": acls_of_topics_create,
@@ -114,6 +119,7 @@ USES: Final[dict[str, Callable[[Settings], Iterator[Acl]]]] = {
     "replay": acls_of_replay,
     "backfill": acls_of_backfill,
     "dead-letters": acls_of_dead_letters,
+    "poll": acls_of_poll,
 }
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from tests.support import documents
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -132,6 +133,11 @@ class ProviderServer:
         """Return the number of requests whose path ends with this text."""
         return sum(request.path.endswith(part) for request in self.requests)
 
+    def wait_for_request(self) -> None:
+        """Wait until one more request has arrived."""
+        seen = len(self.requests)
+        wait_until(lambda: len(self.requests) > seen, poll_seconds=0.001)
+
     def respond(self, request: Request) -> Response:
         """Return the response to a request."""
         for fault in list(self.faults):
@@ -148,29 +154,37 @@ class ProviderServer:
         words = [unquote(word) for word in request.path.removeprefix("/v1/").split("/")]
         match words:
             case ["fine_tuning", "jobs"]:
-                jobs = [(one["id"], json.dumps(one).encode()) for one in self.jobs.values()]
-                return self._list(jobs, request.query, DEFAULT_JOBS)
+                return self._list(list(self.jobs), self._job, request.query, DEFAULT_JOBS)
             case ["fine_tuning", "jobs", job, "checkpoints"] if job in self.jobs:
-                pairs = list(zip(self._ids[job], self._checkpoints[job], strict=True))
-                return self._list(pairs, request.query, DEFAULT_CHECKPOINTS)
+                bodies = dict(zip(self._ids[job], self._checkpoints[job], strict=True))
+                return self._list(
+                    self._ids[job], bodies.__getitem__, request.query, DEFAULT_CHECKPOINTS
+                )
             case ["fine-tunes"]:
                 return _json({"data": list(self.jobs.values())})
             case ["fine-tunes", job, "checkpoints"] if job in self.jobs:
                 return _json({"data": [_together(raw) for raw in self._checkpoints[job]]})
         return Response(404, b'{"error":"not found"}')
 
+    def _job(self, job: str) -> bytes:
+        return json.dumps(self.jobs[job]).encode()
+
     def _list(
-        self, oldest_first: list[tuple[str, bytes]], query: dict[str, str], default: int
+        self,
+        oldest_first: list[str],
+        render: Callable[[str], bytes],
+        query: dict[str, str],
+        default: int,
     ) -> Response:
         limit = int(query.get("limit", default)) if self._honours_limit else default
         limit = min(limit, MAX_PAGE)
         newest_first = oldest_first[::-1]
         start = 0
         if "after" in query:
-            start = [one for one, _ in newest_first].index(query["after"]) + 1
+            start = newest_first.index(query["after"]) + 1
         page = newest_first[start : start + limit]
         has_more = b"true" if start + limit < len(newest_first) else b"false"
-        data = b",\n".join(raw for _, raw in page)
+        data = b",\n".join(map(render, page))
         return Response(
             200, b'{"object":"list","data":[' + data + b'],"has_more":' + has_more + b"}"
         )
@@ -180,6 +194,7 @@ class ProviderServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # a response is written in two parts
 
             def do_GET(self) -> None:
                 url = urlsplit(self.path)
