@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dev.free_ports import free_ports
+from dev.kafka import LocalKafka
 from tests.integration.crashing_poller import PollStep, poll_crashing_at
+from tests.support.cluster import Cluster
 from tests.support.command_line import run_command
 from tests.support.deployment import Deployment
 from tests.support.http_client import Observed
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.support.cluster import Cluster
     from tests.support.command_line import Finished
     from tests.support.topics import Names
 
@@ -63,6 +64,7 @@ def write_accounts(folder: Path, **accounts: ProviderServer) -> str:
     return str(folder / "accounts.toml")
 
 
+@pytest.mark.timeout(180)
 def test_killed_at_any_step_nothing_is_lost(
     cluster: Cluster, names: Names, provider: ProviderServer, tmp_path: Path
 ) -> None:
@@ -145,6 +147,37 @@ def test_a_broken_account_does_not_stop_the_other(
         assert keys == set(provider.ids)
         assert new[0] in keys
         assert KEY not in finished.stdout + finished.stderr + poller.service.tail()
+
+
+@pytest.mark.timeout(240)
+def test_a_broker_that_is_away_and_back(
+    local_brokers: None,  # noqa: ARG001 - for its effect
+    names: Names,
+    provider: ProviderServer,
+    tmp_path: Path,
+) -> None:
+    """A pass without acknowledgement is bad; a later pass sends everything with a new producer."""
+    provider.add_job("one", checkpoints=12)
+    path = write_accounts(tmp_path, acme=provider)
+    with (
+        LocalKafka() as kafka,
+        Deployment(Cluster(kafka.bootstrap_servers), names, create_topics=False) as deployment,
+    ):
+        poller = deployment.start(command=[*POLL, path])
+        poller.wait_for_log("poll_pass", checkpoints_sent=12)
+        kafka.kill(1)
+        provider.add_checkpoints("one", 7)
+        poller.wait_for_log("poll_failed", 60)
+        provider.add_checkpoints("one", 7)
+        kafka.restart(1)
+        lines = len(poller.lines)
+        poller.wait_for_log("poll_pass", 60, after=lines, problems=0)
+        keys = {
+            (record.key or b"").decode()
+            for record in deployment.cluster.read(deployment.input_topic)
+        }
+        assert keys == set(provider.ids)
+        assert poller.terminate() == 0
 
 
 def test_ten_thousand_jobs_have_bounds(

@@ -56,6 +56,9 @@ class ProviderServer:
         self.requests: list[Request] = []
         # Each is asked before a response is made, and may replace it.
         self.faults: list[Callable[[Request], Response | None]] = []
+        self.is_oldest_first = False
+        self.hidden: set[str] = set()
+        """Ids of checkpoints that are not visible yet."""
         self._honours_limit = honours_limit
         self._checkpoints: dict[str, list[bytes]] = {}  # oldest first
         self._ids: dict[str, list[str]] = {}
@@ -178,12 +181,13 @@ class ProviderServer:
     ) -> Response:
         limit = int(query.get("limit", default)) if self._honours_limit else default
         limit = min(limit, MAX_PAGE)
-        newest_first = oldest_first[::-1]
+        shown = oldest_first if self.is_oldest_first else oldest_first[::-1]
+        shown = [one for one in shown if one not in self.hidden]
         start = 0
         if "after" in query:
-            start = newest_first.index(query["after"]) + 1
-        page = newest_first[start : start + limit]
-        has_more = b"true" if start + limit < len(newest_first) else b"false"
+            start = shown.index(query["after"]) + 1
+        page = shown[start : start + limit]
+        has_more = b"true" if start + limit < len(shown) else b"false"
         data = b",\n".join(map(render, page))
         return Response(
             200, b'{"object":"list","data":[' + data + b'],"has_more":' + has_more + b"}"

@@ -164,6 +164,31 @@ async def test_a_failure_between_two_pages_loses_no_older_page(
         assert sorted(setup.sink.ids) == sorted(provider.ids)
 
 
+async def test_another_order_is_read_to_its_end(provider: ProviderServer, tmp_path: Path) -> None:
+    """A provider that lists oldest first has its new checkpoints behind the known ones."""
+    provider.is_oldest_first = True
+    provider.add_job("one", checkpoints=25)
+    async with polling(provider, tmp_path, page_size=10) as setup:
+        await setup.poller.run_pass()
+        provider.add_checkpoints("one", 12)
+        await setup.poller.run_pass()
+        assert sorted(setup.sink.ids) == sorted(provider.ids)
+
+
+async def test_the_last_listing_of_a_job_reads_to_its_end(
+    provider: ProviderServer, tmp_path: Path
+) -> None:
+    """A checkpoint that became visible late, behind known ones, arrives at the latest then."""
+    provider.add_job("one", checkpoints=25)
+    provider.hidden.add("ftckpt_one_00002")
+    async with polling(provider, tmp_path, page_size=10) as setup:
+        await setup.poller.run_pass()
+        provider.hidden.clear()
+        provider.end_job("one")
+        await setup.poller.run_pass()
+        assert sorted(setup.sink.ids) == sorted(provider.ids)
+
+
 async def test_checkpoints_that_arrive_while_it_pages(
     provider: ProviderServer, tmp_path: Path
 ) -> None:
@@ -401,12 +426,14 @@ async def test_a_checkpoint_that_does_not_fit_the_topic(
 
 async def test_a_deleted_job_is_a_problem_once(provider: ProviderServer, tmp_path: Path) -> None:
     """It was deleted after the listing of the jobs."""
-    provider.add_job("gone", status="succeeded", checkpoints=1)
-    provider.faults.append(once(Response(404), "/gone/"))
+    for name in ("old", "gone", "new"):
+        provider.add_job(name, status="succeeded", checkpoints=1)
+    provider.faults.append(times(99, Response(404), "/gone/"))
     async with polling(provider, tmp_path) as setup:
         assert not (await setup.poller.run_pass()).is_good
         del provider.jobs["gone"]
         assert (await setup.poller.run_pass()).is_good
+        assert provider.count("/gone/checkpoints") == 1
 
 
 @pytest.mark.parametrize("status", [401, 403, 302])
@@ -461,6 +488,7 @@ async def test_headers_and_parameters_of_azure_and_gateways(
         assert request.headers["api-key"] == KEY
         assert "authorization" not in request.headers
         assert request.headers["x-team"] == "research"
+        assert request.headers["accept-encoding"] == "identity"
         assert request.headers["x-portkey-virtual-key"] == "v-1"
         assert request.query["api-version"] == "preview"
 
@@ -494,6 +522,22 @@ async def test_together_gets_ids_and_the_same_bytes_each_time(
         "base_model": "gpt-4o-mini-2024-07-18",
         "uri": "s3://bucket/1",
     }
+
+
+async def test_a_signed_path_of_together_is_left_out(
+    provider: ProviderServer, tmp_path: Path
+) -> None:
+    """Its bytes would differ in each listing, and the service would see a conflict."""
+    provider.add_job("ft-1")
+    element = {"step": 7, "created_at": 1_767_225_600, "path": "https://host/7?signature=1"}
+    provider.faults.append(
+        once(Response(200, json.dumps({"data": [element, {"step": 8}]}).encode()), "/ft-1/")
+    )
+    async with polling(provider, tmp_path, kind="together") as setup:
+        assert (await setup.poller.run_pass()).problems == 1, "the second has no time"
+        (record,) = setup.sink.records
+        assert "uri" not in json.loads(record.value)
+        assert record.key == b"ft-1:7:checkpoint"
 
 
 async def test_a_first_run_is_bounded_and_goes_on(provider: ProviderServer, tmp_path: Path) -> None:

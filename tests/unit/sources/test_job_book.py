@@ -118,6 +118,14 @@ def test_another_order_is_never_stopped_early() -> None:
     assert "job-4" in chosen(book, 9)
 
 
+def test_equal_times_prove_no_order() -> None:
+    """A listing of jobs that were created at the same time is read to its end."""
+    same = [Job(f"job-{number}", True, 7.0, None, None) for number in range(5)]  # noqa: FBT003 - ended
+    book = JobBook()
+    list_all(book, same[:2], same[2:4])
+    assert list_all(book, same[:2], same[2:4], same[4:]) == 3
+
+
 def test_jobs_before_the_limit_are_ignored() -> None:
     """The listing stops there."""
     book = JobBook()
