@@ -144,9 +144,10 @@ def test_an_extra_agrees_with_what_the_service_itself_needs() -> None:
     assert all(developed[pin] == hashes for pin, hashes in extra.items())
 
 
-def test_the_extra_of_the_package_is_that_of_the_image() -> None:
-    """pyproject.toml and requirements/otel.in name the same packages."""
+@pytest.mark.parametrize("extra", ["otel", "sources"])
+def test_an_extra_of_the_package_has_a_file_of_the_same_name(extra: str) -> None:
+    """pyproject.toml and the file name the same packages."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = (ROOT / "requirements" / "otel.in").read_text().splitlines()
+    lines = (ROOT / "requirements" / f"{extra}.in").read_text().splitlines()
     names = [line.split()[0] for line in lines if line and line[0] not in "#-"]
-    assert sorted(names) == sorted(project["optional-dependencies"]["otel"])
+    assert sorted(names) == sorted(project["optional-dependencies"][extra])

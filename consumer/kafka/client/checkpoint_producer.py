@@ -18,8 +18,8 @@ from consumer.kafka.client.compression import NO_COMPRESSION
 from consumer.kafka.client.connection import Connection, bounded, translate
 from consumer.kafka.client.writer import MAX_RECORDS_PER_PRODUCER
 
-START_SECONDS: Final = 15.0
-DELIVERY_SECONDS: Final = 30.0
+START_SECONDS: Final = 10.0
+DELIVERY_SECONDS: Final = 15.0
 CLOSE_SECONDS: Final = 2.0
 MAX_BATCH_BYTES: Final = 512 * 1024
 # A request holds one batch of each partition. The size of one record is checked by the caller.
