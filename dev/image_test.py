@@ -198,7 +198,9 @@ def main() -> int:
     """Run the test as a program."""
     parser = argparse.ArgumentParser(prog="make image-test", description=__doc__.partition("\n")[0])
     parser.add_argument("--base", help="base image to pull (default: one built by debootstrap)")
-    parser.add_argument("--extras", choices=["otel"], default="", help="add tracing to the image")
+    parser.add_argument(
+        "--extras", choices=["otel", "sources"], default="", help="add an extra to the image"
+    )
     parser.add_argument("--seed", type=int, default=1, help="the same seed plans the same records")
     try:
         figures = run(parser.parse_args())

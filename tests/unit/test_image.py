@@ -132,10 +132,11 @@ def pinned(path: Path) -> dict[str, list[str]]:
     return {pin: sorted(re.findall(r"--hash=(\S+)", block)) for pin, block in pins.items()}
 
 
-def test_an_extra_agrees_with_what_the_service_itself_needs() -> None:
+@pytest.mark.parametrize("name", ["otel.txt", "sources.txt"])
+def test_an_extra_agrees_with_what_the_service_itself_needs(name: str) -> None:
     """`pip` gets both files: what stands in both has one version and the same hashes."""
     extra, runtime, developed = (
-        pinned(ROOT / "requirements" / name) for name in ("otel.txt", "runtime.txt", "dev.txt")
+        pinned(ROOT / "requirements" / file) for file in (name, "runtime.txt", "dev.txt")
     )
     names = {pin.partition("==")[0] for pin in runtime}
     shared = {pin: hashes for pin, hashes in extra.items() if pin.partition("==")[0] in names}
