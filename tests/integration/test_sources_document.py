@@ -8,6 +8,7 @@ import tomllib
 from typing import TYPE_CHECKING
 
 from consumer.sources.ingest_config import Limits, load_config
+from consumer.sources.poll.accounts import load_accounts
 from dev.free_ports import free_ports
 from tests.support.child_process import ROOT, ChildProcess
 from tests.support.deployment import Deployment
@@ -23,9 +24,10 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PORT = "8081"
 
 
-def blocks(language: str) -> list[str]:
-    """Return the examples in a language."""
-    return [text for kind, text in BLOCK.findall(DOCUMENT.read_text()) if kind == language]
+def blocks(language: str, section: str = "HTTP and webhooks") -> list[str]:
+    """Return the examples in a language of one section."""
+    text = next(it for it in DOCUMENT.read_text().split("\n## ") if it.startswith(f"{section}\n"))
+    return [block for kind, block in BLOCK.findall(text) if kind == language]
 
 
 def test_the_commands_for_http_work(cluster: Cluster, names: Names, tmp_path: Path) -> None:
@@ -61,3 +63,12 @@ def test_the_tables_of_the_document_are_valid(tmp_path: Path) -> None:
     path.write_text(mapping + limits)
     assert load_config(path).limits == Limits()
     assert tomllib.loads(limits)["limits"].keys() == set(Limits.__struct_fields__)
+
+
+def test_the_accounts_of_the_document_are_valid(tmp_path: Path) -> None:
+    """The example of `poll` is a configuration."""
+    (example,) = blocks("toml", "Poll providers")
+    path = tmp_path / "accounts.toml"
+    path.write_text(example)
+    names = [account.name for account in load_accounts(path)]
+    assert names == ["openai", "azure", "foundry-entra", "gateway", "together"]
