@@ -1,6 +1,6 @@
 """The action `subscribers list`: the groups that read the ready topic, and their unread events."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from rich.table import Table
@@ -46,8 +46,10 @@ class Subscriber(msgspec.Struct, frozen=True):
     """A consumer group that reads the ready topic.
 
     `unread` counts the committed records that the group has not read, at least as many if not
-    `is_exact`. It is None if the group has no committed offset. `offset_lag` also counts markers
-    and aborted records, as other tools do.
+    `is_exact`. It is None if the group has no committed offset. On a partition without a committed
+    offset the group has read nothing, or nothing yet that it committed; the records there are not
+    counted, so the number is then not exact. `offset_lag` also counts markers and aborted records,
+    as other tools do.
     """
 
     group: str
@@ -103,7 +105,9 @@ async def list_subscribers(settings: Settings, limit: int = DEFAULT_LIMIT) -> Su
     return Subscribers(
         topic.name,
         topic.partitions,
-        tuple(subscriber(group, lags, topic.partitions) for group in listing.groups),
+        tuple(
+            subscriber(group, lags, [logs[place] for place in places]) for group in listing.groups
+        ),
         listing.refused,
         listing.other_types,
         not (listing.problem or listing.other_types),
@@ -114,10 +118,11 @@ async def list_subscribers(settings: Settings, limit: int = DEFAULT_LIMIT) -> Su
 def subscriber(
     group: ConsumerGroup,
     lags: Mapping[int, tuple[OffsetRange, UnreadCounter]],
-    partitions: int,
+    logs: Sequence[OffsetRange],
 ) -> Subscriber:
-    """Return a group with its lag, from the log and the counter of each partition. Pure."""
+    """Return a group with its lag, from the logs and the counter of each partition. Pure."""
     found = []
+    without_offset = [number for number in range(len(logs)) if number not in group.offsets]
     for partition, offset in sorted(group.offsets.items()):
         log, counter = lags[partition]
         unread: Unread = counter.unread_from(offset)
@@ -130,9 +135,10 @@ def subscriber(
         group.protocol,
         group.members,
         sum(one.unread for one in found) if found else None,
-        all(one.is_exact for one in found),
+        all(one.is_exact for one in found)
+        and all(logs[number].start >= logs[number].end for number in without_offset),
         sum(one.offset_lag for one in found) if found else None,
-        tuple(number for number in range(partitions) if number not in group.offsets),
+        tuple(without_offset),
         tuple(found),
     )
 

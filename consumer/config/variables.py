@@ -94,7 +94,7 @@ VARIABLES: Final = (
     Variable("SSL_KEYFILE", "", str, "file of the client certificate's private key (PEM)"),
     Variable("CLOUDEVENTS_MODE", "structured", choice("structured", "binary"), "CloudEvents content mode of the ready events"),
     Variable("SCHEMA_GUID", "", schema_guid, "GUID of the ready events' schema in a schema registry, written to each ready event as the header `__value_schema_id`; in binary mode the value is `data`, so it must be the GUID of the schema of `data`; empty: no header"),
-    Variable("DATASCHEMA", "urn:checkpoint-ready:schema:ready-event:1", uri, "address of the schema, the attribute `dataschema` of the ready events; this service serves the schema at `/schemas/ready-event/1` of HTTP_PORT"),
+    Variable("DATASCHEMA", "urn:checkpoint-ready:schema:ready-event:1", uri, "address of the schema of `data`, the attribute `dataschema` of the ready events; this service serves the schema at `/schemas/ready-event-data/1` of HTTP_PORT"),
     Variable("SESSION_TIMEOUT_MS", "10000", whole(1_000, 1_800_000), "the group removes a member that sends no heartbeat for this time (ms)"),
     Variable("HEARTBEAT_INTERVAL_MS", "300", whole(50, 60_000), "time between two heartbeats (ms); a short time makes rebalances fast"),
     Variable("TRANSACTION_TIMEOUT_MS", "15000", whole(1_000, 900_000), "the broker aborts a transaction that is open for this time (ms)"),

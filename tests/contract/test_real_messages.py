@@ -82,7 +82,7 @@ def wire(request: pytest.FixtureRequest, cluster: Cluster) -> Wire:
     """Return the messages of a service in one content mode."""
     mode: str = request.param
     port = free_ports(1)[0]
-    dataschema = f"http://127.0.0.1:{port}/schemas/ready-event/1"
+    dataschema = f"http://127.0.0.1:{port}/schemas/ready-event-data/1"
     names = Names(f"contract-{mode}-{uuid.uuid4().hex[:8]}")
     records = [NewRecord(json.dumps(one).encode(), b"k", headers=TRACE) for one in CHECKPOINTS]
     records += [NewRecord(value, b"k") for value in INVALID]
@@ -200,6 +200,17 @@ def test_a_planted_error_is_found(wire: Wire) -> None:
     assert all(run_python("validate.py", lines=tasks))
 
 
+def test_the_fetched_schema_is_that_of_data(wire: Wire) -> None:
+    """CloudEvents defines `dataschema` as the schema of `data`, not of the whole event."""
+    path = wire.dataschema[wire.dataschema.index("/schemas/") :]
+    fetched = json.loads(wire.served[path].text)
+    values = [json.loads(event.value or b"") for event in wire.events]
+    data = [value["data"] if wire.mode == "structured" else value for value in values]
+    assert run_python("validate.py", lines=[{"schema": fetched, "value": one} for one in data]) == [
+        [] for _ in data
+    ]
+
+
 def test_the_address_in_the_event_leads_to_its_schema(wire: Wire) -> None:
     """`dataschema` is the setting, and the service serves the checked-in schemas."""
     attribute = "dataschema" if wire.mode == "structured" else "ce_dataschema"
@@ -207,7 +218,7 @@ def test_the_address_in_the_event_leads_to_its_schema(wire: Wire) -> None:
         part.value for part in parts(wire) if attribute in schema(part.schema)["properties"]
     ]
     assert {attributes[attribute] for attributes in of_attributes} == {wire.dataschema}
-    assert wire.dataschema.endswith("/schemas/ready-event/1")
+    assert wire.dataschema.endswith("/schemas/ready-event-data/1")
     assert len(wire.served) == 1 + len(list(SCHEMAS.glob("*.json")))
     assert wire.unknown.status == 404
     for path, answer in wire.served.items():

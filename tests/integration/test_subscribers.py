@@ -344,6 +344,18 @@ class TestList:
         assert found[topic.names.group("zero")]["offset_lag"] == 12
         assert found[topic.names.group("two")]["partitions_without_offset"] == [1, 2]
 
+    def test_a_partition_without_an_offset_is_not_counted(self, topic: Topic) -> None:
+        """If it has events, the number is not exact, and the table says so."""
+        group = topic.names.group("one-partition")
+        topic.publish(partition=0)
+        topic.commit_offsets(group, {0: 0})
+        (before,) = topic.list()["subscribers"]
+        assert (before["unread"], before["is_exact"]) == (1, True)
+        topic.publish(partition=1)
+        (after,) = topic.list()["subscribers"]
+        assert (after["unread"], after["is_exact"]) == (1, False)
+        assert after["partitions_without_offset"] == [1, 2]
+
     @pytest.mark.parametrize("protocol", PROTOCOLS)
     def test_a_group_with_members(self, topic: Topic, protocol: str) -> None:
         """Both group protocols: state, members and their partitions, before and after a commit."""
