@@ -1,7 +1,11 @@
 """Finds breaking changes between two versions of the AsyncAPI document, and of the whole contract.
 
 `python -m dev.asyncapi_compatibility` compares the documents in `schemas/` with each released
-version that has the same major number, and ends with exit code 1 if one has a breaking change.
+version that has the same major number, and ends with exit code 1 if one has a breaking change, or
+if a copy of a released version is not as it was released.
+
+A part of the AsyncAPI document without a rule of its own must not change, except for descriptions
+and examples. So this check fails rather than miss a change.
 """
 
 import json
@@ -10,25 +14,44 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from dev.schema_compatibility import Break, Direction, Node, breaking_changes, escaped, node_changes
+from dev.released_contract import RELEASED, unpinned
+from dev.schema_compatibility import Direction, breaking_changes, node_changes
+from dev.schema_nodes import Break, Node, escaped
 
 Part = dict[str, Any]
 
 ROOT: Final = Path(__file__).parents[1]
 PRESENT: Final = ROOT / "schemas"
-RELEASED: Final = PRESENT / "released"
 ASYNCAPI: Final = "asyncapi.json"
 DIRECTIONS: Final = {
     "checkpoint": Direction.INPUT,
     "checkpoint-sdk": Direction.INPUT,
 }
 """The direction of each JSON Schema by its name. The others are for the output."""
+DESCRIBING: Final = frozenset({
+    "bindingVersion", "description", "examples", "externalDocs", "summary", "tags", "title",
+})  # fmt: skip
+"""The fields of AsyncAPI that change nothing on the wire."""
+OWN_RULE: Final = {
+    "root": frozenset({"asyncapi", "info", "servers", "channels", "operations", "components"}),
+    "server": frozenset({"protocol", "security"}),
+    "channel": frozenset({"address", "messages"}),
+    "operation": frozenset({"action", "channel", "messages"}),
+    "message": frozenset({"contentType", "headers", "payload"}),
+}
+"""The fields of each object that are not compared for equality."""
 OF_ACTION: Final = {"receive": Direction.INPUT, "send": Direction.OUTPUT}
 
 
 def document_changes(old: Part, new: Part) -> list[Break]:
     """Return the breaking changes from the old AsyncAPI document to the new one."""
-    return [*_server_changes(old, new), *_channel_changes(old, new), *_operation_changes(old, new)]
+    roots = Node(old, old), Node(new, new)
+    return [
+        *_other_changes(*roots, "root", ""),
+        *_server_changes(old, new),
+        *_channel_changes(old, new),
+        *_operation_changes(old, new),
+    ]
 
 
 def contract_changes(old: Path, new: Path) -> list[Break]:
@@ -72,11 +95,43 @@ def _server_changes(old: Part, new: Part) -> Iterator[Break]:
             yield Break(f"{place}/security", f"{name} does not allow {scheme} any more")
         if after and not before:
             yield Break(f"{place}/security", f"{name} needs a login now")
+        yield from _other_changes(Node(server, old), Node(now, new), "server", place)
 
 
 def _schemes(root: Part, server: Part) -> set[str]:
-    """Return the types of the security schemes that a server allows."""
-    return {Node(one, root).at(one).schema["type"] for one in server.get("security", ())}
+    """Return the security schemes that a server allows, each as JSON."""
+    schemes = _undescribed(Node(server, root).expanded(server.get("security", [])))
+    return {json.dumps(one, sort_keys=True) for one in schemes}
+
+
+def _other_changes(old: Node, new: Node, kind: str, place: str) -> Iterator[Break]:
+    """Compare each field that has no rule of its own: it must be equal."""
+    for name in sorted((old.schema.keys() | new.schema.keys()) - OWN_RULE[kind] - DESCRIBING):
+        before, after = (_undescribed(it.expanded(it.schema.get(name))) for it in (old, new))
+        if kind == "message" and name == "bindings":
+            before, after = _without_key(before), _without_key(after)
+        if before != after:
+            yield Break(f"{place}/{escaped(name)}", f"{name} of this {kind} changed")
+
+
+def _undescribed(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Return the value without descriptions. An object with such a name stays: it has a meaning."""
+    if isinstance(value, list):
+        return [_undescribed(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: _undescribed(one)
+        for name, one in value.items()
+        if name not in DESCRIBING or (isinstance(one, dict) and name != "externalDocs")
+    }
+
+
+def _without_key(bindings: Part | None) -> Part:
+    """Return the bindings of a message without the key of the record."""
+    found = bindings or {}
+    kafka = {name: one for name, one in found.get("kafka", {}).items() if name != "key"}
+    return {**found, "kafka": kafka}
 
 
 def _channel_changes(old: Part, new: Part) -> Iterator[Break]:
@@ -85,8 +140,10 @@ def _channel_changes(old: Part, new: Part) -> Iterator[Break]:
         now = new["channels"].get(name)
         if now is None:
             yield Break(place, f"the channel {name} was removed or renamed")
-        elif channel["address"] != now["address"]:
+            continue
+        if channel["address"] != now["address"]:
             yield Break(f"{place}/address", _changed("the topic", channel, now, "address"))
+        yield from _other_changes(Node(channel, old), Node(now, new), "channel", place)
 
 
 def _operation_changes(old: Part, new: Part) -> Iterator[Break]:
@@ -101,6 +158,7 @@ def _operation_changes(old: Part, new: Part) -> Iterator[Break]:
             continue
         if operation["channel"] != now["channel"]:
             yield Break(f"{place}/channel", _changed("channel", operation, now))
+        yield from _other_changes(Node(operation, old), Node(now, new), "operation", place)
         if now["channel"]["$ref"].rsplit("/", 1)[1] not in new["channels"]:
             continue  # reported as a removed channel
         yield from _message_changes(old, new, operation, now, place)
@@ -117,26 +175,32 @@ def _message_changes(
         for name in sorted(after.keys() - before.keys()):
             yield Break(f"{place}/messages", f"the message {name} is new; subscribers may get it")
     for name in sorted(before.keys() & after.keys()):
-        messages = before[name], after[name]
-        kinds = [
-            message.get("contentType", root.get("defaultContentType"))
-            for message, root in zip(messages, (old, new), strict=True)
-        ]
-        where = f"/components/messages/{escaped(name)}"
-        if kinds[0] != kinds[1]:
-            text = f"the content type changed from {kinds[0]} to {kinds[1]}"
-            yield Break(f"{where}/contentType", text)
-        for part in ("headers", "payload"):
-            nodes = [
-                Node(message.get(part, {}), root)
-                for message, root in zip(messages, (old, new), strict=True)
-            ]
-            yield from node_changes(nodes[0], nodes[1], direction, f"{where}/{part}")
-        keys = [
-            Node(message.get("bindings", {}).get("kafka", {}).get("key", {}), root)
-            for message, root in zip(messages, (old, new), strict=True)
-        ]
-        yield from node_changes(keys[0], keys[1], direction, f"{where}/bindings/kafka/key")
+        nodes = Node(before[name], old), Node(after[name], new)
+        yield from _one_message(*nodes, direction, f"/components/messages/{escaped(name)}")
+
+
+def _one_message(old: Node, new: Node, direction: Direction, place: str) -> Iterator[Break]:
+    kinds = [it.schema.get("contentType", it.root.get("defaultContentType")) for it in (old, new)]
+    if kinds[0] != kinds[1]:
+        text = f"the content type changed from {kinds[0]} to {kinds[1]}"
+        yield Break(f"{place}/contentType", text)
+    for part in ("headers", "payload"):
+        parts = [Node(it.schema.get(part, {}), it.root) for it in (old, new)]
+        yield from node_changes(parts[0], parts[1], direction, f"{place}/{part}")
+    yield from _key_changes(old, new, f"{place}/bindings/kafka/key")
+    yield from _other_changes(old, new, "message", place)
+
+
+def _key_changes(old: Node, new: Node, place: str) -> Iterator[Break]:
+    """Compare the keys of the records for equality. Only the description says what a key is."""
+    before, after = (
+        it.expanded(it.schema.get("bindings", {})).get("kafka", {}).get("key", {})
+        for it in (old, new)
+    )
+    for keyword in sorted((before.keys() | after.keys()) - {"examples"}):
+        if before.get(keyword) != after.get(keyword):
+            text = f"{keyword} of the key changed; it decides the partition and the order"
+            yield Break(f"{place}/{escaped(keyword)}", text)
 
 
 def _messages(root: Part, operation: Part) -> dict[str, Part]:
@@ -163,7 +227,10 @@ def main() -> int:
     ]
     for version, (pointer, message) in breaks:
         print(f"since {version}: {pointer}: {message}", file=sys.stderr)
-    return 1 if breaks else 0
+    changed = unpinned(RELEASED)
+    for message in changed:
+        print(message, file=sys.stderr)
+    return 1 if breaks or changed else 0
 
 
 if __name__ == "__main__":

@@ -1,17 +1,27 @@
 """Finds breaking changes between two versions of a JSON Schema, by the rules of the contract.
 
 `docs/compatibility.md` has the rules. A schema of the *input* must accept all that the old schema
-accepts. A schema of the *output* must accept nothing that the old schema refuses, because a
-subscriber was built for the old one. An unknown keyword must be equal in both, so this check fails
-rather than miss a change.
+accepts, except for the values of new fields. A schema of the *output* must accept nothing that the
+old schema refuses, because a subscriber was built for the old one. A keyword that this check cannot
+compare is a break in itself, so it fails rather than miss a change.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from enum import StrEnum
-from typing import Any, Final, NamedTuple
+from typing import Final
 
-Schema = dict[str, Any]
+from dev.schema_nodes import (
+    EXACT,
+    LOWER_BOUNDS,
+    ROOT_ONLY,
+    UPPER_BOUNDS,
+    Break,
+    Node,
+    Schema,
+    escaped,
+)
+from dev.schema_rules import rule_breaks
 
 
 class Direction(StrEnum):
@@ -23,49 +33,8 @@ class Direction(StrEnum):
     """The service writes them, and subscribers read them."""
 
 
-class Break(NamedTuple):
-    """A breaking change: where it is in the schema (a JSON pointer), and what it is."""
-
-    pointer: str
-    message: str
-
-
-class Node(NamedTuple):
-    """A part of a document, with the document that its references point into."""
-
-    schema: Schema
-    root: Mapping[str, Any]
-
-    def at(self, schema: object) -> "Node":
-        """Return another part of the same document, without a reference at its top.
-
-        Raises:
-            KeyError: a reference points to nothing.
-        """
-        part: Any = {} if schema is True else {"not": {}} if schema is False else schema
-        while "$ref" in part:
-            target: Any = self.root
-            for name in part["$ref"].removeprefix("#/").split("/"):
-                target = target[unescaped(name)]
-            part = {**target, **{name: it for name, it in part.items() if name != "$ref"}}
-        return Node(part, self.root)
-
-
-# They describe a value, and no value is valid or invalid by them.
-DESCRIBING: Final = frozenset({
-    "$schema", "$id", "$defs", "$comment", "title", "description", "examples", "default",
-    "deprecated",
-})  # fmt: skip
 ALL_TYPES: Final = frozenset({
     "array", "boolean", "integer", "null", "number", "object", "string",
-})  # fmt: skip
-LOWER_BOUNDS: Final = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
-UPPER_BOUNDS: Final = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
-EXACT: Final = ("format", "pattern", "contentEncoding", "contentMediaType", "multipleOf")
-CHOICES: Final = ("anyOf", "oneOf")
-_COMPARED: Final = frozenset({
-    "type", "const", "enum", "properties", "required", "additionalProperties", "items",
-    *LOWER_BOUNDS, *UPPER_BOUNDS, *EXACT, *CHOICES,
 })  # fmt: skip
 CONSEQUENCE: Final = {
     Direction.INPUT: "producers may send what is refused now",
@@ -74,31 +43,33 @@ CONSEQUENCE: Final = {
 
 
 def breaking_changes(old: Schema, new: Schema, direction: Direction) -> list[Break]:
-    """Return the breaking changes from the old schema to the new one."""
-    breaks = []
-    if old.get("$id") != new.get("$id"):
-        message = f"$id changed from {old.get('$id')} to {new.get('$id')}; it names this version"
-        breaks.append(Break("/$id", message))
-    return breaks + node_changes(Node(old, old), Node(new, new), direction)
+    """Return the breaking changes from the old document to the new one."""
+    breaks = [
+        Break(f"/{keyword}", f"{keyword} changed from {old.get(keyword)} to {new.get(keyword)}")
+        for keyword in ("$id", "$schema")
+        if old.get(keyword) != new.get(keyword)
+    ]
+    nodes = [
+        Node({name: it for name, it in root.items() if name not in ROOT_ONLY}, root)
+        for root in (old, new)
+    ]
+    return breaks + node_changes(nodes[0], nodes[1], direction)
 
 
 def node_changes(old: Node, new: Node, direction: Direction, pointer: str = "") -> list[Break]:
-    """Return the breaking changes of one part; `pointer` says where the part is."""
+    """Return the breaking changes of one part; `pointer` says where the part is.
+
+    A part of either document that breaks a rule of `dev.schema_rules` is a break too, because the
+    comparison would not be right.
+    """
+    broken = [one for node in (old, new) for one in rule_breaks(node, node.schema, pointer)]
+    if broken:
+        return list(dict.fromkeys(broken))
     return list(_changes(old.at(old.schema), new.at(new.schema), direction, pointer))
 
 
-def escaped(name: str) -> str:
-    """Return a name as a part of a JSON pointer (RFC 6901)."""
-    return name.replace("~", "~0").replace("/", "~1")
-
-
-def unescaped(name: str) -> str:
-    """Return the name that a part of a JSON pointer stands for."""
-    return name.replace("~1", "/").replace("~0", "~")
-
-
 def _changes(old: Node, new: Node, direction: Direction, pointer: str) -> Iterator[Break]:
-    if any(name in node.schema for node in (old, new) for name in CHOICES):
+    if "anyOf" in old.schema or "anyOf" in new.schema:
         yield from _choice_changes(old, new, direction, pointer)
         return
     for change in (_type_changes, _value_changes, _limit_changes, _exact_changes):
@@ -108,11 +79,9 @@ def _changes(old: Node, new: Node, direction: Direction, pointer: str) -> Iterat
                 if keyword == "type":
                     return  # the other keywords are about another type
     yield from _member_changes(old, new, direction, pointer)
-    yield from _openness_changes(old, new, direction, pointer)
-    for keyword in sorted((old.schema.keys() | new.schema.keys()) - _COMPARED - DESCRIBING):
-        if old.schema.get(keyword) != new.schema.get(keyword):
-            text = f"{keyword} changed, and this check cannot compare it"
-            yield Break(f"{pointer}/{escaped(keyword)}", text)
+    items = [node.at(node.schema.get("items", True)) for node in (old, new)]
+    if items[0].schema or items[1].schema:
+        yield from _changes(items[0], items[1], direction, f"{pointer}/items")
 
 
 # Keyword, what changed, whether fewer values are valid now, and whether more values are.
@@ -156,9 +125,11 @@ def _value_changes(old: Schema, new: Schema) -> Iterator[_Change]:
 
 
 def _values(schema: Schema) -> set[str] | None:
-    if "const" in schema:
-        return {json.dumps(schema["const"])}
-    return {json.dumps(one) for one in schema["enum"]} if "enum" in schema else None
+    values = {json.dumps(one) for one in schema["enum"]} if "enum" in schema else None
+    if "const" not in schema:
+        return values
+    value = {json.dumps(schema["const"])}
+    return value if values is None else value & values
 
 
 def _limit_changes(old: Schema, new: Schema) -> Iterator[_Change]:
@@ -184,10 +155,13 @@ def _member_changes(old: Node, new: Node, direction: Direction, pointer: str) ->
     before, after = old.schema.get("properties", {}), new.schema.get("properties", {})
     for name, schema in before.items():
         place = f"{pointer}/properties/{escaped(name)}"
-        if name in after:
-            yield from _changes(old.at(schema), new.at(after[name]), direction, place)
-        else:
+        if name not in after:
             yield Break(place, f"{name} was removed or renamed")
+            continue
+        nodes = old.at(schema), new.at(after[name])
+        yield from _changes(*nodes, direction, place)
+        if direction is Direction.OUTPUT and _is_only_null(nodes[1]) > _is_only_null(nodes[0]):
+            yield Break(f"{place}/type", f"{name} is always null now; subscribers may rely on it")
     needed = set(old.schema.get("required", ())), set(new.schema.get("required", ()))
     if direction is Direction.INPUT:
         for name in sorted(needed[1] - needed[0]):
@@ -199,15 +173,8 @@ def _member_changes(old: Node, new: Node, direction: Direction, pointer: str) ->
             yield Break(f"{pointer}/required", text)
 
 
-def _openness_changes(old: Node, new: Node, direction: Direction, pointer: str) -> Iterator[Break]:
-    """Compare the schemas of unknown members and of list items. Missing: any value is valid."""
-    for keyword in ("additionalProperties", "items"):
-        before, after = old.schema.get(keyword, True), new.schema.get(keyword, True)
-        place = f"{pointer}/{keyword}"
-        if keyword == "additionalProperties" and after is False and before is not False:
-            yield Break(place, "unknown members are refused now; no field could ever be added")
-        elif before != after or isinstance(before, dict):
-            yield from _changes(old.at(before), new.at(after), direction, place)
+def _is_only_null(node: Node) -> bool:
+    return all(_types(one.schema) == {"null"} for one in _alternatives(node))
 
 
 def _choice_changes(old: Node, new: Node, direction: Direction, pointer: str) -> Iterator[Break]:
@@ -238,16 +205,9 @@ def _choice_changes(old: Node, new: Node, direction: Direction, pointer: str) ->
 
 
 def _alternatives(node: Node) -> list[Node]:
-    """Return each alternative, with the keywords that are beside all of them."""
-    for keyword in CHOICES:
-        if keyword in node.schema:
-            beside = {name: it for name, it in node.schema.items() if name != keyword}
-            parts = [node.at(one) for one in node.schema[keyword]]
-            return [
-                one
-                for part in parts
-                for one in _alternatives(Node({**beside, **part.schema}, node.root))
-            ]
+    """Return each alternative. A list of types is one for each type, with the other keywords."""
+    if "anyOf" in node.schema:
+        return [one for part in node.schema["anyOf"] for one in _alternatives(node.at(part))]
     if isinstance(node.schema.get("type"), list):
         return [Node({**node.schema, "type": one}, node.root) for one in node.schema["type"]]
     return [node]

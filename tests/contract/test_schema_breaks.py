@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 OLD: dict[str, Any] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
     "$id": "urn:test:1",
     "type": "object",
     "properties": {
@@ -64,6 +65,26 @@ def renamed(schema: dict[str, Any]) -> None:
     schema["properties"]["moment"] = schema["properties"].pop("time")
 
 
+def member(**schema: object) -> Callable[[dict[str, Any]], object]:
+    """Return a change that adds an optional member with this schema."""
+
+    def apply(document: dict[str, Any]) -> None:
+        document["properties"]["new"] = schema
+
+    return apply
+
+
+def covered(**keywords: object) -> Callable[[dict[str, Any]], object]:
+    """Return a change of a definition that keywords beside a reference to it would hide."""
+
+    def apply(schema: dict[str, Any]) -> None:
+        part = schema["$defs"]["Part"]
+        schema["properties"]["part"].update({name: part.get(name) for name in keywords})
+        part.update(keywords)
+
+    return apply
+
+
 def added(*, is_required: bool) -> Callable[[dict[str, Any]], object]:
     """Return a change that adds a member."""
 
@@ -76,6 +97,21 @@ def added(*, is_required: bool) -> Callable[[dict[str, Any]], object]:
 
 
 P = "/properties"
+NEVER_NEW: dict[str, tuple[dict[str, Any], str]] = {
+    "not": ({"not": {}}, "/not"),
+    "unknown members refused": ({"additionalProperties": False}, "/additionalProperties"),
+    "unknown members of items refused": (
+        {"items": {"anyOf": [{"additionalProperties": False}]}},
+        "/items/anyOf/0/additionalProperties",
+    ),
+    "unknown keyword": ({"patternProperties": {".": False}}, "/patternProperties"),
+    "no alternative": ({"anyOf": []}, ""),
+    "no type": ({"type": []}, ""),
+    "other dialect": ({"$schema": "http://json-schema.org/draft-04/schema#"}, "/$schema"),
+    "no length": ({"minLength": 1, "maxLength": 0}, ""),
+    "no number": ({"minimum": 1, "exclusiveMaximum": 1}, ""),
+    "const of another type": ({"const": 1, "type": "string"}, ""),
+}
 CHANGES = [
     Change("removed property", lambda it: it["properties"].pop("time"), f"{P}/time", f"{P}/time"),
     Change("renamed property", renamed, f"{P}/time", f"{P}/time"),
@@ -176,10 +212,75 @@ CHANGES = [
     Change(
         "unknown members limited",
         lambda it: it.update(additionalProperties={"type": "string"}),
-        "/additionalProperties/type",
-        "",
+        "/additionalProperties",
+        "/additionalProperties",
     ),
     Change("unknown keyword", lambda it: it.update(minContains=1), "/minContains", "/minContains"),
+    *(
+        Change(f"new member: {name}", member(**schema), f"{P}/new{place}", f"{P}/new{place}")
+        for name, (schema, place) in NEVER_NEW.items()
+    ),
+    Change(
+        "new member that is never valid",
+        lambda it: it["properties"].update(new=False),
+        f"{P}/new",
+        f"{P}/new",
+    ),
+    Change(
+        "anyOf became oneOf",
+        changed("loss", anyOf=..., oneOf=OLD["properties"]["loss"]["anyOf"]),
+        f"{P}/loss/oneOf",
+        f"{P}/loss/oneOf",
+    ),
+    Change(
+        "limit beside alternatives",
+        changed("loss", maximum=1),
+        f"{P}/loss/maximum",
+        f"{P}/loss/maximum",
+    ),
+    Change(
+        "required beside alternatives",
+        changed("loss", required=["a"]),
+        f"{P}/loss/required",
+        f"{P}/loss/required",
+    ),
+    Change(
+        "required hidden by a keyword beside the reference",
+        covered(required=["a/b", "c"]),
+        f"{P}/part/required",
+        f"{P}/part/required",
+    ),
+    Change(
+        "member hidden by a keyword beside the reference",
+        covered(properties={"a/b": {"type": "integer"}, "c": {"type": "string"}}),
+        f"{P}/part/properties",
+        f"{P}/part/properties",
+    ),
+    Change(
+        "only null is left",
+        changed("loss", anyOf=..., type="null"),
+        f"{P}/loss/anyOf",
+        f"{P}/loss/type",
+    ),
+    Change("length that no value has", changed("id", maxLength=0), f"{P}/id", f"{P}/id"),
+    Change(
+        "no alternative", changed("metric", anyOf=[]), f"{P}/metric", f"{P}/metric"
+    ),
+    Change(
+        "enum without the const", changed("version", enum=["2.0"]), f"{P}/version", f"{P}/version"
+    ),
+    Change(
+        "const beside an enum",
+        changed("kind", const="a"),
+        f"{P}/kind/const",
+        "",
+    ),
+    Change(
+        "other dialect",
+        lambda it: it.update({"$schema": "http://json-schema.org/draft-04/schema#"}),
+        "/$schema",
+        "/$schema",
+    ),
     Change("other id", lambda it: it.update({"$id": "urn:test:2"}), "/$id", "/$id"),
 ]  # fmt: skip
 ALLOWED: dict[str, Callable[[dict[str, Any]], object]] = {
@@ -187,6 +288,8 @@ ALLOWED: dict[str, Callable[[dict[str, Any]], object]] = {
     "new optional member": added(is_required=False),
     "description": changed("id", description="other", title="Other", examples=["a"]),
     "order of enum values": changed("kind", enum=["b", "a"]),
+    "description beside a reference": changed("part", description="other", default={}),
+    "enum beside the const": changed("version", enum=["1.0", "1.1"]),
     "type as a list": changed("count", type=["integer"]),
     "integer beside number": changed(
         "loss", anyOf=[{"type": "integer"}, {"type": "null"}, {"type": "number"}]

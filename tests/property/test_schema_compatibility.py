@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from dev.schema_compatibility import Direction, breaking_changes
+from dev.schema_nodes import Node
+from dev.schema_rules import rule_breaks
 
 Schema = dict[str, Any]
 NAMES = ("a", "b")
@@ -39,6 +41,8 @@ leaves = st.one_of(
     with_some({}, const=values),
     st.sampled_from(sorted(DEFINITIONS)).map(lambda name: {"$ref": f"#/$defs/{name}"}),
 )
+# A released schema keeps the rules.
+leaves = leaves.filter(lambda it: not any(rule_breaks(Node({}, {"$defs": DEFINITIONS}), it)))
 choices = st.lists(leaves, min_size=1, max_size=3).map(lambda some: {"anyOf": some})
 members = st.dictionaries(st.sampled_from(NAMES), leaves | choices)
 objects = with_some(
@@ -73,7 +77,10 @@ def changed(part: Schema | None) -> st.SearchStrategy[Schema]:
     fewer = [{name: it for name, it in part.items() if name != keyword} for keyword in part]
     more = with_some(part, minimum=small, maximum=small, minLength=small, maxLength=small)
     another = choices.map(lambda choice: {"anyOf": [*part.get("anyOf", [part]), *choice["anyOf"]]})
-    return st.one_of(st.sampled_from([part, *fewer]), more, another, parts)
+    beside = st.tuples(st.just(part), leaves | choices | objects).map(lambda two: two[0] | two[1])
+    exclusive = (choices | another).map(lambda choice: {"oneOf": choice["anyOf"]})
+    same = st.sampled_from([part, *fewer])
+    return st.one_of(same, more, another, beside, exclusive, parts)
 
 
 # Every document of two members, each of which may be absent.
