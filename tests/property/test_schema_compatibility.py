@@ -77,7 +77,8 @@ def changed(part: Schema | None) -> st.SearchStrategy[Schema]:
     fewer = [{name: it for name, it in part.items() if name != keyword} for keyword in part]
     more = with_some(part, minimum=small, maximum=small, minLength=small, maxLength=small)
     another = choices.map(lambda choice: {"anyOf": [*part.get("anyOf", [part]), *choice["anyOf"]]})
-    beside = st.tuples(st.just(part), leaves | choices | objects).map(lambda two: two[0] | two[1])
+    # Keywords of `part` last, so that its reference or its alternatives stay.
+    beside = (leaves | objects).map(lambda limit: limit | part)
     exclusive = (choices | another).map(lambda choice: {"oneOf": choice["anyOf"]})
     same = st.sampled_from([part, *fewer])
     return st.one_of(same, more, another, beside, exclusive, parts)
