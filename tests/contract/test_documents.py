@@ -75,7 +75,7 @@ def test_the_default_address_is_the_id_of_the_schema() -> None:
     """The attribute `dataschema`, the setting and `$id` agree."""
     (variable,) = [one for one in VARIABLES if one.short_name == "DATASCHEMA"]
     assert variable.default == DATASCHEMA == schema_id("ready-event") == DEFAULTS.dataschema
-    assert schema_path("ready-event") in variable.description
+    assert schema_path("ready-event-data") in variable.description
 
 
 @pytest.mark.parametrize("max_bytes", [1_000_000, 2000, 700])
