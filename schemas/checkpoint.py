@@ -3,6 +3,7 @@
 The fields must stay in alphabetical order, so that the encoded `Checkpoint` has sorted keys. The
 canonical form, which is published, and the comparison form, whose digest is stored, need sorted
 keys. Decoding drops unknown fields without an error. Code that must keep them decodes to a dict.
+An optional field that is null is the same as an absent one, and is not encoded.
 """
 
 from typing import Annotated, Final, Literal
@@ -53,6 +54,47 @@ ModelName = Annotated[
         examples=["ft:gpt-4o-mini-2024-07-18:my-org:custom_suffix:9ABel2dg:ckpt-step-88"],
     ),
 ]
+Provider = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        description=(
+            "Who trained the checkpoint: a hosted provider, or a trainer of your own. Any text is"
+            " accepted. It takes the place of the provider in the model name."
+        ),
+        examples=["openai", "azure", "mistral", "together", "fireworks", "tinker", "trainer"],
+    ),
+]
+BaseModel = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        description=(
+            "Model that was fine-tuned. It takes the place of the base model in the model name."
+        ),
+        examples=["meta-llama/Llama-3.1-8B"],
+    ),
+]
+WeightsUri = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        description="Where the weights are. Any text is accepted.",
+        examples=["s3://bucket/runs/7/checkpoint-500"],
+    ),
+]
+ExpiresAt = Annotated[
+    int,
+    Meta(
+        ge=FIRST_UNIX_SECOND,
+        le=LAST_UNIX_SECOND,
+        description=(
+            "Time at which the weights are deleted, in seconds since 1970 (UTC), in the years 1 to"
+            " 9999."
+        ),
+        examples=[1_724_356_867],
+    ),
+]
 CheckpointObject = Annotated[
     Literal["fine_tuning.job.checkpoint"], Meta(description="Type of the object.")
 ]
@@ -83,16 +125,20 @@ class Metrics(Struct, frozen=True, omit_defaults=True, gc=False):
     valid_mean_token_accuracy: ValidAccuracy = None
 
 
-class Checkpoint(Struct, frozen=True, gc=False):
+class Checkpoint(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """A model checkpoint of a fine-tuning job, ready to use."""
 
+    base_model: BaseModel | None = None
     created_at: UnixSeconds
+    expires_at: ExpiresAt | None = None
     fine_tuned_model_checkpoint: ModelName
     fine_tuning_job_id: JobId
     id: CheckpointId
     metrics: Metrics
     object: CheckpointObject
+    provider: Provider | None = None
     step_number: Step
+    uri: WeightsUri | None = None
 
 
 class SdkMetrics(Struct, frozen=True, omit_defaults=True, gc=False, rename="camel"):
@@ -107,13 +153,19 @@ class SdkMetrics(Struct, frozen=True, omit_defaults=True, gc=False, rename="came
     valid_mean_token_accuracy: ValidAccuracy = None
 
 
-class SdkCheckpoint(Struct, frozen=True, gc=False, rename="camel"):
+class SdkCheckpoint(
+    Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False, rename="camel"
+):
     """`Checkpoint` in the spelling of SDKs (camelCase)."""
 
+    base_model: BaseModel | None = None
     created_at: UnixSeconds
+    expires_at: ExpiresAt | None = None
     fine_tuned_model_checkpoint: ModelName
     fine_tuning_job_id: JobId
     id: CheckpointId
     metrics: SdkMetrics
     object: CheckpointObject
+    provider: Provider | None = None
     step_number: Step
+    uri: WeightsUri | None = None

@@ -102,12 +102,26 @@ TimestampMs = Annotated[
     ),
 ]
 Provider = Annotated[
-    Literal["openai", "azure", "path", "unrecognised"],
-    Meta(description="Where the form of the name comes from."),
+    str,
+    Meta(
+        description=(
+            "`provider` of the checkpoint, else where the form of the model name comes from;"
+            " `path` for a path or a URI, `unrecognised` for any other name. Expect values that are"
+            " not among the examples."
+        ),
+        examples=[
+            *("openai", "azure", "mistral", "together", "fireworks", "tinker"),
+            *("path", "unrecognised"),
+        ],
+        extra_json_schema={"minLength": 1},
+    ),
 ]
 BaseModel = Annotated[
     str | None,
-    Meta(description="Model that was fine-tuned.", examples=["gpt-4o-mini-2024-07-18"]),
+    Meta(
+        description="Model that was fine-tuned: `base_model` of the checkpoint, else in the name.",
+        examples=["gpt-4o-mini-2024-07-18"],
+    ),
 ]
 Organization = Annotated[
     str | None, Meta(description="Organization in the name.", examples=["my-org"])
@@ -148,7 +162,7 @@ class Origin(Struct, frozen=True, gc=False):
 
 
 class Model(Struct, frozen=True, gc=False):
-    """The parsed model name of the checkpoint.
+    """What the checkpoint and its model name say about the model.
 
     `is_final` is a heuristic: it is true if the name of a hosted model has no `:ckpt-step-N`.
     """

@@ -127,6 +127,21 @@ put_time(int64_t seconds, char *to)
     return true;
 }
 
+/* Returns whether the parts have the lengths of a name of Mistral, whose third part is a date: see model_name.py. */
+static bool
+may_be_mistral(const Text *parts, int count)
+{
+    if (count != 5 || parts[2].bytes != 8 || parts[3].bytes != 8 || parts[4].bytes != 8) {
+        return false;
+    }
+    for (Py_ssize_t index = 0; index < 8; index++) {
+        if (parts[3].begin[index] < '0' || parts[3].begin[index] > '9') {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Reads an OpenAI name into the slots of the model: see model_name.py. Returns false for any other name. */
 static bool
 read_openai_name(const Text *name, Text *slots, char *quoted)
@@ -150,6 +165,9 @@ read_openai_name(const Text *name, Text *slots, char *quoted)
         return false;
     }
     if (parts[4].bytes >= step_bytes && memcmp(parts[4].begin, step_name, (size_t)step_bytes) == 0) {
+        return false;
+    }
+    if (may_be_mistral(parts, count)) {
         return false;
     }
     slots[STEP] = null_text;

@@ -29,5 +29,5 @@ class Template:
         """Return the text, or None if an argument is unusual. Then the caller must use msgspec.
 
         Usual are strings that JSON writes without an escape, a job id that a URI holds as it is,
-        and a model name of OpenAI of at most 512 characters.
+        and a model name of OpenAI of at most 512 characters that cannot be one of Mistral.
         """

@@ -88,9 +88,9 @@ def usual_text(
     decoded: Decoded, evaluation: Evaluation, origin: Origin, dataschema: str = DATASCHEMA
 ) -> bytes | None:
     """Return the JSON text of a ready event, or None if only msgspec can write it."""
-    if not IS_COMPILED:
-        return None
     checkpoint = decoded.checkpoint
+    if not IS_COMPILED or checkpoint.provider is not None or checkpoint.base_model is not None:
+        return None
     return _template(dataschema).fill(
         decoded.id,
         decoded.job_id,

@@ -17,7 +17,7 @@ from msgspec.json import Encoder
 
 from consumer.pipeline.decode.checkpoint import Decoded
 from consumer.pipeline.event_template import SOURCE_PREFIX, usual_text
-from consumer.pipeline.model_name import parse_model_name
+from consumer.pipeline.model_name import describe_model
 from consumer.pipeline.record_size import require_room, safe_size
 from consumer.pipeline.records import (
     Header,
@@ -167,7 +167,7 @@ def _event(
         ReadyData(
             # Already encoded: msgspec writes a Raw unchanged, for a field of any type.
             cast("dict[str, Any]", Raw(decoded.canonical)),
-            parse_model_name(checkpoint.fine_tuned_model_checkpoint),
+            describe_model(checkpoint),
             evaluation,
             origin,
         ),

@@ -49,7 +49,12 @@ _CONTAINERS: Final = frozenset({dict, list})
 
 Form = Callable[[dict[str, Any]], dict[str, Any]]
 
-_FIELDS: Final = frozenset(Checkpoint.__struct_fields__)
+OPTIONAL_FIELDS: Final = frozenset(
+    {field.name for field in msgspec.structs.fields(Checkpoint) if not field.required}
+)
+"""The fields of a checkpoint that a producer may leave out."""
+
+_REQUIRED_FIELDS: Final = frozenset(Checkpoint.__struct_fields__) - OPTIONAL_FIELDS
 _METRICS: Final = frozenset(Metrics.__struct_fields__)
 # Every integer below this limit has its own 64-bit float.
 _EXACT_AS_FLOAT: Final = 2**53
@@ -192,9 +197,14 @@ def is_same_content(written: bytes, canonical: bytes, stored: bytes) -> bool | N
 
 
 def _first_form(document: dict[str, Any]) -> dict[str, Any]:
-    """Return form 1 of a canonical document. Known fields already have their only spelling."""
-    form = _plain_members({name: document[name] for name in document if name not in _FIELDS})
-    form.update((name, document[name]) for name in _FIELDS)
+    """Return form 1 of a canonical document. Required fields already have their only spelling.
+
+    Optional fields are handled like unknown ones. They were unknown to releases that wrote this
+    form, so their digests stay the same.
+    """
+    others = {name: document[name] for name in document if name not in _REQUIRED_FIELDS}
+    form = _plain_members(others)
+    form.update((name, document[name]) for name in _REQUIRED_FIELDS)
     metrics: dict[str, Any] = document["metrics"]
     plain = _plain_members({name: metrics[name] for name in metrics if name not in _METRICS})
     plain.update((name, metrics[name]) for name in _METRICS if metrics.get(name))

@@ -1,20 +1,23 @@
 """Decodes a record into a checkpoint and its canonical bytes.
 
 The canonical form is published. It is JSON in wire spelling with sorted keys and no white space.
-Metrics that are null are absent, and a whole number is an integer where the contract requires one.
+Metrics and optional fields that are null are absent, and a whole number is an integer where the
+contract requires one.
 Two records are compared in a different form; see the module `canonical`.
 
-There are two decoders. The fast one accepts only documents of up to 4 KiB with exactly the known
-fields in one spelling. The slow one handles all others: unknown fields, mixed spellings, `88.0`,
+There are two decoders. The fast one accepts only documents of up to 4 KiB with known fields
+only, in one spelling. The slow one handles all others: unknown fields, mixed spellings, `88.0`,
 envelopes. If the slow one also refuses a document, it raises an error that says exactly what is
 wrong. Both decoders give the same bytes and the same digest.
 """
 
+from collections.abc import Container
 from typing import Annotated, Any, Final
 
 import msgspec
 
 from consumer.pipeline.decode.canonical import (
+    OPTIONAL_FIELDS,
     WRITTEN_FORM,
     document_digest,
     encode_sorted,
@@ -81,7 +84,9 @@ class _StrictMetrics(
     pass
 
 
-class _StrictCheckpoint(Checkpoint, frozen=True, gc=False, forbid_unknown_fields=True):
+class _StrictCheckpoint(
+    Checkpoint, frozen=True, omit_defaults=True, kw_only=True, gc=False, forbid_unknown_fields=True
+):
     metrics: _StrictMetrics
 
 
@@ -97,7 +102,9 @@ class _PositiveMetrics(_StrictMetrics, frozen=True, omit_defaults=True, gc=False
     valid_mean_token_accuracy: _Positive | None = None
 
 
-class _PositiveCheckpoint(Checkpoint, frozen=True, gc=False, forbid_unknown_fields=True):
+class _PositiveCheckpoint(
+    Checkpoint, frozen=True, omit_defaults=True, kw_only=True, gc=False, forbid_unknown_fields=True
+):
     metrics: _PositiveMetrics
 
 
@@ -107,7 +114,14 @@ class _StrictSdkMetrics(
     pass
 
 
-class _StrictSdkCheckpoint(SdkCheckpoint, frozen=True, gc=False, forbid_unknown_fields=True):
+class _StrictSdkCheckpoint(
+    SdkCheckpoint,
+    frozen=True,
+    omit_defaults=True,
+    kw_only=True,
+    gc=False,
+    forbid_unknown_fields=True,
+):
     metrics: _StrictSdkMetrics
 
 
@@ -118,7 +132,10 @@ def _wire_names(wire: type[msgspec.Struct], sdk: type[msgspec.Struct]) -> dict[s
 
 _CHECKPOINT_NAMES: Final = _wire_names(Checkpoint, SdkCheckpoint)
 _METRIC_NAMES: Final = _wire_names(Metrics, SdkMetrics)
-_INTEGERS: Final = frozenset({"created_at", "step_number", "step"})
+_OPTIONAL_NAMES: Final = frozenset(
+    name for name, wire_name in _CHECKPOINT_NAMES.items() if wire_name in OPTIONAL_FIELDS
+)
+_INTEGERS: Final = frozenset({"created_at", "expires_at", "step_number", "step"})
 
 _NO_LAYERS: Final = frozenset[Layer]()
 
@@ -131,8 +148,8 @@ _encode = msgspec.json.Encoder().encode
 def decode_usual(value: bytes | None, headers: Headers = ()) -> Checkpoint | None:
     """Return the checkpoint of a usual record; None for any other record.
 
-    A usual value is JSON of at most 4 KiB in wire spelling, with exactly the known fields and
-    without an envelope. Each of its metrics is above 0, null or absent. `decode_unusual` decodes or
+    A usual value is JSON of at most 4 KiB in wire spelling, with known fields only and without an
+    envelope. Each of its metrics is above 0, null or absent. `decode_unusual` decodes or
     refuses other records. `complete` adds the canonical bytes and their digest. A shard that only
     forwards the record does not need them.
 
@@ -233,7 +250,9 @@ def _decoded(checkpoint: Checkpoint) -> Decoded:
 def _in_wire_spelling(sdk: SdkCheckpoint) -> Checkpoint:
     metrics = sdk.metrics
     return Checkpoint(
+        base_model=sdk.base_model,
         created_at=sdk.created_at,
+        expires_at=sdk.expires_at,
         fine_tuned_model_checkpoint=sdk.fine_tuned_model_checkpoint,
         fine_tuning_job_id=sdk.fine_tuning_job_id,
         id=sdk.id,
@@ -247,7 +266,9 @@ def _in_wire_spelling(sdk: SdkCheckpoint) -> Checkpoint:
             valid_mean_token_accuracy=metrics.valid_mean_token_accuracy,
         ),
         object=sdk.object,
+        provider=sdk.provider,
         step_number=sdk.step_number,
+        uri=sdk.uri,
     )
 
 
@@ -271,14 +292,17 @@ def _decode_document(document: object, most_members: int) -> Decoded:
     if not isinstance(document, dict):
         raise invalid(f"a checkpoint must be a JSON object, not a {type(document).__name__}")
     _check_object(document)
-    known, unknown = _split_fields(document, _CHECKPOINT_NAMES)
+    fields = _without_nulls(document, _OPTIONAL_NAMES)
+    known, unknown = _split_fields(fields, _CHECKPOINT_NAMES)
     if "metrics" in known and known["metrics"] is None:  # from servers without metrics
         known["metrics"] = {}
     metrics = known.get("metrics")
     unknown_metrics: dict[str, Any] = {}
     if isinstance(metrics, dict):
-        known["metrics"], unknown_metrics = _split_fields(_without_nulls(metrics), _METRIC_NAMES)
-    _check_created_at(known.get("created_at"))
+        measured = _without_nulls(metrics, _METRIC_NAMES)
+        known["metrics"], unknown_metrics = _split_fields(measured, _METRIC_NAMES)
+    for name in ("created_at", "expires_at"):
+        _check_seconds(name, known.get(name))
     try:
         checkpoint = msgspec.convert(known, Checkpoint)
     except msgspec.ValidationError as error:
@@ -307,20 +331,19 @@ def _check_object(document: dict[str, Any]) -> None:
         )
 
 
-def _check_created_at(created_at: object) -> None:
-    if not isinstance(created_at, int) or FIRST_UNIX_SECOND <= created_at <= LAST_UNIX_SECOND:
+def _check_seconds(name: str, seconds: object) -> None:
+    if not isinstance(seconds, int) or FIRST_UNIX_SECOND <= seconds <= LAST_UNIX_SECOND:
         return
-    message = "created_at is not in the years 1 to 9999"
-    if 0 < created_at <= LAST_UNIX_SECOND * _MS_PER_SECOND:
+    message = f"{name} is not in the years 1 to 9999"
+    if 0 < seconds <= LAST_UNIX_SECOND * _MS_PER_SECOND:
         message += "; it looks like milliseconds, but must be seconds"
     raise invalid(message)
 
 
-def _without_nulls(metrics: dict[str, Any]) -> dict[str, Any]:
+def _without_nulls(members: dict[str, Any], optional: Container[str]) -> dict[str, Any]:
+    """Return the members without those that are null and have an optional name."""
     return {
-        name: item
-        for name, item in metrics.items()
-        if item is not None or name not in _METRIC_NAMES
+        name: item for name, item in members.items() if item is not None or name not in optional
     }
 
 
