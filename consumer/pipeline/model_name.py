@@ -38,9 +38,10 @@ _AZURE_JOB_START: Final = ".ft-"
 _TINKER: Final = "tinker://"
 _TINKER_STEP: Final = re.compile(r"(?:step|checkpoint)[-_]([0-9]{1,18})").fullmatch
 _FIREWORKS: Final = re.compile(r"accounts/([^/\s]+)/models/[^/\s]+").fullmatch
+_TOGETHER: Final = re.compile(r"[^/:\\]+/([^/:\\]+)-[0-9a-f]{8}").fullmatch
 _TOGETHER_MARK: Final = "-Reference"
-_TOGETHER_JOB: Final = re.compile(r"-[0-9a-f]{8}").fullmatch
-_TOGETHER_JOB_CHARS: Final = 9
+# Searched apart from the rest of the name. One pattern for both would take quadratic time.
+_TOGETHER_BASE_END: Final = re.compile(_TOGETHER_MARK + r"(?:-(?=.)|\Z)", re.DOTALL).search
 _PATH: Final = re.compile(r"(?:[~.]{0,2}[/\\]|[A-Za-z]:[/\\]|[a-z][a-z0-9+.-]*://)").match
 _PATH_STEP: Final = re.compile(r"(?:\A|.*[/\\])checkpoint-([0-9]{1,18})[/\\]?", re.DOTALL).fullmatch
 
@@ -120,15 +121,13 @@ def _parse_resource(name: str) -> Model:
     fireworks = _FIREWORKS(name)
     if fireworks is not None:
         return Model("fireworks", organization=fireworks[1])
-    organization, _, model = name.partition("/")
-    head, job = model[:-_TOGETHER_JOB_CHARS], model[-_TOGETHER_JOB_CHARS:]
-    base, mark, suffix = head.partition(_TOGETHER_MARK)
-    is_together = (
-        bool(organization and base and mark and _TOGETHER_JOB(job))
-        and (not suffix or (suffix[0] == "-" and len(suffix) > 1))
-        and not any(sign in name for sign in (":", "\\"))
-        and "/" not in model
-    )
-    if not is_together:
+    together = _TOGETHER(name)
+    if together is None:
         return UNRECOGNISED
-    return Model("together", base + mark, organization, suffix[1:] or None)
+    model = together[1]
+    base_end = _TOGETHER_BASE_END(model, 1)
+    if base_end is None:
+        return UNRECOGNISED
+    base_model = model[: base_end.start()] + _TOGETHER_MARK
+    suffix = model[base_end.end() :]
+    return Model("together", base_model, name.partition("/")[0], suffix or None)

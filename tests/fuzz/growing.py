@@ -220,6 +220,10 @@ _TEXT_FIELDS: Final = (
     "fine_tuned_model_checkpoint",
     "fine_tuning_job_id",
     "created_at",
+    "provider",
+    "base_model",
+    "uri",
+    "expires_at",
 )
 # Model names by how they begin, what is repeated, and how they end.
 _MODEL_NAMES: Final = {
@@ -242,6 +246,18 @@ _MODEL_NAMES: Final = {
     "path, lines": ("", "/checkpoint-1\n", "x"),
     "scheme": ("", "a+", ""),
     "home": ("", "~", ""),
+    "dates of mistral": ("ft:mistral-small-latest:01234567", ":20260101", ""),
+    "models of mistral": ("ft:", "open-mistral-", ":01234567:20260101:01234567"),
+    "suffixes of mistral": ("ft:mistral:01234567:20260101:", "a", ":0123456x"),
+    "steps of tinker": ("tinker://", "step-1/", "x"),
+    "a long step of tinker": ("tinker://step-", "1", ""),
+    "slashes of tinker": ("tinker://", "/", ""),
+    "accounts of fireworks": ("", "accounts/", ""),
+    "models of fireworks": ("accounts/a", "/models/a", ""),
+    "marks of together": ("a/", "-Reference", "-0123456x"),
+    "marks of together, then a job": ("a/", "-References", "-01234567"),
+    "jobs of together": ("a/b-Reference", "-01234567", ""),
+    "slashes of together": ("", "a-Reference/", "-01234567"),
 }
 _TRACEPARENTS: Final = {
     "blanks": (b"", b" ", b""),

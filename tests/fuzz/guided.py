@@ -26,7 +26,7 @@ from tests.builders import TIMESTAMP_MS, Record, shard_settings
 from tests.fuzz.edge_cases import HEADERS, KEYS, RUNS, VALUES, WHOLE, Header
 from tests.fuzz.faults import Fault, place
 from tests.fuzz.judge import Shard
-from tests.fuzz.seeds import ID, SEEDS
+from tests.fuzz.seeds import ID, ALL_SEEDS
 
 MAX_VALUE_BYTES: Final = 8192
 _LONGEST_WORD: Final = 60
@@ -81,7 +81,7 @@ def run_guided(seconds: int, seed: int, corpus: Path) -> None:
 def _beginnings() -> list[bytes]:
     """Return the inputs of the seeds; what is read first stands last."""
     found: list[bytes] = []
-    for seed in SEEDS:
+    for seed in ALL_SEEDS:
         text = seed.text.replace(ID.encode(), b"ftckpt_1")
         place_of = [HEADERS.index(one) if one in HEADERS else 0 for one in seed.headers]
         choices = bytes([3, *reversed(place_of), len(place_of), 0])
@@ -91,7 +91,7 @@ def _beginnings() -> list[bytes]:
 
 def _words() -> list[str]:
     """Return libFuzzer's dictionary: what it inserts besides what it finds by itself."""
-    names = {f'"{name}":'.encode() for seed in SEEDS for name in seed.document}
+    names = {f'"{name}":'.encode() for seed in ALL_SEEDS for name in seed.document}
     short = [word for word in (*RUNS, *VALUES, *sorted(names)) if len(word) <= _LONGEST_WORD]
     return ['"' + "".join(f"\\x{byte:02x}" for byte in word) + '"\n' for word in short]
 

@@ -20,7 +20,10 @@ OUR_HEADERS: Final = 8
 _GROWTH: Final = 6  # no text but one number grows more when it is written again
 _SLACK: Final = 8192
 _ORIGIN: Final = struct.Struct(">iqq")
-_PROVIDERS: Final = {"openai", "azure", "path", "unrecognised"}
+_PROVIDERS: Final = {
+    *("openai", "azure", "mistral", "together", "fireworks", "tinker"),
+    *("path", "unrecognised"),
+}
 
 
 class Disagreement(AssertionError):
@@ -196,7 +199,13 @@ def _check_event(record: Record, event: ReadyRecord, content: Content) -> None:
     _equal("evaluation", data["evaluation"], expected_evaluation(content.document["metrics"]))
     origin = data["origin"]
     _equal("origin", (origin["offset"], origin["timestamp_ms"]), (record.offset, record.timestamp))
-    assert data["model"]["provider"] in _PROVIDERS, "an unknown provider"
+    provider, base_model = map(content.document.get, ("provider", "base_model"))
+    if provider is None:
+        assert data["model"]["provider"] in _PROVIDERS, "an unknown provider"
+    else:
+        _equal("provider", data["model"]["provider"], provider)
+    if base_model is not None:
+        _equal("base model", data["model"]["base_model"], base_model)
     assert found["source"].isascii(), "source is no URI reference"
     _equal("headers", list(event.headers[2:]), content.trace)
 

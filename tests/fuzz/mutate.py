@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from tests.builders import STRUCTURED, TIMESTAMP_MS, Record, camel
 from tests.fuzz.edge_cases import HEADERS, KEYS, RUNS, VALUES, WHOLE, Header
-from tests.fuzz.seeds import ID, SEEDS, Seed
+from tests.fuzz.seeds import ID, ALL_SEEDS, Seed
 
 IDS: Final = 40
 """Few, so that mutants meet again under one id: as duplicates and with other content."""
@@ -26,6 +26,12 @@ _NAMES: Final = (
     "fine_tuning_job_id",
     "fineTuningJobId",
     "fine_tuned_model_checkpoint",
+    "provider",
+    "base_model",
+    "baseModel",
+    "uri",
+    "expires_at",
+    "expiresAt",
     "train_loss",
     "trainLoss",
     "step",
@@ -59,7 +65,7 @@ class Mutator:
         """Return the next mutant, at this offset."""
         self._made += 1
         draw = self._random.random
-        seed = SEEDS[int(draw() * len(SEEDS))]
+        seed = ALL_SEEDS[int(draw() * len(ALL_SEEDS))]
         headers: list[Header] = list(seed.headers)
         value: bytes | None
         kind = draw()
@@ -151,7 +157,7 @@ class Mutator:
                 case 1:
                     text = text[:at]
                 case 2:
-                    other = self._pick(SEEDS).text
+                    other = self._pick(ALL_SEEDS).text
                     text = text[:at] + other[int(draw() * len(other)) :]
                 case 3 | 4:
                     text = text[:at] + self._pick(RUNS) + text[at:]

@@ -32,6 +32,7 @@ _FIELDS: Final = (
     "object",
     "step_number",
 )
+_OPTIONAL: Final = ("base_model", "expires_at", "provider", "uri")
 _METRICS: Final = (
     "full_valid_loss",
     "full_valid_mean_token_accuracy",
@@ -42,8 +43,9 @@ _METRICS: Final = (
     "valid_mean_token_accuracy",
 )
 _CAMEL: Final = {
-    name: re.sub("_([a-z])", lambda found: found[1].upper(), name) for name in _FIELDS + _METRICS
+    name: re.sub("_([a-z])", lambda found: found[1].upper(), name) for name in _FIELDS + _OPTIONAL + _METRICS
 }
+_KNOWN_OPTIONAL: Final = {*_OPTIONAL, *map(_CAMEL.__getitem__, _OPTIONAL)}
 _KNOWN_METRICS: Final = {*_METRICS, *map(_CAMEL.__getitem__, _METRICS)}
 
 Header = tuple[str, bytes | None]
@@ -201,19 +203,28 @@ def _content(document: Any, trace: list[Header]) -> Content:  # noqa: ANN401 - J
     name = document.get("object")
     if isinstance(name, str) and name != "fine_tuning.job.checkpoint":
         raise Refused("wrong_object_type")
-    fields = _in_wire_spelling(document, _FIELDS)
+    there = {
+        name: found
+        for name, found in document.items()
+        if found is not None or name not in _KNOWN_OPTIONAL
+    }
+    fields = _in_wire_spelling(there, _FIELDS + _OPTIONAL)
     _require(all(name in fields for name in _FIELDS))
     metrics = {} if fields["metrics"] is None else fields["metrics"]
     _require(isinstance(metrics, dict))
     fields["metrics"] = _metrics(metrics)
     _require(isinstance(fields["object"], str))
     _require(isinstance(fields["fine_tuned_model_checkpoint"], str))
-    for name in ("id", "fine_tuning_job_id"):
+    texts = [name for name in ("base_model", "provider", "uri") if name in fields]
+    for name in ("id", "fine_tuning_job_id", *texts):
         _require(isinstance(fields[name], str) and fields[name] != "")
     for name, first, last in (
         ("created_at", FIRST_SECOND, LAST_SECOND),
+        ("expires_at", FIRST_SECOND, LAST_SECOND),
         ("step_number", -(2**63), 2**63 - 1),
     ):
+        if name not in fields:
+            continue
         fields[name] = _whole(fields[name])
         _require(_is_integer(fields[name]) and first <= fields[name] <= last)
     fields["metrics"] = _renamed(fields["metrics"])

@@ -96,4 +96,25 @@ def _text(document: dict[str, Any]) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
+def _seeds_of_producers() -> tuple[Seed, ...]:
+    """Return records with the fields by which a producer describes the model."""
+    fields = {"provider": "own", "base_model": "org/base", "uri": "s3://b/7", "expires_at": 9**10}
+    names = (
+        "ft:open-mistral-7b:504267b8:20240620:my-coach:29b5b062",
+        "tinker://run:train:0/sampler_weights/step-100",
+        "accounts/acme/models/my-model",
+        "acme/Meta-Llama-3.1-8B-Instruct-Reference-my-suffix-b34d4ba5",
+    )
+    documents = [
+        checkpoint(id=ID, **fields),
+        camel(checkpoint(id=ID, **fields)),
+        checkpoint(id=ID, **dict.fromkeys(fields), seed=7),
+        *(checkpoint(id=ID, fine_tuned_model_checkpoint=name) for name in names),
+        checkpoint(id=ID, provider="", expires_at=1_724_356_867_000),
+    ]
+    return tuple(Seed(document, _text(document)) for document in documents)
+
+
 SEEDS: Final = _seeds()
+ALL_SEEDS: Final = (*SEEDS, *_seeds_of_producers())
+"""`SEEDS` and more. The bytes on the wire are held for `SEEDS`, so these stay as they are."""

@@ -31,6 +31,7 @@ names = (
     )
     | texts
 )
+eight_characters = st.sampled_from(["0123abcd", "20260101", "my-suffix", ""])
 uri_characters = r"urn:[A-Za-z0-9._~!$&'()*+,;=:@/-]{1,40}"
 numbers = st.integers(-(2**63), 2**63 - 1)
 losses = st.none() | st.floats(allow_nan=False, allow_infinity=False)
@@ -81,6 +82,31 @@ def test_the_text_is_that_of_the_encoder(  # noqa: PLR0913, PLR0917 - all conten
     )
     if is_usual and re.fullmatch(r"[\w-]*", job_id, re.ASCII):
         assert (text is not None) is (parse_model_name(name).provider == "openai")
+
+
+@pytest.mark.parametrize("fields", [{"provider": "own"}, {"base_model": "b"}, {"uri": "u"}])
+def test_fields_of_the_producer(fields: dict[str, str]) -> None:
+    """Only msgspec writes a model that is not that of the name. The other fields do not matter."""
+    checkpoint = msgspec.structs.replace(USUAL.checkpoint, **fields)
+    canonical = msgspec.json.encode(checkpoint)
+    decoded = msgspec.structs.replace(USUAL, checkpoint=checkpoint, canonical=canonical)
+    evaluation = ready_event.evaluate(checkpoint.metrics)
+    text = usual_text(decoded, evaluation, ORIGIN)
+    assert (text is None) == ("uri" not in fields)
+    encoded = msgspec.json.encode(ready_event._event(decoded, evaluation, ORIGIN))  # noqa: SLF001
+    assert ready_event.enrich(decoded, ORIGIN, []).value == encoded
+
+
+@given(st.sampled_from(["open-mistral-7b", "gpt-4o"]), st.lists(eight_characters, max_size=4))
+def test_names_of_mistral(base_model: str, rest: list[str]) -> None:
+    """They have the form of OpenAI. The compiled code leaves them, and some others, to Python."""
+    name = ":".join(["ft", base_model, *rest])
+    decoded = with_content("a", "b", 0, name, Metrics())
+    evaluation = ready_event.evaluate(Metrics())
+    text = usual_text(decoded, evaluation, ORIGIN)
+    encoded = msgspec.json.encode(ready_event._event(decoded, evaluation, ORIGIN))  # noqa: SLF001
+    assert text in {None, encoded}
+    assert ready_event.enrich(decoded, ORIGIN, []).value == encoded
 
 
 @given(st.integers(FIRST_UNIX_SECOND, LAST_UNIX_SECOND))

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 SCHEMA = Draft202012Validator(json_schema("ready-event"))
 MODES: tuple[Mode, ...] = ("structured", "binary")
-COUNTED_EXAMPLES = 150
+COUNTED_EXAMPLES = 300
 
 
 @given(event=kit.ready_events())
@@ -109,9 +109,12 @@ def test_the_strategies_reach_what_they_must() -> None:
     @given(event=kit.ready_events(), record=kit.ready_records(), letter=kit.dead_letters())
     def collect(event: dict[str, Any], record: KafkaRecord, letter: KafkaRecord) -> None:
         data = event["data"]
+        checkpoint = data["checkpoint"]
+        optional = {"base_model", "expires_at", "provider", "uri"} & checkpoint.keys()
         seen.update(
             [
-                data["model"]["provider"],
+                "own provider" if "provider" in checkpoint else data["model"]["provider"],
+                *(f"has {name}" for name in optional),
                 "replay" if "replayid" in event else "no replay",
                 "later" if set(data) - {"checkpoint", "model", "evaluation", "origin"} else "now",
                 str(data["evaluation"].get("metric")),
@@ -123,7 +126,9 @@ def test_the_strategies_reach_what_they_must() -> None:
         )
 
     collect()
-    expected = {"openai", "azure", "path", "unrecognised", "replay", "no replay", "later", "now"}
+    expected = {"openai", "azure", "mistral", "together", "fireworks", "tinker", "path"}
+    expected |= {"unrecognised", "own provider", "replay", "no replay", "later", "now"}
+    expected |= {"has base_model", "has expires_at", "has provider", "has uri"}
     expected |= {"full_valid_loss", "valid_loss", "train_loss", "None", "perplexity"}
     expected |= {"no perplexity", "trace", "no trace", *REASONS}
     assert expected <= seen.keys()

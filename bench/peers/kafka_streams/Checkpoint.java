@@ -14,13 +14,17 @@ import java.util.Map;
 public final class Checkpoint {
     static final String OBJECT = "fine_tuning.job.checkpoint";
 
+    @JsonProperty("base_model") @JsonAlias("baseModel") @JsonInclude(JsonInclude.Include.NON_NULL) public String baseModel;
     @JsonProperty("created_at") @JsonAlias("createdAt") public Long createdAt;
+    @JsonProperty("expires_at") @JsonAlias("expiresAt") @JsonInclude(JsonInclude.Include.NON_NULL) public Long expiresAt;
     @JsonProperty("fine_tuned_model_checkpoint") @JsonAlias("fineTunedModelCheckpoint") public String model;
     @JsonProperty("fine_tuning_job_id") @JsonAlias("fineTuningJobId") public String jobId;
     public String id;
     public Metrics metrics;
     public String object;
+    @JsonInclude(JsonInclude.Include.NON_NULL) public String provider;
     @JsonProperty("step_number") @JsonAlias("stepNumber") public Long stepNumber;
+    @JsonInclude(JsonInclude.Include.NON_NULL) public String uri;
 
     private Map<String, Object> others;
 
@@ -48,7 +52,14 @@ public final class Checkpoint {
         if (createdAt == null || model == null || metrics == null || stepNumber == null) {
             return "a required field is missing";
         }
+        if (isEmpty(provider) || isEmpty(baseModel) || isEmpty(uri)) {
+            return "provider, base_model or uri is empty";
+        }
         return null;
+    }
+
+    private static boolean isEmpty(String text) {
+        return text != null && text.isEmpty();
     }
 
     /** The metrics at the step. Each number may be missing. */

@@ -33,7 +33,7 @@ public record ReadyEvent(
                 "application/json",
                 "urn:checkpoint-ready:schema:ready-event:1",
                 checkpoint.jobId,
-                new Data(checkpoint, ModelName.parse(checkpoint.model), Evaluation.of(checkpoint.metrics), origin));
+                new Data(checkpoint, ModelName.of(checkpoint), Evaluation.of(checkpoint.metrics), origin));
     }
 
     private static String source(String jobId) {

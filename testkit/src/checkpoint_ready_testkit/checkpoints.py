@@ -33,7 +33,9 @@ METRIC_NAMES: Final = (
     "valid_loss",
     "valid_mean_token_accuracy",
 )
+OPTIONAL_NAMES: Final = ("base_model", "expires_at", "provider", "uri")
 FIELD_NAMES: Final = (
+    *OPTIONAL_NAMES,
     "created_at",
     "fine_tuned_model_checkpoint",
     "fine_tuning_job_id",
@@ -64,9 +66,13 @@ def checkpoint_object(  # noqa: PLR0913 - one parameter for each field
     model: str,
     metrics: Mapping[str, Any],
     created_at: int | datetime,
+    provider: str | None,
+    base_model: str | None,
+    uri: str | None,
+    expires_at: int | datetime | None,
     unknown_fields: Mapping[str, Any],
 ) -> JsonObject:
-    """Return the checkpoint as the service publishes it.
+    """Return the checkpoint as the service publishes it. An optional field that is None is absent.
 
     Raises:
         ValueError: the service would not publish a source record with these values.
@@ -77,7 +83,16 @@ def checkpoint_object(  # noqa: PLR0913 - one parameter for each field
         raise ValueError("job_id must not be empty")
     if isinstance(step, bool) or not -(2**STEP_BITS) <= step < 2**STEP_BITS:
         raise ValueError(f"step must be an integer of 64 bits, not {step!r}")
+    texts = {"provider": provider, "base_model": base_model, "uri": uri}
+    for name, text in texts.items():
+        if text is not None and not text:
+            raise ValueError(f"{name} must not be empty")
+    optional = {
+        **texts,
+        "expires_at": None if expires_at is None else unix_seconds(expires_at, "expires_at"),
+    }
     fields = {
+        **{name: value for name, value in optional.items() if value is not None},
         "created_at": unix_seconds(created_at),
         "fine_tuned_model_checkpoint": model,
         "fine_tuning_job_id": job_id,
@@ -91,19 +106,19 @@ def checkpoint_object(  # noqa: PLR0913 - one parameter for each field
     return published
 
 
-def unix_seconds(created_at: int | datetime) -> int:
-    """Return a time as seconds since 1970.
+def unix_seconds(time: int | datetime, name: str = "created_at") -> int:
+    """Return a time as seconds since 1970. `name` is that of its field.
 
     Raises:
         ValueError: it has no time zone, or is not in the years 1 to 9999.
     """
-    if isinstance(created_at, datetime):
-        if created_at.tzinfo is None:
-            raise ValueError("created_at must have a time zone")
-        created_at = math.floor((created_at - datetime.fromtimestamp(0, UTC)).total_seconds())
-    if not FIRST_UNIX_SECOND <= created_at <= LAST_UNIX_SECOND:
-        raise ValueError("created_at must be in the years 1 to 9999")
-    return created_at
+    if isinstance(time, datetime):
+        if time.tzinfo is None:
+            raise ValueError(f"{name} must have a time zone")
+        time = math.floor((time - datetime.fromtimestamp(0, UTC)).total_seconds())
+    if not FIRST_UNIX_SECOND <= time <= LAST_UNIX_SECOND:
+        raise ValueError(f"{name} must be in the years 1 to 9999")
+    return time
 
 
 def _published_metrics(metrics: Mapping[str, Any]) -> JsonObject:

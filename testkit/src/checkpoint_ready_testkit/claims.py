@@ -36,7 +36,6 @@ from checkpoint_ready_testkit.ready_events import (
 Check = Callable[[object], bool]
 
 _SOURCE_PREFIX: Final = "/fine_tuning/jobs/"
-_PROVIDERS: Final = ("openai", "azure", "path", "unrecognised")
 _LOSSES: Final = ("full_valid_loss", "valid_loss", "train_loss")
 _STAGES: Final = ("VALUE_CONVERTER", "TRANSFORMATION", "TASK_PUT")
 _INTEGER: Final = re.compile(r"-?[0-9]{1,19}")
@@ -97,8 +96,14 @@ _CHECKPOINT: Final[Mapping[str, tuple[Check, str]]] = {
     "object": (_one_of(CHECKPOINT_OBJECT), f"must be {CHECKPOINT_OBJECT!r}"),
     "step_number": (_is_step, "must be an integer of 64 bits"),
 }
+_CHECKPOINT_OPTIONAL: Final[Mapping[str, tuple[Check, str]]] = {
+    "base_model": (_is_name, "must be a text with at least one character"),
+    "expires_at": (_is_time, "must be seconds in the years 1 to 9999"),
+    "provider": (_is_name, "must be a text with at least one character"),
+    "uri": (_is_name, "must be a text with at least one character"),
+}
 _MODEL: Final[Mapping[str, tuple[Check, str]]] = {
-    "provider": (_one_of(*_PROVIDERS), f"must be one of {', '.join(_PROVIDERS)}"),
+    "provider": (_is_name, "must be a text with at least one character"),
     "base_model": (_or_null(_is_text), "must be a text or null"),
     "organization": (_or_null(_is_text), "must be a text or null"),
     "suffix": (_or_null(_is_text), "must be a text or null"),
@@ -134,6 +139,7 @@ def assert_ready_event(event: object) -> None:
     data = _object(members.get("data"), "data", problems)
     checkpoint = _object(data.get("checkpoint"), "data.checkpoint", problems)
     _check(checkpoint, _CHECKPOINT, "data.checkpoint.", problems)
+    _check(checkpoint, _CHECKPOINT_OPTIONAL, "data.checkpoint.", problems, optional=True)
     metrics = _object(checkpoint.get("metrics"), "data.checkpoint.metrics", problems)
     _check(metrics, _METRICS, "data.checkpoint.metrics.", problems, optional=True)
     for name, checks in (("model", _MODEL), ("origin", _ORIGIN)):
@@ -232,6 +238,12 @@ def _check_agreement(
     ]
     if unquote(event["source"]) != f"{_SOURCE_PREFIX}{job_id}":
         problems.append(f"source must be {_SOURCE_PREFIX} and the id of the job")
+    model = event["data"]["model"]
+    problems += [
+        f"data.model.{name} is {model[name]!r}, but data.checkpoint.{name} says {found!r}"
+        for name in ("provider", "base_model")
+        if (found := checkpoint.get(name)) is not None and model[name] != found
+    ]
     evaluation = event["data"]["evaluation"]
     if ("loss" in evaluation) != ("metric" in evaluation):
         problems.append("data.evaluation must have both loss and metric, or neither")

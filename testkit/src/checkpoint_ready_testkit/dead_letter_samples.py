@@ -59,7 +59,8 @@ def _known_fields(checkpoint: Mapping[str, Any]) -> JsonObject:
     metrics = {
         name: checkpoint["metrics"][name] for name in METRIC_NAMES if name in checkpoint["metrics"]
     }
-    return {**{name: checkpoint[name] for name in FIELD_NAMES}, "metrics": metrics}
+    fields = {name: checkpoint[name] for name in FIELD_NAMES if name in checkpoint}
+    return {**fields, "metrics": metrics}
 
 
 _Made = tuple[bytes | None, str, str, str]

@@ -22,7 +22,7 @@ from checkpoint_ready_testkit.checkpoints import (
     default_model_name,
 )
 from checkpoint_ready_testkit.json_text import JsonObject
-from checkpoint_ready_testkit.model_names import parse_model_name
+from checkpoint_ready_testkit.model_names import describe_model
 
 READY_TYPE: Final = "fine_tuning.job.checkpoint.ready"
 DATASCHEMA: Final = "urn:checkpoint-ready:schema:ready-event:1"
@@ -48,6 +48,10 @@ def ready_event(  # noqa: PLR0913 - one parameter for each part of the event
     model: str | None = None,
     metrics: Mapping[str, Any] | None = None,
     created_at: int | datetime = DEFAULT_CREATED_AT,
+    provider: str | None = None,
+    base_model: str | None = None,
+    uri: str | None = None,
+    expires_at: int | datetime | None = None,
     unknown_fields: Mapping[str, Any] | None = None,
     topic: str = INPUT_TOPIC,
     partition: int = 0,
@@ -64,6 +68,10 @@ def ready_event(  # noqa: PLR0913 - one parameter for each part of the event
         model: the name of the model at this step. `data.model` has its parts.
         metrics: the metrics, also unknown ones. A metric that is None counts as absent.
         created_at: when the checkpoint was created: seconds since 1970, or a datetime with a zone.
+        provider: who trained the checkpoint. In `data.model` it replaces that of the model's name.
+        base_model: the model that was fine-tuned. It too replaces that of the model's name.
+        uri: where the weights are.
+        expires_at: when the weights are deleted, in the form of `created_at`.
         unknown_fields: members of the source object that the contract does not name.
         topic: the topic of the source record.
         partition: the partition of the source record.
@@ -81,6 +89,10 @@ def ready_event(  # noqa: PLR0913 - one parameter for each part of the event
         model=default_model_name(step) if model is None else model,
         metrics=default_metrics(step) if metrics is None else metrics,
         created_at=created_at,
+        provider=provider,
+        base_model=base_model,
+        uri=uri,
+        expires_at=expires_at,
         unknown_fields=unknown_fields or {},
     )
     event: JsonObject = {
@@ -95,7 +107,7 @@ def ready_event(  # noqa: PLR0913 - one parameter for each part of the event
         "partitionkey": job_id,
         "data": {
             "checkpoint": checkpoint,
-            "model": parse_model_name(checkpoint["fine_tuned_model_checkpoint"]),
+            "model": describe_model(checkpoint),
             "evaluation": _evaluate(checkpoint["metrics"]),
             "origin": {
                 "topic": topic,

@@ -44,12 +44,27 @@ _part: Final = st.from_regex(r"[a-z0-9-]{1,12}", fullmatch=True)
 _optional_part: Final = st.just("") | _part
 _step_tail: Final = st.just("") | st.integers(0, 10**18 - 1).map(":ckpt-step-{}".format)
 _hex_digits: Final = st.text("0123456789abcdef", min_size=32, max_size=32)
+_eight_hex_digits: Final = st.text("0123456789abcdef", min_size=8, max_size=8)
+_suffix_tail: Final = st.just("") | _part.map("-{}".format)
+_named_step: Final = st.sampled_from(["", "step-", "step_", "checkpoint-"])
+_number: Final = st.integers(0, 10**18 - 1)
+_optional_name: Final = st.none() | _name
+_unix_seconds: Final = st.integers(FIRST_UNIX_SECOND, LAST_UNIX_SECOND)
 _model_names: Final = st.one_of(
     st.builds("ft:{}:{}:{}:{}{}".format, _part, _optional_part, _optional_part, _part, _step_tail),
     st.builds("{}.ft-{}{}".format, _part, _hex_digits, _step_tail),
     st.builds("{}.ft-{}-{}{}".format, _part, _hex_digits, _part, _step_tail),
     st.builds("/models/{}/checkpoint-{}".format, _part, st.integers(0, 10**18 - 1)),
     st.builds("s3://{}/{}".format, _part, _part),
+    st.builds("tinker://{}/sampler_weights/{}{}".format, _part, _named_step, _number),
+    st.builds("accounts/{}/models/{}".format, _part, _part),
+    st.builds("{}/{}-Reference{}-{}".format, _part, _part, _suffix_tail, _eight_hex_digits),
+    st.builds(
+        "ft:open-mistral-7b:{}:20260101{}:{}".format,
+        _eight_hex_digits,
+        st.just("") | _part.map(":{}".format),
+        _eight_hex_digits,
+    ),
     _text,
 )
 _metrics: Final = st.builds(
@@ -79,7 +94,11 @@ def ready_events(draw: st.DrawFn, *, later_versions: bool = True) -> JsonObject:
         step=draw(_step),
         model=draw(_model_names),
         metrics=_without_known_names(draw(_metrics), METRIC_NAMES),
-        created_at=draw(st.integers(FIRST_UNIX_SECOND, LAST_UNIX_SECOND)),
+        created_at=draw(_unix_seconds),
+        provider=draw(_optional_name),
+        base_model=draw(_optional_name),
+        uri=draw(_optional_name),
+        expires_at=draw(st.none() | _unix_seconds),
         unknown_fields=_without_known_names(draw(st.dictionaries(_text, _json, max_size=3)), ()),
         topic=draw(st.from_regex(r"[a-zA-Z0-9._-]{1,30}", fullmatch=True)),
         partition=draw(st.integers(0, _LAST_PARTITION)),

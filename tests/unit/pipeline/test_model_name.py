@@ -40,6 +40,40 @@ NAMES = [
     ("outputs/checkpoint-7", Model("path", step=7)),
     ("s3://bucket/model", Model("path")),
     ("C:\\models\\checkpoint-3", Model("path", step=3)),
+    ("gs://bucket/run/checkpoint-500", Model("path", step=500)),
+    ("abfss://data@account.dfs.core.windows.net/run/checkpoint-9/", Model("path", step=9)),
+    ("hf://org/name", Model("path")),
+    ("accounts/acme/models/checkpoint-7", Model("path", step=7)),
+    (
+        "ft:open-mistral-7b:587a6b29:20240514:7e773925",
+        Model("mistral", "open-mistral-7b", "587a6b29", is_final=True),
+    ),
+    (
+        "ft:open-mistral-7b:504267b8:20240620:MyCoach:29b5b062",
+        Model("mistral", "open-mistral-7b", "504267b8", "MyCoach", is_final=True),
+    ),
+    (
+        "ft:mistral-small-latest:7e530b29:20250708:d2bd4879",
+        Model("mistral", "mistral-small-latest", "7e530b29", is_final=True),
+    ),
+    (
+        "ft:gpt-4o:587a6b29:20240514:7e773925",
+        Model("openai", "gpt-4o", "587a6b29", "20240514", is_final=True),
+    ),
+    ("tinker://run-1/sampler_weights/step-100", Model("tinker", step=100)),
+    ("tinker://run-1:train:0/weights/step_000100", Model("tinker", step=100)),
+    ("tinker://run-1/sampler_weights/checkpoint-100", Model("tinker", step=100)),
+    ("tinker://run-1:train:0/sampler_weights/000376", Model("tinker")),
+    ("tinker://run-1/sampler_weights/final", Model("tinker")),
+    ("accounts/acme/models/my-model", Model("fireworks", organization="acme")),
+    (
+        "acme/Meta-Llama-3.1-8B-Instruct-Reference-my-suffix-b34d4ba5",
+        Model("together", "Meta-Llama-3.1-8B-Instruct-Reference", "acme", "my-suffix"),
+    ),
+    (
+        "acme/Llama-3.3-70B-Instruct-Reference-8203709c",
+        Model("together", "Llama-3.3-70B-Instruct-Reference", "acme"),
+    ),
 ]
 
 
@@ -65,6 +99,15 @@ def test_known_shapes(name: str, model: Model) -> None:
         ".ft-0123",
         "\x00",
         "org/model",
+        "org/model-8203709c",
+        "org/model-Reference",
+        "org/-Reference-8203709c",
+        "accounts/acme",
+        "accounts/acme/models/",
+        "accounts/acme/models/a/b",
+        "accounts//models/a",
+        "ft:open-mistral-7b:XXX",
+        "ft:open-mistral-7b:my-great-model:20240620:a:29b5b062",
     ],
 )
 def test_unknown_shapes_are_unrecognised(name: str) -> None:
