@@ -54,21 +54,20 @@ ModelName = Annotated[
         examples=["ft:gpt-4o-mini-2024-07-18:my-org:custom_suffix:9ABel2dg:ckpt-step-88"],
     ),
 ]
+FilledText = Annotated[str, Meta(min_length=1)]
 Provider = Annotated[
-    str,
+    FilledText | None,
     Meta(
-        min_length=1,
         description=(
-            "Who trained the checkpoint: a hosted provider, or a trainer of your own. Any text is"
-            " accepted. It takes the place of the provider in the model name."
+            "Who trained the checkpoint: a hosted provider, or a trainer of your own. Any text that"
+            " is not empty is accepted. It takes the place of the provider in the model name."
         ),
         examples=["openai", "azure", "mistral", "together", "fireworks", "tinker", "trainer"],
     ),
 ]
 BaseModel = Annotated[
-    str,
+    FilledText | None,
     Meta(
-        min_length=1,
         description=(
             "Model that was fine-tuned. It takes the place of the base model in the model name."
         ),
@@ -76,18 +75,15 @@ BaseModel = Annotated[
     ),
 ]
 WeightsUri = Annotated[
-    str,
+    FilledText | None,
     Meta(
-        min_length=1,
-        description="Where the weights are. Any text is accepted.",
+        description="Where the weights are. Any text that is not empty is accepted.",
         examples=["s3://bucket/runs/7/checkpoint-500"],
     ),
 ]
 ExpiresAt = Annotated[
-    int,
+    Annotated[int, Meta(ge=FIRST_UNIX_SECOND, le=LAST_UNIX_SECOND)] | None,
     Meta(
-        ge=FIRST_UNIX_SECOND,
-        le=LAST_UNIX_SECOND,
         description=(
             "Time at which the weights are deleted, in seconds since 1970 (UTC), in the years 1 to"
             " 9999."
@@ -128,17 +124,17 @@ class Metrics(Struct, frozen=True, omit_defaults=True, gc=False):
 class Checkpoint(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """A model checkpoint of a fine-tuning job, ready to use."""
 
-    base_model: BaseModel | None = None
+    base_model: BaseModel = None
     created_at: UnixSeconds
-    expires_at: ExpiresAt | None = None
+    expires_at: ExpiresAt = None
     fine_tuned_model_checkpoint: ModelName
     fine_tuning_job_id: JobId
     id: CheckpointId
     metrics: Metrics
     object: CheckpointObject
-    provider: Provider | None = None
+    provider: Provider = None
     step_number: Step
-    uri: WeightsUri | None = None
+    uri: WeightsUri = None
 
 
 class SdkMetrics(Struct, frozen=True, omit_defaults=True, gc=False, rename="camel"):
@@ -158,14 +154,14 @@ class SdkCheckpoint(
 ):
     """`Checkpoint` in the spelling of SDKs (camelCase)."""
 
-    base_model: BaseModel | None = None
+    base_model: BaseModel = None
     created_at: UnixSeconds
-    expires_at: ExpiresAt | None = None
+    expires_at: ExpiresAt = None
     fine_tuned_model_checkpoint: ModelName
     fine_tuning_job_id: JobId
     id: CheckpointId
     metrics: SdkMetrics
     object: CheckpointObject
-    provider: Provider | None = None
+    provider: Provider = None
     step_number: Step
-    uri: WeightsUri | None = None
+    uri: WeightsUri = None

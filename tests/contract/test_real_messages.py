@@ -51,6 +51,8 @@ CHECKPOINTS = (
     ),
     checkpoint(id="azure", fine_tuned_model_checkpoint=f"gpt-4o.ft-{'0' * 32}:ckpt-step-90"),
     checkpoint(id="path", fine_tuned_model_checkpoint="/data/outputs/checkpoint-500"),
+    checkpoint(id="provider", provider="own", base_model="a/b", uri="s3://b/7", expires_at=1),
+    checkpoint(id="nulls", provider=None, base_model=None, uri=None, expires_at=None),
     checkpoint(id="large", step_number=2**53 - 1, metrics={"train_loss": 1e300, "step": 0.5}),
 )
 # Of wrong-field.ts: a field that an event does not have, and one that may be absent.
@@ -283,6 +285,7 @@ def test_generated_typescript_types_read_every_message(wire: Wire, node: NodeFol
                 "provider": data["model"]["provider"],
                 "loss": data["evaluation"].get("loss"),
                 "step": data["checkpoint"]["step_number"],
+                "uri": data["checkpoint"].get("uri"),
                 "trainLoss": data["checkpoint"]["metrics"].get("train_loss"),
                 "offset": data["origin"]["offset"],
                 "replay": replay,

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from consumer.pipeline import decider, ready_event
+from consumer.pipeline import decider, model_name
 from consumer.pipeline.dead_letters import dead_letter
 from consumer.pipeline.decode import json_document
 from consumer.pipeline.model_name import UNRECOGNISED, parse_model_name
@@ -35,7 +35,7 @@ def place(fault: Fault) -> Place:
         case Fault.KEY_LOST:
             return decider, "dead_letter", _without_empty_key
         case Fault.BACKTRACKS:
-            return ready_event, "parse_model_name", _backtracking
+            return model_name, "parse_model_name", _backtracking
         case Fault.ESCAPES:
             return decider, "dead_letter", _for_headers_with_values
 

@@ -26,7 +26,7 @@ from tests.builders import TIMESTAMP_MS, Record, shard_settings
 from tests.fuzz.edge_cases import HEADERS, KEYS, RUNS, VALUES, WHOLE, Header
 from tests.fuzz.faults import Fault, place
 from tests.fuzz.judge import Shard
-from tests.fuzz.seeds import ID, ALL_SEEDS
+from tests.fuzz.seeds import ALL_SEEDS, ID
 
 MAX_VALUE_BYTES: Final = 8192
 _LONGEST_WORD: Final = 60

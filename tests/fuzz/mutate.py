@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from tests.builders import STRUCTURED, TIMESTAMP_MS, Record, camel
 from tests.fuzz.edge_cases import HEADERS, KEYS, RUNS, VALUES, WHOLE, Header
-from tests.fuzz.seeds import ID, ALL_SEEDS, Seed
+from tests.fuzz.seeds import ALL_SEEDS, ID, Seed
 
 IDS: Final = 40
 """Few, so that mutants meet again under one id: as duplicates and with other content."""

@@ -43,7 +43,8 @@ _METRICS: Final = (
     "valid_mean_token_accuracy",
 )
 _CAMEL: Final = {
-    name: re.sub("_([a-z])", lambda found: found[1].upper(), name) for name in _FIELDS + _OPTIONAL + _METRICS
+    name: re.sub("_([a-z])", lambda found: found[1].upper(), name)
+    for name in _FIELDS + _OPTIONAL + _METRICS
 }
 _KNOWN_OPTIONAL: Final = {*_OPTIONAL, *map(_CAMEL.__getitem__, _OPTIONAL)}
 _KNOWN_METRICS: Final = {*_METRICS, *map(_CAMEL.__getitem__, _METRICS)}

@@ -1,4 +1,4 @@
-"""Sample fine-tuning jobs with checkpoints as several providers name them.
+"""Sample fine-tuning jobs of hosted providers and own trainers, with checkpoints as they name them.
 
 `tests.support.variants` writes a checkpoint in the many ways of producers. Nothing here imports the
 service.
@@ -44,6 +44,9 @@ BASE_MODELS = (
 ORGANIZATIONS = ("my-org", "acme", "openai", "personal", "globex-ml", "københavn-ai")
 SUFFIXES = ("custom_suffix", "exp-0723-002", "support-bot", "tone-v3", "sql-writer", "")
 RUNS = ("llama-lora", "qwen-sft", "mistral-dpo")
+OPEN_MODELS = ("meta-llama/Llama-3.1-8B", "Qwen/Qwen3-8B", "mistralai/Mistral-7B-v0.3")
+MISTRAL_MODELS = ("open-mistral-7b", "mistral-small-latest")
+SECONDS_OF_A_MONTH = 2_592_000
 
 
 class Job(NamedTuple):
@@ -59,12 +62,13 @@ class _Names(NamedTuple):
     job_id: str
     checkpoint_id: Callable[[], str]
     model: Callable[[int | None, int], str]
+    fields: Callable[[int, int], Document] = lambda *_: {}
+    """The optional fields that the producer sets, from the step and the time of creation."""
 
 
 def make_job(rng: random.Random) -> Job:
     """Return a random job with three to twelve checkpoints."""
-    providers = (_openai, _openai_undated, _azure, _self_hosted, _unknown)
-    names = rng.choices(providers, (10, 2, 4, 3, 1))[0](rng)
+    names = rng.choices(PROVIDERS, WEIGHTS)[0](rng)
     checkpoint_count = rng.randint(3, 12)
     every = rng.choice((10, 22, 50, 88, 100, 489))
     created_at = FIRST_CREATED_AT + rng.randrange(SECONDS_OF_A_YEAR)
@@ -85,6 +89,7 @@ def make_job(rng: random.Random) -> Job:
             "metrics": _metrics(rng, step, loss),
             "fine_tuning_job_id": names.job_id,
             "object": OBJECT,
+            **names.fields(step, created_at),
             **extra,
         }
         checkpoints.append(content)
@@ -147,6 +152,54 @@ def _self_hosted(rng: random.Random) -> _Names:
     return _Names(f"ft-{_text(rng, 24)}", lambda: str(uuid.UUID(bytes=rng.randbytes(16))), model)
 
 
+def _trainer(rng: random.Random) -> _Names:
+    """`s3://models/llama-lora-7/checkpoint-500`, by a trainer that names itself and its base."""
+    base, run = rng.choice(OPEN_MODELS), f"{rng.choice(RUNS)}-{rng.randint(1, 999)}"
+
+    def model(_: int | None, step: int) -> str:
+        return f"s3://models/{run}/checkpoint-{step}"
+
+    def fields(step: int, _: int) -> Document:
+        return {"provider": "trainer", "base_model": base, "uri": model(None, step)}
+
+    return _Names(run, lambda: f"{run}-{_text(rng, 12, HEX)}", model, fields)
+
+
+def _tinker(rng: random.Random) -> _Names:
+    """`tinker://0123.../sampler_weights/step-100`, which is deleted after a month."""
+    base, run = rng.choice(OPEN_MODELS), str(uuid.UUID(bytes=rng.randbytes(16)))
+
+    def model(_: int | None, step: int) -> str:
+        return f"tinker://{run}:train:0/sampler_weights/step-{step}"
+
+    def fields(step: int, created_at: int) -> Document:
+        uri, expires_at = model(None, step), created_at + SECONDS_OF_A_MONTH
+        return {"base_model": base, "uri": uri, "expires_at": expires_at}
+
+    return _Names(run, lambda: f"{run}-{_text(rng, 12, HEX)}", model, fields)
+
+
+def _mistral(rng: random.Random) -> _Names:
+    """`ft:open-mistral-7b:587a6b29:20240514:7e773925`: only the last checkpoint has a name."""
+    base, organization, job = rng.choice(MISTRAL_MODELS), _text(rng, 8, HEX), _text(rng, 8, HEX)
+    name = f"ft:{base}:{organization}:20250102:{job}"
+    return _Names(job, lambda: f"{job}-{_text(rng, 8, HEX)}", lambda *_: name)
+
+
+def _together(rng: random.Random) -> _Names:
+    """`acme/Meta-Llama-3.1-8B-Instruct-Reference-my-suffix-b34d4ba5`."""
+    job = _text(rng, 8, HEX)
+    name = f"acme/Meta-Llama-3.1-8B-Instruct-Reference-{rng.choice(RUNS)}-{job}"
+    return _Names(f"ft-{job}", lambda: f"ft-{job}-{_text(rng, 8, HEX)}", lambda *_: name)
+
+
+def _fireworks(rng: random.Random) -> _Names:
+    """`accounts/acme/models/qwen-sft-0123abcd`."""
+    run = f"{rng.choice(RUNS)}-{_text(rng, 8, HEX)}"
+    name = f"accounts/acme/models/{run}"
+    return _Names(run, lambda: f"{run}-{_text(rng, 8, HEX)}", lambda *_: name)
+
+
 def _unknown(rng: random.Random) -> _Names:
     """`our-model-v7`: of no known shape, published all the same."""
     name = f"our-model-v{rng.randint(1, 99)}"
@@ -185,3 +238,10 @@ def _metrics(rng: random.Random, step: int, loss: float) -> dict[str, Any]:
 
 def _text(rng: random.Random, length: int, alphabet: str = ALPHANUMERIC) -> str:
     return "".join(rng.choices(alphabet, k=length))
+
+
+PROVIDERS = (
+    *(_openai, _openai_undated, _azure, _self_hosted, _trainer),
+    *(_tinker, _mistral, _together, _fireworks, _unknown),
+)
+WEIGHTS = (6, 1, 4, 2, 4, 2, 1, 1, 1, 1)

@@ -88,7 +88,10 @@ def test_every_reason_that_a_record_can_have_occurs(decision: Decision) -> None:
 def test_every_kind_of_model_name_occurs(decision: Decision) -> None:
     """Names of all providers, with and without a suffix, with and without a step."""
     models = [json.loads(ready.value)["data"]["model"] for ready in decision.ready]
-    assert {model["provider"] for model in models} == {"openai", "azure", "path", "unrecognised"}
+    assert {model["provider"] for model in models} == {
+        *("openai", "azure", "mistral", "together", "fireworks", "tinker"),
+        *("trainer", "path", "unrecognised"),
+    }
     openai = [model for model in models if model["provider"] == "openai"]
     assert {model["suffix"] is None for model in openai} == {True, False}
     assert {model["is_final"] for model in openai} == {True, False}

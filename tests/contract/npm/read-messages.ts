@@ -13,13 +13,14 @@ type Message =
 function summary(id: string, source: string, data: ReadyData): object {
   const checkpoint: Checkpoint = data.checkpoint;
   const loss: number | null = data.evaluation.loss ?? null;
-  const provider: "openai" | "azure" | "path" | "unrecognised" = data.model.provider;
+  const provider: string = data.model.provider;
   return {
     id,
     source,
     provider,
     loss,
     step: checkpoint.step_number,
+    uri: checkpoint.uri ?? null,
     trainLoss: checkpoint.metrics.train_loss ?? null,
     offset: data.origin.offset,
   };

@@ -14,7 +14,7 @@ from schemas.checkpoint import FIRST_UNIX_SECOND, LAST_UNIX_SECOND
 from schemas.ready_event import Origin
 from tests.builders import batch, camel, checkpoint, decide, envelope, record
 
-FIELDS = {
+FIELDS: dict[str, Any] = {
     "provider": "trainer",
     "base_model": "meta-llama/Llama-3.1-8B",
     "uri": "s3://bucket/runs/7/checkpoint-500",
@@ -107,7 +107,7 @@ def test_a_wrong_type_is_an_invalid_record(name: str, value: object) -> None:
 
 def test_milliseconds_are_named() -> None:
     """As for the time of creation."""
-    with pytest.raises(InvalidRecord, match="expires_at .* milliseconds"):
+    with pytest.raises(InvalidRecord, match=r"expires_at .* milliseconds"):
         decode(encoded(checkpoint(expires_at=1_724_356_867_000)))
 
 
