@@ -130,7 +130,7 @@ Suffix = Annotated[str | None, Meta(description="Suffix in the name.", examples=
 NameStep = Annotated[int | None, Meta(description="Step in the name.", examples=[88])]
 IsFinal = Annotated[
     bool,
-    Meta(description="A heuristic: the name of a hosted model has no `:ckpt-step-N`."),
+    Meta(description="A heuristic: a name of OpenAI, Azure or Mistral has no `:ckpt-step-N`."),
 ]
 Loss = Annotated[
     float | None,
@@ -164,7 +164,8 @@ class Origin(Struct, frozen=True, gc=False):
 class Model(Struct, frozen=True, gc=False):
     """What the checkpoint and its model name say about the model.
 
-    `is_final` is a heuristic: it is true if the name of a hosted model has no `:ckpt-step-N`.
+    `is_final` is a heuristic: it is true if a name of OpenAI, Azure or Mistral has no
+    `:ckpt-step-N`.
     """
 
     provider: Provider

@@ -17,7 +17,7 @@ public record ModelName(
 
     private static final Pattern OPENAI =
             Pattern.compile("ft:([^:]+):([^:]*):([^:]*):(?!ckpt-step-)[^:]+(?::ckpt-step-([0-9]{1,18}))?");
-    private static final Pattern AZURE = Pattern.compile("(.+)\\.ft-[0-9a-f]{32}(?:-([^:]+))?(?::ckpt-step-([0-9]{1,18}))?");
+    private static final Pattern AZURE = Pattern.compile("([^:/\\\\]+)\\.ft-[0-9a-f]{32}(?:-([^:/\\\\]+))?(?::ckpt-step-([0-9]{1,18}))?");
     private static final Pattern MISTRAL = Pattern.compile(
             "ft:((?:open-)?(?:mistral|mixtral|ministral|codestral|pixtral|magistral|devstral)[^:]*)"
                     + ":([0-9a-f]{8}):[0-9]{8}(?::([^:]+))?:[0-9a-f]{8}");
@@ -53,7 +53,7 @@ public record ModelName(
             return new ModelName("openai", openai.group(1), filled(openai.group(2)), filled(openai.group(3)), step, step == null);
         }
         Matcher azure = AZURE.matcher(name);
-        if (name.indexOf('/') < 0 && name.indexOf('\\') < 0 && azure.matches()) {
+        if (azure.matches()) {
             Long step = number(azure.group(3));
             return new ModelName("azure", azure.group(1), null, azure.group(2), step, step == null);
         }
