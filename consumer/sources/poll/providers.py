@@ -175,7 +175,7 @@ def _together_element(job: Job, found: _TogetherCheckpoint, created_at: float) -
         "metrics": {"step": found.step},
         "provider": "together",
     }
-    if job.base_model is not None:
+    if job.base_model:
         document["base_model"] = job.base_model
     # A path with a query may be signed. Each listing would then give other bytes for the same id.
     if found.path and "?" not in found.path:

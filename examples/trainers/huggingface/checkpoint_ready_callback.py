@@ -154,7 +154,7 @@ class CheckpointSender:
         self._run_id = run_id
         self._folder = Path(folder).absolute()
         self._prefix = (uri_prefix or str(self._folder)).rstrip("/")
-        self._extra = {} if base_model is None else {"base_model": base_model}
+        self._extra = {"base_model": base_model} if base_model else {}
         self._token_file = token_file
         self._limits = limits
         self._announced: set[str] = set()
