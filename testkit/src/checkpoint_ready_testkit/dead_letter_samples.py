@@ -7,13 +7,13 @@ from typing import Any, Final, NamedTuple
 from checkpoint_ready_testkit.checkpoints import FIELD_NAMES, MAX_ID_CHARS, METRIC_NAMES
 from checkpoint_ready_testkit.damaged_batches import CLAIMED_BYTES, RECORDS, damaged_batch
 from checkpoint_ready_testkit.json_text import JsonObject, encode, in_name_order
+from checkpoint_ready_testkit.validation import MAX_DEPTH
 
 REPARTITION_TOPIC: Final = "checkpoint-ready.repartition"
 
 _CONVERTER: Final = "VALUE_CONVERTER"
 _TRANSFORMATION: Final = "TRANSFORMATION"
 _PUT: Final = "TASK_PUT"
-_MAX_DEPTH: Final = 64
 _QUOTED_CHARS: Final = 80
 _CONTENT_VERSION: Final = b"\x01"
 _CONTENT_DIGEST_BYTES: Final = 15
@@ -93,9 +93,9 @@ def _wrong_object_type(checkpoint: JsonObject) -> _Made:
 
 def _too_deep(checkpoint: JsonObject) -> _Made:
     history: list[Any] = []
-    for _ in range(_MAX_DEPTH - 1):
+    for _ in range(MAX_DEPTH - 1):
         history = [history]
-    message = f"the document is nested deeper than {_MAX_DEPTH} levels"
+    message = f"the document is nested deeper than {MAX_DEPTH} levels"
     return encode({**checkpoint, "history": history}), _CONVERTER, "RecursionError", message
 
 
