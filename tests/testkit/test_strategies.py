@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -131,38 +130,38 @@ def test_the_strategies_reach_what_they_must() -> None:
     that are loaded, which depend on the other tests of the run. So the number of examples is not
     fixed either, and the limit is many times what is needed.
     """
-    seen: Counter[str] = Counter()
+    seen: set[str] = set()
     expected = {"openai", "azure", "path", "unrecognised", "replay", "no replay", "later", "now"}
     expected |= {"full_valid_loss", "valid_loss", "train_loss", "None", "perplexity"}
     expected |= {"no perplexity", "trace", "no trace", *REASONS, *CONTENT_TYPES}
     expected |= {"usual dataschema", "own dataschema", "schema id", "no schema id"}
 
-    def is_complete(drawn: tuple[dict[str, Any], KafkaRecord, KafkaRecord]) -> bool:
-        event, record, letter = drawn
+    def labels(event: dict[str, Any], record: KafkaRecord, letter: KafkaRecord) -> set[str]:
         data = event["data"]
-        seen.update(
-            [
-                data["model"]["provider"],
-                "replay" if "replayid" in event else "no replay",
-                "later" if set(data) - {"checkpoint", "model", "evaluation", "origin"} else "now",
-                str(data["evaluation"].get("metric")),
-                "perplexity" if "perplexity" in data["evaluation"] else "no perplexity",
-                "usual dataschema" if event["dataschema"] == DATASCHEMA else "own dataschema",
-                (record.header("content-type") or b"").decode(),
-                "trace" if record.header("traceparent") else "no trace",
-                "schema id" if record.header(SCHEMA_ID_HEADER) else "no schema id",
-                assert_dead_letter(letter),
-            ]
-        )
-        return expected <= seen.keys()
+        return {
+            data["model"]["provider"],
+            "replay" if "replayid" in event else "no replay",
+            "later" if set(data) - {"checkpoint", "model", "evaluation", "origin"} else "now",
+            str(data["evaluation"].get("metric")),
+            "perplexity" if "perplexity" in data["evaluation"] else "no perplexity",
+            "usual dataschema" if event["dataschema"] == DATASCHEMA else "own dataschema",
+            (record.header("content-type") or b"").decode(),
+            "trace" if record.header("traceparent") else "no trace",
+            "schema id" if record.header(SCHEMA_ID_HEADER) else "no schema id",
+            assert_dead_letter(letter),
+        }
+
+    def is_complete(drawn: set[str]) -> bool:
+        seen.update(drawn)
+        return expected <= seen
 
     with suppress(NoSuchExample):  # the comparison below names what is missing
         find(
-            st.tuples(kit.ready_events(), kit.ready_records(), kit.dead_letters()),
+            st.builds(labels, kit.ready_events(), kit.ready_records(), kit.dead_letters()),
             is_complete,
             settings=UNTIL_FOUND,
         )
-    assert seen.keys() == expected
+    assert seen == expected
 
 
 @pytest.mark.parametrize("start", ["", "http:", "x://"])
