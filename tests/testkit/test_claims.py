@@ -93,7 +93,7 @@ def test_a_value_that_is_no_object_is_refused() -> None:
 @pytest.mark.parametrize("mode", ["structured", "binary"])
 def test_the_records_of_any_installation_are_accepted(mode: Mode) -> None:
     """Its settings DATASCHEMA and SCHEMA_GUID change an attribute and a header."""
-    address = "http://checkpoint-ready.ml.svc:8080/schemas/ready-event/1"
+    address = "http://checkpoint-ready.ml.svc:8080/schemas/ready-event-data/1"
     guid = "0f0ec7b6-3e8a-4f4e-9d5c-6d2f0c1f5b7a"
     record = ready_record(ready_event(dataschema=address), mode=mode, schema_guid=guid)
     assert assert_ready_record(record)["dataschema"] == address

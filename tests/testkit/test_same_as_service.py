@@ -105,7 +105,7 @@ EVENTS: dict[str, dict[str, Any]] = {
     "extreme step": ready_event(step=-(2**63)),
     "replayed": replayed(ready_event(), "second-try"),
     "a schema on a server": ready_event(
-        dataschema="http://ready.ml.svc:8080/schemas/ready-event/1"
+        dataschema="http://ready.ml.svc:8080/schemas/ready-event-data/1"
     ),
     "the deepest": ready_event(unknown_fields={"x": nested(MAX_DEPTH - 1)}),
 }

@@ -49,7 +49,7 @@ SCHEMA = Draft202012Validator(json_schema("ready-event"))
 MODES: tuple[Mode, ...] = ("structured", "binary")
 CONTENT_TYPES = (STRUCTURED_CONTENT_TYPE, BINARY_CONTENT_TYPE)
 UNTIL_FOUND = settings(
-    max_examples=5000, phases=[Phase.generate], derandomize=True, database=None, deadline=None
+    max_examples=2000, phases=[Phase.generate], derandomize=True, database=None, deadline=None
 )
 
 

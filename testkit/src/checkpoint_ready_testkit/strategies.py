@@ -27,7 +27,7 @@ _MODES: Final[tuple[Mode, ...]] = ("structured", "binary")
 _text: Final = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 _name: Final = _text.filter(bool)
 _schema_addresses: Final = st.builds(
-    "{}://{}/schemas/ready-event/1".format,
+    "{}://{}/schemas/ready-event-data/1".format,
     st.sampled_from(["http", "https"]),
     st.from_regex(r"[a-z]{1,9}(\.[a-z]{2,9})?(:[1-9][0-9]{0,3})?", fullmatch=True),
 )
