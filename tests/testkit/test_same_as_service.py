@@ -272,6 +272,7 @@ def test_the_limit_of_the_topic_is_that_of_the_service() -> None:
         lambda: dead_letter("too_large", kept_bytes=-1),
         lambda: dead_letter("too_large", partition=-1),
         lambda: dead_letter("too_large", offset=-1),
+        lambda: dead_letter("unreadable_batch", offset=0),
         lambda: dead_letter("too_large", timestamp_ms=-2),
         lambda: dead_letter("too_large", topic=""),
         lambda: redelivery(job_events(), committed=-1),

@@ -128,6 +128,8 @@ _MAKERS: Final[dict[str, Callable[[JsonObject], _Made]]] = {
 
 
 def _unreadable_batch(offset: int, timestamp_ms: int) -> Sample:
+    if offset < RECORDS - 1:
+        raise ValueError(f"offset must be at least {RECORDS - 1}: the batch has {RECORDS} records")
     message = (
         f"offsets {offset - RECORDS + 1} to {offset} of a batch of {RECORDS} records cannot "
         f"be read (a record of {CLAIMED_BYTES} bytes is longer than the batch); the value is the "
