@@ -30,13 +30,14 @@ def written(record: ReadyRecord | DeadLetter) -> KafkaRecord:
     return KafkaRecord(record.key, record.value, list(record.headers))
 
 
-def published(
+def published(  # noqa: PLR0913 - each by its name
     event: dict[str, Any],
     mode: Mode,
     *,
     headers: Headers = (),
     group_id: str = GROUP_ID,
     shards: int = SHARDS,
+    schema_guid: str = "",
 ) -> KafkaRecord:
     """Return what the home shard of the event's id publishes for the source of the event."""
     data, replay_id = event["data"], event.get("replayid")
@@ -46,7 +47,13 @@ def published(
     batch = SourceBatch(origin["topic"], origin["partition"], [source], forwarded=False)
     is_binary = mode == "binary"
     settings = ShardSettings(
-        home(event["id"], shards), shards, group_id, _limits(), binary_mode=is_binary
+        home(event["id"], shards),
+        shards,
+        group_id,
+        _limits(),
+        binary_mode=is_binary,
+        schema_guid=schema_guid,
+        dataschema=event["dataschema"],
     )
     (ready,) = _decide([batch], settings).ready
     return written(

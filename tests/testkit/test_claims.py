@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from checkpoint_ready_testkit import (
@@ -15,6 +15,9 @@ from checkpoint_ready_testkit import (
     ready_event,
     ready_record,
 )
+
+if TYPE_CHECKING:
+    from checkpoint_ready_testkit import Mode
 
 MISSING: Any = object()
 
@@ -28,7 +31,8 @@ VIOLATIONS: list[tuple[str, Any, str]] = [
     ("time", "2024-07-23T20:01:08Z", "but data.checkpoint.created_at says '2024-07-23T20:01:07Z'"),
     ("source", "/jobs/1", "source must be /fine_tuning/jobs/ and the id of the job"),
     ("type", "fine_tuning.job.checkpoint", "type must be 'fine_tuning.job.checkpoint.ready'"),
-    ("dataschema", "urn:x", "dataschema must be 'urn:checkpoint-ready:schema:ready-event:1'"),
+    ("dataschema", "ready-event/1", "dataschema must be an absolute URI, not 'ready-event/1'"),
+    ("dataschema", "https:", "dataschema must be an absolute URI, not 'https:'"),
     ("replayid", "", "replayid must be a text with at least one character"),
     ("data", [], "data must be an object, not []"),
     ("data.model", None, "data.model must be an object, not None"),
@@ -88,6 +92,15 @@ def test_a_value_that_is_no_object_is_refused() -> None:
     """Any value gives a message, never another error."""
     with pytest.raises(AssertionError, match="the event must be an object, not 'text'"):
         assert_ready_event("text")
+
+
+@pytest.mark.parametrize("mode", ["structured", "binary"])
+def test_the_records_of_any_installation_are_accepted(mode: Mode) -> None:
+    """Its settings DATASCHEMA and SCHEMA_GUID change an attribute and a header."""
+    address = "http://checkpoint-ready.ml.svc:8080/schemas/ready-event-data/1"
+    guid = "0f0ec7b6-3e8a-4f4e-9d5c-6d2f0c1f5b7a"
+    record = ready_record(ready_event(dataschema=address), mode=mode, schema_guid=guid)
+    assert assert_ready_record(record)["dataschema"] == address
 
 
 @pytest.mark.parametrize(

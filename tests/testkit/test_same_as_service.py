@@ -24,6 +24,7 @@ from checkpoint_ready_testkit import (
 )
 from checkpoint_ready_testkit.dead_letters import TRAILING_NAMES
 from checkpoint_ready_testkit.json_text import encode
+from checkpoint_ready_testkit.validation import MAX_DEPTH
 from jsonschema import Draft202012Validator
 
 from consumer.cli.pipe import pipe
@@ -38,7 +39,7 @@ from tests.builders import Record
 from tests.testkit.service_output import READY_MAX_BYTES, dead_letters, published
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 MODES: tuple[Mode, ...] = ("structured", "binary")
 SCHEMA = Draft202012Validator(json_schema("ready-event"))
@@ -49,6 +50,18 @@ TRACE = [
 # The room that the service leaves for the lengths in a dead letter that it cuts.
 SLACK_BYTES = 16
 KEPT_BYTES = 40
+
+WRONG: Any = "wrong"
+GUID = "0F0ec7b6-3e8a-4f4e-9d5c-6d2f0c1f5b7a"
+
+
+def nested(levels: int) -> list[Any]:
+    """Return lists in each other."""
+    value: list[Any] = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
 
 EVENTS: dict[str, dict[str, Any]] = {
     "default": ready_event(),
@@ -106,6 +119,10 @@ EVENTS: dict[str, dict[str, Any]] = {
     "no name": ready_event(model=""),
     "extreme step": ready_event(step=-(2**63)),
     "replayed": replayed(ready_event(), "second-try"),
+    "a schema on a server": ready_event(
+        dataschema="http://ready.ml.svc:8080/schemas/ready-event-data/1"
+    ),
+    "the deepest": ready_event(unknown_fields={"x": nested(MAX_DEPTH - 1)}),
 }
 
 
@@ -125,9 +142,17 @@ def test_the_headers_are_those_of_the_service(
 ) -> None:
     """The trace context of the source record, the group and the shard are in the same places."""
     trace = {name: value.decode() for name, value in headers}
-    made = ready_record(ready_event(), mode=mode, group_id="registry", shards=7, **trace)
-    expected = published(ready_event(), mode, headers=list(headers), group_id="registry", shards=7)
-    assert made == expected
+    made = ready_record(
+        ready_event(), mode=mode, group_id="registry", shards=7, schema_guid=GUID, **trace
+    )
+    assert made == published(
+        ready_event(),
+        mode,
+        headers=list(headers),
+        group_id="registry",
+        shards=7,
+        schema_guid=GUID,
+    )
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -198,13 +223,85 @@ def test_a_key_has_the_partition_of_the_service() -> None:
         {"created_at": 253_402_300_800},
         {"created_at": datetime(2024, 1, 1)},  # noqa: DTZ001 - without a zone, as it must not be
         {"replay_id": 'a"b'},
+        {"checkpoint_id": "\ud800"},
+        {"checkpoint_id": None},
+        {"job_id": 5},
+        {"model": "\udfff"},
+        {"step": 5.5},
+        {"step": 5.0},
+        {"step": "5"},
+        {"created_at": "2024-07-23"},
+        {"created_at": 1.5},
+        {"metrics": [1]},
+        {"metrics": {"x": math.inf}},
+        {"metrics": {"x": nested(MAX_DEPTH - 1)}},
+        {"unknown_fields": {"x": math.nan}},
+        {"unknown_fields": {"x": [object()]}},
+        {"unknown_fields": {"x": {"y": "\ud800"}}},
+        {"unknown_fields": {"\ud800": 1}},
+        {"unknown_fields": {1: 2}},
+        {"unknown_fields": {"x": nested(MAX_DEPTH)}},
+        {"topic": "a topic"},
+        {"topic": ".."},
+        {"partition": -1},
+        {"partition": 2**31},
+        {"offset": -1},
+        {"offset": 2**63},
+        {"offset": 1.0},
+        {"timestamp_ms": -2},
+        {"dataschema": "ready-event/1"},
+        {"dataschema": "https:///ready-event/1"},
+        {"dataschema": None},
     ],
-    ids=str,
+    ids=ascii,
 )
 def test_an_event_that_the_service_would_not_publish_is_refused(wrong: dict[str, Any]) -> None:
     """A mistake in a subscriber's test is reported there, and does not become an event."""
     with pytest.raises(ValueError, match=r"must|parameter"):
         ready_event(**wrong)
+
+
+def test_the_limit_of_the_topic_is_that_of_the_service() -> None:
+    """An event of exactly `max.message.bytes` is published. One more byte is too many."""
+    max_bytes = batch_bytes(*published(ready_event(unknown_fields={"x": ""}), "structured"))
+    room = READY_MAX_BYTES - max_bytes - 2  # two lengths need a byte more each
+    largest = ready_event(unknown_fields={"x": "a" * room})
+    record = published(largest, "structured")
+    assert batch_bytes(*record) == READY_MAX_BYTES
+    assert ready_record(largest) == record
+    with pytest.raises(ValueError, match=f"needs {READY_MAX_BYTES + 1} bytes"):
+        ready_event(unknown_fields={"x": "a" * (room + 1)})
+    with pytest.raises(ValueError, match="must have at most 999"):
+        ready_event(max_bytes=999)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: ready_record(ready_event(), mode=WRONG),
+        lambda: ready_record(ready_event(), shards=0),
+        lambda: ready_record(ready_event(), shards=10_001),
+        lambda: ready_record(ready_event(), schema_guid="{" + GUID + "}"),
+        lambda: ready_record(ready_event(), schema_guid="1"),
+        lambda: default_partition(b"key", 0),
+        lambda: dead_letter("too_large", kept_bytes=-1),
+        lambda: dead_letter("too_large", partition=-1),
+        lambda: dead_letter("too_large", offset=-1),
+        lambda: dead_letter("unreadable_batch", offset=0),
+        lambda: dead_letter("too_large", timestamp_ms=-2),
+        lambda: dead_letter("too_large", topic=""),
+        lambda: redelivery(job_events(), committed=-1),
+        lambda: redelivery(job_events(), committed=4),
+    ],
+)
+def test_a_wrong_argument_of_another_builder_is_refused(call: Callable[[], object]) -> None:
+    """The error is a ValueError that names the argument, also where Python has another one."""
+    with pytest.raises(
+        ValueError,
+        match=r"(mode|shards|schema_guid|partitions?|kept_bytes) must"
+        r"|(offset|timestamp_ms|topic|committed) must",
+    ):
+        call()
 
 
 def test_the_reasons_are_those_of_the_service() -> None:

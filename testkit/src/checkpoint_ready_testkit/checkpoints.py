@@ -10,6 +10,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from checkpoint_ready_testkit.json_text import JsonObject, in_name_order
+from checkpoint_ready_testkit.validation import (
+    MAX_DEPTH,
+    require_integer,
+    require_members,
+    require_text,
+)
 
 CHECKPOINT_OBJECT: Final = "fine_tuning.job.checkpoint"
 DEFAULT_CHECKPOINT_ID: Final = "ftckpt_qtZ5Gyk4BLq1SfLFWp3RtO3P"
@@ -77,16 +83,23 @@ def checkpoint_object(  # noqa: PLR0913 - one parameter for each field
     Raises:
         ValueError: the service would not publish a source record with these values.
     """
+    for name, text in {"checkpoint_id": checkpoint_id, "job_id": job_id, "model": model}.items():
+        require_text(name, text)
+    require_integer("step", step)
+    require_members("unknown_fields", unknown_fields, MAX_DEPTH)
+    require_members("metrics", metrics, MAX_DEPTH - 1)
     if not checkpoint_id or len(checkpoint_id) > MAX_ID_CHARS:
         raise ValueError(f"checkpoint_id must have 1 to {MAX_ID_CHARS} characters")
     if not job_id:
         raise ValueError("job_id must not be empty")
-    if isinstance(step, bool) or not -(2**STEP_BITS) <= step < 2**STEP_BITS:
+    if not -(2**STEP_BITS) <= step < 2**STEP_BITS:
         raise ValueError(f"step must be an integer of 64 bits, not {step!r}")
     texts = {"provider": provider, "base_model": base_model, "uri": uri}
-    for name, text in texts.items():
-        if text is not None and not text:
-            raise ValueError(f"{name} must not be empty")
+    for name, chosen in texts.items():
+        if chosen is not None:
+            require_text(name, chosen)
+            if not chosen:
+                raise ValueError(f"{name} must not be empty")
     optional = {
         **texts,
         "expires_at": None if expires_at is None else unix_seconds(expires_at, "expires_at"),
@@ -116,6 +129,7 @@ def unix_seconds(time: int | datetime, name: str = "created_at") -> int:
         if time.tzinfo is None:
             raise ValueError(f"{name} must have a time zone")
         time = math.floor((time - datetime.fromtimestamp(0, UTC)).total_seconds())
+    require_integer(name, time)
     if not FIRST_UNIX_SECOND <= time <= LAST_UNIX_SECOND:
         raise ValueError(f"{name} must be in the years 1 to 9999")
     return time

@@ -27,11 +27,11 @@ from checkpoint_ready_testkit.kafka_records import (
 )
 from checkpoint_ready_testkit.ready_events import (
     DATA_CONTENT_TYPE,
-    DATASCHEMA,
     READY_TYPE,
     SPEC_VERSION,
     rfc3339,
 )
+from checkpoint_ready_testkit.validation import is_absolute_uri
 
 Check = Callable[[object], bool]
 
@@ -85,7 +85,7 @@ _ATTRIBUTES: Final[Mapping[str, tuple[Check, str]]] = {
     "subject": (_is_name, "must be a text with at least one character"),
     "time": (_is_name, "must be a time in RFC 3339"),
     "datacontenttype": (_one_of(DATA_CONTENT_TYPE), f"must be {DATA_CONTENT_TYPE!r}"),
-    "dataschema": (_one_of(DATASCHEMA), f"must be {DATASCHEMA!r}"),
+    "dataschema": (is_absolute_uri, "must be an absolute URI"),
     "partitionkey": (_is_name, "must be a text with at least one character"),
 }
 _CHECKPOINT: Final[Mapping[str, tuple[Check, str]]] = {

@@ -7,13 +7,13 @@ from typing import Any, Final, NamedTuple
 from checkpoint_ready_testkit.checkpoints import FIELD_NAMES, MAX_ID_CHARS, METRIC_NAMES
 from checkpoint_ready_testkit.damaged_batches import CLAIMED_BYTES, RECORDS, damaged_batch
 from checkpoint_ready_testkit.json_text import JsonObject, encode, in_name_order
+from checkpoint_ready_testkit.validation import MAX_DEPTH
 
 REPARTITION_TOPIC: Final = "checkpoint-ready.repartition"
 
 _CONVERTER: Final = "VALUE_CONVERTER"
 _TRANSFORMATION: Final = "TRANSFORMATION"
 _PUT: Final = "TASK_PUT"
-_MAX_DEPTH: Final = 64
 _QUOTED_CHARS: Final = 80
 _CONTENT_VERSION: Final = b"\x01"
 _CONTENT_DIGEST_BYTES: Final = 15
@@ -94,9 +94,9 @@ def _wrong_object_type(checkpoint: JsonObject) -> _Made:
 
 def _too_deep(checkpoint: JsonObject) -> _Made:
     history: list[Any] = []
-    for _ in range(_MAX_DEPTH - 1):
+    for _ in range(MAX_DEPTH - 1):
         history = [history]
-    message = f"the document is nested deeper than {_MAX_DEPTH} levels"
+    message = f"the document is nested deeper than {MAX_DEPTH} levels"
     return encode({**checkpoint, "history": history}), _CONVERTER, "RecursionError", message
 
 
@@ -129,6 +129,8 @@ _MAKERS: Final[dict[str, Callable[[JsonObject], _Made]]] = {
 
 
 def _unreadable_batch(offset: int, timestamp_ms: int) -> Sample:
+    if offset < RECORDS - 1:
+        raise ValueError(f"offset must be at least {RECORDS - 1}: the batch has {RECORDS} records")
     message = (
         f"offsets {offset - RECORDS + 1} to {offset} of a batch of {RECORDS} records cannot "
         f"be read (a record of {CLAIMED_BYTES} bytes is longer than the batch); the value is the "

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, get_args
 from checkpoint_ready_testkit.dead_letter_samples import REPARTITION_TOPIC, sample
 from checkpoint_ready_testkit.kafka_records import KafkaRecord
 from checkpoint_ready_testkit.ready_events import INPUT_TOPIC, ready_event
+from checkpoint_ready_testkit.validation import require_origin
 
 Reason = Literal[
     "tombstone",
@@ -79,8 +80,10 @@ def dead_letter(  # noqa: PLR0913 - one parameter for each part of the record
             whole record. Two more headers then describe the whole value.
 
     Raises:
-        ValueError: `kept_bytes` is given, but the value is not longer.
+        ValueError: `kept_bytes` is negative, or the value is not longer. Or there is no such
+            reason, or no record can have this topic, partition, offset or timestamp.
     """
+    require_origin(INPUT_TOPIC if topic is None else topic, partition, offset, timestamp_ms)
     source = sample(reason, event or ready_event(), headers, offset, timestamp_ms)
     key_bytes = source.key if key is ... else key
     value_bytes = source.value if value is ... else value
@@ -88,8 +91,8 @@ def dead_letter(  # noqa: PLR0913 - one parameter for each part of the record
         topic = REPARTITION_TOPIC if reason == "internal_error" else INPUT_TOPIC
     all_headers = list(headers)
     if kept_bytes is not None:
-        if value_bytes is None or len(value_bytes) <= kept_bytes:
-            raise ValueError("kept_bytes must be less than the length of the value")
+        if value_bytes is None or not 0 <= kept_bytes < len(value_bytes):
+            raise ValueError("kept_bytes must be from 0 to the length of the value, less 1")
         all_headers += _whole_value_headers(value_bytes)
         value_bytes = value_bytes[:kept_bytes]
     texts = (

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 from checkpoint_ready_testkit.json_text import JsonObject, encode
 from checkpoint_ready_testkit.partitions import default_partition
+from checkpoint_ready_testkit.validation import MAX_SHARDS, guid_bytes, require_integer
 
 Mode = Literal["structured", "binary"]
 
@@ -14,7 +15,12 @@ BINARY_CONTENT_TYPE: Final = "application/json"
 GROUP_ID: Final = "checkpoint-ready"
 SHARDS: Final = 3
 
+SCHEMA_ID_HEADER: Final = "__value_schema_id"
+
 _ATTRIBUTE_PREFIX: Final = "ce_"
+_GUID_FOLLOWS: Final = b"\x01"
+_BATCH_FIELDS_BYTES: Final = 61
+_RECORD_FIELDS_BYTES: Final = 3  # attributes, and the differences in timestamp and offset
 _NO_HEADERS: Final = frozenset({"data", "datacontenttype"})
 
 
@@ -38,6 +44,7 @@ def ready_record(  # noqa: PLR0913 - one parameter for each header
     tracestate: str | None = None,
     group_id: str = GROUP_ID,
     shards: int = SHARDS,
+    schema_guid: str = "",
 ) -> KafkaRecord:
     """Return the record with which the service publishes an event.
 
@@ -48,13 +55,23 @@ def ready_record(  # noqa: PLR0913 - one parameter for each header
         tracestate: the second part of that trace context.
         group_id: the service's setting GROUP_ID. A header contains it.
         shards: the service's number of shards. The same header contains it.
+        schema_guid: the service's setting SCHEMA_GUID. If it is empty, the record has no header
+            ``__value_schema_id``.
+
+    Raises:
+        ValueError: the service would not accept such a setting.
     """
+    if mode not in get_args(Mode):
+        raise ValueError(f"mode must be one of {', '.join(get_args(Mode))}, not {mode!r}")
+    require_integer("shards", shards, 1, MAX_SHARDS)
     shard = default_partition(event["id"].encode(), shards)
     content_type = STRUCTURED_CONTENT_TYPE if mode == "structured" else BINARY_CONTENT_TYPE
     headers: list[tuple[str, bytes | None]] = [
         ("content-type", content_type.encode()),
         ("checkpoint-ready.shard", f"{group_id}/{shard}/{shards}".encode()),
     ]
+    if schema_guid:
+        headers.append((SCHEMA_ID_HEADER, _GUID_FOLLOWS + guid_bytes("schema_guid", schema_guid)))
     trace = {"traceparent": traceparent, "tracestate": tracestate}
     headers += [(name, text.encode()) for name, text in trace.items() if text is not None]
     if mode == "binary":
@@ -86,6 +103,23 @@ def event_of(record: KafkaRecord) -> JsonObject:
     replay_id = event.pop("replayid", None)
     event |= {"datacontenttype": BINARY_CONTENT_TYPE, "data": value}
     return event if replay_id is None else {**event, "replayid": replay_id}
+
+
+def batch_bytes(record: KafkaRecord) -> int:
+    """Return the length of an uncompressed batch with this record alone, as a broker counts it."""
+    fields = [record.key, record.value]
+    for name, value in record.headers:
+        fields += (name.encode(), value)
+    size_bytes = _RECORD_FIELDS_BYTES + _varint_bytes(len(record.headers))
+    size_bytes += sum(
+        1 if field is None else _varint_bytes(len(field)) + len(field) for field in fields
+    )
+    return _BATCH_FIELDS_BYTES + _varint_bytes(size_bytes) + size_bytes
+
+
+def _varint_bytes(number: int) -> int:
+    """Return the length of a number of at least 0. Each byte has 7 bits, one is for the sign."""
+    return number.bit_length() // 7 + 1
 
 
 def _attribute_text(value: object) -> str:

@@ -6,6 +6,8 @@ id is computed in the same way, from the id.
 
 from typing import Final
 
+from checkpoint_ready_testkit.validation import LAST_PARTITION, require_integer
+
 _SEED: Final = 0x9747B28C
 _MULTIPLIER: Final = 0x5BD1E995
 _MASK: Final = 0xFFFFFFFF
@@ -14,7 +16,12 @@ _WORD_BYTES: Final = 4
 
 
 def default_partition(key: bytes, partitions: int) -> int:
-    """Return the partition for a key in a topic with this number of partitions."""
+    """Return the partition for a key in a topic with this number of partitions.
+
+    Raises:
+        ValueError: a topic cannot have this number of partitions.
+    """
+    require_integer("partitions", partitions, 1, LAST_PARTITION + 1)
     return (_murmur2(key) & _POSITIVE) % partitions
 
 

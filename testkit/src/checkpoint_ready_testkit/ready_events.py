@@ -22,14 +22,21 @@ from checkpoint_ready_testkit.checkpoints import (
     default_model_name,
 )
 from checkpoint_ready_testkit.json_text import JsonObject
+from checkpoint_ready_testkit.kafka_records import batch_bytes, ready_record
 from checkpoint_ready_testkit.model_names import describe_model
+from checkpoint_ready_testkit.validation import (
+    require_absolute_uri,
+    require_integer,
+    require_origin,
+)
 
 READY_TYPE: Final = "fine_tuning.job.checkpoint.ready"
 DATASCHEMA: Final = "urn:checkpoint-ready:schema:ready-event:1"
 SPEC_VERSION: Final = "1.0"
 DATA_CONTENT_TYPE: Final = "application/json"
 INPUT_TOPIC: Final = "fine-tuning.checkpoints"
-NO_TIMESTAMP_MS: Final = -1
+MAX_RECORD_BYTES: Final = 1_048_588
+"""The default of `max.message.bytes` in Kafka."""
 
 _SAFE_IN_SEGMENT: Final = "-._~!$&'()*+,;=:@"
 _REPLAY_ID: Final = re.compile(r"[A-Za-z0-9._-]+")
@@ -58,6 +65,8 @@ def ready_event(  # noqa: PLR0913 - one parameter for each part of the event
     offset: int = 4711,
     timestamp_ms: int = 1_721_764_870_123,
     replay_id: str | None = None,
+    dataschema: str = DATASCHEMA,
+    max_bytes: int = MAX_RECORD_BYTES,
 ) -> JsonObject:
     """Return the event that the service publishes for a checkpoint.
 
@@ -78,10 +87,15 @@ def ready_event(  # noqa: PLR0913 - one parameter for each part of the event
         offset: the offset of the source record.
         timestamp_ms: the timestamp of the source record in milliseconds, or -1 for none.
         replay_id: the name of the replay, if the event was published again on purpose.
+        dataschema: the service's setting DATASCHEMA, an absolute URI.
+        max_bytes: `max.message.bytes` of the ready topic. The service does not publish an event
+            whose record is larger. Here the record in structured mode is measured.
 
     Raises:
         ValueError: the service would not publish such an event.
     """
+    require_origin(topic, partition, offset, timestamp_ms)
+    require_absolute_uri("dataschema", dataschema)
     checkpoint = checkpoint_object(
         checkpoint_id=checkpoint_id,
         job_id=job_id,
@@ -103,7 +117,7 @@ def ready_event(  # noqa: PLR0913 - one parameter for each part of the event
         "subject": checkpoint_id,
         "time": rfc3339(checkpoint["created_at"]),
         "datacontenttype": DATA_CONTENT_TYPE,
-        "dataschema": DATASCHEMA,
+        "dataschema": dataschema,
         "partitionkey": job_id,
         "data": {
             "checkpoint": checkpoint,
@@ -117,6 +131,9 @@ def ready_event(  # noqa: PLR0913 - one parameter for each part of the event
             },
         },
     }
+    size_bytes = batch_bytes(ready_record(event))
+    if size_bytes > max_bytes:
+        raise ValueError(f"the event needs {size_bytes} bytes, but must have at most {max_bytes}")
     return event if replay_id is None else replayed(event, replay_id)
 
 
@@ -172,8 +189,12 @@ def redelivery(events: Iterable[Any], *, committed: int = 0) -> list[Any]:
     Args:
         events: events or records, in the order of their offsets.
         committed: how many of them were committed before the crash. The others come again.
+
+    Raises:
+        ValueError: `committed` is negative, or larger than the number of events.
     """
     handled = list(events)
+    require_integer("committed", committed, 0, len(handled))
     return handled + handled[committed:]
 
 

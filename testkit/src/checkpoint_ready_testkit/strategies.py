@@ -18,7 +18,7 @@ from checkpoint_ready_testkit.checkpoints import (
 from checkpoint_ready_testkit.dead_letters import REASONS, dead_letter
 from checkpoint_ready_testkit.json_text import JsonObject
 from checkpoint_ready_testkit.kafka_records import KafkaRecord, Mode, ready_record
-from checkpoint_ready_testkit.ready_events import ready_event
+from checkpoint_ready_testkit.ready_events import DATASCHEMA, ready_event
 
 _LAST_OFFSET: Final = 2**63 - 1
 _LAST_PARTITION: Final = 10**9 - 1
@@ -26,6 +26,11 @@ _MODES: Final[tuple[Mode, ...]] = ("structured", "binary")
 
 _text: Final = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 _name: Final = _text.filter(bool)
+_schema_addresses: Final = st.builds(
+    "{}://{}/schemas/ready-event-data/1".format,
+    st.sampled_from(["http", "https"]),
+    st.from_regex(r"[a-z]{1,9}(\.[a-z]{2,9})?(:[1-9][0-9]{0,3})?", fullmatch=True),
+)
 _finite: Final = st.floats(allow_nan=False, allow_infinity=False)
 _step: Final = st.integers(-(2**STEP_BITS), 2**STEP_BITS - 1)
 _json: Final[st.SearchStrategy[Any]] = st.recursive(
@@ -100,11 +105,12 @@ def ready_events(draw: st.DrawFn, *, later_versions: bool = True) -> JsonObject:
         uri=draw(_optional_name),
         expires_at=draw(st.none() | _unix_seconds),
         unknown_fields=_without_known_names(draw(st.dictionaries(_text, _json, max_size=3)), ()),
-        topic=draw(st.from_regex(r"[a-zA-Z0-9._-]{1,30}", fullmatch=True)),
+        topic=draw(st.from_regex(r"(?!\.{1,2}\Z)[a-zA-Z0-9._-]{1,30}", fullmatch=True)),
         partition=draw(st.integers(0, _LAST_PARTITION)),
         offset=draw(st.integers(0, _LAST_OFFSET)),
         timestamp_ms=draw(st.integers(-1, _LAST_OFFSET)),
         replay_id=draw(st.none() | st.from_regex(r"[A-Za-z0-9._-]{1,20}", fullmatch=True)),
+        dataschema=draw(st.just(DATASCHEMA) | _schema_addresses),
     )
     return draw(_with_new_members(event)) if later_versions and draw(st.booleans()) else event
 
@@ -124,6 +130,7 @@ def ready_records(
         tracestate="vendor=1" if has_trace and draw(st.booleans()) else None,
         group_id=draw(st.from_regex(r"[a-z0-9-]{1,20}", fullmatch=True)),
         shards=shards,
+        schema_guid=draw(st.just("") | st.uuids().map(str)),
     )
 
 
