@@ -70,6 +70,11 @@ def test_no_broker(example: Example) -> None:
     scenarios.assert_fails_without_broker(example)
 
 
+def test_missing_topic(example: Example, history: History, names: Names) -> None:
+    """Without the topic the program ends with one line that names it, and does not create it."""
+    scenarios.assert_fails_without_the_topic(example, history, names)
+
+
 def test_unknown_isolation_level(example: Example) -> None:
     """A wrong isolation level is refused, instead of being replaced by a default."""
     with example.start("127.0.0.1:1", "unused", group="unused", isolation="commited") as running:
