@@ -22,7 +22,7 @@ case $isolation_level in
 esac
 
 # All topics, because a request for one topic can create it.
-if ! topics=$(kcat -L -J "${cluster[@]}" -m 5 2>/dev/null); then
+if ! topics=$(kcat -L -J "${cluster[@]}" -m 5); then
     echo "no broker is reachable at $bootstrap_servers, or it refused the login" >&2
     exit 1
 fi

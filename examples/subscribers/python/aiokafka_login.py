@@ -32,7 +32,9 @@ def login_options(properties: Mapping[str, str]) -> dict[str, Any]:
     """
     if unknown := properties.keys() - OPTIONS.keys() - TLS:
         raise ValueError(f"subscribe_aiokafka.py does not support {', '.join(sorted(unknown))}")
-    options: dict[str, Any] = {OPTIONS[name]: properties[name] for name in properties if name in OPTIONS}
+    options: dict[str, Any] = {
+        OPTIONS[name]: properties[name] for name in properties if name in OPTIONS
+    }
     protocol = options.get("security_protocol", "PLAINTEXT").upper()
     options["security_protocol"] = protocol
     if protocol.endswith("SSL"):

@@ -1,7 +1,7 @@
 """Sends each event to an HTTP endpoint, signed as Standard Webhooks says.
 
-The header `webhook-id` is the quoted id of the event, the same in each attempt. So the receiver can drop
-what it has received before. The specification is at https://www.standardwebhooks.com.
+The header `webhook-id` is the quoted id of the event, the same in each attempt. So the receiver can
+drop what it has received before. The specification is at https://www.standardwebhooks.com.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def set_at_signal(stop: threading.Event) -> None:
     at that moment (in `wait`, or in `set` of the signal before), and would wait for it for ever.
     """
     receiver, sender = socket.socketpair()
-    sender.setblocking(False)
+    sender.setblocking(False)  # noqa: FBT003 - the method has no keyword
     signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)  # without a handler, the signal ends the program
