@@ -42,9 +42,10 @@ EVENT = {
 
 @pytest.fixture(scope="module")
 def secured(
-    tmp_path_factory: pytest.TempPathFactory, local_brokers: None
-) -> Iterator[SecuredKafka]:  # noqa: ARG001 - it needs a Java
-    """A broker with one event, and a user that may only subscribe."""
+    local_brokers: None,  # noqa: ARG001 - for its effect
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[SecuredKafka]:
+    """Start a broker with one event, and a user that may only subscribe."""
     secured = SecuredKafka(tmp_path_factory.mktemp("certificates"))
     with secured.kafka:
         cluster = secured.cluster()

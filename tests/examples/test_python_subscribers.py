@@ -76,7 +76,7 @@ def test_stop_and_restart(
 
 
 def test_a_signal_at_any_moment_sets_the_event() -> None:
-    """A handler that sets the event itself would wait for ever for the thread that it interrupts."""
+    """A handler that sets the event itself would wait for ever for the thread it interrupts."""
     done = subprocess.run(
         [str(example_python()), "-c", SIGNAL_WHILE_LOCKED],
         cwd=FOLDER,
