@@ -32,6 +32,7 @@ STEADY_PARTITIONS = 3
 FLUSH_SECONDS = 30.0
 LINES_BEFORE_STOP = 20
 LINES_AFTER_RESTART = 20
+TOO_DEEP = 100_000  # levels of JSON
 
 
 def assert_prints_each_id_once(
@@ -150,6 +151,17 @@ def assert_fails_without_broker(example: Example) -> None:
         assert "Traceback" not in running.errors
 
 
+def assert_fails_without_the_topic(example: Example, history: History, names: Names) -> None:
+    """Assert that the example ends with an error that names the missing topic; it creates none."""
+    topic = names.topic("missing")
+    with example.start(history.bootstrap_servers, topic, group=names.group()) as running:
+        assert running.wait(NO_BROKER_SECONDS) == 1
+        assert running.lines == []
+        assert topic in running.errors.splitlines()[-1]
+        assert "Traceback" not in running.errors
+    assert topic not in history.cluster.topics()
+
+
 def _started(example: Example, history: History, *, isolation: str) -> RunningExample:
     group = f"{example.name}-{uuid.uuid4().hex[:8]}"
     return example.start(history.bootstrap_servers, history.topic, group=group, isolation=isolation)
@@ -176,8 +188,11 @@ def _foreign(known: Record) -> Iterator[NewRecord]:
     yield NewRecord(b'{"id": "no event"}', b"key", 0)
     yield renamed(known, "other type", type="fine_tuning.job.checkpoint.canary")
     yield renamed(known, "no data", data={})
+    yield NewRecord(b"[" * TOO_DEEP, b"key", 0)
     headers = [("ce_specversion", b"1.0"), ("ce_id", b"only"), ("ce_source", b"/here")]
     yield NewRecord(b"{}", b"key", 0, [*headers, ("ce_type", b"something.else")])
+    ready = [*headers, ("ce_type", b"fine_tuning.job.checkpoint.ready")]
+    yield NewRecord(b'{"a":' * TOO_DEEP, b"key", 0, ready)
 
 
 def _accepted(known: Record) -> Iterator[NewRecord]:

@@ -75,3 +75,8 @@ def test_foreign_records_are_skipped(history: History, names: Names) -> None:
 def test_no_broker() -> None:
     """Without a broker the program ends with one line that names the address."""
     scenarios.assert_fails_without_broker(KCAT)
+
+
+def test_missing_topic(history: History, names: Names) -> None:
+    """Without the topic the program ends with one line that names it, and does not create it."""
+    scenarios.assert_fails_without_the_topic(KCAT, history, names)

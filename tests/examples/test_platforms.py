@@ -19,6 +19,7 @@ from consumer.config import Settings
 from dev.chart_crds import dapr_kafka_settings
 from dev.chart_fetching import ChartToolMissing
 from dev.chart_tools import fetch_all
+from schemas.ready_event import READY_TYPE
 from tests.chart.schemas import problems
 
 ROOT = Path(__file__).parents[2]
@@ -111,6 +112,17 @@ def test_redpanda_connect_reads_committed() -> None:
     """The setting has the default `read_uncommitted`."""
     (settings,) = _load("redpanda-connect/pipeline.yaml")["input"].values()
     assert settings["transaction_isolation_level"] == "read_committed"
+
+
+def test_redpanda_connect_reads_both_modes_and_filters_by_type() -> None:
+    """No registry has its engine: this only shows that the mapping names what it must read."""
+    pipeline = _load("redpanda-connect/pipeline.yaml")
+    (processor,) = pipeline["pipeline"]["processors"]
+    assert f'== "{READY_TYPE}"' in processor["mapping"]
+    assert "@ce_specversion" in processor["mapping"]
+    headers = pipeline["output"]["http_client"]["headers"]
+    assert headers["Idempotency-Key"] == "${! @quoted_id }"
+    assert "meta quoted_id = " in processor["mapping"]
 
 
 def test_the_connector_of_strimzi_is_the_one_that_is_tested() -> None:

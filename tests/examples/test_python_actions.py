@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,7 +22,6 @@ from tests.examples.webhook_receiver import WebhookReceiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from tests.examples.harness import Example, RunningExample
     from tests.examples.history import History
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(300)  # the first run installs the packages of the examples
 
 AIOKAFKA, CONFLUENT = "subscribe_aiokafka", "subscribe_confluent"
+WEBHOOK_IDS = Path(__file__).with_name("webhook_ids.json")
 SECRET_BYTES = b"0123456789abcdef01234567"
 SECRET = f"whsec_{base64.b64encode(SECRET_BYTES).decode()}"
 # It stores each event, and for the id "crash" it kills the subscriber, but only the first time.
 EVALUATE = """
 import json, os, signal, sys
-event = json.load(sys.stdin)
-assert event["id"] == os.environ["CHECKPOINT_ID"]
+event = json.load(sys.stdin) | {"quoted": os.environ.get("CHECKPOINT_ID")}
 print("evaluating", event["id"])
 is_first = event["id"] not in open(sys.argv[1]).read()
 with open(sys.argv[1], "a") as file:
@@ -135,6 +135,42 @@ def test_events_are_evaluated_once_despite_redelivery(
     assert {event["data"]["checkpoint"]["object"] for event in found} == {
         "fine_tuning.job.checkpoint"
     }
+
+
+def test_any_id_is_evaluated_and_sent(
+    example: Example, history: History, names: Names, tmp_path: Path, secret: Path
+) -> None:
+    """The variable of the command and the header of the webhook have the quoted id."""
+    vectors = json.loads(WEBHOOK_IDS.read_text("utf-8"))
+    delivery = Delivery(history, names, [vector["id"] for vector in vectors])
+    events, variables = evaluation(tmp_path)
+    with (
+        WebhookReceiver([]) as receiver,
+        delivery.to(example, **variables, **webhook(receiver, secret)) as running,
+    ):
+        running.wait_for_ids(delivery.ids)
+        assert running.stop_by() == 0
+    evaluated = [json.loads(line) for line in events.read_text("utf-8").splitlines()]
+    expected = [(vector["id"], vector["webhook_id"]) for vector in vectors]
+    assert [(event["id"], event["quoted"]) for event in evaluated] == expected
+    received = [
+        (json.loads(one.body)["id"], one.headers["webhook-id"]) for one in receiver.received
+    ]
+    assert received == expected
+
+
+def test_an_id_that_fits_in_no_variable_is_evaluated(
+    history: History, names: Names, tmp_path: Path
+) -> None:
+    """The service publishes ids of up to 32,768 characters: the command reads it from the event."""
+    longest = "é" * 32_768
+    delivery = Delivery(history, names, [longest])
+    events, variables = evaluation(tmp_path)
+    with delivery.to(python_example(AIOKAFKA), **variables) as running:
+        running.wait_for_ids([longest])
+        assert running.stop_by() == 0
+    event = json.loads(events.read_text("utf-8"))
+    assert (event["id"], event["quoted"]) == (longest, None)
 
 
 @pytest.mark.parametrize(

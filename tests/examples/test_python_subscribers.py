@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.examples import scenarios
 from tests.examples.harness import Example
-from tests.examples.programs import FOLDER, python_example
+from tests.examples.programs import FOLDER, example_python, python_example
 
 if TYPE_CHECKING:
     from tests.examples.history import History
@@ -19,6 +20,25 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(300)  # the first run installs the packages of the examples
 
 AIOKAFKA, CONFLUENT = "subscribe_aiokafka", "subscribe_confluent"
+SIGNAL_SECONDS = 60
+# The main thread holds the lock of the event while a signal arrives, as it may in `Event.wait`.
+SIGNAL_WHILE_LOCKED = """
+import os, signal, threading
+from subscribe_confluent import set_at_signal
+
+class Stop:
+    lock, done = threading.Lock(), threading.Event()
+    def set(self):
+        with self.lock:
+            self.done.set()
+
+stop = Stop()
+set_at_signal(stop)
+with stop.lock:
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
+print(stop.done.wait(10))
+"""
 
 
 @pytest.fixture(params=[AIOKAFKA, CONFLUENT])
@@ -55,6 +75,19 @@ def test_stop_and_restart(
     scenarios.assert_stops_cleanly(example, history, names, number)
 
 
+def test_a_signal_at_any_moment_sets_the_event() -> None:
+    """A handler that sets the event itself would wait for ever for the thread it interrupts."""
+    done = subprocess.run(
+        [str(example_python()), "-c", SIGNAL_WHILE_LOCKED],
+        cwd=FOLDER,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=SIGNAL_SECONDS,
+    )
+    assert done.stdout == "True\n"
+
+
 def test_rebalance(example: Example, history: History, names: Names) -> None:
     """While members join and leave, no event is missing."""
     scenarios.assert_survives_a_rebalance(example, history, names)
@@ -68,6 +101,11 @@ def test_foreign_records_are_skipped(example: Example, history: History, names: 
 def test_no_broker(example: Example) -> None:
     """Without a broker the program ends with one line that names the address."""
     scenarios.assert_fails_without_broker(example)
+
+
+def test_missing_topic(example: Example, history: History, names: Names) -> None:
+    """Without the topic the program ends with one line that names it, and does not create it."""
+    scenarios.assert_fails_without_the_topic(example, history, names)
 
 
 def test_unknown_isolation_level(example: Example) -> None:

@@ -10,7 +10,9 @@ topic=${TOPIC:-fine-tuning.checkpoint-ready}
 isolation_level=${ISOLATION_LEVEL:-read_committed}
 start=${START:-beginning}
 
-options=(-b "$bootstrap_servers" -t "$topic" -o "$start" -X fetch.wait.max.ms=20)
+cluster=(-b "$bootstrap_servers")
+if [[ -n ${KAFKA_PROPERTIES_FILE:-} ]]; then cluster+=(-F "$KAFKA_PROPERTIES_FILE"); fi
+options=(-t "$topic" -o "$start" -X fetch.wait.max.ms=20)
 case $isolation_level in
     # The default of librdkafka too. With read_uncommitted, kcat also prints events of aborted
     # transactions, which are published again later.
@@ -19,8 +21,13 @@ case $isolation_level in
     *) echo "ISOLATION_LEVEL is '$isolation_level', but must be read_committed" >&2; exit 2 ;;
 esac
 
-if ! kcat -L -b "$bootstrap_servers" -m 5 >/dev/null 2>&1; then
-    echo "no broker is reachable at $bootstrap_servers" >&2
+# All topics, because a request for one topic can create it.
+if ! topics=$(kcat -L -J "${cluster[@]}" -m 5); then
+    echo "no broker is reachable at $bootstrap_servers, or it refused the login" >&2
+    exit 1
+fi
+if ! jq -e --arg topic "$topic" 'any(.topics[]; .topic == $topic)' >/dev/null <<<"$topics"; then
+    echo "the topic $topic does not exist, or this user may not read it" >&2
     exit 1
 fi
 
@@ -28,7 +35,7 @@ fi
 exec {lines}> >(trap '' INT; exec jq --unbuffered --compact-output --raw-input --from-file "$(dirname "$0")/line.jq")
 jq_process=$!
 # -J: one JSON object for each record. -q: no messages about partitions. -u: no buffer.
-kcat -C "${options[@]}" -q -u -J >&"$lines" &
+kcat -C "${cluster[@]}" "${options[@]}" -q -u -J >&"$lines" &
 kcat_process=$!
 trap 'kill -TERM "$kcat_process" 2>/dev/null || true' TERM INT
 exec {lines}>&-

@@ -36,7 +36,7 @@ class ModelRegistrar:
         """
         # MLflow does not allow `/` and `:` in a name, and a `'` would end a string of the filter.
         name = quote(event.job, safe="")
-        checkpoint_id = quote(event.id, safe="")
+        checkpoint_id = event.quoted_id
         same = f"name = '{name}' AND tags.checkpoint_id = '{checkpoint_id}'"
         self._create_model(name, event.base_model)
         if self._client.search_model_versions(same, max_results=1):

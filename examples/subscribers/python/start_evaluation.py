@@ -1,6 +1,6 @@
 """Starts an evaluation of a checkpoint: a command that gets the event on standard input.
 
-The command also gets the id in the variable CHECKPOINT_ID. It must accept an id that it has
+The command also gets the quoted id in the variable CHECKPOINT_ID. It must accept an id that it has
 evaluated before: `actions.py` says when that happens.
 """
 
@@ -14,6 +14,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ready_event import ReadyEvent
+
+
+# Linux starts no program with a variable of more than 128 KiB.
+MAX_ID_CHARACTERS = 100_000
 
 
 class EvaluationError(Exception):
@@ -39,7 +43,7 @@ class EvaluationStarter:
                 self._command,
                 input=event.json,
                 encoding="utf-8",
-                env=os.environ | {"CHECKPOINT_ID": event.id},
+                env=os.environ | _variables(event),
                 stdout=sys.stderr,  # standard output has the lines of the subscriber
                 timeout=self._timeout_seconds,
                 check=False,
@@ -49,3 +53,9 @@ class EvaluationStarter:
             raise EvaluationError(f"the evaluation of {event.id} failed: {error}") from error
         if done.returncode != 0:
             raise EvaluationError(f"the evaluation of {event.id} ended with {done.returncode}")
+
+
+def _variables(event: ReadyEvent) -> dict[str, str]:
+    """Return the id, or nothing if it is too long: the event on standard input has it too."""
+    quoted = event.quoted_id
+    return {"CHECKPOINT_ID": quoted} if len(quoted) <= MAX_ID_CHARACTERS else {}

@@ -18,10 +18,12 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from actions import Actions
+from aiokafka_login import login_options
 from ready_event import NotReadyEventError, decode
 from send_webhook import StoppedError
 from settings import Settings
 
+GROUP_ID = "model-registry-aiokafka"
 START_SECONDS = 10
 POLL_MS = 200
 # The longest time that the actions of one event may take.
@@ -40,13 +42,27 @@ def new_consumer(settings: Settings) -> AIOKafkaConsumer:
         "enable_auto_commit": False,
         "fetch_max_wait_ms": 20,
         "max_poll_interval_ms": MAX_POLL_INTERVAL_MS,
+        **login_options(settings.properties),
     }
     return AIOKafkaConsumer(
-        settings.topic,
         bootstrap_servers=settings.bootstrap_servers,
         group_id=settings.group_id,
         **{name: value for name, value in options.items() if value is not None},
     )
+
+
+async def connect(consumer: AIOKafkaConsumer, settings: Settings) -> str | None:
+    """Connect and subscribe. Return what is wrong, or None."""
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            await consumer.start()
+            topics = await consumer.topics()
+    except (KafkaError, TimeoutError):
+        return f"no broker is reachable at {settings.bootstrap_servers}, or it refused the login"
+    if settings.topic not in topics:
+        return f"the topic {settings.topic} does not exist, or this user may not read it"
+    consumer.subscribe([settings.topic])
+    return None
 
 
 async def handle(record: ConsumerRecord, actions: Actions) -> None:
@@ -80,16 +96,13 @@ async def main() -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    settings = Settings.load(os.environ)
+    settings = Settings.load(os.environ, GROUP_ID)
     actions = Actions(os.environ, stop)
     consumer = new_consumer(settings)
     try:
-        await asyncio.wait_for(consumer.start(), START_SECONDS)
-    except (KafkaError, TimeoutError):
-        await consumer.stop()
-        log.critical("no broker is reachable at %s", settings.bootstrap_servers)
-        return 1
-    try:
+        if problem := await connect(consumer, settings):
+            log.critical("%s", problem)
+            return 1
         await subscribe(consumer, actions, stop)
     except StoppedError:
         log.info("stopped: the event in hand is not committed, and will be delivered again")
