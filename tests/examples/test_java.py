@@ -17,6 +17,7 @@ from tests.examples.harness import Example
 from tests.examples.history import is_binary
 from tests.examples.scenarios import renamed
 from tests.examples.webhook_scenarios import three_events
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.examples.history import History
@@ -148,5 +149,8 @@ def test_evaluation_that_does_not_read(
         assert running.wait() == 1
         assert "took longer than" in running.errors
         assert running.lines == []
-    assert not Path(f"/proc/{started.read_text().strip()}").exists()
+    arguments = Path(f"/proc/{started.read_text().strip()}/cmdline")  # empty: it has ended
+    wait_until(
+        lambda: not arguments.exists() or not arguments.read_bytes(), what="the end of the command"
+    )
     assert history.cluster.group_offsets(names.group()) == {}

@@ -10,6 +10,7 @@ import pytest
 from dev.subscribers import go_subscriber, java_subscriber, typescript_subscriber
 from tests.examples.failure_scenarios import only_event
 from tests.examples.harness import Example
+from tests.examples.scenarios import NO_BROKER_SECONDS
 from tests.support.secured_kafka import (
     MECHANISM,
     MUTUAL,
@@ -103,7 +104,7 @@ def test_wrong_password(
         group="unused",
         KAFKA_PROPERTIES_FILE=_written(tmp_path, wrong),
     ) as running:
-        assert running.wait() == 1
+        assert running.wait(NO_BROKER_SECONDS) == 1
         assert "authentication" in running.errors.lower()
         assert "another password" not in running.errors
 

@@ -71,7 +71,7 @@ class Subscriber {
 
   async #connect(): Promise<void> {
     const timeout = wait(CONNECT_TIMEOUT_MS, undefined, { ref: false }).then(() => {
-      throw new Error(`no broker answers at ${this.#servers} within ${CONNECT_TIMEOUT_MS} ms`)
+      throw new Error(`no connection to ${this.#servers} within ${CONNECT_TIMEOUT_MS} ms: the lines above say why`)
     })
     await Promise.race([this.#consumer.connect(), timeout])
   }
