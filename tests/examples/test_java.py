@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from dev.subscribers import java_subscriber
-from tests.examples import scenarios
+from tests.examples import failure_scenarios, scenarios
 from tests.examples.aborted_orders import assert_filters_every_order
 from tests.examples.harness import Example
+from tests.examples.history import is_binary
+from tests.examples.scenarios import renamed
 from tests.examples.webhook_scenarios import three_events
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.examples.history import History
     from tests.support.topics import Names
+
+LARGE_BYTES = 200_000  # more than a pipe holds
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +72,22 @@ def test_no_broker(example: Example) -> None:
     scenarios.assert_fails_without_broker(example)
 
 
+def test_missing_topic(example: Example, history: History, names: Names) -> None:
+    """Without the topic the program ends with one line that names it."""
+    failure_scenarios.assert_fails_without_topic(example, history, names)
+
+
+def test_default_group(example: Example, history: History, names: Names) -> None:
+    """Without GROUP_ID the program has a group that no example in another language has."""
+    group = "model-registry-java"
+    failure_scenarios.assert_has_a_group_of_its_own(example, history, names, group)
+
+
+def test_full_disk(example: Example, history: History, names: Names) -> None:
+    """An event whose line cannot be written is not committed."""
+    failure_scenarios.assert_commits_only_printed_events(example, history, names)
+
+
 def test_unknown_isolation_level(example: Example) -> None:
     """A wrong isolation level is refused, instead of being replaced by a default."""
     with example.start("127.0.0.1:1", "unused", group="unused", isolation="commited") as running:
@@ -109,3 +129,28 @@ def test_failed_evaluation_is_repeated(example: Example, history: History, names
     with example.start(history.bootstrap_servers, history.topic, group=group) as running:
         running.wait_for_ids(history.sources)
         assert running.stop_by() == 0
+
+
+def test_evaluation_that_does_not_read(
+    example: Example, history: History, names: Names, tmp_path: Path
+) -> None:
+    """A command that never reads a large event ends at the timeout, with all its processes."""
+    topic, started = names.topic("large"), tmp_path / "started"
+    history.cluster.create_topics({topic: 1})
+    known = next(one for one in history.committed if not is_binary(one))
+    history.cluster.produce(topic, [renamed(known, "large", future="x" * LARGE_BYTES)])
+    with example.start(
+        history.bootstrap_servers,
+        topic,
+        group=names.group(),
+        EVALUATION_COMMAND=f"sleep 600 & echo $! > '{started}'; wait",
+        EVALUATION_TIMEOUT_SECONDS="1",
+    ) as running:
+        assert running.wait() == 1
+        assert "took longer than" in running.errors
+        assert running.lines == []
+    arguments = Path(f"/proc/{started.read_text().strip()}/cmdline")  # empty: it has ended
+    wait_until(
+        lambda: not arguments.exists() or not arguments.read_bytes(), what="the end of the command"
+    )
+    assert history.cluster.group_offsets(names.group()) == {}

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dev.subscribers import typescript_subscriber
-from tests.examples import scenarios
+from tests.examples import failure_scenarios, scenarios
 from tests.examples.aborted_orders import assert_filters_every_order
 from tests.examples.harness import Example
 from tests.examples.webhook_scenarios import (
     assert_410_stops_webhooks,
+    assert_quotes_ids,
     assert_sends_signed_webhooks,
 )
 
@@ -73,6 +74,22 @@ def test_no_broker(example: Example) -> None:
     scenarios.assert_fails_without_broker(example)
 
 
+def test_missing_topic(example: Example, history: History, names: Names) -> None:
+    """Without the topic the program ends with one line that names it."""
+    failure_scenarios.assert_fails_without_topic(example, history, names)
+
+
+def test_default_group(example: Example, history: History, names: Names) -> None:
+    """Without GROUP_ID the program has a group that no example in another language has."""
+    group = "model-registry-typescript"
+    failure_scenarios.assert_has_a_group_of_its_own(example, history, names, group)
+
+
+def test_full_disk(example: Example, history: History, names: Names) -> None:
+    """An event whose line cannot be written is not committed."""
+    failure_scenarios.assert_commits_only_printed_events(example, history, names)
+
+
 def test_unknown_isolation_level(example: Example) -> None:
     """A wrong isolation level is refused, instead of being replaced by a default."""
     with example.start("127.0.0.1:1", "unused", group="unused", isolation="commited") as running:
@@ -87,6 +104,11 @@ def test_webhooks_are_signed_and_repeated(
 ) -> None:
     """Each event is sent once the receiver accepts it, with a valid signature."""
     assert_sends_signed_webhooks(example, history, names, tmp_path)
+
+
+def test_ids_are_quoted(example: Example, history: History, names: Names, tmp_path: Path) -> None:
+    """An id with line breaks, dots or letters outside ASCII is sent as in the other languages."""
+    assert_quotes_ids(example, history, names, tmp_path)
 
 
 def test_410_stops_webhooks(

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.examples.history import id_of
@@ -14,14 +15,13 @@ from tests.examples.webhook_receiver import WebhookReceiver
 from tests.support.records import NewRecord
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.examples.harness import Example, RunningExample
     from tests.examples.history import History
     from tests.examples.webhook_receiver import Received
     from tests.support.topics import Names
 
 SECRET = b"0123456789abcdef01234567"
+IDS = json.loads(Path(__file__).with_name("webhook_ids.json").read_text(encoding="utf-8"))
 UNAVAILABLE = 503
 GONE = 410
 
@@ -32,7 +32,7 @@ def assert_sends_signed_webhooks(
     """Assert that each event is sent with a valid signature, again after a refusal, but once."""
     with (
         WebhookReceiver([UNAVAILABLE]) as receiver,
-        _started(example, history, names, receiver, folder) as running,
+        _started(example, history, three_events(history, names), receiver, folder) as running,
     ):
         lines = running.wait_for_lines(3)
         assert running.stop_by() == 0
@@ -48,13 +48,33 @@ def assert_sends_signed_webhooks(
         assert event["data"]["checkpoint"]["object"] == "fine_tuning.job.checkpoint"
 
 
+def assert_quotes_ids(example: Example, history: History, names: Names, folder: Path) -> None:
+    """Assert that every id is sent, percent-encoded as in the other languages."""
+    topic = names.topic("ids")
+    history.cluster.create_topics({topic: 1})
+    known = next(one for one in history.committed if one.header("ce_id") is None)
+    history.cluster.produce(topic, [renamed(known, one["id"]) for one in IDS])
+    with (
+        WebhookReceiver([]) as receiver,
+        _started(example, history, topic, receiver, folder) as running,
+    ):
+        running.wait_for_lines(len(IDS))
+        assert running.stop_by() == 0
+        assert running.ids == [one["id"] for one in IDS]
+    sent = [one.headers["webhook-id"] for one in receiver.received]
+    assert sent == [one["webhook_id"] for one in IDS]
+    assert [one.headers["webhook-signature"] for one in receiver.received] == list(
+        map(_signature, receiver.received)
+    )
+
+
 def assert_410_stops_webhooks(
     example: Example, history: History, names: Names, folder: Path
 ) -> None:
     """Assert that a receiver that answers 410 Gone gets no more events, and the lines continue."""
     with (
         WebhookReceiver([GONE]) as receiver,
-        _started(example, history, names, receiver, folder) as running,
+        _started(example, history, three_events(history, names), receiver, folder) as running,
     ):
         running.wait_for_lines(3)
         assert running.stop_by() == 0
@@ -63,15 +83,14 @@ def assert_410_stops_webhooks(
 
 
 def _started(
-    example: Example, history: History, names: Names, receiver: WebhookReceiver, folder: Path
+    example: Example, history: History, topic: str, receiver: WebhookReceiver, folder: Path
 ) -> RunningExample:
     secret = folder / "secret"
     secret.write_text(f"whsec_{base64.b64encode(SECRET).decode()}\n")
-    topic = three_events(history, names)
     return example.start(
         history.bootstrap_servers,
         topic,
-        group=names.group(),
+        group=f"{topic}.group",
         WEBHOOK_URL=receiver.url,
         WEBHOOK_SECRET_FILE=str(secret),
     )

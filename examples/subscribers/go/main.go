@@ -14,7 +14,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 const (
@@ -27,7 +29,7 @@ const (
 )
 
 type settings struct {
-	servers, group, topic, isolation, webhookURL, webhookSecretFile string
+	servers, group, topic, isolation, propertiesFile, webhookURL, webhookSecretFile string
 }
 
 // subscriber handles events. handled has the ids of the events that this process has handled.
@@ -41,9 +43,10 @@ type subscriber struct {
 func main() {
 	config := settings{
 		servers:           environment("BOOTSTRAP_SERVERS", "localhost:9092"),
-		group:             environment("GROUP_ID", "model-registry"),
+		group:             environment("GROUP_ID", "model-registry-go"),
 		topic:             environment("TOPIC", "fine-tuning.checkpoint-ready"),
 		isolation:         environment("ISOLATION_LEVEL", "read_committed"),
+		propertiesFile:    os.Getenv("KAFKA_PROPERTIES_FILE"),
 		webhookURL:        os.Getenv("WEBHOOK_URL"),
 		webhookSecretFile: os.Getenv("WEBHOOK_SECRET_FILE"),
 	}
@@ -83,7 +86,11 @@ func run(ctx context.Context, config settings, isolation []kgo.Opt) error {
 	if err != nil {
 		return err
 	}
-	client, err := kgo.NewClient(append(isolation,
+	security, err := securityOptions(config.propertiesFile)
+	if err != nil {
+		return err
+	}
+	client, err := kgo.NewClient(append(append(isolation, security...),
 		kgo.SeedBrokers(strings.Split(config.servers, ",")...),
 		kgo.ConsumerGroup(config.group),
 		kgo.ConsumeTopics(config.topic),
@@ -97,10 +104,8 @@ func run(ctx context.Context, config settings, isolation []kgo.Opt) error {
 		return err
 	}
 	defer client.CloseAllowingRebalance() // leaves the group
-	connect, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	if err := client.Ping(connect); err != nil && ctx.Err() == nil {
-		return fmt.Errorf("no broker answers at %s: %w", config.servers, err)
+	if err := checkTopic(ctx, client, config); err != nil && ctx.Err() == nil {
+		return err
 	}
 	reader := subscriber{client, hook, newRecentIDs(), config.isolation != "read_committed"}
 	for ctx.Err() == nil {
@@ -109,6 +114,32 @@ func run(ctx context.Context, config settings, isolation []kgo.Opt) error {
 			slog.Warn("the event in hand is not committed", "error", err)
 		} else if err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// checkTopic returns an error if the brokers do not answer or the topic does not exist. A consumer of
+// franz-go waits for both without a message.
+func checkTopic(ctx context.Context, client *kgo.Client, config settings) error {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	topic := kmsg.NewMetadataRequestTopic()
+	topic.Topic = &config.topic
+	request := kmsg.NewPtrMetadataRequest()
+	request.Topics = []kmsg.MetadataRequestTopic{topic}
+	request.AllowAutoTopicCreation = false
+	response, err := request.RequestWith(ctx, client)
+	if err != nil {
+		return fmt.Errorf("the connection to %s failed: %w", config.servers, err)
+	}
+	for _, found := range response.Topics {
+		err := kerr.ErrorForCode(found.ErrorCode)
+		if errors.Is(err, kerr.UnknownTopicOrPartition) {
+			return fmt.Errorf("the topic %s does not exist at %s", config.topic, config.servers)
+		}
+		if err != nil {
+			return fmt.Errorf("the topic %s cannot be read: %w", config.topic, err)
 		}
 	}
 	return nil

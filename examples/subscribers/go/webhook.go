@@ -11,6 +11,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -60,8 +61,9 @@ func (w *webhook) send(ctx context.Context, event *cloudevents.Event) error {
 	if err != nil {
 		return err
 	}
+	id := webhookID(event.ID())
 	for try := 0; ; try++ {
-		status, err := w.post(ctx, event.ID(), body)
+		status, err := w.post(ctx, id, body)
 		switch {
 		case err == nil && status/100 == 2:
 			return nil
@@ -70,19 +72,25 @@ func (w *webhook) send(ctx context.Context, event *cloudevents.Event) error {
 			w.isGone = true
 			return nil
 		case try == len(retryWaits):
-			return fmt.Errorf("the webhook was not accepted: event %s, status %d, error %v", event.ID(), status, err)
+			return fmt.Errorf("the webhook was not accepted: event %s, status %d, error %v", id, status, err)
 		}
-		slog.Warn("webhook failed, next try follows", "id", event.ID(), "status", status, "error", err)
+		slog.Warn("webhook failed, next try follows", "id", id, "status", status, "error", err)
 		select {
 		case <-time.After(retryWaits[try]):
 		case <-ctx.Done():
-			return fmt.Errorf("stopped before the webhook of event %s was accepted: %w", event.ID(), ctx.Err())
+			return fmt.Errorf("stopped before the webhook of event %s was accepted: %w", id, ctx.Err())
 		}
 	}
 }
 
-// post makes one request. The id of the webhook is the id of the event, so the receiver can drop
-// an event that it has already got.
+// webhookID returns the percent-encoded id of an event. A header has no line breaks and no letters
+// outside ASCII, and a dot separates the signed parts. The examples in all languages return the same.
+func webhookID(id string) string {
+	return strings.NewReplacer("+", "%20", ".", "%2E").Replace(url.QueryEscape(id))
+}
+
+// post makes one request. The id of the webhook belongs to the id of the event, so the receiver can
+// drop an event that it has already got.
 func (w *webhook) post(ctx context.Context, id string, body []byte) (int, error) {
 	// A request that has begun is finished, also after SIGTERM.
 	request, err := http.NewRequestWithContext(context.WithoutCancel(ctx), http.MethodPost, w.url, bytes.NewReader(body))

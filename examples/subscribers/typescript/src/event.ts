@@ -26,6 +26,7 @@ export interface ReadyEvent {
 export function decode(partition: number, message: KafkaJS.KafkaMessage): ReadyEvent | undefined {
   const event = toCloudEvent(message)
   if (event.type !== READY_TYPE) return undefined
+  if (/\p{Surrogate}/u.test(event.id)) throw new Error('the id is not valid Unicode')
   const { checkpoint, evaluation } = event.data ?? {}
   if (checkpoint === undefined) throw new Error('the data has no checkpoint')
   const replayId = event['replayid'] // only an event that was published again has it

@@ -5,6 +5,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { KafkaJS } from '@confluentinc/kafka-javascript'
 import { decode, type ReadyEvent } from './event.js'
 import { logger } from './logger.js'
+import { readProperties } from './properties.js'
 import { RecentIds } from './recentIds.js'
 import { Webhook } from './webhook.js'
 
@@ -35,10 +36,12 @@ class Subscriber {
     this.#everyCopy = isolation !== 'read_committed'
     const kafka = new KafkaJS.Kafka({ kafkaJS: { brokers: this.#servers.split(','), logger } })
     this.#consumer = kafka.consumer({
+      ...readProperties(process.env['KAFKA_PROPERTIES_FILE']),
       kafkaJS: {
         ...isolationOption,
-        groupId: environment('GROUP_ID', 'model-registry'),
+        groupId: environment('GROUP_ID', 'model-registry-typescript'),
         fromBeginning: true,
+        allowAutoTopicCreation: false,
         autoCommit: false, // commits are made after the handling
         maxWaitTimeInMs: 20, // a longer wait can delay an event of another partition
       },
@@ -51,6 +54,7 @@ class Subscriber {
     process.once('SIGTERM', () => this.#stopping.abort())
     process.once('SIGINT', () => this.#stopping.abort())
     await this.#connect()
+    await this.#checkTopic()
     await this.#consumer.subscribe({ topics: [this.#topic] })
     await this.#consumer.run({
       eachMessage: ({ partition, message }) => {
@@ -67,9 +71,22 @@ class Subscriber {
 
   async #connect(): Promise<void> {
     const timeout = wait(CONNECT_TIMEOUT_MS, undefined, { ref: false }).then(() => {
-      throw new Error(`no broker answers at ${this.#servers} within ${CONNECT_TIMEOUT_MS} ms`)
+      throw new Error(`no connection to ${this.#servers} within ${CONNECT_TIMEOUT_MS} ms: the lines above say why`)
     })
     await Promise.race([this.#consumer.connect(), timeout])
+  }
+
+  /** Fails if the topic does not exist: the client would only wait for it. */
+  async #checkTopic(): Promise<void> {
+    const admin = this.#consumer.dependentAdmin()
+    await admin.connect()
+    try {
+      await admin.fetchTopicMetadata({ topics: [this.#topic], timeout: CONNECT_TIMEOUT_MS })
+    } catch (error) {
+      throw new Error(`the topic ${this.#topic} cannot be read at ${this.#servers}: ${textOf(error)}`)
+    } finally {
+      await admin.disconnect()
+    }
   }
 
   /** Handles and commits a message. If this fails, Kafka delivers it again after a restart. */
@@ -103,7 +120,7 @@ class Subscriber {
     if (event === undefined || (!this.#everyCopy && this.#handledIds.has(event.id))) return
     await this.#webhook?.send(event, this.#stopping.signal)
     this.#handledIds.add(event.id)
-    process.stdout.write(`${event.line}\n`)
+    await print(event.line)
   }
 }
 
@@ -111,10 +128,21 @@ function environment(name: string, otherwise: string): string {
   return process.env[name] || otherwise
 }
 
+/** Waits until the line is written, so that no event is committed whose line is lost. */
+function print(line: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    process.stdout.write(`${line}\n`, (error) => {
+      if (error) reject(new Error(`standard output failed: ${error.message}`))
+      else resolve()
+    })
+  })
+}
+
 function textOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }
 
+process.stdout.on('error', () => undefined) // print also gets the error
 const isolation = environment('ISOLATION_LEVEL', 'read_committed')
 const isolationOption = isolationOptions.get(isolation)
 if (isolationOption === undefined) {

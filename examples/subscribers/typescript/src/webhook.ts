@@ -11,6 +11,15 @@ const REQUEST_TIMEOUT_MS = 15_000
 // the commit, and Kafka delivers the event again after its restart.
 const RETRY_WAITS_MS = [1_000, 5_000, 15_000, 30_000]
 
+/**
+ * Returns the percent-encoded id of an event. A header has no line breaks and no letters outside
+ * ASCII, and a dot separates the signed parts. The examples in all languages return the same.
+ */
+function webhookId(id: string): string {
+  const escape = (one: string) => `%${one.charCodeAt(0).toString(16).toUpperCase()}`
+  return encodeURIComponent(id).replace(/[.!*'()]/g, escape)
+}
+
 /** Sends events that are signed as Standard Webhooks (standardwebhooks.com) describes. */
 export class Webhook {
   readonly #url: string
@@ -37,30 +46,31 @@ export class Webhook {
    */
   async send(event: ReadyEvent, stopping: AbortSignal): Promise<void> {
     if (this.#isGone) return
+    const id = webhookId(event.id)
     for (const delay of [...RETRY_WAITS_MS, undefined]) {
-      const result = await this.#post(event)
+      const result = await this.#post(id, event.body)
       if (result === 'accepted') return
-      if (delay === undefined) throw new Error(`the webhook of ${event.id} was not accepted: ${result}`)
-      logger.warn(`the webhook of ${event.id} failed, the next try follows in ${delay} ms: ${result}`)
+      if (delay === undefined) throw new Error(`the webhook of ${id} was not accepted: ${result}`)
+      logger.warn(`the webhook of ${id} failed, the next try follows in ${delay} ms: ${result}`)
       await wait(delay, undefined, { signal: stopping })
     }
   }
 
   /**
-   * Makes one request. The id of the webhook is the id of the event, so the receiver can drop an
-   * event that it has already got.
+   * Makes one request. The id of the webhook belongs to the id of the event, so the receiver can
+   * drop an event that it has already got.
    */
-  async #post(event: ReadyEvent): Promise<string> {
+  async #post(id: string, body: string): Promise<string> {
     const now = new Date()
     const headers = {
       'content-type': 'application/cloudevents+json',
-      'webhook-id': event.id,
+      'webhook-id': id,
       'webhook-timestamp': Math.floor(now.getTime() / 1000).toString(),
-      'webhook-signature': this.#signer.sign(event.id, now, event.body),
+      'webhook-signature': this.#signer.sign(id, now, body),
     }
     try {
       const signal = AbortSignal.timeout(REQUEST_TIMEOUT_MS)
-      const response = await fetch(this.#url, { method: 'POST', headers, body: event.body, signal })
+      const response = await fetch(this.#url, { method: 'POST', headers, body, signal })
       await response.arrayBuffer()
       if (response.ok) return 'accepted'
       if (response.status === GONE) {

@@ -4,19 +4,20 @@ import io.cloudevents.CloudEvent;
 import io.cloudevents.core.provider.EventFormatProvider;
 import io.cloudevents.jackson.JsonFormat;
 import java.io.IOException;
+import java.io.OutputStream;
 import java.lang.ProcessBuilder.Redirect;
 import java.time.Duration;
 import java.util.concurrent.TimeUnit;
 
 /** Runs a shell command for each event, with the event as JSON on its standard input. */
 final class Evaluation {
-    static final Duration TIMEOUT = Duration.ofMinutes(10);
-
     private final String command;
+    private final Duration timeout;
 
-    /** A command that is null or empty disables the evaluation. */
-    Evaluation(String command) {
-        this.command = command == null ? "" : command;
+    /** A command that is empty disables the evaluation. */
+    Evaluation(String command, Duration timeout) {
+        this.command = command;
+        this.timeout = timeout;
     }
 
     boolean isEnabled() {
@@ -28,42 +29,45 @@ final class Evaluation {
         if (!isEnabled()) {
             return;
         }
+        var json = EventFormatProvider.getInstance()
+                .resolveFormat(JsonFormat.CONTENT_TYPE)
+                .serialize(event);
         try {
-            // Standard output belongs to the lines of this program.
-            var process = new ProcessBuilder("/bin/sh", "-c", "exec 1>&2; " + command)
-                    .redirectOutput(Redirect.INHERIT)
-                    .redirectError(Redirect.INHERIT)
-                    .start();
-            try (var input = process.getOutputStream()) {
-                input.write(
-                        EventFormatProvider.getInstance()
-                                .resolveFormat(JsonFormat.CONTENT_TYPE)
-                                .serialize(event));
-            } catch (IOException ignored) {
-                // The command does not read its input. Its exit code says whether it succeeded.
-            }
-            if (!process.waitFor(TIMEOUT.toSeconds(), TimeUnit.SECONDS)) {
+            var process = start();
+            // In a thread: a large event blocks while the command does not read it.
+            var writer = new Thread(() -> write(process.getOutputStream(), json));
+            writer.setDaemon(true);
+            writer.start();
+            if (!process.waitFor(timeout.toSeconds(), TimeUnit.SECONDS)) {
+                process.descendants().forEach(ProcessHandle::destroyForcibly);
                 process.destroyForcibly();
-                throw new FailedException("the evaluation of " + event.getId() + " took longer than " + TIMEOUT);
+                throw new HandlingFailedException("the evaluation of " + event.getId() + " took longer than " + timeout);
             }
             if (process.exitValue() != 0) {
-                throw new FailedException(
+                throw new HandlingFailedException(
                         "the evaluation of " + event.getId() + " failed with exit code " + process.exitValue());
             }
         } catch (IOException error) {
-            throw new FailedException("the evaluation command could not be started: " + error.getMessage());
+            throw new HandlingFailedException("the evaluation command could not be started: " + error.getMessage());
         } catch (InterruptedException error) {
             Thread.currentThread().interrupt();
-            throw new FailedException("the evaluation of " + event.getId() + " was interrupted");
+            throw new HandlingFailedException("the evaluation of " + event.getId() + " was interrupted");
         }
     }
 
-    /** An evaluation failed. Its event is not committed, so Kafka delivers it again after a restart. */
-    static final class FailedException extends RuntimeException {
-        private static final long serialVersionUID = 1L;
+    private Process start() throws IOException {
+        // Standard output belongs to the lines of this program.
+        return new ProcessBuilder("/bin/sh", "-c", "exec 1>&2; " + command)
+                .redirectOutput(Redirect.INHERIT)
+                .redirectError(Redirect.INHERIT)
+                .start();
+    }
 
-        FailedException(String message) {
-            super(message);
+    private static void write(OutputStream input, byte[] json) {
+        try (input) {
+            input.write(json);
+        } catch (IOException ignored) {
+            // The command does not read its input. Its exit code says whether it succeeded.
         }
     }
 }

@@ -2,6 +2,9 @@ package subscriber;
 
 import io.cloudevents.CloudEvent;
 import io.cloudevents.kafka.KafkaMessageFactory;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Collections;
 import java.util.HashMap;
@@ -10,10 +13,13 @@ import java.util.List;
 import java.util.Map;
 import java.util.Properties;
 import java.util.Set;
+import org.apache.kafka.clients.consumer.CommitFailedException;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
+import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.RebalanceInProgressException;
 import org.apache.kafka.common.errors.TimeoutException;
 import org.apache.kafka.common.errors.WakeupException;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
@@ -29,17 +35,19 @@ public final class Subscriber implements AutoCloseable {
     private static final int REMEMBERED_IDS = 100_000;
 
     private final KafkaConsumer<byte[], byte[]> consumer;
-    private final Evaluation evaluation = new Evaluation(System.getenv("EVALUATION_COMMAND"));
+    private final Evaluation evaluation;
     private final boolean everyCopy;
     private final Set<String> handledIds = newestIds();
     private final Map<TopicPartition, OffsetAndMetadata> handledOffsets = new HashMap<>();
     private volatile boolean isStopping;
 
-    private Subscriber(String servers, String isolation) {
+    private Subscriber(String servers, String isolation) throws IOException {
         everyCopy = !isolation.equals("read_committed");
-        var settings = new Properties();
+        var evaluationTimeout = Duration.ofSeconds(Long.parseLong(environment("EVALUATION_TIMEOUT_SECONDS", "600")));
+        evaluation = new Evaluation(environment("EVALUATION_COMMAND", ""), evaluationTimeout);
+        var settings = fileSettings(environment("KAFKA_PROPERTIES_FILE", ""));
         settings.put("bootstrap.servers", servers);
-        settings.put("group.id", environment("GROUP_ID", "model-registry"));
+        settings.put("group.id", environment("GROUP_ID", "model-registry-java"));
         // The service writes the events of a transaction to the log before it commits. If the
         // service crashes, these events stay in the log as aborted, and they are published again
         // later. A read_committed consumer does not see them. The default is read_uncommitted.
@@ -47,12 +55,13 @@ public final class Subscriber implements AutoCloseable {
             settings.put("isolation.level", isolation);
         }
         settings.put("auto.offset.reset", "earliest");
+        settings.put("allow.auto.create.topics", "false");
         settings.put("enable.auto.commit", "false"); // commits are made after the handling
         // A longer wait can delay an event of another partition.
         settings.put("fetch.max.wait.ms", "20");
         // The time for the evaluations between two polls is max.poll.interval.ms.
         settings.put("max.poll.records", evaluation.isEnabled() ? "1" : "100");
-        settings.put("max.poll.interval.ms", Long.toString(2 * Evaluation.TIMEOUT.toMillis()));
+        settings.put("max.poll.interval.ms", Long.toString(2 * evaluationTimeout.toMillis() + 60_000));
         consumer = new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer());
     }
 
@@ -71,8 +80,11 @@ public final class Subscriber implements AutoCloseable {
         } catch (TimeoutException error) {
             System.err.println("no broker answers at " + servers + ": " + error.getMessage());
             exitCode = 1;
-        } catch (Evaluation.FailedException error) {
+        } catch (HandlingFailedException error) {
             System.err.println(error.getMessage());
+            exitCode = 1;
+        } catch (KafkaException | IOException | NumberFormatException error) {
+            System.err.println(error + (error.getCause() == null ? "" : ": " + error.getCause()));
             exitCode = 1;
         }
         // After SIGTERM the JVM would exit with code 143.
@@ -82,7 +94,9 @@ public final class Subscriber implements AutoCloseable {
     /** Polls until SIGTERM or SIGINT. Then it finishes the event in hand and commits. */
     private void run(String topic) {
         try {
-            consumer.listTopics(CONNECT_TIMEOUT);
+            if (consumer.partitionsFor(topic, CONNECT_TIMEOUT).isEmpty()) {
+                throw new KafkaException("the topic " + topic + " does not exist");
+            }
             consumer.subscribe(List.of(topic));
             while (!isStopping) {
                 for (var record : consumer.poll(POLL_TIMEOUT)) {
@@ -94,8 +108,7 @@ public final class Subscriber implements AutoCloseable {
                         break;
                     }
                 }
-                consumer.commitSync(handledOffsets);
-                handledOffsets.clear();
+                commit();
             }
         } catch (WakeupException stopped) {
             // The signal ended the wait for a broker. close commits.
@@ -106,12 +119,22 @@ public final class Subscriber implements AutoCloseable {
     @Override
     public void close() {
         try {
-            consumer.commitSync(handledOffsets);
+            commit();
         } catch (WakeupException stopped) {
-            consumer.commitSync(handledOffsets); // the signal came just before the commit
+            commit(); // the signal came just before the commit
         } finally {
             consumer.close();
         }
+    }
+
+    private void commit() {
+        try {
+            consumer.commitSync(handledOffsets);
+        } catch (CommitFailedException | RebalanceInProgressException error) {
+            // Another member may have the partitions now, and gets these events again.
+            System.err.println("handled events are not committed, because the group rebalances: " + handledOffsets);
+        }
+        handledOffsets.clear();
     }
 
     /** Asks the main thread to stop. The JVM would end when this returns, so it waits. */
@@ -145,8 +168,22 @@ public final class Subscriber implements AutoCloseable {
             return;
         }
         evaluation.run(event);
-        handledIds.add(event.getId());
         System.out.println(line);
+        if (System.out.checkError()) { // println throws no exception
+            throw new HandlingFailedException("standard output failed");
+        }
+        handledIds.add(event.getId());
+    }
+
+    /** Returns the settings of a properties file, for example those for TLS and SASL. */
+    private static Properties fileSettings(String file) throws IOException {
+        var settings = new Properties();
+        if (!file.isEmpty()) {
+            try (var reader = Files.newBufferedReader(Path.of(file))) {
+                settings.load(reader);
+            }
+        }
+        return settings;
     }
 
     private static Set<String> newestIds() {
