@@ -83,8 +83,8 @@ def checkpoint_object(  # noqa: PLR0913 - one parameter for each field
     Raises:
         ValueError: the service would not publish a source record with these values.
     """
-    for name, text in {"checkpoint_id": checkpoint_id, "job_id": job_id, "model": model}.items():
-        require_text(name, text)
+    for name, value in {"checkpoint_id": checkpoint_id, "job_id": job_id, "model": model}.items():
+        require_text(name, value)
     require_integer("step", step)
     require_members("unknown_fields", unknown_fields, MAX_DEPTH)
     require_members("metrics", metrics, MAX_DEPTH - 1)
