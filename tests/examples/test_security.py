@@ -109,6 +109,23 @@ def test_wrong_password(
         assert "another password" not in running.errors
 
 
+def test_isolation_level_in_the_file(
+    example: Example, secured: SecuredKafka, topic: str, tmp_path: Path
+) -> None:
+    """The file cannot change the isolation level: this is refused, or has no effect in Java."""
+    known = _properties(example, secured, SASL, tmp_path)
+    file = _written(tmp_path, {**known, "isolation.level": "unknown"})
+    with example.start(
+        secured.kafka.listener(SASL), topic, group=f"{topic}.group", KAFKA_PROPERTIES_FILE=file
+    ) as running:
+        if example.name == "java":
+            running.wait_for_ids({"only"})
+            assert running.stop_by() == 0
+        else:
+            assert running.wait() == 1
+            assert "isolation.level" in running.errors
+
+
 def _written(folder: Path, properties: Mapping[str, str]) -> str:
     file = folder / "client.properties"
     lines = (f"{name}={value}\n" for name, value in properties.items())

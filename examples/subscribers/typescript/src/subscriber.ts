@@ -5,8 +5,8 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { KafkaJS } from '@confluentinc/kafka-javascript'
 import { decode, type ReadyEvent } from './event.js'
 import { logger } from './logger.js'
-import { readProperties } from './properties.js'
 import { RecentIds } from './recentIds.js'
+import { readSecurityOptions } from './securityOptions.js'
 import { Webhook } from './webhook.js'
 
 const CONNECT_TIMEOUT_MS = 10_000
@@ -36,7 +36,7 @@ class Subscriber {
     this.#everyCopy = isolation !== 'read_committed'
     const kafka = new KafkaJS.Kafka({ kafkaJS: { brokers: this.#servers.split(','), logger } })
     this.#consumer = kafka.consumer({
-      ...readProperties(process.env['KAFKA_PROPERTIES_FILE']),
+      ...readSecurityOptions(process.env['KAFKA_PROPERTIES_FILE']),
       kafkaJS: {
         ...isolationOption,
         groupId: environment('GROUP_ID', 'model-registry-typescript'),
