@@ -16,9 +16,7 @@ _TINKER_STEP: Final = re.compile(
     r"tinker://(?:.*/)?(?:step|checkpoint)[-_]([0-9]{1,18})/?", re.DOTALL
 )
 _FIREWORKS: Final = re.compile(r"accounts/([^/\s]+)/models/[^/\s]+")
-_TOGETHER: Final = re.compile(
-    r"([^/:\\]+)/([^/:\\]+?-Reference)(?:-([^/:\\]+))?-[0-9a-f]{8}"
-)
+_TOGETHER: Final = re.compile(r"([^/:\\]+)/([^/:\\]+?-Reference)(?:-([^/:\\]+))?-[0-9a-f]{8}")
 _PATH_STEP: Final = re.compile(r"(?:.*[/\\])?checkpoint-([0-9]{1,18})[/\\]?", re.DOTALL)
 _PATH: Final = re.compile(r"(?:[~.]{0,2}[/\\]|[A-Za-z]:[/\\]|[a-z][a-z0-9+.-]*://)")
 
