@@ -236,7 +236,7 @@ def test_a_key_has_the_partition_of_the_service() -> None:
         {"metrics": {"x": math.inf}},
         {"metrics": {"x": nested(MAX_DEPTH - 1)}},
         {"unknown_fields": {"x": math.nan}},
-        {"unknown_fields": {"x": [object()]}},
+        {"unknown_fields": {"x": [{1}]}},
         {"unknown_fields": {"x": {"y": "\ud800"}}},
         {"unknown_fields": {"\ud800": 1}},
         {"unknown_fields": {1: 2}},
