@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +18,7 @@ from consumer.cli.output import EXIT_OK
 from consumer.cli.signals import run_async
 from consumer.config import Settings
 from consumer.errors import ClusterError, ConfigError
-from consumer.kafka.client import AioKafka, Connection
+from consumer.kafka.client import AioKafka
 from consumer.kafka.client.checkpoint_producer import CheckpointProducer
 from consumer.service.logs import configure_logs
 from consumer.sources.poll.account_poller import AccountPoller
@@ -108,14 +109,11 @@ async def _pollers(
     max_message_bytes = await _max_message_bytes(settings, topic)
     metrics = PollMetrics(registry)
     async with contextlib.AsyncExitStack() as stack:
-        producer = CheckpointProducer(
-            Connection.of(settings),
-            f"{settings.group_id}-poll",
-            topic,
-            max_message_bytes,
-            settings.compression_type,
+        kafka = AioKafka.of(settings)
+        new_producer = partial(
+            kafka.producer, f"{settings.group_id}-poll", topic, max_message_bytes
         )
-        sink = await stack.enter_async_context(producer)
+        sink = await stack.enter_async_context(CheckpointProducer(new_producer))
         yield [
             AccountPoller(
                 account,

@@ -1,11 +1,10 @@
 """Sends checkpoints to one topic, and replaces its idempotent producer after a failure."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Self
 
-from consumer.kafka.client.compression import NO_COMPRESSION
-from consumer.kafka.client.connection import Connection, bounded, translate
+from consumer.kafka.client.connection import bounded, translate
 from consumer.kafka.client.producer import KafkaProducer
 from consumer.kafka.types import NewRecord
 
@@ -16,19 +15,9 @@ Pair = tuple[bytes, bytes]
 class CheckpointProducer:
     """Sends keys and values to one topic; a context manager that closes the producer."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        client_id: str,
-        topic: str,
-        max_message_bytes: int,
-        compression_type: str = NO_COMPRESSION,
-    ) -> None:
-        self._connection = connection
-        self._client_id = client_id
-        self._topic = topic
-        self._max_message_bytes = max_message_bytes
-        self._compression_type = compression_type
+    def __init__(self, new_producer: Callable[[], KafkaProducer]) -> None:
+        """`new_producer` makes a producer of the topic, which is not connected."""
+        self._new_producer = new_producer
         self._lock = asyncio.Lock()
         self._producer: KafkaProducer | None = None
 
@@ -60,16 +49,9 @@ class CheckpointProducer:
             if self._producer is not None and self._producer.is_broken:
                 await self._close()
             if self._producer is None:
-                producer = KafkaProducer(
-                    self._connection,
-                    self._client_id,
-                    self._topic,
-                    self._max_message_bytes,
-                    self._compression_type,
-                )
-                self._producer = producer
+                self._producer = self._new_producer()
                 try:
-                    await producer.start()
+                    await self._producer.start()
                 except BaseException:
                     await self._close()
                     raise

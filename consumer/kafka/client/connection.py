@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from typing import Any, Final, Self, TypeVar
 
 import msgspec
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka import errors as kafka_errors
 
 from consumer.config import Settings
@@ -134,8 +134,28 @@ async def close_consumer(consumer: AIOKafkaConsumer) -> None:
         stop.cancel()
     elif not stop.cancelled():
         stop.exception()
+    await close_client(private_api.consumer_client(consumer).close(), "closing")
+
+
+async def stop_sender(producer: AIOKafkaProducer) -> None:
+    """End the sending of a producer within a time limit, without waiting for its deliveries.
+
+    Its connections stay open; close them by ``close_client``.
+    """
+    task = private_api.abandon_producer(producer)
+    if task is not None:
+        # After the first cancel the task waits for its requests. The second cancels them too.
+        for _ in range(2):
+            task.cancel()
+            await asyncio.wait([task], timeout=CLOSE_SECONDS / 4)
+        if task.done() and not task.cancelled():
+            task.exception()
+
+
+async def close_client(closing: Awaitable[None], what: str) -> None:
+    """Await the ``close()`` of a client, which ends its connections, within a time limit."""
     with contextlib.suppress(TaskFailed):
-        await bounded(private_api.consumer_client(consumer).close(), CLOSE_SECONDS, "closing")
+        await bounded(closing, CLOSE_SECONDS, what)
 
 
 def translate(error: BaseException, what: str) -> CheckpointReadyError:

@@ -6,17 +6,21 @@ failure must be replaced, and the new one gets a new producer id.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka_errors
 
-from consumer.errors import TaskFailed, TransientError
-from consumer.kafka.client import private_api
+from consumer.errors import TransientError
 from consumer.kafka.client.compression import NO_COMPRESSION
-from consumer.kafka.client.connection import Connection, bounded, translate
+from consumer.kafka.client.connection import (
+    Connection,
+    bounded,
+    close_client,
+    stop_sender,
+    translate,
+)
 from consumer.kafka.client.writer import MAX_RECORDS_PER_PRODUCER
 from consumer.kafka.types import NewRecord
 
@@ -25,7 +29,6 @@ if TYPE_CHECKING:
 
 START_SECONDS: Final = 10.0
 CHECK_SECONDS: Final = 5.0
-CLOSE_SECONDS: Final = 2.0
 MAX_BATCH_BYTES: Final = 512 * 1024
 # A request holds one batch of each partition. The size of one record is checked by the caller.
 MAX_REQUEST_BYTES: Final = 2**31 - 1
@@ -98,18 +101,10 @@ class KafkaProducer:
         """Wait up to this time for the sends, then close and cancel the results of the others."""
         if self._sends:
             await asyncio.wait(self._sends, timeout=flush_seconds)
-        task = private_api.abandon_producer(self._producer)
-        if task is not None:
-            # After the first cancel the task waits for its requests. The second cancels them too.
-            for _ in range(2):
-                task.cancel()
-                await asyncio.wait([task], timeout=CLOSE_SECONDS / 4)
-            if task.done() and not task.cancelled():
-                task.exception()
+        await stop_sender(self._producer)
         for sending in self._sends:
             sending.cancel()
-        with contextlib.suppress(TaskFailed):
-            await bounded(self._producer.client.close(), CLOSE_SECONDS, "closing the producer")
+        await close_client(self._producer.client.close(), "closing the producer")
 
     async def _send(self, records: Sequence[NewRecord]) -> None:
         """Send the records, and return when each of them has its outcome."""

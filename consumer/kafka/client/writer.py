@@ -6,7 +6,6 @@ InitProducerId, with which the broker ends the open transaction. A new task begi
 """
 
 import asyncio
-import contextlib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, cast
 
@@ -16,14 +15,19 @@ from consumer.errors import TaskFailed
 from consumer.kafka import port
 from consumer.kafka.client import private_api
 from consumer.kafka.client.compression import NO_COMPRESSION
-from consumer.kafka.client.connection import Connection, bounded, translate
+from consumer.kafka.client.connection import (
+    Connection,
+    bounded,
+    close_client,
+    stop_sender,
+    translate,
+)
 from consumer.kafka.client.transaction_batches import TransactionBatches
 from consumer.kafka.clock import BrokerClock
 from consumer.kafka.types import TopicPartition
 
 # InitProducerId waits for the markers of the fenced owner's transaction. This can take seconds.
 FENCE_SECONDS: Final = 30.0
-CLOSE_SECONDS: Final = 2.0
 # aiokafka wraps sequence numbers wrongly after 2^31 records of a partition. So a producer fails
 # after half as many records of all partitions, and a new task replaces it.
 MAX_RECORDS_PER_PRODUCER: Final = 2**30
@@ -152,16 +156,8 @@ class KafkaWriter:
 
     async def close(self) -> None:
         """Close without waiting for deliveries. The next fence aborts a transaction left open."""
-        task = private_api.abandon_producer(self._producer)
-        if task is not None:
-            # After the first cancel the task waits for its requests. The second cancels them too.
-            for _ in range(2):
-                task.cancel()
-                await asyncio.wait([task], timeout=CLOSE_SECONDS / 4)
-            if task.done() and not task.cancelled():
-                task.exception()
-        with contextlib.suppress(TaskFailed):
-            await bounded(self._producer.client.close(), CLOSE_SECONDS, "closing the producer")
+        await stop_sender(self._producer)
+        await close_client(self._producer.client.close(), "closing the producer")
 
     async def _begin(self) -> None:
         await self._producer.begin_transaction()
