@@ -14,16 +14,6 @@ if TYPE_CHECKING:
     from tests.support.topics import Names
 
 
-def assert_fails_without_topic(example: Example, history: History, names: Names) -> None:
-    """Assert that the example ends with one clear error, and does not create the topic."""
-    topic = names.topic("missing")
-    with example.start(history.bootstrap_servers, topic, group=names.group()) as running:
-        assert running.wait() == 1
-        *_, last = running.errors.splitlines()
-    assert f"the topic {topic} " in last
-    assert topic not in history.cluster.topics()
-
-
 def assert_commits_only_printed_events(example: Example, history: History, names: Names) -> None:
     """Assert that an event is not committed if its line could not be written."""
     topic, group = _one_event(history, names), names.group()

@@ -157,7 +157,7 @@ def assert_fails_without_the_topic(example: Example, history: History, names: Na
     with example.start(history.bootstrap_servers, topic, group=names.group()) as running:
         assert running.wait(NO_BROKER_SECONDS) == 1
         assert running.lines == []
-        assert topic in running.errors.splitlines()[-1]
+        assert f"the topic {topic} " in running.errors.splitlines()[-1]
         assert "Traceback" not in running.errors
     assert topic not in history.cluster.topics()
 

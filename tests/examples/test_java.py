@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from dev.subscribers import java_subscriber
-from tests.examples import failure_scenarios, scenarios
-from tests.examples.aborted_orders import assert_filters_every_order
+from tests.examples import scenarios
 from tests.examples.harness import Example
 from tests.examples.history import is_binary
 from tests.examples.scenarios import renamed
+from tests.examples.subscriber_tests import SubscriberTests
 from tests.examples.webhook_scenarios import three_events
 from tests.support.waiting import wait_until
 
@@ -34,67 +33,15 @@ def example() -> Example:
     return Example("java", java_subscriber())
 
 
-def test_each_id_is_printed_once(example: Example, history: History) -> None:
-    """With read_committed, the aborted events are not delivered; both content modes are decoded."""
-    scenarios.assert_prints_each_id_once(example, history)
+class TestJava(SubscriberTests):
+    """The program in Java."""
 
-
-def test_aborted_events_in_any_order(example: Example, history: History, names: Names) -> None:
-    """The client filters aborted transactions also if they overlap or repeat."""
-    assert_filters_every_order(example, history, names)
-
-
-def test_read_uncommitted_delivers_aborted_events(example: Example, history: History) -> None:
-    """With read_uncommitted, the ids of aborted transactions occur again."""
-    scenarios.assert_uncommitted_sees_more(example, history)
+    default_group = "model-registry-java"
 
 
 def test_default_of_the_client(example: Example, history: History) -> None:
     """Without the option, the Java client delivers aborted events."""
     scenarios.assert_client_reads_uncommitted_by_default(example, history)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_stop_and_restart(
-    example: Example, history: History, names: Names, number: signal.Signals
-) -> None:
-    """The signal ends the program between two events; after a restart it continues there."""
-    scenarios.assert_stops_cleanly(example, history, names, number)
-
-
-def test_foreign_records_are_skipped(example: Example, history: History, names: Names) -> None:
-    """Records that are no ready event do not end the program; unknown members are allowed."""
-    scenarios.assert_ignores_foreign_records(example, history, names)
-
-
-def test_no_broker(example: Example) -> None:
-    """Without a broker the program ends with one line that names the address."""
-    scenarios.assert_fails_without_broker(example)
-
-
-def test_missing_topic(example: Example, history: History, names: Names) -> None:
-    """Without the topic the program ends with one line that names it."""
-    failure_scenarios.assert_fails_without_topic(example, history, names)
-
-
-def test_default_group(example: Example, history: History, names: Names) -> None:
-    """Without GROUP_ID the program has a group that no example in another language has."""
-    group = "model-registry-java"
-    failure_scenarios.assert_has_a_group_of_its_own(example, history, names, group)
-
-
-def test_full_disk(example: Example, history: History, names: Names) -> None:
-    """An event whose line cannot be written is not committed."""
-    failure_scenarios.assert_commits_only_printed_events(example, history, names)
-
-
-def test_unknown_isolation_level(example: Example) -> None:
-    """A wrong isolation level is refused, instead of being replaced by a default."""
-    with example.start("127.0.0.1:1", "unused", group="unused", isolation="commited") as running:
-        assert running.wait() == 2
-        assert running.errors.splitlines() == [
-            "ISOLATION_LEVEL must be read_committed or read_uncommitted, not commited"
-        ]
 
 
 def test_evaluation_gets_each_event(
