@@ -103,7 +103,7 @@ def test_the_subscriber_needs_each_right(secured: SecuredKafka, missing: Acl) ->
 
 
 def test_the_subscriber_cannot_write(secured: SecuredKafka) -> None:
-    """Nobody but the service publishes ready events."""
+    """Only the service publishes ready events."""
     secured.add_user("writer", SUBSCRIBER)
     errors: list[KafkaError | None] = []
     producer = Producer(_client_settings(secured, "writer"))
