@@ -143,7 +143,8 @@ def test_a_late_request_arrives_though_its_client_has_gone(proxy: Proxy, echo: E
             wait_until(lambda: proxy.is_holding(HERE.place, INIT_PRODUCER_ID))
         assert not echo.received
         wait_until(lambda: echo.received == request(INIT_PRODUCER_ID))
-    assert not proxy.is_holding(HERE.place, INIT_PRODUCER_ID)
+    # The broker can have the request a moment before the proxy counts it as passed on.
+    wait_until(lambda: not proxy.is_holding(HERE.place, INIT_PRODUCER_ID))
 
 
 def test_it_cuts_and_refuses_what_is_meant(proxy: Proxy, echo: Echo) -> None:
@@ -158,7 +159,7 @@ def test_it_cuts_and_refuses_what_is_meant(proxy: Proxy, echo: Echo) -> None:
             with connect(proxy) as again:
                 assert is_ended(again)
             assert answer_seconds(elsewhere, request(METADATA)) < PATIENCE_SECONDS
-        assert not proxy.is_holding(HERE.place, END_TXN)
+        wait_until(lambda: not proxy.is_holding(HERE.place, END_TXN))
     with connect(proxy) as again:
         assert answer_seconds(again, request(METADATA)) < PATIENCE_SECONDS
     assert request(END_TXN) not in echo.received
