@@ -1,4 +1,4 @@
-"""Generates the table of metrics in docs/operations/reference.md from ``METRICS``.
+"""Generates the table of metrics in docs/operations/reference.md from each list `METRICS`.
 
 `python -m dev.metrics_table` prints the table. `python -m dev.metrics_table
 docs/operations/reference.md` writes it to the file.
@@ -6,8 +6,23 @@ docs/operations/reference.md` writes it to the file.
 
 from __future__ import annotations
 
-from consumer.service.metrics import METRICS
+from itertools import chain
+from typing import TYPE_CHECKING, Final
+
+from consumer.service import metrics as run_metrics
+from consumer.sources import ingest_metrics
+from consumer.sources.poll import metrics as poll_metrics
 from dev.marked_table import MarkedTable, markdown
+
+if TYPE_CHECKING:
+    from consumer.metric import Metric
+
+COMMANDS: Final[dict[str, tuple[Metric, ...]]] = {
+    "run": run_metrics.METRICS,
+    "ingest": ingest_metrics.METRICS,
+    "poll": poll_metrics.METRICS,
+}
+ALL_METRICS: Final = tuple(chain.from_iterable(COMMANDS.values()))
 
 
 def metrics_table() -> MarkedTable:
@@ -15,17 +30,19 @@ def metrics_table() -> MarkedTable:
     rows = [
         (
             f"`{metric.full_name}`",
+            f"`{command}`",
             metric.kind,
             ", ".join(f"`{label}`" for label in metric.labels),
             metric.unit,
             metric.help,
         )
-        for metric in METRICS
+        for command, metrics in COMMANDS.items()
+        for metric in metrics
     ]
     return MarkedTable(
         holds="metrics",
         command="python -m dev.metrics_table docs/operations/reference.md",
-        text=markdown(("Metric", "Type", "Labels", "Unit", "Meaning"), rows),
+        text=markdown(("Metric", "Command", "Type", "Labels", "Unit", "Meaning"), rows),
     )
 
 

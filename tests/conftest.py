@@ -21,6 +21,7 @@ from dev.cluster_binaries import are_cached
 from dev.kafka import LocalKafka
 from dev.kafka_jars import cache_dir
 from tests.support.cluster import Cluster, ExternalKafka
+from tests.support.secured_kafka import SecuredKafka
 from tests.support.topics import Names
 
 if TYPE_CHECKING:
@@ -125,6 +126,17 @@ def local_brokers() -> None:
     """A requirement of tests that start their own brokers: a Java to run them."""
     if shutil.which("java") is None:
         pytest.skip("needs a Java for its own brokers, beside KAFKA_BOOTSTRAP_SERVERS")
+
+
+@pytest.fixture(scope="module")
+def secured_kafka(
+    local_brokers: None,  # noqa: ARG001 - for its effect
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[SecuredKafka]:
+    """A broker of the module's own that authenticates users and authorizes them by ACLs."""
+    secured = SecuredKafka(tmp_path_factory.mktemp("certificates"))
+    with secured.kafka:
+        yield secured
 
 
 @pytest.fixture(scope="session")

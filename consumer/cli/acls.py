@@ -104,6 +104,12 @@ def acls_of_dead_letters(settings: Settings) -> Iterator[Acl]:
     yield from _acls_of_journal(settings)
 
 
+def acls_of_ingest(settings: Settings) -> Iterator[Acl]:
+    """Yield the ACLs that ``ingest`` needs; a process writes to one of the input topics."""
+    for topic in settings.input_topics:
+        yield Acl(TOPIC, topic, ("Write", "DescribeConfigs"))
+
+
 def acls_of_poll(settings: Settings) -> Iterator[Acl]:
     """Yield the ACLs that ``poll`` needs if it writes to its default topic."""
     yield Acl(TOPIC, settings.input_topics[0], ("Write", "DescribeConfigs"))
@@ -119,6 +125,7 @@ USES: Final[dict[str, Callable[[Settings], Iterator[Acl]]]] = {
     "replay": acls_of_replay,
     "backfill": acls_of_backfill,
     "dead-letters": acls_of_dead_letters,
+    "ingest": acls_of_ingest,
     "poll": acls_of_poll,
 }
 

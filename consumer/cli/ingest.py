@@ -20,11 +20,12 @@ from consumer.cli.output import EXIT_OK
 from consumer.config import Settings, unknown_variables
 from consumer.errors import ClusterError, ConfigError
 from consumer.kafka.client import AioKafka
+from consumer.metric import new_registry
 from consumer.service.logs import configure_logs
 from consumer.sources.delivery import Delivery, Link
 from consumer.sources.ingest_app import IngestApp
 from consumer.sources.ingest_config import IngestConfig, load_config
-from consumer.sources.ingest_metrics import IngestMetrics
+from consumer.sources.ingest_metrics import CONNECTIONS, KAFKA_REACHABLE, IngestMetrics
 from consumer.sources.receivers import make_receivers
 from consumer.sources.trigger import NoTrigger
 
@@ -77,7 +78,7 @@ async def _serve(settings: Settings, config: IngestConfig, topic: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, shutdown.set)
     receivers = make_receivers(config, NoTrigger())
-    registry = CollectorRegistry()
+    registry = new_registry()
     metrics = IngestMetrics(registry)
     delivery = Delivery(lambda: _connect(settings, topic), config.limits.delivery_seconds)
     try:
@@ -86,12 +87,8 @@ async def _serve(settings: Settings, config: IngestConfig, topic: str) -> None:
         raise ConfigError(f"port {config.port} cannot be served: {error.strerror}") from error
     app = IngestApp(receivers, delivery, config.limits, metrics)
     server = IngestServer(app, listener, config.limits)
-    metrics.observe("connections", "Open connections.", lambda: server.connections)
-    metrics.observe(
-        "kafka_reachable",
-        "Whether a broker answers: 1 or 0.",
-        lambda: float(delivery.problem is None),
-    )
+    metrics.observe(CONNECTIONS, lambda: server.connections)
+    metrics.observe(KAFKA_REACHABLE, lambda: float(delivery.problem is None))
     async with _probes(settings, registry, delivery):
         connecting = asyncio.create_task(delivery.run(), name="kafka-connection")
         await server.start()

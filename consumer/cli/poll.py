@@ -20,6 +20,7 @@ from consumer.config import Settings
 from consumer.errors import ClusterError, ConfigError
 from consumer.kafka.client import AioKafka
 from consumer.kafka.client.checkpoint_producer import CheckpointProducer
+from consumer.metric import new_registry
 from consumer.service.logs import configure_logs
 from consumer.sources.poll.account_poller import AccountPoller
 from consumer.sources.poll.accounts import Account, load_accounts
@@ -69,7 +70,7 @@ async def _once(settings: Settings, accounts: list[Account], topic: str) -> int:
 
 
 async def _forever(settings: Settings, accounts: list[Account], topic: str) -> None:
-    registry = CollectorRegistry()
+    registry = new_registry()
     log.info("poll_starting", version=__version__, topic=topic, accounts=[a.name for a in accounts])
     async with (
         _pollers(settings, accounts, topic, registry) as pollers,

@@ -1,14 +1,14 @@
-"""The metrics: the name, type, labels, unit and help text of each.
+"""The metrics of `run`: the name, type, labels, unit and help text of each.
 
 ``dev.metrics_table`` generates the table in docs/operations/reference.md from ``METRICS``. The number of
 label values is bounded: topics, partitions and shards of this group, and fixed lists of words.
 """
 # ruff: noqa: E501 - a help text stays on one line, as it is shown
 
-from typing import Final, Literal, NamedTuple
+from typing import Final
 
-PREFIX: Final = "checkpoint_ready_"
-Kind = Literal["counter", "gauge", "histogram"]
+from consumer.metric import Metric
+
 # From a fast broker to a transaction that is close to its timeout.
 TRANSACTION_BUCKETS: Final = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
 # From an event without backlog to a backlog of a day.
@@ -44,22 +44,6 @@ FRESHNESS_BUCKETS: Final = (
     43200.0,
     86400.0,
 )
-
-
-class Metric(NamedTuple):
-    """One metric; ``name`` is without the prefix."""
-
-    name: str
-    kind: Kind
-    labels: tuple[str, ...]
-    unit: str
-    help: str
-    buckets: tuple[float, ...] = ()
-
-    @property
-    def full_name(self) -> str:
-        """The name as it is scraped."""
-        return PREFIX + self.name
 
 
 CONSUMED = Metric(

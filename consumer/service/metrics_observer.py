@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from consumer import __version__
 from consumer.config import Settings
+from consumer.metric import Metric as DeclaredMetric
 from consumer.pipeline.records import Reason
 from consumer.service import metrics
 from consumer.shard.events import LostTransaction, Observer, TransactionReport
@@ -42,22 +43,22 @@ class MetricsObserver(Observer):
         self._wall_clock = wall_clock
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no annotations
         ProcessCollector(registry=registry)
-        self._consumed = self._counter(metrics.CONSUMED)
-        self._published = self._counter(metrics.PUBLISHED)
-        self._duplicates = self._counter(metrics.DUPLICATES)
-        self._dead_letters = self._counter(metrics.DEAD_LETTERS)
-        self._forwarded = self._counter(metrics.FORWARDED)
-        self._transactions = self._counter(metrics.TRANSACTIONS)
-        self._fences = self._counter(metrics.FENCES)
-        self._rebalances = self._counter(metrics.REBALANCES)
-        self.suppressed_lines = self._counter(metrics.SUPPRESSED)
-        self._expired = self._counter(metrics.EXPIRED)
-        self._transaction_seconds = self._histogram(metrics.TRANSACTION_SECONDS)
-        self._rebalance_seconds = self._histogram(metrics.REBALANCE_SECONDS)
+        self._consumed = metrics.CONSUMED.counter(registry)
+        self._published = metrics.PUBLISHED.counter(registry)
+        self._duplicates = metrics.DUPLICATES.counter(registry)
+        self._dead_letters = metrics.DEAD_LETTERS.counter(registry)
+        self._forwarded = metrics.FORWARDED.counter(registry)
+        self._transactions = metrics.TRANSACTIONS.counter(registry)
+        self._fences = metrics.FENCES.counter(registry)
+        self._rebalances = metrics.REBALANCES.counter(registry)
+        self.suppressed_lines = metrics.SUPPRESSED.counter(registry)
+        self._expired = metrics.EXPIRED.counter(registry)
+        self._transaction_seconds = metrics.TRANSACTION_SECONDS.histogram(registry)
+        self._rebalance_seconds = metrics.REBALANCE_SECONDS.histogram(registry)
         self._end_to_end = self._batch_histogram(metrics.END_TO_END)
         self._freshness = self._batch_histogram(metrics.FRESHNESS)
-        self._info = self._gauge(metrics.INFO)
-        self._last_commit = self._gauge(metrics.LAST_COMMIT)
+        self._info = metrics.INFO.gauge(registry)
+        self._last_commit = metrics.LAST_COMMIT.gauge(registry)
         self._create_known_labels(settings)
 
     def on_transaction(self, report: TransactionReport) -> None:
@@ -108,19 +109,7 @@ class MetricsObserver(Observer):
         for outcome in ("committed", "failed", "fenced"):
             self._transactions.labels(outcome)
 
-    def _counter(self, metric: metrics.Metric) -> Counter:
-        name = metric.full_name.removesuffix("_total")
-        return Counter(name, metric.help, metric.labels, registry=self._registry)
-
-    def _gauge(self, metric: metrics.Metric) -> Gauge:
-        return Gauge(metric.full_name, metric.help, metric.labels, registry=self._registry)
-
-    def _histogram(self, metric: metrics.Metric) -> Histogram:
-        return Histogram(
-            metric.full_name, metric.help, buckets=metric.buckets, registry=self._registry
-        )
-
-    def _batch_histogram(self, metric: metrics.Metric) -> "BatchHistogram":
+    def _batch_histogram(self, metric: DeclaredMetric) -> "BatchHistogram":
         histogram = BatchHistogram(metric)
         self._registry.register(histogram)
         return histogram
@@ -137,7 +126,7 @@ class BatchHistogram(Collector):
     each bucket's bound in them.
     """
 
-    def __init__(self, metric: metrics.Metric) -> None:
+    def __init__(self, metric: DeclaredMetric) -> None:
         self._metric = metric
         self._at_most = [0] * len(metric.buckets)
         self._count = 0
@@ -210,5 +199,5 @@ class EngineCollector(Collector):
         return iter((lag, *held, entries, variants, progress, by_state, group_shards))
 
 
-def _family(metric: metrics.Metric) -> GaugeMetricFamily:
+def _family(metric: DeclaredMetric) -> GaugeMetricFamily:
     return GaugeMetricFamily(metric.full_name, metric.help, labels=metric.labels)

@@ -15,9 +15,10 @@ import msgspec
 import structlog
 
 from consumer.pipeline.trace_context import TRACEPARENT, TRACESTATE, parse_traceparent
+from consumer.sources import ingest_metrics
 from consumer.sources.delivery import Delivery
 from consumer.sources.ingest_config import Limits
-from consumer.sources.ingest_metrics import IngestMetrics
+from consumer.sources.ingest_metrics import CLOSED, OTHER, IngestMetrics
 from consumer.sources.ingest_request import Answer, IngestRequest
 from consumer.sources.memory_budget import MemoryBudget
 from consumer.sources.problems import PROBLEM_CONTENT_TYPE, Refusal, too_large, unavailable
@@ -29,7 +30,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 BUSY_RETRY_SECONDS: Final = 1
-OTHER: Final = "other"
 _NO_TRACE: Final = ()
 _encode = msgspec.json.Encoder().encode
 log = structlog.get_logger(__name__)
@@ -56,8 +56,11 @@ class IngestApp:
         self._metrics = metrics
         self._budget = MemoryBudget(limits.memory_bytes)
         self._active = 0
-        metrics.observe("memory_bytes", "Reserved memory.", lambda: self._budget.used_bytes)
-        metrics.observe("active_requests", "Requests in progress.", lambda: self._active)
+        for receiver in receivers.values():
+            metrics.add_source(receiver.name)
+        metrics.observe(ingest_metrics.MEMORY, lambda: self._budget.used_bytes)
+        metrics.observe(ingest_metrics.MEMORY_LIMIT, lambda: limits.memory_bytes)
+        metrics.observe(ingest_metrics.ACTIVE_REQUESTS, lambda: self._active)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -157,7 +160,7 @@ class IngestApp:
         seconds: float,
     ) -> None:
         source = OTHER if receiver is None else receiver.name
-        status = 0 if answer is None else answer.status.value
+        status = CLOSED if answer is None else answer.status.value
         self._metrics.requests.labels(source, status).inc()
         self._metrics.seconds.observe(seconds)
         facts: dict[str, Any] = {} if answer is None else dict(answer.log_fields())

@@ -1,12 +1,108 @@
 """The metrics of `checkpoint-ready ingest`. Label values are bounded: webhooks are configured."""
 
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry
 
-PREFIX: Final = "checkpoint_ready_ingest_"
+from consumer.metric import Metric
+
+OTHER: Final = "other"
+"""The source of requests to a path that is not served."""
+CLOSED: Final = 0
+"""The status of a request whose client closed the connection."""
+STATUSES: Final = (
+    CLOSED,
+    HTTPStatus.ACCEPTED,
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.METHOD_NOT_ALLOWED,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
 _BUCKETS: Final = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+REQUESTS: Final = Metric(
+    "ingest_requests_total",
+    "counter",
+    ("source", "status"),
+    "requests",
+    "Requests by source and status. 0: the client closed the connection.",
+)
+SECONDS: Final = Metric(
+    "ingest_request_seconds",
+    "histogram",
+    (),
+    "seconds",
+    "Time from the head of a request to its answer.",
+    _BUCKETS,
+)
+ACCEPTED: Final = Metric(
+    "ingest_accepted_checkpoints_total",
+    "counter",
+    ("source",),
+    "checkpoints",
+    "Checkpoints that all in-sync replicas have acknowledged.",
+)
+INVALID: Final = Metric(
+    "ingest_invalid_checkpoints_total",
+    "counter",
+    ("source", "reason"),
+    "checkpoints",
+    "Invalid checkpoints in refused requests, by reason.",
+)
+EVENTS: Final = Metric(
+    "ingest_webhook_events_total",
+    "counter",
+    ("source", "outcome"),
+    "events",
+    "Webhook events without a checkpoint: job_ended, or ignored.",
+)
+MEMORY: Final = Metric(
+    "ingest_memory_bytes",
+    "gauge",
+    (),
+    "bytes",
+    "Reserved memory: bodies that are being received, and unacknowledged records.",
+)
+MEMORY_LIMIT: Final = Metric(
+    "ingest_memory_limit_bytes",
+    "gauge",
+    (),
+    "bytes",
+    "Largest reserved memory: memory_bytes of the configuration. Beyond it the answer is 503.",
+)
+ACTIVE_REQUESTS: Final = Metric(
+    "ingest_active_requests", "gauge", (), "requests", "Requests in progress."
+)
+CONNECTIONS: Final = Metric(
+    "ingest_connections", "gauge", (), "connections", "Open connections of senders."
+)
+KAFKA_REACHABLE: Final = Metric(
+    "ingest_kafka_reachable",
+    "gauge",
+    (),
+    "",
+    "Whether a broker answers: 1 or 0. It is 1 exactly while /readyz answers 200.",
+)
+
+METRICS: Final = (
+    REQUESTS,
+    SECONDS,
+    ACCEPTED,
+    INVALID,
+    EVENTS,
+    MEMORY,
+    MEMORY_LIMIT,
+    ACTIVE_REQUESTS,
+    CONNECTIONS,
+    KAFKA_REACHABLE,
+)
 
 
 class IngestMetrics:
@@ -14,38 +110,23 @@ class IngestMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
-        self.requests = Counter(
-            f"{PREFIX}requests",
-            "Requests by source and status. 0: the client closed the connection.",
-            ("source", "status"),
-            registry=registry,
-        )
-        self.seconds = Histogram(
-            f"{PREFIX}request_seconds",
-            "Time from the head of a request to its answer.",
-            buckets=_BUCKETS,
-            registry=registry,
-        )
-        self.accepted = Counter(
-            f"{PREFIX}accepted_checkpoints",
-            "Checkpoints that all in-sync replicas have acknowledged.",
-            ("source",),
-            registry=registry,
-        )
-        self.invalid = Counter(
-            f"{PREFIX}invalid_checkpoints",
-            "Invalid checkpoints in refused requests, by reason.",
-            ("source", "reason"),
-            registry=registry,
-        )
-        self.events = Counter(
-            f"{PREFIX}webhook_events",
-            "Webhook events without a checkpoint: job_ended, or ignored.",
-            ("source", "outcome"),
-            registry=registry,
-        )
+        self.requests = REQUESTS.counter(registry)
+        self.seconds = SECONDS.histogram(registry)
+        self.accepted = ACCEPTED.counter(registry)
+        self.invalid = INVALID.counter(registry)
+        self.events = EVENTS.counter(registry)
+        self.requests.labels(OTHER, HTTPStatus.NOT_FOUND.value)
 
-    def observe(self, name: str, text: str, read: Callable[[], float]) -> None:
+    def add_source(self, source: str) -> None:
+        """Start the series of a source at 0.
+
+        Otherwise its first request would create the series, and Prometheus does not count a new
+        series as an increase.
+        """
+        self.accepted.labels(source)
+        for status in STATUSES:
+            self.requests.labels(source, int(status))
+
+    def observe(self, metric: Metric, read: Callable[[], float]) -> None:
         """Add a gauge whose value is read at each scrape."""
-        gauge = Gauge(f"{PREFIX}{name}", text, registry=self._registry)
-        gauge.set_function(read)
+        metric.gauge(self._registry).set_function(read)

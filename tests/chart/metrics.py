@@ -1,10 +1,12 @@
-"""The metrics of the service with their labels, as alerts and panels may use them."""
+"""The metrics of the service and of the bridges, with the labels that alerts and panels may use."""
 
 from __future__ import annotations
 
 import re
 
-from consumer.service.metrics import METRICS, PREFIX
+from consumer.metric import PREFIX
+from consumer.sources.ingest_metrics import STATUSES
+from dev.metrics_table import ALL_METRICS
 
 # What every series has from the scrape.
 TARGET = {"namespace", "job", "pod", "instance"}
@@ -14,7 +16,7 @@ LABELS: dict[str, set[str]] = {
         *metric.labels,
         *(["le"] if metric.kind == "histogram" else []),
     }
-    for metric in METRICS
+    for metric in ALL_METRICS
 }
 WORDS = {
     "outcome": {"committed", "failed", "fenced"},
@@ -31,6 +33,7 @@ WORDS = {
         "refused",
     },
     "reason": {"internal_error", "tombstone"},
+    "status": {str(int(status)) for status in STATUSES},
 }
 _SERIES = re.compile(rf"{PREFIX}(\w+)(?:\{{([^}}]*)\}})?")
 _MATCHER = re.compile(r'(\w+)\s*(?:=~|!~|!=|=)\s*"([^"]*)"')

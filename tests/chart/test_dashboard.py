@@ -1,14 +1,17 @@
-"""Every query of the dashboard parses and reads existing metrics of the service."""
+"""Every query of the dashboard parses and reads existing metrics of the service and bridges."""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from consumer.metric import PREFIX
 from dev.chart_tools import promtool
+from dev.metrics_table import COMMANDS
 from tests.chart.metrics import LABELS, misuses, used_metrics
 from tests.chart.rendering import CHART, render, render_case
 
@@ -45,11 +48,23 @@ def test_every_metric_is_shown() -> None:
     assert {name for query in QUERIES for name in used_metrics(query)} == LABELS.keys()
 
 
+def test_a_bridge_alone_can_be_chosen() -> None:
+    """The variables find the namespace and the job of a bridge without a service beside it."""
+    variables = {it["name"]: it["query"] for it in DASHBOARD["templating"]["list"]}
+    for name in ("namespace", "job"):
+        (words,) = re.findall(rf'__name__=~"{PREFIX}\(([\w|]+)\)"', variables[name]["query"])
+        metrics = set(words.split("|"))
+        assert metrics <= LABELS.keys()
+        assert all(metrics & {metric.name for metric in listed} for listed in COMMANDS.values())
+
+
 def test_a_wrong_query_would_be_noticed() -> None:
     """The checks above refuse an unknown metric, label and word."""
     assert misuses("checkpoint_ready_lag") == ["there is no metric lag"]
     assert misuses('checkpoint_ready_lag_records{shard="1"}') == ["lag_records has no label shard"]
     assert misuses('checkpoint_ready_shards{state="dead"}') == ["state is never dead"]
+    wrong = 'checkpoint_ready_ingest_requests_total{status=~"500|502"}'
+    assert misuses(wrong) == ["status is never 502"]
     assert misuses("sum by (topic) (checkpoint_ready_shards)") == ["nothing has a label topic"]
 
 

@@ -13,7 +13,7 @@ from tests.support.records import NewRecord
 from tests.support.secured_kafka import MECHANISM, MUTUAL, PASSWORD, SASL, TLS, Acl, SecuredKafka
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
 pytestmark = pytest.mark.timeout(300)  # the first run installs the packages of the examples
@@ -41,19 +41,14 @@ EVENT = {
 
 
 @pytest.fixture(scope="module")
-def secured(
-    local_brokers: None,  # noqa: ARG001 - for its effect
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[SecuredKafka]:
-    """Start a broker with one event, and a user that may only subscribe."""
-    secured = SecuredKafka(tmp_path_factory.mktemp("certificates"))
-    with secured.kafka:
-        cluster = secured.cluster()
-        cluster.create_topics({TOPIC: 1})
-        cluster.produce(TOPIC, [NewRecord(compact(EVENT), b"key", 0)])
-        secured.add_user(USER, PERMISSIONS)
-        secured.allow(f"CN={USER}", PERMISSIONS)
-        yield secured
+def secured(secured_kafka: SecuredKafka) -> SecuredKafka:
+    """Return a broker with one event, and a user that may only subscribe."""
+    cluster = secured_kafka.cluster()
+    cluster.create_topics({TOPIC: 1})
+    cluster.produce(TOPIC, [NewRecord(compact(EVENT), b"key", 0)])
+    secured_kafka.add_user(USER, PERMISSIONS)
+    secured_kafka.allow(f"CN={USER}", PERMISSIONS)
+    return secured_kafka
 
 
 @pytest.fixture(params=[*MODULES, "kcat"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml
@@ -15,9 +15,6 @@ from tests.support.connect_worker import DistributedWorker
 from tests.support.records import NewRecord
 from tests.support.secured_kafka import MECHANISM, PASSWORD, SASL, SCRAM_LOGIN, Acl, SecuredKafka
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 STRIMZI = Path(__file__).parents[2] / "examples/platforms/strimzi"
 READY, GROUP = "fine-tuning.checkpoint-ready", "model-registry"
@@ -50,17 +47,12 @@ SUBSCRIBER = _acls("kafka-user.yaml")
 
 
 @pytest.fixture(scope="module")
-def secured(
-    local_brokers: None,  # noqa: ARG001 - for its effect
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[SecuredKafka]:
-    """Start a broker with a ready topic that holds one committed record, which is not JSON."""
-    kafka = SecuredKafka(tmp_path_factory.mktemp("certificates"))
-    with kafka.kafka:
-        cluster = kafka.cluster()
-        cluster.create_topics({READY: 1})
-        cluster.produce(READY, [NewRecord(NOT_JSON, partition=0)], transactional_id="service")
-        yield kafka
+def secured(secured_kafka: SecuredKafka) -> SecuredKafka:
+    """Return a broker with a ready topic that holds one committed record, which is not JSON."""
+    cluster = secured_kafka.cluster()
+    cluster.create_topics({READY: 1})
+    cluster.produce(READY, [NewRecord(NOT_JSON, partition=0)], transactional_id="service")
+    return secured_kafka
 
 
 def _client_settings(secured: SecuredKafka, user: str) -> dict[str, Any]:

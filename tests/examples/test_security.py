@@ -23,7 +23,7 @@ from tests.support.secured_kafka import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from tests.examples.history import History
@@ -51,21 +51,13 @@ def example(request: pytest.FixtureRequest) -> Example:
 
 
 @pytest.fixture(scope="module")
-def secured(
-    local_brokers: None,  # noqa: ARG001 - for its effect
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[SecuredKafka]:
-    """Start a broker with a user that may read every topic, in every group."""
-    kafka = SecuredKafka(tmp_path_factory.mktemp("certificates"))
+def secured(secured_kafka: SecuredKafka) -> SecuredKafka:
+    """Return a broker with a user that may read every topic, in every group."""
     resources = [("TOPIC", "READ"), ("TOPIC", "DESCRIBE"), ("GROUP", "READ")]
-    with kafka.kafka:
-        for user in (USER, f"CN={USER}"):
-            acls = [Acl(resource, "*", operation) for resource, operation in resources]
-            if user == USER:
-                kafka.add_user(user, acls)
-            else:
-                kafka.allow(user, acls)
-        yield kafka
+    acls = [Acl(resource, "*", operation) for resource, operation in resources]
+    secured_kafka.add_user(USER, acls)
+    secured_kafka.allow(f"CN={USER}", acls)
+    return secured_kafka
 
 
 @pytest.fixture

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from dev.free_ports import free_ports
 from tests.support.child_process import ROOT
 from tests.support.command_line import PROGRAM, environment
+from tests.support.provider_server import KEY
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ COMMANDS = (
     ("replay",),
     ("backfill", "pyproject.toml"),
     ("dead-letters", "list"),
+    ("poll", "--config", "{folder}/accounts.toml"),
+    ("ingest", "--config", "{folder}/ingest-{moment}.toml"),
 )
 # Until its modules are loaded a command takes about half a second.
 LATEST_MS = 700
@@ -52,6 +56,23 @@ def silent_broker() -> Iterator[str]:
     """Listen at an address that takes connections and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=512) as server:
         yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """Write the configurations that commands need; each receiver has a port of its own."""
+    (tmp_path / "key").write_text(KEY)
+    account = '[[accounts]]\nname = "acme"\nkind = "openai"\nkey_file = "key"\n'
+    (tmp_path / "accounts.toml").write_text(f'{account}base_url = "http://127.0.0.1:9/v1"\n')
+    for moment, port in enumerate(free_ports(MOMENTS)):
+        text = f"port = {port}\n[checkpoints]\nanonymous = true\n"
+        (tmp_path / f"ingest-{moment}.toml").write_text(text)
+    return tmp_path
+
+
+def arguments(command: tuple[str, ...], folder: Path, moment: int) -> tuple[str, ...]:
+    """Return the command with the paths of its files."""
+    return tuple(word.format(folder=folder, moment=moment) for word in command)
 
 
 def is_handled(pid: int) -> bool:
@@ -90,15 +111,19 @@ def interrupted(
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_during_the_start_leaves_no_traceback(
-    silent_broker: str, sent: signal.Signals
+    silent_broker: str, files: Path, sent: signal.Signals
 ) -> None:
     """The service ends with 0, every other command with 130 or 143, unless it is done before."""
     step_ms = LATEST_MS // MOMENTS
     with ThreadPoolExecutor(AT_ONCE) as pool:
         running = [
-            pool.submit(interrupted, command, sent, after_ms, silent_broker)
+            pool.submit(
+                interrupted, arguments(command, files, moment), sent, after_ms, silent_broker
+            )
             for number, command in enumerate(COMMANDS)
-            for after_ms in range(number * step_ms // len(COMMANDS), LATEST_MS, step_ms)
+            for moment, after_ms in enumerate(
+                range(number * step_ms // len(COMMANDS), LATEST_MS, step_ms)
+            )
         ]
     wrong = []
     for ended in (future.result() for future in running):

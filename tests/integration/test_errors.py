@@ -21,7 +21,6 @@ from tests.builders import checkpoint
 from tests.certificates import Authority
 from tests.support.command_line import Finished, run_at_once, run_command
 from tests.support.deployment import Deployment
-from tests.support.provider_server import KEY, ProviderServer
 from tests.support.records import NewRecord
 from tests.support.secured_kafka import MUTUAL, PASSWORD, SASL, TLS, Acl, SecuredKafka, granted
 from tests.support.service_process import ServiceProcess
@@ -253,17 +252,6 @@ def produce_work(deployment: Deployment) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def secured_kafka(
-    local_brokers: None,  # noqa: ARG001 - for its effect
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[SecuredKafka]:
-    """Start a broker that wants a login and creates topics by itself."""
-    secured = SecuredKafka(tmp_path_factory.mktemp("certificates"))
-    with secured.kafka:
-        yield secured
-
-
-@pytest.fixture(scope="module")
 def secured(secured_kafka: SecuredKafka) -> Iterator[Secured]:
     """Add topics and a user `service` who may do what is documented."""
     names = Names(f"acl-{uuid.uuid4().hex[:8]}")
@@ -435,33 +423,6 @@ class TestAcls:
         login = secured.settings(**secured.kafka.login("checker"))
         done = secured.deployment.run("subscribers", "check", **login)
         assert (done.exit_code, done.stderr) == (0, "")
-
-    def test_polling_needs_what_is_documented(self, secured: Secured, tmp_path: Path) -> None:
-        """The same for `poll`, which writes to the input topic."""
-        (tmp_path / "key").write_text(KEY)
-        acls = granted(needed_acls(secured.deployment.configuration, ["poll"]))
-        cases: list[Acl | None] = [None, *acls]
-        runs = []
-        with ProviderServer() as provider:
-            provider.add_job("job", checkpoints=1)
-            accounts = tmp_path / "accounts.toml"
-            accounts.write_text(
-                '[[accounts]]\nname = "acme"\nkind = "openai"\nkey_file = "key"\n'
-                f'base_url = "{provider.url}"\n'
-            )
-            for number, missing in enumerate(cases):
-                user = f"poll-{number}"
-                secured.kafka.add_user(user, [acl for acl in acls if acl != missing])
-                login = secured.settings(**secured.kafka.login(user))
-                command = ("poll", "--once", "--config", str(accounts))
-                runs.append(partial(secured.deployment.run, *command, **login))
-            for missing, done in zip(cases, run_at_once(*runs), strict=True):
-                if missing is None:
-                    assert done.exit_code == 0, done.stdout + done.stderr
-                    assert '"checkpoints_sent":1' in done.stdout
-                else:
-                    assert done.exit_code == 1
-                    assert missing.is_named_in("\n".join(done.complaints))
 
     def test_reading_the_ready_topic_is_needed_at_the_first_start(
         self, secured_kafka: SecuredKafka, names: Names

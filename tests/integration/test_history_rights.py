@@ -48,22 +48,17 @@ class Past(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def past(
-    local_brokers: None,  # noqa: ARG001 - for its effect
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Past]:
+def past(secured_kafka: SecuredKafka) -> Iterator[Past]:
     """Twenty ids that are published, two records that are poison, and the operator."""
-    kafka = SecuredKafka(tmp_path_factory.mktemp("certificates"))
-    with kafka.kafka:
-        cluster, names = kafka.cluster(), Names(f"rights-{uuid.uuid4().hex[:8]}")
-        with Deployment(cluster, names, input_partitions=1) as deployment:
-            records = [NewRecord(checkpoint(one)) for one in numbered_ids(IDS)]
-            cluster.produce(deployment.input_topic, [*records, NewRecord(b"{"), NewRecord(b"[")])
-            service = deployment.start()
-            wait_until_handled(cluster, names)
-            assert service.terminate() == 0
-            kafka.add_user(OPERATOR, granted(needed(deployment, *TOOLS)))
-            yield Past(kafka, deployment)
+    cluster, names = secured_kafka.cluster(), Names(f"rights-{uuid.uuid4().hex[:8]}")
+    with Deployment(cluster, names, input_partitions=1) as deployment:
+        records = [NewRecord(checkpoint(one)) for one in numbered_ids(IDS)]
+        cluster.produce(deployment.input_topic, [*records, NewRecord(b"{"), NewRecord(b"[")])
+        service = deployment.start()
+        wait_until_handled(cluster, names)
+        assert service.terminate() == 0
+        secured_kafka.add_user(OPERATOR, granted(needed(deployment, *TOOLS)))
+        yield Past(secured_kafka, deployment)
 
 
 def test_the_documented_rights_suffice(past: Past) -> None:

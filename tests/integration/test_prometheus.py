@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes the real service: the dashboard has data, and the alert comes and goes.
+"""A real Prometheus scrapes service and bridges: the dashboard has data, an alert comes and goes.
 
 Rules, labels and dashboard are those that Helm renders. In the loaded copy of the rules a minute
 lasts a second (`for:` and windows), and nothing else is changed.
@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING
 import pytest
 from confluent_kafka import Producer
 
-from consumer.service.metrics import METRICS, PREFIX
+from consumer.metric import PREFIX
 from dev.chart_fetching import ChartToolMissing
 from dev.chart_tools import helm, prometheus
 from dev.free_ports import free_ports
+from dev.metrics_table import ALL_METRICS
 from tests.chart.rendering import NAMESPACE, RELEASE, render_case
 from tests.integration.prometheus import Prometheus, sped_up, target_labels
 from tests.support.deployment import Deployment
+from tests.support.ingest import start_ingest
+from tests.support.provider_server import KEY, ProviderServer
 from tests.support.records import NewRecord, checkpoint, ids_at_home, numbered_ids, scattered
 from tests.support.verdicts import assert_exactly_once, wait_until_handled
 from tests.support.waiting import wait_until
@@ -87,15 +90,17 @@ def test_the_dashboard_has_data_and_the_stalled_alert_comes_and_goes(
 ) -> None:
     """Each query returns a number; the alert fires exactly while records wait and none commits.
 
-    1. A process runs, Prometheus scrapes it, and a second process joins, which is a rebalance.
+    1. A process runs, Prometheus scrapes it, and a second process joins, which is a rebalance. A
+       receiver and a poller bring checkpoints in.
     2. Another producer takes over each shard, and a transaction blocks the changelog: records wait.
     3. The alert fires with the name of its release. The dashboard is checked in this state.
     4. The transaction ends: all records are handled, each id once, and the alert is resolved.
     """
     rendered = render_case("production")
-    ports = free_ports(2)
+    ports = free_ports(4)
     with (
         Deployment(cluster, names) as deployment,
+        ProviderServer() as provider,
         Prometheus(
             program,
             tmp_path,
@@ -111,6 +116,8 @@ def test_the_dashboard_has_data_and_the_stalled_alert_comes_and_goes(
         deployment.wait_until_running(SHARDS, first)
         wait_until(lambda: prom.values(f"{PREFIX}rebalances_total") == [1], what="a scrape")
         ids = produce_work(deployment)
+        ids += receive_work(deployment, prom, tmp_path, ports[2])
+        ids += poll_work(deployment, prom, provider, tmp_path, ports[3])
         wait_until_handled(cluster, names)
         second = deployment.start(HTTP_PORT=ports[1])
         deployment.wait_until_running(SHARDS, first, second)
@@ -154,6 +161,41 @@ def produce_work(deployment: Deployment) -> list[str]:
     return ids
 
 
+def receive_work(deployment: Deployment, prom: Prometheus, folder: Path, port: int) -> list[str]:
+    """Start a receiver, and send a request of each kind after its first scrape."""
+    webhook = '[webhooks.jobs]\nkind = "bearer"\ntoken_files = ["token"]\n'
+    mapping = '[webhooks.jobs.checkpoint]\nwhen = { "/kind" = "checkpoint" }\nfields = {}\n'
+    ingest = start_ingest(deployment, folder, webhook + mapping, probes=port)
+    wait_until(lambda: prom.values(f"{PREFIX}ingest_kafka_reachable") == [1], what="a scrape")
+    ids = numbered_ids(10, "received")
+    for one in ids:
+        assert ingest.post(checkpoint(one)).status == 202
+    assert ingest.post(b'{"kind": "other"}', path="/v1/webhooks/jobs").status == 202
+    assert ingest.post(b"{}").status == 422
+    assert ingest.post(b"{}", token="wrong").status == 401
+    return ids
+
+
+def poll_work(
+    deployment: Deployment, prom: Prometheus, provider: ProviderServer, folder: Path, port: int
+) -> list[str]:
+    """Start a poller, and wait until it has sent a checkpoint after its first scrape."""
+    provider.add_job("job", checkpoints=3)
+    (folder / "key").write_text(KEY)
+    file = folder / "accounts.toml"
+    file.write_text(
+        '[[accounts]]\nname = "acme"\nkind = "openai"\nkey_file = "key"\n'
+        f'base_url = "{provider.url}"\ninterval_seconds = 0.5\n'
+    )
+    command = ("consumer", "poll", "--config", str(file))
+    deployment.start(command=command, HTTP_PORT=port)
+    sent = f"{PREFIX}poll_checkpoints_sent_total"
+    wait_until(lambda: prom.values(sent) == [3], what="a scrape of the poller")
+    provider.add_checkpoints("job", 2)
+    wait_until(lambda: prom.values(sent) == [5], what="the new checkpoints")
+    return provider.ids
+
+
 def take_over(deployment: Deployment, shard: int) -> None:
     """Fence a shard by its transactional id, as another process would; its task must restart."""
     deployment.cluster.produce(
@@ -162,8 +204,10 @@ def take_over(deployment: Deployment, shard: int) -> None:
 
 
 def assert_every_metric_is_there(prom: Prometheus) -> None:
-    """Expect a series of every metric of the service."""
-    names = [f"{it.full_name}_count" if it.kind == "histogram" else it.full_name for it in METRICS]
+    """Expect a series of every metric of the service and of the bridges."""
+    names = [
+        f"{it.full_name}_count" if it.kind == "histogram" else it.full_name for it in ALL_METRICS
+    ]
     missing = {name for name in names if not prom.values(name)}
     assert missing <= UNKNOWN_AT_A_STALL
 

@@ -81,10 +81,43 @@ def post(
 
 
 def start_ingest(
-    deployment: Deployment, folder: Path, more: str = "", *, limits: str = ""
+    deployment: Deployment,
+    folder: Path,
+    more: str = "",
+    *,
+    limits: str = "",
+    probes: int = 0,
+    **settings: object,
 ) -> Ingest:
-    """Start a receiver with more tables or limits, and wait until it is ready."""
-    port, probes = free_ports(2)
+    """Start a receiver as `launch_ingest` does, and wait until it is ready."""
+    ingest = launch_ingest(deployment, folder, more, limits=limits, probes=probes, **settings)
+    process = ingest.process
+    wait_until(lambda: ingest.is_ready() or process.has_ended, what="a ready receiver")
+    assert not process.has_ended, process.tail()
+    return ingest
+
+
+def launch_ingest(
+    deployment: Deployment,
+    folder: Path,
+    more: str = "",
+    *,
+    limits: str = "",
+    probes: int = 0,
+    **settings: object,
+) -> Ingest:
+    """Start a receiver, which may never become ready.
+
+    Args:
+        deployment: the topics.
+        folder: where the configuration and the token are written.
+        more: more tables of the configuration.
+        limits: lines of the table `[limits]`.
+        probes: the port of the probes; 0: any free port.
+        settings: more variables, without their prefix.
+    """
+    port, free = free_ports(2)
+    probes = probes or free
     token = folder / "token"
     if not token.exists():
         token.write_text(TOKEN)
@@ -93,10 +126,6 @@ def start_ingest(
         f"port = {port}\n[checkpoints]\ntoken_files = [{json.dumps(str(token))}]\n"
         f"[limits]\n{limits}\n{more}\n"
     )
-    process = deployment.start(
-        command=("consumer", "ingest", "--config", str(config)), HTTP_PORT=probes
-    )
-    ingest = Ingest(process, port, probes)
-    wait_until(lambda: ingest.is_ready() or process.has_ended, what="a ready receiver")
-    assert not process.has_ended, process.tail()
-    return ingest
+    command = ("consumer", "ingest", "--config", str(config))
+    process = deployment.start(command=command, HTTP_PORT=probes, **settings)
+    return Ingest(process, port, probes)

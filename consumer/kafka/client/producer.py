@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka_errors
 
-from consumer.errors import TransientError
+from consumer.errors import ClusterError, TransientError
 from consumer.kafka.client.compression import NO_COMPRESSION
 from consumer.kafka.client.connection import (
     Connection,
@@ -67,6 +67,12 @@ class KafkaProducer:
         """
         try:
             await bounded(self._producer.start(), START_SECONDS, "InitProducerId")
+        except kafka_errors.ClusterAuthorizationFailedError as error:
+            # Brokers refuse a producer id to a user that may not write to any topic.
+            raise ClusterError(
+                "get a producer id: missing ACL: grant IdempotentWrite on the cluster (only before "
+                f"Kafka 2.8) and Write on topic {self._topic}"
+            ) from error
         except Exception as error:
             raise translate(error, "connect") from error
 

@@ -83,7 +83,7 @@ class AccountPoller:
         self._known = KnownIds()
         self._report = PassReport(account.name)
         self._failures_in_a_row = 0
-        metrics.add_account(account.name)
+        metrics.add_account(account.name, account.interval_seconds)
 
     async def run_pass(self) -> PassReport:
         """Run one pass, log it and return what it did. A problem is in the report."""

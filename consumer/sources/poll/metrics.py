@@ -2,38 +2,58 @@
 
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry
+
+from consumer.metric import Metric
 
 NO_RESPONSE: Final = "none"
 MIN_STATUS, MAX_STATUS = 100, 599
+
+LAST_SUCCESS: Final = Metric(
+    "poll_last_success_timestamp_seconds",
+    "gauge",
+    ("account",),
+    "seconds",
+    "Unix time of the end of the last pass without a problem; 0 before the first.",
+)
+INTERVAL: Final = Metric(
+    "poll_interval_seconds",
+    "gauge",
+    ("account",),
+    "seconds",
+    "Time between two passes: interval_seconds of the account.",
+)
+SENT: Final = Metric(
+    "poll_checkpoints_sent_total",
+    "counter",
+    ("account",),
+    "checkpoints",
+    "Checkpoints that the brokers have acknowledged. A restart sends some again.",
+)
+REQUESTS: Final = Metric(
+    "poll_requests_total",
+    "counter",
+    ("account", "code"),
+    "requests",
+    "Requests to the provider by status code; none: no complete response.",
+)
+
+METRICS: Final = (LAST_SUCCESS, INTERVAL, SENT, REQUESTS)
 
 
 class PollMetrics:
     """Counts what the poller does, by account."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._last_success = Gauge(
-            "checkpoint_ready_poll_last_success_timestamp_seconds",
-            "End of the last pass without a problem (epoch seconds); 0 before the first.",
-            ["account"],
-            registry=registry,
-        )
-        self._sent = Counter(
-            "checkpoint_ready_poll_checkpoints_sent_total",
-            "Checkpoints that the brokers have acknowledged. A restart sends some again.",
-            ["account"],
-            registry=registry,
-        )
-        self._requests = Counter(
-            "checkpoint_ready_poll_requests_total",
-            "Requests to the provider by status code; none: no complete response.",
-            ["account", "code"],
-            registry=registry,
-        )
+        self._last_success = LAST_SUCCESS.gauge(registry)
+        self._interval = INTERVAL.gauge(registry)
+        self._sent = SENT.counter(registry)
+        self._requests = REQUESTS.counter(registry)
 
-    def add_account(self, account: str) -> None:
+    def add_account(self, account: str, interval_seconds: float) -> None:
         """Export the account from now on, so that an alert sees that it never had a good pass."""
         self._last_success.labels(account)
+        self._interval.labels(account).set(interval_seconds)
         self._sent.labels(account)
 
     def set_success(self, account: str, now: float) -> None:

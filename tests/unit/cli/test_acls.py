@@ -31,13 +31,23 @@ def test_every_input_topic_is_named() -> None:
     assert named == {"one", "two", "ready", "dead", "group.changelog", "group.repartition"}
 
 
+def test_a_bridge_may_write_where_it_can_be_told_to() -> None:
+    """`ingest` to each input topic; `poll` to the first one, its default."""
+    rights = ("Write", "DescribeConfigs")
+    assert needed_acls(SETTINGS, ["ingest"]) == [
+        Acl("topic", "one", rights),
+        Acl("topic", "two", rights),
+    ]
+    assert needed_acls(SETTINGS, ["poll"]) == [Acl("topic", "one", rights)]
+
+
 def test_uses_together_ask_for_each_operation_once() -> None:
     """Several uses need each operation once; an operation that implies Describe replaces it."""
     acls = needed_acls(SETTINGS, USES)
     asked = [(acl.resource, acl.name, operation) for acl in acls for operation in acl.operations]
     assert len(asked) == len(set(asked))
     assert [acl for acl in acls if acl.name == "one"] == [
-        Acl("topic", "one", ("Read", "DescribeConfigs", "Write")),  # `poll` always writes
+        Acl("topic", "one", ("Read", "DescribeConfigs", "Write")),  # the bridges always write
         Acl("topic", "one", ("Create",), only_with="--input-partitions"),
     ]
     assert [acl for acl in acls if acl.resource == "transactional-id"] == [
