@@ -163,7 +163,7 @@ def produce_work(deployment: Deployment) -> list[str]:
 
 def receive_work(deployment: Deployment, prom: Prometheus, folder: Path, port: int) -> list[str]:
     """Start a receiver, and send a request of each kind after its first scrape."""
-    webhook = '[webhooks.jobs]\nkind = "bearer"\ntoken_files = ["token"]\n'
+    webhook = f'[webhooks.jobs]\nkind = "bearer"\ntoken_files = ["{folder}/token"]\n'
     mapping = '[webhooks.jobs.checkpoint]\nwhen = { "/kind" = "checkpoint" }\nfields = {}\n'
     ingest = start_ingest(deployment, folder, webhook + mapping, probes=port)
     wait_until(lambda: prom.values(f"{PREFIX}ingest_kafka_reachable") == [1], what="a scrape")

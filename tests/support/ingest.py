@@ -127,5 +127,5 @@ def launch_ingest(
         f"[limits]\n{limits}\n{more}\n"
     )
     command = ("consumer", "ingest", "--config", str(config))
-    process = deployment.start(command=command, HTTP_PORT=probes, **settings)
+    process = deployment.start("", command=command, HTTP_PORT=probes, **settings)
     return Ingest(process, port, probes)
