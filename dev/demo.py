@@ -1,10 +1,13 @@
 """`make demo`: run the service on a real Kafka, and check that no event is lost or published twice.
 
 1. Start a local Kafka (or use KAFKA_BOOTSTRAP_SERVERS, plaintext) and create the topics.
-2. Make a plan from a seed: some thousand records, and the expected output of each.
-3. Start two service processes and produce. Kill one of them by SIGKILL, and start it again.
-4. Show the ready events until every record is handled. Stop the services.
-5. Read the output topics from their start with an independent client. Compare them with the plan.
+2. Make a plan from a seed: some thousand records, and the expected output of each; some dozen
+   signed HTTP requests; and jobs of a local provider.
+3. Start two service processes, `ingest` and `poll`. Produce, send the requests, let the jobs run.
+   Kill a service process, `ingest` and `poll` by SIGKILL, and start each again.
+4. Show the ready events until every record is handled. Stop the processes.
+5. Read the topics from their start with an independent client. Compare them with the plan, with the
+   acknowledged requests, and with the list of the provider.
 
 The last line of standard output is one JSON object with the figures. Exit code 0 means that no
 event is lost or published twice, and that every record has the expected output. The demo stops all
@@ -30,7 +33,7 @@ from dev.demo_check import MAX_PROBLEMS_SHOWN, Verdict
 from dev.demo_display import Display
 from dev.demo_plan import INPUT_PARTITIONS, make_plan
 from dev.demo_producer import DemoError
-from dev.demo_run import Demo, create_topics
+from dev.demo_run import Bridges, Demo, create_topics
 from dev.kafka import LocalKafka
 from dev.kafka_jars import LocalKafkaError
 from tests.support.cluster import Cluster
@@ -86,7 +89,12 @@ def run(arguments: argparse.Namespace, display: Display) -> Verdict:
             f"producing {len(plan.records):,} records of {plan.distinct_ids:,} checkpoints to "
             f"{INPUT_PARTITIONS} partitions (seed {arguments.seed}), for two service processes"
         )
-        demo = Demo(cluster, topics, plan, folder)
+        bridges = Bridges.create(arguments.seed, topics, servers, folder)
+        display.note(
+            f"sending {bridges.sender.requests} requests to checkpoint-ready ingest, and polling "
+            "a provider by checkpoint-ready poll"
+        )
+        demo = Demo(cluster, topics, plan, folder, bridges)
         stack.callback(demo.kill)
         stack.callback(_ignore_interrupts)
         with display:
@@ -95,6 +103,8 @@ def run(arguments: argparse.Namespace, display: Display) -> Verdict:
         demo.stop()
         display.note("checking with librdkafka, read_committed, from the beginning")
         verdict = demo.check()
+        for line in demo.bridge_notes:
+            display.note(line)
         _summarise(verdict, display)
         return verdict
 
@@ -130,6 +140,11 @@ def _summarise(verdict: Verdict, display: Display) -> None:
     hidden = len(verdict.problems) - MAX_PROBLEMS_SHOWN
     if hidden > 0:
         display.note(f"… and {hidden} more problems")
+    for name, source in verdict.sources.items():
+        display.note(
+            f"{name}: {source.records:,} records of {source.distinct_ids:,} ids, "
+            f"{source.published_once:,} ids published once"
+        )
     if verdict.is_good:
         figures = verdict.figures
         display.note(

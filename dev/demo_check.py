@@ -1,7 +1,8 @@
 """Compares the output topics with the plan, without using any code of the service.
 
 Each output record names topic, partition and offset of its source record (in `origin`, or in the
-headers of a dead letter). The producer's delivery reports say which planned record is there.
+headers of a dead letter). The producer's delivery reports say which planned record is there. All
+other input records are from the bridges `ingest` and `poll`, which key each record by its id.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from dev.demo_plan import PlannedRecord
 from tests.support.verdicts import (
     CONFLICT,
     READY_TYPE,
@@ -20,13 +22,22 @@ from tests.support.verdicts import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from dev.demo_plan import Plan, PlannedRecord
+    from dev.demo_plan import Plan
     from tests.support.reader import Record
     from tests.support.topics import Topics
 
 MAX_PROBLEMS_SHOWN = 10
+PRODUCER = "producer"
 
 Place = tuple[int, int]
+
+
+class SourceFigures(NamedTuple):
+    """What came from the producer or from one bridge."""
+
+    records: int
+    distinct_ids: int
+    published_once: int
 
 
 class Verdict(NamedTuple):
@@ -34,6 +45,7 @@ class Verdict(NamedTuple):
 
     figures: dict[str, int]
     problems: list[str]
+    sources: dict[str, SourceFigures]
 
     @property
     def is_good(self) -> bool:
@@ -44,11 +56,26 @@ class Verdict(NamedTuple):
 class Check:
     """Compares the planned records with the records of the output topics."""
 
-    def __init__(self, plan: Plan, placed: Mapping[Place, PlannedRecord], topics: Topics) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        produced: Mapping[Place, PlannedRecord],
+        topics: Topics,
+        inputs: Iterable[Record] = (),
+    ) -> None:
+        """Prepare a check.
+
+        Args:
+            plan: what the producer sends, and the ids that bridges bring in.
+            produced: the records of the producer by their places in the input topic.
+            topics: the topics of the service.
+            inputs: the records of the input topic; not needed without bridges.
+        """
         self._plan = plan
-        self._placed = placed
+        self._produced = len(produced)
         self._topics = topics
         self._problems: list[str] = []
+        self._placed = {**produced, **self._bridged(inputs, produced)}
         self._published: dict[str, int] = {}  # id: the number of the published content
         self._ready_counts: Counter[str] = Counter()
         self._reasons: dict[Place, str] = {}  # by source of the dead letter
@@ -77,7 +104,39 @@ class Check:
             "published_twice": twice,
         }
         self._compare(figures)
-        return Verdict(figures, self._problems)
+        return Verdict(figures, self._problems, self._sources())
+
+    def _bridged(
+        self, inputs: Iterable[Record], produced: Mapping[Place, PlannedRecord]
+    ) -> dict[Place, PlannedRecord]:
+        """Return the records that bridges have sent. A record of no source is a problem."""
+        found = {}
+        for record in inputs:
+            place = (record.partition, record.offset)
+            if place in produced:
+                continue
+            name = (record.key or b"").decode(errors="replace")
+            if name in self._plan.bridges:
+                found[place] = PlannedRecord(
+                    record.key, record.value, record.headers, record.partition, name
+                )
+            else:
+                self._problems.append(f"{record.place}: a record of no source, its key is {name}")
+        return found
+
+    def _sources(self) -> dict[str, SourceFigures]:
+        names = self._plan.bridges
+        records = Counter(names.get(it.checkpoint_id or "") for it in self._placed.values())
+        ids = Counter(names.get(checkpoint_id) for checkpoint_id in self._plan.contents)
+        once = Counter(
+            names.get(checkpoint_id)
+            for checkpoint_id in self._plan.contents
+            if self._ready_counts[checkpoint_id] == 1
+        )
+        return {
+            name or PRODUCER: SourceFigures(records[name], ids[name], once[name])
+            for name in (None, *dict.fromkeys(names.values()))
+        }
 
     def _take_ready(self, record: Record) -> None:
         event = document(record)
@@ -143,10 +202,11 @@ class Check:
 
     def _compare(self, figures: Mapping[str, int]) -> None:
         plan = self._plan
+        bridged = len(self._placed) - self._produced
         expected = {
-            "produced": len(plan.records),
+            "produced": len(plan.records) + bridged,
             "published": plan.distinct_ids,
-            "duplicates": plan.duplicates,
+            "duplicates": plan.duplicates + bridged - len(plan.bridges),
             "conflicting": plan.conflicting,
             "dead_letters": plan.dead_letters,
         }

@@ -41,15 +41,19 @@ class Progress(NamedTuple):
     ready_expected: int
     dead_letters: int
     dead_letters_expected: int
-    services: tuple[tuple[str, str], ...]
+    requests: int
+    requests_planned: int
+    listed: int
+    processes: tuple[tuple[str, str], ...]
 
     def __str__(self) -> str:
         """Return the progress as one line."""
-        services = ", ".join(f"{name} {state}" for name, state in self.services)
+        processes = ", ".join(f"{name} {state}" for name, state in self.processes)
         return (
             f"produced {self.produced:,}/{self.planned:,} · "
+            f"requests {self.requests}/{self.requests_planned} · listed {self.listed} · "
             f"ready {self.ready:,}/{self.ready_expected:,} · "
-            f"dead letters {self.dead_letters:,}/{self.dead_letters_expected:,} · {services}"
+            f"dead letters {self.dead_letters:,}/{self.dead_letters_expected:,} · {processes}"
         )
 
 

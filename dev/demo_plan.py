@@ -16,7 +16,7 @@ from tests.support.sample_jobs import SDK_EXAMPLE_CONTENT, Job, make_job, other_
 from tests.support.variants import write_variant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from tests.support.documents import Document
     from tests.support.invalid_records import InvalidSample
@@ -53,6 +53,13 @@ class Plan(NamedTuple):
 
     records: list[PlannedRecord]
     contents: dict[str, list[Document]]
+    bridges: dict[str, str]
+    """The name of the bridge that brings an id in. The ids of the producer are not in it."""
+
+    def with_bridge(self, name: str, contents: Mapping[str, Document]) -> Plan:
+        """Return the plan with the checkpoints that a bridge brings in, by their ids."""
+        more = {checkpoint_id: [content] for checkpoint_id, content in contents.items()}
+        return Plan(self.records, self.contents | more, self.bridges | dict.fromkeys(more, name))
 
     @property
     def distinct_ids(self) -> int:
@@ -71,8 +78,9 @@ class Plan(NamedTuple):
 
     @property
     def duplicates(self) -> int:
-        """The number of records that the service must drop."""
-        return len(self.records) - self.distinct_ids - self.dead_letters
+        """The number of records of the producer that the service must drop."""
+        produced_ids = self.distinct_ids - len(self.bridges)
+        return len(self.records) - produced_ids - self.dead_letters
 
 
 def make_plan(
@@ -102,7 +110,7 @@ def make_plan(
         (rng.uniform(0, end), [_planned_sample(rng, sample, partitions)]) for sample in samples
     ]
     polls.sort(key=lambda poll: poll[0])
-    return Plan([record for _, records in polls for record in records], contents)
+    return Plan([record for _, records in polls for record in records], contents, {})
 
 
 def _polls(

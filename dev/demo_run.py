@@ -1,18 +1,25 @@
-"""Runs the demo on a cluster: two service processes, one of which is killed and started again."""
+"""Runs the demo on a cluster: two service processes, a receiver of requests, and a poller.
+
+One service process, the receiver and the poller are killed in the middle, and started again.
+"""
 
 from __future__ import annotations
 
-import signal
+import json
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from dev.demo_check import Check, Verdict
 from dev.demo_display import Display, Progress
+from dev.demo_process import Crash, DemoProcess, stop_processes
 from dev.demo_producer import DemoError, PacedProducer
-from tests.support.command_line import environment, run_command
-from tests.support.service_process import RUN, ServiceProcess
+from dev.demo_provider import DemoProvider
+from dev.demo_requests import Secrets, plan_requests
+from dev.demo_sender import RequestSender
+from dev.free_ports import free_ports
+from tests.support.command_line import run_command
+from tests.support.service_process import RUN
 from tests.support.verdicts import is_handled
-from tests.support.waiting import DeadlineExceeded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,99 +30,97 @@ if TYPE_CHECKING:
     from tests.support.topics import Topics
 
 SERVICES = ("service-1", "service-2")
-KILL_AT_SHARE = 0.45
-DOWN_SECONDS = 1.0
+INGEST, POLL = "ingest", "poll"
+KILL_INGEST_AT_SHARE, KILL_SERVICE_AT_SHARE, KILL_POLL_AT_SHARE = 0.3, 0.45, 0.6
+# A bridge gets no more than this share of its work before it was killed.
+WORK_BEFORE_CRASH = 0.7
 HANDLED_POLL_SECONDS = 0.5
 GIVE_UP_SECONDS = 60.0
-STOP_SECONDS = 15.0
 READ_SECONDS = 0.05
 
 
-class DemoService:
-    """A service process that can be started again under the same GROUP_INSTANCE_ID, like a pod."""
+class Bridges(NamedTuple):
+    """What brings checkpoints in beside the producer. A context manager, which ends both."""
 
-    def __init__(self, name: str, servers: str, topics: Topics, folder: Path) -> None:
-        """Prepare the process. `start` starts it."""
-        self.name = name
-        self.state = "not started"
-        self._log = folder / f"{name}.log"
-        settings = {**topics.settings(servers), "GROUP_INSTANCE_ID": name}
-        self._environment = environment(settings)
-        self._process: ServiceProcess | None = None
+    sender: RequestSender
+    provider: DemoProvider
+    processes: tuple[DemoProcess, DemoProcess]
 
-    def start(self) -> None:
-        """Start the process, for the first time or again."""
-        self._process = ServiceProcess(RUN, self._environment, log=self._log)
-        self.state = "running" if self.state == "not started" else "running again"
+    @classmethod
+    def create(cls, seed: int, topics: Topics, servers: str, folder: Path) -> Self:
+        """Plan the requests and the jobs, and prepare the receiver and the poller."""
+        secrets, port, provider = Secrets.create(), free_ports(1)[0], DemoProvider(seed)
+        config = secrets.write_config(folder, port)
+        accounts = provider.write_accounts(folder)
+        settings = topics.settings(servers)
+        ingest = ("consumer", "ingest", "--config", str(config))
+        poll = ("consumer", "poll", "--config", str(accounts))
+        return cls(
+            RequestSender(port, secrets, plan_requests(seed)),
+            provider,
+            (
+                DemoProcess(INGEST, ingest, settings, folder, work_event="request_answered"),
+                DemoProcess(POLL, poll, settings, folder, work_event="poll_pass"),
+            ),
+        )
 
-    def kill(self) -> None:
-        """Send SIGKILL: a crash."""
-        if self._process is not None:
-            self._process.close()
-        self.state = "killed"
+    def __enter__(self) -> Self:
+        """Start the thread of the sender, and the server of the provider."""
+        self.provider.__enter__()
+        self.sender.__enter__()
+        return self
 
-    @property
-    def has_committed(self) -> bool:
-        """Whether it has committed a transaction since its latest start."""
-        return self._process is not None and bool(self._process.logged("transaction_committed"))
-
-    def require_alive(self) -> None:
-        """Raise DemoError if the process has ended by itself."""
-        if self._process is not None and self._process.has_ended:
-            raise DemoError(f"{self.name} ended with {self._process.exit_code}; {self._tail()}")
-
-    def request_stop(self) -> None:
-        """Send SIGTERM."""
-        if self._process is not None:
-            self._process.signal(signal.SIGTERM)
-
-    def wait_for_stop(self, deadline: float) -> str | None:
-        """Wait until `deadline` for the end of the process. Return the failure, or None."""
-        process = self._process
-        if process is None:
-            return None
-        self.state = "stopped"
-        try:
-            code = process.wait(max(0.0, deadline - time.monotonic()))
-        except DeadlineExceeded:
-            process.kill()
-            return f"{self.name} did not end on SIGTERM in time; {self._tail()}"
-        return f"{self.name} exited with {code} on SIGTERM; {self._tail()}" if code else None
-
-    def _tail(self) -> str:
-        return f"its log:\n{self._process.tail()}" if self._process is not None else ""
+    def __exit__(self, *_: object) -> None:
+        """End both."""
+        self.sender.__exit__()
+        self.provider.__exit__()
 
 
 class Demo:
     """One run of the demo."""
 
-    def __init__(self, cluster: Cluster, topics: Topics, plan: Plan, folder: Path) -> None:
+    def __init__(
+        self, cluster: Cluster, topics: Topics, plan: Plan, folder: Path, bridges: Bridges
+    ) -> None:
         """Prepare a run on topics that exist."""
         self._topics = topics
-        self._plan = plan
+        self._produced_plan = plan
         self._cluster = cluster
-        servers = cluster.bootstrap_servers
-        self._services = [DemoService(name, servers, topics, folder) for name in SERVICES]
-        self._victim = self._services[0]
-        self._producer = PacedProducer(servers, topics.input, plan.records)
-        self._killed_at: float | None = None
-        self._restarted_at: float | None = None
-        self._published_again = False
+        settings = topics.settings(cluster.bootstrap_servers)
+        self._services = [
+            DemoProcess(
+                name,
+                RUN,
+                {**settings, "GROUP_INSTANCE_ID": name},
+                folder,
+                work_event="transaction_committed",
+            )
+            for name in SERVICES
+        ]
+        self._bridges = bridges
+        self._processes = [*self._services, *bridges.processes]
+        ingest, poll = bridges.processes
+        self._ingest_crash = Crash(ingest, KILL_INGEST_AT_SHARE)
+        self._service_crash = Crash(self._services[0], KILL_SERVICE_AT_SHARE)
+        self._poll_crash = Crash(poll, KILL_POLL_AT_SHARE)
+        self._producer = PacedProducer(cluster.bootstrap_servers, topics.input, plan.records)
+        self._bridges_stopped = False
         self._next_check = 0.0
         self._read_counts = {topics.ready: 0, topics.dead_letters: 0}
+        self._ready_ids: set[str] = set()
 
     def run(self, seconds: float, display: Display) -> None:
         """Run until every record is handled, or until there is no progress for a minute."""
-        with self._cluster.subscriber(*self._read_counts) as reader:
-            for service in self._services:
-                service.start()
+        with self._cluster.subscriber(*self._read_counts) as reader, self._bridges:
+            for process in self._processes:
+                process.start()
             began = last_progress = time.monotonic()
-            while not self._is_over(now := time.monotonic()):
-                self._producer.produce_up_to((now - began) / seconds)
+            while not self._is_over(now := time.monotonic(), display):
+                self._bring_in((now - began) / seconds)
                 values = self._read(reader)
-                before = self._killed_at, self._restarted_at
-                self._kill_and_restart(now, display)
-                has_changed = before != (self._killed_at, self._restarted_at)
+                for process in self._processes:
+                    process.require_alive()
+                has_changed = self._crash((now - began) / seconds, now, display)
                 if values or has_changed or not self._producer.is_done:
                     last_progress = now
                 if now - last_progress > GIVE_UP_SECONDS:
@@ -124,69 +129,116 @@ class Demo:
                 display.show(values, self._progress())
 
     def stop(self) -> None:
-        """Stop the services by SIGTERM. Raise DemoError unless each exits with code 0."""
-        for service in self._services:
-            service.request_stop()
-        deadline = time.monotonic() + STOP_SECONDS
-        ends = [service.wait_for_stop(deadline) for service in self._services]
-        failures = [failure for failure in ends if failure is not None]
-        if failures:
-            raise DemoError("\n".join(failures))
+        """Stop all processes by SIGTERM. Raise DemoError unless each exits with code 0."""
+        stop_processes(self._processes)
 
     def kill(self) -> None:
         """Kill the processes that still run."""
-        for service in self._services:
-            service.kill()
+        for process in self._processes:
+            process.kill()
 
     def check(self) -> Verdict:
-        """Read the output topics again from their start, and return the verdict."""
-        with self._cluster.subscriber(*self._read_counts) as reader:
-            check = Check(self._plan, self._producer.placed, self._topics)
+        """Read all topics again from their start, and return the verdict.
+
+        Raises:
+            DemoError: requests have no answer, or jobs of the provider have not ended.
+        """
+        if not (self._bridges.sender.is_done and self._bridges.provider.is_done):
+            raise DemoError("not every request is answered, or not every job has ended")
+        with (
+            self._cluster.subscriber(self._topics.input) as inputs,
+            self._cluster.subscriber(*self._read_counts) as reader,
+        ):
+            placed = self._producer.placed
+            check = Check(self._plan, placed, self._topics, inputs.read_to_end())
             return check.verdict(reader.read_to_end())
+
+    @property
+    def bridge_notes(self) -> list[str]:
+        """What the senders and the provider have seen, a line each."""
+        sender, provider = self._bridges.sender, self._bridges.provider
+        answers = ", ".join(
+            f"{count} with {code}" for code, count in sorted(sender.answers.items())
+        )
+        return [
+            f"webhook: {sender.requests} requests answered ({answers}), {sender.retries} retries",
+            f"poller: {len(provider.ids)} checkpoints listed, {provider.requests} requests",
+        ]
+
+    @property
+    def _plan(self) -> Plan:
+        """The plan of the producer, and what the bridges must have brought in until now."""
+        plan = self._produced_plan.with_bridge("webhook", self._bridges.sender.accepted)
+        return plan.with_bridge("poller", self._bridges.provider.contents)
+
+    def _bring_in(self, share: float) -> None:
+        """Produce, request and let jobs grow up to this share. A crash is in the middle."""
+        self._producer.produce_up_to(share)
+        crashes = (self._ingest_crash, self._poll_crash)
+        for_ingest, for_poll = (
+            share if crash.has_happened else min(share, WORK_BEFORE_CRASH) for crash in crashes
+        )
+        self._bridges.sender.send_up_to(for_ingest)
+        self._bridges.provider.advance(for_poll)
 
     def _read(self, reader: Reader) -> list[bytes | None]:
         """Read and count new records. Return the values of the ready events among them."""
         records = reader.poll(READ_SECONDS)
         for record in records:
             self._read_counts[record.topic] += 1
-        return [record.value for record in records if record.topic == self._topics.ready]
+        values = [record.value for record in records if record.topic == self._topics.ready]
+        self._ready_ids.update(json.loads(value or b"")["id"] for value in values)
+        return values
 
-    def _kill_and_restart(self, now: float, display: Display) -> None:
-        for service in self._services:
-            if service.state != "killed":
-                service.require_alive()
-        if self._killed_at is None:
-            share = self._producer.sent / len(self._plan.records)
-            if share >= KILL_AT_SHARE and self._read_counts[self._topics.ready]:
-                self._victim.kill()
-                self._killed_at = now
-                display.note(f"SIGKILL to {self._victim.name}")
-        elif self._restarted_at is None:
-            if now - self._killed_at >= DOWN_SECONDS:
-                self._victim.start()
-                self._restarted_at = now
-                display.note(f"{self._victim.name} is started again")
-        elif not self._published_again and self._victim.has_committed:
-            self._published_again = True
-            after = now - self._restarted_at
-            display.note(f"{self._victim.name} commits again, {after:.1f} s after its start")
+    def _crash(self, share: float, now: float, display: Display) -> bool:
+        """Kill and start the processes that are due. Return whether there was one."""
+        sender = self._bridges.sender
+        # In the middle of a request, if that happens soon.
+        is_due = sender.is_waiting or share >= WORK_BEFORE_CRASH
+        steps = (
+            (self._ingest_crash, bool(sender.accepted) and is_due),
+            (self._service_crash, bool(self._read_counts[self._topics.ready])),
+            (self._poll_crash, not self._ready_ids.isdisjoint(self._bridges.provider.ids)),
+        )
+        changes = [crash.advance(share, now, display, has_worked=worked) for crash, worked in steps]
+        return any(changes)
 
-    def _is_over(self, now: float) -> bool:
-        """Return whether every record is produced and handled, and the restart has happened."""
-        if self._restarted_at is None or not self._producer.is_done or now < self._next_check:
+    def _is_over(self, now: float, display: Display) -> bool:
+        """Return whether every record is brought in and handled, and each crash has happened."""
+        crashes = (self._ingest_crash, self._service_crash, self._poll_crash)
+        if not (all(crash.is_over for crash in crashes) and self._producer.is_done):
+            return False
+        if not self._bridges_stopped:
+            if not self._bridged_are_ready():
+                return False
+            display.note(f"SIGTERM to {INGEST} and {POLL}: each of their checkpoints is ready")
+            stop_processes(self._bridges.processes)
+            self._bridges_stopped = True
+        if now < self._next_check:
             return False
         self._next_check = now + HANDLED_POLL_SECONDS
         return is_handled(self._cluster, self._topics)
 
+    def _bridged_are_ready(self) -> bool:
+        sender, provider = self._bridges.sender, self._bridges.provider
+        if not (sender.is_done and provider.is_done):
+            return False
+        return self._ready_ids.issuperset((*sender.accepted, *provider.ids))
+
     def _progress(self) -> Progress:
+        sender, provider = self._bridges.sender, self._bridges.provider
+        bridged = len(sender.accepted) + len(provider.ids)
         return Progress(
             produced=len(self._producer.placed),
-            planned=len(self._plan.records),
+            planned=len(self._produced_plan.records),
             ready=self._read_counts[self._topics.ready],
-            ready_expected=self._plan.distinct_ids,
+            ready_expected=self._produced_plan.distinct_ids + bridged,
             dead_letters=self._read_counts[self._topics.dead_letters],
-            dead_letters_expected=self._plan.dead_letters,
-            services=tuple((service.name, service.state) for service in self._services),
+            dead_letters_expected=self._produced_plan.dead_letters,
+            requests=sender.sent,
+            requests_planned=sender.requests,
+            listed=len(provider.ids),
+            processes=tuple((process.name, process.state) for process in self._processes),
         )
 
 

@@ -1,9 +1,10 @@
-"""`make demo` as a newcomer runs it: the whole service, a SIGKILL midway, and the verdict."""
+"""`make demo` as a newcomer runs it: the whole service, SIGKILLs midway, and the verdict."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,11 @@ KEYS = [
     "lost",
     "published_twice",
 ]
+KILLED = ("service-1", "ingest", "poll")
+SOURCE = re.compile(r"(\w+): ([\d,]+) records of ([\d,]+) ids, ([\d,]+) ids published once")
+ANSWERS = re.compile(
+    r"requests answered \((\d+) with 202, (\d+) with 401, (\d+) with 422\), (\d+) r"
+)
 
 
 def test_the_demo_accounts_for_every_record(kafka: RunningKafka) -> None:
@@ -40,7 +46,9 @@ def test_the_demo_accounts_for_every_record(kafka: RunningKafka) -> None:
         check=False,
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert "SIGKILL" in finished.stdout
+    for name in KILLED:
+        assert f"SIGKILL to {name}\n" in finished.stdout
+        assert f"{name} is started again\n" in finished.stdout
     verdict = json.loads(finished.stdout.splitlines()[-1])
     assert list(verdict) == KEYS
     assert verdict["produced"] >= 2000
@@ -49,6 +57,21 @@ def test_the_demo_accounts_for_every_record(kafka: RunningKafka) -> None:
     accounted = verdict["published"] + verdict["duplicates"] + verdict["dead_letters"]
     assert accounted == verdict["produced"]
     assert 0 < verdict["conflicting"] < verdict["dead_letters"]
+    sources = {
+        name: [int(figure.replace(",", "")) for figure in figures]
+        for name, *figures in SOURCE.findall(finished.stdout)
+    }
+    assert list(sources) == ["producer", "webhook", "poller"]
+    assert all(ids == published_once for _, ids, published_once in sources.values())
+    assert all(records > ids > 40 for records, ids, _ in sources.values())
+    assert sum(records for records, _, _ in sources.values()) == verdict["produced"]
+    assert sum(ids for _, ids, _ in sources.values()) == verdict["distinct_ids"]
+    (answers,) = ANSWERS.findall(finished.stdout)
+    accepted, unsigned, refused, retries = map(int, answers)
+    assert accepted > 40
+    assert unsigned > 0
+    assert refused > 0
+    assert retries > 0
     assert not services_of(kafka.bootstrap_servers)
 
 

@@ -9,8 +9,11 @@ import pytest
 from consumer.pipeline.decider import Decider, Decision
 from consumer.pipeline.records import Limits, ShardSettings, SourceBatch
 from consumer.pipeline.seen_ids import SeenIds
-from dev.demo_check import Check, Verdict
+from dev.demo_check import Check, SourceFigures, Verdict
 from dev.demo_plan import READY_MAX_BYTES, Plan, make_plan
+from dev.demo_provider import GROWTHS, JOBS, OLD_CHECKPOINTS, plan_steps
+from dev.demo_requests import plan_requests
+from tests.support.documents import checkpoint, compact
 from tests.support.reader import Record as ReadRecord
 from tests.support.topics import Topics
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 from tests.builders import Record
 
 TOPICS = Topics("group", "input", "ready", "dead-letters")
+BRIDGED = {f"bridged-{number}": checkpoint(id=f"bridged-{number}") for number in range(3)}
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +35,18 @@ def plan() -> Plan:
 @pytest.fixture(scope="module")
 def outputs(plan: Plan) -> list[ReadRecord]:
     """Return what a service without faults writes."""
-    limits = Limits(READY_MAX_BYTES, READY_MAX_BYTES, READY_MAX_BYTES)
     records = [
         Record(offset, 0, record.key, record.value, record.headers)
         for offset, record in enumerate(plan.records)
     ]
+    return written(0, records)
+
+
+def written(partition: int, records: list[Record]) -> list[ReadRecord]:
+    """Return what a new service writes for the records of one input partition."""
+    limits = Limits(READY_MAX_BYTES, READY_MAX_BYTES, READY_MAX_BYTES)
     decided = Decision()
-    batch = SourceBatch(TOPICS.input, 0, records, forwarded=False)
+    batch = SourceBatch(TOPICS.input, partition, records, forwarded=False)
     Decider(ShardSettings(0, 1, "group", limits), SeenIds(0)).decide(batch, decided, ceiling_ms=0)
     ready = [ReadRecord(TOPICS.ready, 0, 0, 0, r.key, r.value, r.headers) for r in decided.ready]
     letters = [
@@ -131,3 +140,102 @@ def test_another_content_is_a_problem(
     changed = (first.value or b"").replace(b'"step_number":', b'"step_number":1')
     assert not judge([first._replace(value=changed), *others]).is_good
     assert not judge([first._replace(key=b"another"), *others]).is_good
+
+
+@pytest.fixture
+def inputs() -> list[ReadRecord]:
+    """Return the records of a bridge in a partition of its own; it has sent each id twice."""
+    contents = [*BRIDGED.values()] * 2
+    return [
+        ReadRecord(TOPICS.input, 1, offset, 0, content["id"].encode(), compact(content), [])
+        for offset, content in enumerate(contents)
+    ]
+
+
+@pytest.fixture
+def bridged_outputs(outputs: list[ReadRecord], inputs: list[ReadRecord]) -> list[ReadRecord]:
+    """Return what a service without faults writes for the producer and the bridge."""
+    records = [Record(one.offset, 0, one.key, one.value, one.headers) for one in inputs]
+    return [*written(1, records), *outputs]
+
+
+def judge_bridged(
+    plan: Plan, inputs: list[ReadRecord], records: list[ReadRecord], *, name: str = "webhook"
+) -> Verdict:
+    """Judge outputs of a plan whose bridge brings in `BRIDGED`."""
+    placed = {(0, offset): record for offset, record in enumerate(plan.records)}
+    return Check(plan.with_bridge(name, BRIDGED), placed, TOPICS, inputs).verdict(records)
+
+
+def test_the_records_of_a_bridge_are_accounted_for(
+    plan: Plan, inputs: list[ReadRecord], bridged_outputs: list[ReadRecord]
+) -> None:
+    """Each is a ready event or a duplicate, and the figures of each source are its own."""
+    verdict = judge_bridged(plan, inputs, bridged_outputs)
+    assert verdict.problems == []
+    assert verdict.figures["produced"] == len(plan.records) + len(inputs)
+    assert verdict.figures["distinct_ids"] == plan.distinct_ids + len(BRIDGED)
+    assert verdict.figures["duplicates"] == plan.duplicates + len(inputs) - len(BRIDGED)
+    assert verdict.sources == {
+        "producer": SourceFigures(len(plan.records), plan.distinct_ids, plan.distinct_ids),
+        "webhook": SourceFigures(len(inputs), len(BRIDGED), len(BRIDGED)),
+    }
+
+
+def test_an_acknowledged_id_that_is_not_published_is_a_loss(
+    plan: Plan, inputs: list[ReadRecord], bridged_outputs: list[ReadRecord]
+) -> None:
+    """Whether the service has lost it or the bridge."""
+    by_service = judge_bridged(plan, inputs, bridged_outputs[1:])
+    assert by_service.figures["lost"] == 1
+    without = [one for one in inputs if one.key != inputs[0].key]
+    by_bridge = judge_bridged(plan, without, bridged_outputs[1:])
+    assert by_bridge.figures["lost"] == 1
+    for verdict in (by_service, by_bridge):
+        assert not verdict.is_good
+        assert verdict.sources["webhook"].published_once == len(BRIDGED) - 1
+
+
+def test_a_bridged_id_published_twice_is_counted(
+    plan: Plan, inputs: list[ReadRecord], bridged_outputs: list[ReadRecord]
+) -> None:
+    """And it is not among the ids that were published once."""
+    verdict = judge_bridged(plan, inputs, [*bridged_outputs, bridged_outputs[0]])
+    assert verdict.figures["published_twice"] == 1
+    assert verdict.sources["webhook"].published_once == len(BRIDGED) - 1
+
+
+def test_a_record_of_no_source_is_a_problem(
+    plan: Plan, inputs: list[ReadRecord], bridged_outputs: list[ReadRecord]
+) -> None:
+    """Such as a checkpoint of a request that was refused."""
+    refused = inputs[0]._replace(offset=99, key=b"refused")
+    verdict = judge_bridged(plan, [*inputs, refused], bridged_outputs)
+    assert verdict.problems == ["input/1 at offset 99: a record of no source, its key is refused"]
+
+
+def test_the_requests_of_the_demo() -> None:
+    """A seed plans the same requests, some twice. Refused ones share no id with the others."""
+    requests = plan_requests(1)
+    assert requests == plan_requests(1) != plan_requests(2)
+    assert len(requests) > len({request.body for request in requests})
+    statuses = {request.status for request in requests}
+    assert statuses == {202, 401, 422}
+    accepted = [request for request in requests if request.status == 202]
+    assert {len(request.contents) > 1 for request in accepted} == {True, False}
+    ids = {one for request in accepted for one in request.contents}
+    for request in requests:
+        if request.status != 202:
+            assert not request.contents
+            assert not any(one.encode() in request.body for one in ids)
+
+
+def test_the_jobs_of_the_demo() -> None:
+    """Each job ends, with its last checkpoint; the changes are in order."""
+    steps = plan_steps(1)
+    assert steps == plan_steps(1) != plan_steps(2)
+    assert [step.at_share for step in steps] == sorted(step.at_share for step in steps)
+    assert len(steps) == len(JOBS) * (GROWTHS + 1) + 1
+    assert steps[0].new_checkpoints == OLD_CHECKPOINTS
+    last = {step.job: step.status for step in steps}
+    assert "running" not in last.values()
