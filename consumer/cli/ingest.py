@@ -16,6 +16,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, gener
 
 from consumer import __version__
 from consumer.cli.arguments import choose_input_topic
+from consumer.cli.ingest_trigger import run_listings, triggered_accounts
 from consumer.cli.output import EXIT_OK
 from consumer.config import Settings, unknown_variables
 from consumer.errors import ClusterError, ConfigError
@@ -26,8 +27,9 @@ from consumer.sources.delivery import Delivery, Link
 from consumer.sources.ingest_app import IngestApp
 from consumer.sources.ingest_config import IngestConfig, load_config
 from consumer.sources.ingest_metrics import CONNECTIONS, KAFKA_REACHABLE, IngestMetrics
+from consumer.sources.poll.accounts import Account
 from consumer.sources.receivers import make_receivers
-from consumer.sources.trigger import NoTrigger
+from consumer.sources.triggered_listings import TriggeredListings
 
 # Requests allocate many short-lived objects; see the same limits in consumer/service/app.py.
 GC_THRESHOLDS: Final = (100_000, 50, 100)
@@ -50,21 +52,30 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse does not exp
     ingest.add_argument(
         "--topic", help="the input topic to send to; required if INPUT_TOPICS has several"
     )
+    ingest.add_argument(
+        "--accounts",
+        type=Path,
+        metavar="FILE",
+        help="the accounts of `poll`, whose ended jobs are listed (default: accounts_file)",
+    )
     ingest.set_defaults(command=_ingest)
 
 
 def _ingest(settings: Settings, options: argparse.Namespace) -> int:
     topic = choose_input_topic(settings, options.topic)
     config = load_config(options.config)
+    accounts = triggered_accounts(config, options.accounts)
     configure_logs(settings)
     for line in unknown_variables(os.environ):
         log.warning("unknown_variable", message=line)
     gc.set_threshold(*GC_THRESHOLDS)
-    asyncio.run(_serve(settings, config, topic))
+    asyncio.run(_serve(settings, config, topic, accounts))
     return EXIT_OK
 
 
-async def _serve(settings: Settings, config: IngestConfig, topic: str) -> None:
+async def _serve(
+    settings: Settings, config: IngestConfig, topic: str, accounts: list[Account]
+) -> None:
     """Serve until SIGTERM or SIGINT, then finish the accepted requests.
 
     Raises:
@@ -77,7 +88,8 @@ async def _serve(settings: Settings, config: IngestConfig, topic: str) -> None:
     shutdown = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, shutdown.set)
-    receivers = make_receivers(config, NoTrigger())
+    trigger = TriggeredListings()
+    receivers = make_receivers(config, trigger)
     registry = new_registry()
     metrics = IngestMetrics(registry)
     delivery = Delivery(lambda: _connect(settings, topic), config.limits.delivery_seconds)
@@ -89,8 +101,18 @@ async def _serve(settings: Settings, config: IngestConfig, topic: str) -> None:
     server = IngestServer(app, listener, config.limits)
     metrics.observe(CONNECTIONS, lambda: server.connections)
     metrics.observe(KAFKA_REACHABLE, lambda: float(delivery.problem is None))
-    async with _probes(settings, registry, delivery):
+    async with _probes(settings, registry, delivery), contextlib.AsyncExitStack() as listings:
         connecting = asyncio.create_task(delivery.run(), name="kafka-connection")
+        await listings.enter_async_context(
+            run_listings(
+                trigger,
+                accounts,
+                delivery=delivery,
+                metrics=metrics,
+                registry=registry,
+                max_jobs=config.limits.triggered_jobs,
+            )
+        )
         await server.start()
         log.info(
             "ingest_started", version=__version__, port=config.port, topic=topic, paths=[*receivers]
@@ -103,6 +125,7 @@ async def _serve(settings: Settings, config: IngestConfig, topic: str) -> None:
                 connecting.result()
             log.info("ingest_stopping")
         finally:
+            await listings.aclose()  # a listing is only a hint, so the shutdown does not wait
             await server.close()
             connecting.cancel()
             await asyncio.wait([connecting])

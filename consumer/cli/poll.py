@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -14,10 +14,11 @@ import structlog
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
 
 from consumer import __version__
+from consumer.cli.extras import import_provider_client
 from consumer.cli.output import EXIT_OK
 from consumer.cli.signals import run_async
 from consumer.config import Settings
-from consumer.errors import ClusterError, ConfigError
+from consumer.errors import ClusterError
 from consumer.kafka.client import AioKafka
 from consumer.kafka.client.checkpoint_producer import CheckpointProducer
 from consumer.metric import new_registry
@@ -29,9 +30,6 @@ from consumer.sources.poll.poller import poll_forever, poll_once
 
 EXIT_FAILED: Final = 1
 STOP_SECONDS: Final = 5.0
-EXTRA_MISSING: Final = (
-    "the command poll needs the extra `sources`: pip install 'checkpoint-ready[sources]'"
-)
 log = structlog.get_logger(__name__)
 
 
@@ -106,7 +104,7 @@ async def _pollers(
     settings: Settings, accounts: list[Account], topic: str, registry: CollectorRegistry
 ) -> AsyncIterator[list[AccountPoller]]:
     """Open the producer and the connections of each account while the context lasts."""
-    open_client = _import_client()
+    open_client = import_provider_client("the command poll")
     max_message_bytes = await _max_message_bytes(settings, topic)
     metrics = PollMetrics(registry)
     async with contextlib.AsyncExitStack() as stack:
@@ -125,19 +123,6 @@ async def _pollers(
             )
             for account in accounts
         ]
-
-
-def _import_client() -> Callable[..., Any]:
-    """Import the HTTP client, which only this command needs.
-
-    Raises:
-        ConfigError: the extra is not installed.
-    """
-    try:
-        from consumer.sources.poll.http_client import open_client  # noqa: PLC0415 - see above
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"{EXTRA_MISSING} ({error.name} is missing)") from None
-    return open_client
 
 
 async def _max_message_bytes(settings: Settings, topic: str) -> int:

@@ -3,15 +3,15 @@
 Secrets and signatures are compared in constant time, as bytes. A malformed header is refused like a
 wrong signature, without saying what was wrong.
 
-Sources: Standard Webhooks 1.0.0 (headers, signature scheme, several signatures, tolerance);
-RFC 6750 (bearer tokens).
+Sources: Standard Webhooks 1.0.0 (headers, signature schemes `v1` and `v1a`, several signatures,
+tolerance); RFC 6750 (bearer tokens).
 """
 
 import base64
 import binascii
 import hmac
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from consumer.sources.ingest_config import BodyHmacWebhook
@@ -20,8 +20,14 @@ Secrets = Sequence[bytes]
 HeaderValues = Mapping[bytes, Sequence[bytes]]
 """The values of each header of a request, by its name in lower case."""
 
+Verify = Callable[[bytes, bytes, bytes], bool]
+"""Takes a public key, a signature and the signed content."""
+
 STANDARD_PREFIX: Final = b"whsec_"
+PUBLIC_KEY_PREFIX: Final = b"whpk_"
+PUBLIC_KEY_BYTES: Final = 32
 _SCHEME: Final = b"v1,"
+_PUBLIC_KEY_SCHEME: Final = b"v1a,"
 _TIMESTAMP: Final = re.compile(rb"[0-9]{1,15}")
 _MAX_SIGNATURES: Final = 32
 _BEARER: Final = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +(\S+) *")
@@ -39,6 +45,21 @@ def parse_standard_secret(line: bytes) -> bytes:
         raise ValueError("it is not base64 with the prefix whsec_") from None
 
 
+def parse_public_key(line: bytes) -> bytes:
+    """Return the Ed25519 key in a public key of Standard Webhooks: base64 after `whpk_`.
+
+    Raises:
+        ValueError: it is not base64, or has another size.
+    """
+    try:
+        key = base64.b64decode(line.removeprefix(PUBLIC_KEY_PREFIX), validate=True)
+    except binascii.Error:
+        raise ValueError("it is not base64 with the prefix whpk_") from None
+    if len(key) != PUBLIC_KEY_BYTES:
+        raise ValueError(f"a public key has {PUBLIC_KEY_BYTES} bytes, not {len(key)}")
+    return key
+
+
 def has_token(headers: HeaderValues, tokens: Secrets) -> bool:
     """Return whether the request has exactly one header `Authorization`, with a known token."""
     found = _BEARER.fullmatch(_single(headers, b"authorization"))
@@ -52,14 +73,39 @@ def has_standard_signature(
 
     `now` is in Unix seconds.
     """
-    identity = _single(headers, b"webhook-id")
-    timestamp = _single(headers, b"webhook-timestamp")
-    signatures = _single(headers, b"webhook-signature").split(b" ")[:_MAX_SIGNATURES]
-    if not identity or not _is_near(timestamp, now, tolerance_seconds):
+    content = _standard_content(headers, body, now, tolerance_seconds)
+    if content is None:
         return False
-    content = b".".join((identity, timestamp, body))
     wanted = [_SCHEME + base64.b64encode(_hmac(secret, content, "sha256")) for secret in secrets]
-    return True in [_equals_any(signature, wanted) for signature in signatures]
+    return True in [_equals_any(signature, wanted) for signature in _standard_signatures(headers)]
+
+
+def has_public_key_signature(  # noqa: PLR0913 - as `has_standard_signature`, and `verify`
+    headers: HeaderValues,
+    body: bytes,
+    keys: Sequence[bytes],
+    now: float,
+    tolerance_seconds: float,
+    *,
+    verify: Verify,
+) -> bool:
+    """Return whether one signature `v1a` is right for one key, and the timestamp is near `now`.
+
+    `now` is in Unix seconds. `verify` checks an Ed25519 signature.
+    """
+    content = _standard_content(headers, body, now, tolerance_seconds)
+    if content is None:
+        return False
+    for text in _standard_signatures(headers):
+        if not text.startswith(_PUBLIC_KEY_SCHEME):
+            continue
+        try:
+            signature = base64.b64decode(text[len(_PUBLIC_KEY_SCHEME) :], validate=True)
+        except binascii.Error:
+            continue
+        if any(verify(key, signature, content) for key in keys):
+            return True
+    return False
 
 
 def has_body_signature(
@@ -86,6 +132,21 @@ def has_body_signature(
     if webhook.encoding == "hex":
         return _equals_any(signature.lower(), [digest.hex().encode() for digest in digests])
     return _equals_any(signature, [base64.b64encode(digest) for digest in digests])
+
+
+def _standard_content(
+    headers: HeaderValues, body: bytes, now: float, tolerance_seconds: float
+) -> bytes | None:
+    """Return what Standard Webhooks signs; None if a header is missing or the time is not near."""
+    identity = _single(headers, b"webhook-id")
+    timestamp = _single(headers, b"webhook-timestamp")
+    if not identity or not _is_near(timestamp, now, tolerance_seconds):
+        return None
+    return b".".join((identity, timestamp, body))
+
+
+def _standard_signatures(headers: HeaderValues) -> list[bytes]:
+    return _single(headers, b"webhook-signature").split(b" ")[:_MAX_SIGNATURES]
 
 
 def _hmac(secret: bytes, content: bytes, algorithm: str) -> bytes:

@@ -36,6 +36,8 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """Time for Kafka to acknowledge the records of one request."""
     shutdown_seconds: Seconds = 20.0
     """Time for accepted requests at the shutdown."""
+    triggered_jobs: Positive = 1000
+    """Largest number of jobs of an account that wait for a triggered listing."""
     head_bytes: Annotated[int, Meta(ge=1024, le=MIB)] = 16 * 1024
 
 
@@ -75,9 +77,12 @@ class _Webhook(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"
 class StandardWebhook(_Webhook, frozen=True, tag="standard-webhooks", kw_only=True):
     """Signed as Standard Webhooks 1.0 says: OpenAI, Azure OpenAI and others."""
 
-    secret_files: tuple[str, ...]
+    secret_files: tuple[str, ...] = ()
+    """Files of the secrets `whsec_…`, for signatures `v1`."""
+    public_key_files: tuple[str, ...] = ()
+    """Files of the public keys `whpk_…`, for signatures `v1a`."""
     account: str = ""
-    """The account whose jobs the events name; default: the name of the webhook."""
+    """The account of the accounts file whose jobs the events name; empty: events are counted."""
     tolerance_seconds: Annotated[int, Meta(ge=1, le=3600)] = 300
 
 
@@ -114,6 +119,17 @@ class IngestConfig(Struct, frozen=True, forbid_unknown_fields=True):
     checkpoints: Checkpoints = Checkpoints()
     webhooks: dict[str, Webhook] = {}
     limits: Limits = Limits()
+    accounts_file: str = ""
+    """The accounts whose ended jobs are listed: the file of `checkpoint-ready poll`."""
+
+    @property
+    def triggered_accounts(self) -> dict[str, str]:
+        """The accounts that webhooks name, by the name of the webhook."""
+        return {
+            name: webhook.account
+            for name, webhook in self.webhooks.items()
+            if isinstance(webhook, StandardWebhook) and webhook.account
+        }
 
 
 def load_config(path: Path) -> IngestConfig:
@@ -157,6 +173,8 @@ def _webhook_problems(name: str, webhook: Webhook) -> list[str]:
     if not _NAME.fullmatch(name):
         problems.append("a name has at most 63 of the characters a-z, 0-9 and -")
     files = webhook.token_files if isinstance(webhook, BearerWebhook) else webhook.secret_files
+    if isinstance(webhook, StandardWebhook):
+        files += webhook.public_key_files
     if not files:
         problems.append("name at least one file with a secret")
     if isinstance(webhook, BodyHmacWebhook):
@@ -168,6 +186,8 @@ def _webhook_problems(name: str, webhook: Webhook) -> list[str]:
         ]
         if webhook.timestamp_header and webhook.timestamp_header not in webhook.signed_headers:
             problems.append("timestamp_header must be one of signed_headers")
+    if isinstance(webhook, StandardWebhook) and webhook.account and webhook.checkpoint:
+        problems.append("account has no effect: a webhook with a mapping has no events of jobs")
     if webhook.checkpoint is not None:
         problems += _mapping_problems(webhook.checkpoint)
     return problems

@@ -1,6 +1,6 @@
 """The metrics of `checkpoint-ready ingest`. Label values are bounded: webhooks are configured."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Final
 
@@ -91,6 +91,22 @@ KAFKA_REACHABLE: Final = Metric(
     "Whether a broker answers: 1 or 0. It is 1 exactly while /readyz answers 200.",
 )
 
+LISTINGS: Final = Metric(
+    "ingest_triggered_listings_total",
+    "counter",
+    ("account", "result"),
+    "listings",
+    "Listings that job events triggered: complete, failed, not_found; merged: the job was waiting"
+    " already; dropped: too many jobs were waiting.",
+)
+WAITING: Final = Metric(
+    "ingest_waiting_listings",
+    "gauge",
+    ("account",),
+    "jobs",
+    "Jobs that wait for a triggered listing.",
+)
+
 METRICS: Final = (
     REQUESTS,
     SECONDS,
@@ -102,6 +118,8 @@ METRICS: Final = (
     ACTIVE_REQUESTS,
     CONNECTIONS,
     KAFKA_REACHABLE,
+    LISTINGS,
+    WAITING,
 )
 
 
@@ -116,6 +134,8 @@ class IngestMetrics:
         self.invalid = INVALID.counter(registry)
         self.events = EVENTS.counter(registry)
         self.requests.labels(OTHER, HTTPStatus.NOT_FOUND.value)
+        self.listings = LISTINGS.counter(registry)
+        self._waiting = WAITING.gauge(registry)
 
     def add_source(self, source: str) -> None:
         """Start the series of a source at 0.
@@ -126,6 +146,12 @@ class IngestMetrics:
         self.accepted.labels(source)
         for status in STATUSES:
             self.requests.labels(source, int(status))
+
+    def add_account(self, account: str, results: Iterable[str], read: Callable[[], float]) -> None:
+        """Start the series of an account at 0; `read` returns how many of its jobs wait."""
+        for result in results:
+            self.listings.labels(account, result)
+        self._waiting.labels(account).set_function(read)
 
     def observe(self, metric: Metric, read: Callable[[], float]) -> None:
         """Add a gauge whose value is read at each scrape."""

@@ -7,10 +7,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
+from consumer.errors import ConfigError
 from consumer.sources.authentication import (
+    Verify,
     has_body_signature,
+    has_public_key_signature,
     has_standard_signature,
     has_token,
+    parse_public_key,
     parse_standard_secret,
 )
 from consumer.sources.ingest_config import (
@@ -96,17 +100,19 @@ class WebhookReceiver:
         """Read the secrets.
 
         Raises:
-            ConfigError: a file with a secret cannot be used.
+            ConfigError: a file with a secret cannot be used, or the extra `sources` is missing.
         """
         self.name = f"webhooks/{name}"
         self._webhook = webhook
         self._trigger = trigger
+        self._account = webhook.account if isinstance(webhook, StandardWebhook) else ""
         self._clock = clock
         if isinstance(webhook, BearerWebhook):
             self._secrets = SecretFiles(webhook.token_files)
         elif isinstance(webhook, StandardWebhook):
             self._secrets = SecretFiles(webhook.secret_files, parse_standard_secret)
-            self._account = webhook.account or name
+            self._public_keys = SecretFiles(webhook.public_key_files, parse_public_key)
+            self._verify = _import_verify() if webhook.public_key_files else None
         else:
             self._secrets = SecretFiles(webhook.secret_files)
 
@@ -135,7 +141,13 @@ class WebhookReceiver:
         webhook, headers = self._webhook, request.headers
         secrets, now = self._secrets.current(), self._clock()
         if isinstance(webhook, StandardWebhook):
-            return has_standard_signature(headers, body, secrets, now, webhook.tolerance_seconds)
+            tolerance = webhook.tolerance_seconds
+            if has_standard_signature(headers, body, secrets, now, tolerance):
+                return True
+            keys, verify = self._public_keys.current(), self._verify
+            return verify is not None and has_public_key_signature(
+                headers, body, keys, now, tolerance, verify=verify
+            )
         if isinstance(webhook, BodyHmacWebhook):
             return has_body_signature(headers, body, secrets, webhook, now)
         return True  # `check_head` has checked the token
@@ -150,7 +162,8 @@ class WebhookReceiver:
             return None
         job = _job_id(document.get("data"))
         if kind in _JOB_ENDINGS and job is not None:
-            self._trigger.job_ended(self._account, job)
+            if self._account:
+                self._trigger.job_ended(self._account, job)
             return JOB_ENDED
         return IGNORED
 
@@ -188,4 +201,23 @@ def _mapped(mapping: Mapping, body: bytes) -> Received:
 
 def _job_id(data: Any) -> str | None:  # noqa: ANN401 - JSON of any shape
     job = data.get("id") if isinstance(data, dict) else None
-    return job if isinstance(job, str) and 0 < len(job) <= _MAX_JOB_ID_CHARS else None
+    # The id becomes a part of a path, in which "." and ".." have a meaning of their own.
+    if not isinstance(job, str) or job in {".", ".."}:
+        return None
+    return job if 0 < len(job) <= _MAX_JOB_ID_CHARS else None
+
+
+def _import_verify() -> Verify:
+    """Import the check of Ed25519 signatures, which only signatures `v1a` need.
+
+    Raises:
+        ConfigError: the extra is not installed.
+    """
+    try:
+        from consumer.sources.ed25519 import verify  # noqa: PLC0415 - see above
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "public_key_files need the extra `sources`: pip install 'checkpoint-ready[sources]' "
+            f"({error.name} is missing)"
+        ) from None
+    return verify

@@ -1,4 +1,7 @@
-"""What a webhook triggers: a sender of webhooks only reports that a job has ended."""
+"""What a webhook triggers: a sender of webhooks only reports that a job has ended.
+
+`triggered_listings` lists the job.
+"""
 
 from typing import Protocol
 
@@ -11,10 +14,3 @@ class Trigger(Protocol):
 
     def job_ended(self, account: str, job_id: str) -> None:
         """List the checkpoints of this job of the account soon."""
-
-
-class NoTrigger:
-    """Does nothing: a poller lists the job in its next pass."""
-
-    def job_ended(self, account: str, job_id: str) -> None:
-        """Ignore the job."""

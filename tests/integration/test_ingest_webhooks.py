@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import subprocess
 import time
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,11 @@ provider = {{ value = "mlflow" }}
 [webhooks.mlflow.checkpoint.metrics]
 train_loss = {{ pointer = "/data/tags/0/value" }}
 
+[webhooks.public]
+kind = "standard-webhooks"
+secret_files = ["{folder}/openai"]
+public_key_files = ["{folder}/public"]
+
 [webhooks.wandb]
 kind = "bearer"
 token_files = ["{folder}/wandb"]
@@ -76,6 +82,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "openai").write_bytes(b"whsec_" + base64.b64encode(KEY))
     (folder / "mlflow").write_text(PLAIN)
     (folder / "wandb").write_text("a-token-of-wandb-012345\n")
+    openssl("genpkey", "-algorithm", "ed25519", "-out", str(folder / "private.pem"))
+    # The last 32 bytes of this form are the key (RFC 8410).
+    key = openssl("pkey", "-in", str(folder / "private.pem"), "-pubout", "-outform", "DER")[-32:]
+    (folder / "public").write_bytes(b"whpk_" + base64.b64encode(key))
     return folder
 
 
@@ -102,6 +112,21 @@ def signed(body: bytes, key: bytes = KEY, *, at: float | None = None) -> dict[st
         "webhook-timestamp": timestamp,
         "webhook-signature": f"v1,AAAA v1,{signature}",
     }
+
+
+def openssl(*arguments: str) -> bytes:
+    """Run OpenSSL and return its output."""
+    return subprocess.run(["openssl", *arguments], check=True, capture_output=True).stdout
+
+
+def signed_with_private_key(body: bytes, folder: Path) -> dict[str, str]:
+    """Return the headers of Standard Webhooks with a signature `v1a`, made by OpenSSL."""
+    headers = signed(body)
+    content = folder / "content"
+    content.write_bytes(b"msg_1." + headers["webhook-timestamp"].encode() + b"." + body)
+    key = str(folder / "private.pem")
+    signature = openssl("pkeyutl", "-sign", "-rawin", "-inkey", key, "-in", str(content))
+    return headers | {"webhook-signature": f"v1a,{base64.b64encode(signature).decode()}"}
 
 
 def send(ingest: Ingest, name: str, body: bytes, headers: dict[str, str]) -> tuple[int, object]:
@@ -163,6 +188,21 @@ def test_signatures_of_standard_webhooks(
     (folder / "new").replace(folder / "openai")
     for key in (KEY, NEW_KEY):
         assert send(ingest, "openai", body, signed(body, key))[0] == 202
+
+
+def test_signatures_with_a_private_key(
+    deployment: Deployment, ingest: Ingest, folder: Path
+) -> None:
+    """They are accepted where the public key is known; so is a signature with the secret."""
+    body = checkpoint("ftckpt_public")
+    headers = signed_with_private_key(body, folder)
+    assert send(ingest, "public", body, headers) == (202, {"accepted": 1})
+    assert send(ingest, "public", body, signed(body)) == (202, {"accepted": 1})
+    assert send(ingest, "public", body + b" ", headers)[0] == 401
+    assert send(ingest, "openai", body, headers)[0] == 401
+    public = (folder / "public").read_bytes().removeprefix(b"whpk_")
+    assert send(ingest, "public", body, signed(body, base64.b64decode(public)))[0] == 401
+    assert values(deployment)["ftckpt_public"] == body
 
 
 def test_a_model_registry_is_mapped_to_a_checkpoint(deployment: Deployment, ingest: Ingest) -> None:

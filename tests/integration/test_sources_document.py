@@ -8,6 +8,7 @@ import sys
 import tomllib
 from typing import TYPE_CHECKING
 
+from consumer.cli.ingest_trigger import triggered_accounts
 from consumer.sources.ingest_config import Limits, load_config
 from consumer.sources.poll.accounts import load_accounts
 from dev.free_ports import free_ports
@@ -93,11 +94,17 @@ def test_the_commands_for_http_work(cluster: Cluster, names: Names, tmp_path: Pa
 
 def test_the_tables_of_the_document_are_valid(tmp_path: Path) -> None:
     """The mapping and the limits are configurations, and the limits are the defaults."""
-    mapping, limits = blocks("toml")
+    mapping, trigger, limits = blocks("toml")
     path = tmp_path / "ingest.toml"
     path.write_text(mapping + limits)
     assert load_config(path).limits == Limits()
     assert tomllib.loads(limits)["limits"].keys() == set(Limits.__struct_fields__)
+    path.write_text(trigger)
+    accounts = tmp_path / "accounts.toml"
+    accounts.write_text(blocks("toml", "Poll providers")[0])
+    assert [account.name for account in triggered_accounts(load_config(path), accounts)] == [
+        "openai"
+    ]
 
 
 def test_the_accounts_of_the_document_are_valid(tmp_path: Path) -> None:
@@ -106,4 +113,12 @@ def test_the_accounts_of_the_document_are_valid(tmp_path: Path) -> None:
     path = tmp_path / "accounts.toml"
     path.write_text(example)
     names = [account.name for account in load_accounts(path)]
-    assert names == ["openai", "azure", "foundry-entra", "gateway", "together"]
+    assert names == [
+        "openai",
+        "azure",
+        "foundry-entra",
+        "gateway",
+        "together",
+        "tinker",
+        "fireworks",
+    ]

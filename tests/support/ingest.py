@@ -80,29 +80,33 @@ def post(
     return Reply(response.status, dict(response.getheaders()), response.read())
 
 
-def start_ingest(
+def start_ingest(  # noqa: PLR0913 - each by its name
     deployment: Deployment,
     folder: Path,
     more: str = "",
     *,
     limits: str = "",
+    accounts: str = "",
     probes: int = 0,
     **settings: object,
 ) -> Ingest:
     """Start a receiver as `launch_ingest` does, and wait until it is ready."""
-    ingest = launch_ingest(deployment, folder, more, limits=limits, probes=probes, **settings)
+    ingest = launch_ingest(
+        deployment, folder, more, limits=limits, accounts=accounts, probes=probes, **settings
+    )
     process = ingest.process
     wait_until(lambda: ingest.is_ready() or process.has_ended, what="a ready receiver")
     assert not process.has_ended, process.tail()
     return ingest
 
 
-def launch_ingest(
+def launch_ingest(  # noqa: PLR0913 - each by its name
     deployment: Deployment,
     folder: Path,
     more: str = "",
     *,
     limits: str = "",
+    accounts: str = "",
     probes: int = 0,
     **settings: object,
 ) -> Ingest:
@@ -113,6 +117,7 @@ def launch_ingest(
         folder: where the configuration and the token are written.
         more: more tables of the configuration.
         limits: lines of the table `[limits]`.
+        accounts: the file of the accounts whose ended jobs are listed.
         probes: the port of the probes; 0: any free port.
         settings: more variables, without their prefix.
     """
@@ -123,7 +128,8 @@ def launch_ingest(
         token.write_text(TOKEN)
     config = folder / "ingest.toml"
     config.write_text(
-        f"port = {port}\n[checkpoints]\ntoken_files = [{json.dumps(str(token))}]\n"
+        f"port = {port}\naccounts_file = {json.dumps(accounts)}\n"
+        f"[checkpoints]\ntoken_files = [{json.dumps(str(token))}]\n"
         f"[limits]\n{limits}\n{more}\n"
     )
     command = ("consumer", "ingest", "--config", str(config))

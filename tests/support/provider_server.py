@@ -1,7 +1,8 @@
 """A local provider that behaves as the documented lists of fine-tuning jobs and checkpoints do.
 
 OpenAI's shape: newest first, 10 checkpoints and 20 jobs in a page by default, the cursor `after`,
-`has_more`. Together's shape: one response for each list, without ids of checkpoints.
+`has_more`. Together's shape: one response for each list, without ids of checkpoints. The shapes of
+Tinker and Fireworks are in `provider_shapes`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from tests.support import documents
+from tests.support import documents, provider_shapes
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -86,6 +87,11 @@ class ProviderServer:
         return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
     @property
+    def root(self) -> str:
+        """The address without a path, the value of `base_url` for Tinker."""
+        return self.url.removesuffix("/v1")
+
+    @property
     def ids(self) -> list[str]:
         """The ids of all checkpoints."""
         return [one for ids in self._ids.values() for one in ids]
@@ -147,7 +153,9 @@ class ProviderServer:
             response = fault(request)
             if response is not None:
                 return response
-        given = request.headers.get("authorization") or request.headers.get("api-key") or ""
+        # Tinker reads one header only, and the others do not read it.
+        names = ("x-api-key",) if request.path.startswith("/api/") else ("authorization", "api-key")
+        given = next((found for name in names if (found := request.headers.get(name))), "")
         if given.removeprefix("Bearer ") != self.key:
             return Response(401, f'{{"error":"Incorrect API key provided: {given}"}}'.encode())
         with self._lock:
@@ -167,7 +175,25 @@ class ProviderServer:
                 return _json({"data": list(self.jobs.values())})
             case ["fine-tunes", job, "checkpoints"] if job in self.jobs:
                 return _json({"data": [_together(raw) for raw in self._checkpoints[job]]})
+        return self._other_page(words, request.query)
+
+    def _other_page(self, words: list[str], query: dict[str, str]) -> Response:
+        """Return a page of Tinker or Fireworks."""
+        jobs = list(self.jobs.values())
+        match words:
+            case ["", "api", "v1", "training_runs"]:
+                return _json(provider_shapes.tinker_runs(jobs, query))
+            case ["", "api", "v1", "training_runs", job, "checkpoints"] if job in self.jobs:
+                return _json(provider_shapes.tinker_checkpoints(job, self._documents(job)))
+            case ["accounts", "acme", "rlorTrainerJobs"]:
+                return _json(provider_shapes.fireworks_jobs(jobs, query))
+            case ["accounts", "acme", "rlorTrainerJobs", job, "checkpoints"] if job in self.jobs:
+                found = self._documents(job)
+                return _json(provider_shapes.fireworks_checkpoints(job, found, query))
         return Response(404, b'{"error":"not found"}')
+
+    def _documents(self, job: str) -> list[dict[str, Any]]:
+        return [json.loads(raw) for raw in self._checkpoints[job]]
 
     def _job(self, job: str) -> bytes:
         return json.dumps(self.jobs[job]).encode()

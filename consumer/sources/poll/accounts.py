@@ -14,6 +14,7 @@ from consumer.errors import ConfigError
 DEFAULT_URLS: Final = {
     "openai": "https://api.openai.com/v1",
     "together": "https://api.together.ai/v1",
+    "tinker": "https://tinker.thinkingmachines.dev/services/tinker-prod",
 }
 LOCAL_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
 HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
@@ -34,13 +35,20 @@ class Account(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """One account of a provider. Paths of files are relative to the folder of the TOML file."""
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
-    kind: Literal["openai", "together"]
+    kind: Literal["openai", "together", "tinker", "fireworks"]
     base_url: str = ""
-    """Everything before `/fine_tuning` or `/fine-tunes`. Default: the provider's public address."""
+    """Everything before `/fine_tuning`, `/fine-tunes`, `/api/v1` (Tinker) or `/rlorTrainerJobs`.
+
+    Default: the provider's public address. The address of Fireworks contains the account, so it has
+    no default.
+    """
     key_file: str = ""
     """File of the API key or of the bearer token (such as one of Entra ID)."""
-    auth: Literal["bearer", "api-key"] = "bearer"
-    """Header of the key: `Authorization: Bearer` or `api-key` (Azure)."""
+    auth: Literal["bearer", "api-key", "x-api-key"] | None = None
+    """Header of the key: `Authorization: Bearer`, `api-key` (Azure) or `X-API-Key` (Tinker).
+
+    Default: `x-api-key` for Tinker, else `bearer`.
+    """
     headers: Texts = {}
     header_files: Texts = {}
     """Headers whose values are in files, by their names: for gateways."""
@@ -61,6 +69,12 @@ class Account(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     max_response_bytes: Annotated[int, msgspec.Meta(ge=1024, le=256 * 1024 * 1024)] = 8 * 1024**2
     allow_http: bool = False
     """Allow `http://` to another machine, which shows the key to the network."""
+
+    @property
+    def key_header(self) -> str:
+        """The name of the header of the key."""
+        auth = self.auth or ("x-api-key" if self.kind == "tinker" else "bearer")
+        return "Authorization" if auth == "bearer" else auth
 
     def oldest_job(self, now: float) -> float | None:
         """Return the creation time (epoch seconds) before which jobs are ignored, if any."""
@@ -116,12 +130,21 @@ def _account(entry: Any, folder: Path, others: list[str]) -> Account:  # noqa: A
         account = msgspec.convert(entry, Account)
     except msgspec.ValidationError as error:
         raise ValueError(_with_key(str(error))) from None
-    base_url = (account.base_url or DEFAULT_URLS[account.kind]).rstrip("/")
+    base_url = (account.base_url or DEFAULT_URLS.get(account.kind, "")).rstrip("/")
+    if not base_url:
+        raise ValueError(
+            "key base_url: set it to https://api.fireworks.ai/v1/accounts/ and your account"
+        )
     if account.name in others:
         raise ValueError("key name: another account has this name")
     created_after = account.created_after
     if isinstance(created_after, dt.datetime) and created_after.tzinfo is None:
         raise ValueError("key created_after: add an offset, such as 2026-01-31T00:00:00Z")
+    has_oldest = created_after is not None or account.created_within_days is not None
+    if account.kind == "tinker" and has_oldest:
+        raise ValueError(
+            "key created_after or created_within_days: a run of Tinker has no time of creation"
+        )
     _check_url(account, base_url)
     _check_headers(account)
     return msgspec.structs.replace(

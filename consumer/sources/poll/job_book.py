@@ -63,7 +63,7 @@ class JobBook:
 
         It has nothing new if the list is newest first and either the last job of the page is older
         than `oldest`, or an earlier complete listing has seen this job and every running job is
-        already seen again. An ended job does not change.
+        already seen again. An ended job does not change, except if the provider resumes it.
         """
         if not jobs:
             return False
@@ -122,7 +122,9 @@ class JobBook:
 
     def _add(self, job: Job, oldest: float | None) -> None:
         if job.id in self._finished:
-            return
+            if job.has_ended:
+                return
+            del self._finished[job.id]  # the provider has resumed it
         known = self._unfinished.get(job.id)
         if known is None:
             if not _is_before(job, oldest):

@@ -10,6 +10,9 @@ from consumer.sources.poll.errors import ListingFailed
 
 T = TypeVar("T")
 
+Query = dict[str, str]
+"""The parameters of a request."""
+
 MAX_ID_CHARS: Final = 32_768  # a longer id would not fit the service's changelog
 
 
@@ -54,17 +57,26 @@ class RawPage(msgspec.Struct):
     has_more: bool | None = False
 
 
-_decode_page = msgspec.json.Decoder(RawPage).decode
+_raw_page = msgspec.json.Decoder(RawPage)
 
 
 def decode_page(body: bytes) -> RawPage:
+    """Decode the outer object of a list response of OpenAI's form.
+
+    Raises:
+        ListingFailed: it is not such an object.
+    """
+    return decode_response(body, _raw_page)
+
+
+def decode_response(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """Decode the outer object of a list response.
 
     Raises:
         ListingFailed: it is not such an object.
     """
     try:
-        return _decode_page(body)
+        return decoder.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ListingFailed(f"malformed page ({len(body)} bytes): {error}") from None
 

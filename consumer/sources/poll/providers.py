@@ -2,7 +2,8 @@
 
 Sources: OpenAI `openapi.yaml` (ListPaginatedFineTuningJobs, ListFineTuningJobCheckpoints), which
 Azure and gateways follow. Together: docs.together.ai, reference of `GET /fine-tunes` and
-`GET /fine-tunes/{id}/checkpoints`, and `FinetuneJobStatus` of its SDK.
+`GET /fine-tunes/{id}/checkpoints`, and `FinetuneJobStatus` of its SDK. Tinker and Fireworks have
+modules of their own.
 """
 
 from typing import Any, Final, Protocol
@@ -11,21 +12,24 @@ from urllib.parse import quote
 import msgspec
 
 from consumer.sources.poll.accounts import Account
+from consumer.sources.poll.built_checkpoints import build_element
 from consumer.sources.poll.errors import ListingFailed
+from consumer.sources.poll.fireworks import Fireworks
 from consumer.sources.poll.pages import (
     CheckpointsPage,
     Element,
     Job,
     JobsPage,
+    Query,
     check_id,
     decode_element,
     decode_page,
     epoch_seconds,
 )
+from consumer.sources.poll.tinker import Tinker
 
 OPENAI_ENDED: Final = ("succeeded", "failed", "cancelled")
 TOGETHER_ENDED: Final = ("completed", "error", "user_error", "cancelled")
-Query = dict[str, str]
 
 
 class Provider(Protocol):
@@ -81,7 +85,15 @@ _together_checkpoint = msgspec.json.Decoder(_TogetherCheckpoint)
 
 def provider_of(account: Account) -> Provider:
     """Return the provider of an account."""
-    return Together() if account.kind == "together" else OpenAI(account.page_size)
+    match account.kind:
+        case "together":
+            return Together()
+        case "tinker":
+            return Tinker(account.page_size)
+        case "fireworks":
+            return Fireworks(account.page_size)
+        case _:
+            return OpenAI(account.page_size)
 
 
 class OpenAI:
@@ -161,26 +173,18 @@ class Together:
 
 
 def _together_element(job: Job, found: _TogetherCheckpoint, created_at: float) -> Element:
-    """Return the object of a checkpoint. The same checkpoint must always give the same bytes."""
     kind = found.checkpoint_type or "checkpoint"
-    identity = f"{job.id}:{found.step}:{kind}"
-    document: dict[str, object] = {
-        "id": identity,
-        "object": "fine_tuning.job.checkpoint",
-        "created_at": int(created_at),
-        "fine_tuning_job_id": job.id,
-        # The name by which Together continues from a checkpoint (`from_checkpoint`).
-        "fine_tuned_model_checkpoint": f"{job.id}:{found.step}",
-        "step_number": found.step,
-        "metrics": {"step": found.step},
-        "provider": "together",
-    }
-    if job.base_model:
-        document["base_model"] = job.base_model
     # A path with a query may be signed. Each listing would then give other bytes for the same id.
-    if found.path and "?" not in found.path:
-        document["uri"] = found.path
-    return Element(identity, created_at, msgspec.json.encode(document))
+    return build_element(
+        job,
+        f"{job.id}:{found.step}:{kind}",
+        provider="together",
+        # The name by which Together continues from a checkpoint (`from_checkpoint`).
+        model=f"{job.id}:{found.step}",
+        step=found.step,
+        created_at=created_at,
+        uri=found.path if "?" not in found.path else None,
+    )
 
 
 def _jobs(data: list[msgspec.Raw], ended: tuple[str, ...]) -> tuple[list[Job], list[str]]:

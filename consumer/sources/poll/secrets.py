@@ -15,10 +15,8 @@ def secret_headers(account: Account) -> dict[str, str]:
     headers = {name: _read(path) for name, path in account.header_files.items()}
     if account.key_file:
         key = _read(account.key_file)
-        if account.auth == "api-key":
-            headers["api-key"] = key
-        else:
-            headers["Authorization"] = f"Bearer {key}"
+        header = account.key_header
+        headers[header] = f"Bearer {key}" if header == "Authorization" else key
     return headers
 
 

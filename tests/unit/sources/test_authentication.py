@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 
 from consumer.sources.authentication import (
     has_body_signature,
+    has_public_key_signature,
     has_standard_signature,
     has_token,
+    parse_public_key,
     parse_standard_secret,
 )
+from consumer.sources.ed25519 import verify
 from consumer.sources.ingest_config import BodyHmacWebhook
 
 # The test vector of the Standard Webhooks libraries.
@@ -28,6 +31,12 @@ HEADERS = {
     b"webhook-timestamp": [b"%d" % AT],
     b"webhook-signature": [SIGNATURE],
 }
+# The private key, of which this is the public one, and the signature are those of the test
+# TestAsymmetricWebhookSign of the Go library of Standard Webhooks. Id, time and body are the same.
+PUBLIC_KEY = parse_public_key(b"whpk_ZlN4eg7dSSqi0moX9hQUk3orrOouK3QVQSlJa248c/g=")
+PUBLIC_KEY_SIGNATURE = (
+    b"v1a,tQ9V2XOqn7jL/DQenEFpqIugdBVtiMmER5mhSkXBNwM0mkATuDe6KYYUuxqtaiHeYGb7KaaBRdM5WqyeFiL8Ag=="
+)
 OTHER = b"another-secret-of-a-rotation"
 TOLERANCE = 300
 KEY = b"0123456789abcdef"
@@ -102,6 +111,55 @@ def test_a_repeated_header_is_wrong() -> None:
 def test_no_header_raises_an_error(headers: dict[bytes, list[bytes]]) -> None:
     """A header of any bytes is only wrong."""
     assert not has_standard_signature(headers, BODY, (SECRET,), AT, TOLERANCE)
+
+
+def is_signed_by_public_key(
+    *,
+    body: bytes = BODY,
+    now: float = AT,
+    keys: tuple[bytes, ...] = (PUBLIC_KEY,),
+    signature: bytes = PUBLIC_KEY_SIGNATURE,
+) -> bool:
+    """Verify the vector of `v1a` with other parts."""
+    headers = HEADERS | {b"webhook-signature": [signature]}
+    return has_public_key_signature(headers, body, keys, now, TOLERANCE, verify=verify)
+
+
+def test_the_published_vector_of_a_public_key() -> None:
+    """It is accepted within 300 s, among others, and while a key is replaced."""
+    other = parse_public_key(b"whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=")
+    assert is_signed_by_public_key()
+    assert is_signed_by_public_key(now=AT + TOLERANCE)
+    assert not is_signed_by_public_key(now=AT + TOLERANCE + 1)
+    assert not is_signed_by_public_key(body=BODY + b" ")
+    assert is_signed_by_public_key(signature=b"v1a,AAAA v1,x " + PUBLIC_KEY_SIGNATURE)
+    assert is_signed_by_public_key(keys=(other, PUBLIC_KEY))
+    assert not is_signed_by_public_key(keys=(other,))
+    assert not is_signed_by_public_key(keys=())
+
+
+def test_the_two_schemes_are_not_mixed() -> None:
+    """A public key is known to strangers. So it must never be used as a secret of `v1`."""
+    digest = hmac.new(PUBLIC_KEY, b"", hashlib.sha256).digest()
+    assert not is_signed_by_public_key(signature=SIGNATURE)
+    assert not is_signed_by_public_key(signature=b"v1a," + base64.b64encode(digest))
+    assert not is_signed_by_public_key(signature=PUBLIC_KEY_SIGNATURE.replace(b"v1a", b"v1"))
+    assert not is_signed(webhook_signature=PUBLIC_KEY_SIGNATURE)
+
+
+@pytest.mark.parametrize("signature", [b"", b"v1a", b"v1a,", b"v1a,AAAA", b"v1a,\xff", b"v1a,a b"])
+def test_malformed_signatures_of_a_public_key_are_wrong(signature: bytes) -> None:
+    """None of them raises an error."""
+    assert not is_signed_by_public_key(signature=signature)
+
+
+@pytest.mark.parametrize(
+    "line", [b"whpk_AAAA", b"whpk_!", b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", b"whsk_AAAA"]
+)
+def test_a_public_key_has_32_bytes(line: bytes) -> None:
+    """Any other text is refused when the file is read; so is a secret or a private key."""
+    with pytest.raises(ValueError, match=r"whpk_|a public key has 32 bytes"):
+        parse_public_key(line)
 
 
 def hmac_webhook(**settings: object) -> BodyHmacWebhook:

@@ -16,7 +16,7 @@ from consumer.sources.ingest_metrics import IngestMetrics
 from consumer.sources.poll import metrics as poll_metrics
 from consumer.sources.poll.metrics import PollMetrics
 from consumer.sources.receivers import make_receivers
-from consumer.sources.trigger import NoTrigger
+from consumer.sources.triggered_listings import RESULTS, TriggeredListings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,10 +43,11 @@ def receiver(folder: Path) -> CollectorRegistry:
     )
     registry = new_registry()
     metrics = IngestMetrics(registry)
-    receivers = make_receivers(config, NoTrigger())
+    receivers = make_receivers(config, TriggeredListings())
     IngestApp(receivers, Delivery(_connect, 1.0), Limits(), metrics)
     for gauge in (ingest_metrics.CONNECTIONS, ingest_metrics.KAFKA_REACHABLE):
         metrics.observe(gauge, lambda: 1.0)
+    metrics.add_account("acme", RESULTS, lambda: 0.0)
     metrics.invalid.labels(WEBHOOK, "too_large").inc()
     metrics.events.labels(WEBHOOK, "ignored").inc()
     return registry

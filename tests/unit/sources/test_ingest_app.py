@@ -15,7 +15,7 @@ from consumer.sources.ingest_app import IngestApp
 from consumer.sources.ingest_config import Checkpoints, IngestConfig, Limits
 from consumer.sources.ingest_metrics import IngestMetrics
 from consumer.sources.receivers import make_receivers
-from consumer.sources.trigger import NoTrigger
+from consumer.sources.triggered_listings import TriggeredListings
 from tests.support.records import checkpoint
 from tests.support.waiting import wait_until_async
 
@@ -62,7 +62,7 @@ class Running:
         self.registry = CollectorRegistry()
         self.delivery = Delivery(self._connect, LIMITS.delivery_seconds)
         config = IngestConfig(checkpoints=Checkpoints(anonymous=True))
-        receivers = make_receivers(config, NoTrigger())
+        receivers = make_receivers(config, TriggeredListings())
         self.app = IngestApp(receivers, self.delivery, LIMITS, IngestMetrics(self.registry))
 
     async def _connect(self) -> Link:

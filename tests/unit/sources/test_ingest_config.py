@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HMAC = '[webhooks.a]\nkind = "hmac-body"\nsecret_files = ["/t"]\n'
+STANDARD = '[webhooks.a]\nkind = "standard-webhooks"\nsecret_files = ["/t"]\n'
 BEARER = '[webhooks.a]\nkind = "bearer"\ntoken_files = ["/t"]\n'
 TOKENS = '[checkpoints]\ntoken_files = ["/t"]\n'
 
@@ -47,6 +48,11 @@ def test_the_smallest_file(tmp_path: Path) -> None:
         ('[webhooks.a]\nkind = "other"', "Invalid value 'other' - at `$.webhooks[...].kind`"),
         ('[webhooks.A_B]\nkind = "bearer"\ntoken_files = ["/t"]', "webhooks.A_B: a name has"),
         ('[webhooks.a]\nkind = "bearer"\ntoken_files = []', "name at least one file"),
+        ('[webhooks.a]\nkind = "standard-webhooks"', "name at least one file"),
+        (
+            STANDARD + 'account = "b"\n[webhooks.a.checkpoint.fields]\nid = { pointer = "/id" }',
+            "account has no effect",
+        ),
         (
             '[webhooks.a]\nkind = "hmac-body"\nsecret_files = ["/t"]\nheader = "x y"',
             "'x y' is no header name",

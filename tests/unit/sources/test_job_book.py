@@ -54,6 +54,18 @@ def test_a_job_that_ended_just_now_is_listed_again() -> None:
     assert book.finish(just_now, NOW + SETTLING_SECONDS)
 
 
+def test_a_job_that_the_provider_resumes_is_listed_again() -> None:
+    """An ended job can run again: a run of Tinker, or a resumed job of Fireworks."""
+    book = JobBook()
+    list_all(book, [job(1, has_ended=True)])
+    assert chosen(book, 9) == ["job-1"]
+    assert book.finish(job(1, has_ended=True), NOW)
+    list_all(book, [job(1)])
+    assert chosen(book, 9) == ["job-1"]
+    list_all(book, [job(1, has_ended=True)])
+    assert chosen(book, 9) == ["job-1"]
+
+
 def test_the_backlog_of_a_first_run_is_bounded_and_goes_on() -> None:
     """Each pass takes at most the limit, and no job is forgotten or listed twice."""
     book = JobBook()

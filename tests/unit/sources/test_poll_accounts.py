@@ -66,7 +66,12 @@ def test_all_keys(tmp_path: Path) -> None:
         (GOOD + "max_concurrency = '4'", "account one: key max_concurrency: Expected `int`"),
         (GOOD + "max_concurrency = 0", "account one: key max_concurrency: Expected `int` >= 1"),
         (GOOD + "headers = { a = 1 }", "account one: key headers[...]: Expected `str`"),
-        (GOOD.replace('"openai"', '"tinker"'), "account one: key kind: Invalid enum value"),
+        (GOOD.replace('"openai"', '"other"'), "account one: key kind: Invalid enum value"),
+        (GOOD.replace('"openai"', '"fireworks"'), "account one: key base_url: set it to https"),
+        (
+            GOOD.replace('"openai"', '"tinker"') + "created_within_days = 1",
+            "account one: key created_after or created_within_days: a run of Tinker has no time",
+        ),
         (GOOD.replace('"one"', '"o ne"'), "account o ne: key name: "),
         (GOOD.replace("key_file", "auth"), "account one: key auth: "),
         (GOOD.replace('key_file = "key"', ""), "account one: key key_file: "),
@@ -109,9 +114,12 @@ def test_secrets_are_read_from_files(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("sk-1\n")
     (tmp_path / "other").write_text("  abc ")
     text = GOOD + 'header_files = { x-gateway = "other" }\n'
-    bearer, azure = load(tmp_path, text + GOOD.replace("one", "two") + 'auth = "api-key"\n')
+    more = GOOD.replace("one", "two") + 'auth = "api-key"\n'
+    more += GOOD.replace("one", "three").replace("openai", "tinker")
+    bearer, azure, tinker = load(tmp_path, text + more)
     assert secret_headers(bearer) == {"x-gateway": "abc", "Authorization": "Bearer sk-1"}
     assert secret_headers(azure) == {"api-key": "sk-1"}
+    assert secret_headers(tinker) == {"x-api-key": "sk-1"}
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"sk-1\nsk-2", "sk-ä".encode(), b"sk-\x00"])

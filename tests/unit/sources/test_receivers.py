@@ -49,9 +49,10 @@ def request(body: bytes) -> IngestRequest:
 @pytest.mark.parametrize(
     ("account", "event", "outcome", "jobs"),
     [
-        ("", {"type": "fine_tuning.job.succeeded", "data": {"id": "j"}}, "job_ended", [("a", "j")]),
+        ("", {"type": "fine_tuning.job.succeeded", "data": {"id": "j"}}, "job_ended", []),
         ("x", {"type": "fine_tuning.job.failed", "data": {"id": "j"}}, "job_ended", [("x", "j")]),
-        ("", {"type": "fine_tuning.job.failed", "data": {"id": 7}}, "ignored", []),
+        ("x", {"type": "fine_tuning.job.failed", "data": {"id": 7}}, "ignored", []),
+        ("x", {"type": "fine_tuning.job.failed", "data": {"id": ".."}}, "ignored", []),
         ("", {"type": "fine_tuning.job.failed", "data": None}, "ignored", []),
         ("", {"type": "eval.run.failed", "data": {"id": "j"}, "object": "event"}, "ignored", []),
         ("", {"type": 7}, None, []),
@@ -62,7 +63,7 @@ def request(body: bytes) -> IngestRequest:
 def test_job_events_call_the_trigger(
     tmp_path: Path, account: str, event: object, outcome: str | None, jobs: object
 ) -> None:
-    """Only the end of a job does. A body that is no event holds checkpoints."""
+    """Only the end of a job does, of a webhook with an account. Another body holds checkpoints."""
     secret = tmp_path / "secret"
     secret.write_bytes(base64.b64encode(KEY))
     webhook = StandardWebhook(secret_files=(str(secret),), account=account)
