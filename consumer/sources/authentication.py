@@ -30,6 +30,8 @@ _SCHEME: Final = b"v1,"
 _PUBLIC_KEY_SCHEME: Final = b"v1a,"
 _TIMESTAMP: Final = re.compile(rb"[0-9]{1,15}")
 _MAX_SIGNATURES: Final = 32
+# Each takes 0.2 ms for each key, and any client of the network can send them.
+_MAX_PUBLIC_KEY_SIGNATURES: Final = 8
 _BEARER: Final = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +(\S+) *")
 
 
@@ -96,9 +98,8 @@ def has_public_key_signature(  # noqa: PLR0913 - as `has_standard_signature`, an
     content = _standard_content(headers, body, now, tolerance_seconds)
     if content is None:
         return False
-    for text in _standard_signatures(headers):
-        if not text.startswith(_PUBLIC_KEY_SCHEME):
-            continue
+    texts = [it for it in _standard_signatures(headers) if it.startswith(_PUBLIC_KEY_SCHEME)]
+    for text in texts[:_MAX_PUBLIC_KEY_SIGNATURES]:
         try:
             signature = base64.b64decode(text[len(_PUBLIC_KEY_SCHEME) :], validate=True)
         except binascii.Error:

@@ -138,6 +138,12 @@ def test_the_published_vector_of_a_public_key() -> None:
     assert not is_signed_by_public_key(keys=())
 
 
+def test_the_number_of_signatures_is_limited() -> None:
+    """A stranger must not be able to use much time of the processor with one request."""
+    assert is_signed_by_public_key(signature=b"v1,x " * 9 + b"v1a,AAAA " * 7 + PUBLIC_KEY_SIGNATURE)
+    assert not is_signed_by_public_key(signature=b"v1a,AAAA " * 8 + PUBLIC_KEY_SIGNATURE)
+
+
 def test_the_two_schemes_are_not_mixed() -> None:
     """A public key is known to strangers. So it must never be used as a secret of `v1`."""
     digest = hmac.new(PUBLIC_KEY, b"", hashlib.sha256).digest()
@@ -145,6 +151,7 @@ def test_the_two_schemes_are_not_mixed() -> None:
     assert not is_signed_by_public_key(signature=b"v1a," + base64.b64encode(digest))
     assert not is_signed_by_public_key(signature=PUBLIC_KEY_SIGNATURE.replace(b"v1a", b"v1"))
     assert not is_signed(webhook_signature=PUBLIC_KEY_SIGNATURE)
+    assert not is_signed_by_public_key(signature=PUBLIC_KEY_SIGNATURE.replace(b"v1a", b"v2a"))
 
 
 @pytest.mark.parametrize("signature", [b"", b"v1a", b"v1a,", b"v1a,AAAA", b"v1a,\xff", b"v1a,a b"])

@@ -139,6 +139,7 @@ async def listing(
         if is_connected:
             await wait_until_async(lambda: delivery.problem is None)
         tasks.append(group.create_task(listings.run()))
+        await asyncio.sleep(0)  # now it waits for the first job
         yield Setup(trigger, queue, producer, registry, connected)
         for task in tasks:
             task.cancel()
@@ -173,7 +174,7 @@ async def test_the_second_listing_finds_what_became_visible_late(
     """It sends only what is new, and then the job is done."""
     provider.add_job("one", status="succeeded", checkpoints=25)
     provider.hidden.add("ftckpt_one_00003")
-    async with listing(provider, tmp_path) as setup:
+    async with listing(provider, tmp_path, page_size=10) as setup:
         setup.job_ended("one")
         await setup.wait_for("complete")
         assert len(setup.ids) == 24
