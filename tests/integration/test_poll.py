@@ -17,7 +17,7 @@ from tests.support.command_line import run_command
 from tests.support.deployment import Deployment
 from tests.support.http_client import Observed
 from tests.support.provider_server import KEY, ProviderServer, Response, times
-from tests.support.verdicts import assert_exactly_once
+from tests.support.verdicts import assert_exactly_once, document
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -87,6 +87,47 @@ def test_killed_at_any_step_nothing_is_lost(
         for record in sent:
             assert record.value == provider.raw((record.key or b"").decode())
         assert not cluster.read(deployment.dead_letter_topic)
+
+
+def test_checkpoints_of_other_providers_are_published_once(
+    cluster: Cluster, names: Names, provider: ProviderServer, tmp_path: Path
+) -> None:
+    """Two processes send the same bytes, so the service finds no conflict."""
+    provider.add_job("job-1", checkpoints=3)
+    (tmp_path / "key").write_text(KEY)
+    bases = {"tinker": provider.root, "fireworks": f"{provider.url}/accounts/acme"}
+    (tmp_path / "accounts.toml").write_text(
+        "".join(
+            f'[[accounts]]\nname = "{kind}"\nkind = "{kind}"\nkey_file = "key"\n'
+            f'base_url = "{base}"\n'
+            for kind, base in bases.items()
+        )
+    )
+    fireworks = "accounts/acme/rlorTrainerJobs/job-1/checkpoints/step-{}-0a1b2c3d"
+    ids = [
+        id_.format(step)
+        for step in range(3)
+        for id_ in (
+            "tinker://job-1/weights/{:06}",
+            "tinker://job-1/sampler_weights/{:06}",
+            fireworks,
+        )
+    ]
+    with Deployment(cluster, names) as deployment:
+        deployment.start()
+        for _ in range(2):
+            finished = deployment.run("poll", "--once", "--config", f"{tmp_path}/accounts.toml")
+            assert finished.exit_code == 0, finished.stderr
+        assert_exactly_once(cluster, names, ids)
+        assert len(cluster.read(deployment.input_topic)) == 2 * len(ids)
+        assert not cluster.read(deployment.dead_letter_topic)
+        models = [
+            document(record)["data"]["model"] for record in cluster.read(deployment.ready_topic)
+        ]
+        assert sorted({(one["provider"], one["base_model"]) for one in models}) == [
+            ("fireworks", "accounts/fireworks/models/qwen3-8b"),
+            ("tinker", "meta-llama/Llama-3.1-8B"),
+        ]
 
 
 def test_killed_at_random_while_checkpoints_arrive(

@@ -8,7 +8,7 @@ Sources:
   repository fw-ai-external/python-sdk.
 - `GET .../rlorTrainerJobs/{job}/checkpoints` with the same parameters, oldest first, the two names
   of its list, and the fields of a checkpoint: `list_checkpoints` of `FireworksClient` in the
-  package fireworks-ai.
+  package fireworks-ai 1.2.30.
 - `Authorization: Bearer`: docs.fireworks.ai, the same reference.
 
 Only a checkpoint that is `promotable` can become a model, so only such a checkpoint is sent. The

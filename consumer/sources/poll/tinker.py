@@ -1,6 +1,6 @@
 """Tinker (Thinking Machines): training runs, and the checkpoints of each.
 
-Sources, of the repository thinking-machines-lab/tinker, the SDK:
+Sources, of the package tinker 0.38.0, the SDK (repository thinking-machines-lab/tinker):
 
 - `GET /api/v1/training_runs` with `limit` and `offset`: `lib/public_interfaces/rest_client.py`; the
   answer: `types/training_runs_response.py`, `types/training_run.py`, `types/cursor.py`.
