@@ -166,7 +166,7 @@ def test_a_provider_that_hangs_delays_nothing_else(
     provider.faults.append(times(1, Response(delay_seconds=10), "/job-0/"))
     with Deployment(cluster, names, create_topics=False) as deployment:
         ingest = start(
-            deployment, tmp_path, provider, limits="triggered_jobs = 3", timeout_seconds=2
+            deployment, tmp_path, provider, limits="triggered_jobs = 3", timeout_seconds=4
         )
         begun = time.monotonic()
         send_event(ingest, "job-0")
