@@ -1,7 +1,8 @@
 # The image contains only Python, the service and its packages. Any base image with Python 3.11 or newer works if its
 # venv module can create an environment:
 #   docker build --tag checkpoint-ready --build-arg REVISION=$(git rev-parse HEAD) .
-# With tracing: --build-arg EXTRAS=otel. With `checkpoint-ready poll`: --build-arg EXTRAS=sources
+# With tracing: --build-arg EXTRAS=otel. With `checkpoint-ready poll`, or the trigger and the public
+# keys of `ingest`: --build-arg EXTRAS=sources
 # Pass settings of pip (another index, the certificate of a proxy) as secrets, which leave no trace in the image:
 #   --secret id=pip.conf,src=pip.conf --secret id=ca.pem,src=ca.pem      with `cert = /run/secrets/ca.pem` in pip.conf
 ARG BASE=python:3.11-slim-bookworm
