@@ -39,6 +39,13 @@ Called with (list $ NAME). NAME is the chart's own Secret, with the credentials 
 {{- toJson (dict "username" $username "password" $password) -}}
 {{- end -}}
 
+{{/* The same for an existing Secret with both credentials. Called with (list $ SECRET). */}}
+{{- define "checkpoint-ready.loginOf" -}}
+{{- $sasl := (index . 0).Values.kafka.sasl -}}
+{{- $secret := index . 1 -}}
+{{- toJson (dict "username" (dict "secret" $secret "key" $sasl.usernameKey) "password" (dict "secret" $secret "key" $sasl.passwordKey)) -}}
+{{- end -}}
+
 {{/* The data of the chart's own Secret: the credentials that the values contain; empty if they have none. */}}
 {{- define "checkpoint-ready.ownLogin" -}}
 {{- $sasl := .Values.kafka.sasl -}}

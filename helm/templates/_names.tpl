@@ -14,15 +14,29 @@
 {{ include "checkpoint-ready.fullname" . | trunc 45 | trimSuffix "-" }}-replay
 {{- end -}}
 
+{{/* The names of the objects of `ingest` and `poll`. The second one may be the name of a CronJob. */}}
+{{- define "checkpoint-ready.ingestName" -}}
+{{ include "checkpoint-ready.fullname" . }}-ingest
+{{- end -}}
+
+{{- define "checkpoint-ready.pollName" -}}
+{{ include "checkpoint-ready.fullname" . | trunc 47 | trimSuffix "-" }}-poll
+{{- end -}}
+
 {{/* Never change these two labels: they are in the selector of the Deployment, which is immutable. */}}
 {{- define "checkpoint-ready.releaseLabels" -}}
 app.kubernetes.io/name: checkpoint-ready
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
+{{/* The labels by which the pods of one component are selected. Called with (list $ COMPONENT). */}}
+{{- define "checkpoint-ready.componentLabels" -}}
+{{ include "checkpoint-ready.releaseLabels" (index . 0) }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end -}}
+
 {{- define "checkpoint-ready.selectorLabels" -}}
-{{ include "checkpoint-ready.releaseLabels" . }}
-app.kubernetes.io/component: service
+{{ include "checkpoint-ready.componentLabels" (list . "service") }}
 {{- end -}}
 
 {{- define "checkpoint-ready.labels" -}}

@@ -1,39 +1,41 @@
 {{/*
-The parts that all pods of the chart share. Called with (list $ LOGIN). LOGIN is the JSON of
-checkpoint-ready.login.
+The parts that all pods of the chart share. Called with a dict:
+root: $. login: the JSON of checkpoint-ready.login.
+certificate, if it is not that of the service: the JSON of checkpoint-ready.clientCertificate.
+volumes, if this pod has more than the others: YAML.
 */}}
 {{- define "checkpoint-ready.podSpec" -}}
-{{- $ := index . 0 -}}
-{{- $login := fromJson (index . 1) -}}
+{{- $root := .root -}}
+{{- $login := fromJson .login -}}
+{{- $client := fromJson (.certificate | default (include "checkpoint-ready.clientCertificate" .root)) -}}
 automountServiceAccountToken: false
 enableServiceLinks: false
-{{- with $.Values.imagePullSecrets }}
+{{- with $root.Values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 securityContext:
   runAsNonRoot: true
-  {{- with $.Values.runAsUser }}
+  {{- with $root.Values.runAsUser }}
   runAsUser: {{ include "checkpoint-ready.plain" . }}
   runAsGroup: {{ include "checkpoint-ready.plain" . }}
   fsGroup: {{ include "checkpoint-ready.plain" . }}
   {{- end }}
   seccompProfile:
     type: RuntimeDefault
-{{- with $.Values.nodeSelector }}
+{{- with $root.Values.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with $.Values.tolerations }}
+{{- with $root.Values.tolerations }}
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with $.Values.priorityClassName }}
+{{- with $root.Values.priorityClassName }}
 priorityClassName: {{ . | quote }}
 {{- end }}
-{{- $ca := and (include "checkpoint-ready.hasTls" $) $.Values.kafka.tls.caSecret }}
-{{- $client := fromJson (include "checkpoint-ready.clientCertificate" $) }}
-{{- $sasl := include "checkpoint-ready.hasSasl" $ }}
+{{- $ca := and (include "checkpoint-ready.hasTls" $root) $root.Values.kafka.tls.caSecret }}
+{{- $sasl := include "checkpoint-ready.hasSasl" $root }}
 volumes:
   # A replay or a backfill may need disk space. The service writes nothing to disk.
   - name: tmp
@@ -64,7 +66,7 @@ volumes:
         - secret:
             name: {{ . }}
             items:
-              - key: {{ $.Values.kafka.tls.caKey }}
+              - key: {{ $root.Values.kafka.tls.caKey }}
                 path: ca.crt
         {{- end }}
         {{- with $client }}
@@ -77,12 +79,19 @@ volumes:
                 path: client.key
         {{- end }}
   {{- end }}
+  {{- with .volumes }}
+  {{- . | nindent 2 }}
+  {{- end }}
 {{- end -}}
 
-{{/* The parts that all containers share: image, permissions, mounts. Called with $. */}}
+{{/*
+The parts that all containers share: image, permissions, mounts. Called with a dict:
+root: $. resources, mounts, if this container has others, or more, than the others: a map; YAML.
+*/}}
 {{- define "checkpoint-ready.container" -}}
-image: {{ include "checkpoint-ready.image" . }}
-imagePullPolicy: {{ .Values.image.pullPolicy }}
+{{- $root := .root -}}
+image: {{ include "checkpoint-ready.image" $root }}
+imagePullPolicy: {{ $root.Values.image.pullPolicy }}
 command: [checkpoint-ready]
 securityContext:
   allowPrivilegeEscalation: false
@@ -90,20 +99,41 @@ securityContext:
   capabilities:
     drop: [ALL]
 resources:
-  {{- toYaml .Values.resources | nindent 2 }}
+  {{- toYaml (.resources | default $root.Values.resources) | nindent 2 }}
 volumeMounts:
   - name: tmp
     mountPath: /tmp
-  {{- if include "checkpoint-ready.hasSasl" . }}
+  {{- if include "checkpoint-ready.hasSasl" $root }}
   - name: sasl
     mountPath: /etc/checkpoint-ready/sasl
     readOnly: true
   {{- end }}
-  {{- if or (and (include "checkpoint-ready.hasTls" .) .Values.kafka.tls.caSecret) (fromJson (include "checkpoint-ready.clientCertificate" .)) }}
+  {{- if or (and (include "checkpoint-ready.hasTls" $root) $root.Values.kafka.tls.caSecret) (fromJson (include "checkpoint-ready.clientCertificate" $root)) }}
   - name: tls
     mountPath: /etc/checkpoint-ready/tls
     readOnly: true
   {{- end }}
+  {{- with .mounts }}
+  {{- . | nindent 2 }}
+  {{- end }}
+{{- end -}}
+
+{{/* How the pods of one component are spread; empty if they are not. Called with (list $ COMPONENT). */}}
+{{- define "checkpoint-ready.spread" -}}
+{{- $labels := include "checkpoint-ready.componentLabels" . -}}
+{{- with (index . 0).Values.spreadOver -}}
+topologySpreadConstraints:
+  {{- range . }}
+  - topologyKey: {{ . }}
+    maxSkew: 1
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- $labels | nindent 8 }}
+    # During a rollout, pods are spread without regard to the pods of the old revision.
+    matchLabelKeys: [pod-template-hash]
+  {{- end }}
+{{- end -}}
 {{- end -}}
 
 {{- define "checkpoint-ready.extraEnv" -}}
@@ -114,7 +144,8 @@ volumeMounts:
 {{- end -}}
 
 {{- /*
-The replicas of the Deployment; empty if an autoscaler or an operator sets them.
+The replicas of a Deployment; empty if an autoscaler or an operator sets them. Called with
+(list $ NAME REPLICAS). NAME is the Deployment. REPLICAS is null if the chart does not set the number.
 
 If the running revision sets the field replicas and the next revision omits it, Helm removes the field.
 The API server then sets the default, one pod, until an autoscaler acts. So the chart writes the current
@@ -123,10 +154,11 @@ number of the cluster into the Deployment until it is safe to omit the field. Wi
 the field. With a three-way merge (Helm 3) it is never safe.
 */ -}}
 {{- define "checkpoint-ready.replicas" -}}
-{{- if not (or .Values.keda.enabled .Values.hpa.enabled (kindIs "invalid" .Values.replicas)) -}}
-{{- .Values.replicas -}}
+{{- $root := index . 0 -}}
+{{- if not (kindIs "invalid" (index . 2)) -}}
+{{- index . 2 -}}
 {{- else -}}
-{{- $live := lookup "apps/v1" "Deployment" .Release.Namespace (include "checkpoint-ready.fullname" .) -}}
+{{- $live := lookup "apps/v1" "Deployment" $root.Release.Namespace (index . 1) -}}
 {{- if $live -}}
 {{- $isStated := hasKey ($live.metadata.annotations | default dict) "checkpoint-ready/replicas" -}}
 {{- range $live.metadata.managedFields -}}

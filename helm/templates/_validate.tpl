@@ -131,12 +131,14 @@
 {{- end -}}
 
 {{- /* Resources, monitoring, environment, replays, Strimzi */ -}}
+{{- range $path, $sizes := dict "resources" $resources "ingest.resources" $v.ingest.resources "poll.resources" $v.poll.resources -}}
 {{- range $resource := list "cpu" "memory" -}}
-{{- $request := dig "requests" $resource "" $resources -}}
-{{- $limit := dig "limits" $resource "" $resources -}}
+{{- $request := dig "requests" $resource "" ($sizes | default dict) -}}
+{{- $limit := dig "limits" $resource "" ($sizes | default dict) -}}
 {{- $numbers := list (include "checkpoint-ready.quantity" $request) (include "checkpoint-ready.quantity" $limit) -}}
 {{- if and (first $numbers) (last $numbers) (gt (first $numbers | float64) (last $numbers | float64)) -}}
-{{- $problems = append $problems (printf "resources.requests.%s=%s is above resources.limits.%s=%s: raise both." $resource (include "checkpoint-ready.plain" $request) $resource (include "checkpoint-ready.plain" $limit)) -}}
+{{- $problems = append $problems (printf "%s.requests.%s=%s is above %s.limits.%s=%s: raise both." $path $resource (include "checkpoint-ready.plain" $request) $path $resource (include "checkpoint-ready.plain" $limit)) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- if and $v.monitoring.podMonitor $v.monitoring.serviceMonitor -}}
@@ -162,6 +164,13 @@
 {{- end -}}
 {{- if $v.kafka.tls.clientSecret -}}
 {{- $problems = append $problems "with strimzi.enabled, Strimzi creates the client certificate: leave kafka.tls.clientSecret empty." -}}
+{{- end -}}
+{{- end -}}
+
+{{- range list "ingest" "poll" -}}
+{{- if (get $v .).enabled -}}
+{{- $problems = concat $problems (get (fromJson (include "checkpoint-ready.bridgeProblems" (list $ .))) "problems") -}}
+{{- $problems = concat $problems (get (fromJson (include (printf "checkpoint-ready.%sProblems" .) $)) "problems") -}}
 {{- end -}}
 {{- end -}}
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from consumer.config import PREFIX
 from dev.chart_tools import helm
 
 CHART = Path(__file__).parents[2] / "helm"
@@ -20,6 +21,7 @@ RELEASE, NAMESPACE = "events", "checkpoints"
 CASES = sorted(path.name.removesuffix("-values.yaml") for path in CHART.glob("ci/*-values.yaml"))
 MINIMAL = {"kafka": {"bootstrapServers": "kafka:9092"}}
 KUBE_VERSION = "1.33"
+SECRETS = "/etc/checkpoint-ready/secrets"  # of `ingest` and `poll`
 TIMEOUT_SECONDS = 60.0
 # The safe one in C, where there is one: ten times as quick.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -46,6 +48,12 @@ class Rendering:
         (found,) = [it for it in self.all(kind) if it["metadata"]["name"].endswith(suffix)]
         return found
 
+    def of(self, kind: str, component: str) -> Object:
+        """Return the only object of this kind with this component in its labels."""
+        label = "app.kubernetes.io/component"
+        (found,) = [it for it in self.all(kind) if it["metadata"]["labels"].get(label) == component]
+        return found
+
     def pods(self) -> list[tuple[str, Object]]:
         """Return the name and the spec of everything that becomes a pod."""
         found = []
@@ -61,7 +69,8 @@ class Rendering:
 
     def settings(self) -> dict[str, str]:
         """Return the environment variables in the ConfigMap."""
-        (data,) = [it["data"] for it in self.all("ConfigMap") if "dashboard" not in str(it)]
+        every = [it["data"] for it in self.all("ConfigMap")]
+        (data,) = [data for data in every if f"{PREFIX}GROUP_ID" in data]
         return dict(data)
 
 

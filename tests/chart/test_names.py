@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.chart.rendering import Refused, render_release
+from tests.chart.rendering import SECRETS, Refused, render_release
 
 # A DNS label (RFC 1035); a CronJob's Jobs add eleven characters to its name.
 LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
@@ -15,6 +15,13 @@ ALL = {
     "shards": 6,
     "keda": {"enabled": True},
     "replay": {"enabled": True},
+    "ingest": {"enabled": True, "config": {"checkpoints": {"anonymous": True}}},
+    "poll": {
+        "enabled": True,
+        "kind": "CronJob",
+        "accounts": [{"name": "a", "kind": "openai", "key_file": f"{SECRETS}/a"}],
+        "secretFiles": {"a": {"secret": "a", "key": "a"}},
+    },
     "monitoring": {"podMonitor": True, "rules": True, "dashboard": True},
     "kafka": {
         "bootstrapServers": "kafka:9092",

@@ -60,9 +60,9 @@ def test_other_values_change_nothing_immutable(case: str) -> None:
     lost = _immutable(before).keys() - kept.keys()
     assert {kind for kind, _ in lost} <= {"PodMonitor"}  # a ServiceMonitor stands in its place
     assert kept == {key: it for key, it in _immutable(before).items() if key in kept}
-    assert (
-        before.one("Deployment")["spec"]["template"] != after.one("Deployment")["spec"]["template"]
-    )
+    for old in before.all("Deployment"):
+        new = after.one("Deployment", old["metadata"]["name"])
+        assert old["spec"]["template"] != new["spec"]["template"]
 
 
 @pytest.mark.parametrize("path", sorted(FIRST.glob("*.yaml")), ids=lambda path: path.stem)
@@ -71,14 +71,12 @@ def test_the_first_version_can_be_upgraded(path: Path) -> None:
     before, after = Rendering(path.read_text()), render_case(path.stem)
     kept = {key: it for key, it in _immutable(after).items() if key in _immutable(before)}
     assert kept == _immutable(before)
-    selectors = [
-        (it["spec"]["selector"]["matchLabels"], it["spec"]["template"]["metadata"]["labels"])
-        for rendered in (before, after)
-        for it in rendered.all("Deployment")
-    ]
     # The old Service must find the new pods, and the old Deployment its own.
-    for selector, _ in selectors:
-        assert all(selector.items() <= labels.items() for _, labels in selectors)
+    for deployment in before.all("Deployment"):
+        pair = [deployment, after.one("Deployment", deployment["metadata"]["name"])]
+        for selector in (it["spec"]["selector"]["matchLabels"] for it in pair):
+            for labels in (it["spec"]["template"]["metadata"]["labels"] for it in pair):
+                assert selector.items() <= labels.items()
 
 
 def test_there_is_a_first_version_to_compare_with() -> None:

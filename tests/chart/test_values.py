@@ -146,4 +146,14 @@ def test_a_setting_under_config_reaches_the_process(name: str) -> None:
 def test_nearly_nothing_has_to_be_set() -> None:
     """Only the brokers have no default."""
     assert render().one("Deployment")
-    assert set(CASES) == {"hpa", "minimal", "production", "replay", "strimzi", "strimzi-tls"}
+    assert set(CASES) == {
+        "hpa",
+        "ingest",
+        "minimal",
+        "poll",
+        "production",
+        "replay",
+        "strimzi",
+        "strimzi-bridges",
+        "strimzi-tls",
+    }
