@@ -1,4 +1,4 @@
-"""Provides the CRDs of KEDA, the Prometheus operator, Dapr and Strimzi.
+"""Provides the CRDs of KEDA, the Prometheus operator, Dapr, the Gateway API and Strimzi.
 
 Tests validate the objects of the chart and of examples/platforms with them. The CRDs are large and
 generated, so they are not in the repository. The first use downloads them into the cache. Go checks
@@ -50,6 +50,11 @@ SOURCES = (
         "github.com/dapr/dapr@v1.14.0",
         "h1:SIQsNX1kH31JRDIS4k8IZ6eomM/BAcOP844PhQIT+BQ=",
         ("charts/dapr/crds/components.yaml", "charts/dapr/crds/subscription.yaml"),
+    ),
+    Source(
+        "sigs.k8s.io/gateway-api@v1.6.3",
+        "h1:lKpJa5bGlraC/QeACvCpsHLdmO6y0iKfzVl6gzaFEYc=",
+        ("config/crd/standard/gateway.networking.k8s.io_httproutes.yaml",),
     ),
 )
 # Not a CRD: it describes each setting of Dapr's Kafka component.

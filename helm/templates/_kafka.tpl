@@ -127,6 +127,27 @@ CHECKPOINT_READY_{{ $name }}: {{ $value | quote }}
   operations: {{ toJson .operations }}
 {{- end -}}
 
+{{/* A KafkaUser up to its list of ACLs. Called with (list $ API-VERSION NAME). */}}
+{{- define "checkpoint-ready.kafkaUser" -}}
+{{- $ := index . 0 -}}
+apiVersion: {{ index . 1 }}
+kind: KafkaUser
+metadata:
+  name: {{ index . 2 }}
+  labels:
+    {{- include "checkpoint-ready.labels" $ | nindent 4 }}
+    strimzi.io/cluster: {{ $.Values.strimzi.cluster }}
+spec:
+  {{- if or (include "checkpoint-ready.hasSasl" $) (eq $.Values.kafka.securityProtocol "SSL") }}
+  authentication:
+    type: {{ ternary "scram-sha-512" "tls" (eq (include "checkpoint-ready.hasSasl" $) "yes") }}
+  {{- end }}
+  authorization:
+    type: simple
+    # The ACLs that `checkpoint-ready acls` lists. Read, Write and Delete imply Describe.
+    acls:
+{{- end -}}
+
 {{/* The egress rules of a NetworkPolicy: DNS and the brokers. */}}
 {{- define "checkpoint-ready.egress" -}}
 {{- $ports := .Values.networkPolicy.kafkaPorts -}}

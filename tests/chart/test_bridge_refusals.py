@@ -1,4 +1,4 @@
-"""Contradictory values of `ingest` and `poll` are refused, as far as possible as by the programs."""
+"""Contradictory values of `ingest` and `poll` are refused, as by the programs."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ TWO_TOPICS = {"topics": {"inputs": ["a", "b"]}}
 REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "a receiver without a configuration": (
         {"ingest": {"enabled": True}},
-        "ingest.enabled needs a sender: set ingest.config.checkpoints.token_files, or add a webhook",
+        "ingest.enabled needs a sender: set ingest.config.checkpoints.token_files, or add",
     ),
     "a poller without an account": (
         {"poll": {"enabled": True}},
         "poll.enabled needs poll.accounts: add an account",
     ),
     "a file that is not mounted": (
-        ingest(secretFiles={"token": None, "other": SECRET_FILES["token"]}),
+        ingest(secretFiles={"other": SECRET_FILES["token"]}),
         f"ingest names the file {TOKEN}, but ingest.secretFiles has no token: add it",
     ),
     "a file of a webhook that is not mounted": (
