@@ -7,8 +7,15 @@ the volumes differ, because a process has no file system of its own.
 from __future__ import annotations
 
 import contextlib
+import http.client
+import itertools
+import random
+import subprocess
+import sys
+import threading
+import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
@@ -19,7 +26,7 @@ from dev.free_ports import free_ports
 from tests.chart.bridges import FILES, bridge_files, bridge_pods, secret_sources
 from tests.chart.rendering import SECRETS, render
 from tests.support.deployment import Deployment
-from tests.support.ingest import TOKEN, Ingest
+from tests.support.ingest import TOKEN, Ingest, post
 from tests.support.provider_server import KEY, ProviderServer
 from tests.support.records import checkpoint
 from tests.support.service_process import ServiceProcess
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
     from tests.support.topics import Names
 
 OTHER_TOKEN = "another-token-for-tests-0123456789"
+LAG_SECONDS = 1.0  # until load balancers know that a pod ends
 CONFIG = "/etc/checkpoint-ready/config"
 
 
@@ -119,6 +127,107 @@ def test_the_receiver_takes_a_rotated_token_without_a_restart(
             assert process.stop(grace) == 0
         keys = {record.key for record in cluster.read(deployment.input_topic)}
         assert keys == {b"before", b"after"}
+
+
+class Senders:
+    """Send checkpoints one after the other to the endpoints that a load balancer knows."""
+
+    def __init__(self, count: int) -> None:
+        self.ports: tuple[int, ...] = ()
+        self.accepted: set[bytes] = set()
+        self.failures: list[str] = []
+        self._stopped = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._send, args=(number,), daemon=True)
+            for number in range(count)
+        ]
+
+    def __enter__(self) -> Self:
+        """Begin to send."""
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop after the requests in progress."""
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join()
+
+    def wait_for_more(self) -> None:
+        """Wait until every endpoint has probably got requests."""
+        enough = len(self.accepted) + 100
+        wait_until(lambda: self.failures or len(self.accepted) >= enough, what="more requests")
+
+    def _send(self, sender: int) -> None:
+        connections: dict[int, http.client.HTTPConnection] = {}
+        for number in itertools.count():
+            if self._stopped.is_set():
+                break
+            port = random.choice(self.ports)  # noqa: S311 - not a secret
+            if port not in connections:
+                connections[port] = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            self._send_one(connections[port], f"{sender}-{number}")
+        for connection in connections.values():
+            connection.close()
+
+    def _send_one(self, connection: http.client.HTTPConnection, one: str) -> None:
+        try:
+            reply = post(connection, checkpoint(one), Authorization=f"Bearer {TOKEN}")
+        except (OSError, http.client.HTTPException) as error:
+            self.failures.append(repr(error))
+            return
+        if reply.status == HTTPStatus.ACCEPTED:
+            self.accepted.add(one.encode())
+        else:
+            self.failures.append(str(reply.status))
+
+
+def test_a_rollout_loses_no_request(cluster: Cluster, names: Names, tmp_path: Path) -> None:
+    """No request fails, although load balancers send requests to a pod that ends.
+
+    1. A receiver runs and gets requests. A new one starts beside it and gets some of them.
+    2. The old pod is deleted: the kubelet runs `preStop`. Load balancers know it a second later.
+    3. SIGTERM ends the old receiver within the grace period, and the new one gets all requests.
+    """
+    config = {"checkpoints": {"token_files": [f"{SECRETS}/token"]}}
+    values = {"enabled": True, "secretFiles": {"token": {"secret": "tokens", "key": "trainers"}}}
+    volume = SecretVolume(tmp_path / "secrets", {"token": TOKEN})
+    with (
+        Deployment(cluster, names, create_topics=False) as deployment,
+        contextlib.ExitStack() as stack,
+    ):
+        pods = []
+        for pod_name in ("old", "new"):
+            port, probes = free_ports(2)
+            own = {**values, "drainSeconds": 2, "config": {**config, "port": port}}
+            rendered = render_for(deployment, probes, ingest=own)
+            folder = tmp_path / pod_name
+            folder.mkdir()
+            process = start(rendered, "ingest", deployment, folder, volume.folder)
+            stack.enter_context(contextlib.closing(process))
+            pods.append(Ingest(process, port, probes))
+        old, new = pods
+        spec = bridge_pods(rendered)["ingest"]["spec"]
+        wait_until(lambda: old.is_ready() and new.is_ready(), what="ready receivers")
+        senders = Senders(4)
+        senders.ports = (old.port,)  # 1.
+        with senders:
+            senders.wait_for_more()
+            senders.ports = (old.port, new.port)
+            senders.wait_for_more()
+            timer = threading.Timer(LAG_SECONDS, setattr, (senders, "ports", (new.port,)))  # 2.
+            timer.start()
+            began = time.monotonic()
+            _, *arguments = spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+            subprocess.run([sys.executable, *arguments], check=True, timeout=30)
+            left = spec["terminationGracePeriodSeconds"] - (time.monotonic() - began)
+            assert old.process.stop(left) == 0  # 3.
+            senders.wait_for_more()
+        assert senders.failures == []
+        assert new.process.terminate() == 0
+        keys = {record.key for record in cluster.read(deployment.input_topic)}
+        assert keys == senders.accepted
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "CronJob"])
