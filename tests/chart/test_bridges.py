@@ -7,28 +7,23 @@ import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
 import yaml
 
 from consumer.cli import ingest as ingest_command
 from consumer.cli import main
 from consumer.cli import poll as poll_command
-from consumer.cli.acls import IMPLY_DESCRIBE, USES, needed_acls
 from consumer.config import Settings
 from consumer.errors import ConfigError
-from consumer.sources.ingest_config import IngestConfig
-from consumer.sources.poll.accounts import Account
 from tests.chart import bridges
-from tests.chart.rendering import CHART, MINIMAL, SECRETS, render, render_case
+from tests.chart.rendering import MINIMAL, SECRETS, render, render_case
 
 if TYPE_CHECKING:
-    from tests.chart.rendering import Object, Rendering
+    from tests.chart.rendering import Rendering
 
 COMPONENT = "app.kubernetes.io/component"
-SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
 WITH_BRIDGES = ["ingest", "poll", "strimzi-bridges"]
 SASL = {
     "bootstrapServers": "kafka:9093",
@@ -229,43 +224,6 @@ def test_they_may_have_a_kafka_user_of_their_own() -> None:
     assert certificates == {"ingest": ("ingest-client", "tls.key"), "poll": ("client", "tls.key")}
 
 
-def _granted(user: Object) -> dict[str, set[str]]:
-    granted = {}
-    for acl in user["spec"]["authorization"]["acls"]:
-        resource = acl["resource"]
-        name = f"{resource['type']} {resource['name']} {resource['patternType']}"
-        granted[name] = set(acl["operations"])
-    return granted
-
-
-@pytest.mark.parametrize("case", ["strimzi", "strimzi-tls"])
-def test_strimzi_makes_a_user_for_each_with_exactly_its_rights(case: str) -> None:
-    """The KafkaUsers are the lists of `checkpoint-ready acls`, and their Secrets are mounted."""
-    rendered = render_case(case, **bridges.ingest(), **bridges.poll())
-    settings = Settings.load({"CHECKPOINT_READY_INPUT_TOPICS": "fine-tuning.checkpoints"})
-    for component, pod in bridges.bridge_pods(rendered).items():
-        name = f"events-checkpoint-ready-{component}"
-        granted = _granted(rendered.one("KafkaUser", name))
-        assert granted == {"topic fine-tuning.checkpoints literal": {"Write", "DescribeConfigs"}}
-        if component in USES:
-            needed = {
-                f"{acl.resource} {acl.name} {acl.pattern}": set(acl.operations)
-                - ({"Describe"} if set(acl.operations) & set(IMPLY_DESCRIBE) else set())
-                for acl in needed_acls(settings, [component])
-                if not acl.only_with and acl.resource != "cluster"  # only for old brokers
-            }
-            assert granted == needed
-        if case == "strimzi":
-            login = bridges.secret_sources(pod, "sasl")
-            assert login["password"] == (name, "password")
-            secret, key = login["username"]
-            assert rendered.one("Secret", secret)["data"] == {key: bridges.base64_of(name)}
-        else:
-            files = bridges.secret_sources(pod, "tls")
-            assert files["client.crt"] == (name, "user.crt")
-            assert files["client.key"] == (name, "user.key")
-
-
 @pytest.mark.parametrize("component", ["ingest", "poll"])
 def test_the_network_policies_add_only_what_each_needs(component: str) -> None:
     """The policy of the release allows metrics, DNS and Kafka; these add one direction each."""
@@ -293,79 +251,6 @@ def test_the_ports_of_the_providers_can_be_set() -> None:
     rendered = render(**bridges.poll(providerPorts=[3128]))
     (rule,) = rendered.of("NetworkPolicy", "poll")["spec"]["egress"]
     assert rule == {"ports": [{"port": 3128, "protocol": "TCP"}]}
-
-
-BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "pattern")
-CONFIG = SCHEMA["properties"]["ingest"]["properties"]["config"]["properties"]
-WEBHOOKS = CONFIG["webhooks"]["additionalProperties"]["oneOf"]
-
-
-def _struct_schemas(kind: type) -> dict[str, Any]:
-    _, components = msgspec.json.schema_components([kind])
-    return components
-
-
-STRUCTS = _struct_schemas(IngestConfig) | _struct_schemas(Account)
-PAIRS = {
-    "IngestConfig": CONFIG,
-    "Checkpoints": CONFIG["checkpoints"]["properties"],
-    "Limits": CONFIG["limits"]["properties"],
-    "StandardWebhook": WEBHOOKS[0]["properties"],
-    "BodyHmacWebhook": WEBHOOKS[1]["properties"],
-    "BearerWebhook": WEBHOOKS[2]["properties"],
-    "Mapping": SCHEMA["definitions"]["mapping"]["properties"],
-    "Field": SCHEMA["definitions"]["field"]["properties"],
-    "Account": SCHEMA["definitions"]["account"]["properties"],
-}
-
-
-def test_the_schema_knows_every_struct_of_the_files() -> None:
-    """A Struct that is added to the configuration must be added to the chart."""
-    assert STRUCTS.keys() == PAIRS.keys()
-
-
-@pytest.mark.parametrize("name", PAIRS)
-def test_the_schema_has_the_keys_and_bounds_of_the_programs(name: str) -> None:
-    """A key or a bound that changes in the program must change in the chart."""
-    struct, chart = STRUCTS[name]["properties"], PAIRS[name]
-    assert struct.keys() == chart.keys()
-    for key, schema in struct.items():
-        words = chart[key].get("enum", [])
-        if "pattern" in schema and words:
-            assert all(re.search(schema["pattern"], word) for word in words), key
-            continue
-        assert set(words) == set(schema.get("enum", [])) - {chart[key].get("const")}, key
-        for bound in BOUNDS:
-            if bound in schema:
-                assert chart[key][bound] == schema[bound], (key, bound)
-
-
-def test_the_values_are_the_defaults_of_the_receiver(tmp_path: Path) -> None:
-    """values.yaml states the defaults of the program, and a number stays what it is."""
-    config = bridges.ingest_config(render(**bridges.ingest()), tmp_path)
-    default = IngestConfig()
-    assert config.limits == default.limits
-    assert config.port == default.port
-    text = bridges.bridge_files(render(**bridges.ingest()))["ingest"]
-    assert "memory_bytes = 67108864\n" in text
-
-
-ODD = {"a.b c": '"quoted" \\ <&> \n\té', "n": -1.5, "big": 2**40, "list": [True, [1], {"x": "{"}]}
-
-
-def test_any_value_survives_the_way_to_toml(tmp_path: Path) -> None:
-    """Texts, keys, numbers and nested values reach the decoder unchanged."""
-    when = {"/a b": ODD["a.b c"], "/n": ODD["n"], "/big": ODD["big"], "/list": ODD["list"]}
-    fields = {"id": {"value": ODD}, "odd key": {"template": "{/a}-{/b~1c}"}}
-    mapping = {"when": when, "fields": fields}
-    webhook = {"kind": "bearer", "token_files": [bridges.TOKEN], "checkpoint": mapping}
-    rendered = render(**bridges.ingest({"webhooks": {"odd": webhook}}))
-    config = bridges.ingest_config(rendered, tmp_path)
-    found = config.webhooks["odd"].checkpoint
-    assert found is not None
-    assert found.when == when
-    assert found.fields["id"].value == ODD
-    assert found.fields["odd key"].template == "{/a}-{/b~1c}"
 
 
 def test_the_kubelet_waits_longer_than_each_may_take_to_end() -> None:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from consumer.cli.acls import IMPLY_DESCRIBE, needed_acls
+from consumer.cli.acls import IMPLY_DESCRIBE, USES, needed_acls
 from consumer.config import Settings
 from consumer.kafka import topics
 from consumer.kafka.types import TopicDescription
+from tests.chart import bridges
 from tests.chart.rendering import render, render_case
 
 if TYPE_CHECKING:
@@ -153,3 +154,31 @@ def test_the_login_is_the_one_that_strimzi_makes(
 def test_without_strimzi_there_is_nothing_of_it() -> None:
     """The chart must install on a cluster without the CRDs of Strimzi."""
     assert not [it for it in render().objects if "strimzi" in it["apiVersion"]]
+
+
+@pytest.mark.parametrize("case", ["strimzi", "strimzi-tls"])
+def test_strimzi_makes_a_user_for_each_with_exactly_its_rights(case: str) -> None:
+    """The KafkaUsers are the lists of `checkpoint-ready acls`, and their Secrets are mounted."""
+    rendered = render_case(case, **bridges.ingest(), **bridges.poll())
+    settings = Settings.load({"CHECKPOINT_READY_INPUT_TOPICS": "fine-tuning.checkpoints"})
+    for component, pod in bridges.bridge_pods(rendered).items():
+        name = f"events-checkpoint-ready-{component}"
+        granted = _granted(rendered.one("KafkaUser", name))
+        assert granted == {"topic fine-tuning.checkpoints literal": {"Write", "DescribeConfigs"}}
+        if component in USES:
+            needed = {
+                f"{acl.resource} {acl.name} {acl.pattern}": set(acl.operations)
+                - ({"Describe"} if set(acl.operations) & set(IMPLY_DESCRIBE) else set())
+                for acl in needed_acls(settings, [component])
+                if not acl.only_with and acl.resource != "cluster"  # only for old brokers
+            }
+            assert granted == needed
+        if case == "strimzi":
+            login = bridges.secret_sources(pod, "sasl")
+            assert login["password"] == (name, "password")
+            secret, key = login["username"]
+            assert rendered.one("Secret", secret)["data"] == {key: bridges.base64_of(name)}
+        else:
+            files = bridges.secret_sources(pod, "tls")
+            assert files["client.crt"] == (name, "user.crt")
+            assert files["client.key"] == (name, "user.key")
