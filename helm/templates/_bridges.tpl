@@ -1,6 +1,7 @@
 {{/*
 What the pods of a bridge (`ingest`, `poll`) have of their own, as JSON: name; login, as
-checkpoint-ready.login; certificate, as checkpoint-ready.clientCertificate; topic.
+checkpoint-ready.login; certificate, as checkpoint-ready.clientCertificate; topic; accounts, whose
+checkpoints it lists; files, its configuration files: name -> content; secretFiles.
 Called with (list $ COMPONENT). Without credentials of its own a bridge uses those of the service.
 */}}
 {{- define "checkpoint-ready.bridge" -}}
@@ -25,16 +26,40 @@ Called with (list $ COMPONENT). Without credentials of its own a bridge uses tho
 {{- end -}}
 {{- end -}}
 {{- $topic := (get $.Values $component).topic | default (first $.Values.topics.inputs) -}}
-{{- toJson (dict "name" $name "login" $login "certificate" $certificate "topic" $topic) -}}
+{{- $accounts := $.Values.poll.accounts -}}
+{{- $files := dict -}}
+{{- $secretFiles := (get $.Values $component).secretFiles -}}
+{{- if eq $component "ingest" -}}
+{{- $accounts = get (fromJson (include "checkpoint-ready.triggeredAccounts" $)) "accounts" -}}
+{{- $_ := set $files "ingest.toml" (include "checkpoint-ready.ingestToml" $) -}}
+{{- range splitList "\n" (include "checkpoint-ready.accountFiles" $accounts | trim) -}}
+{{- $file := trimPrefix "/etc/checkpoint-ready/secrets/" . -}}
+{{- with get $.Values.poll.secretFiles $file -}}
+{{- $secretFiles = merge (dict $file .) $secretFiles -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if $accounts -}}
+{{- $_ := set $files "accounts.toml" (include "checkpoint-ready.accountsToml" $accounts) -}}
+{{- end -}}
+{{- toJson (dict "name" $name "login" $login "certificate" $certificate "topic" $topic "accounts" $accounts "files" $files "secretFiles" $secretFiles) -}}
 {{- end -}}
 
-{{/* The TOML file of a bridge. Called with (list $ COMPONENT). */}}
-{{- define "checkpoint-ready.bridgeToml" -}}
-{{- include (printf "checkpoint-ready.%sToml" (index . 1)) (index . 0) -}}
+{{/* The accounts of poll.accounts whose jobs the webhooks report, as JSON: {accounts: [ACCOUNT]}. */}}
+{{- define "checkpoint-ready.triggeredAccounts" -}}
+{{- $names := list -}}
+{{- range .Values.ingest.config.webhooks -}}
+{{- with .account -}}
+{{- $names = append $names . -}}
 {{- end -}}
-
-{{- define "checkpoint-ready.bridgeTomlName" -}}
-{{ get (dict "ingest" "ingest.toml" "poll" "accounts.toml") . }}
+{{- end -}}
+{{- $accounts := list -}}
+{{- range .Values.poll.accounts -}}
+{{- if has .name $names -}}
+{{- $accounts = append $accounts . -}}
+{{- end -}}
+{{- end -}}
+{{- toJson (dict "accounts" $accounts) -}}
 {{- end -}}
 
 {{/*
@@ -45,11 +70,10 @@ root: $. component: ingest or poll. arguments: a list. container, spec: YAML tha
 {{- $root := .root -}}
 {{- $values := get .root.Values .component -}}
 {{- $bridge := fromJson (include "checkpoint-ready.bridge" (list .root .component)) -}}
-{{- $file := include "checkpoint-ready.bridgeTomlName" .component -}}
 metadata:
   annotations:
     # The secrets are not part of a checksum: the processes read changed files again.
-    checksum/config: {{ printf "%s\n%s" (include "checkpoint-ready.settings" .root) (include "checkpoint-ready.bridgeToml" (list .root .component)) | sha256sum }}
+    checksum/config: {{ printf "%s\n%s" (include "checkpoint-ready.settings" .root) (toJson $bridge.files) | sha256sum }}
     checksum/login: {{ include "checkpoint-ready.ownLogin" .root | sha256sum }}
     {{- with $values.podAnnotations }}
     {{- toYaml . | nindent 4 }}
@@ -61,7 +85,7 @@ metadata:
     {{- include "checkpoint-ready.podLabels" .root | nindent 4 }}
     app.kubernetes.io/component: {{ .component }}
 spec:
-  {{- include "checkpoint-ready.podSpec" (dict "root" .root "login" (toJson $bridge.login) "certificate" (toJson $bridge.certificate) "volumes" (include "checkpoint-ready.bridgeVolumes" (list $bridge.name $file $values.secretFiles))) | nindent 2 }}
+  {{- include "checkpoint-ready.podSpec" (dict "root" .root "login" (toJson $bridge.login) "certificate" (toJson $bridge.certificate) "volumes" (include "checkpoint-ready.bridgeVolumes" $bridge)) | nindent 2 }}
   serviceAccountName: {{ include "checkpoint-ready.serviceAccountName" .root }}
   {{- with $values.affinity }}
   affinity:
@@ -70,10 +94,17 @@ spec:
   {{- .spec | nindent 2 }}
   containers:
     - name: {{ .component }}
-      {{- include "checkpoint-ready.container" (dict "root" .root "resources" $values.resources "mounts" (include "checkpoint-ready.bridgeMounts" $values.secretFiles)) | nindent 6 }}
+      {{- include "checkpoint-ready.container" (dict "root" .root "resources" $values.resources "mounts" (include "checkpoint-ready.bridgeMounts" $bridge.secretFiles)) | nindent 6 }}
       args:
         - {{ .component }}
-        - --config=/etc/checkpoint-ready/config/{{ $file }}
+        {{- if eq .component "ingest" }}
+        - --config=/etc/checkpoint-ready/config/ingest.toml
+        {{- if $bridge.accounts }}
+        - --accounts=/etc/checkpoint-ready/config/accounts.toml
+        {{- end }}
+        {{- else }}
+        - --config=/etc/checkpoint-ready/config/accounts.toml
+        {{- end }}
         - --topic={{ $bridge.topic }}
         {{- range .arguments }}
         - {{ . }}
@@ -90,30 +121,41 @@ spec:
       {{- end }}
 {{- end -}}
 
-{{/* The ports of the providers, separated by spaces: those in poll.providerPorts, or those of the accounts. */}}
-{{- define "checkpoint-ready.providerPorts" -}}
+{{/* The egress rule for the providers of accounts. Called with (list $ ACCOUNTS). */}}
+{{- define "checkpoint-ready.providerEgress" -}}
+{{- $poll := (index . 0).Values.poll -}}
+{{- $accounts := index . 1 -}}
 {{- $ports := list -}}
-{{- range .Values.poll.providerPorts -}}
+{{- range $poll.providerPorts -}}
 {{- $ports = append $ports (toString .) -}}
 {{- else -}}
-{{- range .Values.poll.accounts -}}
+{{- range $accounts -}}
 {{- $host := .base_url | default "" | trimPrefix "https://" | trimPrefix "http://" | splitList "/" | first -}}
 {{- $default := hasPrefix "http://" (.base_url | default "") | ternary "80" "443" -}}
 {{- $ports = append $ports (regexFind ":[0-9]+$" $host | trimPrefix ":" | default $default) -}}
 {{- end -}}
 {{- end -}}
-{{ $ports | uniq | join " " }}
+- ports:
+    {{- range uniq $ports }}
+    - { port: {{ . }}, protocol: TCP }
+    {{- end }}
+  {{- with $poll.providerPeers }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 {{- end -}}
 
-{{/* The volumes of the TOML file and of its secrets. Called with (list NAME FILE SECRET-FILES). */}}
+{{/* The volumes of the TOML files and of their secrets. Called with what checkpoint-ready.bridge returns. */}}
 {{- define "checkpoint-ready.bridgeVolumes" -}}
 - name: config
   configMap:
-    name: {{ index . 0 }}
+    name: {{ .name }}
     items:
-      - key: {{ index . 1 }}
-        path: {{ index . 1 }}
-{{- with index . 2 }}
+      {{- range $file, $_ := .files }}
+      - key: {{ $file }}
+        path: {{ $file }}
+      {{- end }}
+{{- with .secretFiles }}
 - name: secrets
   projected:
     defaultMode: 0440

@@ -50,9 +50,9 @@ Called with (list PATH MAP). PATH is the list of keys of this table; an empty on
 {{- include "checkpoint-ready.tomlTable" (list (list) .Values.ingest.config) | trim -}}
 {{- end -}}
 
-{{/* The configuration file of `poll`. */}}
-{{- define "checkpoint-ready.pollToml" -}}
-{{- range $number, $account := .Values.poll.accounts -}}
+{{/* The file of accounts. Called with the accounts. */}}
+{{- define "checkpoint-ready.accountsToml" -}}
+{{- range $number, $account := . -}}
 {{- if $number }}
 
 {{ end -}}

@@ -170,7 +170,7 @@
 {{- range list "ingest" "poll" -}}
 {{- if (get $v .).enabled -}}
 {{- $problems = concat $problems (get (fromJson (include "checkpoint-ready.bridgeProblems" (list $ .))) "problems") -}}
-{{- $problems = concat $problems (get (fromJson (include (printf "checkpoint-ready.%sProblems" .) $)) "problems") -}}
+{{- $problems = concat $problems (get (fromJson (include (printf "checkpoint-ready.%sProblems" .) $)) "problems" | default list) -}}
 {{- end -}}
 {{- end -}}
 

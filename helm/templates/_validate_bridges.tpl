@@ -47,14 +47,19 @@ process at its start.
 {{ . }}
 {{- end }}
 {{- range .ingest.config.webhooks }}
-{{- range concat (.token_files | default list) (.secret_files | default list) }}
+{{- range concat (.token_files | default list) (.secret_files | default list) (.public_key_files | default list) }}
 {{ . }}
 {{- end }}
 {{- end }}
 {{- end -}}
 
 {{- define "checkpoint-ready.pollFiles" -}}
-{{- range .poll.accounts }}
+{{- include "checkpoint-ready.accountFiles" .poll.accounts -}}
+{{- end -}}
+
+{{/* The files with secrets that accounts name, one in each line. Called with the accounts. */}}
+{{- define "checkpoint-ready.accountFiles" -}}
+{{- range . }}
 {{- with .key_file }}
 {{ . }}
 {{- end }}
@@ -88,6 +93,39 @@ process at its start.
 {{- range $name, $webhook := $config.webhooks -}}
 {{- if and $webhook.timestamp_header (not (has $webhook.timestamp_header ($webhook.signed_headers | default list))) -}}
 {{- $problems = append $problems (printf "ingest.config.webhooks.%s.timestamp_header must be one of its signed_headers: add it." $name) -}}
+{{- end -}}
+{{- if and (eq $webhook.kind "standard-webhooks") (not (or $webhook.secret_files $webhook.public_key_files)) -}}
+{{- $problems = append $problems (printf "ingest.config.webhooks.%s needs secret_files or public_key_files: set one." $name) -}}
+{{- end -}}
+{{- if $webhook.account -}}
+{{- if $webhook.checkpoint -}}
+{{- $problems = append $problems (printf "ingest.config.webhooks.%s has account and checkpoint: keep one." $name) -}}
+{{- end -}}
+{{- $isKnown := false -}}
+{{- range $v.poll.accounts -}}
+{{- if eq .name $webhook.account -}}
+{{- $isKnown = true -}}
+{{- if ne .kind "openai" -}}
+{{- $problems = append $problems (printf "ingest.config.webhooks.%s.account is %s, which has the kind %s: only openai sends events of jobs." $name .name .kind) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if not $isKnown -}}
+{{- $problems = append $problems (printf "ingest.config.webhooks.%s.account is %s, which is not in poll.accounts: add the account there. It is not polled unless poll.enabled." $name $webhook.account) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $triggered := get (fromJson (include "checkpoint-ready.triggeredAccounts" .)) "accounts" -}}
+{{- if and $triggered (not $v.poll.enabled) -}}
+{{- $problems = concat $problems (get (fromJson (include "checkpoint-ready.accountProblems" $triggered)) "problems") -}}
+{{- end -}}
+{{- range uniq (splitList "\n" (include "checkpoint-ready.accountFiles" $triggered | trim)) -}}
+{{- $file := trimPrefix "/etc/checkpoint-ready/secrets/" . -}}
+{{- if and . (not $v.poll.enabled) (not (hasKey $v.poll.secretFiles $file)) -}}
+{{- $problems = append $problems (printf "poll.accounts names the file %s, but poll.secretFiles has no %s: add it, with its Secret and key." . $file) -}}
+{{- end -}}
+{{- if and (hasKey $ingest.secretFiles $file) (hasKey $v.poll.secretFiles $file) (ne (toJson (get $ingest.secretFiles $file)) (toJson (get $v.poll.secretFiles $file))) -}}
+{{- $problems = append $problems (printf "ingest.secretFiles and poll.secretFiles have different files %s, and the receiver needs both: rename one." $file) -}}
 {{- end -}}
 {{- end -}}
 
@@ -126,12 +164,18 @@ process at its start.
 {{- end -}}
 
 {{- define "checkpoint-ready.pollProblems" -}}
+{{- if .Values.poll.accounts -}}
+{{- include "checkpoint-ready.accountProblems" .Values.poll.accounts -}}
+{{- else -}}
+{{- toJson (dict "problems" (list "poll.enabled needs poll.accounts: add an account.")) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The problems of accounts. Called with the accounts. */}}
+{{- define "checkpoint-ready.accountProblems" -}}
 {{- $problems := list -}}
 {{- $names := list -}}
-{{- if not .Values.poll.accounts -}}
-{{- $problems = append $problems "poll.enabled needs poll.accounts: add an account." -}}
-{{- end -}}
-{{- range .Values.poll.accounts -}}
+{{- range . -}}
 {{- $account := printf "poll.accounts, %s" .name -}}
 {{- if has .name $names -}}
 {{- $problems = append $problems (printf "%s: another account has this name: change one." $account) -}}
@@ -144,6 +188,12 @@ process at its start.
 {{- if regexMatch "(?i)(authorization|key|token|secret|cookie|password)" $header -}}
 {{- $problems = append $problems (printf "%s: the header %s holds a secret, which must not be in a ConfigMap: move it to header_files." $account $header) -}}
 {{- end -}}
+{{- end -}}
+{{- if and (eq .kind "fireworks") (not .base_url) -}}
+{{- $problems = append $problems (printf "%s: set base_url to https://api.fireworks.ai/v1/accounts/ and your account." $account) -}}
+{{- end -}}
+{{- if and (eq .kind "tinker") (or (hasKey . "created_after") (hasKey . "created_within_days")) -}}
+{{- $problems = append $problems (printf "%s: a run of Tinker has no time of creation: unset created_after and created_within_days." $account) -}}
 {{- end -}}
 {{- $url := .base_url | default "" -}}
 {{- $host := regexReplaceAll "(:[0-9]+)?(/.*)?$" (trimPrefix "http://" $url) "" -}}

@@ -6,6 +6,7 @@ import base64
 import json
 from typing import TYPE_CHECKING, Any
 
+from consumer.cli.ingest_trigger import triggered_accounts
 from consumer.sources.ingest_config import IngestConfig, load_config
 from consumer.sources.poll.accounts import Account, load_accounts
 from tests.chart.rendering import SECRETS, Object, Rendering, render
@@ -54,6 +55,15 @@ def accounts(rendered: Rendering, folder: Path) -> list[Account]:
     path = folder / "accounts.toml"
     path.write_text(bridge_files(rendered)["poll"])
     return load_accounts(path)
+
+
+def listed_accounts(rendered: Rendering, folder: Path) -> list[Account]:
+    """Return the accounts whose ended jobs the receiver lists, as the program finds them."""
+    path = folder / "listed.toml"
+    text = rendered.one("ConfigMap", "-ingest")["data"].get("accounts.toml")
+    if text is not None:
+        path.write_text(text)
+    return triggered_accounts(ingest_config(rendered, folder), None if text is None else path)
 
 
 def bridge_pods(rendered: Rendering) -> dict[str, Object]:

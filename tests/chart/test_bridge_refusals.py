@@ -30,6 +30,17 @@ STRIMZI = {
 ANYBODY = {"checkpoints": {"anonymous": True, "token_files": []}}
 TWO_TOPICS = {"topics": {"inputs": ["a", "b"]}}
 
+
+def _webhook(kind: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - values of a chart are any
+    files = "token_files" if kind == "bearer" else "secret_files"
+    return {"webhooks": {"a": {"kind": kind, files: [TOKEN], **more}}}
+
+
+def _accounts(**changes: object) -> dict[str, Any]:
+    """Return an account that is not polled."""
+    return {"poll": {"accounts": [{**ACCOUNT, **changes}], "secretFiles": SECRET_FILES}}
+
+
 REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "a receiver without a configuration": (
         {"ingest": {"enabled": True}},
@@ -130,6 +141,41 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
         poll({**ACCOUNT, "headers": {"X-Api-Key": "hidden"}}),
         "poll.accounts, openai: the header X-Api-Key holds a secret, which must not be in a Conf",
     ),
+    "an account that there is not": (
+        ingest(_webhook("standard-webhooks", account="openai")),
+        "ingest.config.webhooks.a.account is openai, which is not in poll.accounts: add",
+    ),
+    "an account without events": (
+        {
+            **ingest(_webhook("standard-webhooks", account="t")),
+            **_accounts(name="t", kind="together"),
+        },
+        "ingest.config.webhooks.a.account is t, which has the kind together: only openai sends",
+    ),
+    "an account without its key": (
+        {
+            **ingest(_webhook("standard-webhooks", account="openai")),
+            **_accounts(key_file=f"{SECRETS}/key"),
+        },
+        f"poll.accounts names the file {SECRETS}/key, but poll.secretFiles has no key: add it",
+    ),
+    "an account that would not be accepted": (
+        {
+            **ingest(_webhook("standard-webhooks", account="openai")),
+            **_accounts(headers={"Cookie": "a"}),
+        },
+        "poll.accounts, openai: the header Cookie holds a secret",
+    ),
+    "two files of one name": (
+        {
+            **ingest(
+                _webhook("standard-webhooks", account="openai"),
+                secretFiles={"token": {"secret": "other", "key": "token"}},
+            ),
+            **_accounts(),
+        },
+        "ingest.secretFiles and poll.secretFiles have different files token",
+    ),
     "a key of the file that there is not": (
         ingest({"limits": {"bodies": 1}}),
         "additional properties 'bodies' not allowed",
@@ -156,11 +202,6 @@ def test_a_switched_off_bridge_is_not_checked() -> None:
         assert render(ingest=values).one("Deployment")
 
 
-def _webhook(kind: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - values of a chart are any
-    files = "token_files" if kind == "bearer" else "secret_files"
-    return {"webhooks": {"a": {"kind": kind, files: [TOKEN], **more}}}
-
-
 def _mapped(**field: object) -> dict[str, Any]:
     return _webhook("bearer", checkpoint={"fields": {"id": field}})
 
@@ -182,7 +223,11 @@ CONFIGS: list[dict[str, Any]] = [
     {"limits": {"shutdown_seconds": 17.5, "request_seconds": 9.5}},
     {"limits": {"delivery_seconds": 0}},
     {"limits": {"elements": 1.5}},
-    _webhook("standard-webhooks", account="a", tolerance_seconds=3600),
+    _webhook("standard-webhooks", account="openai", tolerance_seconds=3600),
+    _webhook("standard-webhooks", account="openai", checkpoint={"fields": {}}),
+    _webhook("standard-webhooks", public_key_files=[TOKEN]),
+    {"webhooks": {"a": {"kind": "standard-webhooks", "public_key_files": [TOKEN]}}},
+    {"webhooks": {"a": {"kind": "standard-webhooks"}}},
     _webhook("standard-webhooks", tolerance_seconds=3601),
     _webhook("standard-webhooks", header="x"),
     _webhook("hmac-body"),
@@ -213,7 +258,7 @@ def test_a_configuration_is_refused_as_by_the_receiver(
     config: dict[str, Any], tmp_path: Path
 ) -> None:
     """What the chart accepts, the program accepts, and the other way round."""
-    values = ingest(config)
+    values = ingest(config) | _accounts()
     path = tmp_path / "ingest.toml"
     lines = (f"{key} = {as_toml(it)}" for key, it in values["ingest"]["config"].items())
     path.write_text("\n".join(lines))
@@ -250,6 +295,10 @@ ACCOUNTS: list[list[dict[str, Any]]] = [
     [{**ACCOUNT, "base_url": "https://example.com/v1?key=secret"}],
     [{**ACCOUNT, "base_url": "ftp://example.com"}],
     [{**ACCOUNT, "auth": "basic"}],
+    [{**ACCOUNT, "kind": "tinker", "auth": "x-api-key"}],
+    [{**ACCOUNT, "kind": "tinker", "created_within_days": 7}],
+    [{**ACCOUNT, "kind": "fireworks"}],
+    [{**ACCOUNT, "kind": "fireworks", "base_url": "https://api.fireworks.ai/v1/accounts/a"}],
     [{**ACCOUNT, "interval_seconds": 0.05}],
     [{**ACCOUNT, "max_concurrency": 65}],
     [{**ACCOUNT, "created_within_days": 7, "page_size": 1}],

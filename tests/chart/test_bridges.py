@@ -117,7 +117,9 @@ def test_every_secret_is_a_file_of_an_existing_secret(case: str, tmp_path: Path)
         named["ingest"] = set(config.checkpoints.token_files)
         for webhook in config.webhooks.values():
             named["ingest"] |= set(getattr(webhook, "secret_files", ()))
+            named["ingest"] |= set(getattr(webhook, "public_key_files", ()))
             named["ingest"] |= set(getattr(webhook, "token_files", ()))
+        named["ingest"] |= {it.key_file for it in bridges.listed_accounts(rendered, tmp_path)}
     if "poll" in pods:
         every = bridges.accounts(rendered, tmp_path)
         named["poll"] = {it.key_file for it in every if it.key_file}
@@ -222,6 +224,25 @@ def test_they_may_have_a_kafka_user_of_their_own() -> None:
         for component, pod in bridges.bridge_pods(render(kafka=MUTUAL_TLS, **values)).items()
     }
     assert certificates == {"ingest": ("ingest-client", "tls.key"), "poll": ("client", "tls.key")}
+
+
+def test_the_receiver_lists_the_jobs_of_the_accounts_that_webhooks_name(tmp_path: Path) -> None:
+    """It has the file, the key and the egress of these accounts, and of no other."""
+    rendered = render_case("ingest")
+    assert [it.name for it in bridges.listed_accounts(rendered, tmp_path)] == ["openai"]
+    assert "together" not in str(rendered.objects)
+    pod = bridges.bridge_pods(rendered)["ingest"]
+    (container,) = pod["spec"]["containers"]
+    assert "--accounts=/etc/checkpoint-ready/config/accounts.toml" in container["args"]
+    (volume,) = [it for it in pod["spec"]["volumes"] if it["name"] == "config"]
+    paths = {it["path"] for it in volume["configMap"]["items"]}
+    assert paths == {"accounts.toml", "ingest.toml"}
+    files = bridges.secret_sources(pod, "secrets")
+    assert files["openai-key"] == ("provider-keys", "openai")
+    policy = rendered.of("NetworkPolicy", "ingest")["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert policy["egress"] == [{"ports": [{"port": 443, "protocol": "TCP"}]}]
+    assert "--accounts" not in str(render(**bridges.ingest()).objects)
 
 
 @pytest.mark.parametrize("component", ["ingest", "poll"])
