@@ -16,6 +16,8 @@ peers        throughput of this service, Kafka Streams, Quix Streams and others 
 peer-latency latency of this service, Kafka Streams and Quix Streams at several rates
 growth       throughput and memory of this service with up to ten million ids in memory
 
+ingest       the receiver of checkpoints over HTTP, under load by wrk; it has options of its own too
+
 Recovery prints a table. Every other benchmark prints one JSON object for each measurement. Figures
 vary between runs, so compare only figures of the same run. If other programs use the machine
 meanwhile, compare ``events_per_cpu_second``.
@@ -28,6 +30,7 @@ import sys
 import msgspec
 
 from bench.decide import measure_decide
+from bench.ingest import command as ingest
 from bench.latency import measure_bare_transaction, measure_latency
 from bench.memory import measure_memory
 from bench.peers import command as peers
@@ -46,6 +49,9 @@ MAX_DECIDE_EVENTS = 50_000
 
 def main() -> None:
     """Run the benchmarks that the arguments name."""
+    if sys.argv[1:2] == ["ingest"]:
+        ingest.main(sys.argv[2:])
+        return
     if sys.argv[1:] and sys.argv[1] in peers.COMMANDS:
         peers.main(sys.argv[1], sys.argv[2:])
         return

@@ -1,0 +1,1 @@
+"""Measures `checkpoint-ready ingest` under load by wrk, beside a handler that only answers."""
