@@ -73,7 +73,7 @@ class Delivery:
             on_end()
             raise
         sending.add_done_callback(lambda ended: self._ended(link, ended, on_end))
-        await asyncio.wait([sending], timeout=self._delivery_seconds)
+        await _wait(sending, self._delivery_seconds)
         if not sending.done():
             raise unavailable("Kafka did not acknowledge in time", RETRY_AFTER_SECONDS)
         if sending.cancelled() or sending.exception() is not None:
@@ -149,3 +149,26 @@ class Delivery:
                 if self.problem is not None:
                     log.info("kafka_connected")
                 self.problem = None
+
+
+async def _wait(sending: asyncio.Future[None], seconds: float) -> None:
+    """Return when the future is done, or after this time.
+
+    `asyncio.wait` takes twice the time, and each request waits once.
+    """
+    if sending.done():
+        return
+    loop = asyncio.get_running_loop()
+    waiter: asyncio.Future[None] = loop.create_future()
+
+    def wake(_: object = None) -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    timer = loop.call_later(seconds, wake)
+    sending.add_done_callback(wake)
+    try:
+        await waiter
+    finally:
+        timer.cancel()
+        sending.remove_done_callback(wake)

@@ -1,4 +1,4 @@
-"""The HTTP server of `checkpoint-ready ingest`: uvicorn with h11, and limits for connections.
+"""The HTTP server of `checkpoint-ready ingest`: uvicorn with httptools, and limits for connections.
 
 Any client of the network may connect. So a connection has a deadline for each request, and there is
 a largest number of connections. uvicorn alone has neither.
@@ -9,22 +9,24 @@ import logging
 import math
 import socket
 from functools import partial
-from http import HTTPStatus
 from typing import Any, Final, cast
 
-import h11
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from consumer.sources.ingest_app import IngestApp
 from consumer.sources.ingest_config import Limits
 
 BACKLOG: Final = 128
 KEEP_ALIVE_SECONDS: Final = 30
+# uvicorn makes some kilobytes of objects for each, and one read can hold ten thousand requests.
+MAX_PIPELINED: Final = 16
 # Beyond the time for the body and for Kafka: to read the answer.
 ANSWER_SECONDS: Final = 5.0
-_WAITS_FOR_REQUEST: Final = (h11.IDLE, h11.SEND_BODY)
-_MAY_ANSWER: Final = (h11.IDLE, h11.SEND_RESPONSE)
+_BAD_REQUEST: Final = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n"
+    b"content-length: 12\r\nconnection: close\r\n\r\nBad Request\n"
+)
 
 
 class JoinedTransport:
@@ -61,35 +63,53 @@ class JoinedTransport:
             self._transport.write(data)
 
 
-class LimitedConnection(H11Protocol):
+class LimitedConnection(HttpToolsProtocol):
     """A connection of uvicorn that no client can hold open without complete requests.
 
     - A request must arrive within `request_seconds` of its first byte, or of the begin of the
       connection. Its answer must be complete within the time for Kafka and some seconds.
     - There are at most `connections`. A further one evicts the oldest one without a complete
       request. If there is none, the server aborts the further one.
+    - A head, the trailers and the frame of a chunk have at most `head_bytes`. The parser itself has
+      no limit. What arrives in one piece may be larger; the application refuses such a head.
+    - At most `MAX_PIPELINED` requests wait for the answer to the one before them. After a further
+      one, the server answers these and closes the connection. RFC 9112 lets the client send the
+      others again.
     """
 
     def __init__(self, limits: Limits, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - uvicorn's
         super().__init__(*arguments, **named)
         self._limits = limits
-        self._deadline: asyncio.TimerHandle | None = None
+        # A request changes its deadline several times. So the timer is not replaced each time: when
+        # it ends, it compares the time with the deadline.
+        self._deadline: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._in_message = False
+        self._in_body = False
+        self._is_invalid = False
+        self._unparsed_bytes = 0
+        """Bytes received since the parser last reported a head or a part of a body."""
         self.waits_since = 0.0
         """When the connection began to wait for a request; only valid while it waits."""
 
     @property
     def is_waiting(self) -> bool:
         """Whether no complete request is being handled."""
-        return self.conn.their_state in _WAITS_FOR_REQUEST
+        cycle = self._last_cycle
+        return not self.pipeline and (cycle is None or cycle.response_complete or cycle.more_body)
+
+    @property
+    def _last_cycle(self) -> RequestResponseCycle | None:
+        """The last request whose head is complete."""
+        return self.cycle  # mypy does not know that it is None at first
 
     @property
     def _is_idle(self) -> bool:
         """Whether all requests were answered, and no byte of a further one has arrived."""
-        return (
-            self.conn.their_state is h11.IDLE
-            and not self._has_open_cycle(default=True)
-            and not self.conn.trailing_data[0]
-        )
+        cycle = self._last_cycle
+        if self._in_message or self.pipeline or cycle is None:
+            return False
+        return cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         """Start the deadline of the first request, and evict a connection if there are too many."""
@@ -109,17 +129,23 @@ class LimitedConnection(H11Protocol):
             self.connections.discard(oldest)  # now; its `connection_lost` is called later
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel the deadline."""
-        self._cancel_deadline()
+        """Cancel the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse what the client sent, and set the deadline of what follows."""
+        if self._is_invalid:
+            return
         if self._deadline is None:
             self._wait_for_request()
         was_waiting = self.is_waiting
+        self._unparsed_bytes += len(data)
         super().data_received(data)
-        if was_waiting and not self.is_waiting:
+        if self._unparsed_bytes > self._limits.head_bytes and not self._is_invalid:
+            self.send_400_response("")
+        elif was_waiting and not self.is_waiting:
             self._set_deadline(self._limits.delivery_seconds + ANSWER_SECONDS)
         elif self._is_idle:
             # The rest of a refused request has arrived. uvicorn has stopped its own timer.
@@ -130,18 +156,59 @@ class LimitedConnection(H11Protocol):
 
         uvicorn would close it, and the sender would not know that its checkpoints were accepted.
         """
-        if self._has_open_cycle(default=False) and not self.is_waiting:
+        cycle = self._last_cycle
+        if cycle is None or self.is_waiting:
+            return False
+        cycle.keep_alive = False
+        return True
+
+    def on_message_begin(self) -> None:
+        """Note that the next request begins.
+
+        Raises:
+            ValueError: too many requests wait for the answers before them.
+        """
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise ValueError("too many pipelined requests")
+        self._in_message = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Begin to handle the request.
+
+        Raises:
+            ValueError: the request does not name exactly one host (RFC 9112, 3.2).
+        """
+        self._unparsed_bytes = 0
+        hosts = [name for name, _ in self.headers if name == b"host"]
+        if len(hosts) != 1 and (hosts or self.parser.get_http_version() == "1.1"):
+            raise ValueError("the request needs one header Host")
+        self._in_body = True
+        super().on_headers_complete()
+        if self.parser.should_upgrade():
+            # uvicorn ignores the upgrade, and drops what was read after this request.
             self.cycle.keep_alive = False
-            return True
-        return False
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a part of the body."""
+        self._unparsed_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Note that the request has arrived."""
+        self._unparsed_bytes = 0
+        self._in_message = self._in_body = False
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Wait for the next request, or for the rest of a refused one."""
-        if self.conn.their_state is h11.SEND_BODY:
+        if self._in_body and not self.pipeline:
             super().on_response_complete()  # the deadline of the request is still running
             return
-        self._cancel_deadline()
+        self._deadline = None
         self.waits_since = self.loop.time()
+        if self._is_invalid and not (self.pipeline and not self.pipeline[-1][0].more_body):
+            self.transport.close()
         super().on_response_complete()
         if self.transport.is_closing() or self._is_idle:
             return
@@ -156,45 +223,42 @@ class LimitedConnection(H11Protocol):
         self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the status says it
-        """Refuse a request that is not valid HTTP/1."""
-        if self.conn.our_state not in _MAY_ANSWER:
-            self.transport.abort()
+        """Refuse what is not valid HTTP/1. Complete requests before it are answered first."""
+        self._is_invalid = True
+        if not self.is_waiting:
+            return  # `on_response_complete` closes the connection
+        cycle = self._last_cycle
+        if cycle is not None and cycle.response_complete and self._in_body:
+            self.transport.abort()  # the request has its answer
             return
-        status = HTTPStatus.BAD_REQUEST
-        body = f"{status.phrase}\n".encode()
-        head = h11.Response(
-            status_code=status,
-            headers=[
-                (b"content-type", b"text/plain; charset=utf-8"),
-                (b"content-length", str(len(body)).encode()),
-                (b"connection", b"close"),
-            ],
-            reason=status.phrase.encode(),
-        )
-        for event in (head, h11.Data(data=body), h11.EndOfMessage()):
-            self.transport.write(self.conn.send(event))
+        self.transport.write(_BAD_REQUEST)
         self.transport.close()
-        if self._has_open_cycle(default=False):
-            self.cycle.disconnected = True  # the application must not answer too
-            self.cycle.message_event.set()
-
-    def _has_open_cycle(self, *, default: bool) -> bool:
-        """Return whether the last request is not answered yet; `default` before the first one."""
-        cycle = getattr(self, "cycle", None)  # mypy does not know that it is None at first
-        return default if cycle is None else not cycle.response_complete
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True  # the application must not answer too
+            cycle.message_event.set()
 
     def _wait_for_request(self) -> None:
         self.waits_since = self.loop.time()
         self._set_deadline(self._limits.request_seconds)
 
     def _set_deadline(self, seconds: float) -> None:
-        self._cancel_deadline()
-        self._deadline = self.loop.call_later(seconds, self.transport.abort)
+        self._deadline = self.loop.time() + seconds
+        if self._timer is None or self._timer.when() > self._deadline:
+            self._start_timer(self._deadline)
 
-    def _cancel_deadline(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+    def _start_timer(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_at(when, self._check_deadline)
+
+    def _check_deadline(self) -> None:
+        self._timer = None
+        if self._deadline is None:
+            return
+        if self.loop.time() < self._deadline:
+            self._start_timer(self._deadline)
+        else:
+            self.transport.abort()
 
 
 class IngestServer:
@@ -210,7 +274,6 @@ class IngestServer:
             interface="asgi3",
             workers=1,  # else uvicorn reads WEB_CONCURRENCY
             backlog=BACKLOG,
-            h11_max_incomplete_event_size=limits.head_bytes,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=math.ceil(limits.shutdown_seconds),
             log_config=None,

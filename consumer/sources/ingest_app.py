@@ -31,6 +31,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 BUSY_RETRY_SECONDS: Final = 1
 _NO_TRACE: Final = ()
+_TRACEPARENT_NAME: Final = TRACEPARENT.encode()
+_TRACESTATE_NAME: Final = TRACESTATE.encode()
 _encode = msgspec.json.Encoder().encode
 log = structlog.get_logger(__name__)
 
@@ -121,7 +123,7 @@ class IngestApp:
             raise
         if records:
             await self._deliver(request, records)
-        self._metrics.accepted.labels(receiver.name).inc(len(records))
+        self._metrics.accepted_of(receiver.name).inc(len(records))
         return Answer(HTTPStatus.ACCEPTED, {"accepted": len(records)})
 
     async def _deliver(self, request: IngestRequest, records: list[Any]) -> None:
@@ -161,7 +163,7 @@ class IngestApp:
     ) -> None:
         source = OTHER if receiver is None else receiver.name
         status = CLOSED if answer is None else answer.status.value
-        self._metrics.requests.labels(source, status).inc()
+        self._metrics.requests_of(source, status).inc()
         self._metrics.seconds.observe(seconds)
         facts: dict[str, Any] = {} if answer is None else dict(answer.log_fields())
         client = scope.get("client")
@@ -178,10 +180,10 @@ class IngestApp:
 
 def _trace(request: IngestRequest) -> tuple[tuple[str, bytes], ...]:
     """Return the trace context of a request as headers of a record, if it is valid."""
-    parents = request.headers.get(TRACEPARENT.encode(), ())
+    parents = request.headers.get(_TRACEPARENT_NAME, ())
     if len(parents) != 1 or parse_traceparent(parents[0]) is None:
         return _NO_TRACE
-    states = request.headers.get(TRACESTATE.encode(), ())
+    states = request.headers.get(_TRACESTATE_NAME, ())
     return ((TRACEPARENT, parents[0]), *((TRACESTATE, b",".join(states)) for _ in states[:1]))
 
 

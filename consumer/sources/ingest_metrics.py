@@ -1,10 +1,11 @@
 """The metrics of `checkpoint-ready ingest`. Label values are bounded: webhooks are configured."""
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from http import HTTPStatus
 from typing import Final
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter
 
 from consumer.metric import Metric
 
@@ -133,7 +134,10 @@ class IngestMetrics:
         self.accepted = ACCEPTED.counter(registry)
         self.invalid = INVALID.counter(registry)
         self.events = EVENTS.counter(registry)
-        self.requests.labels(OTHER, HTTPStatus.NOT_FOUND.value)
+        # `labels` builds and locks each time. The values of these labels are few.
+        self.requests_of: Callable[[str, int], Counter] = cache(self.requests.labels)
+        self.accepted_of: Callable[[str], Counter] = cache(self.accepted.labels)
+        self.requests_of(OTHER, HTTPStatus.NOT_FOUND.value)
         self.listings = LISTINGS.counter(registry)
         self._waiting = WAITING.gauge(registry)
 
@@ -143,9 +147,9 @@ class IngestMetrics:
         Otherwise its first request would create the series, and Prometheus does not count a new
         series as an increase.
         """
-        self.accepted.labels(source)
+        self.accepted_of(source)
         for status in STATUSES:
-            self.requests.labels(source, int(status))
+            self.requests_of(source, int(status))
 
     def add_account(self, account: str, results: Iterable[str], read: Callable[[], float]) -> None:
         """Start the series of an account at 0; `read` returns how many of its jobs wait."""

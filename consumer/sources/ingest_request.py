@@ -21,6 +21,8 @@ class IngestRequest:
         for name, value in headers:
             self.headers.setdefault(name, []).append(value)
             self.head_bytes += len(name) + len(value) + _HEADER_OVERHEAD_BYTES
+        self.content_type = ""
+        """The media type, as soon as the head was checked."""
         self.body_bytes = 0
         self.reserved_bytes = 0
         """Memory that is reserved for this request."""

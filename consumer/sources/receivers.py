@@ -84,7 +84,7 @@ class CheckpointReceiver:
         """Check the token and the content type; see ``Receiver``."""
         if self._tokens is not None and not has_token(request.headers, self._tokens.current()):
             raise unauthorized()
-        content_type_of(request.headers)
+        request.content_type = content_type_of(request.headers)
 
     def read(self, request: IngestRequest, body: bytes, max_elements: int) -> Received:
         """Return the checkpoints; see ``Receiver``."""
@@ -122,7 +122,7 @@ class WebhookReceiver:
             request.headers, self._secrets.current()
         ):
             raise unauthorized()
-        content_type_of(request.headers)
+        request.content_type = content_type_of(request.headers)
 
     def read(self, request: IngestRequest, body: bytes, max_elements: int) -> Received:
         """Check the signature, and return the checkpoints or the event; see ``Receiver``."""
@@ -187,7 +187,7 @@ def make_receivers(
 
 
 def _checkpoints(request: IngestRequest, body: bytes, max_elements: int) -> Received:
-    content_type = content_type_of(request.headers)
+    content_type = request.content_type or content_type_of(request.headers)
     return Received(split_elements(content_type, request.headers, body, max_elements))
 
 

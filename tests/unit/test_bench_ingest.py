@@ -12,7 +12,7 @@ from bench.ingest.senders import SENDERS, Sender, write_configuration
 from consumer.sources.ingest_config import load_config
 from consumer.sources.ingest_request import IngestRequest
 from consumer.sources.receivers import make_receivers
-from consumer.sources.trigger import NoTrigger
+from consumer.sources.triggered_listings import TriggeredListings
 from consumer.sources.validation import to_records
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 async def test_the_requests_are_accepted(sender: Sender, tmp_path: Path) -> None:
     """Each has its number of valid checkpoints, whose ids differ between requests."""
     config = load_config(write_configuration(tmp_path, 8081))
-    receivers = make_receivers(config, NoTrigger(), time.time)
+    receivers = make_receivers(config, TriggeredListings(), time.time)
     ids: set[bytes] = set()
     for number in range(2):
         head, _, body = sender.make(number).partition(b"\r\n\r\n")

@@ -135,6 +135,24 @@ class Batch(BatchBuilder):
         self._builder.set_producer_state(producer_id, epoch, base_sequence)
 
 
+class OpenBatch(BatchBuilder):
+    """A batch that takes more records until the library begins to send it.
+
+    The library counts the records for the sequence numbers and then sets the producer's state, in
+    one step. It builds the bytes later. A record that was added in between would break the numbers.
+    """
+
+    def _set_producer_state(self, producer_id: int, epoch: int, base_sequence: int) -> None:
+        self.close()
+        super()._set_producer_state(producer_id, epoch, base_sequence)
+
+
+def open_batch(producer: AIOKafkaProducer) -> OpenBatch:
+    """Return an empty batch with the batch size and the compression of the producer."""
+    accumulator = producer._message_accumulator
+    return OpenBatch(accumulator._batch_size, accumulator._compression_type)
+
+
 # Produce requests. The library copies each byte of a batch eight times on its way to the transport.
 
 

@@ -25,6 +25,7 @@ from consumer.kafka.client.fetched import FetchedBytes, FetchedPartition
 from consumer.kafka.client.private_api import (
     BoundedFetchResult,
     FetchedPartitionBase,
+    OpenBatch,
     encode_in_parts,
 )
 from consumer.kafka.client.transaction_batches import TransactionBatches
@@ -258,3 +259,19 @@ def test_a_transaction_ends_with_a_future_that_holds_its_error() -> None:
         manager.error_transaction
     )
     assert "_coordination_task" in inspect.getsource(group_coordinator.GroupCoordinator.__init__)
+
+
+def test_an_open_batch_takes_no_record_after_it_was_counted() -> None:
+    """The library counts the records and sets the state in one step, and builds the bytes later."""
+    source = inspect.getsource(message_accumulator.MessageAccumulator._pop_batch)  # noqa: SLF001
+    counted = source.index("increment_sequence_number(batch.tp, batch.record_count)")
+    assert counted < source.index("batch.set_producer_state(")
+    assert "await" not in source
+    assert "self._builder._set_producer_state(" in inspect.getsource(
+        message_accumulator.MessageBatch.set_producer_state
+    )
+    batch = OpenBatch(1000, 0)
+    assert batch.append(timestamp=None, key=b"k", value=b"v", headers=[]) is not None
+    batch._set_producer_state(1, 0, 0)  # noqa: SLF001
+    assert batch.append(timestamp=None, key=b"k", value=b"v", headers=[]) is None
+    assert batch.record_count() == 1
