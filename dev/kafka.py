@@ -49,7 +49,7 @@ class LocalKafka:
     `listener("SASL")` returns their addresses. Their settings (`listener.name.sasl.…`) belong to
     `properties`. `advertised_ports` ({listener: {node: port}}) makes the brokers advertise other
     ports to the clients of a listener, for a test with a proxy. `java_options` are added to the
-    options of every broker's Java and override them.
+    options of every broker's Java and override them. `racks` are the racks of nodes by number.
     """
 
     def __init__(  # noqa: PLR0913 - the options of tests; all but the first are keywords
@@ -63,6 +63,7 @@ class LocalKafka:
         advertised_ports: Mapping[str, Mapping[int, int]] | None = None,
         port: int | None = None,
         java_options: Sequence[str] = (),
+        racks: Mapping[int, str] | None = None,
     ) -> None:
         """Prepare a cluster. `start` starts it. Without `data_dir` a stop deletes its data."""
         self.version = version or kafka_jars.kafka_version()
@@ -74,6 +75,7 @@ class LocalKafka:
         self._protocols = dict(extra_listeners or {})
         self._advertised_ports = dict(advertised_ports or {})
         self._java_options = java_options
+        self._racks = dict(racks or {})
         self._nodes: dict[int, KafkaNode] = {}
         self._folder: Path | None = None
 
@@ -161,6 +163,14 @@ class LocalKafka:
         self._nodes[node].start()
         self._nodes[node].wait_until_ready(time.monotonic() + READY_SECONDS)
 
+    def advertise(self, listener: str, ports: Mapping[int, int]) -> None:
+        """Restart every node; the clients of the listener are then sent to other ports."""
+        self._advertised_ports[listener] = ports
+        for node in self._nodes.values():
+            self._write_settings(node)
+        for number in self._nodes:
+            self.restart(number)
+
     def pause(self, node: int) -> None:
         """Freeze a node (SIGSTOP): its connections stay open, and it does not answer."""
         self._nodes[node].signal(signal.SIGSTOP)
@@ -205,19 +215,25 @@ class LocalKafka:
                 temporary=self._named_dir is None,
                 java_options=self._java_options,
             )
-            advertised = {
-                name: ports[address.node] for name, ports in self._advertised_ports.items()
-            }
-            node.configure(
-                server_properties(
-                    address._replace(advertised_ports=advertised),
-                    addresses,
-                    node.data,
-                    self._protocols,
-                    self._properties,
-                )
-            )
             self._nodes[address.node] = node
+        for node in self._nodes.values():
+            self._write_settings(node)
+
+    def _write_settings(self, node: KafkaNode) -> None:
+        address = node.address
+        advertised = {name: ports[address.node] for name, ports in self._advertised_ports.items()}
+        node.configure(
+            server_properties(
+                address._replace(advertised_ports=advertised),
+                [one.address for one in self._nodes.values()],
+                node.data,
+                self._protocols,
+                self._properties | self._rack_of(address.node),
+            )
+        )
+
+    def _rack_of(self, node: int) -> dict[str, str]:
+        return {"broker.rack": self._racks[node]} if node in self._racks else {}
 
     def _start_nodes(self) -> None:
         nodes = list(self._nodes.values())

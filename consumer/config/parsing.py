@@ -1,7 +1,9 @@
 """Parsers of single values. Each raises ValueError with a message for the operator."""
 
+import contextlib
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 TOPIC_NAME: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")  # kafka.internals.Topic
@@ -112,15 +114,22 @@ def schema_guid(text: str) -> str:
 
 
 class Secret:
-    """A secret value that no repr, log line or JSON dump shows."""
+    """A secret value that no repr, log line or JSON dump shows; it can be the content of a file."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_path", "_value")
 
-    def __init__(self, value: str) -> None:
+    def __init__(self, value: str, path: str = "") -> None:
         self._value = value
+        self._path = path
 
     def reveal(self) -> str:
-        """Return the value. Only the client library may receive it."""
+        """Return the value, of a file its present content. Only the client library may receive it.
+
+        A file that is empty or not readable is being replaced: the value before is valid then.
+        """
+        if self._path:
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                self._value = Path(self._path).read_text(encoding="utf-8").strip() or self._value
         return self._value
 
     def __bool__(self) -> bool:

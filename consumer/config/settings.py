@@ -32,6 +32,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sasl_mechanism: str
     sasl_username: str
     sasl_password: Secret
+    connections_max_idle_ms: int
+    tcp_keepalive_seconds: int
+    client_rack: str
     ssl_cafile: str
     ssl_certfile: str
     ssl_keyfile: str

@@ -67,7 +67,8 @@ class Variable(NamedTuple):
                 text = Path(path).read_text(encoding="utf-8").strip()
             except OSError as error:
                 raise ValueError(f"cannot read {self.name}_FILE: {error.strerror}") from None
-        return self.parse(text.strip() or self.default)
+        value = self.parse(text.strip() or self.default)
+        return Secret(value.reveal(), path) if isinstance(value, Secret) else value
 
 
 VARIABLES: Final = (
@@ -88,7 +89,10 @@ VARIABLES: Final = (
     Variable("SECURITY_PROTOCOL", "PLAINTEXT", choice(*SECURITY_PROTOCOLS), "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"),
     Variable("SASL_MECHANISM", "", choice("", *SASL_MECHANISMS), "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"),
     Variable("SASL_USERNAME", "", str, "SASL user; or set SASL_USERNAME_FILE to the path of a file that contains it", is_secret=True),
-    Variable("SASL_PASSWORD", "", Secret, "SASL password; or set SASL_PASSWORD_FILE to the path of a file that contains it", is_secret=True),
+    Variable("SASL_PASSWORD", "", Secret, "SASL password; or set SASL_PASSWORD_FILE to the path of a file that contains it, which is read again for each connection", is_secret=True),
+    Variable("CONNECTIONS_MAX_IDLE_MS", "180000", whole(1_000, 86_400_000), "close a connection without requests after this time (ms); must be shorter than the idle timeout of every NAT gateway and load balancer on the way (4 minutes in Azure)"),
+    Variable("TCP_KEEPALIVE_SECONDS", "60", whole(0, 7_200), "test a connection without traffic after this time (s) by TCP keep-alive; 0: off"),
+    Variable("CLIENT_RACK", "", str, "rack (availability zone) of this process; partitions are then read from a replica in the same rack, if the brokers have a rack-aware `replica.selector.class` (KIP-392)"),
     Variable("SSL_CAFILE", "", str, "file of certificate authorities (PEM); empty: those of the system"),
     Variable("SSL_CERTFILE", "", str, "file of the client certificate (PEM), for mutual TLS"),
     Variable("SSL_KEYFILE", "", str, "file of the client certificate's private key (PEM)"),

@@ -26,6 +26,9 @@ class Effect(NamedTuple):
     api_key: int | None = None
     delay_seconds: float = 0.0
     is_refusing: bool = False
+    forgets_after_seconds: float | None = None
+    """Forget a connection that was idle for longer, as a NAT gateway does: it stays open, but
+    nothing passes any more, and neither side is told."""
 
     def meets(self, link: Link) -> bool:
         """Return whether the effect applies to a link."""

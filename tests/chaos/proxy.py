@@ -40,6 +40,15 @@ class Stream(NamedTuple):
     writer: asyncio.StreamWriter
 
 
+class Passage:
+    """One connection through the proxy."""
+
+    def __init__(self, link: Link, now: float) -> None:
+        self.link = link
+        self.used_at = now
+        self.is_forgotten = False
+
+
 class Held(NamedTuple):
     """A request on its way: not before `due`, by the loop's clock."""
 
@@ -58,10 +67,11 @@ class Proxy:
         self._servers: list[asyncio.Server] = []
         self._brokers: dict[Link, int] = {}
         self._effects: list[Effect] = []
-        self._open: dict[asyncio.Task[None], Link] = {}
+        self._open: dict[asyncio.Task[None], Passage] = {}
         self._lock = threading.Lock()
         self._waiting: Counter[tuple[int, int]] = Counter()  # (place, api key)
         self.delayed: Counter[int] = Counter()  # api key: requests held back so far
+        self.forgotten = 0  # connections
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
 
@@ -134,7 +144,7 @@ class Proxy:
         await self._cut(Effect())
 
     async def _cut(self, effect: Effect) -> int:
-        chosen = [task for task, link in self._open.items() if effect.meets(link)]
+        chosen = [task for task, passage in self._open.items() if effect.meets(passage.link)]
         for task in chosen:
             task.cancel()
         if chosen:
@@ -146,25 +156,26 @@ class Proxy:
     ) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._open[task] = link
+        self._open[task] = passage = Passage(link, self._loop.time())
         try:
             with self._lock:
                 is_refused = any(e.is_refusing and e.meets(link) for e in self._effects)
             if not is_refused:
-                await self._connect(link, Stream(reader, writer))
+                await self._connect(passage, Stream(reader, writer))
         except (*BROKEN, TimeoutError, asyncio.CancelledError):
             pass  # cut, or a broker that is not there: either way the client sees it
         finally:
             del self._open[task]
             writer.transport.abort()
 
-    async def _connect(self, link: Link, client: Stream) -> None:
+    async def _connect(self, passage: Passage, client: Stream) -> None:
+        link = passage.link
         async with asyncio.timeout(CONNECT_SECONDS):
             broker = Stream(*await asyncio.open_connection(HOST, self._brokers[link]))
         frames: asyncio.Queue[Held | None] = asyncio.Queue(MAX_WAITING_FRAMES)
         # The broker's end ends all; the client's end only means that no more is read of it.
-        answers = asyncio.create_task(_pass_on(broker.reader, client.writer))
-        taking = asyncio.create_task(self._take(link, client.reader, frames))
+        answers = asyncio.create_task(self._pass_on(passage, broker.reader, client.writer))
+        taking = asyncio.create_task(self._take(passage, client.reader, frames))
         giving = asyncio.create_task(self._give(link, frames, broker.writer))
         try:
             await asyncio.wait({answers, giving}, return_when=asyncio.FIRST_COMPLETED)
@@ -179,12 +190,15 @@ class Proxy:
                 self._forget(link, frames)
 
     async def _take(
-        self, link: Link, reader: asyncio.StreamReader, frames: asyncio.Queue[Held | None]
+        self, passage: Passage, reader: asyncio.StreamReader, frames: asyncio.Queue[Held | None]
     ) -> None:
+        link = passage.link
         with contextlib.suppress(*BROKEN):
             while True:
                 length = await reader.readexactly(LENGTH_BYTES)
                 frame = await reader.readexactly(int.from_bytes(length))
+                if self._forgets(passage):
+                    continue
                 api_key = api_key_of(frame)
                 with self._lock:
                     seconds = max((e.delays(link, api_key) for e in self._effects), default=0.0)
@@ -195,6 +209,21 @@ class Proxy:
                         self._waiting[link.place, api_key] += 1
                         self.delayed[api_key] += 1
         await frames.put(None)
+
+    def _forgets(self, passage: Passage) -> bool:
+        """Note that a connection is used, and return whether it was forgotten before."""
+        now = self._loop.time()
+        idle_seconds, passage.used_at = now - passage.used_at, now
+        if not passage.is_forgotten:
+            with self._lock:
+                passage.is_forgotten = any(
+                    effect.forgets_after_seconds is not None
+                    and idle_seconds > effect.forgets_after_seconds
+                    and effect.meets(passage.link)
+                    for effect in self._effects
+                )
+            self.forgotten += passage.is_forgotten
+        return passage.is_forgotten
 
     async def _give(
         self, link: Link, frames: asyncio.Queue[Held | None], writer: asyncio.StreamWriter
@@ -217,17 +246,18 @@ class Proxy:
             if held := frames.get_nowait():
                 self._count_off(link, held)
 
+    async def _pass_on(
+        self, passage: Passage, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Pass on answers until the broker ends; a client that has gone only gets none."""
+        with contextlib.suppress(*BROKEN):
+            while chunk := await reader.read(CHUNK_BYTES):
+                if not self._forgets(passage) and not writer.transport.is_closing():
+                    writer.write(chunk)
+                    with contextlib.suppress(*BROKEN):
+                        await writer.drain()
+
     def _count_off(self, link: Link, held: Held) -> None:
         if held.is_late:
             with self._lock:
                 self._waiting[link.place, held.api_key] -= 1
-
-
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Pass on answers until the broker ends; a client that has gone only gets none."""
-    with contextlib.suppress(*BROKEN):
-        while chunk := await reader.read(CHUNK_BYTES):
-            if not writer.transport.is_closing():
-                writer.write(chunk)
-                with contextlib.suppress(*BROKEN):
-                    await writer.drain()

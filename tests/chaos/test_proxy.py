@@ -165,6 +165,26 @@ def test_it_cuts_and_refuses_what_is_meant(proxy: Proxy, echo: Echo) -> None:
     assert request(END_TXN) not in echo.received
 
 
+def test_it_forgets_connections_that_were_idle(proxy: Proxy, echo: Echo) -> None:
+    """A forgotten connection stays open, and nothing passes; a new one works."""
+    with connect(proxy) as idle, connect(proxy) as busy:
+        assert answer_seconds(idle, request(METADATA)) < PATIENCE_SECONDS
+        with proxy.trouble(Effect(forgets_after_seconds=DELAY_SECONDS)):
+            begin = time.monotonic()
+            while time.monotonic() < begin + DELAY_SECONDS * 1.5:
+                answer_seconds(busy, request(METADATA))
+            received = len(echo.received)
+            idle.sendall(request(METADATA))
+            wait_until(lambda: proxy.forgotten)
+            idle.settimeout(DELAY_SECONDS / 2)
+            with pytest.raises(TimeoutError):
+                idle.recv(1)
+            assert len(echo.received) == received
+            with connect(proxy) as fresh:
+                assert answer_seconds(fresh, request(METADATA)) < PATIENCE_SECONDS
+    assert proxy.forgotten == 1
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("local_brokers")
 def test_a_client_of_a_proxied_listener_stays_behind_the_proxy(names: Names) -> None:

@@ -15,6 +15,7 @@ from confluent_kafka import KafkaException
 from consumer.errors import TaskFailed
 from consumer.kafka.client import Connection
 from consumer.kafka.client.admin import KafkaAdmin
+from consumer.kafka.client.private_client import BootstrapServers
 from dev.kafka import LocalKafka
 from dev.kafka_jars import kafka_version
 from tests.integration.open_transaction import NO_TIMED_OUT_TRANSACTIONS
@@ -140,7 +141,9 @@ def test_a_group_that_cannot_be_asked_is_no_group_without_offsets(
     """The library answers nothing for an error; the guard against lost state needs the error."""
     cluster, group = fresh(nodes), names.group()
     group_coordinator(cluster, group)
-    connection = Connection(cluster.bootstrap_servers, {"security_protocol": "PLAINTEXT"})
+    connection = Connection(
+        BootstrapServers([cluster.bootstrap_servers]), {"security_protocol": "PLAINTEXT"}
+    )
 
     async def is_refused(admin: KafkaAdmin, node: int) -> bool:
         led_astray = mock.AsyncMock(return_value=node)

@@ -12,6 +12,7 @@ from aiokafka.protocol.group import LeaveGroupRequest
 
 from consumer.errors import TaskFailed
 from consumer.kafka.client import Connection
+from consumer.kafka.client.private_client import BootstrapServers
 from consumer.kafka.client.transaction_batches import TransactionBatches
 from consumer.kafka.client.writer import MAX_RECORDS_PER_PRODUCER, KafkaWriter
 from consumer.shard.changelog import read_id_entry
@@ -113,7 +114,9 @@ def test_sequence_numbers_do_not_survive_their_wrap(cluster: Cluster, names: Nam
     """Behind 2^31 records of a partition the broker refuses the library's next number for good."""
     topic = names.topic()
     cluster.create_topics({topic: 1})
-    connection = Connection(cluster.bootstrap_servers, {"security_protocol": "PLAINTEXT"})
+    connection = Connection(
+        BootstrapServers([cluster.bootstrap_servers]), {"security_protocol": "PLAINTEXT"}
+    )
 
     async def write_until_refused() -> int:
         writer = KafkaWriter(connection, names.group(), TRANSACTION_TIMEOUT_MS)

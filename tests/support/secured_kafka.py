@@ -153,13 +153,18 @@ class SecuredKafka:
 
     def add_user(self, user: str, acls: Iterable[Acl] = ()) -> None:
         """Create a user with these permissions only, and wait until the broker has applied them."""
+        self.set_password(user, PASSWORD)
+        self.allow(user, acls)
         admin = self.cluster().admin
+        wait_until(lambda: _may_log_in(admin, user), what=f"the login of {user}")
+
+    def set_password(self, user: str, password: str) -> None:
+        """Create a user, or change its password."""
         info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096)
-        change = UserScramCredentialUpsertion(user, info, PASSWORD.encode())
+        change = UserScramCredentialUpsertion(user, info, password.encode())
+        admin = self.cluster().admin  # a name of its own: the client ends with its last reference
         for changed in admin.alter_user_scram_credentials([change]).values():
             changed.result(REQUEST_SECONDS)
-        self.allow(user, acls)
-        wait_until(lambda: _may_log_in(admin, user), what=f"the login of {user}")
 
     def allow(self, user: str, acls: Iterable[Acl]) -> None:
         """Grant permissions to a principal, and wait until the broker has applied them."""

@@ -5,6 +5,7 @@ The leaders of partitions tell which transactions are open, and where leader epo
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -17,11 +18,12 @@ from consumer.errors import (
     CheckpointReadyError,
     ClusterError,
     TaskFailed,
+    TimedOut,
     TransientError,
     Unreachable,
 )
 from consumer.kafka.client import private_api
-from consumer.kafka.client.connection import Connection, bounded, translate, why_unreachable
+from consumer.kafka.client.connection import Connection, bounded, translate
 from consumer.kafka.client.describe_producers import DescribeProducersRequest
 from consumer.kafka.client.metadata import EpochEndsRequest, TopicMetadata, TopicsRequest, topics_of
 from consumer.kafka.types import (
@@ -33,9 +35,19 @@ from consumer.kafka.types import (
 
 CALL_SECONDS: Final = 15.0
 CLOSE_SECONDS: Final = 2.0
-# The library may send a query to a broker that has just stopped. So a query has eight tries.
+# A query may reach a broker that has just stopped, or one that hangs. So it has several tries.
 QUERY_TRIES: Final = 8
 QUERY_PAUSE_SECONDS: Final = 0.05
+TRY_SECONDS: Final = 3.0
+# Only the leader of a partition can answer. If it hangs, a new task asks the next leader.
+LEADER_SECONDS: Final = 6.0
+ANOTHER_TRY_HELPS: Final = (
+    kafka_errors.UnknownTopicOrPartitionError,
+    kafka_errors.NodeNotReadyError,
+    kafka_errors.KafkaConnectionError,
+    kafka_errors.RequestTimedOutError,
+    TimedOut,
+)
 
 
 class KafkaAdmin:
@@ -54,7 +66,7 @@ class KafkaAdmin:
         try:
             await bounded(self._client.start(), CALL_SECONDS, "the broker")
         except Exception as error:
-            cause = await why_unreachable(self._connection) or error
+            cause = error.__cause__ or error
             ours = translate(cause, "connect")
             if isinstance(ours, ClusterError):
                 raise ours from error
@@ -90,33 +102,40 @@ class KafkaAdmin:
             ClusterError: the ACLs do not permit Describe or DescribeConfigs on a topic.
         """
         found = await self._topics(topics)
-        if not found:
-            return {}
-        resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in found]
-        responses = await self._query(
-            lambda: self._client.describe_configs(resources), "describe topic settings"
-        )
-        descriptions = {}
-        for response in responses:
-            for error_code, _, _, name, entries in response.resources:
-                error = kafka_errors.for_code(error_code)
-                if error is not kafka_errors.NoError:
-                    raise translate(error(name), "describe topic settings")
-                configs = {str(entry[0]): str(entry[1]) for entry in entries}
-                topic = found[str(name)]
-                descriptions[topic.name] = TopicDescription(
-                    name=topic.name,
-                    partitions=len(topic.partitions),
-                    replication=min(len(partition.replicas) for partition in topic.partitions),
-                    configs=configs,
-                    topic_id=topic.topic_id,
-                    leader_epochs={
-                        p.partition: p.leader_epoch
-                        for p in topic.partitions
-                        if p.leader_epoch is not None
-                    },
-                )
-        return descriptions
+        configs = await self._configs(found) if found else {}
+        return {
+            topic.name: TopicDescription(
+                name=topic.name,
+                partitions=len(topic.partitions),
+                replication=min(len(partition.replicas) for partition in topic.partitions),
+                configs=configs[topic.name],
+                topic_id=topic.topic_id,
+                leader_epochs={
+                    p.partition: p.leader_epoch
+                    for p in topic.partitions
+                    if p.leader_epoch is not None
+                },
+            )
+            for topic in found.values()
+        }
+
+    async def _configs(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
+        """Return the settings of topics. A broker may know a new topic later than another one."""
+        what = "describe topic settings"
+        resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in topics]
+
+        async def describe() -> dict[str, dict[str, str]]:
+            configs = {}
+            for response in await self._client.describe_configs(resources):
+                for error_code, _, _, name, entries in response.resources:
+                    error = kafka_errors.for_code(error_code)
+                    if error is not kafka_errors.NoError:
+                        raise error(name)
+                    configs[str(name)] = {str(entry[0]): str(entry[1]) for entry in entries}
+            return configs
+
+        found: dict[str, dict[str, str]] = await self._query(describe, what)
+        return found
 
     async def create(
         self, name: str, partitions: int, replication: int, configs: Mapping[str, str]
@@ -261,7 +280,7 @@ class KafkaAdmin:
                 await client.force_metadata_update()
             return await client.send(leader, request)
 
-        return await self._query(query, what)
+        return await self._query(query, what, LEADER_SECONDS)
 
     async def _producers(
         self, leader: int, asked: dict[str, list[int]]
@@ -308,16 +327,27 @@ class KafkaAdmin:
         # The library's own method would allow the broker to create a topic that does not exist.
         return await private_api.send_admin_request(self._client, TopicsRequest(topics), node_id)
 
-    async def _query(self, call: Callable[[], Awaitable[Any]], what: str) -> Any:  # noqa: ANN401 - the same
-        """Make a read-only call; retry it if the queried broker is down."""
-        for _ in range(QUERY_TRIES - 1):
+    async def _query(
+        self,
+        call: Callable[[], Awaitable[Any]],
+        what: str,
+        seconds: float = CALL_SECONDS,
+    ) -> Any:  # noqa: ANN401 - the same
+        """Make a read-only call; repeat it if the queried broker is down or does not answer.
+
+        A broker that does not answer is avoided by the next try, see ``BrokerHealth``.
+        """
+        ends_at = time.monotonic() + seconds
+        for tries_left in reversed(range(QUERY_TRIES)):
+            left = ends_at - time.monotonic()
             try:
-                return await bounded(call(), CALL_SECONDS, what)
-            except (kafka_errors.NodeNotReadyError, kafka_errors.KafkaConnectionError):
-                await asyncio.sleep(QUERY_PAUSE_SECONDS)
+                return await bounded(call(), min(TRY_SECONDS, left), what)
             except Exception as error:
-                raise translate(error, what) from error
-        return await self._call(call(), what)
+                is_repeated = isinstance(error, ANOTHER_TRY_HELPS) and tries_left > 0
+                if not is_repeated or ends_at - time.monotonic() <= QUERY_PAUSE_SECONDS:
+                    raise translate(error, what) from error
+            await asyncio.sleep(QUERY_PAUSE_SECONDS)
+        raise AssertionError  # pragma: no cover - the last try returns or raises
 
     async def _call(self, call: Any, what: str) -> Any:  # noqa: ANN401 - the library is untyped
         try:

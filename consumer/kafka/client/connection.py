@@ -20,14 +20,15 @@ from consumer.errors import (
     TimedOut,
     TransientError,
 )
-from consumer.kafka.client import private_api
+from consumer.kafka.client import private_api, private_client
 from consumer.kafka.client.tls import RenewableContext, TlsFiles
 
 T = TypeVar("T")
 
+private_client.install()
+
 REQUEST_TIMEOUT_MS: Final = 10_000
 RETRY_BACKOFF_MS: Final = 50
-DIAGNOSIS_SECONDS: Final = 5.0
 CLOSE_SECONDS: Final = 2.0
 FENCING_ERRORS: Final = (kafka_errors.ProducerFenced, kafka_errors.InvalidProducerEpoch)
 AUTHENTICATION_ERRORS: Final = (
@@ -56,8 +57,15 @@ TOPIC_OPERATIONS: Final = {
 class Connection(msgspec.Struct, frozen=True):
     """The arguments that every aiokafka client of this process shares."""
 
-    bootstrap_servers: str
-    security: dict[str, Any]
+    servers: private_client.BootstrapServers
+    options_for_all: dict[str, Any]
+    rack: str = ""
+    """The rack whose replicas are read (KIP-392); empty: the leaders are read."""
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """The addresses of the bootstrap servers, for messages."""
+        return ",".join(self.servers)
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -70,37 +78,27 @@ class Connection(msgspec.Struct, frozen=True):
         if settings.security_protocol.startswith("SASL"):
             security["sasl_mechanism"] = settings.sasl_mechanism
             security["sasl_plain_username"] = settings.sasl_username
+            # The library wants a password here. Each connection reads the current one.
             security["sasl_plain_password"] = settings.sasl_password.reveal()
         if settings.security_protocol.endswith("SSL"):
             security["ssl_context"] = RenewableContext(TlsFiles.of(settings))
-        return cls(settings.bootstrap_servers, security)
+        servers = private_client.BootstrapServers(
+            settings.bootstrap_servers.split(","),
+            keepalive_seconds=settings.tcp_keepalive_seconds,
+            password=settings.sasl_password.reveal,
+        )
+        shared = security | {"connections_max_idle_ms": settings.connections_max_idle_ms}
+        return cls(servers, shared, settings.client_rack)
 
     def options(self, client_id: str) -> dict[str, Any]:
         """Return the arguments of one client; the brokers' logs show its ``client_id``."""
         return {
-            "bootstrap_servers": self.bootstrap_servers.split(","),
+            "bootstrap_servers": self.servers,
             "client_id": client_id,
             "request_timeout_ms": REQUEST_TIMEOUT_MS,
             "retry_backoff_ms": RETRY_BACKOFF_MS,
-            **self.security,
+            **self.options_for_all,
         }
-
-
-async def why_unreachable(connection: Connection) -> BaseException | None:
-    """Connect once to the first address; return the error, or None if the connection succeeds.
-
-    aiokafka's own bootstrap raises a general error, and only logs why each connection failed.
-    """
-    host, _, port = connection.bootstrap_servers.split(",")[0].rpartition(":")
-    options = connection.options("diagnosis")
-    for name in ("bootstrap_servers", "retry_backoff_ms"):
-        options.pop(name)
-    try:
-        connecting = private_api.connect(host.strip("[]"), int(port), options)
-        await bounded(connecting, DIAGNOSIS_SECONDS, "the broker")
-    except Exception as error:  # noqa: BLE001 - reported to the operator, whatever it is
-        return error
-    return None
 
 
 async def bounded(call: Awaitable[T], seconds: float, what: str) -> T:

@@ -1,7 +1,7 @@
-"""Every private part of aiokafka that the service uses, each with its reason. Pinned to 0.14.0.
+"""The private parts of aiokafka that the service uses, each with its reason. Pinned to 0.14.0.
 
-Private are names with a leading underscore, and modules that aiokafka does not document. No other
-module of the service uses them: ``tests/unit/kafka/test_private_api.py`` checks that. The test also
+Private are names with a leading underscore, and modules that aiokafka does not document. Only this
+module and ``private_client`` use them, which ``tests/unit/kafka/test_private_api.py`` checks. It
 fails when a release of aiokafka changes the name or the meaning of a part.
 """
 
@@ -13,7 +13,6 @@ from typing import Any, Final, Protocol
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
-from aiokafka.conn import create_conn
 from aiokafka.consumer import fetcher
 from aiokafka.errors import KafkaError
 from aiokafka.producer import sender
@@ -36,16 +35,7 @@ from consumer.pipeline.records import Header, SourceRecord
 UNBOUNDED_RECORDS: Final = 2**31
 
 
-# Connections.
-
-
-async def connect(host: str, port: int, options: dict[str, Any]) -> None:
-    """Open one connection and close it.
-
-    The library's own bootstrap only logs why a connection failed. This raises the cause.
-    """
-    connection = await create_conn(host, port, **options)
-    connection.close()
+# Connections. ``private_client`` has the class of the clients.
 
 
 def consumer_client(consumer: AIOKafkaConsumer) -> AIOKafkaClient:
@@ -64,6 +54,8 @@ async def send_admin_request(
     node_id: int | None = None,
 ) -> Any:  # noqa: ANN401 - the same
     """Send a request that the admin client has no method for, by default to any broker."""
+    if node_id is None:
+        return await admin._client.ask_any(request)
     return await admin._send_request(request, node_id)
 
 

@@ -57,6 +57,7 @@ class KafkaReader:
             fetch_max_wait_ms=STARTING_FETCH_WAIT_MS,
             fetch_max_bytes=FETCH_BYTES,
             max_partition_fetch_bytes=FETCH_BYTES,
+            client_rack=connection.rack or None,
         )
         inflater.allow_for(max_message_bytes)
 

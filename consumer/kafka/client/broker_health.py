@@ -1,0 +1,64 @@
+"""What this process knows about the brokers' addresses: which of them answered last.
+
+A broker that hangs accepts connections and never answers. Each client would find that out by a
+timeout of its own. So all clients of a process share what one of them found.
+"""
+
+import random
+import time
+from collections.abc import Iterable
+from typing import Final, TypeVar
+
+Address = tuple[str, int]
+T = TypeVar("T")
+
+# The time for a whole connection: TCP, TLS, the versions and the login. It doubles with each
+# failure of the address (as KIP-601 does), so a slow broker can be reached too.
+CONNECT_SECONDS: Final = 3.0
+# The time for the answer to a question that any broker can answer. It doubles in the same way.
+ANSWER_SECONDS: Final = 2.0
+MAX_DOUBLINGS: Final = 3
+# A broker may be slow once. An address is only avoided for this time, unless it fails again.
+AVOIDED_SECONDS: Final = 60.0
+
+
+class BrokerHealth:
+    """The failures of each address since its last answer."""
+
+    __slots__ = ("_failures",)
+
+    def __init__(self) -> None:
+        self._failures: dict[Address, tuple[int, float]] = {}
+
+    def answered(self, address: Address) -> None:
+        """Note an answer."""
+        if self._failures:
+            self._failures.pop(address, None)
+
+    def failed(self, address: Address) -> None:
+        """Note that a connection could not be made, or that a request got no answer in time."""
+        count, _ = self._failures.get(address, (0, 0.0))
+        self._failures[address] = (count + 1, time.monotonic())
+
+    def is_avoided(self, address: Address) -> bool:
+        """Return whether the address failed last, and not long ago."""
+        found = self._failures.get(address)
+        return found is not None and time.monotonic() - found[1] < AVOIDED_SECONDS
+
+    def connect_seconds(self, address: Address) -> float:
+        """Return how long a connection to the address may take."""
+        return CONNECT_SECONDS * self._factor(address)
+
+    def answer_seconds(self, address: Address) -> float:
+        """Return how long the address may take for an answer that another one can give too."""
+        return ANSWER_SECONDS * self._factor(address)
+
+    def preferred(self, addressed: Iterable[tuple[T, Address]]) -> list[T]:
+        """Return the items in random order, those with an avoided address last."""
+        shuffled = list(addressed)
+        random.shuffle(shuffled)
+        return [item for item, _ in sorted(shuffled, key=lambda each: self.is_avoided(each[1]))]
+
+    def _factor(self, address: Address) -> int:
+        failures, _ = self._failures.get(address, (0, 0.0))
+        return 1 << min(failures, MAX_DOUBLINGS)

@@ -1,0 +1,407 @@
+"""aiokafka's client and connection, with other ways to connect and to choose a broker.
+
+Like ``private_api``, this module uses private parts of aiokafka, pinned to 0.14.0. The library's
+own client waits 10 s for a broker that hangs, tries the addresses of a name one after the other,
+never asks the bootstrap servers again, lets brokers create topics, and keeps the password that it
+was given. Each method here says which of these it changes.
+"""
+
+import asyncio
+import logging
+import socket
+import time
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from aiokafka.admin import client as admin_module
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.conn import (
+    READER_LIMIT,
+    AIOKafkaConnection,
+    AIOKafkaProtocol,
+    CloseReason,
+    collect_hosts,
+)
+from aiokafka.consumer import consumer as consumer_module
+from aiokafka.errors import (
+    CoordinatorNotAvailableError,
+    KafkaConnectionError,
+    KafkaError,
+    NodeNotReadyError,
+    NoError,
+    RequestTimedOutError,
+    StaleMetadata,
+    for_code,
+)
+from aiokafka.producer import producer as producer_module
+from aiokafka.protocol.coordination import FindCoordinatorRequest
+from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.protocol.produce import ProduceRequest
+
+from consumer.kafka.client.addresses import first_success, open_socket
+from consumer.kafka.client.broker_health import Address, BrokerHealth
+
+# Like the lines of the library, each kind is written every 10 seconds at most.
+log = logging.getLogger(__name__)
+
+# The next bootstrap server is asked beside those before it.
+NEXT_SERVER_SECONDS: Final = 0.5
+# A peer that is gone without a word is found after idle + 3 x 10 s.
+KEEPALIVE_INTERVAL_SECONDS: Final = 10
+KEEPALIVE_PROBES: Final = 3
+# A request that was given up after less time says nothing about the broker.
+SILENCE_SECONDS: Final = 1.0
+FAILURES: Final = (KafkaError, OSError)  # TimeoutError is an OSError
+
+
+class BootstrapServers(list[str]):
+    """The bootstrap servers, and what all clients of a process share besides.
+
+    aiokafka hands this list through to its client unchanged.
+    """
+
+    def __init__(
+        self,
+        servers: list[str],
+        *,
+        keepalive_seconds: int = 0,
+        password: Callable[[], str] | None = None,
+    ) -> None:
+        """`keepalive_seconds` 0: no TCP keep-alive. `password` is called for each connection."""
+        super().__init__(servers)
+        self.health = BrokerHealth()
+        self.keepalive_seconds = keepalive_seconds
+        self.password = password
+
+
+class BrokerConnection(AIOKafkaConnection):
+    """A connection whose socket is opened by ``open_socket``, with TCP keep-alive."""
+
+    keepalive_seconds = 0
+
+    async def connect(self) -> None:
+        """Connect, query the versions and log in. The caller limits the time.
+
+        Raises:
+            OSError, KafkaError: the broker cannot be reached, or refuses the login.
+        """
+        loop = self._loop
+        self._closed_fut = loop.create_future()
+        reader = asyncio.StreamReader(limit=READER_LIMIT, loop=loop)
+        protocol = AIOKafkaProtocol(self._closed_fut, reader, loop=loop)
+        tls = self._ssl_context if self._security_protocol.endswith("SSL") else None
+        connected = await open_socket(self.host, self.port)
+        try:
+            keep_alive(connected, self.keepalive_seconds)
+            transport, _ = await loop.create_connection(
+                lambda: protocol,
+                sock=connected,
+                ssl=tls,
+                server_hostname=self.host if tls is not None else None,
+            )
+        except BaseException:
+            connected.close()
+            raise
+        self._reader, self._protocol = reader, protocol
+        self._writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        self._read_task = self._create_reader_task()
+        if self._max_idle_ms is not None:
+            self._idle_handle = loop.call_soon(self._idle_check, weakref.ref(self))
+        try:
+            await self._do_version_lookup()
+            if self._security_protocol.startswith("SASL"):
+                await self._do_sasl_handshake()
+        except BaseException:
+            self.close()
+            raise
+
+
+def keep_alive(connected: socket.socket, idle_seconds: int) -> None:
+    """Let the kernel test an idle connection after `idle_seconds`; 0 switches this off.
+
+    A NAT gateway or a load balancer may forget an idle connection and tell nobody.
+    """
+    if not idle_seconds:
+        return
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # macOS has other names, and Windows none; the default of the system applies there.
+    for name, value in (
+        ("TCP_KEEPIDLE", idle_seconds),
+        ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL_SECONDS),
+        ("TCP_KEEPCNT", KEEPALIVE_PROBES),
+    ):
+        option = getattr(socket, name, None)
+        if option is not None:
+            connected.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+class ClusterClient(AIOKafkaClient):
+    """Chooses brokers that answer, and asks the bootstrap servers again if none does."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - the library's own
+        super().__init__(**options)
+        servers = self._bootstrap_servers
+        self._shared = (
+            servers
+            if isinstance(servers, BootstrapServers)
+            else BootstrapServers([servers] if isinstance(servers, str) else list(servers))
+        )
+        self._sync_task: asyncio.Task[None] | None = None  # for the type; the library sets it too
+        self._locks: dict[tuple[Any, int], asyncio.Lock] = {}
+        self._why_unreachable: dict[Any, BaseException] = {}
+
+    # Connections.
+
+    async def bootstrap(self) -> None:
+        """Ask the bootstrap servers for the brokers: side by side, those that answered last first.
+
+        Raises:
+            KafkaConnectionError: no server answered; the cause is the error of the first one.
+        """
+        self.cluster.update_metadata(await self._ask_bootstrap_servers(MetadataRequest([])))
+        if self._sync_task is None:
+            self._sync_task = asyncio.create_task(self._md_synchronizer())
+
+    async def _ask_bootstrap_servers(self, request: MetadataRequest) -> Any:  # noqa: ANN401 - a response of the untyped library
+        addresses = [(host, port) for host, port, _ in collect_hosts(list(self._shared))]
+        ordered = self._shared.health.preferred((each, each) for each in addresses)
+        try:
+            return await first_success(
+                [partial(self._ask_once, address, request) for address in ordered],
+                NEXT_SERVER_SECONDS,
+            )
+        except FAILURES as error:
+            servers = ",".join(self._shared)
+            raise KafkaConnectionError(f"Unable to bootstrap from {servers}: {error}") from error
+
+    async def _ask_once(self, address: Address, request: MetadataRequest) -> Any:  # noqa: ANN401 - the same
+        connection = await self._connect(address)
+        health = self._shared.health
+        try:
+            async with asyncio.timeout(health.answer_seconds(address)):
+                response = await connection.send(request)
+        except FAILURES:
+            health.failed(address)
+            raise
+        finally:
+            connection.close(reason=CloseReason.SHUTDOWN)
+        health.answered(address)
+        if not response.brokers:
+            raise KafkaConnectionError(f"{address[0]}:{address[1]} knows no broker yet")
+        return response
+
+    async def _connect(
+        self,
+        address: Address,
+        on_close: Callable[[AIOKafkaConnection, CloseReason], None] | None = None,
+    ) -> BrokerConnection:
+        health = self._shared.health
+        password = self._shared.password
+        connection = BrokerConnection(
+            *address,
+            client_id=self._client_id,
+            request_timeout_ms=self._request_timeout_ms,
+            ssl_context=self._ssl_context,
+            security_protocol=self._security_protocol,
+            on_close=on_close,
+            max_idle_ms=self._connections_max_idle_ms,
+            sasl_mechanism=self._sasl_mechanism,
+            sasl_plain_username=self._sasl_plain_username,
+            # Read for each connection, because the password can be rotated.
+            sasl_plain_password=password() if password else self._sasl_plain_password,
+            sasl_kerberos_service_name=self._sasl_kerberos_service_name,
+            sasl_kerberos_domain_name=self._sasl_kerberos_domain_name,
+            sasl_oauth_token_provider=self._sasl_oauth_token_provider,
+        )
+        connection.keepalive_seconds = self._shared.keepalive_seconds
+        try:
+            async with asyncio.timeout(health.connect_seconds(address)):
+                await connection.connect()
+        except FAILURES:
+            health.failed(address)
+            raise
+        health.answered(address)
+        return connection
+
+    async def _get_conn(
+        self,
+        node_id: Any,  # noqa: ANN401 - a number
+        *,
+        group: ConnectionGroup = ConnectionGroup.DEFAULT,
+        no_hint: bool = False,  # noqa: ARG002 - the library's signature
+    ) -> AIOKafkaConnection | None:
+        """Return a connection to the broker's present address; None if it cannot be reached.
+
+        The library has one lock for all brokers, so a broker that hangs delays the connections to
+        the others. It also keeps a connection to an address that the broker no longer has.
+        """
+        connection_id = (node_id, group)
+        connection = self._usable(connection_id)
+        if connection is not None:
+            return connection
+        async with self._locks.setdefault(connection_id, asyncio.Lock()):
+            connection = self._usable(connection_id)
+            if connection is not None:
+                return connection
+            try:
+                address = self._address(node_id)
+                if address is None:
+                    raise StaleMetadata(f"broker {node_id} is not in the metadata")
+                connection = await self._connect(address, self._on_connection_closed)
+            except FAILURES as error:
+                self._why_unreachable[node_id] = error
+                log.warning("%s", self._not_ready(node_id))
+                self.force_metadata_update()
+                return None
+            self._why_unreachable.pop(node_id, None)
+            self._conns[connection_id] = connection
+            return connection
+
+    def _usable(self, connection_id: tuple[Any, int]) -> AIOKafkaConnection | None:
+        connection: AIOKafkaConnection | None = self._conns.get(connection_id)
+        if connection is None:
+            return None
+        address = self._address(connection_id[0])
+        is_current = address is None or address == (connection.host, connection.port)
+        if connection.connected() and is_current:
+            return connection
+        del self._conns[connection_id]
+        connection.close(reason=CloseReason.SHUTDOWN)
+        return None
+
+    def _address(self, node_id: Any) -> Address | None:  # noqa: ANN401 - a number
+        broker = self.cluster.broker_metadata(node_id)
+        return None if broker is None else (broker.host, broker.port)
+
+    # Requests.
+
+    async def send(
+        self,
+        node_id: Any,  # noqa: ANN401 - a number
+        request: Any,  # noqa: ANN401 - the library is untyped
+        *,
+        group: ConnectionGroup = ConnectionGroup.DEFAULT,
+    ) -> Any:  # noqa: ANN401 - the same
+        """Send a request to one broker, and note whether the broker answers.
+
+        Raises:
+            NodeNotReadyError: there is no connection; the message has the address, and the cause
+                is the error of the connection.
+            RequestTimedOutError: no answer within the request timeout; the connection is closed.
+            KafkaConnectionError: the connection broke.
+        """
+        connection = await self._get_conn(node_id, group=group)
+        if connection is None:
+            raise self._not_ready(node_id)
+        has_answer = not (isinstance(request, ProduceRequest) and request.required_acks == 0)
+        address = (connection.host, connection.port)
+        sent_at = time.monotonic()
+        try:
+            response = await connection.send(request, expect_response=has_answer)
+        except TimeoutError as error:
+            self._shared.health.failed(address)
+            connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
+            raise RequestTimedOutError from error
+        except asyncio.CancelledError:
+            if time.monotonic() - sent_at >= SILENCE_SECONDS:
+                self._shared.health.failed(address)
+            raise
+        self._shared.health.answered(address)
+        return response
+
+    def _not_ready(self, node_id: Any) -> NodeNotReadyError:  # noqa: ANN401 - a number
+        cause = self._why_unreachable.get(node_id)
+        address = self._address(node_id)
+        if address is None:
+            error = NodeNotReadyError(f"broker {node_id} is not in the metadata of the cluster")
+        else:
+            error = NodeNotReadyError(
+                f"broker {node_id} cannot be reached at {address[0]}:{address[1]}, its address in "
+                f"advertised.listeners ({_text(cause) if cause else 'no connection'})"
+            )
+        error.__cause__ = cause
+        return error
+
+    async def ask_any(self, request: Any) -> Any:  # noqa: ANN401 - the library is untyped
+        """Send a request that every broker can answer; go on with the next after a short wait.
+
+        Raises:
+            NodeNotReadyError, RequestTimedOutError, KafkaConnectionError: no broker answered; it
+                is the error of the last one.
+        """
+        error: BaseException = NodeNotReadyError("no broker is known")
+        for node_id in self._preferred_nodes():
+            address = self._address(node_id)
+            if address is None:  # the metadata changed meanwhile
+                continue
+            try:
+                async with asyncio.timeout(self._shared.health.answer_seconds(address)):
+                    return await self.send(node_id, request)
+            except TimeoutError:
+                error = RequestTimedOutError(f"{address[0]}:{address[1]} did not answer")
+            except KafkaError as caught:
+                error = caught
+        raise error
+
+    def get_random_node(self) -> Any:  # noqa: ANN401 - a number or None
+        """Return any broker, if possible one that has not failed last."""
+        return next(iter(self._preferred_nodes()), None)
+
+    def _preferred_nodes(self) -> list[Any]:
+        return self._shared.health.preferred(
+            (broker.nodeId, (broker.host, broker.port)) for broker in self.cluster.brokers()
+        )
+
+    async def coordinator_lookup(self, coordinator_type: int, coordinator_key: str) -> Any:  # noqa: ANN401 - a number
+        """Ask for the coordinator; a broker that hangs costs a short wait only.
+
+        Raises:
+            KafkaError: the answer is an error, or no broker answered.
+        """
+        request = FindCoordinatorRequest(coordinator_key, coordinator_type)
+        try:
+            response = await self.ask_any(request)
+        except KafkaConnectionError as error:
+            # The callers of the library repeat after this error, but not after the other.
+            raise CoordinatorNotAvailableError(str(error)) from error
+        error_type = for_code(response.error_code)
+        if error_type is not NoError:
+            raise error_type()
+        return response.coordinator_id
+
+    async def _metadata_update(self, cluster_metadata: Any, topics: Any) -> bool:  # noqa: ANN401 - the library is untyped
+        """Ask for the metadata of topics: any broker, then the bootstrap servers.
+
+        All brokers may have got other addresses at once (KIP-899). The request does not allow the
+        broker to create topics: the library's own does, and brokers with
+        ``auto.create.topics.enable`` would make a deleted topic anew.
+        """
+        request = MetadataRequest(list(topics) if topics else None, allow_auto_topic_creation=False)
+        try:
+            try:
+                metadata = await self.ask_any(request)
+            except FAILURES:
+                metadata = await self._ask_bootstrap_servers(request)
+        except FAILURES as error:
+            log.warning("no broker answers a request for metadata: %s", _text(error))
+            cluster_metadata.failed_update(None)
+            return False
+        if not metadata.brokers:
+            return False
+        cluster_metadata.update_metadata(metadata)
+        return True
+
+
+def _text(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+def install() -> None:
+    """Let every consumer, producer and admin client of this process use ``ClusterClient``.
+
+    They have no setting for the class. They find it by name in their own modules.
+    """
+    for module in (consumer_module, producer_module, admin_module):
+        module.AIOKafkaClient = ClusterClient

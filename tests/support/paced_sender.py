@@ -1,0 +1,93 @@
+"""Sends checkpoints at a steady rate with librdkafka, and measures the pauses of both sides.
+
+The pauses of the service come from the timestamps of its ready topic, which the brokers set. So no
+subscriber, which may be disturbed itself, is part of the measurement.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Self
+
+from confluent_kafka import Producer
+
+from tests.support.records import checkpoint, home_shard
+from tests.support.verdicts import event_id
+
+if TYPE_CHECKING:
+    from tests.support.cluster import Cluster
+
+FLUSH_SECONDS = 90.0
+
+
+class PacedSender:
+    """An idempotent producer of librdkafka in a thread; a context manager that ends the thread."""
+
+    def __init__(
+        self, cluster: Cluster, topic: str, partitions: int, *, records_per_second: float = 30.0
+    ) -> None:
+        """Send new ids, keyed by nothing, to each partition in turn."""
+        self.sent: list[str] = []
+        self._topic, self._partitions = topic, partitions
+        self._pause = 1 / records_per_second
+        self._delivered: dict[int, list[float]] = defaultdict(list)
+        self._failures: list[str] = []
+        settings: dict[str, Any] = {**cluster.settings, "enable.idempotence": True, "linger.ms": 1}
+        del settings["socket.timeout.ms"]  # the default of librdkafka
+        self._producer = Producer(settings)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        """Begin to send."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop, and wait for every delivery."""
+        self._stopped.set()
+        self._thread.join()
+        left = self._producer.flush(FLUSH_SECONDS)
+        assert not left
+        assert not self._failures
+
+    def longest_pause(self) -> float:
+        """Return the longest time (s) between two deliveries to one partition."""
+        return max(_longest(times) for times in self._delivered.values())
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._pause):
+            partition = len(self.sent) % self._partitions
+            one = f"ftckpt_paced_{len(self.sent):06}"
+            self.sent.append(one)
+            self._producer.produce(
+                self._topic, checkpoint(one), partition=partition, on_delivery=self._on_delivery
+            )
+            self._producer.poll(0)
+
+    def _on_delivery(self, error: object, message: Any) -> None:  # noqa: ANN401 - of librdkafka
+        if error is not None:
+            self._failures.append(str(error))
+        else:
+            self._delivered[message.partition()].append(time.monotonic())
+
+
+def append_times(cluster: Cluster, ready_topic: str) -> None:
+    """Let the brokers set the timestamps of the ready topic."""
+    cluster.set_config(ready_topic, message_timestamp_type="LogAppendTime")
+
+
+def pauses_by_shard(cluster: Cluster, ready_topic: str, shards: int) -> dict[int, float]:
+    """Return the longest time (s) between two ready events of each home shard."""
+    times: dict[int, list[float]] = defaultdict(list)
+    for record in cluster.read(ready_topic):
+        shard = home_shard(event_id(record), shards)
+        times[shard].append(record.timestamp_ms / 1000)
+    return {shard: _longest(sorted(found)) for shard, found in sorted(times.items())}
+
+
+def _longest(times: list[float]) -> float:
+    return max((b - a for a, b in pairwise(times)), default=0.0)
