@@ -4,6 +4,7 @@ A broker that hangs accepts connections and never answers. Each client would fin
 timeout of its own. So all clients of a process share what one of them found.
 """
 
+import math
 import random
 import time
 from collections.abc import Iterable
@@ -12,12 +13,15 @@ from typing import Final, TypeVar
 Address = tuple[str, int]
 T = TypeVar("T")
 
-# The time for a whole connection: TCP, TLS, the versions and the login. It doubles with each
-# failure of the address (as KIP-601 does), so a slow broker can be reached too.
+# The time for a whole connection: TCP, TLS, the versions and the login. It doubles while the
+# address fails (as KIP-601 does), so a slow broker can be reached too.
 CONNECT_SECONDS: Final = 3.0
 # The time for the answer to a question that any broker can answer. It doubles in the same way.
 ANSWER_SECONDS: Final = 2.0
-MAX_DOUBLINGS: Final = 3
+MAX_DOUBLINGS: Final = 2
+# All clients of a process find out at the same time that a broker hangs. Together they count as one
+# failure: otherwise the times would be long before another broker takes over.
+SAME_FAILURE_SECONDS: Final = 10.0
 # A broker may be slow once. An address is only avoided for this time, unless it fails again.
 AVOIDED_SECONDS: Final = 60.0
 
@@ -28,7 +32,9 @@ class BrokerHealth:
     __slots__ = ("_failures",)
 
     def __init__(self) -> None:
-        self._failures: dict[Address, tuple[int, float]] = {}
+        # By address: the number of failures, the time of the last one that was counted, and the
+        # time of the last one (monotonic seconds).
+        self._failures: dict[Address, tuple[int, float, float]] = {}
 
     def answered(self, address: Address) -> None:
         """Note an answer."""
@@ -37,13 +43,16 @@ class BrokerHealth:
 
     def failed(self, address: Address) -> None:
         """Note that a connection could not be made, or that a request got no answer in time."""
-        count, _ = self._failures.get(address, (0, 0.0))
-        self._failures[address] = (count + 1, time.monotonic())
+        now = time.monotonic()
+        count, counted_at, _ = self._failures.get(address, (0, -math.inf, now))
+        if now - counted_at >= SAME_FAILURE_SECONDS:
+            count, counted_at = count + 1, now
+        self._failures[address] = (count, counted_at, now)
 
     def is_avoided(self, address: Address) -> bool:
         """Return whether the address failed last, and not long ago."""
         found = self._failures.get(address)
-        return found is not None and time.monotonic() - found[1] < AVOIDED_SECONDS
+        return found is not None and time.monotonic() - found[2] < AVOIDED_SECONDS
 
     def connect_seconds(self, address: Address) -> float:
         """Return how long a connection to the address may take."""
@@ -60,5 +69,5 @@ class BrokerHealth:
         return [item for item, _ in sorted(shuffled, key=lambda each: self.is_avoided(each[1]))]
 
     def _factor(self, address: Address) -> int:
-        failures, _ = self._failures.get(address, (0, 0.0))
-        return 1 << min(failures, MAX_DOUBLINGS)
+        found = self._failures.get(address)
+        return 1 if found is None else 1 << min(found[0] - 1, MAX_DOUBLINGS)

@@ -144,12 +144,21 @@ def test_a_failure_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not health.is_avoided(BAD)
 
 
-def test_the_time_for_an_address_grows_with_its_failures() -> None:
+def test_the_time_for_an_address_grows_while_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow broker is reached in the end; a dead one does not cost more and more."""
+    monkeypatch.setattr(broker_health, "SAME_FAILURE_SECONDS", 0.0)
     health = BrokerHealth()
     seen = []
     for _ in range(6):
         seen.append((health.connect_seconds(BAD), health.answer_seconds(BAD)))
         health.failed(BAD)
-    assert seen == [(CONNECT_SECONDS * n, ANSWER_SECONDS * n) for n in (1, 2, 4, 8, 8, 8)]
+    assert seen == [(CONNECT_SECONDS * n, ANSWER_SECONDS * n) for n in (1, 1, 2, 4, 4, 4)]
     assert health.connect_seconds(GOOD) == CONNECT_SECONDS
+
+
+def test_many_clients_find_the_same_failure() -> None:
+    """A process with many shards does not wait longer than one with a single shard."""
+    health = BrokerHealth()
+    for _ in range(50):
+        health.failed(BAD)
+    assert health.connect_seconds(BAD) == CONNECT_SECONDS
