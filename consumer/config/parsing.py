@@ -104,6 +104,13 @@ def shards(text: str) -> int | None:
     return None if text == "" else whole(1, 10_000)(text)
 
 
+def rack(text: str) -> str:
+    """Parse the name of a rack or availability zone."""
+    if not re.fullmatch(r"\S{0,249}", text):
+        raise ValueError(f"must be at most 249 characters without white space, not {text!r}")
+    return text
+
+
 def schema_guid(text: str) -> str:
     """Parse the GUID of a schema in a registry, in lower case. Return an empty text unchanged."""
     if text and not GUID.fullmatch(text):
