@@ -163,13 +163,14 @@ class LocalKafka:
         self._nodes[node].start()
         self._nodes[node].wait_until_ready(time.monotonic() + READY_SECONDS)
 
-    def advertise(self, listener: str, ports: Mapping[int, int]) -> None:
-        """Restart every node; the clients of the listener are then sent to other ports."""
-        self._advertised_ports[listener] = ports
+    def advertise(self, ports: Mapping[str, Mapping[int, int]]) -> None:
+        """Change the advertised ports of listeners: {listener: {node: port}}.
+
+        A node advertises them from its next start on.
+        """
+        self._advertised_ports.update(ports)
         for node in self._nodes.values():
             self._write_settings(node)
-        for number in self._nodes:
-            self.restart(number)
 
     def pause(self, node: int) -> None:
         """Freeze a node (SIGSTOP): its connections stay open, and it does not answer."""

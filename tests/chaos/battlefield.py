@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from confluent_kafka.admin import NewTopic
+
 from dev.kafka import LocalKafka
 from tests.chaos.brokers import Brokers
 from tests.chaos.effects import Link
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 NODES = (1, 2, 3)
 INPUT_PARTITIONS = SHARDS = 6
 CREATE_SECONDS = 120.0
+ADDRESSES = (0, 1)
+# The last two partitions of the input have one replica: without its broker they have no leader.
+INPUT_REPLICAS = [[1, 2, 3], [2, 3, 1], [3, 1, 2], [1, 3, 2], [2], [3]]
+INPUT_CONFIG = {"retention.ms": "-1", "min.insync.replicas": "1"}
 NAMES = Names("chaos")
 TOPICS = NAMES.topics()._replace(shards=SHARDS)
 
@@ -44,28 +50,36 @@ class Battlefield(NamedTuple):
 @contextmanager
 def battlefield(folder: Path, history: History) -> Iterator[Battlefield]:
     """Start all but the services, and stop all at the end; the folder keeps the logs."""
-    with Proxy(Link(place, node) for place in PLACES for node in NODES) as proxy:
+    links = [Link(place, node, one) for place in PLACES for node in NODES for one in ADDRESSES]
+    with Proxy(links) as proxy:
         kafka = LocalKafka(
             len(NODES),
             data_dir=folder / "kafka",
             extra_listeners={_listener(place): "PLAINTEXT" for place in PLACES},
-            advertised_ports={
-                _listener(place): {node: proxy.port(Link(place, node)) for node in NODES}
-                for place in PLACES
-            },
+            advertised_ports=advertised(proxy, ADDRESSES[0]),
         )
         with kafka:
             proxy.start(_broker_ports(kafka))
+            # The bootstrap addresses stay when the advertised ones change.
             environments = {
-                place: environment(_settings(proxy.addresses(place))) for place in PLACES
+                place: environment(_settings(kafka.listener(_listener(place)))) for place in PLACES
             }
-            _create_topics(kafka.bootstrap_servers)
             cluster = Cluster(kafka.bootstrap_servers)
+            _create_input(cluster)
+            _create_topics(kafka.bootstrap_servers)
             brokers = Brokers(kafka, cluster)
             brokers.wait_until_whole()
             tools = KafkaTools(kafka.bootstrap_servers, kafka.version)
             with Fleet(environments, folder / "services", history) as fleet:
                 yield Battlefield(TOPICS, cluster, brokers, fleet, proxy, tools, history)
+
+
+def advertised(proxy: Proxy, address: int) -> dict[str, dict[int, int]]:
+    """Return the ports by which services reach the brokers at one of their addresses."""
+    return {
+        _listener(place): {node: proxy.port(Link(place, node, address)) for node in NODES}
+        for place in PLACES
+    }
 
 
 def _listener(place: int) -> str:
@@ -74,9 +88,10 @@ def _listener(place: int) -> str:
 
 def _broker_ports(kafka: LocalKafka) -> dict[Link, int]:
     return {
-        Link(place, node): int(address.rpartition(":")[2])
+        Link(place, node, address): int(server.rpartition(":")[2])
         for place in PLACES
-        for node, address in zip(NODES, kafka.listener(_listener(place)).split(","), strict=True)
+        for node, server in zip(NODES, kafka.listener(_listener(place)).split(","), strict=True)
+        for address in ADDRESSES
     }
 
 
@@ -84,8 +99,15 @@ def _settings(servers: str) -> dict[str, Any]:
     return {**TOPICS.settings(servers), **SETTINGS}
 
 
+def _create_input(cluster: Cluster) -> None:
+    topic = NewTopic(
+        TOPICS.input, len(INPUT_REPLICAS), replica_assignment=INPUT_REPLICAS, config=INPUT_CONFIG
+    )
+    for created in cluster.admin.create_topics([topic]).values():
+        created.result(CREATE_SECONDS)
+
+
 def _create_topics(servers: str) -> None:
-    """Create the topics with the command of the service."""
-    command = ("topics", "create", "--input-partitions", str(INPUT_PARTITIONS))
-    done = run_command(*command, deadline_seconds=CREATE_SECONDS, **_settings(servers))
+    """Create the other topics with the command of the service."""
+    done = run_command("topics", "create", deadline_seconds=CREATE_SECONDS, **_settings(servers))
     assert done.exit_code == 0, done.stderr

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaException
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from confluent_kafka.admin import ClusterMetadata
 
@@ -63,6 +63,30 @@ class Brokers:
             yield
         finally:
             self.bring_back(node)
+
+    @contextmanager
+    def frozen(self, node: int) -> Iterator[None]:
+        """Freeze a node, and at the end continue it and wait until the cluster is whole."""
+        self._kafka.pause(node)
+        try:
+            yield
+        finally:
+            self._kafka.resume(node)
+            self.wait_until_whole()
+
+    def change_addresses(self, ports: Mapping[str, Mapping[int, int]]) -> None:
+        """Restart one node after the other with other ports: {listener: {node: port}}."""
+        self._kafka.advertise(ports)
+        for node in self._kafka.nodes:
+            if not self._is_abandoned:
+                self._kafka.restart(node)
+                self.wait_until_whole()
+
+    def only_replica(self, topic: str) -> int | None:
+        """Return a node that has the only replica of a partition of a topic, if there is one."""
+        found = wait_until(self._metadata, LEADER_SECONDS, what="metadata")
+        partitions = found.topics[topic].partitions.values()
+        return next((one.replicas[0] for one in partitions if len(one.replicas) == 1), None)
 
     def bring_back(self, node: int) -> None:
         """Start a node that is down, and wait until every replica is in sync."""

@@ -12,10 +12,11 @@ END_TXN: Final = 26
 
 
 class Link(NamedTuple):
-    """The connection from one service (its place in the fleet) to one broker."""
+    """The connection from one service (its place in the fleet) to one address of a broker."""
 
     place: int
     node: int
+    address: int = 0
 
 
 class Effect(NamedTuple):

@@ -9,9 +9,13 @@ import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
+from confluent_kafka import Producer
+
+from tests.chaos.battlefield import advertised
 from tests.chaos.effects import END_TXN, INIT_PRODUCER_ID, Effect
 from tests.chaos.fleet import PLACES
 from tests.chaos.schedule import Kind, Lane, draw_faults
+from tests.support.records import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 
 LANE_END_SECONDS = 300.0
 HELD_SECONDS = 5.0
+TRANSACTION_SECONDS = 60.0
+QUOTA_BYTES = 100_000  # a second, for each client
 POLL_SECONDS = 0.02
 SETTLE_SECONDS = 10.0
 SETTLE_POLL_SECONDS = 0.1
@@ -35,6 +41,7 @@ class Nemesis:
     def __init__(self, field: Battlefield, seed: int) -> None:
         """Describe it; entering the context begins."""
         self._field = field
+        self._address = 0
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._follow, args=(seed, lane), name=lane, daemon=True)
@@ -58,12 +65,18 @@ class Nemesis:
             Kind.RESTART_TRANSACTION_COORDINATOR: self._break_broker,
             Kind.RESTART_GROUP_COORDINATOR: self._break_broker,
             Kind.RESTART_LEADER: self._break_broker,
+            Kind.FREEZE_BROKER: self._freeze_broker,
+            Kind.CHANGE_ADDRESSES: self._change_addresses,
+            Kind.LEADERLESS_START: self._start_without_a_leader,
+            Kind.OPEN_TRANSACTION: self._leave_transaction_open,
             Kind.CUT_BROKER: self._trouble_broker,
             Kind.CUT_SERVICE: self._trouble_service,
             Kind.DELAY_BROKER: self._trouble_broker,
             Kind.DELAY_SERVICE: self._trouble_service,
             Kind.DELAY_END_TXN: self._delay_end_txn,
             Kind.DELAY_INIT_PRODUCER_ID: self._delay_init_producer_id,
+            Kind.FORGET_IDLE: self._forget_idle,
+            Kind.QUOTA: self._throttle,
         }
 
     def __enter__(self) -> Self:
@@ -198,6 +211,61 @@ class Nemesis:
         outcome.resolved["node"] = node
         with brokers.down(node, killed=fault.kind.name.startswith("KILL")):
             self._hold(fault)
+
+    def _freeze_broker(self, fault: Fault, outcome: Outcome) -> None:
+        nodes = self._field.brokers.nodes
+        outcome.resolved["node"] = node = nodes[int(fault.target * len(nodes))]
+        with self._field.brokers.frozen(node):
+            self._hold(fault)
+
+    def _change_addresses(self, _: Fault, outcome: Outcome) -> None:
+        """Give every broker its other address, and then end the first one."""
+        self._address = outcome.resolved["address"] = 1 - self._address
+        self._field.brokers.change_addresses(advertised(self._field.proxy, self._address))
+        self._field.proxy.serve_only(self._address)
+
+    def _start_without_a_leader(self, fault: Fault, outcome: Outcome) -> None:
+        """Kill the only replica of an input partition, and every service meanwhile."""
+        brokers, topic = self._field.brokers, self._field.topics.input
+        outcome.resolved["node"] = node = brokers.only_replica(topic)
+        assert node is not None
+        with brokers.down(node, killed=True):
+            for place in PLACES:
+                self._field.fleet.kill(place)
+            self._hold(fault)
+
+    def _leave_transaction_open(self, fault: Fault, outcome: Outcome) -> None:
+        """Write to an input partition in a transaction, and end it late: commit or abort."""
+        topic, number = self._field.topics.input, fault.number
+        settings = {**self._field.cluster.settings, "transactional.id": f"foreign-{number}"}
+        producer = Producer({**settings, "transaction.timeout.ms": 60_000})
+        producer.init_transactions(TRANSACTION_SECONDS)
+        producer.begin_transaction()
+        partition = int(fault.target * self._field.cluster.partitions(topic))
+        producer.produce(topic, checkpoint(f"ftckpt_foreign_{number}"), partition=partition)
+        producer.flush(TRANSACTION_SECONDS)
+        self._hold(fault)
+        is_committed = fault.victim < 0.5
+        outcome.resolved.update(partition=partition, committed=is_committed)
+        if is_committed:
+            producer.commit_transaction(TRANSACTION_SECONDS)
+        else:
+            producer.abort_transaction(TRANSACTION_SECONDS)
+
+    def _forget_idle(self, fault: Fault, outcome: Outcome) -> None:
+        before = self._field.proxy.forgotten
+        with self._field.proxy.trouble(Effect(forgets_after_seconds=fault.delay_seconds)):
+            self._hold(fault)
+        outcome.resolved["forgotten"] = self._field.proxy.forgotten - before
+
+    def _throttle(self, fault: Fault, outcome: Outcome) -> None:
+        tools = self._field.tools
+        outcome.resolved["bytes_per_second"] = QUOTA_BYTES
+        tools.set_quota(producer_byte_rate=QUOTA_BYTES, consumer_byte_rate=QUOTA_BYTES)
+        try:
+            self._hold(fault)
+        finally:
+            tools.set_quota()
 
     def _trouble_broker(self, fault: Fault, outcome: Outcome) -> None:
         nodes = self._field.brokers.nodes

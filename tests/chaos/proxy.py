@@ -67,6 +67,7 @@ class Proxy:
         self._servers: list[asyncio.Server] = []
         self._brokers: dict[Link, int] = {}
         self._effects: list[Effect] = []
+        self._address: int | None = None
         self._open: dict[asyncio.Task[None], Passage] = {}
         self._lock = threading.Lock()
         self._waiting: Counter[tuple[int, int]] = Counter()  # (place, api key)
@@ -125,6 +126,12 @@ class Proxy:
         """Cut the connections that an effect meets, with what is held back; return how many."""
         return self._call(self._cut(effect))
 
+    def serve_only(self, address: int) -> None:
+        """Serve the links with this address; cut and refuse the connections to all others."""
+        with self._lock:
+            self._address = address
+        self._call(self._cut_others(address))
+
     def is_holding(self, place: int, api_key: int) -> bool:
         """Return whether a request with this API key from a service is delayed now."""
         with self._lock:
@@ -144,7 +151,16 @@ class Proxy:
         await self._cut(Effect())
 
     async def _cut(self, effect: Effect) -> int:
-        chosen = [task for task, passage in self._open.items() if effect.meets(passage.link)]
+        return await self._cancel(
+            [task for task, passage in self._open.items() if effect.meets(passage.link)]
+        )
+
+    async def _cut_others(self, address: int) -> int:
+        return await self._cancel(
+            [task for task, passage in self._open.items() if passage.link.address != address]
+        )
+
+    async def _cancel(self, chosen: list[asyncio.Task[None]]) -> int:
         for task in chosen:
             task.cancel()
         if chosen:
@@ -159,7 +175,9 @@ class Proxy:
         self._open[task] = passage = Passage(link, self._loop.time())
         try:
             with self._lock:
-                is_refused = any(e.is_refusing and e.meets(link) for e in self._effects)
+                is_refused = self._address not in {None, link.address} or any(
+                    e.is_refusing and e.meets(link) for e in self._effects
+                )
             if not is_refused:
                 await self._connect(passage, Stream(reader, writer))
         except (*BROKEN, TimeoutError, asyncio.CancelledError):

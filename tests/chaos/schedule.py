@@ -36,18 +36,24 @@ class Kind(enum.StrEnum):
     ADD_PARTITIONS = "input partitions added"
     DELETE_OFFSETS = "group's input offsets deleted, live"
     DELETE_GROUP = "group deleted, all services down"
+    OPEN_TRANSACTION = "foreign transaction left open in the input"
     KILL_TRANSACTION_COORDINATOR = "broker killed, transaction coordinator"
     KILL_GROUP_COORDINATOR = "broker killed, group coordinator"
     KILL_LEADER = "broker killed, partition leader"
     RESTART_TRANSACTION_COORDINATOR = "broker restarted, transaction coordinator"
     RESTART_GROUP_COORDINATOR = "broker restarted, group coordinator"
     RESTART_LEADER = "broker restarted, partition leader"
+    FREEZE_BROKER = "broker frozen (SIGSTOP, SIGCONT)"
+    CHANGE_ADDRESSES = "advertised addresses of all brokers changed"
+    LEADERLESS_START = "services killed, an input partition without a leader"
     CUT_BROKER = "connections cut, all services to a broker"
     CUT_SERVICE = "connections cut, a service to all brokers"
     DELAY_BROKER = "requests delayed, all services to a broker"
     DELAY_SERVICE = "requests delayed, a service to all brokers"
     DELAY_END_TXN = "EndTxn delayed"
     DELAY_INIT_PRODUCER_ID = "InitProducerId delayed"
+    FORGET_IDLE = "idle connections forgotten silently"
+    QUOTA = "clients throttled by a quota"
 
 
 class Range(NamedTuple):
@@ -94,18 +100,25 @@ PLANS: Final = {
     Kind.ADD_PARTITIONS: Plan(Lane.SERVICES),
     Kind.DELETE_OFFSETS: Plan(Lane.SERVICES),
     Kind.DELETE_GROUP: Plan(Lane.SERVICES, Range(0, 2)),
+    Kind.OPEN_TRANSACTION: Plan(Lane.SERVICES, Range(3, 12)),
     Kind.KILL_TRANSACTION_COORDINATOR: Plan(Lane.BROKERS, Range(0, 8)),
     Kind.KILL_GROUP_COORDINATOR: Plan(Lane.BROKERS, Range(0, 8)),
     Kind.KILL_LEADER: Plan(Lane.BROKERS, Range(0, 8)),
     Kind.RESTART_TRANSACTION_COORDINATOR: Plan(Lane.BROKERS, Range(0, 3)),
     Kind.RESTART_GROUP_COORDINATOR: Plan(Lane.BROKERS, Range(0, 3)),
     Kind.RESTART_LEADER: Plan(Lane.BROKERS, Range(0, 3)),
+    Kind.FREEZE_BROKER: Plan(Lane.BROKERS, Range(6, 20)),
+    Kind.CHANGE_ADDRESSES: Plan(Lane.BROKERS),
+    Kind.LEADERLESS_START: Plan(Lane.BROKERS, Range(4, 10)),
     Kind.CUT_BROKER: Plan(Lane.NETWORK, Range(0, 8)),
     Kind.CUT_SERVICE: Plan(Lane.NETWORK, Range(0, 10)),
     Kind.DELAY_BROKER: Plan(Lane.NETWORK, Range(4, 10), Range(0.02, 0.5)),
     Kind.DELAY_SERVICE: Plan(Lane.NETWORK, Range(4, 10), Range(0.02, 0.5)),
     Kind.DELAY_END_TXN: Plan(Lane.NETWORK, Range(4, 10), Range(0.5, 7)),
     Kind.DELAY_INIT_PRODUCER_ID: Plan(Lane.NETWORK, Range(6, 12), Range(0.5, 12)),
+    # Its delay is the time after which a connection is forgotten.
+    Kind.FORGET_IDLE: Plan(Lane.NETWORK, Range(6, 12), Range(0.3, 3)),
+    Kind.QUOTA: Plan(Lane.NETWORK, Range(4, 10)),
 }
 
 

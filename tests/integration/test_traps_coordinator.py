@@ -142,7 +142,7 @@ def test_a_group_that_cannot_be_asked_is_no_group_without_offsets(
     cluster, group = fresh(nodes), names.group()
     group_coordinator(cluster, group)
     connection = Connection(
-        BootstrapServers([cluster.bootstrap_servers]), {"security_protocol": "PLAINTEXT"}
+        BootstrapServers(cluster.bootstrap_servers.split(",")), {"security_protocol": "PLAINTEXT"}
     )
 
     async def is_refused(admin: KafkaAdmin, node: int) -> bool:

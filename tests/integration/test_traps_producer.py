@@ -115,7 +115,7 @@ def test_sequence_numbers_do_not_survive_their_wrap(cluster: Cluster, names: Nam
     topic = names.topic()
     cluster.create_topics({topic: 1})
     connection = Connection(
-        BootstrapServers([cluster.bootstrap_servers]), {"security_protocol": "PLAINTEXT"}
+        BootstrapServers(cluster.bootstrap_servers.split(",")), {"security_protocol": "PLAINTEXT"}
     )
 
     async def write_until_refused() -> int:

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 TOOL_SECONDS = 120.0
 TRANSACTIONS = "org.apache.kafka.tools.TransactionsCommand"
+CONFIGS = "kafka.admin.ConfigCommand"
 GROUPS = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
 SUCCESSFUL = " Successful"
+QUOTAS = ("producer_byte_rate", "consumer_byte_rate")
 OPEN_STATES = {"Ongoing", "PrepareCommit", "PrepareAbort", "PrepareEpochFence"}
 
 
@@ -83,6 +85,17 @@ class KafkaTools:
         if not deleted:
             raise ToolFailedError(f"{' '.join(command)}: {output!r}")
         return deleted
+
+    def set_quota(self, **limits: int) -> None:
+        """Limit each client id: `producer_byte_rate=100_000` (bytes/s); without limits, end it."""
+        entity = ["--entity-type", "clients", "--entity-default"]
+        change = (
+            ["--add-config", ",".join(f"{name}={limit}" for name, limit in limits.items())]
+            if limits
+            else ["--delete-config", ",".join(QUOTAS)]
+        )
+        command = ["--bootstrap-server", self._servers, "--alter", *entity, *change]
+        self._run(CONFIGS, command)
 
     def _table(self, first_column: str, command: list[str]) -> list[list[str]]:
         """Run a command of TransactionsCommand and return the rows of its table."""
