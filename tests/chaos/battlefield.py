@@ -5,8 +5,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from confluent_kafka.admin import NewTopic
-
 from dev.kafka import LocalKafka
 from tests.chaos.brokers import Brokers
 from tests.chaos.effects import Link
@@ -28,9 +26,9 @@ NODES = (1, 2, 3)
 INPUT_PARTITIONS = SHARDS = 6
 CREATE_SECONDS = 120.0
 ADDRESSES = (0, 1)
-# The last two partitions of the input have one replica: without its broker they have no leader.
-INPUT_REPLICAS = [[1, 2, 3], [2, 3, 1], [3, 1, 2], [1, 3, 2], [2], [3]]
-INPUT_CONFIG = {"retention.ms": "-1", "min.insync.replicas": "1"}
+# Two partitions of the input have one replica: without its broker they have no leader.
+ONLY_REPLICAS = {4: [2], 5: [3]}
+INPUT_CONFIG = {"min.insync.replicas": "1"}
 NAMES = Names("chaos")
 TOPICS = NAMES.topics()._replace(shards=SHARDS)
 
@@ -65,11 +63,12 @@ def battlefield(folder: Path, history: History) -> Iterator[Battlefield]:
                 place: environment(_settings(kafka.listener(_listener(place)))) for place in PLACES
             }
             cluster = Cluster(kafka.bootstrap_servers)
-            _create_input(cluster)
+            cluster.create_topics({TOPICS.input: INPUT_PARTITIONS}, INPUT_CONFIG)
             _create_topics(kafka.bootstrap_servers)
             brokers = Brokers(kafka, cluster)
             brokers.wait_until_whole()
             tools = KafkaTools(kafka.bootstrap_servers, kafka.version)
+            tools.reassign(TOPICS.input, ONLY_REPLICAS)
             with Fleet(environments, folder / "services", history) as fleet:
                 yield Battlefield(TOPICS, cluster, brokers, fleet, proxy, tools, history)
 
@@ -97,14 +96,6 @@ def _broker_ports(kafka: LocalKafka) -> dict[Link, int]:
 
 def _settings(servers: str) -> dict[str, Any]:
     return {**TOPICS.settings(servers), **SETTINGS}
-
-
-def _create_input(cluster: Cluster) -> None:
-    topic = NewTopic(
-        TOPICS.input, len(INPUT_REPLICAS), replica_assignment=INPUT_REPLICAS, config=INPUT_CONFIG
-    )
-    for created in cluster.admin.create_topics([topic]).values():
-        created.result(CREATE_SECONDS)
 
 
 def _create_topics(servers: str) -> None:
