@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Self
 from confluent_kafka import Producer
 
 from tests.chaos.battlefield import advertised
+from tests.chaos.contents import content_of
 from tests.chaos.effects import END_TXN, INIT_PRODUCER_ID, Effect
 from tests.chaos.fleet import PLACES
 from tests.chaos.schedule import Kind, Lane, draw_faults
-from tests.support.records import checkpoint
+from tests.support.documents import compact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -242,7 +243,8 @@ class Nemesis:
         producer.init_transactions(TRANSACTION_SECONDS)
         producer.begin_transaction()
         partition = int(fault.target * self._field.cluster.partitions(topic))
-        producer.produce(topic, checkpoint(f"ftckpt_foreign_{number}"), partition=partition)
+        value = compact(content_of(f"ftckpt_foreign_{number}"))
+        producer.produce(topic, value, partition=partition)
         producer.flush(TRANSACTION_SECONDS)
         self._hold(fault)
         is_committed = fault.victim < 0.5
