@@ -11,6 +11,7 @@ import pytest
 
 from consumer.errors import CheckpointReadyError
 from consumer.kafka.client import Connection
+from consumer.kafka.client.private_client import BootstrapServers
 from consumer.kafka.client.producer import KafkaProducer
 from consumer.kafka.types import NewRecord
 from tests.support.records import home_shard
@@ -30,7 +31,9 @@ SECONDS = 30.0
 @contextlib.asynccontextmanager
 async def started(cluster: Cluster, topic: str) -> AsyncIterator[KafkaProducer]:
     """Start a producer while the context lasts."""
-    connection = Connection(cluster.bootstrap_servers, {"security_protocol": "PLAINTEXT"})
+    connection = Connection(
+        BootstrapServers(cluster.bootstrap_servers.split(",")), {"security_protocol": "PLAINTEXT"}
+    )
     producer = KafkaProducer(connection, "test", topic, LIMIT_BYTES)
     await producer.start()
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,6 +34,7 @@ FORGOTTEN_SECONDS = 6.0
 SHARDS = 3
 STOP_SECONDS = 5.0
 QUIET_SECONDS = 5.0
+REAUTH_MS = 4000
 OTHER_PASSWORD = "another horse battery"
 EVERYTHING = [
     Acl("TOPIC", "*", "ALL"),
@@ -45,6 +47,11 @@ EVERYTHING = [
 def published(cluster: Cluster, deployment: Deployment) -> int:
     """Return the number of ready events."""
     return len(cluster.read(deployment.ready_topic))
+
+
+def is_published(cluster: Cluster, deployment: Deployment, events: int) -> bool:
+    """Return whether there are this many ready events."""
+    return published(cluster, deployment) == events
 
 
 @contextmanager
@@ -220,6 +227,35 @@ def test_a_rotated_password_is_used_by_new_connections(names: Names, tmp_path: P
             cluster.produce(deployment.input_topic, scattered(numbered_ids(5, "after")))
             ids = numbered_ids(5, "before") + numbered_ids(5, "after")
             assert_exactly_once(cluster, names, ids)
+            assert service.terminate() == 0
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("local_brokers")
+def test_logins_are_renewed_before_they_end(names: Names, tmp_path: Path) -> None:
+    """A broker that ends each login after seconds closes no connection, and no shard restarts."""
+    secured = SecuredKafka(tmp_path, **{"connections.max.reauth.ms": str(REAUTH_MS)})
+    with secured.kafka:
+        secured.add_user("service", EVERYTHING)
+        cluster = secured.cluster()
+        with Deployment(cluster, names) as deployment:
+            service = deployment.start(**secured.login("service"))
+            deployment.wait_until_running(SHARDS, service)
+            lines = len(service.lines)
+            ends_at = time.monotonic() + REAUTH_MS / 1000 * 4
+            rounds = 0
+            while time.monotonic() < ends_at:
+                cluster.produce(
+                    deployment.input_topic, scattered(numbered_ids(5, f"round-{rounds}"))
+                )
+                rounds += 1
+                wait_until(partial(is_published, cluster, deployment, rounds * 5))
+            ids = [one for number in range(rounds) for one in numbered_ids(5, f"round-{number}")]
+            assert_exactly_once(cluster, names, ids)
+            unwanted = [
+                line for line in service.lines[lines:] if line["level"] in {"warning", "error"}
+            ]
+            assert unwanted == []
             assert service.terminate() == 0
 
 

@@ -98,8 +98,8 @@ class SecuredKafka:
     It creates topics automatically, as many clusters do: the service must never cause that.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Prepare the broker; certificates are written to `folder`."""
+    def __init__(self, folder: Path, **more: str) -> None:
+        """Prepare the broker; certificates are written to `folder`. `more` are broker settings."""
         self.authority = Authority(folder)
         store = folder / "keystore.pem"
         broker = self.authority.certify("broker")
@@ -122,7 +122,7 @@ class SecuredKafka:
             properties[f"{prefix}.sasl.enabled.mechanisms"] = MECHANISM
             properties[f"{prefix}.{MECHANISM.lower()}.sasl.jaas.config"] = SCRAM_LOGIN
         self.kafka = LocalKafka(
-            properties=properties,
+            properties=properties | more,
             extra_listeners={SASL: "SASL_PLAINTEXT", TLS: "SASL_SSL", MUTUAL: "SSL"},
         )
 

@@ -8,10 +8,12 @@ was given. Each method here says which of these it changes.
 
 import asyncio
 import logging
+import math
+import random
 import socket
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
@@ -36,6 +38,7 @@ from aiokafka.errors import (
     for_code,
 )
 from aiokafka.producer import producer as producer_module
+from aiokafka.protocol.admin import SaslAuthenticateRequest, SaslHandShakeRequest
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.produce import ProduceRequest
@@ -53,6 +56,9 @@ KEEPALIVE_INTERVAL_SECONDS: Final = 10
 KEEPALIVE_PROBES: Final = 3
 # A request that was given up after less time says nothing about the broker.
 SILENCE_SECONDS: Final = 1.0
+# The part of a session after which the login is renewed; drawn, so that not all renew together.
+LOGIN_AT: Final = (0.7, 0.85)
+TOKEN_RETRY_SECONDS: Final = 10.0
 FAILURES: Final = (KafkaError, OSError)  # TimeoutError is an OSError
 
 
@@ -77,9 +83,19 @@ class BootstrapServers(list[str]):
 
 
 class BrokerConnection(AIOKafkaConnection):
-    """A connection whose socket is opened by ``open_socket``, with TCP keep-alive."""
+    """A connection whose socket is opened by ``open_socket``, and which logs in again in time.
+
+    A broker ends the session of a login after ``connections.max.reauth.ms``, or when the token of
+    the login expires. Then it closes the connection at its next request, unless the client has
+    logged in again on the open connection (KIP-368). The library does not.
+    """
 
     keepalive_seconds = 0
+    password: Callable[[], str] | None = None
+    """Returns the present password; None: the password does not change."""
+    _login: asyncio.Task[None] | None = None
+    _login_timer: asyncio.TimerHandle | None = None
+    _session_ends_at = math.inf  # monotonic seconds
 
     async def connect(self) -> None:
         """Connect, query the versions and log in. The caller limits the time.
@@ -116,6 +132,77 @@ class BrokerConnection(AIOKafkaConnection):
         except BaseException:
             self.close()
             raise
+
+    def send(self, request: Any, expect_response: bool = True) -> Awaitable[Any]:  # noqa: ANN401, FBT001, FBT002 - the library's signature
+        """Send a request; while the connection logs in again, send it after that.
+
+        Raises:
+            KafkaConnectionError: the connection is closed.
+        """
+        if isinstance(request, SaslAuthenticateRequest):
+            return self._authenticate(request)
+        is_own = isinstance(request, SaslHandShakeRequest)
+        if self._login is None or self._login.done() or is_own:
+            sent: Awaitable[Any] = super().send(request, expect_response)
+            return sent
+        return self._send_after_login(request, expect_response=expect_response)
+
+    def close(self, reason: Any = None, exc: BaseException | None = None) -> Any:  # noqa: ANN401 - the library is untyped
+        """Close, and log in no more."""
+        if self._login_timer is not None:
+            self._login_timer.cancel()
+        return super().close(reason=reason, exc=exc)
+
+    async def _send_after_login(self, request: Any, *, expect_response: bool) -> Any:  # noqa: ANN401 - the same
+        if self._login is not None:
+            await asyncio.wait([self._login])
+        return await super().send(request, expect_response)
+
+    async def _authenticate(self, request: SaslAuthenticateRequest) -> Any:  # noqa: ANN401 - the same
+        response = await super().send(request)
+        lifetime_ms = getattr(response, "session_lifetime_ms", 0)
+        if response.error_code == 0 and lifetime_ms > 0:
+            self._session_ends_at = time.monotonic() + lifetime_ms / 1000
+            self._log_in_after(lifetime_ms / 1000 * random.uniform(*LOGIN_AT))  # noqa: S311 - spreads logins
+        return response
+
+    def _log_in_after(self, seconds: float) -> None:
+        # A timer must not keep a connection that nobody uses.
+        method = weakref.WeakMethod(self._begin_login)
+        self._login_timer = self._loop.call_later(seconds, _call_if_alive, method)
+
+    def _begin_login(self) -> None:
+        if self.connected():
+            self._login = asyncio.create_task(self._log_in_again())
+
+    async def _log_in_again(self) -> None:
+        """Log in on the open connection. The requests before it are answered first."""
+        try:
+            if self._sasl_oauth_token_provider is not None:
+                # First, so that a token endpoint that is away does not end the connection.
+                await self._sasl_oauth_token_provider.token()
+        except Exception as error:  # noqa: BLE001 - any provider
+            left = self._session_ends_at - time.monotonic()
+            log.warning("no token to log in again at a broker: %s", _text(error))
+            if left > 0:
+                self._log_in_after(min(left / 4, TOKEN_RETRY_SECONDS))
+            return
+        if self.password is not None:
+            self._sasl_plain_password = self.password()
+        try:
+            async with asyncio.timeout(self._request_timeout):
+                await self._do_sasl_handshake()
+        except FAILURES as error:
+            # A refused login has closed the connection already. A request that is repeated on a new
+            # connection tells whether the credentials are refused there too.
+            log.warning("a broker refused to renew a login: %s", _text(error))
+            self.close(reason=CloseReason.CONNECTION_BROKEN, exc=error)
+
+
+def _call_if_alive(method: weakref.WeakMethod[Callable[[], None]]) -> None:
+    found = method()
+    if found is not None:
+        found()
 
 
 def keep_alive(connected: socket.socket, idle_seconds: int) -> None:
@@ -216,6 +303,7 @@ class ClusterClient(AIOKafkaClient):
             sasl_oauth_token_provider=self._sasl_oauth_token_provider,
         )
         connection.keepalive_seconds = self._shared.keepalive_seconds
+        connection.password = password
         try:
             async with asyncio.timeout(health.connect_seconds(address)):
                 await connection.connect()
