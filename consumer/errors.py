@@ -10,6 +10,7 @@
     ├── LimitReached      an operator must decide (the dead-letter limit): exit with code 1
     ├── NoProgress        a stall, which a new process may end: exit with code 1
     ├── TransientError    retry after a bounded backoff with jitter
+    │   └── Leaderless    the same; a shard's next transactions are smaller
     ├── TaskFailed        drop the shard's task and start a new one: the only recovery of a task
     │   ├── Fenced        start a new task only if the group still assigns the shard to this
     │   │                 process after the next heartbeat
@@ -62,6 +63,10 @@ class NoProgress(CheckpointReadyError):
 
 class TransientError(CheckpointReadyError):
     """A call failed, and a retry may succeed."""
+
+
+class Leaderless(TransientError):
+    """A partition that is needed has no leader, or had none when its state was last checked."""
 
 
 class TaskFailed(CheckpointReadyError):

@@ -49,7 +49,8 @@ def _topics_check(settings: Settings, _: argparse.Namespace) -> int:
     topology = _with_admin(settings, lambda admin: check_topics(admin, settings))
     _warn_of_risks(topology)
     shown = msgspec.to_builtins(topology)
-    del shown["leader_epochs"]  # every restart of a broker changes them
+    for name in ("leader_epochs", "leaderless"):  # every restart of a broker changes them
+        del shown[name]
     write_result(
         shown,
         f"all topics are correct: {topology.shards} shards, inputs {topology.inputs}",

@@ -12,9 +12,9 @@ from typing import Final
 
 import structlog
 
-from consumer.errors import HangingTransaction
+from consumer.errors import HangingTransaction, Leaderless
 from consumer.kafka.port import ClusterAdmin, TransactionalWriter
-from consumer.kafka.types import OpenTransaction
+from consumer.kafka.types import OpenTransaction, OpenTransactions, TopicPartition
 
 CHECKS: Final = 3
 CHECK_SECONDS: Final = 1.0
@@ -43,11 +43,11 @@ class OpenTransactionCheck:
         self._optional = tuple(optional)
         self._reported: dict[str, str] = {}
 
-    async def query(self) -> tuple[OpenTransaction, ...]:
+    async def query(self) -> OpenTransactions:
         """Return every open transaction in these topics, of any producer.
 
         Raises:
-            TransientError, TaskFailed: a partition's leader is gone or does not answer.
+            TransientError, TaskFailed: a partition's leader has just moved or does not answer.
             ClusterError: the ACLs do not permit Read on a topic that is not optional.
         """
         answer = await self._admin.open_transactions(self.topics, self._optional)
@@ -62,7 +62,7 @@ class OpenTransactionCheck:
                 write = log.info if name in answer.not_queried else log.warning
                 write("hanging_check_incomplete", not_asked=name, reason=reason)
         self._reported = gaps
-        return answer.found
+        return answer
 
     async def left_open(self, writer: TransactionalWriter) -> tuple[OpenTransaction, ...]:
         """Return the transactions that earlier owners of the writer's transactional id left open.
@@ -71,11 +71,15 @@ class OpenTransactionCheck:
         finds no open transaction, because a marker can be late. If a later owner has fenced
         `writer` in turn, the transactions of that later owner are ignored.
 
+        Partitions without a leader cannot be queried. They become the writer's ``unchecked``.
+
         Raises:
             TransientError, TaskFailed, ClusterError: as ``query``.
         """
         for attempt in range(CHECKS):
-            found = of_earlier_owners(await self.query(), *writer.producer_id_and_epoch)
+            answer = await self.query()
+            writer.unchecked = answer.leaderless
+            found = of_earlier_owners(answer.found, *writer.producer_id_and_epoch)
             if not found or attempt == CHECKS - 1:
                 break
             await asyncio.sleep(CHECK_SECONDS)
@@ -126,3 +130,18 @@ def of_earlier_owners(
 ) -> tuple[OpenTransaction, ...]:
     """Return the transactions of this producer id whose epoch is lower than the given one."""
     return tuple(it for it in found if it.producer_id == producer_id and it.producer_epoch < epoch)
+
+
+def refuse_unchecked(writer: TransactionalWriter, targets: Iterable[TopicPartition]) -> None:
+    """Refuse a transaction that writes to an ``unchecked`` partition of its writer.
+
+    Raises:
+        Leaderless: the message names the partitions.
+    """
+    unchecked = sorted(writer.unchecked.intersection(targets))
+    if unchecked:
+        names = ", ".join(f"{it.topic}/{it.partition}" for it in unchecked)
+        raise Leaderless(
+            f"send: the transaction writes to {names}, which had no leader at the last check for "
+            "hanging transactions"
+        )

@@ -125,10 +125,13 @@ class LogReader(Protocol):
 class TransactionalWriter(Protocol):
     """Writes transactions under one transactional id; only the newest writer of this id can commit.
 
-    A writer must not be reused after an error.
+    A writer must not be reused after an error. ``unchecked`` holds partitions without a leader, in
+    which a transaction of an earlier owner may still be open. ``send`` refuses to write there,
+    because its marker would end that transaction too.
     """
 
     transactional_id: str
+    unchecked: frozenset[TopicPartition]
     broker_clock: BrokerClock
     begun_transactions: int
     committed_transactions: int
@@ -158,6 +161,7 @@ class TransactionalWriter(Protocol):
         """Begin a transaction and deliver every batch; return the first offset by partition.
 
         Raises:
+            Leaderless: one of the partitions is ``unchecked``; nothing was sent.
             Fenced: another producer took the transactional id over.
             TaskFailed: a batch failed or got no response; the transaction must not be committed.
         """
@@ -255,7 +259,10 @@ class ClusterAdmin(Protocol):
     async def open_transactions(
         self, topics: Iterable[str], optional: Iterable[str] = ()
     ) -> OpenTransactions:
-        """Return every transaction that is open in these topics (KIP-664)."""
+        """Return every transaction that is open in these topics (KIP-664).
+
+        The result names the partitions without a leader, which cannot be queried.
+        """
 
     async def epoch_ends(self, epochs: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Return the first offset after each leader epoch, in the current logs (KIP-320)."""

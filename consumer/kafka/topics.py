@@ -70,6 +70,7 @@ class Topology(msgspec.Struct, frozen=True):
     max_message_bytes: dict[str, int]
     topic_ids: dict[str, str] = {}
     leader_epochs: dict[str, dict[int, int]] = {}
+    leaderless: dict[str, tuple[int, ...]] = {}
     input_risks: tuple[InputRisk, ...] = ()
 
     @property
@@ -215,6 +216,7 @@ async def check_topics(admin: ClusterAdmin, settings: Settings) -> Topology:
             name: topic_id for name in names if (topic_id := found[name].topic_id) is not None
         },
         leader_epochs={name: found[name].leader_epochs for name in names},
+        leaderless={name: lost for name in names if (lost := found[name].leaderless)},
         input_risks=tuple(find_input_risks(settings, found)),
     )
 

@@ -49,7 +49,8 @@ class TopicDescription(msgspec.Struct, frozen=True):
 
     ``leader_epochs`` maps a partition to its leader epoch. The client reads leader epochs and topic
     ids only from version 10 of the Metadata response. Brokers before Kafka 2.8 do not have this
-    version. Then ``topic_id`` is None and ``leader_epochs`` is empty.
+    version. Then ``topic_id`` is None and ``leader_epochs`` is empty. ``leaderless`` holds the
+    partitions that have no leader now.
     """
 
     name: str
@@ -58,6 +59,7 @@ class TopicDescription(msgspec.Struct, frozen=True):
     configs: dict[str, str]
     topic_id: str | None = None
     leader_epochs: dict[int, int] = {}
+    leaderless: tuple[int, ...] = ()
 
     @property
     def max_message_bytes(self) -> int:
@@ -82,6 +84,8 @@ class OpenTransactions(msgspec.Struct, frozen=True):
     """The optional topics that could not be queried, with the reason."""
     unsupported_brokers: frozenset[int] = frozenset()
     """The leaders that do not know DescribeProducers (KIP-664): brokers before Kafka 2.8."""
+    leaderless: frozenset[TopicPartition] = frozenset()
+    """The partitions that could not be queried, because they have no leader."""
 
 
 class FetchedRecords(list[SourceRecord]):

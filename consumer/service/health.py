@@ -14,7 +14,7 @@ path          200 means                                           what 503 shoul
 
 from typing import Final, NamedTuple
 
-from consumer.shard.status import REFUSED, ShardStatus, TaskState
+from consumer.shard.status import REFUSED, ShardStatus, SourceStatus, TaskState
 from consumer.worker.engine import EngineStatus
 
 ALIVE: Final = "alive"
@@ -53,7 +53,7 @@ def is_ready(engine: EngineStatus) -> ProbeAnswer:
         silent = [source for source in shard.sources if source.is_silent]
         problems += [
             f"shard {shard.shard}: no broker has answered for {source.topic}/{source.partition} "
-            f"for {source.unanswered_seconds:.0f} s"
+            f"for {source.unanswered_seconds:.0f} s{_reason(source)}"
             for source in silent
         ]
     if problems:
@@ -78,6 +78,10 @@ class StartUp:
                 return ProbeAnswer(is_ok=False, lines=tuple(map(_describe, waiting)))
             self._is_over = True
         return ProbeAnswer(is_ok=True, lines=(STARTED,))
+
+
+def _reason(source: SourceStatus) -> str:
+    return f" ({source.deferred})" if source.deferred else ""
 
 
 def _describe(shard: ShardStatus) -> str:

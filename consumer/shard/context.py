@@ -49,6 +49,10 @@ class ShardContext(msgspec.Struct, frozen=True):
         """Return whether this source holds records that other shards forwarded."""
         return source.topic == self.settings.repartition_topic
 
+    def has_leader(self, partition: TopicPartition) -> bool:
+        """Return whether a partition had a leader at the last check of the topics."""
+        return partition.partition not in self.topology.leaderless.get(partition.topic, ())
+
     def identity(self, source: TopicPartition) -> Identity:
         """Return topic id and leader epoch of a source, from the last check of the topics."""
         topology = self.topology

@@ -30,8 +30,8 @@ from consumer.pipeline.records import (
     SourceRecord,
 )
 from consumer.pipeline.seen_ids import SeenIds
+from consumer.shard.buffer import Buffer
 from consumer.shard.context import ShardContext, SideReaders
-from consumer.shard.sources import Buffer
 from consumer.shard.watermark import is_announcement
 
 LOOK_BACK_SECONDS: Final = 20.0

@@ -8,7 +8,7 @@ import structlog
 
 from consumer.errors import CheckpointReadyError, Fenced
 from consumer.pipeline.records import ReadyRecord
-from consumer.shard.sources import Gathered
+from consumer.shard.buffer import Gathered
 
 log = structlog.get_logger(__name__)
 

@@ -7,20 +7,21 @@ from typing import Final
 
 import structlog
 
-from consumer.errors import CheckpointReadyError, TimedOut
+from consumer.errors import CheckpointReadyError, Leaderless, TimedOut
 from consumer.kafka.port import TransactionalWriter, TransactionBatches
 from consumer.kafka.types import TopicPartition
 from consumer.pipeline.decider import Decider, Decision
 from consumer.pipeline.records import Counts, SourceBatch
+from consumer.shard.buffer import Gathered
 from consumer.shard.changelog import ShardState
 from consumer.shard.commit_policy import CommitPolicy, TransactionSizeLimit
 from consumer.shard.context import ShardContext, SideReaders
 from consumer.shard.dead_letter_limit import DeadLetterGuard
 from consumer.shard.events import LostTransaction, Observer, Step
 from consumer.shard.progress import Progress
-from consumer.shard.sources import Gathered, Sources
+from consumer.shard.sources import Sources
 from consumer.shard.transaction import apply_to_memory, build_transaction, report
-from consumer.shard.watermark import Watermarks
+from consumer.shard.watermark import Announcement, Watermarks
 
 # Records in a chunk. After each chunk the event loop runs, so that heartbeats and the other shards
 # continue.
@@ -69,6 +70,7 @@ class ShardLoop:
         self._commit_policy = CommitPolicy(context.settings.commit_interval_ms / 1000, limit)
         self._guard = DeadLetterGuard(context.settings, readers)
         self._next_moved = self._clock() + MOVED_SECONDS
+        self._is_check_due = False  # of the deferred sources
         self._unreported_counts = Counts()
         self._unreported_topics: Counter[str] = Counter()
         self._watermarks = Watermarks(
@@ -132,7 +134,7 @@ class ShardLoop:
         await self._writer.commit_in(partitions)
 
     async def refresh_topology(self, context: ShardContext, topics_seen_at: float) -> None:
-        """Use newly checked topics: their limits and their new partitions.
+        """Use newly checked topics: their limits, their new partitions, and which have a leader.
 
         `topics_seen_at` is the time of that check, in monotonic seconds.
 
@@ -145,13 +147,18 @@ class ShardLoop:
             self._context = context
             self._decider = Decider(context.pipeline(), self._memory.seen)
             await self._writer.refresh()
-            if await self.sources.add_new_partitions():
+            if self.sources.pending_progress:
                 self._commit_policy.record_moved(self._clock())
+        self._is_check_due = bool(self.sources.deferred)
         self._watermarks.topics_seen_at = topics_seen_at
 
     async def _gather(self) -> float:
-        """Fetch once, and revalidate the sources if the reader requests it; return the time."""
+        """Fetch once, and revalidate the sources if the reader requests it; return the time.
+
+        Before that, read the deferred sources that a check has found in order.
+        """
         sources, policy = self.sources, self._commit_policy
+        await self._add_deferred()
         self._context.heartbeat.beat()
         timeout_ms = policy.fetch_timeout_ms(self._clock(), caught_up=sources.is_caught_up)
         if await sources.gather(timeout_ms, max(1, self._limit.records - sources.buffer.records)):
@@ -163,6 +170,18 @@ class ShardLoop:
         now = self._clock()
         sources.check_held_back(now)
         return now
+
+    async def _add_deferred(self) -> None:
+        """Check deferred sources once after each check of the topics, and add those that are back.
+
+        Their changed progress is committed before their records are decided, as at a start.
+        """
+        sources = self.sources
+        if self._is_check_due and not sources.buffer:
+            self._is_check_due = False
+            sources.begin_check()
+        if sources.deferred and sources.add_checked():
+            await self._commit_pending_progress()
 
     def _is_decision_due(self, now: float) -> bool:
         return self._commit_policy.is_decision_due(
@@ -200,7 +219,7 @@ class ShardLoop:
         decision: Decision,
         progress: Mapping[TopicPartition, Progress],
         began: float,
-        announced_ms: int | None = None,
+        announced: Announcement | None = None,
         records: Sequence[Gathered] = (),
     ) -> None:
         """Commit a decision about `records`, with the progress, and apply both to the memory.
@@ -211,7 +230,7 @@ class ShardLoop:
         """
         shard = self._context.shard
         batches = self._context.new_batches(self._writer)
-        build_transaction(self._context, batches, decision, progress, announced_ms)  # 1.
+        build_transaction(self._context, batches, decision, progress, announced)  # 1.
         self._observer.on_step(shard, Step.DECIDED)
         try:
             await self._send_and_commit(batches)  # 2.
@@ -227,12 +246,19 @@ class ShardLoop:
     async def _send_and_commit(self, batches: TransactionBatches) -> None:
         """Write one transaction. If the send times out, later transactions have fewer records.
 
+        The same if a partition has no leader: so the records before the first one that needs this
+        partition are published.
+
         Raises:
             TaskFailed, TransientError, ClusterError: the outcome of the transaction is unknown.
         """
         shard = self._context.shard
         try:
             await self._writer.send(batches)
+        except Leaderless as error:
+            self._limit.record_timeout(self.sources.buffer.records)
+            log.warning("transaction_waits_for_leader", shard=shard, error=str(error))
+            raise
         except TimedOut:
             self._limit.record_timeout(self.sources.buffer.records)
             log.warning("transaction_too_slow", shard=shard, records_from_now=self._limit.records)
@@ -287,16 +313,28 @@ class ShardLoop:
     async def _announce_watermark(self) -> None:
         """If due, announce to all shards the lowest timestamp that this shard may still read."""
         now = self._clock()
-        if not self._watermarks.is_due(now):
-            return
         sources = self.sources
+        # A deferred source may bring records of any time, like one that was never fetched.
+        if sources.deferred or not self._watermarks.is_due(now):
+            return
         announced_ms = self._watermarks.own_ms(
             sources.reader, sources.inputs, self._writer.broker_clock
         )
         if announced_ms is not None:
             pending = sources.pending_progress
-            await self._commit(self._new_decision(), pending, now, announced_ms)
+            announced = Announcement(announced_ms, self._reachable_shards())
+            await self._commit(self._new_decision(), pending, now, announced)
             self._watermarks.record_announced(now)
+
+    def _reachable_shards(self) -> list[int]:
+        """Return the shards to whose partition of the repartition topic this shard can write."""
+        topic = self._context.settings.repartition_topic
+        return [
+            shard
+            for shard in range(self._context.topology.shards)
+            if self._context.has_leader(partition := TopicPartition(topic, shard))
+            and partition not in self._writer.unchecked
+        ]
 
     async def _continue_expiry(self) -> None:
         """Write further tombstones, if more ids have expired than one transaction could hold."""

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 import structlog
@@ -11,68 +11,17 @@ from msgspec.structs import replace
 from consumer.errors import TaskFailed
 from consumer.kafka.held_back import NOT_HELD_BACK, UNANSWERED_SECONDS, HeldBackLog, HeldBackSources
 from consumer.kafka.port import LogReader
-from consumer.kafka.types import FetchedRecords, TopicPartition
-from consumer.pipeline.records import PackedBatch, SourceRecord
+from consumer.kafka.types import TopicPartition
+from consumer.shard.buffer import Buffer
 from consumer.shard.changelog import ShardState
 from consumer.shard.context import ShardContext, SideReaders
-from consumer.shard.progress import Continuity, Fingerprint, Progress, judge
-from consumer.shard.start_positions import inspect, log_unread_lost
+from consumer.shard.deferred_sources import NEW, NO_LEADER, DeferredSources
+from consumer.shard.progress import Continuity, Identity, Progress, judge
+from consumer.shard.start_positions import Start, inspect
 from consumer.shard.status import SourceStatus
 
 INTACT: Final = Continuity.INTACT
-Gathered = tuple[TopicPartition, Sequence[SourceRecord]]
 log = structlog.get_logger(__name__)
-
-
-class Buffer:
-    """Records of several sources, in the order in which they were fetched."""
-
-    def __init__(self) -> None:
-        self._gathered: list[Gathered] = []
-        self._next_offsets: dict[TopicPartition, int] = {}
-        self.records = 0
-        self.size_bytes = 0
-
-    def __bool__(self) -> bool:
-        return bool(self._gathered)
-
-    def __iter__(self) -> Iterator[Gathered]:
-        return iter(self._gathered)
-
-    def add(
-        self,
-        fetched: Mapping[TopicPartition, FetchedRecords],
-        position: Callable[[TopicPartition], int],
-    ) -> None:
-        """Add fetched records; `position` returns the next offset to read of a source."""
-        for source, records in fetched.items():
-            self._gathered.append((source, records))
-            self._next_offsets[source] = position(source)
-            self.records += len(records)
-            self.size_bytes += records.size_bytes
-
-    def progress_after(self, stream_time_ms: int) -> dict[TopicPartition, Progress]:
-        """Return the progress that each source has when all its gathered records are handled.
-
-        The next offset is the reader's position, not the offset of the last record plus one.
-        Markers and invisible records may follow that record. Its batch may also end at a higher
-        offset, because the producer sets the offsets within a batch. A ``PackedBatch`` (a batch
-        that was too large to unpack, or unreadable) gives no fingerprint: with another size limit
-        or a later release, the reader may deliver the single records of this batch instead.
-        """
-        fingerprints: dict[TopicPartition, Fingerprint | None] = {}
-        for source, records in self._gathered:
-            last = next((r for r in reversed(records) if not _is_packed(r)), None)
-            if last is not None or source not in fingerprints:
-                fingerprints[source] = None if last is None else Fingerprint.of(last)
-        return {
-            source: Progress(self._next_offsets[source], stream_time_ms, fingerprint)
-            for source, fingerprint in fingerprints.items()
-        }
-
-
-def _is_packed(record: SourceRecord) -> bool:
-    return isinstance(record.value, PackedBatch)
 
 
 class Sources:
@@ -81,6 +30,7 @@ class Sources:
     ``buffer`` holds the records that are not decided yet. ``pending_progress`` is progress that is
     not committed yet. It covers only duplicates, transaction markers, aborted records and new
     partitions. If a crash loses it, the next task reads these offsets again, with the same result.
+    ``deferred`` holds the sources that are not read now.
     """
 
     def __init__(
@@ -89,16 +39,18 @@ class Sources:
         memory: ShardState,
         reader: LogReader,
         readers: SideReaders,
-        positions: Mapping[TopicPartition, int],
+        start: Start,
     ) -> None:
-        """Assign the sources to `reader`, each at its offset in `positions`."""
+        """Assign the sources to `reader`, each at its offset in the positions of `start`."""
+        self.deferred = DeferredSources(context, memory, readers)
+        self.deferred.add(start.deferred)
         self.buffer = Buffer()
         self.pending_progress: dict[TopicPartition, Progress] = {}
         self.reader = reader
         self._context = context
         self._memory = memory
         self._readers = readers
-        self._partitions = list(positions)
+        self._partitions = list(start.positions)
         self._running_since = time.monotonic()
         self._forwards = TopicPartition(context.settings.repartition_topic, context.shard)
         self._gathered_batch_start: int | None = None
@@ -106,7 +58,7 @@ class Sources:
         self._trimmable_offset: int | None = None
         self._held_back = HeldBackSources()
         self._held_back_log = HeldBackLog(context.shard, context.settings.bootstrap_servers)
-        reader.assign(positions)
+        reader.assign(start.positions)
         reader.use_running_fetch_settings()
 
     async def gather(self, timeout_ms: int, max_records: int) -> bool:
@@ -180,6 +132,7 @@ class Sources:
         Raises:
             TaskFailed: a topic was recreated. The next task decides where to resume.
         """
+        self._defer_leaderless(context)
         for source in self._partitions:
             (id_before, epoch_before), (id_now, epoch_now) = (
                 self._context.identity(source),
@@ -191,38 +144,68 @@ class Sources:
                 self.reader.needs_revalidation = True
         self._context = context
 
-    async def add_new_partitions(self) -> bool:
-        """Read new input partitions from their beginning; return whether there are any.
+    def _defer_leaderless(self, context: ShardContext) -> None:
+        """Stop reading the inputs that have no leader, so that nothing waits for them.
 
-        The other sources keep their positions.
+        Records in the buffer stay there: the brokers had committed them.
         """
-        fresh = [source for source in self._context.sources() if source not in self._partitions]
-        if not fresh:
+        lost = [source for source in self.inputs if not context.has_leader(source)]
+        if lost:
+            self.defer_moved_positions()
+            self._assign({s: self.reader.position(s) for s in self._partitions if s not in lost})
+        fresh = [s for s in context.sources() if s not in self._partitions and s not in lost]
+        self.deferred.add(
+            {s: NEW for s in fresh if s not in self.deferred and context.has_leader(s)}
+            | {s: NO_LEADER for s in (*lost, *fresh) if not context.has_leader(s)}
+        )
+
+    def begin_check(self) -> None:
+        """Begin to check the deferred sources, new partitions among them, beside the loop.
+
+        If a source was deferred while records of it were in the buffer, its progress is not final
+        before they are handled. So check only with an empty buffer.
+        """
+        if not self.buffer:
+            self.deferred.begin_check(self._context, self._known_progress())
+
+    def add_checked(self) -> bool:
+        """Read the deferred sources that a check has found; return whether progress has changed.
+
+        The other sources keep their positions, and the gathered records stay in the buffer: they
+        are before the reader's positions.
+
+        Raises:
+            ClusterError: the ACLs do not permit a request of the check.
+        """
+        start = self.deferred.take_checked(self._context, self._known_progress())
+        if start is None or not start.positions:
             return False
-        starts = await self.reader.beginning_offsets(fresh)
-        # The gathered records are before the reader's position, so they stay in the buffer.
-        positions = {source: self.reader.position(source) for source in self._partitions}
-        positions.update(starts)
+        self._assign({s: self.reader.position(s) for s in self._partitions} | start.positions)
+        self.pending_progress = {**self.pending_progress, **start.changed}
+        names = [f"{source.topic}/{source.partition}" for source in start.positions]
+        log.info("sources_added", shard=self._context.shard, sources=names)
+        return bool(start.changed)
+
+    def _assign(self, positions: Mapping[TopicPartition, int]) -> None:
         self._partitions = list(positions)
         self.reader.assign(positions)
-        for source, log_start in starts.items():
-            if log_start > 0:
-                log_unread_lost(self._context, source, 0, log_start)
-            first = Progress(log_start, self._memory.seen.stream_time_ms)
-            self.pending_progress[source] = first.identified(self._context.identity(source))
-        names = [f"{source.topic}/{source.partition}" for source in fresh]
-        log.info("sources_added", shard=self._context.shard, sources=names)
-        return True
+
+    async def close(self) -> None:
+        """End a check of deferred sources."""
+        await self.deferred.close()
 
     def buffered_progress(self, stream_time_ms: int) -> dict[TopicPartition, Progress]:
         """Return the progress to commit with the gathered records, including pending progress.
 
         Each source gets its identity of the last topic check. If that check found a new leader
-        epoch, `refresh_identities` requested a revalidation, which has judged the source since.
+        epoch, `refresh_identities` requested a revalidation, which has judged the source since. A
+        source that was deferred since its records were gathered keeps its stored identity.
         """
         known = self._known_progress()
         gathered = {
-            source: progress.following(known[source]).identified(self._context.identity(source))
+            source: progress.following(known[source]).identified(
+                self._context.identity(source) if source in self._partitions else Identity()
+            )
             for source, progress in self.buffer.progress_after(stream_time_ms).items()
         }
         return {**self.pending_progress, **gathered}
@@ -298,6 +281,10 @@ class Sources:
             # since, new records may have arrived, so the lag is unknown.
             is_unknown = status.is_silent and not status.lag
             statuses.append(replace(status, lag=None, held_back=None) if is_unknown else status)
+        statuses += [
+            SourceStatus(*source, None, self.deferred.seconds(source), None, reason)
+            for source, reason in self.deferred.reasons.items()
+        ]
         return tuple(statuses)
 
     def _known_progress(self) -> dict[TopicPartition, Progress]:

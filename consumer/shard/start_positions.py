@@ -1,6 +1,7 @@
 """The offset at which a shard resumes each source, checked against the stored progress."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import structlog
@@ -44,31 +45,43 @@ log = structlog.get_logger(__name__)
 
 
 class Start(NamedTuple):
-    """The offsets to resume at, and the changed progress, which is committed before any fetch.
+    """The offsets to resume at, and the changed progress, which is committed before any decision.
 
-    ``first_start`` is set if the offsets of a first start were needed.
+    ``first_start`` is set if the offsets of a first start were needed. ``deferred`` holds the
+    sources that the shard does not read now, and why.
     """
 
     positions: dict[TopicPartition, int]
     changed: dict[TopicPartition, Progress]
     first_start: FirstStart | None = None
+    deferred: Mapping[TopicPartition, str] = MappingProxyType({})
 
 
-async def locate_sources(
-    context: ShardContext, readers: SideReaders, reader: LogReader, memory: ShardState
-) -> Start:
-    """Return the offset at which the shard resumes each source.
+class Findings(NamedTuple):
+    """The present state of sources: of those with stored progress, and the start of the others."""
 
-    `reader` is the shard's own reader, which sees committed records only. This function may assign
-    other offsets to the reader, because the shard does not run yet.
+    found: Mapping[TopicPartition, Found]
+    new: Start
+
+
+async def examine(  # noqa: PLR0913 - the parts of a shard that know its sources
+    context: ShardContext,
+    readers: SideReaders,
+    reader: LogReader,
+    memory: ShardState,
+    *,
+    known: Mapping[TopicPartition, Progress],
+    sources: Collection[TopicPartition],
+) -> Findings:
+    """Return the present state of these sources, of which `known` has the stored progress.
+
+    `reader` sees committed records only. This function assigns other offsets to it.
 
     Raises:
-        StateCorrupted: the shard's partition of the repartition topic was recreated, or records of
-            it were deleted before they were handled.
         TaskFailed, TransientError: a broker did not answer in time, or a partition has no leader.
         ClusterError: the ACLs do not permit a request.
     """
-    known = {s: p for s in context.sources() if (p := memory.progress.get(s)) is not None}
+    known = {source: known[source] for source in sources if source in known}
     found = await inspect(context, reader, readers.admin, known)
     if any(lost_its_end(progress, found[source]) for source, progress in known.items()):
         # An open transaction hides the end of the log from a reader of committed records, so the
@@ -76,14 +89,38 @@ async def locate_sources(
         # here, because opening it would delay every start.
         async with readers.open(context, committed_only=False) as side_reader:
             found = await inspect(context, side_reader, readers.admin, known)
-    start = await _locate_new(context, readers, reader, memory)
-    for source, progress in known.items():
-        verdict = judge(progress, found[source])
+    new = [source for source in sources if source not in known]
+    return Findings(found, await _locate_new(context, readers, reader, memory, new))
+
+
+def resume(
+    context: ShardContext,
+    known: Mapping[TopicPartition, Progress],
+    findings: Findings,
+    sources: Collection[TopicPartition],
+) -> Start:
+    """Return the offset at which the shard resumes each of these sources, and log what it lost.
+
+    Raises:
+        StateCorrupted: the shard's partition of the repartition topic was recreated, or records of
+            it were deleted before they were handled.
+    """
+    new = findings.new
+    start = Start(
+        {source: offset for source, offset in new.positions.items() if source in sources},
+        {source: progress for source, progress in new.changed.items() if source in sources},
+        new.first_start,
+    )
+    for source, found in findings.found.items():
+        if source not in sources:
+            continue
+        progress = known[source]
+        verdict = judge(progress, found)
         identity = context.identity(source)
         if verdict.continuity is Continuity.INTACT:
             moved = replace(progress.identified(identity), next_offset=verdict.resume_at)
         else:
-            _report_break(context, source, progress.next_offset, verdict, found[source])
+            _report_break(context, source, progress.next_offset, verdict, found)
             moved = Progress(verdict.resume_at, progress.stream_time_ms, None, *identity)
         start.positions[source] = verdict.resume_at
         if moved != progress:
@@ -170,7 +207,11 @@ async def find_recreated(
 
 
 async def _locate_new(
-    context: ShardContext, readers: SideReaders, reader: LogReader, memory: ShardState
+    context: ShardContext,
+    readers: SideReaders,
+    reader: LogReader,
+    memory: ShardState,
+    new: Collection[TopicPartition],
 ) -> Start:
     """Return the first offsets of sources without stored progress.
 
@@ -180,7 +221,6 @@ async def _locate_new(
     partition. A partition of the repartition topic is always read from its beginning, too.
     """
     start = Start({}, {})
-    new = [source for source in context.sources() if source not in memory.progress]
     if not new:
         return start
     starts = await reader.beginning_offsets(new)

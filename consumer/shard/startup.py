@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from consumer.kafka.open_transactions import OpenTransactionCheck
 from consumer.kafka.owned_partition import OwnedPartition, Stage
 from consumer.kafka.port import LogReader, TransactionalWriter, TransactionBatches
-from consumer.kafka.types import OpenTransaction, TopicPartition
+from consumer.kafka.types import OpenTransaction
 from consumer.shard.changelog import ShardState, barrier_record, meta_record, progress_record
 from consumer.shard.context import ShardContext, SideReaders
+from consumer.shard.deferred_sources import find_deferred
 from consumer.shard.restore import restore
-from consumer.shard.start_positions import Start, locate_sources
+from consumer.shard.start_positions import Start, examine, resume
 from consumer.shard.state_guards import refuse_deleted_state, refuse_lost_state, verify_meta
 from consumer.shard.watermark import NOTHING_KNOWN_MS, announcement
 
@@ -60,18 +61,20 @@ class Startup:
             on_stage=on_stage,
         )
 
-    async def verify(self, *, accept_empty_state: bool) -> dict[TopicPartition, int]:
+    async def verify(self, *, accept_empty_state: bool) -> Start:
         """Check the restored state and return the offset to resume at in each source.
 
         1. Check that the changelog belongs to this group, cluster, shard and output topic, and to
            this number of shards.
         2. Check that no state was lost, unless `accept_empty_state`.
-        3. Check each source against its progress, and find the offset to resume at.
+        3. Defer the sources whose leader is gone or silent. Check each other source against its
+           progress, and find the offset to resume at.
         4. Commit the meta entry and the progress, if they have changed, before the shard reads.
 
         Raises:
             StateCorrupted: the state belongs to another deployment, or a part of it was lost.
-            TaskFailed, TransientError, ClusterError: the brokers did not answer in time.
+            TaskFailed, TransientError, ClusterError: the brokers did not answer in time, or a
+                source that is needed has no leader.
         """
         context, memory, reader = self._context, self._memory, self._reader
         if memory.meta is not None:  # 1.
@@ -80,10 +83,16 @@ class Startup:
             await refuse_deleted_state(context, reader)
             if memory.meta is None:
                 await refuse_lost_state(context, reader, self._readers.admin)
-        start = await locate_sources(context, self._readers, reader, memory)  # 3.
+        deferred = await find_deferred(context, reader, memory)  # 3.
+        sources = [source for source in context.sources() if source not in deferred]
+        known = memory.progress
+        findings = await examine(
+            context, self._readers, reader, memory, known=known, sources=sources
+        )
+        start = resume(context, known, findings, sources)._replace(deferred=deferred)
         if memory.meta != context.meta() or start.changed:
             await self._commit(start)  # 4.
-        return start.positions
+        return start
 
     async def _load(self, barrier_offset: int) -> None:
         await self._reader.start()

@@ -81,6 +81,8 @@ class SourceStatus(msgspec.Struct, frozen=True):
 
     held_back: HeldBack | None = None
     """The records that an open transaction holds back, which are not lag. None: not known."""
+    deferred: str = ""
+    """Why the shard does not read this partition now; empty if it does."""
 
     @property
     def is_silent(self) -> bool:

@@ -99,9 +99,10 @@ class ShardTask:
                 lambda found: self._record_hanging(writer.transactional_id, found), self._on_stage
             )
             self._enter(TaskState.VERIFYING)
-            positions = await startup.verify(accept_empty_state=self._accept_empty_state)  # 2.
+            start = await startup.verify(accept_empty_state=self._accept_empty_state)  # 2.
             self._enter(TaskState.RUNNING)
-            self._loop = loop = self._make_loop(context, reader, writer, positions, topics_seen_at)
+            sources = Sources(context, self._memory, reader, self._readers, start)
+            self._loop = loop = self._make_loop(context, sources, writer, topics_seen_at)
             while not self._stopping:
                 await self._handle_requests(loop)
                 await loop.run_once()  # 3.
@@ -112,8 +113,11 @@ class ShardTask:
             raise
         finally:
             self._enter(TaskState.CLOSED)
+            closing = [reader.close(), writer.close()]
+            if self._loop is not None:
+                closing.append(self._loop.sources.close())
             self._release_memory()
-            await asyncio.gather(reader.close(), writer.close())
+            await asyncio.gather(*closing)
 
     def stop(self) -> None:
         """End the task after its current transaction; the next task reads the undecided records."""
@@ -214,16 +218,15 @@ class ShardTask:
     def _make_loop(
         self,
         context: ShardContext,
-        reader: LogReader,
+        sources: Sources,
         writer: TransactionalWriter,
-        positions: dict[TopicPartition, int],
         topics_seen_at: float,
     ) -> ShardLoop:
         self._writer = writer
         return ShardLoop(
             context,
             memory=self._memory,
-            sources=Sources(context, self._memory, reader, self._readers, positions),
+            sources=sources,
             writer=writer,
             readers=self._readers,
             observer=self._observer,

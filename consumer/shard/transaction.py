@@ -10,6 +10,7 @@ from consumer.pipeline.decider import Decision, apply
 from consumer.pipeline.records import Headers
 from consumer.pipeline.routing import partition_for_key
 from consumer.pipeline.trace_context import trace_context
+from consumer.shard.buffer import Gathered
 from consumer.shard.changelog import (
     ShardState,
     id_key,
@@ -21,8 +22,7 @@ from consumer.shard.changelog import (
 from consumer.shard.context import ShardContext
 from consumer.shard.events import TransactionReport
 from consumer.shard.progress import Progress
-from consumer.shard.sources import Gathered
-from consumer.shard.watermark import announcement
+from consumer.shard.watermark import Announcement, announcement
 from schemas.ready_event import Origin
 
 # At most this many events and this many dead letters of a transaction get a log line of their own.
@@ -38,11 +38,11 @@ def build_transaction(
     transaction: TransactionBatches,
     decision: Decision,
     progress: Positions,
-    announced_ms: int | None = None,
+    announced: Announcement | None = None,
 ) -> None:
     """Add everything that must become visible together to the empty batches of a transaction.
 
-    If `announced_ms` is not None, also add the announcement of this time, after the forwards.
+    If `announced` is not None, also add this announcement, after the forwards.
     """
     settings, topology = context.settings, context.topology
     partitions = topology.output_partitions
@@ -59,9 +59,9 @@ def build_transaction(
     for forward in decision.forwards:
         batches = transaction.to(settings.repartition_topic, forward.shard)
         batches.append(forward.key, forward.value, forward.headers)
-    if announced_ms is not None:
-        headers = announcement(context.shard, announced_ms)
-        for shard in range(topology.shards):
+    if announced is not None:
+        headers = announcement(context.shard, announced.watermark_ms)
+        for shard in announced.to_shards:
             transaction.to(settings.repartition_topic, shard).append(None, None, headers)
     for dead_letter in decision.dead_letters:
         partition = dead_letter.origin.partition % topology.dead_letter_partitions

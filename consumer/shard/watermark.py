@@ -45,6 +45,17 @@ MIN_INTERVAL_SECONDS: Final = 1.0
 MAX_INTERVAL_SECONDS: Final = 60.0
 
 
+class Announcement(NamedTuple):
+    """The time that a shard announces, and the shards that can receive it.
+
+    A shard whose repartition partition has no leader keeps the announcement before this one. That
+    is an earlier time, so this shard only forgets ids later.
+    """
+
+    watermark_ms: int
+    to_shards: Sequence[int]
+
+
 class LowestTimestamp:
     """The lowest timestamp among at least the last 1,000 records of a partition.
 

@@ -115,7 +115,8 @@ class OpenTransactionWatch:
         """
         # 1.
         writers = [(task, writer) for task in self._tasks() if (writer := task.running_writer)]
-        found = await self._open_transactions.query()  # 2.
+        answer = await self._open_transactions.query()  # 2.
+        found = answer.found
         self._remember(found, [writer for _, writer in writers])
         may_hang = False
         for task, writer in writers:  # 3.
@@ -124,6 +125,8 @@ class OpenTransactionWatch:
             older = of_earlier_owners(found, *writer.producer_id_and_epoch)
             own = [it for it in found if self._is_left_by(writer, it)]
             may_hang = may_hang or bool(older or own)
+            if not older:  # partitions that have a leader again are checked now
+                writer.unchecked &= answer.leaderless
             if is_last and older:
                 description = self._open_transactions.describe(writer.transactional_id, older)
                 task.stop_for_hanging_transaction(description)

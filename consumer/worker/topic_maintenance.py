@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from typing import Final
 
 import structlog
 
@@ -13,6 +14,9 @@ from consumer.kafka.topics import InputRisk, Topology, check_topics, create_topi
 from consumer.kafka.types import TopicPartition
 from consumer.shard.status import ShardStatus
 
+# While a shard does not read a source because its leader is gone or silent, the topics are checked
+# at least this often.
+DEFERRED_SECONDS: Final = 5.0
 log = structlog.get_logger(__name__)
 
 
@@ -60,7 +64,7 @@ class TopicMaintenance:
     async def discover_partitions(self) -> None:
         """Check the topics in intervals, and pass each new topology to `on_topology`."""
         while True:
-            await asyncio.sleep(self._settings.discovery_interval_ms / 1000)
+            await self._wait_for_next_check()
             seen_at = time.monotonic()
             try:
                 self.topology = topology = await check_topics(self._admin, self._settings)
@@ -70,6 +74,15 @@ class TopicMaintenance:
                 continue
             self.log_new_risks()
             self._on_topology(topology, seen_at)
+
+    async def _wait_for_next_check(self) -> None:
+        """Wait for DISCOVERY_INTERVAL_MS, but at most 5 s while a source is deferred."""
+        left = self._settings.discovery_interval_ms / 1000
+        while left > 0:
+            await asyncio.sleep(min(left, DEFERRED_SECONDS))
+            left -= DEFERRED_SECONDS
+            if any(source.deferred for status in self._statuses() for source in status.sources):
+                return
 
     async def trim_repartition(self) -> None:
         """Delete handled forwards in intervals: the repartition topic has no retention limit."""

@@ -31,7 +31,7 @@ from consumer.pipeline.model_name import parse_model_name
 from consumer.pipeline.records import Header, ShardSettings
 from consumer.pipeline.seen_ids import SeenIds
 from consumer.pipeline.trace_context import trace_context
-from consumer.shard.sources import Buffer
+from consumer.shard.buffer import Buffer
 from consumer.shard.transaction import report
 from schemas.ready_event import Origin, ReadyEvent
 from tests.builders import (

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
+from msgspec.structs import replace
+
 from consumer.kafka.types import (
     OpenTransaction,
     OpenTransactions,
@@ -43,8 +45,15 @@ class FakeAdmin:
     async def describe(self, topics: Iterable[str]) -> dict[str, TopicDescription]:
         """Describe each topic that exists, with its settings."""
         await asyncio.sleep(0)
-        known = self._cluster.topics
-        return {name: known[name].describe(name) for name in topics if name in known}
+        known, leaderless = self._cluster.topics, self._cluster.leaderless
+        return {
+            name: replace(
+                known[name].describe(name),
+                leaderless=tuple(sorted(it.partition for it in leaderless if it.topic == name)),
+            )
+            for name in topics
+            if name in known
+        }
 
     async def create(
         self,
@@ -79,9 +88,11 @@ class FakeAdmin:
             for name in (*topics, *optional)
             if name in self._cluster.topics
             for number, log in enumerate(self._cluster.topics[name].logs)
+            if self._cluster.has_leader(TopicPartition(name, number))
             for start_offset, producer in log.open_transactions
         ]
-        return OpenTransactions(tuple(sorted(found)), {})
+        leaderless = {it for it in self._cluster.leaderless if it.topic in {*topics, *optional}}
+        return OpenTransactions(tuple(sorted(found)), {}, leaderless=frozenset(leaderless))
 
     async def epoch_ends(self, epochs: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Return the first offset after each leader epoch, in the current logs (KIP-320)."""

@@ -12,6 +12,7 @@ from typing import cast
 from consumer.errors import TaskFailed, TimedOut
 from consumer.kafka import port
 from consumer.kafka.clock import BrokerClock
+from consumer.kafka.open_transactions import refuse_unchecked
 from consumer.kafka.types import FetchedRecords, TopicPartition
 from consumer.pipeline.records import Header
 from tests.support.fake_cluster import FakeCluster, Fault, Killed
@@ -83,6 +84,8 @@ class FakeReader:
         found: dict[TopicPartition, FetchedRecords] = {}
         has_moved = False
         for partition in [p for p in self._positions if p not in self._paused]:
+            if not self._cluster.has_leader(partition):
+                continue
             log, position = self._cluster.log(partition), self._positions[partition]
             if not log.log_start <= position <= log.high_watermark:
                 self.needs_revalidation = True
@@ -129,17 +132,29 @@ class FakeReader:
         self, partitions: Iterable[TopicPartition]
     ) -> dict[TopicPartition, int]:
         """Return each partition's log start offset."""
-        await asyncio.sleep(0)
+        await self._answer(partitions)
         return {p: self._cluster.log(p).log_start for p in partitions}
 
     async def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Return each partition's last stable offset (read_committed), else its high watermark."""
-        await asyncio.sleep(0)
+        await self._answer(partitions)
         logs = {p: self._cluster.log(p) for p in partitions}
         return {
             p: log.last_stable_offset if self._committed_only else log.high_watermark
             for p, log in logs.items()
         }
+
+    async def _answer(self, partitions: Iterable[TopicPartition]) -> None:
+        """Return when all leaders have answered.
+
+        Raises:
+            TaskFailed: a partition has no leader.
+        """
+        await asyncio.sleep(0)
+        if not self._cluster.leaderless.isdisjoint(partitions):
+            raise TaskFailed("list offsets: KafkaTimeoutError")
+        if not self._cluster.silent.isdisjoint(partitions):
+            await asyncio.Event().wait()
 
     async def offsets_for_times(
         self, times_ms: Mapping[TopicPartition, int]
@@ -194,6 +209,7 @@ class FakeWriter:
     def __init__(self, cluster: FakeCluster, transactional_id: str) -> None:
         """Prepare a writer. It owns the transactional id after ``fence``."""
         self.transactional_id = transactional_id
+        self.unchecked: frozenset[TopicPartition] = frozenset()
         self.broker_clock = BrokerClock()
         self.begun_transactions = 0
         self.committed_transactions = 0
@@ -230,22 +246,27 @@ class FakeWriter:
         """Append every record within a transaction; return the first offset per partition.
 
         Raises:
+            Leaderless: a partition is ``unchecked``.
             Fenced: another producer took the transactional id over.
-            TaskFailed, TimedOut: the test has injected it.
+            TaskFailed, TimedOut: the test has injected it, or a partition has no leader.
         """
         targets = cast("FakeBatches", batches).partitions
+        refuse_unchecked(self, targets)
         await asyncio.sleep(0)
         self._cluster.add(self.transactional_id, self._owner, list(targets))
         self.begun_transactions += 1
         first_offsets: dict[TopicPartition, int] = {}
         failed = [p for p in targets if self._cluster.takes_place(Fault.SEND_FAILED, p.topic)]
-        for target in [p for p in targets if p not in failed]:
+        waiting = [p for p in targets if not self._cluster.has_leader(p)]
+        for target in [p for p in targets if p not in failed and p not in waiting]:
             for new in targets[target].records:
                 record = self._cluster.append(self.transactional_id, self._owner, target, new)
                 first_offsets.setdefault(target, record.offset)
                 if self._cluster.log(target).is_log_append_time:
                     self.broker_clock.set(record.timestamp)
             await asyncio.sleep(0)
+        if waiting:
+            raise TimedOut(f"the send to {waiting} did not answer in time")
         if failed:
             raise TaskFailed(f"send: the batch for {failed} failed")
         if self._cluster.takes_place(Fault.SEND_TIMED_OUT, self.transactional_id):

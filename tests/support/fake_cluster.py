@@ -95,6 +95,10 @@ class FakeCluster:
         """The brokers' clock; a test may replace it."""
         self.most_fetched = 2**31
         """The records that one fetch returns at most; a small number makes small transactions."""
+        self.leaderless: set[TopicPartition] = set()
+        """The partitions that have no leader; a test may change it at any time."""
+        self.silent: set[TopicPartition] = set()
+        """The partitions whose leader is known and does not answer."""
         self._ids: dict[str, _TransactionalId] = {}
         self._producer_ids = itertools.count(1000)
         self._faults: dict[tuple[Fault, str], _Planned] = {}
@@ -195,6 +199,10 @@ class FakeCluster:
         """
         self._end(self._owned(transactional_id, producer), is_commit=True)
 
+    def has_leader(self, partition: TopicPartition) -> bool:
+        """Return whether a leader of this partition answers."""
+        return partition not in self.leaderless and partition not in self.silent
+
     def _owned(self, transactional_id: str, producer: Producer) -> _TransactionalId:
         known = self._ids[transactional_id]
         if known.producer != producer:
@@ -202,7 +210,8 @@ class FakeCluster:
         return known
 
     def _end(self, known: _TransactionalId, *, is_commit: bool) -> None:
-        for partition in sorted(known.partitions):
+        # Without a leader a partition gets no marker, now or later.
+        for partition in sorted(known.partitions - self.leaderless):
             self.log(partition).append_marker(known.producer, is_commit=is_commit)
         known.partitions.clear()
         self.wake_readers()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from consumer.shard.changelog import ShardState
     from consumer.shard.context import ShardContext
     from consumer.shard.progress import Progress
+    from consumer.shard.start_positions import Start
 
     Plant = Callable[[Any, str, object], None]
 
@@ -62,11 +63,13 @@ def trust_group_offsets(plant: Plant) -> None:
     """Begin at the committed offsets of the group, as a consumer does by default."""
     verify = Startup.verify
 
-    async def positions(self: Startup, *, accept_empty_state: bool) -> dict[TopicPartition, int]:
-        known = await verify(self, accept_empty_state=accept_empty_state)
+    async def positions(self: Startup, *, accept_empty_state: bool) -> Start:
+        start = await verify(self, accept_empty_state=accept_empty_state)
         group_id = self._context.settings.group_id
         committed = await self._readers.admin.group_offsets(group_id)
-        return {source: committed.get(source, 0) for source in known}
+        return start._replace(
+            positions={source: committed.get(source, 0) for source in start.positions}
+        )
 
     plant(Startup, "verify", positions)
 

@@ -41,6 +41,7 @@ QUERY_PAUSE_SECONDS: Final = 0.05
 TRY_SECONDS: Final = 3.0
 # Only the leader of a partition can answer. If it hangs, a new task asks the next leader.
 LEADER_SECONDS: Final = 6.0
+NO_LEADER: Final = -1
 ANOTHER_TRY_HELPS: Final = (
     kafka_errors.UnknownTopicOrPartitionError,
     kafka_errors.NodeNotReadyError,
@@ -115,6 +116,7 @@ class KafkaAdmin:
                     for p in topic.partitions
                     if p.leader_epoch is not None
                 },
+                leaderless=tuple(sorted(p.partition for p in topic.partitions if p.leader < 0)),
             )
             for topic in found.values()
         }
@@ -196,22 +198,28 @@ class KafkaAdmin:
     ) -> OpenTransactions:
         """Return every transaction that is open in these topics (DescribeProducers, KIP-664).
 
-        If an `optional` topic cannot be queried, the result holds the reason instead.
+        If an `optional` topic cannot be queried, the result holds the reason instead. It also holds
+        the partitions without a leader.
 
         Raises:
-            TransientError: a partition has no leader, or the leader has just moved.
+            TransientError: the leader of a partition has just moved.
             TaskFailed: a leader does not answer.
             ClusterError: the ACLs do not permit Read on a topic that is not optional.
         """
         not_queried: dict[str, str] = {}
         described = await self._topics(topics)
-        by_leader = _by_leader(described)
+        all_described = dict(described)
         for name in optional:
             try:
-                for leader, asked in _by_leader(await self._topics([name])).items():
-                    by_leader.setdefault(leader, {}).update(asked)
+                all_described |= await self._topics([name])
             except (ClusterError, TransientError) as error:
                 not_queried[name] = str(error)
+        by_leader = _by_leader(all_described)
+        leaderless = {
+            TopicPartition(name, partition)
+            for name, partitions in by_leader.pop(NO_LEADER, {}).items()
+            for partition in partitions
+        }
         found: list[OpenTransaction] = []
         silent: set[int] = set()
         for leader, asked in by_leader.items():
@@ -229,7 +237,9 @@ class KafkaAdmin:
                     for producer_id, epoch, _, _, _, start, _ in producers
                     if start >= 0
                 ]
-        return OpenTransactions(tuple(sorted(found)), not_queried, frozenset(silent))
+        return OpenTransactions(
+            tuple(sorted(found)), not_queried, frozenset(silent), frozenset(leaderless)
+        )
 
     async def epoch_ends(self, epochs: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Return the first offset after each leader epoch, in the current logs (KIP-320).
@@ -357,17 +367,12 @@ class KafkaAdmin:
 
 
 def _by_leader(topics: Mapping[str, TopicMetadata]) -> dict[int, dict[str, list[int]]]:
-    """Return the partitions by leader and topic, from a metadata response.
-
-    Raises:
-        TransientError: a partition has no leader.
-    """
+    """Return the partitions by leader (or NO_LEADER) and topic, from a metadata response."""
     by_leader: dict[int, dict[str, list[int]]] = {}
     for name, topic in topics.items():
         for one in topic.partitions:
-            if one.leader < 0:
-                raise TransientError(f"describe producers: {name}/{one.partition} has no leader")
-            by_leader.setdefault(one.leader, {}).setdefault(name, []).append(one.partition)
+            leader = max(one.leader, NO_LEADER)
+            by_leader.setdefault(leader, {}).setdefault(name, []).append(one.partition)
     return by_leader
 
 

@@ -24,6 +24,7 @@ from consumer.kafka.client.connection import (
 )
 from consumer.kafka.client.transaction_batches import TransactionBatches
 from consumer.kafka.clock import BrokerClock
+from consumer.kafka.open_transactions import refuse_unchecked
 from consumer.kafka.types import TopicPartition
 
 # InitProducerId waits for the markers of the fenced owner's transaction. This can take seconds.
@@ -52,6 +53,7 @@ class KafkaWriter:
         compression_type: str = NO_COMPRESSION,
     ) -> None:
         self.transactional_id = transactional_id
+        self.unchecked: frozenset[TopicPartition] = frozenset()
         self.broker_clock = BrokerClock()
         # A transaction has two steps, send and commit. Each gets half of the time after which the
         # broker aborts the transaction.
@@ -96,11 +98,13 @@ class KafkaWriter:
         Check the result of every batch, because aiokafka would commit even if one has failed.
 
         Raises:
+            Leaderless: one of the partitions is ``unchecked``; nothing was sent.
             Fenced: another producer took the transactional id over.
             TaskFailed: a batch failed or got no response, so the transaction must not be committed.
                 Or the producer has written too many records.
         """
         finished = cast("TransactionBatches", batches).finish()
+        refuse_unchecked(self, finished)
         self._records_written += sum(b.record_count() for bs in finished.values() for b in bs)
         if self._records_written > MAX_RECORDS_PER_PRODUCER:
             raise TaskFailed("the producer's sequence numbers are used up; it must be replaced")

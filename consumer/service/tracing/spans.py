@@ -26,8 +26,8 @@ from consumer.config import Settings
 from consumer.kafka.types import TopicPartition
 from consumer.pipeline.records import SourceRecord
 from consumer.pipeline.trace_context import TraceContext, trace_context
+from consumer.shard.buffer import Gathered
 from consumer.shard.events import LostTransaction, Observer, Step, TransactionReport
-from consumer.shard.sources import Gathered
 from consumer.shard.watermark import is_announcement
 
 # OpenTelemetry keeps this number of links by default and discards the rest.

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from consumer.kafka.types import FetchedRecords, TopicPartition
 from consumer.pipeline.records import PackedBatch, Reason
+from consumer.shard.buffer import Buffer
 from consumer.shard.progress import (
     OLDER_OFFSETS,
     Continuity,
@@ -19,7 +20,6 @@ from consumer.shard.progress import (
     judge,
     lost_its_end,
 )
-from consumer.shard.sources import Buffer
 from tests.batches.build import batch
 from tests.builders import Record, record
 

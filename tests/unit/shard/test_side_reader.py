@@ -20,14 +20,15 @@ from consumer.kafka.types import FetchedRecords, TopicPartition
 from consumer.pipeline.decider import Decider, Decision
 from consumer.pipeline.records import SourceBatch
 from consumer.pipeline.seen_ids import SeenIds
+from consumer.shard.buffer import Buffer
 from consumer.shard.changelog import ShardState
 from consumer.shard.commit_policy import TransactionSizeLimit
 from consumer.shard.context import ShardContext
 from consumer.shard.dead_letter_limit import LOOK_BACK_SECONDS, DeadLetterGuard
 from consumer.shard.loop import MOVED_SECONDS, ShardLoop
 from consumer.shard.progress import Fingerprint, Found, Progress
-from consumer.shard.sources import Buffer, Sources
-from consumer.shard.start_positions import inspect
+from consumer.shard.sources import Sources
+from consumer.shard.start_positions import Start, inspect
 from tests.builders import Record, record
 
 if TYPE_CHECKING:
@@ -186,7 +187,13 @@ def running(
     return ShardLoop(
         context,
         memory=memory,
-        sources=Sources(context, memory, anything, readers, dict.fromkeys(sources, 10)),
+        sources=Sources(
+            context,
+            memory,
+            anything,
+            readers,
+            Start(dict.fromkeys(sources, 10), {}),
+        ),
         writer=writer or unused,  # type: ignore[arg-type]  # stands for it
         readers=readers,
         observer=Mock(),
