@@ -133,17 +133,20 @@ class DeferredSources:
 
     def begin_check(
         self, context: ShardContext, progress: Mapping[TopicPartition, Progress]
-    ) -> None:
-        """Begin to check the deferred sources that have a leader, if no check runs.
+    ) -> bool:
+        """Begin to check the deferred sources that have a leader. Return False if a check runs.
 
         `progress` is that of the shard, with what is not committed yet.
         """
+        if self._running is not None:
+            return False
         sources = [source for source in self.reasons if context.has_leader(source)]
-        if sources and self._running is None:
+        if sources:
             known = {source: progress[source] for source in sources if source in progress}
             self._running = asyncio.create_task(
                 self._check(context, known, sources), name=f"sources-{self._shard}"
             )
+        return True
 
     def take_checked(
         self, context: ShardContext, progress: Mapping[TopicPartition, Progress]

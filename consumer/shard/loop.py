@@ -177,9 +177,8 @@ class ShardLoop:
         Their changed progress is committed before their records are decided, as at a start.
         """
         sources = self.sources
-        if self._is_check_due and not sources.buffer:
+        if self._is_check_due and sources.begin_check():
             self._is_check_due = False
-            sources.begin_check()
         if sources.deferred and sources.add_checked():
             await self._commit_pending_progress()
 

@@ -159,14 +159,16 @@ class Sources:
             | {s: NO_LEADER for s in (*lost, *fresh) if not context.has_leader(s)}
         )
 
-    def begin_check(self) -> None:
+    def begin_check(self) -> bool:
         """Begin to check the deferred sources, new partitions among them, beside the loop.
 
-        If a source was deferred while records of it were in the buffer, its progress is not final
-        before they are handled. So check only with an empty buffer.
+        Return False if it must be begun later: because a check runs, or because the buffer is not
+        empty. A source may have been deferred while the buffer held records of it. Then its
+        progress is final only when they are handled.
         """
-        if not self.buffer:
-            self.deferred.begin_check(self._context, self._known_progress())
+        if self.buffer:
+            return False
+        return self.deferred.begin_check(self._context, self._known_progress())
 
     def add_checked(self) -> bool:
         """Read the deferred sources that a check has found; return whether progress has changed.

@@ -122,6 +122,7 @@ class FakeDeployment:
         """The records that one transaction may hold."""
         self.tasks: dict[int, ShardTask] = {}
         """The latest task of each shard that ``running`` has started."""
+        self._limits: dict[tuple[int, int], TransactionSizeLimit] = {}  # they outlive a task
         self._numbers = itertools.count()
 
     @classmethod
@@ -189,7 +190,9 @@ class FakeDeployment:
             admin=admin,
             observer=observer or self.observer,
             clock=self.clock,
-            limit=TransactionSizeLimit(self.most_records),
+            limit=self._limits.setdefault(
+                (shard, self.most_records), TransactionSizeLimit(self.most_records)
+            ),
             check=OpenTransactionCheck(
                 admin,
                 settings.bootstrap_servers,
