@@ -87,6 +87,8 @@ def _reason(source: SourceStatus) -> str:
 def _describe(shard: ShardStatus) -> str:
     if shard.hangs:
         return f"shard {shard.shard} waits: {shard.hangs}"
+    if shard.leaderless:
+        return f"shard {shard.shard} waits: {shard.leaderless}"
     if shard.refusal:
         return f"shard {shard.shard} must not run: {shard.refusal}"
     if shard.restore_ratio is not None and shard.state == TaskState.RESTORING.value:

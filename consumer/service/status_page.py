@@ -170,6 +170,8 @@ def _state(view: ShardStatus) -> str:
         return f'<span class="good">{_text(view.state)}</span>'
     if view.hangs:
         return f'<span class="bad">{_text(view.state)}</span>: {_text(view.hangs, 1000)}'
+    if view.leaderless:
+        return f'<span class="bad">{_text(view.state)}</span>: {_text(view.leaderless, 1000)}'
     if view.refusal:
         return f'<span class="bad">{_text(view.state)}</span>: {_text(view.refusal, 1000)}'
     word = view.state

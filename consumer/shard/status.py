@@ -113,6 +113,8 @@ class ShardStatus(msgspec.Struct, frozen=True):
     refusal: str = ""
     hangs: str = ""
     """Where a transaction hangs for which the shard waits, and the command that ends it."""
+    leaderless: str = ""
+    """Which partitions without a leader ended the last task. Empty while the shard runs."""
     hanging_partitions: int = 0
     sources: tuple[SourceStatus, ...] = ()
     variants: int = 0

@@ -51,13 +51,14 @@ def sample_shards(
 ) -> dict[str, ProgressSample]:
     """Return a sample of each shard, by its name; `now` is in monotonic seconds.
 
-    Leave out a shard that is refused or waits for a hanging transaction: it needs an operator, and
-    a restart of the process does not help. Positions in the repartition topic are not counted as
-    progress: watermark announcements move them even if no record is handled.
+    Leave out a shard that is refused, or waits for a hanging transaction or the leader of a
+    partition that it writes: a restart of the process does not help. Positions in the repartition
+    topic are not counted as progress: watermark announcements move them even if no record is
+    handled.
     """
     samples = {}
     for status in statuses:
-        if status.refusal or status.hangs:
+        if status.refusal or status.hangs or status.leaderless:
             continue
         handled: dict[Hashable, int] = {"records": status.handled_records}
         handled.update({k: v for k, v in status.positions.items() if k.topic != repartition_topic})

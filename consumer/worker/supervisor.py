@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from consumer.errors import (
     Fenced,
     HangingTransaction,
+    Leaderless,
     StateCorrupted,
     TaskFailed,
     TransientError,
@@ -37,6 +38,7 @@ class Slot(msgspec.Struct):
     not_before: float = 0.0
     is_cancelled: bool = False
     refusal: str | None = None  # why this shard must not run
+    leaderless: str = ""  # the partitions without a leader for which the last task ended
     has_run: bool = False  # since it was assigned to this process
 
     def status(self) -> ShardStatus:
@@ -51,6 +53,7 @@ class Slot(msgspec.Struct):
             status,
             has_run=self.has_run or status.has_run,
             attempts=self.attempts,
+            leaderless="" if status.state == TaskState.RUNNING.value else self.leaderless,
             handled_records=self.handled_records + status.handled_records,
         )
 
@@ -167,6 +170,7 @@ class Supervisor:
         if status.transactions:
             slot.failures = 0
         error = None if ended.cancelled() else ended.exception()
+        slot.leaderless = str(error) if isinstance(error, Leaderless) else ""
         if error is None:
             return
         if isinstance(error, Fenced):

@@ -19,6 +19,7 @@ class Fault(enum.Enum):
     READ_UNCOMMITTED = "a read_uncommitted restore"
     TRIM_UNCOMMITTED = "trimming at an uncommitted position"
     END_OFFSETS = "restore up to end_offsets instead of the mark"
+    ADDED_AT_END = "an input without a leader read from its end when it comes back"
 
 
 HOME: Final[Mapping[str, int]] = MappingProxyType({"a": 0, "b": 1})
@@ -31,6 +32,7 @@ class Plan(NamedTuple):
     failures: int = 0  # crashes, failed batches, unknown commits, transaction timeouts
     moves: int = 0  # rebalances; each leaves a zombie behind
     foreigns: int = 0  # open transactions of strangers on a changelog
+    outages: int = 0  # inputs that lose their leader, which comes back at any time
     max_batch: int = 2  # records in one decision
     fault: Fault | None = None
     floor: int = 0  # fewer states than this, and the model has lost a rule
@@ -48,6 +50,12 @@ SOUND: Final = {
     "3 records, 1 zombie": Plan(("ab", "a"), moves=1, floor=120_000),
     "a record and its duplicate elsewhere, 1 failure, 1 zombie": Plan(
         ("a", "a"), failures=1, moves=1, max_batch=1, floor=120_000
+    ),
+    "3 records, 1 failure, 1 input without a leader": Plan(
+        ("ab", "a"), failures=1, outages=1, floor=50_000
+    ),
+    "1 record, 1 zombie, 1 input without a leader": Plan(
+        ("a", ""), moves=1, outages=1, floor=10_000
     ),
     "a record and its duplicate, 1 failure, 1 stranger": Plan(
         ("aa", ""), failures=1, foreigns=1, floor=5_000
@@ -68,4 +76,5 @@ FAULTY: Final = {
     Fault.READ_UNCOMMITTED: ONE,
     Fault.TRIM_UNCOMMITTED: FORWARDED,
     Fault.END_OFFSETS: ONE._replace(foreigns=1),
+    Fault.ADDED_AT_END: Plan(("a", ""), outages=1),
 }

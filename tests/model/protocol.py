@@ -143,8 +143,24 @@ def _restore(turn: Turn) -> Iterator[Transition]:
 
 
 def _verify(turn: Turn) -> Iterator[Transition]:
-    task = turn.task._replace(place=Place.RUNNING, position=turn.task.saved)
-    yield turn.to(f"4. verifies, reads on at {tuple(task.position)}", task)
+    task = turn.task._replace(
+        place=Place.RUNNING, position=turn.task.saved, is_deferred=turn.shard.is_leaderless
+    )
+    without = ", without its input" if task.is_deferred else ""
+    yield turn.to(f"4. verifies, reads on at {tuple(task.position)}{without}", task)
+
+
+def _run(turn: Turn) -> Iterator[Transition]:
+    yield from _decide(turn)
+    task = turn.task
+    if turn.shard.is_leaderless and not task.is_deferred:
+        yield turn.to("defers its input", task._replace(is_deferred=True))
+    elif task.is_deferred and not turn.shard.is_leaderless:
+        position = task.position
+        if turn.plan.fault is Fault.ADDED_AT_END:
+            position = position._replace(input=len(turn.plan.inputs[turn.number]))
+        added = task._replace(is_deferred=False, position=position)
+        yield turn.to(f"reads its input again at {position.input}", added)
 
 
 def _decide(turn: Turn) -> Iterator[Transition]:
@@ -202,7 +218,8 @@ def _decisions(turn: Turn) -> Iterator[tuple[str, Decision, Positions]]:
     """Yield each way to cut the next batch out of the input and the forwards, and its decision."""
     number, task, plan = turn.number, turn.task, turn.plan
     position = task.position
-    inputs = plan.inputs[number][position.input :]
+    is_readable = not turn.shard.is_leaderless and not task.is_deferred
+    inputs = plan.inputs[number][position.input :] if is_readable else ""
     forwarded = list(broker.stable_forwards(turn.shard, position.forwards))
     for from_input in range(min(len(inputs), plan.max_batch) + 1):
         for from_forwards in range(min(len(forwarded), plan.max_batch - from_input) + 1):
@@ -225,7 +242,7 @@ STEPS: Final[Mapping[Place, Callable[[Turn], Iterator[Transition]]]] = {
     Place.SETTING_BARRIER: _mark,
     Place.RESTORING: _restore,
     Place.VERIFYING: _verify,
-    Place.RUNNING: _decide,
+    Place.RUNNING: _run,
     Place.DECIDED: _send,
     Place.SENT: _end_txn,
     Place.COMMITTING: _commit,

@@ -33,7 +33,7 @@ class Result(NamedTuple):
 def initial(plan: Plan) -> State:
     """Return the state in which both shards' tasks are about to start."""
     shard = Shard(owner=protocol.new_task(plan))
-    return State((shard, shard), "", plan.failures, plan.moves, plan.foreigns)
+    return State((shard, shard), "", plan.failures, plan.moves, plan.foreigns, plan.outages)
 
 
 def successors(state: State, plan: Plan) -> Iterator[Transition]:
@@ -49,6 +49,7 @@ def successors(state: State, plan: Plan) -> Iterator[Transition]:
         yield from trouble.timeouts(state, number)
         yield from trouble.moves(state, number, plan)
         yield from trouble.strangers(state, number)
+        yield from trouble.outages(state, number)
 
 
 def search(plan: Plan) -> Result:

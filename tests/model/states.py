@@ -89,6 +89,7 @@ class Task(NamedTuple):
     position: Positions = Positions()  # the reader's
     decision: Decision | None = None
     ahead: Decision | None = None  # only planted faults decide ahead
+    is_deferred: bool = False  # the task does not read its input
 
 
 class Shard(NamedTuple):
@@ -102,17 +103,19 @@ class Shard(NamedTuple):
     late_commit: bool = False  # an EndTxn (commit) of a dead task is
     changelog: tuple[Entry, ...] = (Entry(fate=Fate.COMMITTED, progress=Positions()),)
     repartition: tuple[Forward, ...] = ()
+    is_leaderless: bool = False  # the input partition that this shard reads
     log_start: int = 0  # of the repartition partition: what lies before is trimmed
 
 
 class State(NamedTuple):
-    """All there is. The last three say how much trouble is still allowed."""
+    """All there is. The last four say how much trouble is still allowed."""
 
     shards: tuple[Shard, Shard]
     ready: str  # the ids of the committed ready events, sorted
     failures: int
     moves: int
     foreigns: int
+    outages: int = 0
 
 
 def put(state: State, number: int, shard: Shard) -> State:

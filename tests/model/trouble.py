@@ -123,3 +123,22 @@ def strangers(state: State, number: int) -> Iterator[Transition]:
             f"stranger: a transaction opens on changelog-{number}",
             put(state._replace(foreigns=state.foreigns - 1), number, opened),
         )
+
+
+def outages(state: State, number: int) -> Iterator[Transition]:
+    """Let an input partition lose its leader, and get it back with all records."""
+    shard = state.shards[number]
+    if shard.is_leaderless:
+        yield (
+            f"broker: input-{number} has a leader again",
+            put(state, number, shard._replace(is_leaderless=False)),
+        )
+    elif state.outages:
+        yield (
+            f"broker: input-{number} loses its leader",
+            put(
+                state._replace(outages=state.outages - 1),
+                number,
+                shard._replace(is_leaderless=True),
+            ),
+        )

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -10,6 +11,7 @@ from structlog.testing import capture_logs
 
 from consumer.errors import Leaderless, TaskFailed
 from consumer.kafka.clock import wall_clock_ms
+from consumer.kafka.open_transactions import OpenTransactionCheck
 from consumer.kafka.types import TopicPartition
 from consumer.pipeline.routing import home, partition_for_key
 from consumer.pipeline.seen_ids import id_digest
@@ -19,6 +21,7 @@ from consumer.shard.deferred_sources import NO_ANSWER, NO_LEADER
 from consumer.shard.events import Step
 from consumer.shard.progress import Progress
 from consumer.shard.status import SourceStatus
+from consumer.worker.open_transaction_watch import OpenTransactionWatch
 from tests import builders
 from tests.support.fake_cluster import Fault, Killed
 from tests.support.fake_deployment import DEADLINE_SECONDS, INPUT, OUTPUT, FakeDeployment
@@ -311,6 +314,20 @@ def is_forgotten(deployment: FakeDeployment, one: str) -> bool:
     return any(it.key == id_key(id_digest(one)) and it.value is None for it in records)
 
 
+async def is_met_in_time(deployment: FakeDeployment, condition: Callable[[], bool]) -> bool:
+    """Return whether a condition is met while shards publish and announce several times."""
+    for _ in range(8):
+        await wait_for(deployment, produce_on_healthy(deployment))
+        await deployment.refresh_topology()
+        transactions = len(deployment.observer.reports)
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while len(deployment.observer.reports) < transactions + 2:
+                await deployment.cluster.wait_for_change(0.05)
+        if condition():
+            return True
+    return False
+
+
 @pytest.mark.parametrize("deferred", ["while it runs", "at its start", "never"])
 async def test_with_a_window_nothing_is_forgotten_that_a_deferred_source_may_repeat(
     monkeypatch: pytest.MonkeyPatch, deferred: str
@@ -325,46 +342,31 @@ async def test_with_a_window_nothing_is_forgotten_that_a_deferred_source_may_rep
     cluster, ids = deployment.cluster, [f"repeated_{number}" for number in range(8)]
     began_ms = cluster.now_ms()
 
-    def lose() -> None:
+    def forgotten() -> list[str]:
+        return [one for one in ids if is_forgotten(deployment, one)]
+
+    def lose_source() -> None:
         cluster.leaderless.add(LOST)
         deployment.produce(*ids, partition=LOST.partition, timestamp_ms=began_ms + 1000)
 
-    async def rounds(condition: Callable[[], bool]) -> bool:
-        for _ in range(8):
-            await wait_for(deployment, produce_on_healthy(deployment))
-            await deployment.refresh_topology()
-            transactions = len(deployment.observer.reports)
-            async with asyncio.timeout(DEADLINE_SECONDS):
-                while len(deployment.observer.reports) < transactions + 2:
-                    await deployment.cluster.wait_for_change(0.05)
-            if condition():
-                return True
-        return False
-
-    def are_forgotten() -> bool:
-        return all(is_forgotten(deployment, one) for one in ids)
-
-    def is_any_forgotten() -> bool:
-        return any(is_forgotten(deployment, one) for one in ids)
-
     if deferred == "at its start":
-        lose()
+        lose_source()
     async with deployment.running():
         deployment.produce(*ids, timestamp_ms=began_ms)
         await wait_for(deployment, ids)
         if deferred == "while it runs":
-            lose()
+            lose_source()
             await deployment.refresh_topology()
             await deployment.wait_until(
                 lambda: bool(status_of(deployment, LOST).deferred), "the source"
             )
         cluster.now_ms = lambda: wall_clock_ms() + 6 * WINDOW_SECONDS * 1000
         if deferred != "never":
-            assert not await rounds(is_any_forgotten)
+            assert not await is_met_in_time(deployment, lambda: bool(forgotten()))
             await bring_back(deployment, LOST)
             await deployment.wait_until_handled()
-            assert all(deployment.published()[one] == 1 for one in ids)
-        assert await rounds(are_forgotten)
+            assert {deployment.published()[one] for one in ids} == {1}
+        assert await is_met_in_time(deployment, lambda: forgotten() == ids)
     deployment.assert_exactly_once()
 
 
@@ -491,3 +493,29 @@ async def test_a_check_that_fails_is_repeated(monkeypatch: pytest.MonkeyPatch) -
         await bring_back(deployment, LOST)
         await deployment.wait_until_handled()
     deployment.assert_exactly_once()
+
+
+async def test_a_partition_is_written_again_once_it_was_checked() -> None:
+    """The check that runs every two minutes allows it, without a new task."""
+    deployment = await deployment_with()
+    lost = TopicPartition(OUTPUT, 1)
+    deployment.cluster.leaderless.add(lost)
+    async with deployment.running():
+        await deployment.wait_until(
+            lambda: all(it.running_writer is not None for it in deployment.tasks.values()), "tasks"
+        )
+        task = deployment.tasks[0]
+        writer = task.running_writer
+        assert writer is not None
+        assert writer.unchecked == {lost}
+        check = OpenTransactionCheck(deployment.kafka.admin("check"), "servers", [OUTPUT])
+        watch = OpenTransactionWatch(check, deployment.tasks.values, time.monotonic)
+        await watch.check()
+        assert writer.unchecked == {lost}
+        deployment.cluster.leaderless.clear()
+        await watch.check()
+        assert not writer.unchecked
+        (one,) = at_home("checked", 1)
+        produce_to_output(deployment, one, 1)
+        await wait_for(deployment, [one])
+        assert deployment.tasks[0] is task

@@ -9,14 +9,18 @@ import pytest
 
 from consumer.errors import StateCorrupted
 from consumer.kafka.types import TopicPartition
-from consumer.pipeline.routing import home
+from consumer.pipeline.routing import home, partition_for_key
+from consumer.service.health import is_ready
 from consumer.shard.events import Step
 from consumer.shard.status import REFUSED, TaskState
+from consumer.worker import topic_maintenance
 from consumer.worker.engine import STUCK_SECONDS, Engine
+from consumer.worker.stall_detector import sample_shards
+from tests import builders
 from tests.support.fake_admin import FakeMember
 from tests.support.fake_clients import FakeWriter
 from tests.support.fake_cluster import Fault
-from tests.support.fake_deployment import INPUT, FakeDeployment
+from tests.support.fake_deployment import INPUT, OUTPUT, FakeDeployment
 from tests.support.fake_log import NewRecord
 
 SHARDS = 3
@@ -211,4 +215,61 @@ async def test_new_input_partitions_are_discovered() -> None:
         deployment.produce_new(2, partition=3)
         deployment.produce_new(2, partition=4)
         await deployment.wait_until_handled()
+    deployment.assert_exactly_once()
+
+
+async def test_a_deferred_source_is_looked_for_every_few_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its leader may be back long before the next regular check of the topics."""
+    monkeypatch.setattr(topic_maintenance, "DEFERRED_SECONDS", 0.05)
+    deployment = await FakeDeployment.create(
+        shards=SHARDS, variables={"DISCOVERY_INTERVAL_MS": "3600000"}
+    )
+    lost = TopicPartition(INPUT, 1)
+    async with running(deployment) as (engine, member):
+        member.decide(ALL)
+        deployment.produce_new(3, partition=1)
+        await deployment.wait_until_handled()
+    deployment.cluster.leaderless.add(lost)
+    async with running(deployment) as (engine, member):
+        member.decide(ALL)
+        await wait_until_running(deployment, engine, SHARDS)
+        deployment.produce_new(3, partition=1)
+        assert [it.deferred for it in engine.status().shards[1].sources if it.partition == 1][:1]
+        answer = is_ready(engine.status())
+        assert answer.is_ok  # not for the first seconds, like a leader that does not answer
+        deployment.cluster.leaderless.clear()
+        await deployment.wait_until_handled()
+    deployment.assert_exactly_once()
+
+
+async def test_a_shard_that_waits_for_a_leader_is_no_stall() -> None:
+    """A new process would wait too. The probe and the page name the partition."""
+    deployment = await FakeDeployment.create(shards=SHARDS, variables=FAST)
+    job = str(builders.checkpoint()["fine_tuning_job_id"])
+    lost = TopicPartition(OUTPUT, partition_for_key(job.encode(), SHARDS))
+    async with running(deployment) as (engine, member):
+        member.decide(ALL)
+        await deployment.wait_until_handled()
+    deployment.cluster.leaderless.add(lost)
+    async with running(deployment) as (engine, member):
+        member.decide(ALL)
+        await wait_until_running(deployment, engine, SHARDS)
+        (one,) = deployment.produce_new()
+        shard = home(one, SHARDS)
+        await deployment.wait_until(
+            lambda: bool(engine.status().shards[shard].leaderless), "the wait"
+        )
+        view = engine.status().shards[shard]
+        assert f"{OUTPUT}/{lost.partition}" in view.leaderless
+        samples = sample_shards(
+            [view], wanted=ALL, now=time.monotonic(), stuck_seconds=60, repartition_topic=""
+        )
+        assert not samples
+        lines = is_ready(engine.status()).lines
+        assert any(f"shard {shard} waits: " in line for line in lines)
+        deployment.cluster.leaderless.clear()
+        await deployment.wait_until_handled()
+        assert not engine.status().shards[shard].leaderless
     deployment.assert_exactly_once()
