@@ -70,10 +70,18 @@ class ThreeNodes(Cluster):
 
 
 @pytest.fixture(scope="module")
-def three(local_brokers: None) -> Iterator[LocalKafka]:  # noqa: ARG001 - for its effect
+def nodes(local_brokers: None) -> Iterator[LocalKafka]:  # noqa: ARG001 - for its effect
     """Three nodes for the tests of this module."""
     with LocalKafka(3, properties={"broker.session.timeout.ms": "3000"}) as kafka:
         yield kafka
+
+
+@pytest.fixture
+def three(nodes: LocalKafka) -> LocalKafka:
+    """Three nodes that all run, also after a test that failed."""
+    if nodes.pid(NODE) is None:
+        nodes.restart(NODE)
+    return nodes
 
 
 def ids_everywhere(prefix: str, count: int = 4) -> list[str]:
