@@ -131,6 +131,11 @@ class DeferredSources:
                 "docs/operations/runbook.md, When a partition has no leader",
             )
 
+    def keep_only(self, sources: Collection[TopicPartition]) -> None:
+        """Forget the other deferred sources: a topic was recreated with fewer partitions."""
+        for source in self.reasons.keys() - set(sources):
+            del self.reasons[source], self._since[source]
+
     def begin_check(
         self, context: ShardContext, progress: Mapping[TopicPartition, Progress]
     ) -> bool:
@@ -172,7 +177,8 @@ class DeferredSources:
         current = {
             source
             for source, identity in check.identities.items()
-            if context.identity(source) == identity
+            if source in self.reasons
+            and context.identity(source) == identity
             and progress.get(source) == check.known.get(source)
         }
         start = resume(context, check.known, check.findings, current)

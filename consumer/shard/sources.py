@@ -154,6 +154,7 @@ class Sources:
             self.defer_moved_positions()
             self._assign({s: self.reader.position(s) for s in self._partitions if s not in lost})
         fresh = [s for s in context.sources() if s not in self._partitions and s not in lost]
+        self.deferred.keep_only(context.sources())
         self.deferred.add(
             {s: NEW for s in fresh if s not in self.deferred and context.has_leader(s)}
             | {s: NO_LEADER for s in (*lost, *fresh) if not context.has_leader(s)}

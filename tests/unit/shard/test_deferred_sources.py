@@ -519,3 +519,23 @@ async def test_a_partition_is_written_again_once_it_was_checked() -> None:
         produce_to_output(deployment, one, 1)
         await wait_for(deployment, [one])
         assert deployment.tasks[0] is task
+
+
+async def test_a_deferred_partition_that_does_not_exist_any_more_is_forgotten() -> None:
+    """Its topic was made anew with fewer partitions. Otherwise it would hold the watermark back."""
+    deployment = await FakeDeployment.create(shards=SHARDS, input_partitions=2)
+    gone = TopicPartition(INPUT, 1)
+    async with deployment.running():
+        await deployment.wait_until_handled()
+        deployment.cluster.leaderless.add(gone)
+        await deployment.refresh_topology()
+        await deployment.wait_until(lambda: bool(status_of(deployment, gone).deferred), "it")
+        deployment.cluster.recreate(INPUT)
+        del deployment.cluster.topics[INPUT].logs[1:]
+        deployment.cluster.leaderless.clear()
+        task = deployment.tasks[1]
+        await deployment.refresh_topology()
+        await deployment.wait_until(lambda: len(task.status().sources) == 1, "the end of it")
+        assert deployment.tasks[1] is task
+        await deployment.wait_until_handled()
+    deployment.assert_exactly_once()
