@@ -37,6 +37,11 @@ GROUPS: Final = {
         "SSL_CERTFILE",
         "SSL_KEYFILE",
     ),
+    "Connections": (
+        "CONNECTIONS_MAX_IDLE_MS",
+        "TCP_KEEPALIVE_SECONDS",
+        "CLIENT_RACK",
+    ),
     "Deduplication and events": (
         "DEDUP_WINDOW_SECONDS",
         "AUTO_OFFSET_RESET",

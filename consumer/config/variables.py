@@ -103,7 +103,7 @@ VARIABLES: Final = (
     Variable("SESSION_TIMEOUT_MS", "10000", whole(1_000, 1_800_000), "the group removes a member that sends no heartbeat for this time (ms)"),
     Variable("HEARTBEAT_INTERVAL_MS", "300", whole(50, 60_000), "time between two heartbeats (ms); a short time makes rebalances fast"),
     Variable("TRANSACTION_TIMEOUT_MS", "15000", whole(1_000, 900_000), "the broker aborts a transaction that is open for this time (ms)"),
-    Variable("DISCOVERY_INTERVAL_MS", "30000", whole(100, 3_600_000), "time between two checks for new input partitions (ms)"),
+    Variable("DISCOVERY_INTERVAL_MS", "30000", whole(100, 3_600_000), "time between two checks for new input partitions (ms); at most 5 s while a partition has no leader"),
     Variable("TRIM_INTERVAL_MS", "60000", whole(100, 3_600_000), "time between two deletions of processed repartition records (ms)"),
     Variable("DEAD_LETTER_LIMIT_PERCENT", "0", whole(0, 100), "stop the service when this percentage of the last DEAD_LETTER_WINDOW_RECORDS offsets of an input partition are dead letters; 0: off"),
     Variable("DEAD_LETTER_WINDOW_RECORDS", "1000", whole(10, 10_000), "number of latest offsets of an input partition that DEAD_LETTER_LIMIT_PERCENT applies to"),
