@@ -5,7 +5,9 @@
     CheckpointReadyError
     ├── ConfigError       invalid settings or command options: exit with code 2
     ├── ClusterError      an operator must fix a topic, ACL or address: exit with code 1
-    │   └── Unreachable   no broker answers: exit with code 1 at the start; a running job retries
+    │   ├── Unreachable   no broker answers: exit with code 1 at the start; a running job retries
+    │   └── LoginRefused  exit with code 1 at the start; the running service retries for a minute,
+    │                     because a new password may arrive here later than at the brokers
     ├── Interrupted       a signal: keep committed work, exit with code 130 (143 after SIGTERM)
     ├── LimitReached      an operator must decide (the dead-letter limit): exit with code 1
     ├── NoProgress        a stall, which a new process may end: exit with code 1
@@ -41,6 +43,10 @@ class ClusterError(CheckpointReadyError):
 
 class Unreachable(ClusterError):
     """No broker is reachable: the address is wrong, or all brokers are down now."""
+
+
+class LoginRefused(ClusterError):
+    """A broker refuses the credentials or the certificate, or its certificate is not trusted."""
 
 
 class Interrupted(CheckpointReadyError):

@@ -222,7 +222,12 @@ class LocalKafka:
 
     def _write_settings(self, node: KafkaNode) -> None:
         address = node.address
-        advertised = {name: ports[address.node] for name, ports in self._advertised_ports.items()}
+        node_number = address.node
+        advertised = {
+            name: ports[node_number]
+            for name, ports in self._advertised_ports.items()
+            if node_number in ports
+        }
         node.configure(
             server_properties(
                 address._replace(advertised_ports=advertised),

@@ -1,7 +1,7 @@
 """The command `topics`: creates or checks the topics."""
 
 import argparse
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 import msgspec
@@ -10,9 +10,12 @@ from consumer.cli.arguments import positive
 from consumer.cli.output import EXIT_OK, silence_logs, write_message, write_result
 from consumer.cli.signals import run_async
 from consumer.config import Settings
+from consumer.errors import ClusterError
+from consumer.kafka.broker_settings import find_broker_problems, find_connection_limits
 from consumer.kafka.client import AioKafka
 from consumer.kafka.port import ClusterAdmin
 from consumer.kafka.topics import Topology, check_topics, create_topics
+from consumer.worker.open_files import needed_connections
 
 T = TypeVar("T")
 
@@ -39,14 +42,30 @@ def _topics_create(settings: Settings, options: argparse.Namespace) -> int:
             {"created": created}, f"created: {', '.join(created) or 'nothing, all topics exist'}"
         )
         # Topics that existed before may have a wrong configuration.
-        _warn_of_risks(await check_topics(admin, settings))
+        topology = await check_topics(admin, settings)
+        _warn_of_risks(topology)
+        brokers = await admin.broker_settings()
+        _warn(find_broker_problems(settings, brokers))
+        _warn(find_connection_limits(brokers, needed_connections(topology.shards)))
 
     _with_admin(settings, create)
     return EXIT_OK
 
 
 def _topics_check(settings: Settings, _: argparse.Namespace) -> int:
-    topology = _with_admin(settings, lambda admin: check_topics(admin, settings))
+    async def check(admin: ClusterAdmin) -> Topology:
+        brokers = await admin.broker_settings()
+        problems = list(find_broker_problems(settings, brokers))
+        try:
+            topology = await check_topics(admin, settings)
+        except ClusterError as error:
+            raise ClusterError("\n".join([*problems, str(error)])) from error
+        if problems:
+            raise ClusterError("\n".join(problems))
+        _warn(find_connection_limits(brokers, needed_connections(topology.shards)))
+        return topology
+
+    topology = _with_admin(settings, check)
     _warn_of_risks(topology)
     shown = msgspec.to_builtins(topology)
     for name in ("leader_epochs", "leaderless"):  # every restart of a broker changes them
@@ -60,8 +79,12 @@ def _topics_check(settings: Settings, _: argparse.Namespace) -> int:
 
 def _warn_of_risks(topology: Topology) -> None:
     """Warn of input topics that may lose records. The service accepts them."""
-    for risk in topology.input_risks:
-        write_message(f"warning: {risk.text}")
+    _warn(risk.text for risk in topology.input_risks)
+
+
+def _warn(texts: Iterable[str]) -> None:
+    for text in texts:
+        write_message(f"warning: {text}")
 
 
 def _with_admin(settings: Settings, action: Callable[[ClusterAdmin], Awaitable[T]]) -> T:

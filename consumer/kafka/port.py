@@ -12,7 +12,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from consumer.config import Settings
+from consumer.kafka.broker_settings import BrokerSettings
 from consumer.kafka.clock import BrokerClock
+from consumer.kafka.cluster_faults import CurrentFault
 from consumer.kafka.types import (
     FetchedRecords,
     NewRecord,
@@ -263,6 +265,12 @@ class ClusterAdmin(Protocol):
 
         The result names the partitions without a leader, which cannot be queried.
         """
+
+    async def broker_settings(self) -> BrokerSettings:
+        """Return the settings of a broker, and which topics of the coordinators do not exist."""
+
+    def current_faults(self) -> list[CurrentFault]:
+        """Return what keeps failing at the brokers of this process now."""
 
     async def epoch_ends(self, epochs: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Return the first offset after each leader epoch, in the current logs (KIP-320)."""

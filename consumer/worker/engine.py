@@ -22,8 +22,9 @@ from consumer.shard.context import ShardContext
 from consumer.shard.events import Observer
 from consumer.shard.status import ShardStatus, SourceStatus
 from consumer.shard.task import ShardTask
+from consumer.worker.fault_watch import FaultWatch
 from consumer.worker.lag import GroupOffsets, IdleShardLag
-from consumer.worker.open_files import raise_open_files_limit, report_open_files
+from consumer.worker.open_files import needs_of, raise_open_files_limit, report_open_files
 from consumer.worker.open_transaction_watch import OpenTransactionWatch
 from consumer.worker.stall_detector import (
     ProgressSample,
@@ -107,6 +108,8 @@ class Engine:
         self._open_transactions = OpenTransactionWatch(
             self._check, lambda: self._supervisor.tasks, clock
         )
+        self._needs = needs_of(0, 0)
+        self._faults = FaultWatch(self._admin, lambda: self._needs, clock)
         self._idle_shard_lag = IdleShardLag(
             self._kafka, self._admin, settings.group_id, self._idle_sources
         )
@@ -154,6 +157,7 @@ class Engine:
             await self._end()
 
     async def _start_up(self) -> None:
+        open_files_limit = raise_open_files_limit()
         await self._admin.start()
         deadline = self._clock() + START_UP_SECONDS
         while True:
@@ -167,7 +171,8 @@ class Engine:
                     raise
                 log.warning("start_up_retried", error=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
-        report_open_files(raise_open_files_limit(), topology.shards, brokers)
+        self._needs = needs_of(topology.shards, brokers)
+        report_open_files(open_files_limit, topology.shards, brokers)
         self._topics.log_new_risks()
         await self._member.join()
 
@@ -184,6 +189,7 @@ class Engine:
                 self._detect_stalls,
                 self._idle_shard_lag.keep_measuring,
                 self._open_transactions.keep_checking,
+                self._faults.keep_watching,
             )
         ]
         done, pending = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)

@@ -7,7 +7,7 @@ connection fails with "Too many open files", so the shards would fail one after 
 
 import resource
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -15,8 +15,33 @@ import structlog
 ROOM: Final = 128
 # Clients besides those of the shards: membership, administration, lag of idle shards.
 OTHER_CLIENTS: Final = 3
+RAISE_HARD_LIMIT: Final = (
+    "raise the hard limit of open files to {needed} or more (ulimit -Hn, LimitNOFILE= of systemd, "
+    "--ulimit nofile= of docker), or run more processes with fewer shards each"
+)
 Limit = tuple[int, int]
 log = structlog.get_logger(__name__)
+
+
+class Needs(NamedTuple):
+    """What a process needs if it runs every shard."""
+
+    open_files: int
+    connections: int
+    """To one broker."""
+
+
+def needs_of(shards: int, brokers: int) -> Needs:
+    """Return what a process needs to run all shards."""
+    return Needs(needed_open_files(shards, brokers), needed_connections(shards))
+
+
+def needed_connections(shards: int) -> int:
+    """Return how many connections a process needs to one broker to run all shards.
+
+    One broker may be the coordinator of every shard.
+    """
+    return shards * 3 + OTHER_CLIENTS * 2
 
 
 def needed_open_files(shards: int, brokers: int) -> int:
@@ -43,14 +68,14 @@ def raise_open_files_limit(
 
 def report_open_files(limit: int, shards: int, brokers: int) -> None:
     """Log the limit, and how many open files all shards need; warn if the limit is too low."""
-    needed = needed_open_files(shards, brokers)
+    needed, connections = needs_of(shards, brokers)
     fields = {"limit": limit, "needed": needed, "shards": shards, "brokers": brokers}
+    fields["connections_per_broker"] = connections
     if limit == resource.RLIM_INFINITY or limit >= needed:
         log.info("open_files", **fields)
         return
     log.warning(
         "open_files_limit_too_low",
         **fields,
-        hint=f"raise the hard limit of open files to {needed} or more (ulimit -Hn, LimitNOFILE= "
-        "of systemd, --ulimit nofile= of docker), or run more processes with fewer shards each",
+        hint=RAISE_HARD_LIMIT.format(needed=needed),
     )

@@ -13,6 +13,7 @@ from consumer.errors import (
     Fenced,
     HangingTransaction,
     Leaderless,
+    LoginRefused,
     StateCorrupted,
     TaskFailed,
     TransientError,
@@ -179,7 +180,8 @@ class Supervisor:
             pause = self._fenced_pause_seconds * self._random.uniform(1, 2)
             slot.not_before = self._clock() + pause
             log.warning("task_fenced", shard=shard, error=str(error), pause_seconds=round(pause, 3))
-        elif isinstance(error, TaskFailed | TransientError | HangingTransaction):
+        elif isinstance(error, TaskFailed | TransientError | HangingTransaction | LoginRefused):
+            # `FaultWatch` ends the process if the brokers refuse the login for longer than a grace.
             ceiling = min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**slot.failures)
             pause = ceiling * self._random.uniform(0.5, 1)
             slot.failures = min(slot.failures + 1, 10)

@@ -158,6 +158,11 @@
 {{- end -}}
 {{- if not $v.shards -}}
 {{- $problems = append $problems "strimzi.enabled needs shards, the partition count of the topics that Strimzi creates: set it to the largest partition count of the inputs, at least 3." -}}
+{{- else if not $v.strimzi.createdShards -}}
+{{- /* A comparison with the cluster needs `lookup`, which finds nothing where Argo CD or `helm template` renders the chart. */ -}}
+{{- $problems = append $problems (printf "strimzi.enabled needs strimzi.createdShards, the number of shards at the first install: set it to %d for a new group, and never change it." (int $v.shards)) -}}
+{{- else if ne (int $v.shards) (int $v.strimzi.createdShards) -}}
+{{- $problems = append $problems (printf "shards is %d, but strimzi.createdShards says that the topics were created with %d, which must never change: set shards back, or start a new group with another groupId and topics.output." (int $v.shards) (int $v.strimzi.createdShards)) -}}
 {{- end -}}
 {{- if $v.topics.create -}}
 {{- $problems = append $problems "with strimzi.enabled, Strimzi creates the topics: set topics.create=false." -}}

@@ -11,6 +11,7 @@ from tests.chart.rendering import Refused, render
 SASL = {"bootstrapServers": "kafka:9092", "securityProtocol": "SASL_SSL"}
 SCRAM = {"mechanism": "SCRAM-SHA-512"}
 TOPICS_BY_STRIMZI = {"topics": {"create": False}, "shards": 3}
+STRIMZI = {"enabled": True, "cluster": "k", "createdShards": 3}
 
 
 def _kafka(**values: Any) -> dict[str, Any]:  # noqa: ANN401 - values of a chart are any
@@ -164,21 +165,33 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
         "replay.existingSecret is only for kafka.securityProtocol SASL_SSL",
     ),
     "Strimzi without a cluster": (
-        {**TOPICS_BY_STRIMZI, "strimzi": {"enabled": True}},
+        {**TOPICS_BY_STRIMZI, "strimzi": {"enabled": True, "createdShards": 3}},
         "strimzi.enabled needs strimzi.cluster, the name of the Kafka resource",
     ),
     "Strimzi without shards": (
         {"topics": {"create": False}, "strimzi": {"enabled": True, "cluster": "k"}},
         "strimzi.enabled needs shards, the partition count of the topics that Strimzi creates",
     ),
+    "Strimzi without the number of shards at the first install": (
+        {**TOPICS_BY_STRIMZI, "strimzi": {"enabled": True, "cluster": "k"}},
+        "strimzi.enabled needs strimzi.createdShards, the number of shards at the first install",
+    ),
+    "Strimzi and another number of shards, without a cluster": (
+        {
+            "topics": {"create": False},
+            "shards": 6,
+            "strimzi": {"enabled": True, "cluster": "k", "createdShards": 3},
+        },
+        "shards is 6, but strimzi.createdShards says that the topics were created with 3, which",
+    ),
     "Strimzi and the Job": (
-        {"shards": 3, "strimzi": {"enabled": True, "cluster": "k"}},
+        {"shards": 3, "strimzi": STRIMZI},
         "with strimzi.enabled, Strimzi creates the topics: set topics.create=false",
     ),
     "Strimzi and a login": (
         {
             **TOPICS_BY_STRIMZI,
-            "strimzi": {"enabled": True, "cluster": "k"},
+            "strimzi": STRIMZI,
             "kafka": {**SASL, "sasl": {**SCRAM, "existingSecret": "login"}},
         },
         "with strimzi.enabled, Strimzi creates the user and its Secret: leave kafka.sasl.username",
@@ -186,7 +199,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "Strimzi and a mechanism that it has not": (
         {
             **TOPICS_BY_STRIMZI,
-            "strimzi": {"enabled": True, "cluster": "k"},
+            "strimzi": STRIMZI,
             "kafka": {**SASL, "sasl": {"mechanism": "PLAIN"}},
         },
         "Strimzi supports only the mechanism SCRAM-SHA-512: set kafka.sasl.mechanism to it",
@@ -194,7 +207,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "Strimzi and a certificate": (
         {
             **TOPICS_BY_STRIMZI,
-            "strimzi": {"enabled": True, "cluster": "k"},
+            "strimzi": STRIMZI,
             **_kafka(securityProtocol="SSL", tls={"clientSecret": "client"}),
         },
         "Strimzi creates the client certificate: leave kafka.tls.clientSecret empty",

@@ -117,7 +117,8 @@ def require_fixed_shards(tools: KubernetesTools) -> None:
     """Show that the chart does not enlarge a changelog that it finds on the cluster."""
     changelog = render_case("strimzi").one("KafkaTopic", "-changelog")
     tools.kubectl("apply", "--server-side", "--filename=-", text=json.dumps(changelog))
-    more = f"--set=shards={changelog['spec']['partitions'] * 2}"
+    shards = changelog["spec"]["partitions"] * 2
+    more = f"--set=shards={shards},strimzi.createdShards={shards}"
     example = f"--values={CHART / 'ci' / 'strimzi-values.yaml'}"
     try:
         tools.helm("install", EXAMPLE, str(CHART), example, more, "--dry-run=server")

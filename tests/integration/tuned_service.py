@@ -15,21 +15,31 @@ MODULE = "tests.integration.tuned_service"
 
 def tuned(**seconds: float) -> list[str]:
     """Return the command for a `ServiceProcess`; a name is `package__module__CONSTANT`."""
+    return [MODULE, *changes_of(**seconds)]
+
+
+def changes_of(**seconds: float) -> list[str]:
+    """Return the arguments that change these constants."""
     changes = []
     for name, value in seconds.items():
         package, module, constant = name.split("__")
         changes.append(f"consumer.{package}.{module}:{constant}={value}")
-    return [MODULE, *changes]
+    return changes
 
 
-def main() -> int:
-    """Change the constants and run the service."""
-    for change in sys.argv[1:]:
+def change_constants(changes: list[str]) -> None:
+    """Change the constants that the arguments name."""
+    for change in changes:
         place, _, value = change.partition("=")
         module, _, name = place.partition(":")
         loaded = importlib.import_module(module)
         assert isinstance(getattr(loaded, name), float), place
         setattr(loaded, name, float(value))
+
+
+def main() -> int:
+    """Change the constants and run the service."""
+    change_constants(sys.argv[1:])
     return run_command(["run"])
 
 

@@ -6,6 +6,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from consumer.kafka.broker_settings import BrokerSettings
+from consumer.kafka.cluster_faults import CurrentFault
 from consumer.kafka.types import (
     OpenTransaction,
     OpenTransactions,
@@ -36,6 +38,15 @@ class FakeAdmin:
         """Return the cluster's id and its number of brokers."""
         await asyncio.sleep(0)
         return self._cluster.cluster_id, 1
+
+    async def broker_settings(self) -> BrokerSettings:
+        """Return that nothing is known of the broker's settings."""
+        await asyncio.sleep(0)
+        return BrokerSettings(1, {})
+
+    def current_faults(self) -> list[CurrentFault]:
+        """Return that nothing fails."""
+        return []
 
     async def unknown_somewhere(self, topics: Iterable[str]) -> set[str]:
         """Return the topics that do not exist."""

@@ -22,10 +22,13 @@ from consumer.errors import (
     TransientError,
     Unreachable,
 )
+from consumer.kafka.broker_settings import REPLICATION_SETTINGS, SETTINGS, BrokerSettings
 from consumer.kafka.client import private_api
 from consumer.kafka.client.connection import Connection, bounded, translate
 from consumer.kafka.client.describe_producers import DescribeProducersRequest
 from consumer.kafka.client.metadata import EpochEndsRequest, TopicMetadata, TopicsRequest, topics_of
+from consumer.kafka.client.private_client import BrokerUnreachable
+from consumer.kafka.cluster_faults import CurrentFault
 from consumer.kafka.types import (
     OpenTransaction,
     OpenTransactions,
@@ -88,12 +91,19 @@ class KafkaAdmin:
         return str(metadata.cluster_id), len(metadata.brokers)
 
     async def unknown_somewhere(self, topics: Iterable[str]) -> set[str]:
-        """Return the topics that at least one broker does not know yet."""
+        """Return the topics that at least one broker does not know yet.
+
+        Brokers that cannot be reached are not asked: the service can run without some of them.
+        """
         wanted = set(topics)
         metadata = await self._query(lambda: self._metadata([]), "describe the cluster")
         unknown: set[str] = set()
         for node_id, *_ in metadata.brokers:
-            unknown |= wanted - (await self._topics(wanted, node_id)).keys()
+            try:
+                unknown |= wanted - (await self._topics(wanted, node_id)).keys()
+            except TaskFailed as error:
+                if not isinstance(error.__cause__, BrokerUnreachable):
+                    raise
         return unknown
 
     async def describe(self, topics: Iterable[str]) -> dict[str, TopicDescription]:
@@ -121,11 +131,44 @@ class KafkaAdmin:
             for topic in found.values()
         }
 
+    async def broker_settings(self) -> BrokerSettings:
+        """Return the settings of a broker, and which topics of the coordinators do not exist.
+
+        Raises:
+            TaskFailed, TransientError: the brokers do not answer.
+        """
+        metadata = await self._query(lambda: self._metadata([]), "describe the cluster")
+        missing, unknown = set(), set()
+        for name in REPLICATION_SETTINGS:
+            try:
+                if not await self._topics([name]):
+                    missing.add(name)
+            except CheckpointReadyError:  # a missing ACL, which is no problem
+                unknown.add(name)
+        node_id = str(min(broker[0] for broker in metadata.brokers))
+        # The settings are a mapping of names to values; only the names count in a question.
+        wanted = dict.fromkeys(SETTINGS)
+        resource = ConfigResource(ConfigResourceType.BROKER, node_id, wanted)
+        try:
+            configs = (await self._described([resource], "describe broker settings"))[node_id]
+        except CheckpointReadyError:
+            configs = {}
+        return BrokerSettings(
+            len(metadata.brokers), configs, frozenset(missing), frozenset(unknown)
+        )
+
+    def current_faults(self) -> list[CurrentFault]:
+        """Return what keeps failing at the brokers of this process now."""
+        return self._connection.servers.faults.current()
+
     async def _configs(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
         """Return the settings of topics. A broker may know a new topic later than another one."""
-        what = "describe topic settings"
         resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in topics]
+        return await self._described(resources, "describe topic settings")
 
+    async def _described(
+        self, resources: list[ConfigResource], what: str
+    ) -> dict[str, dict[str, str]]:
         async def describe() -> dict[str, dict[str, str]]:
             configs = {}
             for response in await self._client.describe_configs(resources):
@@ -348,14 +391,19 @@ class KafkaAdmin:
         A broker that does not answer is avoided by the next try, see ``BrokerHealth``.
         """
         ends_at = time.monotonic() + seconds
+        unreachable: BrokerUnreachable | None = None
         for tries_left in reversed(range(QUERY_TRIES)):
             left = ends_at - time.monotonic()
             try:
                 return await bounded(call(), min(TRY_SECONDS, left), what)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - translated, and raised or repeated
                 is_repeated = isinstance(error, ANOTHER_TRY_HELPS) and tries_left > 0
+                if isinstance(error, BrokerUnreachable):
+                    unreachable = error
                 if not is_repeated or ends_at - time.monotonic() <= QUERY_PAUSE_SECONDS:
-                    raise translate(error, what) from error
+                    # The address says more to an operator than the time limit.
+                    reason = unreachable if unreachable and isinstance(error, TimedOut) else error
+                    raise translate(reason, what) from reason
             await asyncio.sleep(QUERY_PAUSE_SECONDS)
         raise AssertionError  # pragma: no cover - the last try returns or raises
 

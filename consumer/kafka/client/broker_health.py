@@ -24,20 +24,23 @@ MAX_DOUBLINGS: Final = 2
 SAME_FAILURE_SECONDS: Final = 10.0
 # A broker may be slow once. An address is only avoided for this time, unless it fails again.
 AVOIDED_SECONDS: Final = 60.0
+ANSWERING_SECONDS: Final = 10.0
 
 
 class BrokerHealth:
     """The failures of each address since its last answer."""
 
-    __slots__ = ("_failures",)
+    __slots__ = ("_answered_at", "_failures")
 
     def __init__(self) -> None:
         # By address: the number of failures, the time of the last one that was counted, and the
         # time of the last one (monotonic seconds).
         self._failures: dict[Address, tuple[int, float, float]] = {}
+        self._answered_at: dict[Address, float] = {}
 
     def answered(self, address: Address) -> None:
         """Note an answer."""
+        self._answered_at[address] = time.monotonic()
         if self._failures:
             self._failures.pop(address, None)
 
@@ -53,6 +56,10 @@ class BrokerHealth:
         """Return whether the address failed last, and not long ago."""
         found = self._failures.get(address)
         return found is not None and time.monotonic() - found[2] < AVOIDED_SECONDS
+
+    def is_answering(self, address: Address) -> bool:
+        """Return whether the address has answered not long ago, on any connection."""
+        return time.monotonic() - self._answered_at.get(address, -math.inf) < ANSWERING_SECONDS
 
     def connect_seconds(self, address: Address) -> float:
         """Return how long a connection to the address may take."""

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import re
-import ssl
 from collections.abc import Awaitable
 from typing import Any, Final, Self, TypeVar
 
@@ -16,11 +14,13 @@ from consumer.errors import (
     CheckpointReadyError,
     ClusterError,
     Fenced,
+    LoginRefused,
     TaskFailed,
     TimedOut,
     TransientError,
 )
 from consumer.kafka.client import private_api, private_client
+from consumer.kafka.client.refusals import causes_of, login_refusal, setting_refusal
 from consumer.kafka.client.tls import RenewableContext, TlsFiles
 
 T = TypeVar("T")
@@ -31,14 +31,6 @@ REQUEST_TIMEOUT_MS: Final = 10_000
 RETRY_BACKOFF_MS: Final = 50
 CLOSE_SECONDS: Final = 2.0
 FENCING_ERRORS: Final = (kafka_errors.ProducerFenced, kafka_errors.InvalidProducerEpoch)
-AUTHENTICATION_ERRORS: Final = (
-    kafka_errors.SaslAuthenticationFailed,
-    kafka_errors.AuthenticationFailedError,
-    kafka_errors.UnsupportedSaslMechanismError,
-    kafka_errors.IllegalSaslStateError,
-)
-# The alerts about a certificate (RFC 8446 section 6.2), as OpenSSL names them.
-REFUSED_CERTIFICATE: Final = re.compile("ALERT.*(CERTIFICATE|UNKNOWN_CA)")
 
 # The ACL operation that a refused call needs. The keys are values of `what` in ``translate``.
 TOPIC_OPERATIONS: Final = {
@@ -163,10 +155,12 @@ def translate(error: BaseException, what: str) -> CheckpointReadyError:
     """
     if isinstance(error, CheckpointReadyError):
         return error
-    causes = [error, *_causes(error)]
-    for cause in causes:
+    for cause in (error, *causes_of(error)):
         if isinstance(cause, FENCING_ERRORS):
             return Fenced(f"{what}: another producer with this transactional id took over")
+        refusal = login_refusal(cause)
+        if refusal is not None:
+            return LoginRefused(f"{what}: {refusal}")
         refusal = _refusal(cause, what)
         if refusal is not None:
             return ClusterError(f"{what}: {refusal}")
@@ -175,34 +169,11 @@ def translate(error: BaseException, what: str) -> CheckpointReadyError:
     return TaskFailed(f"{what}: {_brief(error)}")
 
 
-def _causes(error: BaseException) -> list[BaseException]:
-    causes = []
-    cause = error.__cause__
-    while cause is not None:
-        causes.append(cause)
-        cause = cause.__cause__
-    return causes
-
-
 def _refusal(error: BaseException, what: str) -> str | None:
     """Return what an operator must fix, or None if the cluster did not refuse the call."""
-    if isinstance(error, AUTHENTICATION_ERRORS):
-        return (
-            "the broker refused the credentials; check CHECKPOINT_READY_SECURITY_PROTOCOL, "
-            "SASL_MECHANISM, SASL_USERNAME and SASL_PASSWORD"
-        )
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"the broker's certificate is not trusted ({error.verify_message}); "
-            "name its authority in CHECKPOINT_READY_SSL_CAFILE"
-        )
-    if isinstance(error, ssl.SSLError) and REFUSED_CERTIFICATE.search(error.reason or ""):
-        return (
-            f"the broker refused our certificate ({error.reason}); CHECKPOINT_READY_SSL_CERTFILE "
-            "must name a certificate that has not expired, from an authority that the broker trusts"
-        )
-    if isinstance(error, kafka_errors.InvalidTimestampError):
-        return "the broker refused the timestamp of a record: correct the clock of this machine"
+    refusal = setting_refusal(error)
+    if refusal is not None:
+        return refusal
     grant = _missing_acl(error, what)
     return None if grant is None else f"missing ACL: grant {grant}"
 
@@ -235,7 +206,9 @@ def _brief(error: BaseException) -> str:
     The library's error may only be "Unexpected error during batch delivery". Its root cause is then
     the error that the broker returned.
     """
-    causes = _causes(error)
+    if isinstance(error, private_client.BrokerUnreachable):
+        return str(error)  # it is written for an operator, and names its cause
+    causes = causes_of(error)
     texts = [_named(each) for each in (error, *causes[-1:])]
     return f"{texts[0]} (by {texts[1]})" if len(texts) > 1 else texts[0]
 

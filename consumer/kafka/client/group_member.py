@@ -14,7 +14,7 @@ from aiokafka import errors as kafka_errors
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
 from consumer.config import Settings
-from consumer.errors import ClusterError, TransientError
+from consumer.errors import CheckpointReadyError, ClusterError, LoginRefused, TransientError
 from consumer.kafka.client import private_api
 from consumer.kafka.client.connection import Connection, bounded, close_consumer, translate
 from consumer.kafka.types import TopicPartition
@@ -106,10 +106,12 @@ class KafkaMember(ConsumerRebalanceListener):
         except kafka_errors.NoOffsetForPartitionError:
             return
         except Exception as error:
-            ours = translate(error, "membership")
-            if private_api.has_membership_ended(self._consumer):
+            ours = _repeatable(translate(error, "membership"))
+            if private_api.has_membership_ended(self._consumer) and isinstance(
+                ours, TransientError
+            ):
                 raise MembershipEnded(str(error)) from error
-            raise ours if isinstance(ours, ClusterError) else TransientError(str(ours)) from error
+            raise ours from error
 
     def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:  # noqa: ARG002
         """Record a rebalance; shards continue until the next assignment."""
@@ -155,10 +157,16 @@ class KafkaMember(ConsumerRebalanceListener):
                 "OffsetCommit",
             )
         except Exception as error:
-            ours = translate(error, "commit group offsets")
-            raise ours if isinstance(ours, ClusterError) else TransientError(str(ours)) from error
+            raise _repeatable(translate(error, "commit group offsets")) from error
 
     async def leave(self) -> None:
         """Leave the group at once, static member or not, and close."""
         private_api.leave_on_stop(self._consumer)
         await close_consumer(self._consumer)
+
+
+def _repeatable(error: CheckpointReadyError) -> CheckpointReadyError:
+    """Return the error as a TransientError, unless an operator must fix the cluster at once."""
+    if isinstance(error, ClusterError) and not isinstance(error, LoginRefused):
+        return error
+    return TransientError(str(error))

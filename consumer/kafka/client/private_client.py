@@ -7,10 +7,12 @@ was given. Each method here says which of these it changes.
 """
 
 import asyncio
+import errno
 import logging
 import math
 import random
 import socket
+import ssl
 import time
 import weakref
 from collections.abc import Awaitable, Callable
@@ -45,6 +47,8 @@ from aiokafka.protocol.produce import ProduceRequest
 
 from consumer.kafka.client.addresses import first_success, open_socket
 from consumer.kafka.client.broker_health import Address, BrokerHealth
+from consumer.kafka.client.refusals import causes_of, login_refusal
+from consumer.kafka.cluster_faults import ClusterFaults, Fault
 
 # Like the lines of the library, each kind is written every 10 seconds at most.
 log = logging.getLogger(__name__)
@@ -60,6 +64,25 @@ SILENCE_SECONDS: Final = 1.0
 LOGIN_AT: Final = (0.7, 0.85)
 TOKEN_RETRY_SECONDS: Final = 10.0
 FAILURES: Final = (KafkaError, OSError)  # TimeoutError is an OSError
+NO_OPEN_FILES: Final = (errno.EMFILE, errno.ENFILE)
+# The key types of FindCoordinator.
+COORDINATORS: Final = {0: Fault.GROUP_COORDINATOR, 1: Fault.TRANSACTION_COORDINATOR}
+
+
+class ClosedAtOnce(KafkaConnectionError):
+    """The broker accepted a connection and closed it before its first answer."""
+
+    def __str__(self) -> str:
+        """Return the message, without the name of the class that the library puts before it."""
+        return "the broker closed the connection before its first answer"
+
+
+class BrokerUnreachable(NodeNotReadyError):
+    """There is no connection to a broker; the message has its address."""
+
+    def __str__(self) -> str:
+        """Return the message, without the name of the class that the library puts before it."""
+        return str(self.args[0])
 
 
 class BootstrapServers(list[str]):
@@ -78,6 +101,7 @@ class BootstrapServers(list[str]):
         """`keepalive_seconds` 0: no TCP keep-alive. `password` is called for each connection."""
         super().__init__(servers)
         self.health = BrokerHealth()
+        self.faults = ClusterFaults()
         self.keepalive_seconds = keepalive_seconds
         self.password = password
 
@@ -102,6 +126,7 @@ class BrokerConnection(AIOKafkaConnection):
 
         Raises:
             OSError, KafkaError: the broker cannot be reached, or refuses the login.
+            ClosedAtOnce: the broker has closed the connection.
         """
         loop = self._loop
         self._closed_fut = loop.create_future()
@@ -117,6 +142,9 @@ class BrokerConnection(AIOKafkaConnection):
                 ssl=tls,
                 server_hostname=self.host if tls is not None else None,
             )
+        except (ConnectionError, ssl.SSLEOFError) as error:
+            connected.close()
+            raise ClosedAtOnce from error
         except BaseException:
             connected.close()
             raise
@@ -126,12 +154,18 @@ class BrokerConnection(AIOKafkaConnection):
         if self._max_idle_ms is not None:
             self._idle_handle = loop.call_soon(self._idle_check, weakref.ref(self))
         try:
-            await self._do_version_lookup()
+            await self._look_up_versions()
             if self._security_protocol.startswith("SASL"):
                 await self._do_sasl_handshake()
         except BaseException:
             self.close()
             raise
+
+    async def _look_up_versions(self) -> None:
+        try:
+            await self._do_version_lookup()
+        except (KafkaConnectionError, ConnectionError) as error:
+            raise ClosedAtOnce from error
 
     def send(self, request: Any, expect_response: bool = True) -> Awaitable[Any]:  # noqa: ANN401, FBT001, FBT002 - the library's signature
         """Send a request; while the connection logs in again, send it after that.
@@ -307,11 +341,23 @@ class ClusterClient(AIOKafkaClient):
         try:
             async with asyncio.timeout(health.connect_seconds(address)):
                 await connection.connect()
-        except FAILURES:
+        except FAILURES as error:
+            self._note_fault(address, error)
             health.failed(address)
             raise
         health.answered(address)
+        self._shared.faults.ended(Fault.LOGIN, _name(address))
         return connection
+
+    def _note_fault(self, address: Address, error: BaseException) -> None:
+        faults = self._shared.faults
+        refusals = filter(None, map(login_refusal, (error, *causes_of(error))))
+        if refusal := next(refusals, None):
+            faults.occurred(Fault.LOGIN, refusal, _name(address))
+        elif isinstance(error, OSError) and error.errno in NO_OPEN_FILES:
+            faults.occurred(Fault.OPEN_FILES, str(error))
+        elif isinstance(error, ClosedAtOnce) and self._shared.health.is_answering(address):
+            faults.occurred(Fault.CLOSED_AT_ONCE, str(error), _name(address))
 
     async def _get_conn(
         self,
@@ -340,10 +386,14 @@ class ClusterClient(AIOKafkaClient):
                 connection = await self._connect(address, self._on_connection_closed)
             except FAILURES as error:
                 self._why_unreachable[node_id] = error
-                log.warning("%s", self._not_ready(node_id))
+                not_ready = self._not_ready(node_id)
+                log.warning("%s", not_ready)
+                if address is not None:
+                    self._shared.faults.occurred(Fault.UNREACHABLE, str(not_ready), _name(address))
                 self.force_metadata_update()
                 return None
             self._why_unreachable.pop(node_id, None)
+            self._shared.faults.ended(Fault.UNREACHABLE, _name(address))
             self._conns[connection_id] = connection
             return connection
 
@@ -399,13 +449,13 @@ class ClusterClient(AIOKafkaClient):
         self._shared.health.answered(address)
         return response
 
-    def _not_ready(self, node_id: Any) -> NodeNotReadyError:  # noqa: ANN401 - a number
+    def _not_ready(self, node_id: Any) -> BrokerUnreachable:  # noqa: ANN401 - a number
         cause = self._why_unreachable.get(node_id)
         address = self._address(node_id)
         if address is None:
-            error = NodeNotReadyError(f"broker {node_id} is not in the metadata of the cluster")
+            error = BrokerUnreachable(f"broker {node_id} is not in the metadata of the cluster")
         else:
-            error = NodeNotReadyError(
+            error = BrokerUnreachable(
                 f"broker {node_id} cannot be reached at {address[0]}:{address[1]}, its address in "
                 f"advertised.listeners ({_text(cause) if cause else 'no connection'})"
             )
@@ -428,7 +478,9 @@ class ClusterClient(AIOKafkaClient):
                 async with asyncio.timeout(self._shared.health.answer_seconds(address)):
                     return await self.send(node_id, request)
             except TimeoutError:
-                error = RequestTimedOutError(f"{address[0]}:{address[1]} did not answer")
+                is_connected = (node_id, ConnectionGroup.DEFAULT) in self._conns
+                silent = RequestTimedOutError(f"{_name(address)} did not answer")
+                error = silent if is_connected else self._not_ready(node_id)
             except KafkaError as caught:
                 error = caught
         raise error
@@ -455,8 +507,13 @@ class ClusterClient(AIOKafkaClient):
             # The callers of the library repeat after this error, but not after the other.
             raise CoordinatorNotAvailableError(str(error)) from error
         error_type = for_code(response.error_code)
+        kind = COORDINATORS[int(coordinator_type)]
+        if error_type is CoordinatorNotAvailableError:
+            self._shared.faults.occurred(kind, error_type.__name__)
         if error_type is not NoError:
             raise error_type()
+        # The topic of the coordinators exists. Later only a partition of it may have no leader.
+        self._shared.faults.exclude(kind)
         return response.coordinator_id
 
     async def _metadata_update(self, cluster_metadata: Any, topics: Any) -> bool:  # noqa: ANN401 - the library is untyped
@@ -480,6 +537,10 @@ class ClusterClient(AIOKafkaClient):
             return False
         cluster_metadata.update_metadata(metadata)
         return True
+
+
+def _name(address: Address) -> str:
+    return f"{address[0]}:{address[1]}"
 
 
 def _text(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 from aiokafka import AIOKafkaProducer
 
-from consumer.errors import TaskFailed
+from consumer.errors import TaskFailed, TimedOut
 from consumer.kafka import port
 from consumer.kafka.client import private_api
 from consumer.kafka.client.compression import NO_COMPRESSION
@@ -24,6 +24,7 @@ from consumer.kafka.client.connection import (
 )
 from consumer.kafka.client.transaction_batches import TransactionBatches
 from consumer.kafka.clock import BrokerClock
+from consumer.kafka.cluster_faults import Fault
 from consumer.kafka.open_transactions import refuse_unchecked
 from consumer.kafka.types import TopicPartition
 
@@ -34,6 +35,11 @@ FENCE_SECONDS: Final = 30.0
 MAX_RECORDS_PER_PRODUCER: Final = 2**30
 # The timestamp type of a produce response whose timestamp is the broker's.
 LOG_APPEND_TIME: Final = 1
+
+NO_COORDINATOR: Final = (
+    "the brokers have no transaction coordinator; if this repeats, compare "
+    "transaction.state.log.replication.factor with the number of brokers"
+)
 
 private_api.set_concurrent_transactions_backoff(0.003)
 private_api.send_batches_with_one_copy()
@@ -62,6 +68,7 @@ class KafkaWriter:
         self.committed_transactions = 0
         self._records_written = 0
         self._compression_type = compression_type
+        self._faults = connection.servers.faults
         self._producer = AIOKafkaProducer(
             **connection.options(transactional_id),
             transactional_id=transactional_id,
@@ -79,7 +86,11 @@ class KafkaWriter:
         try:
             await bounded(self._producer.start(), FENCE_SECONDS, "InitProducerId")
         except Exception as error:
-            raise translate(error, "fence") from error
+            ours = translate(error, "fence")
+            kinds = {fault.kind for fault in self._faults.current()}
+            if isinstance(ours, TimedOut) and Fault.TRANSACTION_COORDINATOR in kinds:
+                ours = TimedOut(f"{ours}: {NO_COORDINATOR}")
+            raise ours from error
 
     @property
     def producer_id_and_epoch(self) -> tuple[int, int]:

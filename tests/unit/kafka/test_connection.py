@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from aiokafka import errors as kafka_errors
 
-from consumer.errors import ClusterError, Fenced, TaskFailed, TransientError
+from consumer.errors import ClusterError, Fenced, LoginRefused, TaskFailed, TransientError
 from consumer.kafka.client.connection import bounded, translate
 
 
@@ -25,7 +25,10 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (kafka_errors.OutOfOrderSequenceNumber(), TaskFailed),
         (AssertionError("after a fence the library asserts"), TaskFailed),
         (kafka_errors.KafkaConnectionError("gone"), TransientError),
-        (kafka_errors.SaslAuthenticationFailed("no"), ClusterError),
+        (kafka_errors.SaslAuthenticationFailed("no"), LoginRefused),
+        (kafka_errors.InvalidTransactionTimeout(), ClusterError),
+        (kafka_errors.InvalidSessionTimeoutError(), ClusterError),
+        (kafka_errors.InvalidTimestampError(), ClusterError),
     ],
 )
 def test_an_error_names_its_recovery(error: Exception, expected: type[Exception]) -> None:

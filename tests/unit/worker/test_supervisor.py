@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from consumer.errors import ClusterError, Fenced, StateCorrupted, TaskFailed
+from consumer.errors import ClusterError, Fenced, LoginRefused, StateCorrupted, TaskFailed
 from consumer.shard.status import REFUSED, WAITING, ShardStatus, TaskState
 from consumer.worker.supervisor import Supervisor
 
@@ -97,7 +97,10 @@ async def test_a_closing_task_is_not_cancelled() -> None:
     assert all(task.closed for task in bench.made)
 
 
-@pytest.mark.parametrize(("error", "least_pause"), [(Fenced("f"), 0.3), (TaskFailed("t"), 0.1)])
+@pytest.mark.parametrize(
+    ("error", "least_pause"),
+    [(Fenced("f"), 0.3), (TaskFailed("t"), 0.1), (LoginRefused("l"), 0.1)],
+)
 async def test_a_task_in_doubt_is_replaced_after_a_pause(
     error: Exception, least_pause: float
 ) -> None:
