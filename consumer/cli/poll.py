@@ -63,7 +63,10 @@ def _poll(settings: Settings, options: argparse.Namespace) -> int:
 
 
 async def _once(settings: Settings, accounts: list[Account], topic: str) -> int:
-    async with _pollers(settings, accounts, topic, CollectorRegistry()) as pollers:
+    # Each run of a cron job would cause the same dead letters.
+    async with _pollers(
+        settings, accounts, topic, CollectorRegistry(), sends_invalid=False
+    ) as pollers:
         return EXIT_OK if await poll_once(pollers) else EXIT_FAILED
 
 
@@ -101,7 +104,12 @@ async def _until_signal(work: Coroutine[Any, Any, None]) -> int:
 
 @contextlib.asynccontextmanager
 async def _pollers(
-    settings: Settings, accounts: list[Account], topic: str, registry: CollectorRegistry
+    settings: Settings,
+    accounts: list[Account],
+    topic: str,
+    registry: CollectorRegistry,
+    *,
+    sends_invalid: bool = True,
 ) -> AsyncIterator[list[AccountPoller]]:
     """Open the producer and the connections of each account while the context lasts."""
     open_client = import_provider_client("the command poll")
@@ -120,6 +128,7 @@ async def _pollers(
                 sink,
                 metrics,
                 max_record_bytes=max_message_bytes,
+                sends_invalid=sends_invalid,
             )
             for account in accounts
         ]

@@ -18,7 +18,7 @@ JITTER: Final = 0.1
 class WaitingJob:
     """A job that needs a listing at the time `due`, or that is being listed."""
 
-    __slots__ = ("due", "failures", "job_id", "received")
+    __slots__ = ("due", "failures", "is_being_listed", "job_id", "received")
 
     def __init__(self, job_id: str, received: float) -> None:
         self.job_id = job_id
@@ -26,6 +26,7 @@ class WaitingJob:
         self.due = received
         self.failures = 0
         """Failed listings in a row."""
+        self.is_being_listed = False
 
 
 class ListingQueue:
@@ -56,15 +57,22 @@ class ListingQueue:
     @property
     def next_due(self) -> float | None:
         """When the next listing is due; None if no job waits."""
-        return min((one.due for one in self._jobs.values()), default=None)
+        return min((one.due for one in self._waiting()), default=None)
 
     def take(self, now: float) -> WaitingJob | None:
-        """Return the job whose listing is due for the longest time. It stays in the queue."""
-        due = [one for one in self._jobs.values() if one.due <= now]
-        return min(due, key=lambda one: one.due, default=None)
+        """Return the job whose listing is due for the longest time. It stays in the queue.
+
+        It is not returned again before its listing has ended: see `succeed` and `fail`.
+        """
+        due = [one for one in self._waiting() if one.due <= now]
+        job = min(due, key=lambda one: one.due, default=None)
+        if job is not None:
+            job.is_being_listed = True
+        return job
 
     def succeed(self, job: WaitingJob, now: float) -> bool:
         """Record a complete listing; return whether the job needs no other one."""
+        job.is_being_listed = False
         settled = job.received + self._settling_seconds
         if now < settled and self._is_queued(job):
             job.failures = 0
@@ -80,6 +88,7 @@ class ListingQueue:
 
         The delay begins with `first_delay`, doubles with each failure, and is at least `min_delay`.
         """
+        job.is_being_listed = False
         job.failures += 1
         if job.failures >= MAX_FAILURES or not self._is_queued(job):
             self.drop(job)
@@ -94,6 +103,9 @@ class ListingQueue:
         """Remove a job."""
         if self._is_queued(job):
             del self._jobs[job.job_id]
+
+    def _waiting(self) -> list[WaitingJob]:
+        return [one for one in self._jobs.values() if not one.is_being_listed]
 
     def _is_queued(self, job: WaitingJob) -> bool:
         """Return whether the job is still in the queue: a newer one may have replaced it."""

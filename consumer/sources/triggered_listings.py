@@ -67,7 +67,10 @@ class DeliverySink:
 
 
 class AccountListings:
-    """The triggered listings of one account, one after the other."""
+    """The triggered listings of one account, at most `max_concurrency` at a time.
+
+    So a job to which the provider does not respond does not delay the others.
+    """
 
     def __init__(
         self,
@@ -83,7 +86,7 @@ class AccountListings:
         self._lister = lister
         self._metrics = metrics
         self._queue = queue
-        self._added = asyncio.Event()
+        self._changed = asyncio.Event()
         metrics.add_account(account.name, RESULTS, lambda: len(queue))
 
     def add(self, job_id: str) -> None:
@@ -96,24 +99,30 @@ class AccountListings:
             self._count(DROPPED)
             self._lister.forget(dropped)
             log.warning("trigger_dropped", account=self.account.name, job=dropped)
-        self._added.set()
+        self._changed.set()
 
     async def run(self) -> None:
         """List the jobs until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self.account.max_concurrency):
+                group.create_task(self._work())
+
+    async def _work(self) -> None:
         while True:
             job = self._queue.take(time.monotonic())
             if job is None:
                 await self._wait()
             else:
                 await self._list(job)
+                self._changed.set()  # the job may be due again while this task lists another one
 
     async def _wait(self) -> None:
-        """Wait until a listing is due, or until another job is added."""
-        self._added.clear()
+        """Wait until a listing is due, or until the queue has changed."""
+        self._changed.clear()
         due = self._queue.next_due
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None if due is None else max(0.0, due - time.monotonic())):
-                await self._added.wait()
+                await self._changed.wait()
 
     async def _list(self, waiting: WaitingJob) -> None:
         report = JobReport()

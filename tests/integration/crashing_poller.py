@@ -67,8 +67,8 @@ def main() -> int:
         await _send(self, records)
         reach(PollStep.ACKNOWLEDGED)
 
-    def finish(self: JobBook, job: Job, now: float) -> bool:
-        is_done = _finish(self, job, now)
+    def finish(self: JobBook, job: Job, now: float, monotonic: float) -> bool:
+        is_done = _finish(self, job, now, monotonic)
         reach(PollStep.JOB_DONE)
         return is_done
 

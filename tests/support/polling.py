@@ -64,7 +64,11 @@ class Setup(NamedTuple):
 
 @contextlib.asynccontextmanager
 async def polling(provider: ProviderServer, folder: Path, **changes: Any) -> AsyncIterator[Setup]:  # noqa: ANN401 - any key
-    """Yield a poller of this provider; its waits are short."""
+    """Yield a poller of this provider; its waits are short.
+
+    `sends_invalid` is of the poller, and every other key is of its account.
+    """
+    sends_invalid = changes.pop("sends_invalid", True)
     key = folder / "key"
     if not key.exists():
         key.write_text(KEY)
@@ -82,5 +86,12 @@ async def polling(provider: ProviderServer, folder: Path, **changes: Any) -> Asy
     sink = MemorySink()
     account = Account(**fields)
     async with open_client(account, metrics) as client:
-        poller = AccountPoller(account, client, sink, metrics, max_record_bytes=MAX_RECORD_BYTES)
+        poller = AccountPoller(
+            account,
+            client,
+            sink,
+            metrics,
+            max_record_bytes=MAX_RECORD_BYTES,
+            sends_invalid=sends_invalid,
+        )
         yield Setup(provider, poller, sink, registry)

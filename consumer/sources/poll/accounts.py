@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from consumer.errors import ConfigError
+from consumer.sources.poll.pages import MAX_EPOCH_SECONDS
 
 DEFAULT_URLS: Final = {
     "openai": "https://api.openai.com/v1",
@@ -145,6 +146,8 @@ def _account(entry: Any, folder: Path, others: list[str]) -> Account:  # noqa: A
         raise ValueError(
             "key created_after or created_within_days: a run of Tinker has no time of creation"
         )
+    if isinstance(created_after, int) and created_after >= MAX_EPOCH_SECONDS:
+        raise ValueError("key created_after: must be in seconds, and this is in milliseconds")
     _check_url(account, base_url)
     _check_headers(account)
     return msgspec.structs.replace(

@@ -29,9 +29,11 @@ from consumer.sources.poll.pages import (
     JobsPage,
     Query,
     check_id,
+    check_job_id,
     decode_element,
     decode_response,
     epoch_seconds,
+    model_name,
 )
 
 MAX_PAGE_SIZE: Final = 200
@@ -108,7 +110,7 @@ class Fireworks:
         for number, raw in enumerate(page.rlor_trainer_jobs):
             try:
                 found = decode_element(raw, _job, number)
-                identity = check_id(found.name.rpartition("/")[2], number)
+                identity = check_job_id(found.name.rpartition("/")[2], number)
             except ListingFailed as error:
                 problems.append(str(error))
                 continue
@@ -119,7 +121,7 @@ class Fireworks:
                     found.state in ENDED,
                     epoch_seconds(found.create_time),
                     epoch_seconds(found.completed_time),
-                    base_model if isinstance(base_model, str) else None,
+                    model_name(base_model),
                 )
             )
         return JobsPage(jobs, page.next_page_token or None, problems)

@@ -13,18 +13,25 @@ from typing import Final, NamedTuple
 from urllib.parse import urlencode
 
 import aiohttp
+import structlog
 from yarl import URL
 
 from consumer import __version__
 from consumer.sources.poll.accounts import Account
 from consumer.sources.poll.errors import ListingFailed, NotFound, NotReachable, PassFailed
 from consumer.sources.poll.metrics import PollMetrics
-from consumer.sources.poll.retry_delay import backoff_seconds, is_retried, retry_after_seconds
+from consumer.sources.poll.retry_delay import (
+    MAX_RETRY_AFTER_SECONDS,
+    backoff_seconds,
+    is_retried,
+    retry_after_seconds,
+)
 from consumer.sources.poll.secrets import secret_headers
 
 CHUNK_BYTES: Final = 64 * 1024
 REFUSED: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 REDIRECTS: Final = range(300, 400)
+log = structlog.get_logger(__name__)
 
 
 class _Failure(NamedTuple):
@@ -89,13 +96,25 @@ class HttpClient:
             failure = outcome
             delay = backoff_seconds(attempt)
             if failure.retry_after is not None:
-                delay = max(delay, failure.retry_after)
-                self._not_before = max(self._not_before, time.monotonic() + failure.retry_after)
+                delay = max(delay, self._block(failure.retry_after))
             if delay > self._account.max_wait_seconds:
                 raise PassFailed(f"GET {path}: {failure.reason}, and asks to wait {delay:.0f} s")
             if attempt + 1 < self._account.max_attempts:
                 await asyncio.sleep(delay)
         raise NotReachable(f"GET {path}: {failure.reason}, {attempt + 1} attempts")
+
+    def _block(self, retry_after: float) -> float:
+        """Send no request for this time, or for the longest allowed one; return which it is.
+
+        Responses to requests that were sent together ask for the same: the first one is logged.
+        """
+        seconds = min(retry_after, MAX_RETRY_AFTER_SECONDS)
+        if seconds < retry_after and not self.blocked_seconds:
+            log.warning(
+                "retry_after_too_long", account=self._account.name, waiting_seconds=round(seconds)
+            )
+        self._not_before = max(self._not_before, time.monotonic() + seconds)
+        return seconds
 
     async def _wait_for_provider(self) -> None:
         seconds = self.blocked_seconds

@@ -10,14 +10,14 @@ from typing import Final, Protocol
 import msgspec
 
 from consumer.sources.poll.accounts import Account
-from consumer.sources.poll.errors import ListingFailed
 from consumer.sources.poll.known_ids import KnownIds
 from consumer.sources.poll.metrics import PollMetrics
 from consumer.sources.poll.pages import CheckpointsPage, Element, Job, Query, is_newest_first
+from consumer.sources.poll.paging import CHECKPOINT_LIST, Paging
 from consumer.sources.poll.providers import provider_of
+from consumer.sources.poll.refusals import refusal
 from consumer.sources.poll.sink import CheckpointRecord, Sink
 
-MAX_PAGES: Final = 100_000
 MAX_MESSAGES: Final = 5
 # Key, headers and framing of a record, as a broker counts them in a batch of its own.
 RECORD_OVERHEAD_BYTES: Final = 1024
@@ -57,21 +57,27 @@ class JobReport(msgspec.Struct):
 class JobLister:
     """Lists the jobs of one account, and remembers which checkpoints were sent."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each by its name
         self,
         account: Account,
         client: Client,
         sink: Sink,
         metrics: PollMetrics,
         max_record_bytes: Callable[[], int],
+        *,
+        sends_invalid: bool = True,
     ) -> None:
-        """`max_record_bytes` returns the largest batch that the topic accepts."""
+        """`max_record_bytes` returns the largest batch that the topic accepts.
+
+        With `sends_invalid`, the service decides what is invalid, and writes a dead letter.
+        """
         self._account = account
         self._provider = provider_of(account)
         self._client = client
         self._sink = sink
         self._metrics = metrics
         self._max_record_bytes = max_record_bytes
+        self._sends_invalid = sends_invalid
         self._known = KnownIds()
 
     def forget(self, job_id: str) -> None:
@@ -90,9 +96,9 @@ class JobLister:
         # known one. An ended job is always listed to its end.
         may_stop = entry.is_complete and not job.has_ended
         entry.is_complete = False
-        after: str | None = None
-        for _ in range(MAX_PAGES):
-            path, query = self._provider.checkpoints_request(job, after)
+        paging = Paging(CHECKPOINT_LIST)
+        while True:
+            path, query = self._provider.checkpoints_request(job, paging.after)
             page = self._provider.read_checkpoints(job, await self._client.get(path, query))
             report.add_problems(page.problems)
             is_rest_known = _is_rest_known(page, entry.ids)
@@ -101,7 +107,7 @@ class JobLister:
             report.checkpoints_seen += len(page.elements)
             if page.next_after is None or (may_stop and is_rest_known):
                 break
-            after = advanced(after, page.next_after)
+            paging.advance(page.next_after, len(page.elements))
         is_complete = report.problems == 0
         self._known.of(job.id).is_complete = is_complete
         return is_complete
@@ -115,6 +121,8 @@ class JobLister:
             size = len(element.id.encode()) + len(element.value)
             if size > max_value_bytes:
                 report.add_problems([f"a checkpoint of {size} bytes does not fit the topic"])
+            elif not self._sends_invalid and (reason := refusal(element)) is not None:
+                report.add_problems([reason])
             else:
                 fitting.append(element)
         if not fitting:
@@ -125,17 +133,6 @@ class JobLister:
         self._known.add(job.id, [element.id for element in fitting])
         report.checkpoints_sent += len(fitting)
         self._metrics.count_sent(self._account.name, len(fitting))
-
-
-def advanced(after: str | None, next_after: str) -> str:
-    """Return the next cursor.
-
-    Raises:
-        ListingFailed: it is the cursor before it, so the listing would not end.
-    """
-    if next_after == after:
-        raise ListingFailed("malformed page: the provider repeats a page, it ignores `after`")
-    return next_after
 
 
 def _is_rest_known(page: CheckpointsPage, known: set[str]) -> bool:

@@ -37,8 +37,15 @@ REQUESTS: Final = Metric(
     "requests",
     "Requests to the provider by status code; none: no complete response.",
 )
+LEFT_OUT: Final = Metric(
+    "poll_left_out_jobs",
+    "gauge",
+    ("account",),
+    "jobs",
+    "Jobs in the list of the provider whose checkpoints it answers with 404: rarely tried again.",
+)
 
-METRICS: Final = (LAST_SUCCESS, INTERVAL, SENT, REQUESTS)
+METRICS: Final = (LAST_SUCCESS, INTERVAL, SENT, REQUESTS, LEFT_OUT)
 
 
 class PollMetrics:
@@ -49,16 +56,22 @@ class PollMetrics:
         self._interval = INTERVAL.gauge(registry)
         self._sent = SENT.counter(registry)
         self._requests = REQUESTS.counter(registry)
+        self._left_out = LEFT_OUT.gauge(registry)
 
     def add_account(self, account: str, interval_seconds: float) -> None:
         """Export the account from now on, so that an alert sees that it never had a good pass."""
         self._last_success.labels(account)
         self._interval.labels(account).set(interval_seconds)
         self._sent.labels(account)
+        self._left_out.labels(account)
 
     def set_success(self, account: str, now: float) -> None:
         """Record a pass without a problem."""
         self._last_success.labels(account).set(now)
+
+    def set_left_out(self, account: str, jobs: int) -> None:
+        """Record how many jobs are left out, because their checkpoints are always 404."""
+        self._left_out.labels(account).set(jobs)
 
     def count_sent(self, account: str, count: int) -> None:
         """Count acknowledged checkpoints."""

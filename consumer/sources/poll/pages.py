@@ -14,6 +14,10 @@ Query = dict[str, str]
 """The parameters of a request."""
 
 MAX_ID_CHARS: Final = 32_768  # a longer id would not fit the service's changelog
+MAX_JOB_ID_CHARS: Final = 1_000
+"""The ids of all jobs are in memory, and each is part of a path."""
+MAX_EPOCH_SECONDS: Final = 10**11
+UNITS_PER_SECOND: Final = (1, 10**3, 10**6, 10**9)
 
 
 class Job(NamedTuple):
@@ -93,27 +97,52 @@ def decode_element(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T], number: i
         raise ListingFailed(f"element {number} is malformed: {error}") from None
 
 
-def check_id(identity: str, number: int) -> str:
+def check_job_id(identity: str, number: int) -> str:
+    """Return the id of a job if it can be a part of a path.
+
+    Raises:
+        ListingFailed: it cannot.
+    """
+    return check_id(identity, number, MAX_JOB_ID_CHARS)
+
+
+def check_id(identity: str, number: int, max_chars: int = MAX_ID_CHARS) -> str:
     """Return the id if it can be a key and a part of a path.
 
     Raises:
         ListingFailed: it cannot.
     """
-    if not identity or identity in {".", ".."} or len(identity) > MAX_ID_CHARS:
+    if not identity or identity in {".", ".."} or len(identity) > max_chars:
         raise ListingFailed(f"element {number} has no usable id ({len(identity)} characters)")
     return identity
 
 
+def model_name(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
+    """Return the name of a base model; None if it is none. The names of all jobs are in memory."""
+    return value if isinstance(value, str) and len(value) <= MAX_JOB_ID_CHARS else None
+
+
 def epoch_seconds(value: Any) -> float | None:  # noqa: ANN401 - any JSON value
-    """Return a time as epoch seconds: a number, or RFC 3339 text. None if it is neither."""
+    """Return a time as epoch seconds: a number, or RFC 3339 text. None if it is neither.
+
+    A number that would be a date after the year 5138 is in milliseconds, or in smaller units.
+    """
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        return _in_seconds(value)
     if isinstance(value, str):
         try:
             moment = dt.datetime.fromisoformat(value)
-        except ValueError:
+            return moment.replace(tzinfo=moment.tzinfo or dt.UTC).timestamp()
+        except (ValueError, OverflowError):
             return None
-        return moment.replace(tzinfo=moment.tzinfo or dt.UTC).timestamp()
+    return None
+
+
+def _in_seconds(value: float) -> float | None:
+    for units_per_second in UNITS_PER_SECOND:
+        # Compared before the division: an integer of JSON may be too large for a float.
+        if abs(value) < MAX_EPOCH_SECONDS * units_per_second:
+            return value / units_per_second
     return None
 
 

@@ -41,5 +41,8 @@ async def _until_done(poller: AccountPoller) -> bool:
 
 
 def _may_continue(report: PassReport) -> bool:
-    """Return whether to begin the next pass at once: jobs wait, and the provider answers."""
-    return report.is_good and report.jobs_waiting > 0
+    """Return whether to begin the next pass at once: jobs wait, and the provider answers.
+
+    A problem of one job does not delay the others, and does not end `--once` before them.
+    """
+    return not report.is_incomplete and (report.is_paused or report.jobs_waiting > 0)

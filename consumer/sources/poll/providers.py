@@ -22,9 +22,11 @@ from consumer.sources.poll.pages import (
     JobsPage,
     Query,
     check_id,
+    check_job_id,
     decode_element,
     decode_page,
     epoch_seconds,
+    model_name,
 )
 from consumer.sources.poll.tinker import Tinker
 
@@ -193,7 +195,7 @@ def _jobs(data: list[msgspec.Raw], ended: tuple[str, ...]) -> tuple[list[Job], l
     for number, raw in enumerate(data):
         try:
             found = decode_element(raw, _job, number)
-            identity = check_id(found.id, number)
+            identity = check_job_id(found.id, number)
         except ListingFailed as error:
             problems.append(str(error))
             continue
@@ -203,7 +205,7 @@ def _jobs(data: list[msgspec.Raw], ended: tuple[str, ...]) -> tuple[list[Job], l
                 found.status.lower() in ended,
                 epoch_seconds(found.created_at),
                 epoch_seconds(found.finished_at),
-                found.model if isinstance(found.model, str) else None,
+                model_name(found.model),
             )
         )
     return jobs, problems

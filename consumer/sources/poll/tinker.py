@@ -28,9 +28,11 @@ from consumer.sources.poll.pages import (
     JobsPage,
     Query,
     check_id,
+    check_job_id,
     decode_element,
     decode_response,
     epoch_seconds,
+    model_name,
 )
 
 QUIET_SECONDS: Final = 86_400.0
@@ -113,13 +115,12 @@ class Tinker:
     def _job(self, run: _Run, number: int) -> Job:
         last = epoch_seconds(run.last_request_time)
         has_ended = last is not None and self._clock() - last > QUIET_SECONDS
-        base_model = run.base_model if isinstance(run.base_model, str) else None
         return Job(
-            check_id(run.training_run_id, number),
+            check_job_id(run.training_run_id, number),
             has_ended,
             None,
             last if has_ended else None,
-            base_model,
+            model_name(run.base_model),
         )
 
 

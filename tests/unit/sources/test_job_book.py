@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+
+import pytest
+
 from consumer.sources.poll.job_book import SETTLING_SECONDS, JobBook
+from consumer.sources.poll.left_out_jobs import (
+    FIRST_DELAY_SECONDS,
+    MAX_DELAY_SECONDS,
+    MAX_NOT_FOUND,
+    LeftOutJobs,
+)
 from consumer.sources.poll.pages import Job
 
 NOW = 1_000_000.0
@@ -13,13 +23,16 @@ def job(number: int, *, has_ended: bool = False, finished_at: float | None = Non
     return Job(f"job-{number}", has_ended, float(number), finished_at, None)
 
 
-def list_all(book: JobBook, *pages: list[Job], oldest: float | None = None) -> int:
+def list_all(
+    book: JobBook, *pages: list[Job], oldest: float | None = None, monotonic: float = 0.0
+) -> int:
     """List these pages as a pass does; return how many were needed."""
     book.begin_pass()
+    book.begin_listing()
     needed = 0
     for page in pages:
         needed += 1
-        if book.add_page(page, oldest):
+        if book.add_page(page, oldest, monotonic):
             break
     book.end_listing()
     return needed
@@ -35,12 +48,12 @@ def test_an_ended_job_is_listed_once_more() -> None:
     book = JobBook()
     list_all(book, [job(1)])
     assert chosen(book, 9) == ["job-1"]
-    assert not book.finish(job(1), NOW)
+    assert not book.finish(job(1), NOW, 0.0)
     list_all(book, [job(1, has_ended=True)])
     assert chosen(book, 9) == ["job-1"]
     list_all(book, [job(1, has_ended=True)])
     assert chosen(book, 9) == ["job-1"], "its last listing failed"
-    assert book.finish(job(1, has_ended=True), NOW)
+    assert book.finish(job(1, has_ended=True), NOW, 0.0)
     list_all(book, [job(1, has_ended=True)])
     assert chosen(book, 9) == []
 
@@ -50,8 +63,25 @@ def test_a_job_that_ended_just_now_is_listed_again() -> None:
     book = JobBook()
     just_now = job(1, has_ended=True, finished_at=NOW - 1)
     list_all(book, [just_now])
-    assert not book.finish(just_now, NOW)
-    assert book.finish(just_now, NOW + SETTLING_SECONDS)
+    assert not book.finish(just_now, NOW, 0.0)
+    assert book.finish(just_now, NOW + SETTLING_SECONDS, SETTLING_SECONDS)
+
+
+@pytest.mark.parametrize("ahead_seconds", [1.0, 3600.0, 1e9])
+def test_an_end_in_the_future_is_settled_after_two_minutes_of_our_clock(
+    ahead_seconds: float,
+) -> None:
+    """A slow clock of ours, or a provider whose time is wrong, does not list the job forever."""
+    book = JobBook()
+    ended = job(1, has_ended=True, finished_at=NOW + ahead_seconds)
+    list_all(book, [job(1)])
+    assert not book.finish(job(1), NOW, 500.0)
+    list_all(book, [ended])
+    assert not book.finish(ended, NOW, 1000.0), "its last checkpoint may become visible late"
+    list_all(book, [ended])
+    assert not book.finish(ended, NOW, 1000.0 + SETTLING_SECONDS - 1)
+    list_all(book, [ended])
+    assert book.finish(ended, NOW, 1000.0 + SETTLING_SECONDS)
 
 
 def test_a_job_that_the_provider_resumes_is_listed_again() -> None:
@@ -59,7 +89,7 @@ def test_a_job_that_the_provider_resumes_is_listed_again() -> None:
     book = JobBook()
     list_all(book, [job(1, has_ended=True)])
     assert chosen(book, 9) == ["job-1"]
-    assert book.finish(job(1, has_ended=True), NOW)
+    assert book.finish(job(1, has_ended=True), NOW, 0.0)
     list_all(book, [job(1)])
     assert chosen(book, 9) == ["job-1"]
     list_all(book, [job(1, has_ended=True)])
@@ -76,7 +106,7 @@ def test_the_backlog_of_a_first_run_is_bounded_and_goes_on() -> None:
         now = book.choose(10)
         assert len(now) <= 10
         for one in now:
-            book.finish(one, NOW)
+            book.finish(one, NOW, 0.0)
         listed += [one.id for one in now]
     assert sorted(listed) == sorted(one.id for one in jobs)
 
@@ -117,7 +147,8 @@ def test_a_listing_that_failed_does_not_count_as_complete() -> None:
     pages = [[job(4, has_ended=True), job(3, has_ended=True)], [job(2, has_ended=True)]]
     book = JobBook()
     book.begin_pass()
-    book.add_page(pages[0], None)  # then the second page failed
+    book.begin_listing()
+    book.add_page(pages[0], None, 0.0)  # then the second page failed
     assert list_all(book, *pages) == 2
 
 
@@ -160,6 +191,91 @@ def test_the_memory_of_ended_jobs_is_bounded() -> None:
     jobs = [job(number, has_ended=True) for number in (3, 2, 1)]
     list_all(book, jobs)
     for one in book.choose(9):
-        book.finish(one, NOW)
+        book.finish(one, NOW, 0.0)
     list_all(book, jobs)
     assert chosen(book, 9) == ["job-3"]
+
+
+def test_a_single_slot_is_shared_by_running_and_ended_jobs() -> None:
+    """With `max_jobs_per_pass = 1` too, no job waits forever."""
+    book = JobBook()
+    jobs = [job(3), job(2, has_ended=True), job(1, has_ended=True)]
+    listed = []
+    for _ in range(3):
+        list_all(book, jobs)
+        (one,) = book.choose(1)
+        listed.append(one.id)
+        book.finish(one, NOW, 0.0)
+    assert book.never_listed == 0
+    assert sorted(listed) == ["job-1", "job-2", "job-3"]
+
+
+def test_a_job_that_the_pass_did_not_reach_comes_first() -> None:
+    """It was chosen, but not listed."""
+    book = JobBook()
+    jobs = [job(number) for number in (4, 3, 2, 1)]
+    list_all(book, jobs)
+    assert len(book.choose(4)) == 4
+    book.put_back(job(2))
+    assert book.never_listed == 1
+    list_all(book, jobs)
+    assert chosen(book, 1) == ["job-2"]
+
+
+def test_the_number_of_waiting_jobs_is_bounded() -> None:
+    """When jobs are done, the next listing has room for others."""
+    book = JobBook(max_unfinished=2)
+    jobs = [job(number, has_ended=True) for number in (3, 2, 1)]
+    list_all(book, jobs)
+    assert (book.is_full, book.unfinished) == (True, 2)
+    for one in book.choose(9):
+        book.finish(one, NOW, 0.0)
+    list_all(book, jobs)
+    assert (book.is_full, book.unfinished) == (False, 1)
+    assert chosen(book, 9) == ["job-1"]
+
+
+def not_found(book: JobBook, one: Job, monotonic: float) -> bool:
+    """Run a pass in which the job is not found; return whether the pass tried it."""
+    list_all(book, [one], monotonic=monotonic)
+    if not book.choose(9):
+        return False
+    book.drop(one, monotonic)
+    return True
+
+
+def test_a_job_without_checkpoints_is_left_out_and_tried_again_rarely() -> None:
+    """The delay grows to six hours."""
+    book = JobBook()
+    tried = [at for at in range(0, 200_000, 30) if not_found(book, job(1), float(at))]
+    assert tried[:MAX_NOT_FOUND] == [0, 30, 60]
+    delays = [later - one for one, later in itertools.pairwise(tried[2:])]
+    assert delays[0] == FIRST_DELAY_SECONDS
+    assert delays[1] == 2 * FIRST_DELAY_SECONDS
+    assert max(delays) == MAX_DELAY_SECONDS
+    assert len(tried) < 20
+    assert book.left_out(float(tried[-1])) == 1
+    assert book.never_listed == 0
+
+
+def test_a_left_out_job_is_tried_again_when_it_ends_and_counts_no_more_when_found() -> None:
+    """Its checkpoints may be there now."""
+    book = JobBook()
+    for _ in range(MAX_NOT_FOUND):
+        assert not_found(book, job(1), 0.0)
+    assert not not_found(book, job(1), 1.0)
+    ended = job(1, has_ended=True)
+    list_all(book, [ended], monotonic=1.0)
+    assert chosen(book, 9) == ["job-1"]
+    assert book.finish(ended, NOW, 1.0)
+    assert book.left_out(1.0) == 0
+
+
+def test_the_memory_of_left_out_jobs_is_bounded() -> None:
+    """The oldest one is removed, and then tried again."""
+    jobs = LeftOutJobs(max_jobs=2)
+    for number in (1, 2, 3):
+        for _ in range(MAX_NOT_FOUND):
+            jobs.add(job(number), 1, 0.0)
+    assert [jobs.is_left_out(job(number), 1.0) for number in (1, 2, 3)] == [False, True, True]
+    assert jobs.count(1.0) == 2

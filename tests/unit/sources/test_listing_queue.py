@@ -56,6 +56,7 @@ def test_the_job_that_is_due_for_longest_comes_first() -> None:
     queue.add("b", NOW + 1)
     job = taken(queue, NOW + 1)
     assert job.job_id == "a"
+    assert queue.next_due == NOW + 1, "the job that is being listed is not due"
     queue.fail(job, NOW + 1, 10, 0)
     assert taken(queue, NOW + 2).job_id == "b"
 

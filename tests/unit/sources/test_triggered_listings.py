@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -289,3 +290,72 @@ async def test_a_job_is_dropped_after_some_failures(
             assert len(setup.queue) == 0
     lines = [line["retry_seconds"] for line in logs if line["event"] == "trigger_failed"]
     assert [line is None for line in lines] == [False, False, True]
+
+
+async def test_a_hanging_job_does_not_delay_the_others(
+    provider: ProviderServer, tmp_path: Path
+) -> None:
+    """The jobs of an account are listed side by side, also while one gets no response."""
+    answered = threading.Event()
+    for number in range(5):
+        provider.add_job(f"job-{number}", status="succeeded", checkpoints=1)
+
+    def hang(request: Request) -> None:
+        if "/job-0/" in request.path:
+            assert answered.wait(20)
+
+    provider.faults.append(hang)
+    async with listing(
+        provider, tmp_path, settling_seconds=60, max_concurrency=2, request_timeout_seconds=30
+    ) as setup:
+        try:
+            setup.job_ended("job-0")
+            await wait_until_async(lambda: len(provider.requests) == 1, what="the request")
+            for number in range(1, 5):
+                setup.job_ended(f"job-{number}")
+            await setup.wait_for("complete", 4)
+            assert "ftckpt_job-0_00000" not in setup.ids
+        finally:
+            answered.set()
+        await setup.wait_for("complete", 5)
+        assert sorted(setup.ids) == sorted(provider.ids)
+
+
+async def test_at_most_max_concurrency_jobs_are_listed_at_a_time(
+    provider: ProviderServer, tmp_path: Path
+) -> None:
+    """No job is listed twice at a time."""
+    lock, running, most = threading.Lock(), [0], [0]
+    for number in range(12):
+        provider.add_job(f"job-{number}", status="succeeded", checkpoints=1)
+
+    def count(_: Request) -> None:
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        waiting.wait(0.05)
+        with lock:
+            running[0] -= 1
+
+    waiting = threading.Event()
+    provider.faults.append(count)
+    async with listing(provider, tmp_path, settling_seconds=60, max_concurrency=3) as setup:
+        for number in range(12):
+            setup.job_ended(f"job-{number}")
+        await setup.wait_for("complete", 12)
+        assert len(provider.requests) == 12
+    assert most[0] == 3
+
+
+async def test_a_silly_retry_after_does_not_stop_the_trigger(
+    provider: ProviderServer, tmp_path: Path
+) -> None:
+    """The listing is repeated after an hour at most."""
+    provider.add_job("one", status="succeeded", checkpoints=3)
+    provider.faults.append(once(Response(429, headers={"Retry-After": "1764256000"})))
+    with capture_logs() as logs:
+        async with listing(provider, tmp_path) as setup:
+            setup.job_ended("one")
+            await setup.wait_for("failed")
+    (line,) = [line for line in logs if line["event"] == "trigger_failed"]
+    assert 3500 < line["retry_seconds"] <= 3600
