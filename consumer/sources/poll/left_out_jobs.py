@@ -2,7 +2,7 @@
 
 Such a job was deleted after the listing of the jobs, or its kind has no checkpoints. In the second
 case it would be a problem of every pass. So after some passes it is left out, and tried again
-rarely. It is also tried again when its status changes.
+rarely. It is also tried again when it ends, or is resumed.
 """
 
 from collections import OrderedDict
