@@ -160,13 +160,13 @@ def test_killed_in_a_listing_and_the_event_is_sent_again(
 def test_a_provider_that_hangs_delays_nothing_else(
     cluster: Cluster, names: Names, provider: ProviderServer, tmp_path: Path
 ) -> None:
-    """Requests are answered, the queue is bounded, and SIGTERM ends the process quickly."""
+    """Requests are answered, the other jobs are listed, and SIGTERM ends the process quickly."""
     for number in range(6):
         provider.add_job(f"job-{number}", status="succeeded", checkpoints=1)
-    provider.faults.append(times(1, Response(delay_seconds=10), "/job-0/"))
+    provider.faults.append(times(1, Response(delay_seconds=60), "/job-0/"))
     with Deployment(cluster, names, create_topics=False) as deployment:
         ingest = start(
-            deployment, tmp_path, provider, limits="triggered_jobs = 3", timeout_seconds=4
+            deployment, tmp_path, provider, limits="triggered_jobs = 3", timeout_seconds=50
         )
         begun = time.monotonic()
         send_event(ingest, "job-0")
@@ -177,14 +177,12 @@ def test_a_provider_that_hangs_delays_nothing_else(
         assert count(ingest, "dropped") == 3
         dropped = [line["job"] for line in ingest.process.logged("trigger_dropped")]
         assert dropped == ["job-0", "job-1", "job-2"]
-        assert provider.count("/checkpoints") == 1, "the answers did not wait for the provider"
         assert time.monotonic() - begun < 2 * SLOWEST_ANSWER_SECONDS
-        wait_until(lambda: count(ingest, "complete") == 4, what="the other listings")
+        for number in (3, 4, 5):
+            ingest.process.wait_for_log("trigger_listed", job=f"job-{number}")
         keys = {(record.key or b"").decode() for record in cluster.read(deployment.input_topic)}
         assert {f"ftckpt_job-{number}_00000" for number in (3, 4, 5)} <= keys
-        provider.faults.append(times(1, Response(delay_seconds=10), "/job-1/"))
-        send_event(ingest, "job-1")
-        wait_until(lambda: provider.count("/job-1/checkpoints") == 1)
+        assert "ftckpt_job-0_00000" not in keys, "the provider does not hang"
         begun = time.monotonic()
         assert ingest.process.terminate() == 0
         assert time.monotonic() - begun < SLOWEST_END_SECONDS
