@@ -303,6 +303,7 @@ ACCOUNTS: list[list[dict[str, Any]]] = [
     [{**ACCOUNT, "max_concurrency": 65}],
     [{**ACCOUNT, "created_within_days": 7, "page_size": 1}],
     [{**ACCOUNT, "created_after": 1767225600}],
+    [{**ACCOUNT, "created_after": 1767225600000}],
     [{**ACCOUNT, "created_after": "2026-01-31T00:00:00Z"}],
     [{**ACCOUNT, "created_after": "2026-01-31T00:00:00+01:00"}],
     [{**ACCOUNT, "created_after": "2026-01-31T00:00:00"}],

@@ -77,6 +77,7 @@ def test_all_keys(tmp_path: Path) -> None:
         (GOOD.replace('key_file = "key"', ""), "account one: key key_file: "),
         (GOOD + GOOD, "account one: key name: another account has this name"),
         (GOOD + "created_after = 2026-01-31T00:00:00", "account one: key created_after: add"),
+        (GOOD + "created_after = 1700000000000", "account one: key created_after: must be in sec"),
         (GOOD + "created_after = 'soon'", "account one: key created_after: "),
         (GOOD + "base_url = 'http://host/v1'", "account one: key base_url: must be https"),
         (GOOD + "base_url = 'https://user@host/v1'", "account one: key base_url: "),
