@@ -5,6 +5,7 @@
     CheckpointReadyError
     ├── ConfigError       invalid settings or command options: exit with code 2
     ├── ClusterError      an operator must fix a topic, ACL or address: exit with code 1
+    │   ├── SettingsRefused  the cluster does not allow a setting of a new topic
     │   ├── Unreachable   no broker answers: exit with code 1 at the start; a running job retries
     │   └── LoginRefused  exit with code 1 at the start; the running service retries for a minute,
     │                     because a new password may arrive here later than at the brokers
@@ -39,6 +40,10 @@ class ConfigError(CheckpointReadyError):
 
 class ClusterError(CheckpointReadyError):
     """The cluster has a problem that only an operator can fix (topic, ACL, address)."""
+
+
+class SettingsRefused(ClusterError):
+    """The cluster refuses a setting of a new topic, by a policy or because it does not allow it."""
 
 
 class Unreachable(ClusterError):

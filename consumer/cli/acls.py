@@ -22,6 +22,7 @@ PREFIXED: Final = "prefixed"
 EXECUTE: Final = "--execute"
 INPUT_PARTITIONS: Final = "--input-partitions"
 HOLD: Final = "--hold"
+PROBE: Final = "--probe"
 IMPLY_DESCRIBE: Final = ("Read", "Write", "Delete")
 
 
@@ -59,8 +60,14 @@ def acls_of_topics_create(settings: Settings) -> Iterator[Acl]:
 
 
 def acls_of_topics_check(settings: Settings) -> Iterator[Acl]:
-    """Yield the ACLs that ``topics check`` needs."""
+    """Yield the ACLs that ``topics check`` needs; with ``--probe`` it needs only those of PROBE."""
     yield from _acls_of_topic_check(settings)
+    probe = f"{settings.group_id}.probe-"
+    # Delete: the probe deletes records, and at its end its topics.
+    operations = ("Create", "Read", "Write", "Delete", "DescribeConfigs")
+    yield Acl(TOPIC, probe, operations, PREFIXED, only_with=PROBE)
+    yield _transactional_ids(settings, only_with=PROBE)
+    yield Acl(GROUP, settings.group_id, ("Read",), only_with=PROBE)
 
 
 def acls_of_tail(settings: Settings) -> Iterator[Acl]:

@@ -9,12 +9,15 @@ import msgspec
 from consumer.cli.arguments import positive
 from consumer.cli.output import EXIT_OK, silence_logs, write_message, write_result
 from consumer.cli.signals import run_async
+from consumer.cli.topics_probe import show_probe
 from consumer.config import Settings
 from consumer.errors import ClusterError
 from consumer.kafka.broker_settings import find_broker_problems, find_connection_limits
 from consumer.kafka.client import AioKafka
 from consumer.kafka.port import ClusterAdmin
-from consumer.kafka.topics import Topology, check_topics, create_topics
+from consumer.kafka.topic_creation import CreatedTopics, NewTopicOptions, create_topics
+from consumer.kafka.topic_settings import DAY_MS, MIN_REPARTITION_RETENTION_DAYS, Profile
+from consumer.kafka.topics import Topology, check_topics
 from consumer.worker.open_files import needed_connections
 
 T = TypeVar("T")
@@ -30,17 +33,51 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse does not exp
         type=positive,
         help="also create missing input topics with this number of partitions",
     )
+    create.add_argument(
+        "--profile",
+        choices=[str(profile) for profile in Profile],
+        help="full: all settings; minimal: only those that MSK Serverless and the like allow "
+        "(default: full, and minimal if the cluster refuses a setting)",
+    )
+    create.add_argument(
+        "--repartition-retention-days",
+        type=_retention_days,
+        metavar="DAYS",
+        help="limit the retention of the repartition topic, at least "
+        f"{MIN_REPARTITION_RETENTION_DAYS} days; only for a cluster that refuses DeleteRecords",
+    )
     create.set_defaults(command=_topics_create)
     check = actions.add_parser("check", help="check the configuration of all topics")
+    check.add_argument(
+        "--probe",
+        action="store_true",
+        help="instead, test on temporary topics what this cluster can do",
+    )
+    check.add_argument("--json", action="store_true", help="write JSON even on a terminal")
     check.set_defaults(command=_topics_check)
 
 
-def _topics_create(settings: Settings, options: argparse.Namespace) -> int:
-    async def create(admin: ClusterAdmin) -> None:
-        created = await create_topics(admin, settings, options.input_partitions)
-        write_result(
-            {"created": created}, f"created: {', '.join(created) or 'nothing, all topics exist'}"
+def _retention_days(text: str) -> int:
+    days = positive(text)
+    if days < MIN_REPARTITION_RETENTION_DAYS:
+        raise argparse.ArgumentTypeError(
+            f"{text} is less than {MIN_REPARTITION_RETENTION_DAYS} days: forwards that no shard "
+            "has read within the retention are lost"
         )
+    return days
+
+
+def _topics_create(settings: Settings, options: argparse.Namespace) -> int:
+    days = options.repartition_retention_days
+    wanted = NewTopicOptions(
+        input_partitions=options.input_partitions,
+        profile=None if options.profile is None else Profile(options.profile),
+        repartition_retention_ms=None if days is None else days * DAY_MS,
+    )
+
+    async def create(admin: ClusterAdmin) -> None:
+        created = await create_topics(admin, settings, wanted)
+        _report_created(created)
         # Topics that existed before may have a wrong configuration.
         topology = await check_topics(admin, settings)
         _warn_of_risks(topology)
@@ -52,7 +89,23 @@ def _topics_create(settings: Settings, options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _topics_check(settings: Settings, _: argparse.Namespace) -> int:
+def _report_created(created: CreatedTopics) -> None:
+    """Write which topics were created, and warn of each setting that was left out."""
+    facts: dict[str, Any] = {"created": created.names}
+    if created.left_out:
+        facts |= {"left_out": created.left_out, "refusal": created.refusal}
+    names = ", ".join(created.names) or "nothing, all topics exist"
+    write_result(facts, f"created: {names}")
+    if created.refusal:
+        write_message(f"note: the cluster refused the full profile: {created.refusal}")
+    for one in created.left_out:
+        write_message(f"note: {one.text}")
+
+
+def _topics_check(settings: Settings, options: argparse.Namespace) -> int:
+    if options.probe:
+        return show_probe(settings, as_json=options.json)
+
     async def check(admin: ClusterAdmin) -> Topology:
         brokers = await admin.broker_settings()
         problems = list(find_broker_problems(settings, brokers))
@@ -73,13 +126,14 @@ def _topics_check(settings: Settings, _: argparse.Namespace) -> int:
     write_result(
         shown,
         f"all topics are correct: {topology.shards} shards, inputs {topology.inputs}",
+        as_json=options.json,
     )
     return EXIT_OK
 
 
 def _warn_of_risks(topology: Topology) -> None:
-    """Warn of input topics that may lose records. The service accepts them."""
-    _warn(risk.text for risk in topology.input_risks)
+    """Warn of topics that may lose records. The service accepts them."""
+    _warn(risk.text for risk in topology.risks)
 
 
 def _warn(texts: Iterable[str]) -> None:

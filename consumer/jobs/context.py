@@ -9,12 +9,8 @@ from consumer.config import Settings
 from consumer.jobs.journal import Entries, Journal, read_journal
 from consumer.kafka.client import AioKafka
 from consumer.kafka.port import ClusterAdmin, Kafka, LogReader
-from consumer.kafka.topics import (
-    JOBS_MESSAGE_BYTES,
-    Topology,
-    check_topics,
-    ensure_jobs_topic,
-)
+from consumer.kafka.topic_settings import JOBS_MESSAGE_BYTES
+from consumer.kafka.topics import Topology, check_topics, ensure_jobs_topic
 from consumer.kafka.types import TopicPartition
 
 

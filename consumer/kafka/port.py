@@ -250,10 +250,23 @@ class ClusterAdmin(Protocol):
     async def create(
         self, name: str, partitions: int, replication: int, configs: Mapping[str, str]
     ) -> bool:
-        """Create a topic; return whether this call created it."""
+        """Create a topic; return whether this call created it.
+
+        Raises:
+            SettingsRefused: the cluster does not allow one of the settings.
+            ClusterError: the cluster refuses for another reason.
+        """
+
+    async def setting_refusal(self, topic: str, setting: str, value: str) -> str | None:
+        """Return why the brokers would refuse this setting, or None. Nothing is changed."""
 
     async def delete_records(self, before: Mapping[TopicPartition, int]) -> None:
-        """Delete the records before these offsets."""
+        """Delete the records before these offsets.
+
+        Raises:
+            TransientError: the call failed; a later call may succeed.
+            ClusterError: the cluster does not support the call, or does not allow it.
+        """
 
     async def group_offsets(self, group_id: str) -> dict[TopicPartition, int]:
         """Return the committed offsets of a group."""

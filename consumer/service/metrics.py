@@ -179,6 +179,27 @@ OPEN_TRANSACTION_SECONDS = Metric(
     "seconds",
     "Time since this process first saw the oldest open transaction of any producer in an output topic. Subscribers cannot read records after its start.",
 )
+REPARTITION_HANDLED = Metric(
+    "repartition_handled_records",
+    "gauge",
+    ("shard",),
+    "records",
+    "Handled forwards that are still in the shard's partition of the repartition topic, counted in offsets. Trimming deletes all but the last batch. Absent while unknown.",
+)
+REPARTITION_UNREAD_SECONDS = Metric(
+    "repartition_oldest_unread_seconds",
+    "gauge",
+    ("shard",),
+    "seconds",
+    "Age of the oldest forward that the shard has not read; 0: every forward is read. Absent if the repartition topic has no retention limit, or while unknown.",
+)
+REPARTITION_RETENTION = Metric(
+    "repartition_retention_seconds",
+    "gauge",
+    (),
+    "seconds",
+    "Retention of the repartition topic: the brokers delete older forwards, read or not. Absent without a limit.",
+)
 STATE_ENTRIES = Metric(
     "state_entries", "gauge", ("shard",), "ids", "Checkpoint ids in a shard's memory."
 )
@@ -233,6 +254,9 @@ METRICS: Final = (
     HELD_BACK_SECONDS,
     HANGING_TRANSACTIONS,
     OPEN_TRANSACTION_SECONDS,
+    REPARTITION_HANDLED,
+    REPARTITION_UNREAD_SECONDS,
+    REPARTITION_RETENTION,
     STATE_ENTRIES,
     STATE_VARIANTS,
     SHARDS,

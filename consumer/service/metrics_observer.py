@@ -196,7 +196,23 @@ class EngineCollector(Collector):
         for topic, seconds in engine.open_seconds.items():
             open_seconds.add_metric([topic], seconds)
         held = (held_records, held_seconds, hanging, open_seconds)
-        return iter((lag, *held, entries, variants, progress, by_state, group_shards))
+        return iter(
+            (lag, *held, *_repartition(engine), entries, variants, progress, by_state, group_shards)
+        )
+
+
+def _repartition(engine: EngineStatus) -> tuple[GaugeMetricFamily, ...]:
+    """Return the gauges of the repartition topic."""
+    handled = _family(metrics.REPARTITION_HANDLED)
+    unread = _family(metrics.REPARTITION_UNREAD_SECONDS)
+    retention = _family(metrics.REPARTITION_RETENTION)
+    for shard, state in engine.repartition.items():
+        handled.add_metric([str(shard)], state.handled_records)
+        if state.unread_seconds is not None:
+            unread.add_metric([str(shard)], state.unread_seconds)
+    if engine.repartition_retention_seconds is not None:
+        retention.add_metric([], engine.repartition_retention_seconds)
+    return handled, unread, retention
 
 
 def _family(metric: DeclaredMetric) -> GaugeMetricFamily:

@@ -26,6 +26,7 @@ from consumer.worker.fault_watch import FaultWatch
 from consumer.worker.lag import GroupOffsets, IdleShardLag
 from consumer.worker.open_files import needs_of, raise_open_files_limit, report_open_files
 from consumer.worker.open_transaction_watch import OpenTransactionWatch
+from consumer.worker.repartition_watch import RepartitionState, RepartitionWatch
 from consumer.worker.stall_detector import (
     ProgressSample,
     Stall,
@@ -60,6 +61,10 @@ class EngineStatus(msgspec.Struct, frozen=True):
     """The number of shards of the group; None before the topics were checked."""
     open_seconds: Mapping[str, float] = {}
     """By topic of the service: seconds since its oldest open transaction was first seen."""
+    repartition: Mapping[int, RepartitionState] = {}
+    """By shard: its partition of the repartition topic, if known."""
+    repartition_retention_seconds: float | None = None
+    """After this time the brokers delete forwards. None: never, or not known yet."""
     stall: Stall | None = None
     """The longest stall. None: every shard with pending work progresses, and so does the group."""
 
@@ -113,6 +118,13 @@ class Engine:
         self._idle_shard_lag = IdleShardLag(
             self._kafka, self._admin, settings.group_id, self._idle_sources
         )
+        self._repartition = RepartitionWatch(
+            self._kafka,
+            self._admin,
+            settings,
+            lambda: self._topics.topology,
+            lambda: self._supervisor.statuses(self._member.wanted or ()),
+        )
 
     def stop(self) -> None:
         """Request an orderly end: ``run`` then returns within seconds."""
@@ -130,6 +142,8 @@ class Engine:
             ),
             group_shards=None if topology is None else topology.shards,
             open_seconds=self._open_transactions.open_seconds,
+            repartition=self._repartition.states,
+            repartition_retention_seconds=self._repartition.retention_seconds,
             stall=self._stall_detector.worst,
         )
 
@@ -190,6 +204,7 @@ class Engine:
                 self._idle_shard_lag.keep_measuring,
                 self._open_transactions.keep_checking,
                 self._faults.keep_watching,
+                self._repartition.keep_measuring,
             )
         ]
         done, pending = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)

@@ -13,8 +13,9 @@ import structlog
 
 # For the process itself: standard streams, event loop, logs, libraries, up to 64 HTTP connections.
 ROOM: Final = 128
-# Clients besides those of the shards: membership, administration, lag of idle shards.
-OTHER_CLIENTS: Final = 3
+# Clients besides those of the shards: membership, administration, lag of idle shards, and the
+# measurement of the repartition topic.
+OTHER_CLIENTS: Final = 4
 RAISE_HARD_LIMIT: Final = (
     "raise the hard limit of open files to {needed} or more (ulimit -Hn, LimitNOFILE= of systemd, "
     "--ulimit nofile= of docker), or run more processes with fewer shards each"

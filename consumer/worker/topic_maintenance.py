@@ -1,8 +1,8 @@
-"""Finds new partitions, logs risky settings of input topics, and trims the repartition topic."""
+"""Finds new partitions, logs risky settings of topics, and trims the repartition topic."""
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import structlog
@@ -10,13 +10,18 @@ import structlog
 from consumer.config import Settings
 from consumer.errors import ClusterError, TaskFailed, TransientError
 from consumer.kafka.port import ClusterAdmin
-from consumer.kafka.topics import InputRisk, Topology, check_topics, create_topics
+from consumer.kafka.topic_creation import create_topics, log_left_out
+from consumer.kafka.topics import TopicRisk, Topology, check_topics
 from consumer.kafka.types import TopicPartition
 from consumer.shard.status import ShardStatus
 
 # While a shard does not read a source because its leader is gone or silent, the topics are checked
 # at least this often.
 DEFERRED_SECONDS: Final = 5.0
+TRIM_HINT: Final = (
+    "handled records stay in the repartition topic; grant Delete on it, or limit its retention: "
+    "docs/operations/runbook.md, When handled forwards cannot be deleted"
+)
 log = structlog.get_logger(__name__)
 
 
@@ -39,7 +44,8 @@ class TopicMaintenance:
         self._settings = settings
         self._on_topology = on_topology
         self._statuses = statuses
-        self._known_risks: set[InputRisk] = set()
+        self._known_risks: set[TopicRisk] = set()
+        self._trim_refusal = ""
 
     async def prepare(self) -> Topology:
         """Create missing topics if CREATE_TOPICS is true; check all topics and return the topology.
@@ -50,13 +56,14 @@ class TopicMaintenance:
         """
         if self._settings.create_topics:
             created = await create_topics(self._admin, self._settings)
-            log.info("topics_created", topics=created)
+            log.info("topics_created", topics=list(created.names))
+            log_left_out(created)
         self.topology = await check_topics(self._admin, self._settings)
         return self.topology
 
     def log_new_risks(self) -> None:
-        """Log once each setting of an input topic that can cause a loss of records."""
-        for risk in self.topology.input_risks if self.topology is not None else ():
+        """Log once each setting of a topic that can cause a loss of records."""
+        for risk in self.topology.risks if self.topology is not None else ():
             if risk not in self._known_risks:
                 self._known_risks.add(risk)
                 log.warning(risk.event, topic=risk.topic, hint=risk.text)
@@ -93,12 +100,24 @@ class TopicMaintenance:
                 for status in self._statuses()
                 if (offset := status.trimmable_offset) is not None
             }
-            if not before:
-                continue
-            try:
-                await self._admin.delete_records(before)
-            except TransientError as error:
-                log.warning("trim_failed", error=str(error))
-            except ClusterError as error:
-                # The failure costs only disk space, so it must not end the process.
-                log.error("trim_refused", error=str(error))  # noqa: TRY400 - no traceback
+            if before:
+                await self._trim(before)
+
+    async def _trim(self, before: Mapping[TopicPartition, int]) -> None:
+        """Delete the records before these offsets; a refusal is logged once.
+
+        A failure costs only disk space, so it must not end the process. After a refusal, later
+        calls try again, because an operator may grant the missing ACL.
+        """
+        try:
+            await self._admin.delete_records(before)
+        except TransientError as error:
+            log.warning("trim_failed", error=str(error))
+        except ClusterError as error:
+            if str(error) != self._trim_refusal:
+                self._trim_refusal = str(error)
+                log.error("trim_refused", error=str(error), hint=TRIM_HINT)  # noqa: TRY400 - no traceback
+        else:
+            if self._trim_refusal:
+                self._trim_refusal = ""
+                log.info("trim_allowed_again")

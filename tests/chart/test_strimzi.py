@@ -8,7 +8,7 @@ import pytest
 
 from consumer.cli.acls import IMPLY_DESCRIBE, USES, needed_acls
 from consumer.config import Settings
-from consumer.kafka import topics
+from consumer.kafka import topic_settings, topics
 from consumer.kafka.types import TopicDescription
 from tests.chart import bridges
 from tests.chart.rendering import render, render_case
@@ -49,16 +49,18 @@ def test_the_service_finds_nothing_wrong_with_the_topics() -> None:
     rendered = render_case("strimzi")
     found = {it["spec"]["topicName"]: _described(it) for it in rendered.all("KafkaTopic")}
     found[INPUT] = TopicDescription(INPUT, 6, 3, {"max.message.bytes": str(INPUT_BYTES)})
-    assert list(topics.find_problems(_settings(rendered), found)) == []
+    settings = _settings(rendered)
+    assert list(topics.find_problems(settings, found)) == []
+    assert list(topics.find_unsafe_settings(settings, found)) == []
     assert len(found) == 5
 
 
 def test_the_topics_are_as_topics_create_makes_them() -> None:
     """Each topic setting equals that of `topics create`."""
     rendered = render_case("strimzi")
-    room = {"max.message.bytes": str(INPUT_BYTES + topics.HEADER_ROOM_BYTES)}
-    retention = {"retention.ms": str(topics.DEAD_LETTER_RETENTION_MS)}
-    durable = {"min.insync.replicas": str(topics.MIN_INSYNC_REPLICAS)}
+    room = {"max.message.bytes": str(INPUT_BYTES + topic_settings.HEADER_ROOM_BYTES)}
+    retention = {"retention.ms": str(topic_settings.DEAD_LETTER_RETENTION_MS)}
+    durable = {"min.insync.replicas": str(topic_settings.MIN_INSYNC_REPLICAS)}
     made = {
         it["spec"]["topicName"]: {
             name: _as_kafka_says(value) for name, value in it["spec"]["config"].items()
@@ -66,17 +68,19 @@ def test_the_topics_are_as_topics_create_makes_them() -> None:
         for it in rendered.all("KafkaTopic")
     }
     assert made == {
-        "checkpoint-ready.changelog": {**topics.CHANGELOG_CONFIGS, **durable},
-        "checkpoint-ready.repartition": {**topics.REPARTITION_CONFIGS, **room, **durable},
-        "fine-tuning.checkpoint-ready": {**topics.EVENT_CONFIGS, **room, **durable},
+        "checkpoint-ready.changelog": {**topic_settings.CHANGELOG_CONFIGS, **durable},
+        "checkpoint-ready.repartition": {**topic_settings.REPARTITION_CONFIGS, **room, **durable},
+        "fine-tuning.checkpoint-ready": {**topic_settings.EVENT_CONFIGS, **room, **durable},
         "fine-tuning.checkpoints.dead-letters": {
-            **topics.EVENT_CONFIGS,
+            **topic_settings.EVENT_CONFIGS,
             **retention,
             **room,
             **durable,
         },
     }
-    assert {it["spec"]["replicas"] for it in rendered.all("KafkaTopic")} == {topics.REPLICATION}
+    assert {it["spec"]["replicas"] for it in rendered.all("KafkaTopic")} == {
+        topic_settings.REPLICATION
+    }
 
 
 def test_an_uninstall_leaves_the_topics() -> None:

@@ -11,7 +11,8 @@ from confluent_kafka import KafkaException
 from consumer.config import Settings
 from consumer.kafka.client import Connection
 from consumer.kafka.client.admin import KafkaAdmin
-from consumer.kafka.topics import create_topics as make_topics
+from consumer.kafka.topic_creation import AS_BEFORE, NewTopicOptions
+from consumer.kafka.topic_creation import create_topics as make_topics
 from tests.support.command_line import (
     Finished,
     environment,
@@ -41,6 +42,7 @@ class Deployment:
         input_partitions: int = 3,
         input_config: Mapping[str, str] | None = None,
         create_topics: bool = True,
+        topic_options: NewTopicOptions = AS_BEFORE,
         log: Path | None = None,
         **settings: object,
     ) -> None:
@@ -52,6 +54,7 @@ class Deployment:
             input_partitions: how many partitions the input has.
             input_config: topic settings of the input.
             create_topics: whether to create the topics of the service too.
+            topic_options: how to create them.
             log: where the processes log (default: a temporary file each).
             settings: variables of every process, without their prefix.
         """
@@ -61,6 +64,7 @@ class Deployment:
         self.processes: list[ServiceProcess] = []
         self.variables: dict[str, str] = {}  # other variables of the processes, by their full names
         self._log = log
+        self._topic_options = topic_options
         self._settings: dict[str, object] = {
             **self.topics.settings(cluster.bootstrap_servers),
             **settings,
@@ -180,11 +184,11 @@ class Deployment:
         """Create the topics of the service, as `checkpoint-ready topics create` does."""
         settings = self.configuration
 
-        async def create() -> list[str]:
+        async def create() -> tuple[str, ...]:
             admin = KafkaAdmin(Connection.of(settings), f"{self.group}-test")
             try:
                 await admin.start()
-                return await make_topics(admin, settings)
+                return (await make_topics(admin, settings, self._topic_options)).names
             finally:
                 await admin.close()
 

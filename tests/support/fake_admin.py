@@ -77,6 +77,16 @@ class FakeAdmin:
         await asyncio.sleep(0)
         return self._cluster.create(name, partitions, configs)
 
+    async def setting_refusal(
+        self,
+        topic: str,  # noqa: ARG002 - the port's; every setting is allowed
+        setting: str,  # noqa: ARG002 - the same
+        value: str,  # noqa: ARG002 - the same
+    ) -> str | None:
+        """Return None: every setting is allowed."""
+        await asyncio.sleep(0)
+        return None
+
     async def delete_records(self, before: Mapping[TopicPartition, int]) -> None:
         """Delete the records before these offsets."""
         await asyncio.sleep(0)

@@ -13,7 +13,8 @@ from typing import Final, Self
 from consumer.config import PREFIX, Settings
 from consumer.errors import TaskFailed, TransientError
 from consumer.kafka.open_transactions import OpenTransactionCheck
-from consumer.kafka.topics import check_topics, create_topics
+from consumer.kafka.topic_creation import NewTopicOptions, create_topics
+from consumer.kafka.topics import check_topics
 from consumer.pipeline.dead_letters import parse_dead_letter
 from consumer.pipeline.routing import home
 from consumer.shard.commit_policy import TransactionSizeLimit
@@ -147,7 +148,7 @@ class FakeDeployment:
         settings = Settings.load({f"{PREFIX}{name}": value for name, value in names.items()})
         deployment = cls(kafka or FakeKafka(), settings)
         admin = deployment.kafka.admin("create")
-        await create_topics(admin, settings, input_partitions or shards)
+        await create_topics(admin, settings, NewTopicOptions(input_partitions or shards))
         return deployment
 
     @property

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from checkpoint_ready_testkit.plugin import OPTION, VARIABLE
 
-from consumer.kafka.topics import EVENT_POLICY
+from consumer.kafka.topic_settings import EVENT_POLICY
 from tests.support.child_process import ROOT
 from tests.support.waiting import wait_until
 

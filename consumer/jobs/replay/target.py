@@ -8,7 +8,8 @@ from consumer.config import Settings
 from consumer.config.parsing import TOPIC_NAME
 from consumer.errors import ClusterError, ConfigError
 from consumer.jobs.context import JobContext
-from consumer.kafka.topics import EVENT_CONFIGS, ensure_topic
+from consumer.kafka.topic_creation import ensure_topic
+from consumer.kafka.topic_settings import EVENT_CONFIGS
 
 # Added to `max.message.bytes` of the live topic when a replay creates its target. It is enough for
 # the attribute `replayid` with the longest allowed name of a replay, also as a header.

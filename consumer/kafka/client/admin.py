@@ -17,6 +17,7 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 from consumer.errors import (
     CheckpointReadyError,
     ClusterError,
+    SettingsRefused,
     TaskFailed,
     TimedOut,
     TransientError,
@@ -24,6 +25,7 @@ from consumer.errors import (
 )
 from consumer.kafka.broker_settings import REPLICATION_SETTINGS, SETTINGS, BrokerSettings
 from consumer.kafka.client import private_api
+from consumer.kafka.client.config_dry_run import ConfigDryRunRequest, outcome_of
 from consumer.kafka.client.connection import Connection, bounded, translate
 from consumer.kafka.client.describe_producers import DescribeProducersRequest
 from consumer.kafka.client.metadata import EpochEndsRequest, TopicMetadata, TopicsRequest, topics_of
@@ -51,6 +53,19 @@ ANOTHER_TRY_HELPS: Final = (
     kafka_errors.KafkaConnectionError,
     kafka_errors.RequestTimedOutError,
     TimedOut,
+)
+# The brokers do not allow a setting: a policy, an invalid value, or a service that fixes it.
+SETTING_REFUSALS: Final = (
+    kafka_errors.PolicyViolationError,
+    kafka_errors.InvalidConfigurationError,
+)
+# The brokers do not have a request, or do not allow it for a topic. A retry would not help.
+CALL_REFUSALS: Final = (
+    kafka_errors.IncompatibleBrokerVersion,
+    kafka_errors.UnsupportedVersionError,
+    kafka_errors.PolicyViolationError,
+    kafka_errors.InvalidRequestError,
+    kafka_errors.ClusterAuthorizationFailedError,
 )
 
 
@@ -188,7 +203,8 @@ class KafkaAdmin:
         """Create a topic; return whether this call created it (False: it exists already).
 
         Raises:
-            ClusterError: the cluster refuses.
+            SettingsRefused: the cluster does not allow one of the settings.
+            ClusterError: the cluster refuses for another reason.
         """
         topic = NewTopic(name, partitions, replication, topic_configs=dict(configs))
         response = await self._call(self._client.create_topics([topic]), f"create {name}")
@@ -199,15 +215,59 @@ class KafkaAdmin:
             if error is kafka_errors.TopicAuthorizationFailedError:
                 raise ClusterError(f"create {name}: missing ACL: grant Create on topic {name}")
             if error is not kafka_errors.NoError:
-                raise ClusterError(f"create {name}: {error.__name__} {' '.join(map(str, message))}")
+                refused = SettingsRefused if error in SETTING_REFUSALS else ClusterError
+                raise refused(f"create {name}: {error.__name__} {' '.join(map(str, message))}")
         return True
+
+    async def delete_topics(self, names: Iterable[str]) -> None:
+        """Delete topics; topics that do not exist are ignored. Only the probe deletes topics.
+
+        Raises:
+            ClusterError: the cluster refuses.
+            TaskFailed, TransientError: the cluster does not answer.
+        """
+        response = await self._call(self._client.delete_topics(list(names)), "delete topics")
+        for name, error_code, *_ in response.topic_error_codes:
+            error = kafka_errors.for_code(error_code)
+            if error is kafka_errors.TopicAuthorizationFailedError:
+                raise translate(error(name), "delete topics")
+            if error not in {kafka_errors.NoError, kafka_errors.UnknownTopicOrPartitionError}:
+                raise ClusterError(f"delete {name}: {error.__name__}")
+
+    async def setting_refusal(self, topic: str, setting: str, value: str) -> str | None:
+        """Return why the brokers would refuse this setting, or None. Nothing is changed.
+
+        Raises:
+            ClusterError: the ACLs do not permit AlterConfigs on the topic.
+            TaskFailed, TransientError: the cluster does not answer.
+        """
+        what = "ask for a topic setting"
+
+        async def ask() -> tuple[int, str]:
+            request = ConfigDryRunRequest(topic, setting, value)
+            return outcome_of(await private_api.send_admin_request(self._client, request))
+
+        try:
+            error_code, message = await self._query(ask, what)
+        except TaskFailed as failed:
+            if isinstance(failed.__cause__, kafka_errors.IncompatibleBrokerVersion):
+                return "the brokers do not support changes of single settings"
+            raise
+        error = kafka_errors.for_code(error_code)
+        if error is kafka_errors.NoError:
+            return None
+        if error is kafka_errors.TopicAuthorizationFailedError:
+            raise translate(error(topic), what)
+        if error in SETTING_REFUSALS:
+            return f"{error.__name__} {message}".strip()
+        raise TransientError(f"{what} {topic}: {error.__name__} {message}")
 
     async def delete_records(self, before: Mapping[TopicPartition, int]) -> None:
         """Delete the records before these offsets.
 
         Raises:
             TransientError: the call failed; the records stay until a later call succeeds.
-            ClusterError: the ACLs do not allow it.
+            ClusterError: the brokers do not have the request, or do not allow it.
         """
         offsets = {partition: RecordsToDelete(offset) for partition, offset in before.items()}
         try:
@@ -215,6 +275,8 @@ class KafkaAdmin:
         except kafka_errors.TopicAuthorizationFailedError as error:  # it does not name the topic
             topics = {partition.topic for partition in before}
             raise translate(type(error)(topics), "trim") from error
+        except CALL_REFUSALS as error:
+            raise ClusterError(f"the brokers refuse DeleteRecords ({_brief(error)})") from error
         except Exception as error:
             raise TransientError(str(translate(error, "trim"))) from error
 
@@ -412,6 +474,12 @@ class KafkaAdmin:
             return await bounded(call, CALL_SECONDS, what)
         except Exception as error:
             raise translate(error, what) from error
+
+
+def _brief(error: Exception) -> str:
+    """Return the name of a broker's error, and its text if it has one."""
+    text = ": ".join(map(str, error.args))
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _by_leader(topics: Mapping[str, TopicMetadata]) -> dict[int, dict[str, list[int]]]:

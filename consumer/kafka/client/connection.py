@@ -43,6 +43,8 @@ TOPIC_OPERATIONS: Final = {
     "send": "Write",
     "commit": "Write",
     "trim": "Delete",
+    "delete topics": "Delete",
+    "ask for a topic setting": "AlterConfigs",
 }
 
 

@@ -16,7 +16,7 @@ from consumer.jobs.replay.state import (
     state_entry,
 )
 from consumer.kafka.read import OffsetRange
-from consumer.kafka.topics import JOBS_MESSAGE_BYTES
+from consumer.kafka.topic_settings import JOBS_MESSAGE_BYTES
 from consumer.kafka.types import TopicPartition
 from consumer.pipeline.record_size import batch_bytes
 from consumer.pipeline.records import Reason

@@ -1,0 +1,357 @@
+"""Tests on temporary topics what a cluster can do, and says what this means for the service.
+
+1. Create a topic like the repartition topic and one like the changelog.
+2. Commit a transaction in the first topic, and compare the broker's timestamp with the clock here.
+3. Write a second transaction. A newer producer with the same transactional id then fences its
+   producer, which aborts it.
+4. The newer producer commits a record in both topics. A committed reader must get exactly the
+   records of the committed transactions.
+5. Delete the first records of the first topic, and ask for open transactions and the group.
+6. Delete both topics, also after a failure or a signal.
+"""
+
+import enum
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import Final, Protocol
+
+import msgspec
+
+from consumer.config import Settings
+from consumer.errors import CheckpointReadyError, ClusterError, Fenced
+from consumer.kafka.clock import wall_clock_ms
+from consumer.kafka.port import ClusterAdmin, Kafka, LogReader, TransactionalWriter
+from consumer.kafka.read import OffsetRange, ReadOptions, read_range
+from consumer.kafka.topic_creation import CreatedTopics, TopicCreator, wait_until_known
+from consumer.kafka.topic_settings import CHANGELOG_CONFIGS, REPARTITION_CONFIGS, find_unsafe
+from consumer.kafka.types import TopicDescription, TopicPartition
+
+TRANSACTION_TIMEOUT_MS: Final = 10_000
+READ_SECONDS: Final = 10.0
+ID_BYTES: Final = 4
+MAX_SKEW_MS: Final = 60_000
+COMMITTED, ABORTED, LATER = b"committed", b"aborted", b"later"
+
+
+class ProbeAdmin(ClusterAdmin, Protocol):
+    """The admin client of the probe, which also deletes topics."""
+
+    async def delete_topics(self, names: Iterable[str]) -> None:
+        """Delete topics; topics that do not exist are ignored."""
+
+
+class Status(enum.StrEnum):
+    """Whether the cluster can do something."""
+
+    OK = "ok"
+    LIMITED = "limited"
+    """It cannot, and the service runs all the same."""
+    MISSING = "missing"
+    """It cannot, and the service cannot run."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """The result of one test; ``meaning`` is empty if the cluster can do it."""
+
+    name: str
+    status: Status
+    detail: str
+    meaning: str = ""
+
+
+class ProbeResult(msgspec.Struct, frozen=True):
+    """What one cluster can do."""
+
+    cluster_id: str
+    brokers: int
+    can_run: bool
+    seconds: float
+    findings: tuple[Finding, ...]
+
+
+class Capability(msgspec.Struct, frozen=True):
+    """Something that is tested: its name, and what it means if the cluster cannot do it."""
+
+    name: str
+    is_required: bool
+    meaning: str
+
+
+PROFILE: Final = Capability(
+    "topic settings",
+    is_required=False,
+    meaning="`topics create` uses the minimal profile (docs/operations/reference.md, Topics)",
+)
+DESCRIBE: Final = Capability(
+    "DescribeConfigs",
+    is_required=True,
+    meaning="the service cannot check its topics, and refuses to start",
+)
+TRANSACTIONS: Final = Capability(
+    "transactions",
+    is_required=True,
+    meaning="the service cannot publish exactly once",
+)
+FENCING: Final = Capability(
+    "fencing",
+    is_required=True,
+    meaning="two processes could publish for one shard, so ids could be published twice",
+)
+CLOCK: Final = Capability(
+    "clock",
+    is_required=False,
+    meaning="metrics and logs of this machine show wrong times; brokers refuse records that are "
+    "more than an hour ahead of their clock",
+)
+TIMESTAMPS: Final = Capability(
+    "LogAppendTime",
+    is_required=True,
+    meaning="the service cannot use the brokers' clock",
+)
+COMPACTION: Final = Capability(
+    "compaction",
+    is_required=True,
+    meaning="the changelog cannot keep the published ids",
+)
+DELETE_RECORDS: Final = Capability(
+    "DeleteRecords",
+    is_required=False,
+    meaning="handled forwards cannot be deleted: limit the retention of the repartition topic "
+    "(docs/operations/runbook.md, When handled forwards cannot be deleted)",
+)
+OPEN_TRANSACTIONS: Final = Capability(
+    "DescribeProducers",
+    is_required=False,
+    meaning="the service cannot find transactions that hang",
+)
+GROUP: Final = Capability(
+    "consumer group",
+    is_required=True,
+    meaning="the processes cannot share the shards",
+)
+CLEAN_UP: Final = Capability(
+    "clean-up",
+    is_required=False,
+    meaning="delete the named topics yourself",
+)
+
+
+class ClusterProbe:
+    """One run of the probe, on topics and with a transactional id that no other run uses."""
+
+    def __init__(self, kafka: Kafka, admin: ProbeAdmin, settings: Settings) -> None:
+        name = f"probe-{secrets.token_hex(ID_BYTES)}"
+        self.findings: list[Finding] = []
+        self.topics = (f"{settings.group_id}.{name}", f"{settings.group_id}.{name}.changelog")
+        self._kafka = kafka
+        self._admin = admin
+        self._settings = settings
+        self._transactional_id = f"{settings.group_id}-{name}"
+        self._events = TopicPartition(self.topics[0], 0)
+        self._changelog = TopicPartition(self.topics[1], 0)
+
+    async def run(self) -> ProbeResult:
+        """Run all tests, and delete the topics.
+
+        Raises:
+            ClusterError: the brokers refuse the login, or do not let the probe create topics.
+            TaskFailed, TransientError: the brokers do not answer.
+        """
+        began = time.monotonic()
+        cluster_id, brokers = await self._admin.cluster()
+        login = self._settings.sasl_mechanism or "no login"
+        self._add(Capability("login", is_required=True, meaning=""), f"{self._protocol}, {login}")
+        try:
+            await self._create_topics(brokers)
+            await self._test()
+        finally:
+            await self._delete_topics()
+        return ProbeResult(
+            cluster_id,
+            brokers,
+            all(it.status is not Status.MISSING for it in self.findings),
+            round(time.monotonic() - began, 1),
+            tuple(self.findings),
+        )
+
+    @property
+    def _protocol(self) -> str:
+        return self._settings.security_protocol
+
+    async def _create_topics(self, brokers: int) -> None:
+        creator = TopicCreator(self._admin, brokers, None)
+        await creator.create(self.topics[0], 1, REPARTITION_CONFIGS)
+        await creator.create(self.topics[1], 1, CHANGELOG_CONFIGS)
+        await wait_until_known(self._admin, self.topics)
+        if not creator.refusal:
+            self._add(PROFILE, "the full profile")
+        await self._attempt(DESCRIBE, lambda: self._describe(creator))
+
+    async def _describe(self, creator: TopicCreator) -> str:
+        created = await creator.result()
+        described = await self._admin.describe(self.topics)
+        self._judge_profile(created)
+        self._judge_settings(described)
+        return "the brokers show the settings of topics"
+
+    def _judge_profile(self, created: CreatedTopics) -> None:
+        if created.refusal:
+            names = ", ".join(sorted({one.setting for one in created.left_out})) or "none"
+            self._add(
+                PROFILE,
+                f"the full profile is refused ({created.refusal}); different without it: {names}",
+                Status.LIMITED,
+            )
+
+    def _judge_settings(self, described: Mapping[str, TopicDescription]) -> None:
+        events, changelog = (described[name].configs for name in self.topics)
+        stamps = events.get("message.timestamp.type")
+        is_stamped = stamps == "LogAppendTime"
+        self._add(
+            TIMESTAMPS,
+            f"message.timestamp.type is {stamps}",
+            None if is_stamped else Status.MISSING,
+        )
+        policy = changelog.get("cleanup.policy")
+        if policy != "compact":
+            self._add(COMPACTION, f"cleanup.policy is {policy}", Status.MISSING)
+        for one in find_unsafe(described.values(), self.topics[0]):
+            self._add(PROFILE, one.text, Status.LIMITED)
+
+    async def _test(self) -> None:
+        async with self._writer() as older:
+            await self._attempt(TRANSACTIONS, lambda: self._commit_first(older), is_silent=True)
+            if self._has_failed(TRANSACTIONS):
+                return
+            async with self._writer() as newer:
+                await self._attempt(FENCING, lambda: self._fence(older, newer))
+                await self._attempt(TRANSACTIONS, lambda: self._commit_last(newer))
+                await self._attempt(COMPACTION, lambda: self._write_changelog(newer))
+        await self._attempt(DELETE_RECORDS, self._delete_records)
+        await self._attempt(OPEN_TRANSACTIONS, self._open_transactions)
+        await self._attempt(GROUP, self._group)
+
+    async def _commit_first(self, writer: TransactionalWriter) -> str:
+        await writer.fence()
+        began = time.monotonic()
+        await self._send(writer, self._events, COMMITTED)
+        skew_ms = writer.broker_clock.now_ms() - wall_clock_ms()
+        error_ms = round((time.monotonic() - began) * 1000)
+        await writer.commit()
+        is_close = abs(skew_ms) < MAX_SKEW_MS
+        self._add(
+            CLOCK,
+            f"the broker's clock is {skew_ms / 1000:+.1f} s from the clock here (± {error_ms} ms)",
+            None if is_close else Status.LIMITED,
+        )
+        return ""
+
+    async def _fence(self, older: TransactionalWriter, newer: TransactionalWriter) -> str:
+        await self._send(older, self._events, ABORTED)
+        await newer.fence()
+        try:
+            await older.commit()
+        except Fenced:
+            return "a newer producer ends the older one"
+        raise ClusterError("an older producer could still commit after a newer one had begun")
+
+    async def _commit_last(self, writer: TransactionalWriter) -> str:
+        end = await self._send(writer, self._events, LATER) + 1
+        await writer.commit()
+        seen = []
+        async with self._reader() as reader:
+            options = ReadOptions(total_seconds=READ_SECONDS, purpose="the records of the probe")
+            ranges = {self._events: OffsetRange(0, end)}
+            async with aclosing(read_range(reader, ranges, options)) as batches:
+                async for batch in batches:
+                    seen += [record.value for record in batch.records]
+        if seen != [COMMITTED, LATER]:
+            raise ClusterError(
+                f"a read_committed reader got {seen} instead of {[COMMITTED, LATER]}"
+            )
+        return "a read_committed reader gets committed records, and no aborted ones"
+
+    async def _write_changelog(self, writer: TransactionalWriter) -> str:
+        await self._send(writer, self._changelog, LATER)
+        await writer.commit()
+        if self._has_failed(COMPACTION):
+            return ""
+        return "a compacted topic accepts transactions"
+
+    async def _delete_records(self) -> str:
+        async with self._reader() as reader:
+            end = (await reader.end_offsets([self._events]))[self._events]
+            await self._admin.delete_records({self._events: end})
+            start = (await reader.beginning_offsets([self._events]))[self._events]
+        if start != end:
+            raise ClusterError(f"the records before offset {end} stay; the log starts at {start}")
+        return "handled forwards can be deleted"
+
+    async def _open_transactions(self) -> str:
+        found = await self._admin.open_transactions([self._events.topic])
+        if found.unsupported_brokers:
+            raise ClusterError("the brokers do not know this request (KIP-664)")
+        return "open transactions can be found"
+
+    async def _group(self) -> str:
+        await self._admin.group_offsets(self._settings.group_id)
+        return "the coordinator answers"
+
+    async def _send(self, writer: TransactionalWriter, to: TopicPartition, value: bytes) -> int:
+        batches = writer.new_batches({to.topic: 1024 * 1024})
+        batches.to(*to).append(b"probe", value)
+        return (await writer.send(batches))[to]
+
+    async def _attempt(
+        self,
+        capability: Capability,
+        test: Callable[[], Awaitable[str]],
+        *,
+        is_silent: bool = False,
+    ) -> None:
+        """Run a test and add its finding; `is_silent`: only if it fails."""
+        try:
+            detail = await test()
+        except CheckpointReadyError as error:
+            status = Status.MISSING if capability.is_required else Status.LIMITED
+            self._add(capability, str(error), status)
+        else:
+            if detail and not is_silent:
+                self._add(capability, detail)
+
+    def _add(self, capability: Capability, detail: str, failure: Status | None = None) -> None:
+        meaning = "" if failure is None else capability.meaning
+        self.findings.append(Finding(capability.name, failure or Status.OK, detail, meaning))
+
+    def _has_failed(self, capability: Capability) -> bool:
+        return any(
+            it.name == capability.name and it.status is Status.MISSING for it in self.findings
+        )
+
+    @asynccontextmanager
+    async def _writer(self) -> AsyncIterator[TransactionalWriter]:
+        writer = self._kafka.writer(self._transactional_id, TRANSACTION_TIMEOUT_MS)
+        try:
+            yield writer
+        finally:
+            await writer.close()
+
+    @asynccontextmanager
+    async def _reader(self) -> AsyncIterator[LogReader]:
+        reader = self._kafka.reader(
+            self._transactional_id, topics=[self._events.topic], max_message_bytes=1024 * 1024
+        )
+        try:
+            await reader.start()
+            yield reader
+        finally:
+            await reader.close()
+
+    async def _delete_topics(self) -> None:
+        """Delete the topics. An error is only reported: the findings are worth more."""
+        try:
+            await self._admin.delete_topics(self.topics)
+        except CheckpointReadyError as error:
+            self._add(CLEAN_UP, f"{', '.join(self.topics)} remain: {error}", Status.LIMITED)
