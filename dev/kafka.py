@@ -50,6 +50,7 @@ class LocalKafka:
     `properties`. `advertised_ports` ({listener: {node: port}}) makes the brokers advertise other
     ports to the clients of a listener, for a test with a proxy. `java_options` are added to the
     options of every broker's Java and override them. `racks` are the racks of nodes by number.
+    `class_path` are folders with more classes of the brokers, for example policies.
     """
 
     def __init__(  # noqa: PLR0913 - the options of tests; all but the first are keywords
@@ -64,6 +65,7 @@ class LocalKafka:
         port: int | None = None,
         java_options: Sequence[str] = (),
         racks: Mapping[int, str] | None = None,
+        class_path: Sequence[Path] = (),
     ) -> None:
         """Prepare a cluster. `start` starts it. Without `data_dir` a stop deletes its data."""
         self.version = version or kafka_jars.kafka_version()
@@ -76,6 +78,7 @@ class LocalKafka:
         self._advertised_ports = dict(advertised_ports or {})
         self._java_options = java_options
         self._racks = dict(racks or {})
+        self._class_path = class_path
         self._nodes: dict[int, KafkaNode] = {}
         self._folder: Path | None = None
 
@@ -215,6 +218,7 @@ class LocalKafka:
                 jars,
                 temporary=self._named_dir is None,
                 java_options=self._java_options,
+                class_path=self._class_path,
             )
             self._nodes[address.node] = node
         for node in self._nodes.values():

@@ -57,6 +57,7 @@ class KafkaNode:
         *,
         temporary: bool,
         java_options: Sequence[str] = (),
+        class_path: Sequence[Path] = (),
     ) -> None:
         """Prepare a node. `start` starts it. A temporary folder is deleted with the process."""
         self.address = address
@@ -67,6 +68,7 @@ class KafkaNode:
         self._jars = jars
         self._temporary = temporary
         self._java_options = java_options
+        self._class_path = class_path
         self._process: subprocess.Popen[bytes] | None = None
         self._watcher: subprocess.Popen[bytes] | None = None
         self._log_start = 0
@@ -177,7 +179,7 @@ class KafkaNode:
                     *self._java_options,
                     f"-Dlog4j2.configurationFile={LOG_SETTINGS}",
                     "-cp",
-                    f"{self._jars}/*",
+                    ":".join([f"{self._jars}/*", *map(str, self._class_path)]),
                     *command,
                 ],
                 stdin=subprocess.DEVNULL,

@@ -10,6 +10,7 @@
 6. Delete both topics, also after a failure or a signal.
 """
 
+import asyncio
 import enum
 import secrets
 import time
@@ -20,7 +21,7 @@ from typing import Final, Protocol
 import msgspec
 
 from consumer.config import Settings
-from consumer.errors import CheckpointReadyError, ClusterError, Fenced
+from consumer.errors import CheckpointReadyError, ClusterError, Fenced, TaskFailed, TransientError
 from consumer.kafka.clock import wall_clock_ms
 from consumer.kafka.port import ClusterAdmin, Kafka, LogReader, TransactionalWriter
 from consumer.kafka.read import OffsetRange, ReadOptions, read_range
@@ -30,6 +31,8 @@ from consumer.kafka.types import TopicDescription, TopicPartition
 
 TRANSACTION_TIMEOUT_MS: Final = 10_000
 READ_SECONDS: Final = 10.0
+GROUP_SECONDS: Final = 10.0
+GROUP_PAUSE_SECONDS: Final = 0.2
 ID_BYTES: Final = 4
 MAX_SKEW_MS: Final = 60_000
 COMMITTED, ABORTED, LATER = b"committed", b"aborted", b"later"
@@ -241,9 +244,11 @@ class ClusterProbe:
         error_ms = round((time.monotonic() - began) * 1000)
         await writer.commit()
         is_close = abs(skew_ms) < MAX_SKEW_MS
+        direction = "behind" if skew_ms < 0 else "ahead of"
         self._add(
             CLOCK,
-            f"the broker's clock is {skew_ms / 1000:+.1f} s from the clock here (± {error_ms} ms)",
+            f"the broker's clock is {abs(skew_ms) / 1000:.1f} s {direction} the clock here "
+            f"(± {error_ms} ms)",
             None if is_close else Status.LIMITED,
         )
         return ""
@@ -296,8 +301,17 @@ class ClusterProbe:
         return "open transactions can be found"
 
     async def _group(self) -> str:
-        await self._admin.group_offsets(self._settings.group_id)
-        return "the coordinator answers"
+        # On a new cluster the brokers create the topic of the group offsets only now.
+        deadline = time.monotonic() + GROUP_SECONDS
+        while True:
+            try:
+                await self._admin.group_offsets(self._settings.group_id)
+            except (TaskFailed, TransientError):
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(GROUP_PAUSE_SECONDS)
+            else:
+                return "the coordinator answers"
 
     async def _send(self, writer: TransactionalWriter, to: TopicPartition, value: bytes) -> int:
         batches = writer.new_batches({to.topic: 1024 * 1024})

@@ -1,0 +1,146 @@
+"""The service where a cluster allows few topic settings, as MSK Serverless does: a real broker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from consumer.kafka.topic_settings import MINIMAL_SETTINGS, UNCLEAN
+from tests.support.broker_policies import managed_kafka
+from tests.support.cluster import Cluster
+from tests.support.command_line import run_command
+from tests.support.deployment import Deployment
+from tests.support.records import numbered_ids, scattered
+from tests.support.verdicts import assert_exactly_once, wait_until_handled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.topics import Names
+
+SHARDS = 3
+REFUSAL = "Config property"
+
+
+@pytest.fixture(scope="module")
+def managed(
+    local_brokers: None,  # noqa: ARG001 - for its effect
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Cluster]:
+    """A broker with the policies, whose default is unsafe and cannot be changed for a topic."""
+    kafka = managed_kafka(tmp_path_factory.mktemp("policies"), **{UNCLEAN: "true"})
+    with kafka:
+        yield Cluster(kafka.bootstrap_servers)
+
+
+def test_create_leaves_out_what_the_cluster_refuses(managed: Cluster, names: Names) -> None:
+    """The topics get the minimal profile, and each setting that is left out is explained."""
+    with Deployment(managed, names, create_topics=False) as deployment:
+        done = deployment.run("topics", "create")
+        assert done.exit_code == 0, done.stderr
+        assert len(done.json["created"]) == 4
+        assert REFUSAL in done.json["refusal"]
+        left_out = {(one["topic"], one["setting"]) for one in done.json["left_out"]}
+        assert (deployment.changelog_topic, "segment.bytes") in left_out
+        assert (deployment.ready_topic, UNCLEAN) in left_out
+        assert not {setting for _, setting in left_out} & MINIMAL_SETTINGS
+        assert f"note: the cluster refused the full profile: create {names.group()}" in done.stderr
+        for topic, setting in left_out:
+            assert f"note: topic {topic}: {setting}=" in done.stderr
+        repartition = managed.config(deployment.repartition_topic)
+        assert repartition["cleanup.policy"] == "delete"
+        assert repartition["retention.ms"] == "-1"
+        assert repartition["message.timestamp.type"] == "LogAppendTime"
+        assert managed.config(deployment.changelog_topic)["cleanup.policy"] == "compact"
+
+
+def test_the_full_profile_never_falls_back(managed: Cluster, names: Names) -> None:
+    """With `--profile full` a refusal is an error that names the way on."""
+    with Deployment(managed, names, create_topics=False) as deployment:
+        refused = deployment.run("topics", "create", "--profile", "full")
+        assert refused.exit_code == 1
+        assert REFUSAL in refused.complaint
+        assert "--profile minimal" in refused.complaint
+        assert deployment.changelog_topic not in managed.topics()
+        done = deployment.run("topics", "create", "--profile", "minimal")
+        assert done.exit_code == 0, done.stderr
+        assert done.json["left_out"]
+        assert done.json["refusal"] == ""
+
+
+def test_an_unsafe_setting_is_a_warning_only_where_it_is_refused(
+    managed: Cluster, cluster: Cluster, names: Names
+) -> None:
+    """The check asks the broker by a dry run: a setting that can be corrected is an error."""
+    with Deployment(managed, names) as deployment:
+        checked = deployment.run("topics", "check")
+        assert checked.exit_code == 0, checked.stderr
+        assert {risk["event"] for risk in checked.json["setting_risks"]} == {
+            "topic_setting_refused"
+        }
+        assert f"the cluster refuses false (PolicyViolationError {REFUSAL}" in checked.stderr
+        assert managed.config(deployment.ready_topic)[UNCLEAN] == "true"
+    with Deployment(cluster, names) as deployment:
+        cluster.set_config(deployment.ready_topic, unclean_leader_election_enable="true")
+        refused = deployment.run("topics", "check")
+        assert refused.exit_code == 1
+        assert "correct it (kafka-configs.sh --alter --entity-type topics" in refused.complaint
+        assert cluster.config(deployment.ready_topic)[UNCLEAN] == "true"
+
+
+@pytest.mark.timeout(180)
+def test_the_service_publishes_exactly_once_there(managed: Cluster, names: Names) -> None:
+    """It creates its topics itself, survives a crash, and a replay creates its topics too."""
+    first, second = numbered_ids(150, "first"), numbered_ids(50, "second")
+    with Deployment(
+        managed, names, create_topics=False, CREATE_TOPICS="true", TRIM_INTERVAL_MS=200
+    ) as deployment:
+        service = deployment.start("one")
+        deployment.wait_until_running(SHARDS, service)
+        left_out = {line["setting"] for line in service.logged("topic_setting_left_out")}
+        assert left_out >= {"segment.bytes", UNCLEAN}
+        assert service.logged("topic_setting_refused", topic=deployment.changelog_topic)
+        managed.produce(deployment.input_topic, scattered(first))
+        assert_exactly_once(managed, names, first)
+        service.kill()
+        managed.produce(deployment.input_topic, scattered([*first, *second]))
+        again = deployment.restart(service)
+        assert_exactly_once(managed, names, [*first, *second])
+        wait_until_handled(managed, names)
+        replayed = deployment.run("replay", "--execute")
+        assert replayed.exit_code == 0, replayed.stderr
+        events = managed.read(f"{deployment.ready_topic}.replay")
+        assert len(events) == len(first) + len(second)
+        assert again.terminate() == 0
+
+
+def test_the_probe_says_what_such_a_cluster_carries(managed: Cluster, names: Names) -> None:
+    """It can run, with limits; the temporary topics are gone afterwards."""
+    before = managed.topics()
+    probed = run_command(
+        "topics",
+        "check",
+        "--probe",
+        BOOTSTRAP_SERVERS=managed.bootstrap_servers,
+        GROUP_ID=names.group(),
+    )
+    assert probed.exit_code == 0, probed.stderr
+    limited = [it for it in probed.json["findings"] if it["status"] == "limited"]
+    assert {it["name"] for it in limited} == {"topic settings"}
+    assert any(REFUSAL in it["detail"] for it in limited)
+    assert any(UNCLEAN in it["detail"] for it in limited)
+    assert {topic for topic in managed.topics() - before if "probe" in topic} == set()
+
+
+def test_a_refused_setting_of_the_minimal_profile_is_an_error(
+    managed: Cluster, names: Names
+) -> None:
+    """The forwards of the largest input records would not fit: the refusal names the setting."""
+    with Deployment(
+        managed, names, create_topics=False, input_config={"max.message.bytes": "8388608"}
+    ) as deployment:
+        refused = deployment.run("topics", "create")
+        assert refused.exit_code == 1
+        assert "the cluster refuses even the minimal profile" in refused.complaint
+        assert "max.message.bytes is too large" in refused.complaint
