@@ -49,7 +49,7 @@ class PortTakenError(LocalKafkaError):
 class KafkaNode:
     """One node of a local cluster, with its folder: settings, log and data."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the options of `LocalKafka`
         self,
         address: NodeAddress,
         folder: Path,

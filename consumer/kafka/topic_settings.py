@@ -130,11 +130,12 @@ class UnsafeSetting(msgspec.Struct, frozen=True):
         return f"topic {self.topic}: {self.setting} is {self.actual}: {WHY_SET[self.setting]}"
 
     @property
-    def command(self) -> str:
-        """The command that corrects the setting."""
+    def fix(self) -> str:
+        """The finding, with the command that corrects the setting."""
         return (
-            f"kafka-configs.sh --alter --entity-type topics --entity-name {self.topic} "
-            f"--add-config {self.setting}={self.wanted}"
+            f"topic {self.topic}: {self.setting} is {self.actual}; set it to {self.wanted} "
+            f"(kafka-configs.sh --alter --entity-type topics --entity-name {self.topic} "
+            f"--add-config {self.setting}={self.wanted}): {WHY_SET[self.setting]}"
         )
 
 

@@ -144,12 +144,12 @@ async def _judge(
             refusal = await admin.setting_refusal(one.topic, one.setting, one.wanted)
         except ClusterError as error:  # a missing ACL
             problems.append(
-                f"{one.text}; correct it ({one.command}). If the cluster does not allow "
-                f"this, let the service ask it ({error}): the setting is then only a warning"
+                f"{one.fix}. If the cluster does not allow this, let the service ask for it "
+                f"({error}): then this is only a warning"
             )
             continue
         if refusal is None:
-            problems.append(f"{one.text}; correct it ({one.command})")
+            problems.append(one.fix)
         else:
             text = f"{one.text}; the cluster refuses {one.wanted} ({refusal})"
             risks.append(TopicRisk("topic_setting_refused", one.topic, text))

@@ -75,7 +75,7 @@ class RepartitionWatch:
             while True:
                 await asyncio.sleep(self._settings.trim_interval_ms / 1000)
                 try:
-                    self.states = await self._measure(list(self._statuses()))
+                    await self.measure()
                     is_known = True
                 except (ClusterError, TaskFailed, TransientError) as error:
                     self.states = {}  # an unknown state is not displayed
@@ -83,9 +83,17 @@ class RepartitionWatch:
                         log.info("repartition_state_unknown", error=str(error))
                     is_known = False
                     await self._close()
-                self._report_old_forwards()
         finally:
             await self._close()
+
+    async def measure(self) -> None:
+        """Measure once, and log forwards that are about to expire.
+
+        Raises:
+            ClusterError, TaskFailed, TransientError: a broker did not answer.
+        """
+        self.states = await self._measure(list(self._statuses()))
+        self._report_old_forwards()
 
     async def _measure(self, statuses: Collection[ShardStatus]) -> dict[int, RepartitionState]:
         topology = self._topology()

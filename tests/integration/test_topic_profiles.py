@@ -28,7 +28,7 @@ def managed(
     local_brokers: None,  # noqa: ARG001 - for its effect
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Cluster]:
-    """A broker with the policies, whose default is unsafe and cannot be changed for a topic."""
+    """Start a broker with the policies and with an unsafe default that no topic can change."""
     kafka = managed_kafka(tmp_path_factory.mktemp("policies"), **{UNCLEAN: "true"})
     with kafka:
         yield Cluster(kafka.bootstrap_servers)
@@ -85,7 +85,7 @@ def test_an_unsafe_setting_is_a_warning_only_where_it_is_refused(
         cluster.set_config(deployment.ready_topic, unclean_leader_election_enable="true")
         refused = deployment.run("topics", "check")
         assert refused.exit_code == 1
-        assert "correct it (kafka-configs.sh --alter --entity-type topics" in refused.complaint
+        assert "set it to false (kafka-configs.sh --alter --entity-type topics" in refused.complaint
         assert cluster.config(deployment.ready_topic)[UNCLEAN] == "true"
 
 

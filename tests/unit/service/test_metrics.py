@@ -10,6 +10,7 @@ from consumer.service.metrics import METRICS
 from consumer.service.metrics_observer import EngineCollector, MetricsObserver
 from consumer.shard.status import ShardStatus, SourceStatus
 from consumer.worker.engine import EngineStatus
+from consumer.worker.repartition_watch import RepartitionState
 from dev.metrics_table import metrics_table
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "operations" / "reference.md"
@@ -30,6 +31,8 @@ VIEW = EngineStatus(
         ShardStatus(2, "running", has_run=True, sources=(SourceStatus("in", 2, None),)),
     ),
     open_seconds={"ready": 12.0},
+    repartition={0: RepartitionState(1_000, 30.0), 1: RepartitionState(0)},
+    repartition_retention_seconds=1_209_600.0,
 )
 
 
