@@ -21,7 +21,14 @@ from typing import Final, Protocol
 import msgspec
 
 from consumer.config import Settings
-from consumer.errors import CheckpointReadyError, ClusterError, Fenced, TaskFailed, TransientError
+from consumer.errors import (
+    CheckpointReadyError,
+    ClusterError,
+    Fenced,
+    TaskFailed,
+    TimedOut,
+    TransientError,
+)
 from consumer.kafka.clock import wall_clock_ms
 from consumer.kafka.port import ClusterAdmin, Kafka, LogReader, TransactionalWriter
 from consumer.kafka.read import OffsetRange, ReadOptions, read_range
@@ -31,6 +38,8 @@ from consumer.kafka.types import TopicDescription, TopicPartition
 
 TRANSACTION_TIMEOUT_MS: Final = 10_000
 READ_SECONDS: Final = 10.0
+# On a new cluster the brokers create the log of the transactions only now.
+FENCE_SECONDS: Final = 10.0
 GROUP_SECONDS: Final = 10.0
 GROUP_PAUSE_SECONDS: Final = 0.2
 ID_BYTES: Final = 4
@@ -226,18 +235,23 @@ class ClusterProbe:
     async def _test(self) -> None:
         async with self._writer() as older:
             await self._attempt(TRANSACTIONS, lambda: self._commit_first(older), is_silent=True)
-            if self._has_failed(TRANSACTIONS):
-                return
-            async with self._writer() as newer:
-                await self._attempt(FENCING, lambda: self._fence(older, newer))
-                await self._attempt(TRANSACTIONS, lambda: self._commit_last(newer))
-                await self._attempt(COMPACTION, lambda: self._write_changelog(newer))
+            if not self._has_failed(TRANSACTIONS):
+                async with self._writer() as newer:
+                    await self._attempt(FENCING, lambda: self._fence(older, newer))
+                    await self._attempt(TRANSACTIONS, lambda: self._commit_last(newer))
+                    await self._attempt(COMPACTION, lambda: self._write_changelog(newer))
         await self._attempt(DELETE_RECORDS, self._delete_records)
         await self._attempt(OPEN_TRANSACTIONS, self._open_transactions)
         await self._attempt(GROUP, self._group)
 
     async def _commit_first(self, writer: TransactionalWriter) -> str:
-        await writer.fence()
+        try:
+            async with asyncio.timeout(FENCE_SECONDS):
+                await writer.fence()
+        except TimeoutError:
+            raise TimedOut(
+                f"the coordinator of transactions did not answer within {FENCE_SECONDS:g} s"
+            ) from None
         began = time.monotonic()
         await self._send(writer, self._events, COMMITTED)
         skew_ms = writer.broker_clock.now_ms() - wall_clock_ms()

@@ -83,28 +83,18 @@ def test_a_table_on_a_terminal(cluster: Cluster, names: Names) -> None:
 
 @pytest.mark.usefixtures("local_brokers")
 def test_a_cluster_that_cannot_run_the_service(names: Names) -> None:
-    """A single broker that requires three replicas of the group offsets: exit code 1."""
-    with LocalKafka(properties={"offsets.topic.replication.factor": "3"}) as kafka:
+    """A single broker that requires three replicas of its own topics: exit code 1."""
+    own = ("offsets.topic.replication.factor", "transaction.state.log.replication.factor")
+    with LocalKafka(properties=dict.fromkeys(own, "3")) as kafka:
         cluster = Cluster(kafka.bootstrap_servers)
         probed = probe(cluster, names)
         assert probed.exit_code == 1
         assert probed.json["can_run"] is False
-        (missing,) = [it for it in probed.json["findings"] if it["status"] == "missing"]
-        assert missing["name"] == "consumer group"
+        missing = {it["name"] for it in probed.json["findings"] if it["status"] == "missing"}
+        assert missing == {"transactions", "consumer group"}
+        assert "the service cannot publish exactly once" in probed.stderr
         assert "the processes cannot share the shards" in probed.stderr
         assert "the service cannot run on this cluster" in probed.stderr
-        assert remaining(cluster, names) == set()
-
-
-@pytest.mark.usefixtures("local_brokers")
-def test_a_cluster_that_allows_no_transaction(names: Names) -> None:
-    """The tests that need one are left out, and the topics are deleted all the same."""
-    with LocalKafka(properties={"transaction.state.log.replication.factor": "3"}) as kafka:
-        cluster = Cluster(kafka.bootstrap_servers)
-        probed = probe(cluster, names)
-        assert probed.exit_code == 1
-        (missing,) = [it for it in probed.json["findings"] if it["status"] == "missing"]
-        assert missing["name"] == "transactions"
         assert remaining(cluster, names) == set()
 
 
