@@ -29,6 +29,7 @@ from consumer.errors import (
     TimedOut,
     TransientError,
 )
+from consumer.kafka.broker_settings import find_broker_problems
 from consumer.kafka.clock import wall_clock_ms
 from consumer.kafka.port import ClusterAdmin, Kafka, LogReader, TransactionalWriter
 from consumer.kafka.read import OffsetRange, ReadOptions, read_range
@@ -96,6 +97,11 @@ PROFILE: Final = Capability(
     is_required=False,
     meaning="`topics create` uses the minimal profile (docs/operations/reference.md, Topics)",
 )
+BROKERS: Final = Capability(
+    "broker settings",
+    is_required=True,
+    meaning="the service cannot run with these settings of the brokers",
+)
 DESCRIBE: Final = Capability(
     "DescribeConfigs",
     is_required=True,
@@ -114,8 +120,8 @@ FENCING: Final = Capability(
 CLOCK: Final = Capability(
     "clock",
     is_required=False,
-    meaning="metrics and logs of this machine show wrong times; brokers refuse records that are "
-    "more than an hour ahead of their clock",
+    meaning="metrics and logs show wrong times; brokers refuse the records of `ingest`, `poll` and "
+    "`backfill` if this machine is more than an hour ahead (message.timestamp.after.max.ms)",
 )
 TIMESTAMPS: Final = Capability(
     "LogAppendTime",
@@ -232,7 +238,15 @@ class ClusterProbe:
         for one in find_unsafe(described.values(), self.topics[0]):
             self._add(PROFILE, one.text, Status.LIMITED)
 
+    async def _broker_settings(self) -> str:
+        found = await self._admin.broker_settings()
+        if problems := list(find_broker_problems(self._settings, found)):
+            raise ClusterError("; ".join(problems))
+        # DescribeConfigs on the cluster is optional.
+        return "they fit the settings of the service" if found.configs else ""
+
     async def _test(self) -> None:
+        await self._attempt(BROKERS, self._broker_settings)
         async with self._writer() as older:
             await self._attempt(TRANSACTIONS, lambda: self._commit_first(older), is_silent=True)
             if not self._has_failed(TRANSACTIONS):
@@ -328,7 +342,8 @@ class ClusterProbe:
                 return "the coordinator answers"
 
     async def _send(self, writer: TransactionalWriter, to: TopicPartition, value: bytes) -> int:
-        batches = writer.new_batches({to.topic: 1024 * 1024})
+        # As the service does: the changelog gets no timestamps of this machine.
+        batches = writer.new_batches({to.topic: 1024 * 1024}, {self._changelog.topic})
         batches.to(*to).append(b"probe", value)
         return (await writer.send(batches))[to]
 

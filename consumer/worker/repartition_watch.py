@@ -101,6 +101,8 @@ class RepartitionWatch:
             await self._close()
             return {}
         topic = self._settings.repartition_topic
+        leaderless = topology.leaderless.get(topic, ())
+        statuses = [status for status in statuses if status.shard not in leaderless]
         partitions = {status.shard: TopicPartition(topic, status.shard) for status in statuses}
         reader = await self._open_reader(topology)
         starts = await reader.beginning_offsets(partitions.values())

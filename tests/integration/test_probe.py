@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
     from tests.support.topics import Names
 
 COMMAND = ("topics", "check", "--probe")
-CANNOT_RUN = {"ok", "limited", "missing"}
 TESTS = {
     "login",
     "topic settings",
+    "broker settings",
     "DescribeConfigs",
     "LogAppendTime",
     "clock",
@@ -91,7 +92,8 @@ def test_a_cluster_that_cannot_run_the_service(names: Names) -> None:
         assert probed.exit_code == 1
         assert probed.json["can_run"] is False
         missing = {it["name"] for it in probed.json["findings"] if it["status"] == "missing"}
-        assert missing == {"transactions", "consumer group"}
+        assert missing == {"broker settings", "transactions", "consumer group"}
+        assert "offsets.topic.replication.factor is 3; set it to 1 or less" in probed.stderr
         assert "the service cannot publish exactly once" in probed.stderr
         assert "the processes cannot share the shards" in probed.stderr
         assert "the service cannot run on this cluster" in probed.stderr
@@ -112,24 +114,22 @@ def test_a_signal_leaves_no_topics(
         process.close()
 
 
-@pytest.mark.parametrize(("seconds", "statuses"), [(-600, {"ok", "limited"}), (7200, CANNOT_RUN)])
-def test_a_wrong_clock_is_found(
-    cluster: Cluster, names: Names, seconds: int, statuses: set[str]
-) -> None:
-    """Two hours ahead, brokers refuse records with a timestamp of this machine."""
+@pytest.mark.parametrize("seconds", [-600, 7200])
+def test_a_wrong_clock_is_found(cluster: Cluster, names: Names, seconds: int) -> None:
+    """It does not keep the service from running: `run` writes no timestamps of this machine."""
     command = [skewed_tool.MODULE, str(seconds), *COMMAND]
     process = ServiceProcess(command, variables(cluster, names))
     try:
-        assert process.wait() == int(statuses == CANNOT_RUN), process.tail()
+        assert process.wait() == 0, process.tail()
         found = {it["name"]: it for line in process.lines for it in line.get("findings", ())}
     finally:
         process.close()
-    assert {it["status"] for it in found.values()} == statuses
+    assert {name for name, it in found.items() if it["status"] != "ok"} == {"clock"}
     assert found["clock"]["status"] == "limited"
     side = "ahead of" if seconds < 0 else "behind"
-    assert f"{abs(seconds)}.0 s {side} the clock here" in found["clock"]["detail"]
-    if statuses == CANNOT_RUN:
-        assert "correct the clock of this machine" in found["compaction"]["detail"]
+    said = re.search(rf"([\d.]+) s {side} the clock here", found["clock"]["detail"])
+    assert said
+    assert float(said[1]) == pytest.approx(abs(seconds), abs=5)
 
 
 class Rights(NamedTuple):
