@@ -364,7 +364,7 @@ class TestAcls:
         assert len([acl for acl in DOCUMENTED if not ends_the_process(acl)]) == len(LATE)
 
     def test_a_refused_trim_is_said_and_ends_nothing(self, secured: Secured) -> None:
-        """Only disk space is at stake, so the service goes on and keeps saying what it lacks."""
+        """Only disk space is at stake, so the service goes on, and says once what it lacks."""
         topic = secured.deployment.repartition_topic
         acls = [acl for acl in secured.acls() if (acl.name, acl.operation) != (topic, "DELETE")]
         secured.kafka.add_user("without-delete", acls)

@@ -445,6 +445,13 @@ async def test_deleted_records_move_the_log_start(port: Port) -> None:
         assert await port.drain(reader, 4, start=2) == Values([b"c"], 4)
 
 
+async def test_a_setting_is_asked_for_and_not_changed(port: Port) -> None:
+    """The dry run of an allowed setting has no refusal, and no effect."""
+    before = (await port.admin.describe([port.topic]))[port.topic].configs
+    assert await port.admin.setting_refusal(port.topic, "retention.ms", "12345678") is None
+    assert (await port.admin.describe([port.topic]))[port.topic].configs == before
+
+
 # Times.
 
 

@@ -6,17 +6,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from consumer.cli.acls import needed_acls
 from consumer.kafka.topic_settings import MINIMAL_SETTINGS, UNCLEAN
 from tests.support.broker_policies import managed_kafka
 from tests.support.cluster import Cluster
 from tests.support.command_line import run_command
 from tests.support.deployment import Deployment
 from tests.support.records import numbered_ids, scattered
+from tests.support.secured_kafka import Acl, granted
 from tests.support.verdicts import assert_exactly_once, wait_until_handled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.support.secured_kafka import SecuredKafka
     from tests.support.topics import Names
 
 SHARDS = 3
@@ -87,6 +90,30 @@ def test_an_unsafe_setting_is_a_warning_only_where_it_is_refused(
         assert refused.exit_code == 1
         assert "set it to false (kafka-configs.sh --alter --entity-type topics" in refused.complaint
         assert cluster.config(deployment.ready_topic)[UNCLEAN] == "true"
+
+
+def test_without_the_right_to_ask_an_unsafe_setting_is_an_error(
+    secured_kafka: SecuredKafka, names: Names
+) -> None:
+    """The dry run needs AlterConfigs, which the check names; with it the error has only the fix."""
+    cluster = secured_kafka.cluster()
+    with Deployment(cluster, names) as deployment:
+        topic = deployment.ready_topic
+        cluster.set_config(topic, unclean_leader_election_enable="true")
+        acls = granted(
+            acl
+            for acl in needed_acls(deployment.configuration, ["topics check"])
+            if not acl.only_with
+        )
+        missing = f"missing ACL: grant AlterConfigs on topic {topic}"
+        for user, more in (("checker", []), ("asker", [Acl("TOPIC", topic, "ALTER_CONFIGS")])):
+            secured_kafka.add_user(f"{names.prefix}-{user}", [*acls, *more])
+            login = secured_kafka.login(f"{names.prefix}-{user}")
+            refused = deployment.run("topics", "check", **login)
+            assert refused.exit_code == 1
+            assert f"topic {topic}: {UNCLEAN} is true; set it to false" in refused.complaint
+            assert (missing in refused.complaint) == (not more)
+        assert cluster.config(topic)[UNCLEAN] == "true"
 
 
 @pytest.mark.timeout(180)
