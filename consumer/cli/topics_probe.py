@@ -12,7 +12,8 @@ from consumer.cli.signals import run_async
 from consumer.cli.tables import add_row, folded_table
 from consumer.config import Settings
 from consumer.kafka.client import AioKafka
-from consumer.kafka.probe import ClusterProbe, ProbeResult, Status
+from consumer.kafka.probe import ClusterProbe
+from consumer.kafka.probe_findings import ProbeResult, Status
 
 EXIT_CANNOT_RUN: Final = 1
 
