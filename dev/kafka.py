@@ -51,6 +51,8 @@ class LocalKafka:
     ports to the clients of a listener, for a test with a proxy. `java_options` are added to the
     options of every broker's Java and override them. `racks` are the racks of nodes by number.
     `class_path` are folders with more classes of the brokers, for example policies.
+    `features` are levels of features (KIP-1022), such as {"transaction.version": 0}, for new data
+    folders. Without them a new cluster has the default levels of its version.
     """
 
     def __init__(  # noqa: PLR0913 - the options of tests; all but the first are keywords
@@ -66,6 +68,7 @@ class LocalKafka:
         java_options: Sequence[str] = (),
         racks: Mapping[int, str] | None = None,
         class_path: Sequence[Path] = (),
+        features: Mapping[str, int] | None = None,
     ) -> None:
         """Prepare a cluster. `start` starts it. Without `data_dir` a stop deletes its data."""
         self.version = version or kafka_jars.kafka_version()
@@ -79,6 +82,7 @@ class LocalKafka:
         self._java_options = java_options
         self._racks = dict(racks or {})
         self._class_path = class_path
+        self._features = dict(features or {})
         self._nodes: dict[int, KafkaNode] = {}
         self._folder: Path | None = None
 
@@ -248,7 +252,7 @@ class LocalKafka:
     def _start_nodes(self) -> None:
         nodes = list(self._nodes.values())
         self.cluster_id = _known_cluster_id(nodes) or _new_cluster_id()
-        formats = [(node, node.format(self.cluster_id)) for node in nodes]
+        formats = [(node, node.format(self.cluster_id, self._features)) for node in nodes]
         wait_for_formats([(node, process) for node, process in formats if process is not None])
         for node in nodes:
             node.start()

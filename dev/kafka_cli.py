@@ -153,7 +153,13 @@ def status(_: argparse.Namespace) -> None:
 
 def jars(arguments: argparse.Namespace) -> None:
     """Download the jars, so that later commands do not have to wait."""
-    kafka_jars.kafka_jars(arguments.version)
+    for version in kafka_jars.TESTED_VERSIONS if arguments.tested else (arguments.version,):
+        kafka_jars.kafka_jars(version)
+
+
+def versions(_: argparse.Namespace) -> None:
+    """Print the versions of Apache Kafka that the service is tested with, newest first."""
+    _say("\n".join(kafka_jars.TESTED_VERSIONS))
 
 
 def archive(arguments: argparse.Namespace) -> None:
@@ -165,12 +171,16 @@ def main() -> int:
     """Run one command. Print an error as one line."""
     parser = argparse.ArgumentParser(prog="python dev/kafka.py", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    for command in (run, start, stop, status, jars, archive):
+    for command in (run, start, stop, status, jars, archive, versions):
         sub = commands.add_parser(command.__name__, description=command.__doc__)
         sub.set_defaults(command=command)
         sub.add_argument(
             "--version", default=kafka_jars.kafka_version(), help="version of Apache Kafka"
         )
+        if command is jars:
+            sub.add_argument(
+                "--tested", action="store_true", help="the jars of all tested versions"
+            )
         if command in {run, start}:
             sub.add_argument("--nodes", type=int, choices=(1, 3), default=1)
             sub.add_argument("--port", type=int, default=DEFAULT_PORT, help="0: any free port")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 DEFAULT_VERSION = "4.3.1"
+# The newest patch releases of the lines that the service supports, newest first.
+TESTED_VERSIONS = ("4.4.0", DEFAULT_VERSION, "3.9.2")
 POM = Path(__file__).with_name("pom.xml")
 DOWNLOAD_TIMEOUT_SECONDS = 900
 ADVICE = (

@@ -20,7 +20,7 @@ from dev.kafka_jars import LocalKafkaError, class_archive, java_command
 from dev.kafka_settings import CLIENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from dev.kafka_settings import NodeAddress
 
@@ -85,12 +85,19 @@ class KafkaNode:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._settings.write_text(properties)
 
-    def format(self, cluster_id: str) -> subprocess.Popen[bytes] | None:
-        """Start a process that formats the data folder. Return None if it is already formatted."""
+    def format(
+        self, cluster_id: str, features: Mapping[str, int] | None = None
+    ) -> subprocess.Popen[bytes] | None:
+        """Start a process that formats the data folder. Return None if it is already formatted.
+
+        `features` are the levels of features (KIP-1022) that differ from the defaults.
+        """
         if (self.data / "meta.properties").exists():
             return None
         # One argument with "=", because a random id may begin with a dash.
         arguments = ["format", f"--cluster-id={cluster_id}", "--config", str(self._settings)]
+        for feature, level in (features or {}).items():
+            arguments += ["--feature", f"{feature}={level}"]
         return self._java(["kafka.tools.StorageTool", *arguments])
 
     def start(self) -> None:

@@ -6,9 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
-from aiokafka.producer.transaction_manager import PidAndEpoch
+from aiokafka import TopicPartition
 from structlog.testing import capture_logs
 
 from consumer.config import PREFIX, Settings
@@ -20,6 +18,7 @@ from consumer.kafka.open_transactions import OpenTransactionCheck, of_earlier_ow
 from dev.free_ports import free_ports
 from dev.kafka import LocalKafka
 from dev.kafka_jars import kafka_version
+from tests.integration.hanging_transaction import FORGED, abort_as_logged, leave_open
 from tests.integration.open_transaction import open_transaction
 from tests.integration.tuned_service import tuned
 from tests.support.cluster import Cluster
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
     from tests.support.service_process import ServiceProcess
     from tests.support.topics import Names
 
-FORGED = b"never to be seen"
-
 
 @pytest.fixture(scope="module")
 def unverified(local_brokers: None) -> Iterator[Cluster]:  # noqa: ARG001 - for its effect
@@ -45,38 +42,6 @@ def unverified(local_brokers: None) -> Iterator[Cluster]:  # noqa: ARG001 - for 
     properties = {"transaction.partition.verification.enable": "false"}
     with LocalKafka(properties=properties) as kafka:
         yield Cluster(kafka.bootstrap_servers)
-
-
-async def leave_open(
-    cluster: Cluster,
-    transactional_id: str,
-    place: TopicPartition,
-    writing_as: tuple[int, int] | None = None,
-) -> None:
-    """Write a record of a transaction that the coordinator does not know, so it never ends it.
-
-    `writing_as`: producer id and epoch of another transactional id, which is not fenced by this.
-    """
-    producer = AIOKafkaProducer(
-        bootstrap_servers=cluster.bootstrap_servers, transactional_id=transactional_id
-    )
-    await producer.start()
-    manager = producer._txn_manager  # noqa: SLF001 - the library offers no forgery
-    if writing_as is not None:
-        manager._pid_and_epoch = PidAndEpoch(*writing_as)  # noqa: SLF001 - the same
-    await producer.begin_transaction()
-    manager._txn_partitions.add(place)  # noqa: SLF001 - so that it does not ask the coordinator
-    await producer.send_and_wait(place.topic, FORGED, FORGED, place.partition)
-    with pytest.raises(KafkaError):  # as it should: the coordinator knows nothing of it
-        await producer.commit_transaction()
-    await producer.stop()
-
-
-def abort_as_logged(cluster: Cluster, message: str) -> None:
-    """Run the command that a message gives, with Kafka's own tool."""
-    command = message.partition("This aborts it there: ")[2]
-    tools = KafkaTools(cluster.bootstrap_servers, kafka_version())
-    tools.run_transactions_command(command)
 
 
 def producer_of(cluster: Cluster, deployment: Deployment, shard: int) -> tuple[int, int]:
@@ -109,7 +74,7 @@ def test_a_shard_waits_until_it_is_ended(unverified: Cluster, names: Names, topi
             waiting.wait_for_log("task_state", shard=shard, state="running")
         assert waiting.running_shards() == {1, 2}
 
-        abort_as_logged(unverified, hanging["error"])
+        abort_as_logged(unverified.bootstrap_servers, kafka_version(), hanging["error"])
         waiting.wait_for_log("hanging_transaction_ended", shard=0)
         waiting.wait_for_log("task_state", shard=0, state="running")
         unverified.produce(deployment.input_topic, scattered(new))
@@ -148,7 +113,7 @@ def test_a_running_shard_stops_over_it(unverified: Cluster, names: Names) -> Non
         service.wait_for_log("transaction_hangs", shard=0, after=before, deadline_seconds=15)
         assert seen.status("/livez") == 200
 
-        abort_as_logged(unverified, hanging["error"])
+        abort_as_logged(unverified.bootstrap_servers, kafka_version(), hanging["error"])
         service.wait_for_log("task_state", shard=0, state="running", after=before)
         assert_exactly_once(unverified, names, ids)
         assert FORGED not in {record.value for record in unverified.read(place.topic)}
@@ -257,7 +222,7 @@ def test_a_tool_refuses_until_it_is_ended(unverified: Cluster, names: Names) -> 
             refused = deployment.run(*redrive)
             assert refused.exit_code == 1
             assert f"hangs in {place.topic}/0 from offset " in refused.complaint
-            abort_as_logged(unverified, refused.complaint)
+            abort_as_logged(unverified.bootstrap_servers, kafka_version(), refused.complaint)
             assert deployment.run(*redrive).exit_code == 0
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 TOOL_SECONDS = 120.0
+FEATURES = "org.apache.kafka.tools.FeatureCommand"
 TRANSACTIONS = "org.apache.kafka.tools.TransactionsCommand"
 CONFIGS = "kafka.admin.ConfigCommand"
 REASSIGN = "org.apache.kafka.tools.reassign.ReassignPartitionsCommand"
@@ -74,6 +75,21 @@ class KafkaTools:
         """Return id and epoch of each producer of a partition, from its leader."""
         command = ["describe-producers", "--topic", topic, "--partition", str(partition)]
         return [(int(row[0]), int(row[1])) for row in self._table("ProducerId", command)]
+
+    def feature_levels(self) -> dict[str, int]:
+        """Return the finalized level of each feature with a number as its level (KIP-584)."""
+        output = self._run(FEATURES, ["--bootstrap-server", self._servers, "describe"])
+        levels = {}
+        for line in output.splitlines():
+            words = line.replace(":", " ").split()
+            if (
+                words[:1] == ["Feature"]
+                and words[words.index("FinalizedVersionLevel") + 1].isdigit()
+            ):
+                levels[words[1]] = int(words[words.index("FinalizedVersionLevel") + 1])
+        if not levels:
+            raise ToolFailedError(f"describe: no feature in {output!r}")
+        return levels
 
     def delete_offsets(self, group: str, topic: str) -> int:
         """Delete a group's offsets of a topic that it does not subscribe to; it may be active.
