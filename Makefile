@@ -25,11 +25,25 @@ demo: venv java ## Run the service on a local Kafka and show that no event is lo
 WORKERS ?= 2
 
 .PHONY: test
-test: venv archive browser chart-tools kcat subscribers ## Run all tests (ARGS="-k name" selects tests, WORKERS=0 runs one test at a time, KAFKA_VERSION=3.9.1 uses another broker)
+test: venv archive version-jars browser chart-tools kcat subscribers ## Run all tests (ARGS="-k name" selects tests, WORKERS=0 runs one test at a time, KAFKA_VERSION=3.9.2 uses another broker)
 	@[ "$(CLUSTER_TEST_BUILD)" != 1 ] || $(MAKE) cluster-binaries
 	@[ -n "$(KAFKA_BOOTSTRAP_SERVERS)" ] || $(BIN)/python -m dev.connect_jars
 	@$(BIN)/python -m pytest -o cache_dir='$(CACHE)/pytest' \
 		--numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+# The tests that depend most on the brokers: transactions, fencing, restore, groups, jobs, admin.
+VERSION_TESTS := $(patsubst %,tests/integration/test_%.py,kafka_versions port_conformance local_kafka \
+	exactly_once crash_steps fencing hanging_transactions restore truncation membership admin clocks \
+	traps_changelog traps_coordinator traps_producer replay backfill dead_letters tools_in_an_outage)
+
+.PHONY: test-versions
+test-versions: venv java ## Run the tests that depend most on the brokers on each supported version of Kafka (ARGS="-k name")
+	@status=0; for version in $$($(BIN)/python dev/kafka.py versions); do \
+		echo "Apache Kafka $$version"; export KAFKA_VERSION=$$version; \
+		$(MAKE) archive && $(BIN)/python -m pytest -o cache_dir='$(CACHE)/pytest' \
+			--numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(VERSION_TESTS) $(ARGS) \
+			|| status=1; \
+	done; exit $$status
 
 .PHONY: chaos
 chaos: venv java ## Inject faults into a cluster of three brokers and check exactly-once (MINUTES=30 SEED=7)
@@ -91,6 +105,11 @@ venv: .venv/compiled ## Create the virtual environment in .venv, and build the C
 java: venv
 	@dev/ensure-java
 	@[ -n "$(KAFKA_BOOTSTRAP_SERVERS)" ] || $(BIN)/python dev/kafka.py jars
+
+# The tests start a broker of each supported version (tests/integration/test_kafka_versions.py).
+.PHONY: version-jars
+version-jars: java
+	@[ -n "$(KAFKA_BOOTSTRAP_SERVERS)" ] || $(BIN)/python dev/kafka.py jars --tested
 
 # The archive halves the start time of a broker, and the tests start dozens.
 .PHONY: archive

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 import msgspec
 
+from consumer.errors import ClusterError
 from consumer.pipeline.record_size import record_bytes
 from consumer.pipeline.records import Header, SourceRecord
 
@@ -63,8 +64,18 @@ class TopicDescription(msgspec.Struct, frozen=True):
 
     @property
     def max_message_bytes(self) -> int:
-        """The largest record batch that the topic accepts, in bytes."""
-        return int(self.configs["max.message.bytes"])
+        """The largest record batch that the topic accepts, in bytes.
+
+        Raises:
+            ClusterError: the brokers do not report it. All versions of Apache Kafka do.
+        """
+        value = self.configs.get("max.message.bytes")
+        if value is None:
+            raise ClusterError(
+                f"topic {self.name}: the brokers do not report max.message.bytes, which the service"
+                " must know: this cluster lacks a feature of Apache Kafka"
+            )
+        return int(value)
 
 
 class OpenTransaction(msgspec.Struct, frozen=True, order=True):
