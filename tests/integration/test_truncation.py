@@ -10,6 +10,7 @@ import pytest
 from confluent_kafka import KafkaException, Producer
 
 from dev.kafka import LocalKafka
+from dev.kafka_jars import kafka_version
 from tests.support.cluster import Cluster
 from tests.support.deployment import Deployment
 from tests.support.records import NewRecord, checkpoint, ids_at_home, numbered_ids, send
@@ -81,6 +82,11 @@ def produce_invalid(cluster: Cluster, topic: str) -> None:
     cluster.produce(topic, records)
 
 
+@pytest.mark.xfail(
+    kafka_version().startswith("3."),
+    reason="a broker of Kafka 3.9 that restarts alone keeps its leader epoch",
+    strict=True,
+)
 @pytest.mark.parametrize("new_records", [2, 20])
 def test_an_input_that_was_truncated_while_nothing_ran(
     fragile: Fragile, names: Names, new_records: int
