@@ -33,15 +33,17 @@ async def leave_open(
         bootstrap_servers=cluster.bootstrap_servers, transactional_id=transactional_id
     )
     await producer.start()
-    manager = producer._txn_manager  # noqa: SLF001 - the library offers no forgery
-    if writing_as is not None:
-        manager._pid_and_epoch = PidAndEpoch(*writing_as)  # noqa: SLF001 - the same
-    await producer.begin_transaction()
-    manager._txn_partitions.add(place)  # noqa: SLF001 - so that it does not ask the coordinator
-    await producer.send_and_wait(place.topic, FORGED, FORGED, place.partition)
-    with pytest.raises(KafkaError):  # as it should: the coordinator knows nothing of it
-        await producer.commit_transaction()
-    await producer.stop()
+    try:
+        manager = producer._txn_manager  # noqa: SLF001 - the library offers no forgery
+        if writing_as is not None:
+            manager._pid_and_epoch = PidAndEpoch(*writing_as)  # noqa: SLF001 - the same
+        await producer.begin_transaction()
+        manager._txn_partitions.add(place)  # noqa: SLF001 - so that it does not ask the coordinator
+        await producer.send_and_wait(place.topic, FORGED, FORGED, place.partition)
+        with pytest.raises(KafkaError):  # as it should: the coordinator knows nothing of it
+            await producer.commit_transaction()
+    finally:
+        await producer.stop()
 
 
 def abort_as_logged(bootstrap_servers: str, version: str, message: str) -> None:
