@@ -2,7 +2,7 @@
 # venv module can create an environment:
 #   docker build --tag checkpoint-ready --build-arg REVISION=$(git rev-parse HEAD) .
 # With tracing: --build-arg EXTRAS=otel. With `checkpoint-ready poll`, or the trigger and the public
-# keys of `ingest`: --build-arg EXTRAS=sources
+# keys of `ingest`: --build-arg EXTRAS=sources. For tokens of OAUTHBEARER: aws, azure, gcp, or oauth (private_key_jwt)
 # Pass settings of pip (another index, the certificate of a proxy) as secrets, which leave no trace in the image:
 #   --secret id=pip.conf,src=pip.conf --secret id=ca.pem,src=ca.pem      with `cert = /run/secrets/ca.pem` in pip.conf
 ARG BASE=python:3.11-slim-bookworm
@@ -17,7 +17,8 @@ RUN if command -v apt-get && ! command -v gcc; then \
 # pip is in a separate environment that the final image does not contain.
 RUN python3 -m venv /tools && python3 -m venv --without-pip /opt/checkpoint-ready
 WORKDIR /source
-COPY requirements/build.txt requirements/otel.txt requirements/runtime.txt requirements/sources.txt requirements/
+COPY requirements/aws.txt requirements/azure.txt requirements/build.txt requirements/gcp.txt requirements/oauth.txt \
+    requirements/otel.txt requirements/runtime.txt requirements/sources.txt requirements/
 ARG EXTRAS=
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf --mount=type=secret,id=ca.pem \
     /tools/bin/python -m pip install --no-cache-dir --only-binary :all: --require-hashes -r requirements/build.txt \

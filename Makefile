@@ -175,6 +175,14 @@ requirements: venv ## Pin the newest allowed package versions with their hashes
 	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
 		$(PIP_COMPILE) --output-file requirements/sources.txt requirements/sources.in
 	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
+		$(PIP_COMPILE) --output-file requirements/aws.txt requirements/aws.in
+	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
+		$(PIP_COMPILE) --output-file requirements/azure.txt requirements/azure.in
+	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
+		$(PIP_COMPILE) --output-file requirements/gcp.txt requirements/gcp.in
+	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
+		$(PIP_COMPILE) --output-file requirements/oauth.txt requirements/oauth.in
+	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
 		$(PIP_COMPILE) --output-file requirements/dev.txt requirements/dev.in
 	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
 		$(PIP_COMPILE) --output-file requirements/build.txt requirements/build.in

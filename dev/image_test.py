@@ -199,7 +199,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make image-test", description=__doc__.partition("\n")[0])
     parser.add_argument("--base", help="base image to pull (default: one built by debootstrap)")
     parser.add_argument(
-        "--extras", choices=["otel", "sources"], default="", help="add an extra to the image"
+        "--extras",
+        choices=["aws", "azure", "gcp", "oauth", "otel", "sources"],
+        default="",
+        help="add an extra to the image",
     )
     parser.add_argument("--seed", type=int, default=1, help="the same seed plans the same records")
     try:

@@ -50,11 +50,12 @@ class Authority:
         (self._folder / "encrypted.key").replace(key)
 
     def _openssl(self, command: str) -> None:
-        done = subprocess.run(
-            ["openssl", *command.split()],
-            cwd=self._folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        run_openssl(self._folder, command)
+
+
+def run_openssl(folder: Path, command: str) -> None:
+    """Run OpenSSL's command in a folder."""
+    done = subprocess.run(
+        ["openssl", *command.split()], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -8,6 +8,7 @@ from typing import Final
 
 TOPIC_NAME: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")  # kafka.internals.Topic
 GUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+TOKEN_PROVIDERS: Final = ("oidc", "file", "aws_msk_iam", "azure", "gcp")
 MAX_PORT: Final = 65_535
 MAX_URI_CHARS: Final = 500
 _URI_CHAR: Final = r"(?:[\w.~!$&'()*+,;=:@-]|%[0-9a-fA-F]{2})"
@@ -97,6 +98,38 @@ def uri(text: str) -> str:
             f"https://HOST/PATH or urn:NAMESPACE:NAME, not {text!r}"
         )
     return text
+
+
+def web_address(text: str) -> str:
+    """Parse an HTTP or HTTPS address. Return an empty text unchanged."""
+    if text and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?(\?[^\s#]*)?", text):
+        # The value is not shown, because it may contain a password.
+        raise ValueError("must be an address such as https://HOST/PATH, without a user or password")
+    return text
+
+
+def token_provider(text: str) -> str:
+    """Parse the name of a token provider, or the name of a class as ``module:Class``."""
+    if text in TOKEN_PROVIDERS or re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", text):
+        return text
+    names = ", ".join(TOKEN_PROVIDERS)
+    raise ValueError(f"must be one of {names}, or module:Class, not {text!r}")
+
+
+def sasl_extensions(text: str) -> tuple[tuple[str, str], ...]:
+    """Parse SASL extensions, ``name=value,name=value`` (RFC 7628 section 3.1)."""
+    pairs = []
+    for pair in filter(None, (part.strip() for part in text.split(","))):
+        found = re.fullmatch(r"([A-Za-z]+)=([\x21-\x7e]+)", pair)
+        if found is None or found[1].lower() == "auth":
+            raise ValueError(
+                "must be name=value, comma-separated: a name has letters only and is not auth, "
+                "a value has printable ASCII characters without spaces"
+            )
+        pairs.append((found[1], found[2]))
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("contains the same name twice")
+    return tuple(pairs)
 
 
 def shards(text: str) -> int | None:

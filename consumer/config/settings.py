@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import msgspec
 
+from consumer.config.login import login_contradictions
 from consumer.config.parsing import Secret
 from consumer.config.variables import PREFIX, VARIABLES
 from consumer.errors import ConfigError
@@ -32,6 +33,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sasl_mechanism: str
     sasl_username: str
     sasl_password: Secret
+    sasl_oauthbearer_provider: str
+    sasl_oauthbearer_token_endpoint_url: str
+    sasl_oauthbearer_client_credentials_client_id: str
+    sasl_oauthbearer_client_credentials_client_secret: Secret
+    sasl_oauthbearer_header_urlencode: bool
+    sasl_oauthbearer_assertion_private_key_file: str
+    sasl_oauthbearer_assertion_algorithm: str
+    sasl_oauthbearer_assertion_key_id: str
+    sasl_oauthbearer_assertion_claim_aud: str
+    sasl_oauthbearer_assertion_file: str
+    sasl_oauthbearer_scope: str
+    sasl_oauthbearer_audience: str
+    sasl_oauthbearer_ssl_cafile: str
+    sasl_oauthbearer_token_file: str
+    sasl_oauthbearer_extensions: tuple[tuple[str, str], ...]
     connections_max_idle_ms: int
     tcp_keepalive_seconds: int
     client_rack: str
@@ -162,21 +178,8 @@ def _topic_contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _security_contradictions(settings: Settings) -> Iterator[tuple[str, str]]:
+    yield from login_contradictions(settings)
     protocol = settings.security_protocol
-    login = (settings.sasl_mechanism, settings.sasl_username, settings.sasl_password)
-    if protocol.startswith("SASL") and not all(login):
-        yield (
-            "security_protocol sasl_mechanism sasl_username sasl_password",
-            (
-                f"{PREFIX}SECURITY_PROTOCOL={protocol} also needs SASL_MECHANISM, SASL_USERNAME "
-                "and SASL_PASSWORD"
-            ),
-        )
-    if any(login) and not protocol.startswith("SASL"):
-        yield (
-            "security_protocol",
-            f"{PREFIX}SASL_*: set SECURITY_PROTOCOL to SASL_SSL (or SASL_PLAINTEXT) to use them",
-        )
     files = {
         "SSL_CAFILE": settings.ssl_cafile,
         "SSL_CERTFILE": settings.ssl_certfile,

@@ -17,18 +17,21 @@ from consumer.config.parsing import (
     flag,
     group,
     rack,
+    sasl_extensions,
     schema_guid,
     servers,
     shards,
+    token_provider,
     topic,
     topics,
     uri,
+    web_address,
     whole,
 )
 
 PREFIX: Final = "CHECKPOINT_READY_"
 SECURITY_PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
-SASL_MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+SASL_MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
 # For each Service, Kubernetes adds variables with these endings to the environment (service links). If
 # the Service has a name such as "checkpoint-ready", these variables begin with PREFIX.
 SERVICE_LINK: Final = re.compile(r"(.*_)?(SERVICE_(HOST|PORT).*|PORT(_\d+_(TCP|UDP|SCTP).*)?)")
@@ -88,9 +91,24 @@ VARIABLES: Final = (
     Variable("LOG_LEVEL", "info", choice("debug", "info", "warning", "error"), "lowest level that is logged"),
     Variable("LOG_FORMAT", "", choice("", "json", "console"), "json or console; empty: console on a terminal, otherwise json"),
     Variable("SECURITY_PROTOCOL", "PLAINTEXT", choice(*SECURITY_PROTOCOLS), "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"),
-    Variable("SASL_MECHANISM", "", choice("", *SASL_MECHANISMS), "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"),
+    Variable("SASL_MECHANISM", "", choice("", *SASL_MECHANISMS), "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER"),
     Variable("SASL_USERNAME", "", str, "SASL user; or set SASL_USERNAME_FILE to the path of a file that contains it", is_secret=True),
     Variable("SASL_PASSWORD", "", Secret, "SASL password; or set SASL_PASSWORD_FILE to the path of a file that contains it, which is read again for each connection", is_secret=True),
+    Variable("SASL_OAUTHBEARER_PROVIDER", "oidc", token_provider, "where the tokens of OAUTHBEARER come from: `oidc` (a token endpoint), `file`, `aws_msk_iam`, `azure`, `gcp`, or a class of your own as `module:Class`"),
+    Variable("SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL", "", web_address, "`oidc`: address of the token endpoint"),
+    Variable("SASL_OAUTHBEARER_CLIENT_CREDENTIALS_CLIENT_ID", "", str, "`oidc`: id of the client at the token endpoint"),
+    Variable("SASL_OAUTHBEARER_CLIENT_CREDENTIALS_CLIENT_SECRET", "", Secret, "`oidc`: secret of the client; or set SASL_OAUTHBEARER_CLIENT_CREDENTIALS_CLIENT_SECRET_FILE to the path of a file that contains it, which is read again for each request", is_secret=True),
+    Variable("SASL_OAUTHBEARER_HEADER_URLENCODE", "false", flag, "`oidc`: encode client id and secret for a URL before they go into the header (RFC 6749 section 2.3.1)"),
+    Variable("SASL_OAUTHBEARER_ASSERTION_PRIVATE_KEY_FILE", "", str, "`oidc`, instead of a secret: file of the private key (PEM) that signs a client assertion (`private_key_jwt`, RFC 7523); needs the extra `oauth`"),
+    Variable("SASL_OAUTHBEARER_ASSERTION_ALGORITHM", "RS256", choice("RS256", "ES256"), "signature algorithm of the client assertion"),
+    Variable("SASL_OAUTHBEARER_ASSERTION_KEY_ID", "", str, "id of the private key (`kid`) in the header of the client assertion; empty: none"),
+    Variable("SASL_OAUTHBEARER_ASSERTION_CLAIM_AUD", "", str, "audience of the client assertion; empty: the address of the token endpoint"),
+    Variable("SASL_OAUTHBEARER_ASSERTION_FILE", "", str, "`oidc`, instead of a secret: file with a client assertion that something else renews, such as the projected service-account token of a pod; read again for each request"),
+    Variable("SASL_OAUTHBEARER_SCOPE", "", str, "scope to request; several are separated by spaces (`oidc`, `azure`)"),
+    Variable("SASL_OAUTHBEARER_AUDIENCE", "", str, "`oidc`: audience to request, as some identity providers need it; empty: not sent"),
+    Variable("SASL_OAUTHBEARER_SSL_CAFILE", "", str, "`oidc`: file of certificate authorities (PEM) of the token endpoint; empty: those of the system"),
+    Variable("SASL_OAUTHBEARER_TOKEN_FILE", "", str, "`file`: file with a token that something else renews; read again for each login"),
+    Variable("SASL_OAUTHBEARER_EXTENSIONS", "", sasl_extensions, "SASL extensions that are sent with each token, `name=value`, comma-separated, such as `logicalCluster=lkc-1,identityPoolId=pool-1`"),
     Variable("CONNECTIONS_MAX_IDLE_MS", "180000", whole(1_000, 86_400_000), "close a connection without requests after this time (ms); must be shorter than the idle timeout of every NAT gateway and load balancer on the way (4 minutes in Azure)"),
     Variable("TCP_KEEPALIVE_SECONDS", "60", whole(0, 7_200), "test a connection without traffic after this time (s) by TCP keep-alive; 0: off"),
     Variable("CLIENT_RACK", "", rack, "rack (availability zone) of this process; partitions are then read from a replica in the same rack, if the brokers have a rack-aware `replica.selector.class` (KIP-392)"),

@@ -132,7 +132,17 @@ def pinned(path: Path) -> dict[str, list[str]]:
     return {pin: sorted(re.findall(r"--hash=(\S+)", block)) for pin, block in pins.items()}
 
 
-@pytest.mark.parametrize("name", ["otel.txt", "sources.txt"])
+@pytest.mark.parametrize("name", ["aws.txt", "azure.txt", "gcp.txt"])
+def test_a_cloud_extra_agrees_with_what_the_service_itself_needs(name: str) -> None:
+    """The same, without the environment of development, which has no library of a cloud."""
+    extra, runtime = (pinned(ROOT / "requirements" / file) for file in (name, "runtime.txt"))
+    names = {pin.partition("==")[0] for pin in runtime}
+    shared = {pin: hashes for pin, hashes in extra.items() if pin.partition("==")[0] in names}
+    assert shared.items() <= runtime.items()
+    assert extra.keys() > shared.keys()
+
+
+@pytest.mark.parametrize("name", ["oauth.txt", "otel.txt", "sources.txt"])
 def test_an_extra_agrees_with_what_the_service_itself_needs(name: str) -> None:
     """`pip` gets both files: what stands in both has one version and the same hashes."""
     extra, runtime, developed = (
@@ -145,7 +155,7 @@ def test_an_extra_agrees_with_what_the_service_itself_needs(name: str) -> None:
     assert all(developed[pin] == hashes for pin, hashes in extra.items())
 
 
-@pytest.mark.parametrize("extra", ["otel", "sources"])
+@pytest.mark.parametrize("extra", ["aws", "azure", "gcp", "oauth", "otel", "sources"])
 def test_an_extra_of_the_package_has_a_file_of_the_same_name(extra: str) -> None:
     """pyproject.toml and the file name the same packages."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

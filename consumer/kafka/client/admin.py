@@ -31,6 +31,7 @@ from consumer.kafka.client.describe_producers import DescribeProducersRequest
 from consumer.kafka.client.metadata import EpochEndsRequest, TopicMetadata, TopicsRequest, topics_of
 from consumer.kafka.client.private_client import BrokerUnreachable
 from consumer.kafka.cluster_faults import CurrentFault
+from consumer.kafka.client.token_provider import NoToken
 from consumer.kafka.types import (
     OpenTransaction,
     OpenTransactions,
@@ -89,6 +90,8 @@ class KafkaAdmin:
             ours = translate(cause, "connect")
             if isinstance(ours, ClusterError):
                 raise ours from error
+            if isinstance(cause, NoToken):
+                raise Unreachable(str(ours)) from error
             raise Unreachable(
                 f"no broker can be used at {self._connection.bootstrap_servers} ({cause}); check "
                 "CHECKPOINT_READY_BOOTSTRAP_SERVERS, the network and SECURITY_PROTOCOL"

@@ -22,11 +22,13 @@ from consumer.errors import (
 from consumer.kafka.client import private_api, private_client
 from consumer.kafka.client.refusals import causes_of, login_refusal, setting_refusal
 from consumer.kafka.client.tls import RenewableContext, TlsFiles
+from consumer.kafka.client.token_provider import NoToken, TokenProvider
 
 T = TypeVar("T")
 
 private_client.install()
 
+OAUTHBEARER: Final = "OAUTHBEARER"
 REQUEST_TIMEOUT_MS: Final = 10_000
 RETRY_BACKOFF_MS: Final = 50
 CLOSE_SECONDS: Final = 2.0
@@ -66,10 +68,14 @@ class Connection(msgspec.Struct, frozen=True):
         """Return the connection that the settings describe.
 
         Raises:
-            ConfigError: a certificate or key file cannot be used.
+            ConfigError: a certificate or key file, or the source of the tokens, cannot be used.
         """
         security: dict[str, Any] = {"security_protocol": settings.security_protocol}
-        if settings.security_protocol.startswith("SASL"):
+        is_sasl = settings.security_protocol.startswith("SASL")
+        if is_sasl and settings.sasl_mechanism == OAUTHBEARER:
+            security["sasl_mechanism"] = OAUTHBEARER
+            security["sasl_oauth_token_provider"] = TokenProvider.of(settings)
+        elif is_sasl:
             security["sasl_mechanism"] = settings.sasl_mechanism
             security["sasl_plain_username"] = settings.sasl_username
             # The library wants a password here. Each connection reads the current one.
@@ -160,6 +166,8 @@ def translate(error: BaseException, what: str) -> CheckpointReadyError:
     for cause in (error, *causes_of(error)):
         if isinstance(cause, FENCING_ERRORS):
             return Fenced(f"{what}: another producer with this transactional id took over")
+        if isinstance(cause, NoToken):
+            return TransientError(f"{what}: no token for the login: {cause.args[0]}")
         refusal = login_refusal(cause)
         if refusal is not None:
             return LoginRefused(f"{what}: {refusal}")

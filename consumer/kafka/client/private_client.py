@@ -36,6 +36,7 @@ from aiokafka.errors import (
     NodeNotReadyError,
     NoError,
     RequestTimedOutError,
+    SaslAuthenticationFailed,
     StaleMetadata,
     for_code,
 )
@@ -49,6 +50,7 @@ from consumer.kafka.client.addresses import first_success, open_socket
 from consumer.kafka.client.broker_health import Address, BrokerHealth
 from consumer.kafka.client.refusals import causes_of, login_refusal
 from consumer.kafka.cluster_faults import ClusterFaults, Fault
+from consumer.kafka.client.token_provider import TokenDialog, TokenLoginRefused, TokenProvider
 
 # Like the lines of the library, each kind is written every 10 seconds at most.
 log = logging.getLogger(__name__)
@@ -62,6 +64,8 @@ KEEPALIVE_PROBES: Final = 3
 SILENCE_SECONDS: Final = 1.0
 # The part of a session after which the login is renewed; drawn, so that not all renew together.
 LOGIN_AT: Final = (0.7, 0.85)
+# A broker refuses to renew a login within a second (KafkaChannel, MIN_REAUTH_INTERVAL_ONE_SECOND).
+LEAST_LOGIN_SECONDS: Final = 1.1
 TOKEN_RETRY_SECONDS: Final = 10.0
 FAILURES: Final = (KafkaError, OSError)  # TimeoutError is an OSError
 NO_OPEN_FILES: Final = (errno.EMFILE, errno.ENFILE)
@@ -187,6 +191,25 @@ class BrokerConnection(AIOKafkaConnection):
             self._login_timer.cancel()
         return super().close(reason=reason, exc=exc)
 
+    def authenticator_oauth(self) -> TokenDialog:
+        """Return the dialog of OAUTHBEARER."""
+        return TokenDialog(self._sasl_oauth_token_provider)
+
+    async def _do_sasl_handshake(self) -> None:
+        """Log in.
+
+        Raises:
+            TokenLoginRefused: the broker refuses the token.
+            OSError, KafkaError: the login fails.
+        """
+        provider = self._sasl_oauth_token_provider
+        try:
+            await super()._do_sasl_handshake()
+        except SaslAuthenticationFailed as error:
+            if not isinstance(provider, TokenProvider) or isinstance(error, TokenLoginRefused):
+                raise
+            raise provider.refusal(str(error.args[0] if error.args else "")) from error
+
     async def _send_after_login(self, request: Any, *, expect_response: bool) -> Any:  # noqa: ANN401 - the same
         if self._login is not None:
             await asyncio.wait([self._login])
@@ -197,7 +220,8 @@ class BrokerConnection(AIOKafkaConnection):
         lifetime_ms = getattr(response, "session_lifetime_ms", 0)
         if response.error_code == 0 and lifetime_ms > 0:
             self._session_ends_at = time.monotonic() + lifetime_ms / 1000
-            self._log_in_after(lifetime_ms / 1000 * random.uniform(*LOGIN_AT))  # noqa: S311 - spreads logins
+            share = random.uniform(*LOGIN_AT)  # noqa: S311 - spreads logins
+            self._log_in_after(max(LEAST_LOGIN_SECONDS, lifetime_ms / 1000 * share))
         return response
 
     def _log_in_after(self, seconds: float) -> None:
@@ -320,6 +344,14 @@ class ClusterClient(AIOKafkaClient):
     ) -> BrokerConnection:
         health = self._shared.health
         password = self._shared.password
+        if self._sasl_oauth_token_provider is not None:
+            # Before the time of the connection is measured: a slow token endpoint is no sign of a
+            # broker that hangs.
+            try:
+                await self._sasl_oauth_token_provider.token()
+            except FAILURES as error:
+                self._note_fault(address, error)
+                raise
         connection = BrokerConnection(
             *address,
             client_id=self._client_id,

@@ -7,6 +7,7 @@ from typing import Final
 from aiokafka import errors as kafka_errors
 
 from consumer.config import PREFIX
+from consumer.kafka.client.token_provider import TokenLoginRefused
 
 AUTHENTICATION_ERRORS: Final = (
     kafka_errors.SaslAuthenticationFailed,
@@ -30,6 +31,8 @@ def causes_of(error: BaseException) -> list[BaseException]:
 
 def login_refusal(error: BaseException) -> str | None:
     """Return why a login failed; None if the error is another one."""
+    if isinstance(error, TokenLoginRefused):
+        return str(error.args[0])
     if isinstance(error, AUTHENTICATION_ERRORS):
         return (
             f"the broker refused the credentials; check {PREFIX}SECURITY_PROTOCOL, "

@@ -39,6 +39,7 @@ CLIENT = ROOT / "consumer/kafka/client"
 # What aiokafka documents, and the wire protocol, which it cannot change.
 PUBLIC_MODULES = {
     "aiokafka",
+    "aiokafka.abc",
     "aiokafka.admin",
     "aiokafka.admin.config_resource",
     "aiokafka.coordinator.assignors.sticky.sticky_assignor",

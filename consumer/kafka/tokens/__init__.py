@@ -1,0 +1,9 @@
+"""Gets the tokens of the SASL mechanism OAUTHBEARER, without knowledge of the Kafka client.
+
+``source_of`` chooses a source by the settings. A source returns the token for one login.
+"""
+
+from consumer.kafka.tokens.choose import source_of
+from consumer.kafka.tokens.token import TokenRefused, TokenSource, TokenUnavailable, describe
+
+__all__ = ["TokenRefused", "TokenSource", "TokenUnavailable", "describe", "source_of"]

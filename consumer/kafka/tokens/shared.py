@@ -1,0 +1,128 @@
+"""One token for all connections of a process, renewed before its end."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+
+from consumer.kafka.tokens.token import Token, TokenRefused, TokenUnavailable
+
+log = structlog.get_logger(__name__)
+
+# A connection logs in again after 70 to 85% of its session, which ends with its token at the latest
+# (LOGIN_AT in ``private_client``). Before 70% of a token's life there must be a new token.
+RENEW_AT: Final = (0.55, 0.65)
+# The defaults of Kafka's `sasl.login.retry.backoff.ms` and `sasl.login.retry.backoff.max.ms`.
+FIRST_RETRY_SECONDS: Final = 0.1
+MAX_RETRY_SECONDS: Final = 10.0
+LEAST_RENEWAL_SECONDS: Final = 1.0
+FETCH_SECONDS: Final = 20.0
+
+Failure = TokenRefused | TokenUnavailable
+
+
+class SharedToken:
+    """Fetches a token, one request at a time, and holds it until a new one replaces it.
+
+    A timer fetches the next token. So a login never waits for an endpoint that is slow or down
+    while the present token is valid.
+    """
+
+    def __init__(
+        self, fetch: Callable[[], Awaitable[Token]], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`fetch` raises TokenRefused or TokenUnavailable. Its time is limited here."""
+        self._fetch = fetch
+        self._clock = clock
+        self._token: Token | None = None
+        self._valid_until = 0.0
+        self._failure: Failure | None = None
+        self._failures = 0
+        self._has_ended = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._attempt: asyncio.Task[Token | Failure] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def extensions(self) -> dict[str, str]:
+        """Return none."""
+        return {}
+
+    async def value(self) -> str:
+        """Return the present token, or the first one.
+
+        Raises:
+            TokenRefused, TokenUnavailable: no token is valid, and the last attempt failed. After a
+                failure the next attempt waits, however many logins ask for a token.
+        """
+        self._use_running_loop()
+        if self._token is not None and self._clock() < self._valid_until:
+            return self._token.value.reveal()
+        if self._attempt is None and self._failure is not None and self._timer is not None:
+            raise self._failure
+        outcome = await asyncio.shield(self._attempt or self._begin())
+        if isinstance(outcome, Token):
+            return outcome.value.reveal()
+        raise outcome
+
+    def _use_running_loop(self) -> None:
+        """Forget the timer of a loop that has ended, and renew an old token at once."""
+        loop = asyncio.get_running_loop()
+        if loop is self._loop:
+            return
+        is_first = self._loop is None
+        self._loop, self._attempt, self._timer = loop, None, None
+        if not is_first and self._token is not None:
+            self._begin()
+
+    def _begin(self) -> "asyncio.Task[Token | Failure]":
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._attempt = asyncio.create_task(self._try(), name="token")
+        return self._attempt
+
+    async def _try(self) -> Token | Failure:
+        """Fetch once, and set the timer for the next time. The outcome is returned, not raised."""
+        begin = self._clock()
+        outcome: Token | Failure
+        try:
+            async with asyncio.timeout(FETCH_SECONDS):
+                outcome = await self._fetch()
+        except TimeoutError:
+            outcome = TokenUnavailable(f"no token within {FETCH_SECONDS:g} s")
+        except (TokenRefused, TokenUnavailable) as error:
+            outcome = error
+        self._attempt = None
+        pause = self._keep(outcome, begin) if isinstance(outcome, Token) else self._record(outcome)
+        self._timer = asyncio.get_running_loop().call_later(pause, self._begin)
+        return outcome
+
+    def _keep(self, token: Token, begin: float) -> float:
+        """Replace the present token. Return the time until the next renewal (s)."""
+        if self._failure is not None and self._token is not None:
+            log.info("token_renewed", failed_attempts=self._failures)
+        self._failure, self._failures, self._has_ended = None, 0, False
+        self._token = token
+        self._valid_until = begin + token.lifetime_seconds
+        # The spread keeps many processes from asking the endpoint at once.
+        share = random.uniform(*RENEW_AT)  # noqa: S311 - no secret
+        return max(LEAST_RENEWAL_SECONDS, token.lifetime_seconds * share)
+
+    def _record(self, failure: Failure) -> float:
+        """Note a failed attempt; log its reason once. Return the time until the next one (s)."""
+        is_new = self._failure is None or str(self._failure) != str(failure)
+        # Before the first token the callers report the failure.
+        if self._token is not None:
+            left = self._valid_until - self._clock()
+            if is_new and left > 0:
+                log.warning("token_not_renewed", error=str(failure), valid_seconds=round(left, 1))
+            elif left <= 0 and not self._has_ended:
+                log.error("token_ended", error=str(failure))
+                self._has_ended = True
+        self._failure = failure
+        ceiling = min(MAX_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0**self._failures)
+        self._failures = min(self._failures + 1, 30)
+        return ceiling * random.uniform(0.5, 1)  # noqa: S311 - no secret

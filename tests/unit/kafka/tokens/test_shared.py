@@ -1,0 +1,149 @@
+"""One token for all logins: fetched once, renewed in time, retried with a growing pause."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+import structlog
+
+from consumer.kafka.tokens.shared import SharedToken
+from consumer.kafka.tokens.token import Token, TokenRefused, TokenUnavailable
+from tests.support.waiting import wait_until_async
+
+
+class Endpoint:
+    """Gives numbered tokens, or fails."""
+
+    def __init__(self, lifetime_seconds: float = 3600.0) -> None:
+        """Begin without a failure."""
+        self.lifetime_seconds = lifetime_seconds
+        self.failure: Exception | None = None
+        self.requests = 0
+        self.running = 0
+        self.hold: asyncio.Event | None = None
+
+    async def fetch(self) -> Token:
+        """Return the next token."""
+        self.requests += 1
+        self.running += 1
+        assert self.running == 1  # one request at a time
+        try:
+            await (self.hold.wait() if self.hold else asyncio.sleep(0))
+            if self.failure is not None:
+                raise self.failure
+            return Token.of(f"token-{self.requests}", self.lifetime_seconds)
+        finally:
+            self.running -= 1
+
+
+async def test_many_logins_share_one_request() -> None:
+    """All that ask at the same time, and all after them."""
+    endpoint = Endpoint()
+    shared = SharedToken(endpoint.fetch)
+    values = await asyncio.gather(*(shared.value() for _ in range(20)))
+    assert {*values, await shared.value()} == {"token-1"}
+    assert endpoint.requests == 1
+
+
+async def test_a_login_that_is_cancelled_does_not_stop_the_request() -> None:
+    """The others still get the token."""
+    endpoint = Endpoint()
+    endpoint.hold = asyncio.Event()
+    shared = SharedToken(endpoint.fetch)
+    first, second = (asyncio.create_task(shared.value()) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.sleep(0)
+    endpoint.hold.set()
+    assert await second == "token-1"
+    assert endpoint.requests == 1
+
+
+async def test_a_token_is_renewed_before_its_end_without_a_login() -> None:
+    """A login finds the new token, and never waits for the endpoint."""
+    endpoint = Endpoint(lifetime_seconds=3.0)
+    shared = SharedToken(endpoint.fetch)
+    begin = time.monotonic()
+    assert await shared.value() == "token-1"
+    await wait_until_async(lambda: endpoint.requests == 2)
+    assert time.monotonic() - begin < 3.0 * 0.7
+    await asyncio.sleep(0)
+    assert await shared.value() == "token-2"
+
+
+async def test_the_present_token_is_used_while_the_endpoint_hangs() -> None:
+    """A login returns at once."""
+    endpoint = Endpoint(lifetime_seconds=30.0)
+    clock = 0.0
+    shared = SharedToken(endpoint.fetch, lambda: clock)
+    assert await shared.value() == "token-1"
+    endpoint.hold = asyncio.Event()
+    shared._begin()  # noqa: SLF001 - as its timer does
+    clock = 29.0
+    await wait_until_async(lambda: endpoint.running == 1)
+    async with asyncio.timeout(0.5):
+        assert await shared.value() == "token-1"
+
+
+async def test_an_outage_is_logged_once_and_ends() -> None:
+    """Its reason, for how long the present token is valid, its end, and the recovery."""
+    endpoint = Endpoint(lifetime_seconds=2.0)
+    shared = SharedToken(endpoint.fetch)
+    await shared.value()
+    endpoint.failure = TokenUnavailable("answered 503")
+    with structlog.testing.capture_logs() as lines:
+        await wait_until_async(lambda: "token_ended" in {line["event"] for line in lines})
+        endpoint.failure = None
+        await wait_until_async(lambda: lines[-1]["event"] == "token_renewed")
+    assert [line["event"] for line in lines] == [
+        "token_not_renewed",
+        "token_ended",
+        "token_renewed",
+    ]
+    assert lines[0]["error"] == "answered 503"
+    assert 0 < lines[0]["valid_seconds"] < 2
+    assert 3 < endpoint.requests < 12  # the pauses grow
+    assert (await shared.value()).startswith("token-")
+
+
+@pytest.mark.parametrize("kind", [TokenRefused, TokenUnavailable])
+async def test_logins_without_a_token_get_the_reason(kind: type[Exception]) -> None:
+    """Further logins do not cause further requests before the pause is over."""
+    endpoint = Endpoint()
+    endpoint.failure = kind("no")
+    shared = SharedToken(endpoint.fetch)
+    for _ in range(20):
+        with pytest.raises(kind, match="no"):
+            await shared.value()
+    assert endpoint.requests == 1
+    endpoint.failure = None
+    await wait_until_async(lambda: endpoint.requests == 2)
+    await asyncio.sleep(0)
+    assert await shared.value() == "token-2"
+
+
+def test_a_second_event_loop_continues_with_the_token() -> None:
+    """A command may run several loops one after the other."""
+    endpoint = Endpoint()
+    shared = SharedToken(endpoint.fetch)
+
+    async def twice() -> str:
+        await shared.value()
+        await asyncio.sleep(0)
+        return await shared.value()
+
+    assert asyncio.run(twice()) == "token-1"
+    assert asyncio.run(twice()) in {"token-1", "token-2"}
+    assert endpoint.requests == 2
+
+
+async def test_a_token_that_has_ended_already_does_not_cause_a_storm() -> None:
+    """The broker refuses it, and says so. The endpoint is not asked all the time."""
+    endpoint = Endpoint(lifetime_seconds=-5.0)
+    shared = SharedToken(endpoint.fetch)
+    assert await shared.value() == "token-1"
+    assert await shared.value() == "token-2"  # once for each login
+    await asyncio.sleep(0.05)
+    assert endpoint.requests == 2

@@ -1,0 +1,273 @@
+"""Tokens of files, of classes of the user, and of the libraries of clouds."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+import sys
+import time
+import types
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from consumer.config import PREFIX, Settings
+from consumer.errors import ConfigError
+from consumer.kafka.client.token_provider import LoginRefused, NoToken, TokenProvider
+from consumer.kafka.tokens import TokenRefused, TokenUnavailable, source_of
+from consumer.kafka.tokens.cloud import GOOGLE_SCOPE
+from consumer.kafka.tokens.token import claims
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CLASSES = f"{__name__}:"
+# An address of a cluster of MSK.
+MSK = "b-1.events.abc123.c2.kafka.eu-west-1.amazonaws.com:9098"
+SERVERLESS = "boot-abc.c1.kafka-serverless.ap-southeast-2.amazonaws.com:9098"
+
+
+def settings(provider: str, **variables: object) -> Settings:
+    """Return settings with this provider."""
+    every = {
+        "SECURITY_PROTOCOL": "SASL_SSL",
+        "SASL_MECHANISM": "OAUTHBEARER",
+        "SASL_OAUTHBEARER_PROVIDER": provider,
+        **variables,
+    }
+    return Settings.load({PREFIX + name: str(value) for name, value in every.items()})
+
+
+class Numbered:
+    """A class of a user."""
+
+    def __init__(self) -> None:
+        """Begin at 0."""
+        self.calls = 0
+
+    async def token(self) -> str:
+        """Return the next token."""
+        self.calls += 1
+        return f"own-{self.calls}"
+
+    def extensions(self) -> dict[str, str]:
+        """Return one extension."""
+        return {"pool": "own", "cluster": "own"}
+
+
+class Failing:
+    """A class whose token fails with a text that contains a token."""
+
+    async def token(self) -> str:
+        """Fail."""
+        raise RuntimeError("no token: eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJl")
+
+
+class WithoutToken:
+    """A class without the method."""
+
+
+async def test_a_class_of_the_user_is_called_for_each_login() -> None:
+    """Its extensions are sent with those of the settings, which come first."""
+    loaded = settings(CLASSES + "Numbered", SASL_OAUTHBEARER_EXTENSIONS="cluster=lkc-1")
+    provider = TokenProvider.of(loaded)
+    assert [await provider.token(), await provider.token()] == ["own-1", "own-2"]
+    assert provider.extensions() == {"pool": "own", "cluster": "lkc-1"}
+
+
+async def test_an_error_of_a_class_of_the_user_shows_no_token() -> None:
+    """The kind of the error, and its text without what looks like a token."""
+    provider = TokenProvider.of(settings(CLASSES + "Failing"))
+    with pytest.raises(NoToken, match=r"RuntimeError: no token: \*{8}$"):
+        await provider.token()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("no_such_module:Class", "ModuleNotFoundError"),
+        (CLASSES + "NoSuchClass", "AttributeError"),
+        (CLASSES + "WithoutToken", "no method `async def token"),
+    ],
+)
+def test_a_class_that_cannot_be_used(name: str, words: str) -> None:
+    """It is an error of the configuration."""
+    with pytest.raises(ConfigError, match=f"SASL_OAUTHBEARER_PROVIDER={name}: .*{words}"):
+        source_of(settings(name))
+
+
+async def test_a_token_file_is_read_for_each_login(tmp_path: Path) -> None:
+    """A missing file may be in the middle of a replacement; other content is refused."""
+    file = tmp_path / "token"
+    file.write_text("first\n")
+    provider = TokenProvider.of(settings("file", SASL_OAUTHBEARER_TOKEN_FILE=file))
+    assert await provider.token() == "first"
+    file.write_text("second")
+    assert await provider.token() == "second"
+    file.write_text("two words")
+    with pytest.raises(LoginRefused, match="characters that a token cannot have"):
+        await provider.token()
+    file.write_bytes(b"x" * 70_000)
+    with pytest.raises(LoginRefused, match="more than 65536 bytes"):
+        await provider.token()
+    file.unlink()
+    with pytest.raises(NoToken, match=f"cannot read the token file {file}: No such file"):
+        await provider.token()
+
+
+def install(monkeypatch: pytest.MonkeyPatch, **modules: Any) -> None:  # noqa: ANN401 - any module
+    """Make modules importable, `a__b` as a.b, instead of the libraries of the clouds."""
+    for name, attributes in modules.items():
+        module = types.ModuleType(name.replace("__", "."))
+        vars(module).update(attributes)
+        monkeypatch.setitem(sys.modules, name.replace("__", "."), module)
+
+
+class Signer:
+    """The function of the signer of MSK IAM."""
+
+    def __init__(self) -> None:
+        """Begin without a call."""
+        self.regions: list[str] = []
+
+    def generate_auth_token(self, region: str) -> tuple[str, int]:
+        """Return a token, and its end (ms)."""
+        self.regions.append(region)
+        return "signed", int((time.time() + 900) * 1000)
+
+
+@pytest.mark.parametrize(
+    ("servers", "variable", "region"),
+    [
+        (MSK, "us-east-1", "eu-west-1"),
+        (SERVERLESS, "", "ap-southeast-2"),
+        ("kafka.internal:9098", "us-east-1", "us-east-1"),
+    ],
+)
+async def test_msk_iam(
+    monkeypatch: pytest.MonkeyPatch, servers: str, variable: str, region: str
+) -> None:
+    """The signer gets the region of the brokers' name, or of AWS_REGION."""
+    signer = Signer()
+    install(monkeypatch, aws_msk_iam_sasl_signer={"MSKAuthTokenProvider": signer})
+    monkeypatch.setenv("AWS_REGION", variable)
+    assert await source_of(settings("aws_msk_iam", BOOTSTRAP_SERVERS=servers)).value() == "signed"
+    assert signer.regions == [region]
+
+
+def test_msk_iam_without_a_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says what to set."""
+    install(monkeypatch, aws_msk_iam_sasl_signer={"MSKAuthTokenProvider": Signer()})
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    with pytest.raises(ConfigError, match="set AWS_REGION"):
+        source_of(settings("aws_msk_iam"))
+
+
+class AccessToken(NamedTuple):
+    """What azure-identity returns."""
+
+    token: str
+    expires_on: int
+
+
+async def test_azure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default credential is asked for the scope."""
+    asked: list[tuple[str, ...]] = []
+
+    class DefaultAzureCredential:
+        def get_token(self, *scopes: str) -> AccessToken:
+            asked.append(scopes)
+            return AccessToken("entra", int(time.time()) + 3600)
+
+    install(
+        monkeypatch, azure={}, azure__identity={"DefaultAzureCredential": DefaultAzureCredential}
+    )
+    scope = "https://events.servicebus.windows.net/.default"
+    source = source_of(settings("azure", SASL_OAUTHBEARER_SCOPE=scope))
+    assert [await source.value(), await source.value()] == ["entra", "entra"]
+    assert asked == [(scope,)]
+
+
+async def test_azure_without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first words of the library's error say what is missing."""
+
+    class DefaultAzureCredential:
+        def get_token(self, *_: str) -> AccessToken:
+            raise ValueError("DefaultAzureCredential failed\nto retrieve a token")
+
+    install(
+        monkeypatch, azure={}, azure__identity={"DefaultAzureCredential": DefaultAzureCredential}
+    )
+    source = source_of(settings("azure", SASL_OAUTHBEARER_SCOPE="s"))
+    with pytest.raises(TokenUnavailable, match="no token of Azure: ValueError: DefaultAzureCred"):
+        await source.value()
+
+
+class GoogleCredentials:
+    """Credentials of google-auth."""
+
+    token = ""
+    expiry = dt.datetime(2000, 1, 1)  # noqa: DTZ001 - google-auth has no time zone either
+    service_account_email: str | None = "service@project.iam"
+
+    def refresh(self, _: object) -> None:
+        """Get a token."""
+        self.token = "ya29.access"
+        self.expiry = (dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)).replace(tzinfo=None)
+
+
+@pytest.mark.parametrize("account", ["service@project.iam", None])
+async def test_google(monkeypatch: pytest.MonkeyPatch, account: str | None) -> None:
+    """The access token is wrapped in the form that Managed Kafka takes."""
+    asked: list[list[str]] = []
+
+    def default(scopes: list[str]) -> tuple[GoogleCredentials, str]:
+        asked.append(scopes)
+        credentials = GoogleCredentials()
+        credentials.service_account_email = account
+        return credentials, "project"
+
+    install(
+        monkeypatch,
+        google={},
+        google__auth={"default": default},
+        google__auth__transport={},
+        google__auth__transport__requests={"Request": object},
+    )
+    monkeypatch.delenv("GOOGLE_MANAGED_KAFKA_AUTH_PRINCIPAL", raising=False)
+    if account is None:
+        with pytest.raises(TokenRefused, match="set GOOGLE_MANAGED_KAFKA_AUTH_PRINCIPAL"):
+            await source_of(settings("gcp")).value()
+        monkeypatch.setenv("GOOGLE_MANAGED_KAFKA_AUTH_PRINCIPAL", "service@project.iam")
+    token = await source_of(settings("gcp")).value()
+    header, _, access = (base64.urlsafe_b64decode(f"{part}===") for part in token.split("."))
+    assert json.loads(header) == {"typ": "JWT", "alg": "GOOG_OAUTH2_TOKEN"}
+    assert claims(token)["sub"] == "service@project.iam"
+    assert claims(token)["exp"] - claims(token)["iat"] == pytest.approx(3600, abs=5)
+    assert access == b"ya29.access"
+    assert asked[0] == [GOOGLE_SCOPE]
+
+
+@pytest.mark.parametrize(
+    ("provider", "extra", "module"),
+    [
+        ("aws_msk_iam", "aws", "aws_msk_iam_sasl_signer"),
+        ("azure", "azure", "azure.identity"),
+        ("gcp", "gcp", "google.auth"),
+    ],
+)
+def test_a_missing_extra_is_named(
+    monkeypatch: pytest.MonkeyPatch, provider: str, extra: str, module: str
+) -> None:
+    """With the command that installs it."""
+    monkeypatch.setitem(sys.modules, module, None)
+    loaded = settings(provider, BOOTSTRAP_SERVERS=MSK, **scope_of(provider))
+    with pytest.raises(ConfigError, match=rf"pip install 'checkpoint-ready\[{extra}\]'"):
+        source_of(loaded)
+
+
+def scope_of(provider: str) -> dict[str, str]:
+    """Return the scope that only one provider needs."""
+    return {"SASL_OAUTHBEARER_SCOPE": "s"} if provider == "azure" else {}
