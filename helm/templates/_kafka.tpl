@@ -86,6 +86,64 @@ password: {{ . | b64enc | quote }}
 {{- end -}}
 {{- end -}}
 
+{{- define "checkpoint-ready.hasOauthbearer" -}}
+{{- if and (include "checkpoint-ready.hasSasl" .) (eq .Values.kafka.sasl.mechanism "OAUTHBEARER") }}yes{{ end -}}
+{{- end -}}
+
+{{/* The sources of the projected volume of the login by token, as YAML; empty if it needs no file. */}}
+{{- define "checkpoint-ready.tokenSources" -}}
+{{- $o := .Values.kafka.sasl.oauthbearer -}}
+{{- range $file, $place := dict "client-secret" $o.clientSecret "private-key.pem" $o.privateKey "ca.crt" (dict "secret" $o.caSecret "key" $o.caKey) -}}
+{{- if $place.secret }}
+- secret:
+    name: {{ $place.secret }}
+    items:
+      - key: {{ $place.key }}
+        path: {{ $file }}
+{{- end -}}
+{{- end -}}
+{{- with $o.serviceAccountToken.audience }}
+- serviceAccountToken:
+    audience: {{ . | quote }}
+    expirationSeconds: {{ include "checkpoint-ready.plain" $o.serviceAccountToken.expirationSeconds }}
+    path: token
+{{- end -}}
+{{- end -}}
+
+{{/* The settings of the login by token, as JSON. */}}
+{{- define "checkpoint-ready.tokenSettings" -}}
+{{- $o := .Values.kafka.sasl.oauthbearer -}}
+{{- $env := dict "PROVIDER" $o.provider -}}
+{{- $folder := "/etc/checkpoint-ready/sasl" -}}
+{{- range $name, $value := dict "TOKEN_ENDPOINT_URL" $o.tokenEndpointUrl "CLIENT_CREDENTIALS_CLIENT_ID" $o.clientId "SCOPE" $o.scope "AUDIENCE" $o.audience "ASSERTION_KEY_ID" $o.assertionKeyId "ASSERTION_CLAIM_AUD" $o.assertionAudience -}}
+{{- with $value -}}
+{{- $_ := set $env $name . -}}
+{{- end -}}
+{{- end -}}
+{{- if $o.clientSecret.secret -}}
+{{- $_ := set $env "CLIENT_CREDENTIALS_CLIENT_SECRET_FILE" (printf "%s/client-secret" $folder) -}}
+{{- $_ := set $env "HEADER_URLENCODE" (toString $o.headerUrlencode) -}}
+{{- end -}}
+{{- if $o.privateKey.secret -}}
+{{- $_ := set $env "ASSERTION_PRIVATE_KEY_FILE" (printf "%s/private-key.pem" $folder) -}}
+{{- $_ := set $env "ASSERTION_ALGORITHM" $o.assertionAlgorithm -}}
+{{- end -}}
+{{- if $o.serviceAccountToken.audience -}}
+{{- $_ := set $env (ternary "TOKEN_FILE" "ASSERTION_FILE" (eq $o.provider "file")) (printf "%s/token" $folder) -}}
+{{- end -}}
+{{- if $o.caSecret -}}
+{{- $_ := set $env "SSL_CAFILE" (printf "%s/ca.crt" $folder) -}}
+{{- end -}}
+{{- $extensions := list -}}
+{{- range $name, $value := $o.extensions -}}
+{{- $extensions = append $extensions (printf "%s=%s" $name $value) -}}
+{{- end -}}
+{{- with $extensions -}}
+{{- $_ := set $env "EXTENSIONS" (join "," .) -}}
+{{- end -}}
+{{- toJson $env -}}
+{{- end -}}
+
 {{/* The settings of every process, except secrets, as a YAML map. */}}
 {{- define "checkpoint-ready.settings" -}}
 {{- $env := dict -}}
@@ -104,7 +162,12 @@ password: {{ . | b64enc | quote }}
 {{- with .Values.shards -}}
 {{- $_ := set $env "SHARDS" (include "checkpoint-ready.plain" .) -}}
 {{- end -}}
-{{- if include "checkpoint-ready.hasSasl" . -}}
+{{- if include "checkpoint-ready.hasOauthbearer" . -}}
+{{- $_ := set $env "SASL_MECHANISM" "OAUTHBEARER" -}}
+{{- range $name, $value := fromJson (include "checkpoint-ready.tokenSettings" .) -}}
+{{- $_ := set $env (printf "SASL_OAUTHBEARER_%s" $name) $value -}}
+{{- end -}}
+{{- else if include "checkpoint-ready.hasSasl" . -}}
 {{- $_ := set $env "SASL_MECHANISM" .Values.kafka.sasl.mechanism -}}
 {{- $_ := set $env "SASL_USERNAME_FILE" "/etc/checkpoint-ready/sasl/username" -}}
 {{- $_ := set $env "SASL_PASSWORD_FILE" "/etc/checkpoint-ready/sasl/password" -}}
@@ -172,6 +235,21 @@ egress:
     to:
       {{- toYaml . | nindent 6 }}
     {{- end }}
+  {{- if include "checkpoint-ready.hasOauthbearer" . }}
+  {{- $o := .Values.kafka.sasl.oauthbearer }}
+  {{- if eq $o.provider "oidc" }}
+  {{- $host := $o.tokenEndpointUrl | trimPrefix "https://" | trimPrefix "http://" | splitList "/" | first }}
+  {{- $default := hasPrefix "http://" $o.tokenEndpointUrl | ternary "80" "443" }}
+  # The token endpoint.
+  - ports:
+      - { port: {{ regexFind ":[0-9]+$" $host | trimPrefix ":" | default $default }}, protocol: TCP }
+  {{- else if has $o.provider (list "aws_msk_iam" "azure" "gcp") }}
+  # The token service of the cloud, and its metadata server.
+  - ports:
+      - { port: 443, protocol: TCP }
+      - { port: 80, protocol: TCP }
+  {{- end }}
+  {{- end }}
   {{- with .Values.networkPolicy.extraEgress }}
   {{- toYaml . | nindent 2 }}
   {{- end }}

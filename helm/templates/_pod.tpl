@@ -41,7 +41,15 @@ volumes:
   - name: tmp
     emptyDir:
       sizeLimit: 256Mi
-  {{- if $sasl }}
+  {{- if include "checkpoint-ready.hasOauthbearer" $root }}
+  {{- with include "checkpoint-ready.tokenSources" $root | trim }}
+  - name: sasl
+    projected:
+      defaultMode: 0440
+      sources:
+        {{- . | nindent 8 }}
+  {{- end }}
+  {{- else if $sasl }}
   - name: sasl
     projected:
       defaultMode: 0440
@@ -103,7 +111,7 @@ resources:
 volumeMounts:
   - name: tmp
     mountPath: /tmp
-  {{- if include "checkpoint-ready.hasSasl" $root }}
+  {{- if and (include "checkpoint-ready.hasSasl" $root) (or (not (include "checkpoint-ready.hasOauthbearer" $root)) (include "checkpoint-ready.tokenSources" $root | trim)) }}
   - name: sasl
     mountPath: /etc/checkpoint-ready/sasl
     readOnly: true

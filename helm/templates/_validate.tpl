@@ -67,7 +67,7 @@
 {{- /* Connection to Kafka */ -}}
 {{- if $sasl -}}
 {{- if not $login.mechanism -}}
-{{- $problems = append $problems (printf "kafka.securityProtocol=%s needs kafka.sasl.mechanism: SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN." $v.kafka.securityProtocol) -}}
+{{- $problems = append $problems (printf "kafka.securityProtocol=%s needs kafka.sasl.mechanism: SCRAM-SHA-512, SCRAM-SHA-256, PLAIN or OAUTHBEARER." $v.kafka.securityProtocol) -}}
 {{- end -}}
 {{- if $v.strimzi.enabled -}}
 {{- if or $login.username $login.password $login.existingSecret -}}
@@ -76,6 +76,8 @@
 {{- if and $login.mechanism (ne $login.mechanism "SCRAM-SHA-512") -}}
 {{- $problems = append $problems "Strimzi supports only the mechanism SCRAM-SHA-512: set kafka.sasl.mechanism to it, or kafka.securityProtocol to SSL for mutual TLS." -}}
 {{- end -}}
+{{- else if include "checkpoint-ready.hasOauthbearer" . -}}
+{{- $problems = concat $problems (get (fromJson (include "checkpoint-ready.oauthbearerProblems" .)) "problems") -}}
 {{- else -}}
 {{- if and (not $login.existingSecret) (not (and $login.username $login.password)) -}}
 {{- $problems = append $problems (printf "kafka.securityProtocol=%s needs credentials: name a Secret in kafka.sasl.existingSecret, or set kafka.sasl.username and password." $v.kafka.securityProtocol) -}}
@@ -148,6 +150,9 @@
 {{- if hasPrefix "CHECKPOINT_READY_" $name -}}
 {{- $problems = append $problems (printf "extraEnv.%s is a setting of this service: set it under config without the prefix, or use the value of the chart for it." $name) -}}
 {{- end -}}
+{{- end -}}
+{{- if and $v.replay.existingSecret (include "checkpoint-ready.hasOauthbearer" .) -}}
+{{- $problems = append $problems "replay.existingSecret has no effect with kafka.sasl.mechanism OAUTHBEARER, with which replays log in as the service: unset it." -}}
 {{- end -}}
 {{- if and $v.replay.existingSecret (or (not $sasl) $v.strimzi.enabled) -}}
 {{- $problems = append $problems "replay.existingSecret is only for kafka.securityProtocol SASL_SSL or SASL_PLAINTEXT without Strimzi: unset it." -}}

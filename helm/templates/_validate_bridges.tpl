@@ -17,6 +17,8 @@ process at its start.
 {{- if $bridge.kafka.existingSecret -}}
 {{- if $v.strimzi.enabled -}}
 {{- $problems = append $problems (printf "with strimzi.enabled, Strimzi creates a user for %s: leave %s.kafka.existingSecret empty." $component $component) -}}
+{{- else if include "checkpoint-ready.hasOauthbearer" (index . 0) -}}
+{{- $problems = append $problems (printf "%s.kafka.existingSecret has no effect with kafka.sasl.mechanism OAUTHBEARER, with which %s logs in as the service: unset it." $component $component) -}}
 {{- else if not (include "checkpoint-ready.hasSasl" (index . 0)) -}}
 {{- $problems = append $problems (printf "%s.kafka.existingSecret is only for kafka.securityProtocol SASL_SSL or SASL_PLAINTEXT: unset it." $component) -}}
 {{- end -}}

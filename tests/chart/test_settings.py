@@ -52,7 +52,7 @@ def test_every_file_that_a_setting_names_is_mounted(case: str) -> None:
             for mount in container["volumeMounts"]
             if mount["name"] != "secrets"  # those of `ingest` and `poll`: test_bridges.py
             for source in volumes[mount["name"]].get("projected", {}).get("sources", [])
-            for item in source["secret"]["items"]
+            for item in source.get("secret", {}).get("items") or [source["serviceAccountToken"]]
         }
         assert mounted == named, name
 

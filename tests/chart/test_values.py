@@ -37,6 +37,7 @@ TYPED = {
     "SSL_CAFILE",
     "SSL_CERTFILE",
     "SSL_KEYFILE",
+    *(name for name in (v.short_name for v in VARIABLES) if name.startswith("SASL_OAUTHBEARER_")),
 }
 BY_NAME = {variable.short_name: variable for variable in VARIABLES}
 
@@ -150,6 +151,7 @@ def test_nearly_nothing_has_to_be_set() -> None:
         "hpa",
         "ingest",
         "minimal",
+        "oauthbearer",
         "poll",
         "production",
         "replay",
