@@ -58,7 +58,7 @@ def aws_tokens(settings: Settings) -> CloudTokens:
     Raises:
         ConfigError: the extra is missing, or the region is not known.
     """
-    signer = _imported("aws_msk_iam_sasl_signer", "aws").MSKAuthTokenProvider
+    signer = _imported("aws_msk_iam_sasl_signer.MSKAuthTokenProvider", "aws")
     region = _region(settings.bootstrap_servers)
 
     def get() -> Token:

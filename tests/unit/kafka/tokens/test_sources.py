@@ -137,6 +137,17 @@ class Signer:
         return "signed", int((time.time() + 900) * 1000)
 
 
+def install_signer(monkeypatch: pytest.MonkeyPatch, signer: Signer) -> None:
+    """Make the signer importable."""
+    install(
+        monkeypatch,
+        aws_msk_iam_sasl_signer={},
+        aws_msk_iam_sasl_signer__MSKAuthTokenProvider={
+            "generate_auth_token": signer.generate_auth_token
+        },
+    )
+
+
 @pytest.mark.parametrize(
     ("servers", "variable", "region"),
     [
@@ -150,7 +161,7 @@ async def test_msk_iam(
 ) -> None:
     """The signer gets the region of the brokers' name, or of AWS_REGION."""
     signer = Signer()
-    install(monkeypatch, aws_msk_iam_sasl_signer={"MSKAuthTokenProvider": signer})
+    install_signer(monkeypatch, signer)
     monkeypatch.setenv("AWS_REGION", variable)
     assert await source_of(settings("aws_msk_iam", BOOTSTRAP_SERVERS=servers)).value() == "signed"
     assert signer.regions == [region]
@@ -158,7 +169,7 @@ async def test_msk_iam(
 
 def test_msk_iam_without_a_region(monkeypatch: pytest.MonkeyPatch) -> None:
     """The message says what to set."""
-    install(monkeypatch, aws_msk_iam_sasl_signer={"MSKAuthTokenProvider": Signer()})
+    install_signer(monkeypatch, Signer())
     monkeypatch.delenv("AWS_REGION", raising=False)
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
     with pytest.raises(ConfigError, match="set AWS_REGION"):
