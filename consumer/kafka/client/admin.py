@@ -30,8 +30,8 @@ from consumer.kafka.client.connection import Connection, bounded, translate
 from consumer.kafka.client.describe_producers import DescribeProducersRequest
 from consumer.kafka.client.metadata import EpochEndsRequest, TopicMetadata, TopicsRequest, topics_of
 from consumer.kafka.client.private_client import BrokerUnreachable
-from consumer.kafka.cluster_faults import CurrentFault
 from consumer.kafka.client.token_provider import NoToken
+from consumer.kafka.cluster_faults import CurrentFault
 from consumer.kafka.types import (
     OpenTransaction,
     OpenTransactions,

@@ -166,8 +166,6 @@ def translate(error: BaseException, what: str) -> CheckpointReadyError:
     for cause in (error, *causes_of(error)):
         if isinstance(cause, FENCING_ERRORS):
             return Fenced(f"{what}: another producer with this transactional id took over")
-        if isinstance(cause, NoToken):
-            return TransientError(f"{what}: no token for the login: {cause.args[0]}")
         refusal = login_refusal(cause)
         if refusal is not None:
             return LoginRefused(f"{what}: {refusal}")
@@ -219,6 +217,9 @@ def _brief(error: BaseException) -> str:
     if isinstance(error, private_client.BrokerUnreachable):
         return str(error)  # it is written for an operator, and names its cause
     causes = causes_of(error)
+    for cause in (error, *causes):
+        if isinstance(cause, NoToken):
+            return f"no token for the login: {cause}"
     texts = [_named(each) for each in (error, *causes[-1:])]
     return f"{texts[0]} (by {texts[1]})" if len(texts) > 1 else texts[0]
 

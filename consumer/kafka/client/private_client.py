@@ -49,8 +49,8 @@ from aiokafka.protocol.produce import ProduceRequest
 from consumer.kafka.client.addresses import first_success, open_socket
 from consumer.kafka.client.broker_health import Address, BrokerHealth
 from consumer.kafka.client.refusals import causes_of, login_refusal
-from consumer.kafka.cluster_faults import ClusterFaults, Fault
 from consumer.kafka.client.token_provider import TokenDialog, TokenLoginRefused, TokenProvider
+from consumer.kafka.cluster_faults import ClusterFaults, Fault
 
 # Like the lines of the library, each kind is written every 10 seconds at most.
 log = logging.getLogger(__name__)

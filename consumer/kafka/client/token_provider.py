@@ -14,9 +14,17 @@ ERROR_RECEIVED = b"\x01"
 class TokenLoginRefused(kafka_errors.SaslAuthenticationFailed):
     """An operator must fix the login by token. The first argument says what to check."""
 
+    def __str__(self) -> str:
+        """Return the message, without the name of the class that the library puts before it."""
+        return str(self.args[0])
+
 
 class NoToken(kafka_errors.KafkaConnectionError):
     """There is no token now, so there is no connection now. The first argument says why."""
+
+    def __str__(self) -> str:
+        """Return the message, without the name of the class that the library puts before it."""
+        return str(self.args[0])
 
 
 class TokenProvider(AbstractTokenProvider):

@@ -14,7 +14,7 @@ import pytest
 
 from consumer.config import PREFIX, Settings
 from consumer.errors import ConfigError
-from consumer.kafka.client.token_provider import LoginRefused, NoToken, TokenProvider
+from consumer.kafka.client.token_provider import NoToken, TokenLoginRefused, TokenProvider
 from consumer.kafka.tokens import TokenRefused, TokenUnavailable, source_of
 from consumer.kafka.tokens.cloud import GOOGLE_SCOPE
 from consumer.kafka.tokens.token import claims
@@ -106,10 +106,10 @@ async def test_a_token_file_is_read_for_each_login(tmp_path: Path) -> None:
     file.write_text("second")
     assert await provider.token() == "second"
     file.write_text("two words")
-    with pytest.raises(LoginRefused, match="characters that a token cannot have"):
+    with pytest.raises(TokenLoginRefused, match="characters that a token cannot have"):
         await provider.token()
     file.write_bytes(b"x" * 70_000)
-    with pytest.raises(LoginRefused, match="more than 65536 bytes"):
+    with pytest.raises(TokenLoginRefused, match="more than 65536 bytes"):
         await provider.token()
     file.unlink()
     with pytest.raises(NoToken, match=f"cannot read the token file {file}: No such file"):
