@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import threading
 import time
@@ -159,7 +160,8 @@ class TokenServer:
                 if 300 <= answer.status < 400:
                     self.send_header("Location", "/jwks")
                 self.end_headers()
-                self.wfile.write(answer.body)
+                with contextlib.suppress(ConnectionError):  # the client has ended meanwhile
+                    self.wfile.write(answer.body)
 
             def log_message(self, *_: Any) -> None:  # noqa: ANN401 - the base class's
                 """Log nothing."""
