@@ -66,8 +66,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the project."""
     parser.addoption(
         "--token-seconds",
-        default="50",
-        help="how long the service runs with tokens of 20 s (test_oauthbearer.py)",
+        default="35",
+        help="how long the service runs with tokens of 16 s (test_oauthbearer.py)",
     )
 
 

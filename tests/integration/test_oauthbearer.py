@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 SHARDS = 3
 REAUTH_MS = 30_000
-SHORT_SECONDS = 20.0
+SHORT_SECONDS = 16.0
 BATCH = 5
 # On a busy machine. A connection that the broker cuts costs a shard restart, which is seen anyway.
 LONGEST_SECONDS = 5.0
