@@ -26,9 +26,6 @@ NODES = (1, 2, 3)
 INPUT_PARTITIONS = SHARDS = 6
 CREATE_SECONDS = 120.0
 ADDRESSES = (0, 1)
-# Two partitions of the input have one replica: without its broker they have no leader.
-ONLY_REPLICAS = {4: [2], 5: [3]}
-INPUT_CONFIG = {"min.insync.replicas": "1"}
 NAMES = Names("chaos")
 TOPICS = NAMES.topics()._replace(shards=SHARDS)
 
@@ -63,12 +60,11 @@ def battlefield(folder: Path, history: History) -> Iterator[Battlefield]:
                 place: environment(_settings(kafka.listener(_listener(place)))) for place in PLACES
             }
             cluster = Cluster(kafka.bootstrap_servers)
-            cluster.create_topics({TOPICS.input: INPUT_PARTITIONS}, INPUT_CONFIG)
+            cluster.create_topics({TOPICS.input: INPUT_PARTITIONS})
             _create_topics(kafka.bootstrap_servers)
             brokers = Brokers(kafka, cluster)
             brokers.wait_until_whole()
             tools = KafkaTools(kafka.bootstrap_servers, kafka.version)
-            tools.reassign(TOPICS.input, ONLY_REPLICAS)
             with Fleet(environments, folder / "services", history) as fleet:
                 yield Battlefield(TOPICS, cluster, brokers, fleet, proxy, tools, history)
 

@@ -82,12 +82,6 @@ class Brokers:
                 self._kafka.restart(node)
                 self.wait_until_whole()
 
-    def only_replica(self, topic: str) -> int | None:
-        """Return a node that has the only replica of a partition of a topic, if there is one."""
-        found = wait_until(self._metadata, LEADER_SECONDS, what="metadata")
-        partitions = found.topics[topic].partitions.values()
-        return next((one.replicas[0] for one in partitions if len(one.replicas) == 1), None)
-
     def bring_back(self, node: int) -> None:
         """Start a node that is down, and wait until every replica is in sync."""
         if self._is_abandoned:

@@ -68,7 +68,6 @@ class Nemesis:
             Kind.RESTART_LEADER: self._break_broker,
             Kind.FREEZE_BROKER: self._freeze_broker,
             Kind.CHANGE_ADDRESSES: self._change_addresses,
-            Kind.LEADERLESS_START: self._start_without_a_leader,
             Kind.OPEN_TRANSACTION: self._leave_transaction_open,
             Kind.CUT_BROKER: self._trouble_broker,
             Kind.CUT_SERVICE: self._trouble_service,
@@ -224,16 +223,6 @@ class Nemesis:
         self._address = outcome.resolved["address"] = 1 - self._address
         self._field.brokers.change_addresses(advertised(self._field.proxy, self._address))
         self._field.proxy.serve_only(self._address)
-
-    def _start_without_a_leader(self, fault: Fault, outcome: Outcome) -> None:
-        """Kill the only replica of an input partition, and every service meanwhile."""
-        brokers, topic = self._field.brokers, self._field.topics.input
-        outcome.resolved["node"] = node = brokers.only_replica(topic)
-        assert node is not None
-        with brokers.down(node, killed=True):
-            for place in PLACES:
-                self._field.fleet.kill(place)
-            self._hold(fault)
 
     def _leave_transaction_open(self, fault: Fault, outcome: Outcome) -> None:
         """Write to an input partition in a transaction, and end it late: commit or abort."""

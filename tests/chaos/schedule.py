@@ -45,7 +45,6 @@ class Kind(enum.StrEnum):
     RESTART_LEADER = "broker restarted, partition leader"
     FREEZE_BROKER = "broker frozen (SIGSTOP, SIGCONT)"
     CHANGE_ADDRESSES = "advertised addresses of all brokers changed"
-    LEADERLESS_START = "services killed, an input partition without a leader"
     CUT_BROKER = "connections cut, all services to a broker"
     CUT_SERVICE = "connections cut, a service to all brokers"
     DELAY_BROKER = "requests delayed, all services to a broker"
@@ -109,7 +108,6 @@ PLANS: Final = {
     Kind.RESTART_LEADER: Plan(Lane.BROKERS, Range(0, 3)),
     Kind.FREEZE_BROKER: Plan(Lane.BROKERS, Range(6, 20)),
     Kind.CHANGE_ADDRESSES: Plan(Lane.BROKERS),
-    Kind.LEADERLESS_START: Plan(Lane.BROKERS, Range(4, 10)),
     Kind.CUT_BROKER: Plan(Lane.NETWORK, Range(0, 8)),
     Kind.CUT_SERVICE: Plan(Lane.NETWORK, Range(0, 10)),
     Kind.DELAY_BROKER: Plan(Lane.NETWORK, Range(4, 10), Range(0.02, 0.5)),

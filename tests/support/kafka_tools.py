@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import subprocess
-import tempfile
 from typing import TYPE_CHECKING, NamedTuple
 
 from dev.kafka_jars import java_command, kafka_jars
 from dev.kafka_node import java_flags
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 TOOL_SECONDS = 120.0
 FEATURES = "org.apache.kafka.tools.FeatureCommand"
 TRANSACTIONS = "org.apache.kafka.tools.TransactionsCommand"
 CONFIGS = "kafka.admin.ConfigCommand"
-REASSIGN = "org.apache.kafka.tools.reassign.ReassignPartitionsCommand"
 GROUPS = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
 SUCCESSFUL = " Successful"
 QUOTAS = ("producer_byte_rate", "consumer_byte_rate")
@@ -104,18 +101,6 @@ class KafkaTools:
         if not deleted:
             raise ToolFailedError(f"{' '.join(command)}: {output!r}")
         return deleted
-
-    def reassign(self, topic: str, replicas: Mapping[int, list[int]]) -> None:
-        """Move partitions to these nodes; the nodes that have a replica need no new data."""
-        partitions = [
-            {"topic": topic, "partition": number, "replicas": nodes}
-            for number, nodes in replicas.items()
-        ]
-        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-            json.dump({"version": 1, "partitions": partitions}, file)
-            file.flush()
-            given = ["--bootstrap-server", self._servers, "--reassignment-json-file", file.name]
-            self._run(REASSIGN, [*given, "--execute"])
 
     def set_quota(self, **limits: int) -> None:
         """Limit each client id: `producer_byte_rate=100_000` (bytes/s); without limits, end it."""
