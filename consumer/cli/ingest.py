@@ -25,7 +25,8 @@ from consumer.metric import new_registry
 from consumer.service.logs import configure_logs
 from consumer.sources.delivery import Delivery, Link
 from consumer.sources.ingest_app import IngestApp
-from consumer.sources.ingest_config import IngestConfig, load_config
+from consumer.sources.ingest_config import IngestConfig
+from consumer.sources.ingest_config_file import load_config
 from consumer.sources.ingest_metrics import CONNECTIONS, KAFKA_REACHABLE, IngestMetrics
 from consumer.sources.poll.accounts import Account
 from consumer.sources.receivers import make_receivers

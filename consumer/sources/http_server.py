@@ -9,13 +9,16 @@ import logging
 import math
 import socket
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Final, cast
 
+import msgspec
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from consumer.sources.ingest_app import IngestApp
 from consumer.sources.ingest_config import Limits
+from consumer.sources.problems import PROBLEM_CONTENT_TYPE, Refusal, large_head
 
 BACKLOG: Final = 128
 KEEP_ALIVE_SECONDS: Final = 30
@@ -23,10 +26,11 @@ KEEP_ALIVE_SECONDS: Final = 30
 MAX_PIPELINED: Final = 16
 # Beyond the time for the body and for Kafka: to read the answer.
 ANSWER_SECONDS: Final = 5.0
-_BAD_REQUEST: Final = (
-    b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n"
-    b"content-length: 12\r\nconnection: close\r\n\r\nBad Request\n"
-)
+# After a refusal by the server: for the client to read it. A connection that is closed while its
+# client still sends is reset, and the client does not see the answer.
+LINGER_SECONDS: Final = 2.0
+LINGER_BYTES: Final = 4 * 1024 * 1024
+NOT_HTTP: Final = "the request is not valid HTTP/1.1"
 
 
 class JoinedTransport:
@@ -51,6 +55,11 @@ class JoinedTransport:
             self._loop.call_soon(self._flush)
         self._pending.append(data)
 
+    def write_eof(self) -> None:
+        """Send what was written, and end the sending side."""
+        self._flush()
+        self._transport.write_eof()
+
     def close(self) -> None:
         """Send what was written, and close."""
         self._flush()
@@ -72,6 +81,8 @@ class LimitedConnection(HttpToolsProtocol):
       request. If there is none, the server aborts the further one.
     - A head, the trailers and the frame of a chunk have at most `head_bytes`. The parser itself has
       no limit. What arrives in one piece may be larger; the application refuses such a head.
+    - What programs may read differently is refused: two lengths of a body, another
+      Transfer-Encoding than `chunked`, several hosts. A proxy may find another end of the request.
     - At most `MAX_PIPELINED` requests wait for the answer to the one before them. After a further
       one, the server answers these and closes the connection. RFC 9112 lets the client send the
       others again.
@@ -87,6 +98,8 @@ class LimitedConnection(HttpToolsProtocol):
         self._in_message = False
         self._in_body = False
         self._is_invalid = False
+        self._problem = NOT_HTTP
+        self._discarded_bytes = 0
         self._unparsed_bytes = 0
         """Bytes received since the parser last reported a head or a part of a body."""
         self.waits_since = 0.0
@@ -137,6 +150,9 @@ class LimitedConnection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse what the client sent, and set the deadline of what follows."""
         if self._is_invalid:
+            self._discarded_bytes += len(data)
+            if self._discarded_bytes > LINGER_BYTES:
+                self.transport.abort()
             return
         if self._deadline is None:
             self._wait_for_request()
@@ -144,7 +160,13 @@ class LimitedConnection(HttpToolsProtocol):
         self._unparsed_bytes += len(data)
         super().data_received(data)
         if self._unparsed_bytes > self._limits.head_bytes and not self._is_invalid:
-            self.send_400_response("")
+            if self._in_body:
+                self.send_400_response("")
+            else:
+                self._refuse(
+                    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+                    large_head(self._limits.head_bytes),
+                )
         elif was_waiting and not self.is_waiting:
             self._set_deadline(self._limits.delivery_seconds + ANSWER_SECONDS)
         elif self._is_idle:
@@ -168,7 +190,7 @@ class LimitedConnection(HttpToolsProtocol):
         Raises:
             ValueError: too many requests wait for the answers before them.
         """
-        if len(self.pipeline) >= MAX_PIPELINED:
+        if len(self.pipeline) >= MAX_PIPELINED:  # the answers before it are its answer
             raise ValueError("too many pipelined requests")
         self._in_message = True
         super().on_message_begin()
@@ -177,12 +199,14 @@ class LimitedConnection(HttpToolsProtocol):
         """Begin to handle the request.
 
         Raises:
-            ValueError: the request does not name exactly one host (RFC 9112, 3.2).
+            ValueError: the version is not 1.0 or 1.1, the request does not name exactly one host
+                (RFC 9112, 3.2), or the length of its body is not clear (6.1 and 6.3).
         """
         self._unparsed_bytes = 0
-        hosts = [name for name, _ in self.headers if name == b"host"]
-        if len(hosts) != 1 and (hosts or self.parser.get_http_version() == "1.1"):
-            raise ValueError("the request needs one header Host")
+        problem = _head_problem(self.parser.get_http_version(), self.headers)
+        if problem is not None:
+            self._problem = problem
+            raise ValueError(problem)
         self._in_body = True
         super().on_headers_complete()
         if self.parser.should_upgrade():
@@ -222,8 +246,11 @@ class LimitedConnection(HttpToolsProtocol):
         """Abort an idle connection, because its client may not read the last answer."""
         self.transport.abort()
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the status says it
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's does not say why
         """Refuse what is not valid HTTP/1. Complete requests before it are answered first."""
+        self._refuse(HTTPStatus.BAD_REQUEST, self._problem)
+
+    def _refuse(self, status: HTTPStatus, detail: str) -> None:
         self._is_invalid = True
         if not self.is_waiting:
             return  # `on_response_complete` closes the connection
@@ -231,8 +258,9 @@ class LimitedConnection(HttpToolsProtocol):
         if cycle is not None and cycle.response_complete and self._in_body:
             self.transport.abort()  # the request has its answer
             return
-        self.transport.write(_BAD_REQUEST)
-        self.transport.close()
+        self.transport.write(_answer(status, detail))
+        self.transport.write_eof()
+        self._set_deadline(LINGER_SECONDS)
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True  # the application must not answer too
             cycle.message_event.set()
@@ -259,6 +287,31 @@ class LimitedConnection(HttpToolsProtocol):
             self._start_timer(self._deadline)
         else:
             self.transport.abort()
+
+
+def _head_problem(version: str, headers: list[tuple[bytes, bytes]]) -> str | None:
+    """Return why a head is refused, although the parser accepts it."""
+    if version not in {"1.0", "1.1"}:
+        return "the version of HTTP must be 1.0 or 1.1"
+    hosts = [value for name, value in headers if name == b"host"]
+    if len(hosts) != 1 and (hosts or version == "1.1"):
+        return "the request needs one header Host"
+    codings = [value for name, value in headers if name == b"transfer-encoding"]
+    if codings and any(name == b"content-length" for name, _ in headers):
+        return "the request has both Content-Length and Transfer-Encoding"
+    if codings and (version == "1.0" or [one.strip().lower() for one in codings] != [b"chunked"]):
+        return "Transfer-Encoding must be chunked, in HTTP/1.1"
+    return None
+
+
+def _answer(status: HTTPStatus, detail: str) -> bytes:
+    """Return the bytes of a refusal, after which the connection ends."""
+    body = msgspec.json.encode(Refusal(status, detail).document) + b"\n"
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: {PROBLEM_CONTENT_TYPE}\r\n"
+        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode() + body
 
 
 class IngestServer:

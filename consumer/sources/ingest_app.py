@@ -1,8 +1,12 @@
 """The ASGI application of `checkpoint-ready ingest`: one answer and one log line for a request.
 
-A request passes these steps, and the first failure is its answer: route (404, 405), size of the
-head (431), number of requests (429), token (401), content type (415), body (413, or 503 without
-memory), signature (401), validation (422), delivery (503). Success is 202.
+A request passes these steps, and the first failure is its answer: size of the head (431), route
+(404, 405), token (401), content type (415), body (413, or 503 without memory), number of requests
+(429), signature (401), validation (422), delivery (503). Success is 202.
+
+Only a request whose body has arrived counts as a request. Before, only the limits of connections
+and of memory count. Both are taken from the oldest incomplete requests when others need them. So
+clients that send only a part of a request cannot keep others out.
 """
 
 import asyncio
@@ -17,19 +21,25 @@ import structlog
 from consumer.pipeline.trace_context import TRACEPARENT, TRACESTATE, parse_traceparent
 from consumer.sources import ingest_metrics
 from consumer.sources.delivery import Delivery
+from consumer.sources.incomplete_requests import RETRY_SECONDS, IncompleteRequests
 from consumer.sources.ingest_config import Limits
 from consumer.sources.ingest_metrics import CLOSED, OTHER, IngestMetrics
 from consumer.sources.ingest_request import Answer, IngestRequest
 from consumer.sources.memory_budget import MemoryBudget
-from consumer.sources.problems import PROBLEM_CONTENT_TYPE, Refusal, too_large, unavailable
-from consumer.sources.receivers import Receiver
+from consumer.sources.problems import (
+    PROBLEM_CONTENT_TYPE,
+    Refusal,
+    large_head,
+    too_large,
+    unavailable,
+)
+from consumer.sources.receivers import WEBHOOKS_PATH, Receiver, UnknownWebhook
 from consumer.sources.validation import to_records
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-BUSY_RETRY_SECONDS: Final = 1
 _NO_TRACE: Final = ()
 _TRACEPARENT_NAME: Final = TRACEPARENT.encode()
 _TRACESTATE_NAME: Final = TRACESTATE.encode()
@@ -57,6 +67,8 @@ class IngestApp:
         self._limits = limits
         self._metrics = metrics
         self._budget = MemoryBudget(limits.memory_bytes)
+        self._unknown = UnknownWebhook()
+        self._incomplete = IncompleteRequests(self._budget)
         self._active = 0
         for receiver in receivers.values():
             metrics.add_source(receiver.name)
@@ -67,9 +79,8 @@ class IngestApp:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request."""
         began = time.perf_counter()
-        receiver = self._receivers.get(scope["path"])
-        request = IngestRequest(scope["headers"])
-        self._active += 1
+        receiver = self._receiver(scope["path"])
+        request = IngestRequest.of_scope(scope)
         answer: Answer | None
         try:
             answer = await self._answer(scope, receiver, request, receive)
@@ -78,13 +89,12 @@ class IngestApp:
         except ClientDisconnected:
             answer = None
         except asyncio.CancelledError:  # the shutdown has waited long enough
-            answer = _refuse(unavailable("the process shuts down", BUSY_RETRY_SECONDS))
+            answer = _refuse(unavailable("the process shuts down", RETRY_SECONDS))
         except Exception:
             log.exception("ingest_failed")
             status = HTTPStatus.INTERNAL_SERVER_ERROR
             answer = Answer(status, {"title": status.phrase, "status": status.value})
         finally:
-            self._active -= 1
             self._budget.release(request.reserved_bytes)
         self._report(scope, receiver, request, answer, time.perf_counter() - began)
         if answer is not None:
@@ -93,24 +103,31 @@ class IngestApp:
     async def _answer(
         self, scope: Message, receiver: Receiver | None, request: IngestRequest, receive: Receive
     ) -> Answer:
+        limit = self._limits.head_bytes
+        if request.head_bytes > limit:
+            raise Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, large_head(limit))
         if receiver is None:
             raise Refusal(HTTPStatus.NOT_FOUND, "there is no such path")
         if scope["method"] != "POST":
             raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "send POST", headers={"Allow": "POST"})
-        if request.head_bytes > self._limits.head_bytes:
-            raise Refusal(
-                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-                f"the headers have more than {self._limits.head_bytes} bytes",
-            )
-        if self._active > self._limits.requests:
-            raise Refusal(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                "too many requests are in progress",
-                headers={"Retry-After": str(BUSY_RETRY_SECONDS)},
-            )
         receiver.check_head(request)
         max_message_bytes = self._delivery.max_message_bytes
         body = await self._read(request, receive)
+        if self._active >= self._limits.requests:
+            raise Refusal(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "too many requests are in progress",
+                headers={"Retry-After": str(RETRY_SECONDS)},
+            )
+        self._active += 1
+        try:
+            return await self._accept(receiver, request, body, max_message_bytes)
+        finally:
+            self._active -= 1
+
+    async def _accept(
+        self, receiver: Receiver, request: IngestRequest, body: bytes, max_message_bytes: int
+    ) -> Answer:
         received = receiver.read(request, body, self._limits.elements)
         if received.event is not None:
             self._metrics.events.labels(receiver.name, received.event).inc()
@@ -133,6 +150,10 @@ class IngestApp:
 
     async def _read(self, request: IngestRequest, receive: Receive) -> bytes:
         """Return the body. Memory is reserved for what has arrived, not for what is announced."""
+        with self._incomplete.add(request):
+            return await self._read_all(request, receive)
+
+    async def _read_all(self, request: IngestRequest, receive: Receive) -> bytes:
         limit = self._limits.body_bytes
         if request.announced_bytes > limit:
             raise too_large(f"the body has more than {limit} bytes")
@@ -144,14 +165,17 @@ class IngestApp:
             chunk = message.get("body", b"")
             if request.body_bytes + len(chunk) > limit:
                 raise too_large(f"the body has more than {limit} bytes")
-            # The body itself, and the records made of it.
-            if not self._budget.reserve(2 * len(chunk)):
-                raise unavailable("the memory for requests is used up", BUSY_RETRY_SECONDS)
-            request.reserved_bytes += 2 * len(chunk)
+            self._incomplete.reserve(
+                request, 2 * len(chunk)
+            )  # the body, and the records made of it
             request.body_bytes += len(chunk)
             chunks.append(chunk)
             if not message.get("more_body", False):
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def _receiver(self, path: str) -> Receiver | None:
+        found = self._receivers.get(path)
+        return self._unknown if found is None and path.startswith(WEBHOOKS_PATH) else found
 
     def _report(
         self,

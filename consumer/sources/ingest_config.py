@@ -1,18 +1,17 @@
-"""The configuration file of `checkpoint-ready ingest`: TOML, decoded into Structs."""
+"""The configuration of `checkpoint-ready ingest`, as Structs. `ingest_config_file` reads the file.
+
+Paths of files are relative to the folder of the configuration file.
+"""
 
 import re
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Struct
 
-from consumer.errors import ConfigError
-
 MIB: Final = 1024 * 1024
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9-]{1,100}")
-_POINTER: Final = re.compile(r"(?:/(?:[^~/]|~[01])*)+")
+PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
+"""A JSON pointer in braces, in a template."""
 
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
@@ -28,8 +27,9 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     memory_bytes: Annotated[int, Meta(ge=2 * MIB)] = 64 * MIB
     """Largest total of the bodies that are being received, and of the unacknowledged records."""
     requests: Positive = 256
-    """Largest number of requests that are handled at the same time."""
+    """Largest number of requests that are handled at the same time, after their bodies arrived."""
     connections: Positive = 512
+    """Largest number of open connections, also of those whose requests are incomplete."""
     request_seconds: Seconds = 10.0
     """Time for a client to send one request."""
     delivery_seconds: Seconds = 8.0
@@ -39,6 +39,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     triggered_jobs: Positive = 1000
     """Largest number of jobs of an account that wait for a triggered listing."""
     head_bytes: Annotated[int, Meta(ge=1024, le=MIB)] = 16 * 1024
+    """Largest request line and headers of a request."""
 
 
 class Checkpoints(Struct, frozen=True, forbid_unknown_fields=True):
@@ -130,81 +131,3 @@ class IngestConfig(Struct, frozen=True, forbid_unknown_fields=True):
             for name, webhook in self.webhooks.items()
             if isinstance(webhook, StandardWebhook) and webhook.account
         }
-
-
-def load_config(path: Path) -> IngestConfig:
-    """Read the file.
-
-    Raises:
-        ConfigError: the message has one line for each problem, with the place in the file.
-    """
-    try:
-        config = msgspec.toml.decode(path.read_bytes(), type=IngestConfig)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (msgspec.DecodeError, ValueError) as error:
-        raise ConfigError(f"{path}: {error}") from None
-    problems = [f"{path}: {problem}" for problem in _problems(config)]
-    if problems:
-        raise ConfigError("\n".join(problems))
-    return config
-
-
-def _problems(config: IngestConfig) -> list[str]:
-    problems = []
-    limits = config.limits
-    if config.checkpoints.anonymous and config.checkpoints.token_files:
-        problems.append("checkpoints: set either token_files or anonymous")
-    if not (config.checkpoints.anonymous or config.checkpoints.token_files or config.webhooks):
-        problems.append("nothing may be sent: set checkpoints.token_files, or add a webhook")
-    if limits.memory_bytes < 2 * limits.body_bytes:
-        problems.append("limits.memory_bytes must be at least twice limits.body_bytes")
-    if limits.shutdown_seconds < limits.request_seconds + limits.delivery_seconds:
-        problems.append(
-            "limits.shutdown_seconds must be at least request_seconds plus delivery_seconds"
-        )
-    for name, webhook in config.webhooks.items():
-        problems += [f"webhooks.{name}: {problem}" for problem in _webhook_problems(name, webhook)]
-    return problems
-
-
-def _webhook_problems(name: str, webhook: Webhook) -> list[str]:
-    problems = []
-    if not _NAME.fullmatch(name):
-        problems.append("a name has at most 63 of the characters a-z, 0-9 and -")
-    files = webhook.token_files if isinstance(webhook, BearerWebhook) else webhook.secret_files
-    if isinstance(webhook, StandardWebhook):
-        files += webhook.public_key_files
-    if not files:
-        problems.append("name at least one file with a secret")
-    if isinstance(webhook, BodyHmacWebhook):
-        headers = (webhook.header, *webhook.signed_headers)
-        problems += [
-            f"{header!r} is no header name"
-            for header in headers
-            if not _HEADER_NAME.fullmatch(header)
-        ]
-        if webhook.timestamp_header and webhook.timestamp_header not in webhook.signed_headers:
-            problems.append("timestamp_header must be one of signed_headers")
-    if isinstance(webhook, StandardWebhook) and webhook.account and webhook.checkpoint:
-        problems.append("account has no effect: a webhook with a mapping has no events of jobs")
-    if webhook.checkpoint is not None:
-        problems += _mapping_problems(webhook.checkpoint)
-    return problems
-
-
-def _mapping_problems(mapping: Mapping) -> list[str]:
-    problems = []
-    for table, fields in (("fields", mapping.fields), ("metrics", mapping.metrics)):
-        for name, field in fields.items():
-            members = (bool(field.pointer), bool(field.template), field.value is not msgspec.UNSET)
-            if sum(members) != 1:
-                problems.append(f"{table}.{name}: set one of pointer, template and value")
-            if field.pointer and not _POINTER.fullmatch(field.pointer):
-                problems.append(f"{table}.{name}: {field.pointer!r} is no JSON pointer")
-    problems += [
-        f"when: {pointer!r} is no JSON pointer"
-        for pointer in mapping.when
-        if not _POINTER.fullmatch(pointer)
-    ]
-    return problems

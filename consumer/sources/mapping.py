@@ -5,34 +5,17 @@ The same body always gives the same bytes. So a webhook that is delivered twice 
 
 import re
 from datetime import UTC, datetime
-from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
 
-from consumer.pipeline.decode.json_document import parse
-from consumer.pipeline.records import InvalidRecord
-from consumer.sources.ingest_config import Field, Mapping
-from consumer.sources.problems import Refusal
+from consumer.sources.ingest_config import PLACEHOLDER, Field, Mapping
 from schemas.checkpoint import CHECKPOINT_OBJECT
 
 _MISSING: Final = object()
-_PLACE: Final = re.compile(r"\{(/[^{}]*)\}")
 _WHOLE: Final = re.compile(r"[0-9]{1,15}")
 _INTEGERS: Final = frozenset({"created_at", "step_number", "step"})
 _encode = msgspec.json.Encoder(order="sorted").encode
-
-
-def parse_body(body: bytes) -> Any:  # noqa: ANN401 - JSON of any shape
-    """Return the parsed body.
-
-    Raises:
-        Refusal: 422, it is not JSON.
-    """
-    try:
-        return parse(body)
-    except InvalidRecord as error:
-        raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, error.message[:500]) from None
 
 
 def is_wanted(mapping: Mapping, document: object) -> bool:
@@ -80,10 +63,10 @@ def _value(name: str, field: Field, document: object) -> object:
 
 def _filled(template: str, document: object) -> object:
     """Return the template with its values; missing if one of them is missing."""
-    values = {pointer: resolve(document, pointer) for pointer in _PLACE.findall(template)}
+    values = {pointer: resolve(document, pointer) for pointer in PLACEHOLDER.findall(template)}
     if not all(isinstance(value, str | int | float) for value in values.values()):
         return _MISSING
-    return _PLACE.sub(lambda place: str(values[place[1]]), template)
+    return PLACEHOLDER.sub(lambda place: str(values[place[1]]), template)
 
 
 def _integer(name: str, text: str) -> object:

@@ -45,6 +45,11 @@ def unavailable(detail: str, retry_after_seconds: int) -> Refusal:
     )
 
 
+def large_head(limit_bytes: int) -> str:
+    """Return the detail of a refusal with status 431."""
+    return f"the request line and the headers have more than {limit_bytes} bytes"
+
+
 def too_large(detail: str) -> Refusal:
     """Return the answer to a body that exceeds a limit."""
     return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from consumer.errors import ConfigError
+from consumer.pipeline.decode.json_document import parse
+from consumer.pipeline.records import InvalidRecord
 from consumer.sources.authentication import (
     Verify,
     has_body_signature,
@@ -25,12 +27,21 @@ from consumer.sources.ingest_config import (
     StandardWebhook,
     Webhook,
 )
+from consumer.sources.ingest_metrics import OTHER
 from consumer.sources.ingest_request import IngestRequest
-from consumer.sources.mapping import is_wanted, map_checkpoint, parse_body
+from consumer.sources.mapping import is_wanted, map_checkpoint
 from consumer.sources.problems import unauthorized
-from consumer.sources.request_elements import JSON, Element, content_type_of, split_elements
+from consumer.sources.request_elements import (
+    JSON,
+    Element,
+    content_type_of,
+    json_text,
+    split_elements,
+    split_texts,
+)
 from consumer.sources.secret_files import SecretFiles
 from consumer.sources.trigger import Trigger
+from consumer.sources.webhook_events import is_event, may_be_event
 
 CHECKPOINTS_PATH: Final = "/v1/checkpoints"
 WEBHOOKS_PATH: Final = "/v1/webhooks/"
@@ -82,13 +93,34 @@ class CheckpointReceiver:
 
     def check_head(self, request: IngestRequest) -> None:
         """Check the token and the content type; see ``Receiver``."""
-        if self._tokens is not None and not has_token(request.headers, self._tokens.current()):
-            raise unauthorized()
+        if self._tokens is not None:
+            _check_token(request, self._tokens)
         request.content_type = content_type_of(request.headers)
 
     def read(self, request: IngestRequest, body: bytes, max_elements: int) -> Received:
         """Return the checkpoints; see ``Receiver``."""
         return _checkpoints(request, body, max_elements)
+
+
+class UnknownWebhook:
+    """Refuses webhooks with an unknown name like a wrong signature.
+
+    So a stranger cannot find the names that exist.
+    """
+
+    name = OTHER
+
+    def check_head(self, request: IngestRequest) -> None:
+        """Check the content type, as for a webhook with a signature; see ``Receiver``."""
+        request.content_type = content_type_of(request.headers)
+
+    def read(self, request: IngestRequest, body: bytes, max_elements: int) -> Received:  # noqa: ARG002 - as ``Receiver``
+        """Refuse every body.
+
+        Raises:
+            Refusal: 401.
+        """
+        raise unauthorized()
 
 
 class WebhookReceiver:
@@ -117,12 +149,10 @@ class WebhookReceiver:
             self._secrets = SecretFiles(webhook.secret_files)
 
     def check_head(self, request: IngestRequest) -> None:
-        """Check a token and the content type; see ``Receiver``."""
-        if isinstance(self._webhook, BearerWebhook) and not has_token(
-            request.headers, self._secrets.current()
-        ):
-            raise unauthorized()
+        """Check the content type and a token; see ``Receiver``."""
         request.content_type = content_type_of(request.headers)
+        if isinstance(self._webhook, BearerWebhook):
+            _check_token(request, self._secrets)
 
     def read(self, request: IngestRequest, body: bytes, max_elements: int) -> Received:
         """Check the signature, and return the checkpoints or the event; see ``Receiver``."""
@@ -130,8 +160,8 @@ class WebhookReceiver:
             raise unauthorized()
         mapping = self._webhook.checkpoint
         if mapping is not None:
-            return _mapped(mapping, body)
-        if isinstance(self._webhook, StandardWebhook):
+            return _mapped(mapping, request, body, max_elements)
+        if isinstance(self._webhook, StandardWebhook) and may_be_event(request):
             event = self._event(body)
             if event is not None:
                 return Received((), event)
@@ -154,14 +184,14 @@ class WebhookReceiver:
 
     def _event(self, body: bytes) -> str | None:
         """Return the outcome for an event without a checkpoint; None for any other body."""
-        document = parse_body(body)
-        if not isinstance(document, dict) or "specversion" in document:
+        try:
+            document = parse(json_text(body))
+        except InvalidRecord:  # the validation says why
             return None
-        kind = document.get("type")
-        if not isinstance(kind, str) or document.get("object", "event") != "event":
+        if not is_event(document):
             return None
         job = _job_id(document.get("data"))
-        if kind in _JOB_ENDINGS and job is not None:
+        if document["type"] in _JOB_ENDINGS and job is not None:
             if self._account:
                 self._trigger.job_ended(self._account, job)
             return JOB_ENDED
@@ -191,12 +221,27 @@ def _checkpoints(request: IngestRequest, body: bytes, max_elements: int) -> Rece
     return Received(split_elements(content_type, request.headers, body, max_elements))
 
 
-def _mapped(mapping: Mapping, body: bytes) -> Received:
-    document = parse_body(body)
+def _mapped(mapping: Mapping, request: IngestRequest, body: bytes, max_elements: int) -> Received:
+    found = [_map(mapping, text) for text in split_texts(request.content_type, body, max_elements)]
+    elements = [one for one in found if one is not None]
+    return Received(elements, None if elements else IGNORED)
+
+
+def _map(mapping: Mapping, text: bytes) -> Element | None:
+    """Return the checkpoint that a JSON text maps to, or None if the mapping ignores it."""
+    try:
+        document = parse(text)
+    except InvalidRecord as error:
+        return Element(text, problem=error)
     if not is_wanted(mapping, document):
-        return Received((), IGNORED)
-    headers = (("content-type", JSON.encode()),)
-    return Received([Element(map_checkpoint(mapping, document), headers)])
+        return None
+    return Element(map_checkpoint(mapping, document), (("content-type", JSON.encode()),))
+
+
+def _check_token(request: IngestRequest, tokens: SecretFiles) -> None:
+    if not has_token(request.headers, tokens.current()):
+        raise unauthorized()
+    request.has_token = True
 
 
 def _job_id(data: Any) -> str | None:  # noqa: ANN401 - JSON of any shape

@@ -15,13 +15,14 @@ modes.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Final, NamedTuple, TypeVar
 from urllib.parse import unquote_to_bytes
 
+from consumer.pipeline.decode.json_document import malformed
 from consumer.pipeline.decode.lists import list_members
-from consumer.pipeline.records import Header
+from consumer.pipeline.records import Header, InvalidRecord
 from consumer.sources.problems import Refusal, too_large
 
 T = TypeVar("T")
@@ -43,6 +44,11 @@ class Element(NamedTuple):
 
     value: bytes
     headers: tuple[Header, ...] = ()
+    problem: InvalidRecord | None = None
+    """Why it is invalid, if this is known before the pipeline decodes it."""
+
+
+_EMPTY: Final = Element(b"", problem=malformed("the body is empty"))
 
 
 def content_type_of(headers: Mapping[bytes, Sequence[bytes]]) -> str:
@@ -76,27 +82,47 @@ def split_elements(
     Raises:
         Refusal: 413, there are more than `max_elements`.
     """
-    text = body.removeprefix(_BYTE_ORDER_MARK).strip(_WHITE_SPACE)
+    text = json_text(body)
+    if not text:
+        return [_EMPTY]
     if content_type == STRUCTURED:
         return [Element(text, ((_CONTENT_TYPE, STRUCTURED.encode()),))]
     if content_type == BATCH:
         events = _bounded(_array(text), max_elements)
         return [Element(bytes(one), ((_CONTENT_TYPE, STRUCTURED.encode()),)) for one in events]
     if content_type in LINES:
-        return _of_lines(text, max_elements)
+        elements: list[Element] = []
+        for line in _lines(text):
+            elements += _of_text(line)
+            _bounded(elements, max_elements)
+        return elements
     if b"ce-specversion" in headers:
         return [Element(text, _binary_headers(headers))]
     return _bounded(_of_text(text), max_elements)
 
 
-def _of_lines(text: bytes, max_elements: int) -> list[Element]:
-    elements: list[Element] = []
+def split_texts(content_type: str, body: bytes, max_elements: int) -> list[bytes]:
+    """Return the JSON texts of a body: its lines, or the body itself.
+
+    Raises:
+        Refusal: 413, there are more than `max_elements`.
+    """
+    text = json_text(body)
+    if content_type not in LINES or not text:
+        return [text]
+    return _bounded([*_lines(text)], max_elements)
+
+
+def json_text(body: bytes) -> bytes:
+    """Return a body without its byte order mark and the white space around it."""
+    return body.removeprefix(_BYTE_ORDER_MARK).strip(_WHITE_SPACE)
+
+
+def _lines(text: bytes) -> Iterator[bytes]:
     for line in text.split(b"\n"):
         stripped = line.strip(_WHITE_SPACE)
         if stripped:
-            elements += _of_text(stripped)
-            _bounded(elements, max_elements)
-    return elements or [Element(b"")]
+            yield stripped
 
 
 def _of_text(text: bytes) -> list[Element]:

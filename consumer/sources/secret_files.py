@@ -6,6 +6,7 @@ process runs.
 """
 
 import os
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,8 @@ from consumer.errors import ConfigError
 
 MIN_SECRET_BYTES: Final = 16
 MAX_FILE_BYTES: Final = 64 * 1024
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_UTF_16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 _Stamp = tuple[int, int, int] | None
 log = structlog.get_logger(__name__)
 
@@ -58,10 +61,13 @@ class SecretFiles:
         return tuple(secret for path in self._paths for secret in self._read_file(path))
 
     def _read_file(self, path: Path) -> list[bytes]:
-        with path.open("rb") as file:
-            text = file.read(MAX_FILE_BYTES + 1)
+        text = _read_regular(path)
         if len(text) > MAX_FILE_BYTES:
             raise ValueError(f"{path} has more than {MAX_FILE_BYTES} bytes")
+        if text.startswith(_UTF_16_MARKS) or b"\0" in text:
+            raise ValueError(f"{path} is not UTF-8 text, perhaps UTF-16: save it as UTF-8")
+        # Several files that were joined may have several marks.
+        text = text.replace(_BYTE_ORDER_MARK, b"")
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         if not lines:
             raise ValueError(f"{path} is empty")
@@ -80,6 +86,22 @@ class SecretFiles:
 
     def _current_stamps(self) -> tuple[_Stamp, ...]:
         return tuple(map(_stamp, self._names))
+
+
+def _read_regular(path: Path) -> bytes:
+    """Return the content, up to one byte more than the limit.
+
+    The event loop reads files. A pipe or a device without data would block it, also at the opening.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:  # noqa: PTH123 - it has no path
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError(f"{path} is no regular file")
+        return file.read(MAX_FILE_BYTES + 1)
 
 
 def _reason(error: OSError | ValueError) -> str:

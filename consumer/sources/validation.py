@@ -16,6 +16,7 @@ from consumer.pipeline.records import Header, InvalidRecord, Reason
 from consumer.pipeline.trace_context import TRACEPARENT, trace_headers
 from consumer.sources.problems import Refusal
 from consumer.sources.request_elements import Element
+from consumer.sources.validation_messages import for_http
 
 ELEMENTS_BETWEEN_PAUSES: Final = 100
 MAX_SHOWN: Final = 100
@@ -36,6 +37,9 @@ class InvalidElement(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class _Identity(msgspec.Struct):
     id: Any = None
+    specversion: Any = None
+    data: Any = None
+    """In a CloudEvent the checkpoint, which has an id of its own."""
 
 
 _decode_identity = msgspec.json.Decoder(_Identity).decode
@@ -80,7 +84,9 @@ def _record(element: Element, trace: tuple[Header, ...], max_message_bytes: int)
     Raises:
         InvalidRecord: the service could not publish it.
     """
-    value, headers = element
+    value, headers, problem = element
+    if problem is not None:
+        raise problem
     decoded = decode(value, headers)
     if len(decoded.id) > MAX_ID_CHARS:
         message = f"the id has {len(decoded.id)} characters, but at most {MAX_ID_CHARS} are allowed"
@@ -91,8 +97,8 @@ def _record(element: Element, trace: tuple[Header, ...], max_message_bytes: int)
     size_bytes = batch_bytes(key, value, headers)
     if size_bytes > max_message_bytes:
         message = (
-            f"the record needs {size_bytes} bytes, but max.message.bytes of its topic is "
-            f"{max_message_bytes}"
+            f"the checkpoint needs {size_bytes} bytes in Kafka, but max.message.bytes of the topic "
+            f"is {max_message_bytes}"
         )
         raise InvalidRecord(Reason.TOO_LARGE, message, "", "")
     return NewRecord(key, value, headers)
@@ -101,6 +107,9 @@ def _record(element: Element, trace: tuple[Header, ...], max_message_bytes: int)
 def _describe(index: int, element: Element, reason: Reason, message: str) -> InvalidElement:
     identity = None
     with contextlib.suppress(ValueError, RecursionError):  # the element is no object
-        identity = _decode_identity(element.value).id
+        found = _decode_identity(element.value)
+        is_event = isinstance(found.specversion, str)
+        data = found.data if isinstance(found.data, dict) else {}
+        identity = data.get("id") if is_event else found.id
     shown = identity[:_SHOWN_ID_CHARS] if isinstance(identity, str) else None
-    return InvalidElement(index, reason, message[:_SHOWN_MESSAGE_CHARS], shown)
+    return InvalidElement(index, reason, for_http(message)[:_SHOWN_MESSAGE_CHARS], shown)

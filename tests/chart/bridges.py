@@ -7,7 +7,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from consumer.cli.ingest_trigger import triggered_accounts
-from consumer.sources.ingest_config import IngestConfig, load_config
+from consumer.sources.ingest_config import IngestConfig
+from consumer.sources.ingest_config_file import load_config
 from consumer.sources.poll.accounts import Account, load_accounts
 from tests.chart.rendering import SECRETS, Object, Rendering, render
 

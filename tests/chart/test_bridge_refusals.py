@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from consumer.errors import ConfigError
-from consumer.sources.ingest_config import load_config
+from consumer.sources.ingest_config_file import load_config
 from consumer.sources.poll.accounts import load_accounts
 from tests.chart import bridges
 from tests.chart.bridges import ACCOUNT, SECRET_FILES, TOKEN, as_toml, ingest, poll

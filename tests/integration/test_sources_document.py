@@ -9,7 +9,8 @@ import tomllib
 from typing import TYPE_CHECKING
 
 from consumer.cli.ingest_trigger import triggered_accounts
-from consumer.sources.ingest_config import Limits, load_config
+from consumer.sources.ingest_config import Limits
+from consumer.sources.ingest_config_file import load_config
 from consumer.sources.poll.accounts import load_accounts
 from dev.free_ports import free_ports
 from tests.support.child_process import ROOT, ChildProcess

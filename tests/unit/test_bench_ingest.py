@@ -9,7 +9,7 @@ import pytest
 
 from bench.ingest import command
 from bench.ingest.senders import SENDERS, Sender, write_configuration
-from consumer.sources.ingest_config import load_config
+from consumer.sources.ingest_config_file import load_config
 from consumer.sources.ingest_request import IngestRequest
 from consumer.sources.receivers import make_receivers
 from consumer.sources.triggered_listings import TriggeredListings

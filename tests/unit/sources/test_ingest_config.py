@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from consumer.errors import ConfigError
-from consumer.sources.ingest_config import BearerWebhook, load_config
+from consumer.sources.ingest_config import BearerWebhook
+from consumer.sources.ingest_config_file import load_config
 
 if TYPE_CHECKING:
     from pathlib import Path
