@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pathlib
 import subprocess
 import sys
 from functools import partial
@@ -317,15 +319,133 @@ def test_a_full_queue_at_the_end(training: Training) -> None:
 
 
 def test_retries(training: Training, receiver: CheckpointReceiver) -> None:
-    """A status that may pass is retried; a redirect is not followed."""
-    receiver.statuses = [503, 500, 429, 302, 401]
+    """A status that may pass is retried; a redirect is not followed; only 202 acknowledges."""
+    receiver.statuses = [503, 500, 429, 302, 401, 200, 204]
     receiver.headers = {"Location": f"{receiver.url}/elsewhere"}
     sender = training.sender(receiver.url)
     sender.announce(training.save(2), 2)
     sender.close()
-    assert receiver.ids == training.ids(2) * 6
+    assert receiver.ids == training.ids(2) * 8
     assert {request.path for request in receiver.requests} == {"/v1/checkpoints"}
     assert training.unsent == []
+
+
+def test_a_page_of_a_proxy_is_no_acknowledgement(
+    training: Training, receiver: CheckpointReceiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A login page has the status 200. The checkpoint is kept, and the log says why."""
+    receiver.statuses = [200] * 100
+    sender = training.sender(receiver.url, limits=GIVES_UP_SOON)
+    sender.announce(training.save(2), 2)
+    sender.close()
+    assert [one["id"] for one in training.unsent] == training.ids(2)
+    assert "status 200 is no acknowledgement" in caplog.text
+
+
+UNREADABLE = {
+    "empty": b"",
+    "cut off": b'{"path": "checkpoint-2", "che',
+    "not UTF-8": b"\xff\xfe{}",
+    "no object": b"[]",
+    "no checkpoint": b'{"path": "checkpoint-2"}',
+    "a text": b'{"path": "checkpoint-2", "checkpoint": "x"}',
+    "another id": b'{"path": "checkpoint-2", "checkpoint": {"id": "../other"}}',
+    "deep": b"[" * 100_000,
+}
+
+
+def spool(training: Training, *steps: int) -> Path:
+    """Save checkpoints that a killed process has not sent; return the folder of their files."""
+    folder = training.folder / ".checkpoint-ready"
+    folder.mkdir()
+    for step, name in zip(steps, training.ids(*steps), strict=True):
+        content = {"path": training.save(step).name, "checkpoint": {"id": name}}
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
+def test_an_unreadable_file_does_not_block_the_others(
+    training: Training,
+    receiver: CheckpointReceiver,
+    content: bytes,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """After a power loss a file can be damaged. It is set aside, and the others are sent."""
+    folder = spool(training, 2, 4)
+    (folder / "zero.json").write_bytes(content)
+    (folder / "folder.json").mkdir()
+    sender = training.sender(receiver.url)
+    sender.resume()
+    wait_until(lambda: receiver.answered == 2, what="both requests")
+    sender.close()
+    assert sorted(receiver.ids) == sorted(training.ids(2, 4))
+    assert {file.name for file in folder.iterdir()} == {"zero.unreadable", "folder.unreadable"}
+    assert (folder / "zero.unreadable").read_bytes() == content
+    assert "zero.json cannot be read" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+def test_an_unreadable_file_does_not_block_the_command(training: Training) -> None:
+    """What can be read is moved to the file for `backfill`."""
+    folder = spool(training, 2)
+    for name, content in ((f"{training.ids(4)[0]}.json", b""), ("zero.json", b"")):
+        (folder / name).write_bytes(content)
+    command = [sys.executable, FILE, training.folder]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "zero.json cannot be read, and is set aside" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [one["id"] for one in training.unsent] == training.ids(2)
+
+
+def test_files_are_on_the_disk_before_their_names(
+    training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power loss leaves either no file or a complete one; nothing is deleted too early."""
+    order: list[str] = []
+    sync, replace, unlink = os.fsync, pathlib.Path.replace, pathlib.Path.unlink
+    names = {".tmp": "spool file", ".jsonl": "file of unsent ones"}
+
+    def note_sync(descriptor: int) -> None:
+        suffix = pathlib.Path(f"/proc/self/fd/{descriptor}").readlink().suffix
+        order.append(f"sync {names.get(suffix, 'folder')}")
+        sync(descriptor)
+
+    def note_replace(path: Path, target: Path) -> Path:
+        order.append("rename")
+        return replace(path, target)
+
+    def note_unlink(path: Path, missing_ok: bool = False) -> None:  # noqa: FBT001, FBT002 - as pathlib's
+        order.append("delete")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(pathlib.Path, "replace", note_replace)
+    monkeypatch.setattr(pathlib.Path, "unlink", note_unlink)
+    sender = training.sender(closed_port(), limits={"end_seconds": 0})
+    sender.announce(training.save(2), 2)
+    sender.close()
+    assert order == [
+        "sync spool file",
+        "rename",
+        "sync folder",
+        "sync file of unsent ones",
+        "sync folder",
+        "delete",
+    ]
+
+
+def test_a_cut_off_line_does_not_spoil_the_next_one(training: Training) -> None:
+    """The process died while it appended to the file of unsent checkpoints."""
+    file = training.folder / "checkpoint-ready.jsonl"
+    file.write_text('{"id": "ckpt')
+    sender = training.sender(closed_port(), limits={"end_seconds": 0})
+    sender.announce(training.save(2), 2)
+    sender.close()
+    cut, line = file.read_text().splitlines()
+    assert cut == '{"id": "ckpt'
+    assert json.loads(line)["id"] == training.ids(2)[0]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ that will not be started again, to `checkpoint-ready.jsonl`.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import hashlib
 import http.client
 import json
@@ -49,6 +50,7 @@ EVAL_METRICS = {
 }
 WEIGHTS = re.compile(r".*\.(safetensors|bin|pt|pth|distcp|ckpt)")
 NOT_WEIGHTS = re.compile(r"(training_args|optimizer|scheduler|scaler|rng_state).*")
+ACKNOWLEDGED = 202  # any other answer with success is not from the receiver
 REFUSED = (400, 413, 415, 422)  # the same request will not be accepted later
 log = logging.getLogger("checkpoint_ready")
 
@@ -246,13 +248,14 @@ class CheckpointSender:
         file = _spool_file(self._folder, saved.id)
         try:
             file.parent.mkdir(exist_ok=True)
-            temporary = file.with_suffix(".tmp")
             content = {
                 "path": str(saved.path.relative_to(self._folder)),
                 "checkpoint": saved.checkpoint,
             }
-            temporary.write_text(json.dumps(content), encoding="utf-8")
-            temporary.replace(file)
+            temporary = file.with_suffix(".tmp")
+            write_durably(temporary, json.dumps(content), "w")
+            temporary.replace(file)  # so a file with this name is complete
+            sync_folder(file.parent)
         except OSError as error:
             log.warning("%s is lost if the process ends: %s", saved.id, error)
 
@@ -334,6 +337,8 @@ class CheckpointSender:
                         return False
                     after = error.headers.get("Retry-After", "")
                     wait = max(delay, float(after)) if after.isdecimal() else delay
+            except _NotAcknowledged as error:
+                problem = str(error)
             except (OSError, http.client.HTTPException, ValueError) as error:
                 problem = type(error).__name__  # the text of a ValueError may have the token
             else:
@@ -352,8 +357,16 @@ class CheckpointSender:
             headers["Authorization"] = f"Bearer {token.strip()}"
         body = json.dumps(checkpoint).encode()
         request = urllib.request.Request(self._url, body, headers)  # noqa: S310 - http or https
-        with self._opener.open(request, timeout=self._limits.request_seconds):
-            pass
+        with self._opener.open(request, timeout=self._limits.request_seconds) as response:
+            if response.status != ACKNOWLEDGED:  # such as the login page of a proxy
+                raise _NotAcknowledged(response.status)
+
+
+class _NotAcknowledged(Exception):
+    """A response with success that is not from the receiver. It keeps its status."""
+
+    def __str__(self) -> str:
+        return f"status {self.args[0]} is no acknowledgement, check the URL"
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -392,10 +405,47 @@ class CheckpointReadyCallback(TrainerCallback):
 
 
 def kept(folder: Path, patience_seconds: float = 0.0) -> list[Saved]:
-    """Return the checkpoints that are not acknowledged, oldest first."""
-    files = sorted((folder / SPOOL).glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
-    contents = [json.loads(file.read_bytes()) for file in files]
-    return [Saved(folder / one["path"], one["checkpoint"], patience_seconds) for one in contents]
+    """Return the checkpoints that are not acknowledged, oldest first.
+
+    A file that cannot be read gets the suffix `.unreadable`, and does not block the others.
+    """
+    found: list[tuple[int, Saved]] = []
+    for file in (folder / SPOOL).glob("*.json"):
+        try:
+            found.append((file.stat().st_mtime_ns, _read_spooled(folder, file, patience_seconds)))
+        except FileNotFoundError:  # acknowledged in the meantime
+            continue
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+            log.warning("%s cannot be read, and is set aside: %s", file, error)
+            with contextlib.suppress(OSError):
+                file.replace(file.with_suffix(".unreadable"))
+    return [saved for _, saved in sorted(found, key=lambda one: one[0])]
+
+
+def _read_spooled(folder: Path, file: Path, patience_seconds: float) -> Saved:
+    content = json.loads(file.read_bytes())
+    saved = Saved(folder / content["path"], dict(content["checkpoint"]), patience_seconds)
+    if saved.id != file.stem:
+        raise ValueError("it has the id of another file")
+    return saved
+
+
+def write_durably(file: Path, text: str, mode: str) -> None:
+    """Write or append a text, and return when it is on the disk."""
+    with file.open(mode, encoding="utf-8") as opened:
+        opened.write(text)
+        opened.flush()
+        os.fsync(opened.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Return when the names in a folder are on the disk, where the system can do that."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def set_aside(folder: Path, settle_seconds: float) -> int:
@@ -413,9 +463,16 @@ def set_aside(folder: Path, settle_seconds: float) -> int:
 
 def _append(folder: Path, unsent: Iterable[Saved]) -> None:
     for saved in unsent:
-        with (folder / UNSENT).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(saved.checkpoint) + "\n")
+        line = json.dumps(saved.checkpoint) + "\n"
+        write_durably(folder / UNSENT, ("" if _ends_a_line(folder / UNSENT) else "\n") + line, "a")
+        sync_folder(folder)
         _spool_file(folder, saved.id).unlink(missing_ok=True)
+
+
+def _ends_a_line(file: Path) -> bool:
+    """Return False if a crash has left a part of a line, which the next line must not join."""
+    content = file.read_bytes() if file.exists() else b""
+    return content[-1:] in (b"", b"\n")
 
 
 def _spool_file(folder: Path, name: str) -> Path:
