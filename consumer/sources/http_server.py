@@ -88,9 +88,17 @@ class LimitedConnection(HttpToolsProtocol):
       others again.
     """
 
-    def __init__(self, limits: Limits, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - uvicorn's
+    def __init__(
+        self,
+        limits: Limits,
+        by_wait: dict["LimitedConnection", None],
+        *arguments: Any,  # noqa: ANN401 - uvicorn's
+        **named: Any,  # noqa: ANN401 - uvicorn's
+    ) -> None:
+        """Take the limits, and the connections of the server by the time since which they wait."""
         super().__init__(*arguments, **named)
         self._limits = limits
+        self._by_wait = by_wait
         # A request changes its deadline several times. So the timer is not replaced each time: when
         # it ends, it compares the time with the deadline.
         self._deadline: float | None = None
@@ -102,8 +110,6 @@ class LimitedConnection(HttpToolsProtocol):
         self._discarded_bytes = 0
         self._unparsed_bytes = 0
         """Bytes received since the parser last reported a head or a part of a body."""
-        self.waits_since = 0.0
-        """When the connection began to wait for a request; only valid while it waits."""
 
     @property
     def is_waiting(self) -> bool:
@@ -132,19 +138,16 @@ class LimitedConnection(HttpToolsProtocol):
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._wait_for_request()
         if len(self.connections) > self._limits.connections:
-            waiting = [
-                one
-                for one in self.connections
-                if isinstance(one, LimitedConnection) and one.is_waiting
-            ]
-            oldest = min(waiting, key=lambda one: one.waits_since)
+            oldest = next(one for one in self._by_wait if one.is_waiting)
             oldest.transport.abort()
+            del self._by_wait[oldest]
             self.connections.discard(oldest)  # now; its `connection_lost` is called later
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
+        self._by_wait.pop(self, None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -230,7 +233,7 @@ class LimitedConnection(HttpToolsProtocol):
             super().on_response_complete()  # the deadline of the request is still running
             return
         self._deadline = None
-        self.waits_since = self.loop.time()
+        self._begin_to_wait()
         if self._is_invalid and not (self.pipeline and not self.pipeline[-1][0].more_body):
             self.transport.close()
         super().on_response_complete()
@@ -265,8 +268,13 @@ class LimitedConnection(HttpToolsProtocol):
             cycle.disconnected = True  # the application must not answer too
             cycle.message_event.set()
 
+    def _begin_to_wait(self) -> None:
+        self._by_wait.pop(self, None)
+        if not self.transport.is_closing():
+            self._by_wait[self] = None  # at the end: it waits for the shortest time
+
     def _wait_for_request(self) -> None:
-        self.waits_since = self.loop.time()
+        self._begin_to_wait()
         self._set_deadline(self._limits.request_seconds)
 
     def _set_deadline(self, seconds: float) -> None:
@@ -321,7 +329,7 @@ class IngestServer:
         self._listener = listener
         self._config = uvicorn.Config(
             cast("Any", app),
-            http=cast("Any", partial(LimitedConnection, limits)),
+            http=cast("Any", partial(LimitedConnection, limits, {})),
             ws="none",
             lifespan="off",
             interface="asgi3",

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter
 from consumer.metric import Metric
 
 OTHER: Final = "other"
-"""The source of requests to a path that is not served."""
+"""The source of requests to a path that is not served, or to an unknown webhook."""
 CLOSED: Final = 0
 """The status of a request whose client closed the connection."""
 STATUSES: Final = (
@@ -79,7 +79,11 @@ MEMORY_LIMIT: Final = Metric(
     "Largest reserved memory: memory_bytes of the configuration. Beyond it the answer is 503.",
 )
 ACTIVE_REQUESTS: Final = Metric(
-    "ingest_active_requests", "gauge", (), "requests", "Requests in progress."
+    "ingest_active_requests",
+    "gauge",
+    (),
+    "requests",
+    "Requests in progress, whose body has arrived.",
 )
 CONNECTIONS: Final = Metric(
     "ingest_connections", "gauge", (), "connections", "Open connections of senders."
@@ -137,7 +141,8 @@ class IngestMetrics:
         # `labels` builds and locks each time. The values of these labels are few.
         self.requests_of: Callable[[str, int], Counter] = cache(self.requests.labels)
         self.accepted_of: Callable[[str], Counter] = cache(self.accepted.labels)
-        self.requests_of(OTHER, HTTPStatus.NOT_FOUND.value)
+        for status in (HTTPStatus.NOT_FOUND, HTTPStatus.UNAUTHORIZED):
+            self.requests_of(OTHER, status.value)
         self.listings = LISTINGS.counter(registry)
         self._waiting = WAITING.gauge(registry)
 

@@ -89,6 +89,9 @@ process at its start.
 {{- if lt (float64 $limits.memory_bytes) (mulf 2 $limits.body_bytes) -}}
 {{- $problems = append $problems "ingest.config.limits.memory_bytes must be at least twice body_bytes: raise it." -}}
 {{- end -}}
+{{- if gt (float64 $limits.requests) (float64 $limits.connections) -}}
+{{- $problems = append $problems "ingest.config.limits.requests must not be more than connections: lower it." -}}
+{{- end -}}
 {{- if lt (float64 $limits.shutdown_seconds) (addf $limits.request_seconds $limits.delivery_seconds) -}}
 {{- $problems = append $problems "ingest.config.limits.shutdown_seconds must be at least request_seconds plus delivery_seconds: raise it." -}}
 {{- end -}}

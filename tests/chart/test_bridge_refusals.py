@@ -70,6 +70,10 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
         poll({**ACCOUNT, "header_files": {"x-api-key": f"{SECRETS}/a"}}),
         f"poll names the file {SECRETS}/a, but poll.secretFiles has no a: add it",
     ),
+    "more requests than connections": (
+        ingest({"limits": {"requests": 600}}),
+        "ingest.config.limits.requests must not be more than connections: lower it",
+    ),
     "two doors": (
         ingest(
             ingress={"enabled": True, "hosts": ["a.example"]},
@@ -202,8 +206,17 @@ def test_a_switched_off_bridge_is_not_checked() -> None:
         assert render(ingest=values).one("Deployment")
 
 
-def _mapped(**field: object) -> dict[str, Any]:
-    return _webhook("bearer", checkpoint={"fields": {"id": field}})
+FIELDS: dict[str, Any] = {
+    "id": {"pointer": "/id"},
+    "created_at": {"pointer": "/at"},
+    "fine_tuning_job_id": {"value": "job"},
+    "fine_tuned_model_checkpoint": {"template": "{/a}-{/b~1c}"},
+    "step_number": {"value": 1},
+}
+
+
+def _mapped(name: str = "id", **field: object) -> dict[str, Any]:
+    return _webhook("bearer", checkpoint={"fields": {**FIELDS, name: field}})
 
 
 HMAC = {"header": "X-Signature"}
@@ -224,7 +237,7 @@ CONFIGS: list[dict[str, Any]] = [
     {"limits": {"delivery_seconds": 0}},
     {"limits": {"elements": 1.5}},
     _webhook("standard-webhooks", account="openai", tolerance_seconds=3600),
-    _webhook("standard-webhooks", account="openai", checkpoint={"fields": {}}),
+    _webhook("standard-webhooks", account="openai", checkpoint={"fields": FIELDS}),
     _webhook("standard-webhooks", public_key_files=[TOKEN]),
     {"webhooks": {"a": {"kind": "standard-webhooks", "public_key_files": [TOKEN]}}},
     {"webhooks": {"a": {"kind": "standard-webhooks"}}},
@@ -247,8 +260,29 @@ CONFIGS: list[dict[str, Any]] = [
     _mapped(pointer="/id", template="{/id}"),
     _mapped(value="x", pointer="/id"),
     _mapped(value=False),
-    _webhook("bearer", checkpoint={"fields": {}, "when": {"/a": 1}}),
-    _webhook("bearer", checkpoint={"fields": {}, "when": {"a": 1}}),
+    *(
+        _mapped(template=text)
+        for text in ("{/id}", "a", "{id}", "{/a", "/a}", "{}", "{{/a}}", "{/~2}")
+    ),
+    _mapped("idd", pointer="/id"),
+    _mapped("metrics", value=1),
+    _mapped("step_number", value="x"),
+    _mapped("provider", value=""),
+    _mapped("object", value="other"),
+    _mapped("object", value="fine_tuning.job.checkpoint"),
+    _webhook("bearer", checkpoint={"fields": {"id": {"pointer": "/id"}}}),
+    *(
+        _webhook("bearer", checkpoint={"fields": FIELDS, **more})
+        for more in (
+            {"when": {"/a": 1}},
+            {"when": {"a": 1}},
+            {"metrics": {"train_loss": {"pointer": "/l"}, "step": {"value": 1.5}}},
+            {"metrics": {"loss": {"pointer": "/l"}}},
+            {"metrics": {"train_loss": {"value": "x"}}},
+        )
+    ),
+    {"limits": {"requests": 512}},
+    {"limits": {"requests": 513}},
     _webhook("bearer", checkpoint={"metrics": {}}),
 ]
 

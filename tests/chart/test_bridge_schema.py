@@ -82,7 +82,14 @@ ODD = {"a.b c": '"quoted" \\ <&> \n\té', "n": -1.5, "big": 2**40, "list": [True
 def test_any_value_survives_the_way_to_toml(tmp_path: Path) -> None:
     """Texts, keys, numbers and nested values reach the decoder unchanged."""
     when = {"/a b": ODD["a.b c"], "/n": ODD["n"], "/big": ODD["big"], "/list": ODD["list"]}
-    fields = {"id": {"value": ODD}, "odd key": {"template": "{/a}-{/b~1c}"}}
+    when["/odd key"] = ODD
+    fields = {
+        "id": {"template": "{/a}-{/b~1c}"},
+        "created_at": {"pointer": "/at"},
+        "fine_tuning_job_id": {"value": ODD["a.b c"]},
+        "fine_tuned_model_checkpoint": {"pointer": "/a b"},
+        "step_number": {"value": ODD["big"]},
+    }
     mapping = {"when": when, "fields": fields}
     webhook = {"kind": "bearer", "token_files": [bridges.TOKEN], "checkpoint": mapping}
     rendered = render(**bridges.ingest({"webhooks": {"odd": webhook}}))
@@ -90,5 +97,6 @@ def test_any_value_survives_the_way_to_toml(tmp_path: Path) -> None:
     found = config.webhooks["odd"].checkpoint
     assert found is not None
     assert found.when == when
-    assert found.fields["id"].value == ODD
-    assert found.fields["odd key"].template == "{/a}-{/b~1c}"
+    assert found.fields["id"].template == "{/a}-{/b~1c}"
+    assert found.fields["fine_tuning_job_id"].value == ODD["a.b c"]
+    assert found.fields["step_number"].value == ODD["big"]

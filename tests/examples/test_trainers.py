@@ -391,7 +391,7 @@ def test_an_unreadable_file_does_not_block_the_command(training: Training) -> No
     folder = spool(training, 2)
     for name, content in ((f"{training.ids(4)[0]}.json", b""), ("zero.json", b"")):
         (folder / name).write_bytes(content)
-    command = [sys.executable, FILE, training.folder]
+    command = [sys.executable, str(FILE), str(training.folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "zero.json cannot be read, and is set aside" in done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 from typing import TYPE_CHECKING, Any, cast
 
@@ -110,16 +111,64 @@ async def running() -> AsyncIterator[Running]:
         HEAD + b"Host: y\r\nContent-Length: 0\r\n\r\n",
         HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n",
         HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
-        HEAD + b"x: y" * 300,
+        HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        HEAD + b"Transfer-Encoding: identity\r\n\r\n",
+        CHUNKED.replace(b"1.1", b"1.0") + b"0\r\n\r\n",
+        GOOD.replace(b"1.1", b"2.0"),
+        GOOD.replace(b"1.1", b"0.9"),
         HEAD + b"x: y\x00\r\n\r\n",
-        b"POST /" + b"a" * 1100,
         CHUNKED + b"x\r\n",
     ],
 )
 async def test_what_is_no_request_is_refused(sent: bytes) -> None:
-    """The answer is 400, and the connection is closed."""
+    """The answer is 400 with the reason, and the connection is closed."""
     async with running() as made:
-        assert await made.exchange(sent) == [400]
+        connection = await made.connect()
+        connection.writer.write(sent)
+        head, _, body = (await connection.reader.read()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        assert b"content-type: application/problem+json" in head
+        assert json.loads(body).keys() == {"title", "status", "detail"}
+        assert made.requests <= (1 if sent.startswith(CHUNKED) else 0)
+
+
+@pytest.mark.parametrize("sent", [HEAD + b"x: y" * 300, b"POST /" + b"a" * 1100])
+async def test_a_large_head_is_refused(sent: bytes) -> None:
+    """The parser has no limit of its own."""
+    async with running() as made:
+        assert await made.exchange(sent) == [431]
+        assert made.requests == 0
+
+
+async def test_a_refusal_arrives_while_the_client_still_sends() -> None:
+    """A reset of the connection would discard the answer at the client."""
+    async with running() as made:
+        connection = await made.connect()
+        connection.writer.write(HEAD)
+        for _ in range(40):
+            connection.writer.write(b"x-name: %s\r\n" % (b"y" * 5000))
+            await asyncio.sleep(0)
+        await connection.writer.drain()
+        assert await connection.statuses() == [431]
+
+
+async def test_a_client_that_never_ends_after_a_refusal_is_closed() -> None:
+    """The server reads the rest for a bounded time and a bounded number of bytes."""
+    async with running() as made:
+        connection = await made.connect()
+        connection.writer.write(b"\x00")
+        assert await connection.statuses() == [400]
+        with pytest.raises(ConnectionError):
+            await send_without_end(connection)
+
+
+async def send_without_end(connection: Connection) -> None:
+    """Send until the connection is closed."""
+    while True:
+        connection.writer.write(b"x" * 65536)
+        await connection.writer.drain()
 
 
 async def test_an_endless_head_in_small_pieces_is_refused() -> None:
@@ -131,7 +180,7 @@ async def test_an_endless_head_in_small_pieces_is_refused() -> None:
         for _ in range(110):
             connection.writer.write(b"x-name: y\r\n")
             await asyncio.sleep(0)
-        assert await answer == [400]
+        assert await answer == [431]
         assert made.requests == 0
 
 
