@@ -124,7 +124,7 @@ def test_a_stop_finishes_what_was_accepted(cluster: Cluster, names: Names, tmp_p
             connection.putheader(name, value)
         connection.putheader("Content-Length", str(len(body)))
         connection.endheaders(body[:10])
-        wait_until(lambda: _active(ingest) == 1, what="an accepted request")
+        wait_until(lambda: _reserved_bytes(ingest) > 0, what="the begin of a request")
         ingest.process.signal(signal.SIGTERM)
         ingest.process.wait_for_log("ingest_stopping")
         connection.send(body[10:])
@@ -135,9 +135,9 @@ def test_a_stop_finishes_what_was_accepted(cluster: Cluster, names: Names, tmp_p
         assert record.value == body
 
 
-def _active(ingest: Ingest) -> float:
+def _reserved_bytes(ingest: Ingest) -> float:
     text = ask(ingest.probes, "/metrics").text
-    return float(text.split("\ncheckpoint_ready_ingest_active_requests ")[1].split()[0])
+    return float(text.split("\ncheckpoint_ready_ingest_memory_bytes ")[1].split()[0])
 
 
 @pytest.mark.timeout(240)
