@@ -21,8 +21,8 @@ help: ## List the targets
 demo: venv java ## Run the service on a local Kafka and show that no event is lost or duplicated
 	@$(BIN)/python -m dev.demo $(ARGS)
 
-# Two modules run in parallel, because most tests wait. A module stays on one worker: its tests share fixtures.
-WORKERS ?= 2
+# Three modules run in parallel, because most tests wait. A module stays on one worker: its tests share fixtures.
+WORKERS ?= 3
 
 .PHONY: test
 test: venv archive version-jars browser chart-tools kcat subscribers ## Run all tests (ARGS="-k name" selects tests, WORKERS=0 runs one test at a time, KAFKA_VERSION=3.9.2 uses another broker)
