@@ -189,6 +189,11 @@ process at its start.
 {{- if not (or .key_file .header_files) -}}
 {{- $problems = append $problems (printf "%s: set key_file to the file of the API key, or set header_files." $account) -}}
 {{- end -}}
+{{- range $header, $_ := merge (dict) (.headers | default dict) (.header_files | default dict) -}}
+{{- if regexMatch "(?i)^(connection|content-length|expect|host|keep-alive|te|trailer|transfer-encoding|upgrade)$" $header -}}
+{{- $problems = append $problems (printf "%s: the header %s belongs to the HTTP client: remove it." $account $header) -}}
+{{- end -}}
+{{- end -}}
 {{- range $header, $_ := .headers -}}
 {{- if regexMatch "(?i)(authorization|key|token|secret|cookie|password)" $header -}}
 {{- $problems = append $problems (printf "%s: the header %s holds a secret, which must not be in a ConfigMap: move it to header_files." $account $header) -}}

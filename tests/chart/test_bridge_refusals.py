@@ -24,7 +24,7 @@ SASL = {
 STRIMZI = {
     "shards": 3,
     "topics": {"create": False},
-    "strimzi": {"enabled": True, "cluster": "k"},
+    "strimzi": {"enabled": True, "cluster": "k", "createdShards": 3},
     "kafka": {**SASL, "sasl": {"mechanism": "SCRAM-SHA-512"}},
 }
 ANYBODY = {"checkpoints": {"anonymous": True, "token_files": []}}

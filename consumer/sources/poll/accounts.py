@@ -24,6 +24,11 @@ HEADER_VALUE: Final = re.compile(r"[ -~]*")
 SECRET_HEADERS: Final = re.compile(
     r".*(authorization|key|token|secret|cookie|password).*", re.IGNORECASE
 )
+# They belong to the HTTP client. Another value would break the request, or its connection.
+CLIENT_HEADERS: Final = re.compile(
+    "connection|content-length|expect|host|keep-alive|te|trailer|transfer-encoding|upgrade",
+    re.IGNORECASE,
+)
 # The place in a message of msgspec, and the name of a key that it calls a field.
 PLACE: Final = re.compile(r" - at `(key in )?\$\.?(.*)`$")
 FIELD: Final = re.compile(r"Object (?:contains unknown|missing required) field `(.*)`")
@@ -186,8 +191,14 @@ def _check_url(account: Account, base_url: str) -> None:
 def _check_headers(account: Account) -> None:
     if not account.key_file and not account.header_files:
         raise ValueError("key key_file: name the file of the API key (or set header_files)")
+    seen = {account.key_header.lower()} if account.key_file else set[str]()
     for key in ("headers", "header_files"):
         for name, value in getattr(account, key).items():
+            if CLIENT_HEADERS.fullmatch(name):
+                raise ValueError(f"key {key}.{name}: this header belongs to the HTTP client")
+            if name.lower() in seen:
+                raise ValueError(f"key {key}.{name}: another key sets this header")
+            seen.add(name.lower())
             if not HEADER_NAME.fullmatch(name):
                 raise ValueError(f"key {key}: {name!r} is not the name of a header")
             if key == "headers" and not HEADER_VALUE.fullmatch(value):

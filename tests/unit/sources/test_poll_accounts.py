@@ -85,6 +85,18 @@ def test_all_keys(tmp_path: Path) -> None:
         (GOOD + "base_url = 'https://host?a=b'", "account one: key base_url: "),
         (GOOD + "headers = { 'a b' = 'x' }", "account one: key headers: 'a b' is not"),
         (GOOD + "headers = { a = 'x\\ny' }".replace("'", '"'), "key headers.a: only printable"),
+        (
+            GOOD + "headers = { Content-Length = '1' }",
+            "headers.Content-Length: this header belongs",
+        ),
+        (GOOD + "headers = { TRANSFER-ENCODING = 'x' }", "TRANSFER-ENCODING: this header belongs"),
+        (GOOD + "header_files = { host = 'x' }", "key header_files.host: this header belongs"),
+        (GOOD + "headers = { Connection = 'close' }", "headers.Connection: this header belongs"),
+        (GOOD + "header_files = { authorization = 'x' }", "authorization: another key sets this"),
+        (
+            GOOD + "headers = { x-team = 'a' }\nheader_files = { X-Team = 'x' }",
+            "key header_files.X-Team: another key sets this header",
+        ),
         (GOOD + "headers = { x-api-key = 'x' }", "key headers.x-api-key: put a secret into a file"),
     ],
 )
