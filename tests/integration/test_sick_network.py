@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 LINK = Link(place=1, node=1)
 OTHER_LINK = LINK._replace(address=1)
 FORGOTTEN_SECONDS = 6.0
+DISCOVERY_SECONDS = 3.0
 SHARDS = 3
 STOP_SECONDS = 5.0
 QUIET_SECONDS = 5.0
@@ -99,6 +100,35 @@ def test_the_first_event_after_rest_is_quick_behind_a_gateway(names: Names) -> N
             assert seconds < 4.0
             assert not service.logged("task_failed", after=lines)
             assert proxy.forgotten == 0
+            assert service.terminate() == 0
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("local_brokers")
+def test_a_connection_that_is_silent_is_replaced(names: Names) -> None:
+    """A gateway forgets connections that the service does not close in time: it goes on later."""
+    with proxied_kafka() as (kafka, proxy):
+        cluster = Cluster(kafka.bootstrap_servers)
+        with Deployment(
+            cluster,
+            names,
+            input_partitions=SHARDS,
+            BOOTSTRAP_SERVERS=proxy.addresses(LINK.place),
+            DISCOVERY_INTERVAL_MS=int(DISCOVERY_SECONDS * 1000),
+            WATCHDOG_SECONDS=0,
+            create_topics=False,
+            CREATE_TOPICS=True,
+        ) as deployment:
+            service = deployment.start()
+            deployment.wait_until_running(SHARDS, service)
+            with proxy.trouble(Effect(forgets_after_seconds=DISCOVERY_SECONDS / 2)):
+                wait_until(lambda: proxy.forgotten, what="a forgotten connection")
+                cluster.add_partitions(deployment.input_topic, SHARDS + 1)
+            # Only discovery finds the new partition, by connections that are forgotten now.
+            service.wait_for_log("sources_added", 60)
+            ids = numbered_ids(40)
+            cluster.produce(deployment.input_topic, scattered(ids))
+            assert_exactly_once(cluster, names, ids)
             assert service.terminate() == 0
 
 

@@ -37,9 +37,13 @@ async def resolve(host: str, port: int) -> list[SocketAddress]:
         lookup = _lookups[host, port] = loop.create_future()
         lookup.add_done_callback(lambda done: _forget(host, port, done))
         # A daemon thread: the process may end before the name server has answered.
-        threading.Thread(
+        thread = threading.Thread(
             target=_look_up, args=(host, port, lookup), name=f"resolve-{host}", daemon=True
-        ).start()
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:  # no more threads
+            lookup.set_exception(OSError(f"{host} cannot be resolved: {error}"))
     return await asyncio.shield(lookup)
 
 

@@ -121,9 +121,13 @@ class BrokerConnection(AIOKafkaConnection):
     keepalive_seconds = 0
     password: Callable[[], str] | None = None
     """Returns the present password; None: the password does not change."""
-    _login: asyncio.Task[None] | None = None
+    _renewal: asyncio.Task[None] | None = None
     _login_timer: asyncio.TimerHandle | None = None
+    _login: asyncio.Future[None] | None = None
+    """Set from the first request of a renewed login to its end; then no other request is sent."""
+    _held_requests = 0
     _session_ends_at = math.inf  # monotonic seconds
+    _waiting_since = 0.0  # monotonic seconds; of the oldest request, if there is one
 
     async def connect(self) -> None:
         """Connect, query the versions and log in. The caller limits the time.
@@ -179,16 +183,32 @@ class BrokerConnection(AIOKafkaConnection):
         """
         if isinstance(request, SaslAuthenticateRequest):
             return self._authenticate(request)
-        is_own = isinstance(request, SaslHandShakeRequest)
-        if self._login is None or self._login.done() or is_own:
-            sent: Awaitable[Any] = super().send(request, expect_response)
-            return sent
+        is_free = self._login is None and not self._held_requests
+        if is_free or isinstance(request, SaslHandShakeRequest):
+            return self._send_now(request, expect_response=expect_response)
         return self._send_after_login(request, expect_response=expect_response)
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long the broker has sent nothing, although a request waits for its answer."""
+        if not self._requests:
+            return 0.0
+        last: float = max(self._last_action, self._waiting_since)
+        return time.monotonic() - last
+
+    def _send_now(self, request: Any, *, expect_response: bool = True) -> Awaitable[Any]:  # noqa: ANN401 - the library is untyped
+        if not self._requests:
+            self._waiting_since = time.monotonic()
+        sent: Awaitable[Any] = super().send(request, expect_response)
+        return sent
 
     def close(self, reason: Any = None, exc: BaseException | None = None) -> Any:  # noqa: ANN401 - the library is untyped
         """Close, and log in no more."""
         if self._login_timer is not None:
             self._login_timer.cancel()
+        # A renewal that closes the connection itself is at its end.
+        if self._renewal is not None and self._login is None:
+            self._renewal.cancel()
         return super().close(reason=reason, exc=exc)
 
     def authenticator_oauth(self) -> TokenDialog:
@@ -211,12 +231,18 @@ class BrokerConnection(AIOKafkaConnection):
             raise provider.refusal(str(error.args[0] if error.args else "")) from error
 
     async def _send_after_login(self, request: Any, *, expect_response: bool) -> Any:  # noqa: ANN401 - the same
-        if self._login is not None:
-            await asyncio.wait([self._login])
-        return await super().send(request, expect_response)
+        self._held_requests += 1  # requests that come now stay behind this one
+        try:
+            if self._login is None:
+                await asyncio.sleep(0)
+            else:
+                await asyncio.shield(self._login)
+        finally:
+            self._held_requests -= 1
+        return await self._send_now(request, expect_response=expect_response)
 
     async def _authenticate(self, request: SaslAuthenticateRequest) -> Any:  # noqa: ANN401 - the same
-        response = await super().send(request)
+        response = await self._send_now(request)
         lifetime_ms = getattr(response, "session_lifetime_ms", 0)
         if response.error_code == 0 and lifetime_ms > 0:
             self._session_ends_at = time.monotonic() + lifetime_ms / 1000
@@ -231,7 +257,7 @@ class BrokerConnection(AIOKafkaConnection):
 
     def _begin_login(self) -> None:
         if self.connected():
-            self._login = asyncio.create_task(self._log_in_again())
+            self._renewal = asyncio.create_task(self._log_in_again())
 
     async def _log_in_again(self) -> None:
         """Log in on the open connection. The requests before it are answered first."""
@@ -247,14 +273,19 @@ class BrokerConnection(AIOKafkaConnection):
             return
         if self.password is not None:
             self._sasl_plain_password = self.password()
+        self._login = self._loop.create_future()
         try:
             async with asyncio.timeout(self._request_timeout):
                 await self._do_sasl_handshake()
-        except FAILURES as error:
+        except Exception as error:  # noqa: BLE001 - SCRAM raises ValueError and others too
             # A refused login has closed the connection already. A request that is repeated on a new
             # connection tells whether the credentials are refused there too.
-            log.warning("a broker refused to renew a login: %s", _text(error))
+            if self.connected():
+                log.warning("a login could not be renewed: %s", _text(error))
             self.close(reason=CloseReason.CONNECTION_BROKEN, exc=error)
+        finally:
+            self._login.set_result(None)
+            self._login = None
 
 
 def _call_if_alive(method: weakref.WeakMethod[Callable[[], None]]) -> None:
@@ -377,6 +408,10 @@ class ClusterClient(AIOKafkaClient):
             self._note_fault(address, error)
             health.failed(address)
             raise
+        except Exception as error:
+            # SCRAM raises ValueError and others. Such an error would end the library's tasks.
+            health.failed(address)
+            raise KafkaConnectionError(f"login: {type(error).__name__}: {error}") from error
         health.answered(address)
         self._shared.faults.ended(Fault.LOGIN, _name(address))
         return connection
@@ -430,15 +465,22 @@ class ClusterClient(AIOKafkaClient):
             return connection
 
     def _usable(self, connection_id: tuple[Any, int]) -> AIOKafkaConnection | None:
-        connection: AIOKafkaConnection | None = self._conns.get(connection_id)
+        """Return the open connection, unless it is silent or leads to an old address.
+
+        A question that is given up early leaves its request on the connection. So the request
+        timeout of the library does not close a connection that nothing passes through any more.
+        """
+        connection: BrokerConnection | None = self._conns.get(connection_id)
         if connection is None:
             return None
         address = self._address(connection_id[0])
         is_current = address is None or address == (connection.host, connection.port)
-        if connection.connected() and is_current:
+        is_silent = connection.silent_seconds > self._request_timeout_ms / 1000
+        if connection.connected() and is_current and not is_silent:
             return connection
         del self._conns[connection_id]
-        connection.close(reason=CloseReason.SHUTDOWN)
+        reason = CloseReason.CONNECTION_TIMEOUT if is_silent else CloseReason.SHUTDOWN
+        connection.close(reason=reason)
         return None
 
     def _address(self, node_id: Any) -> Address | None:  # noqa: ANN401 - a number
@@ -506,13 +548,15 @@ class ClusterClient(AIOKafkaClient):
             address = self._address(node_id)
             if address is None:  # the metadata changed meanwhile
                 continue
+            # A connection has a limit of its own, which is longer.
+            if await self._get_conn(node_id) is None:
+                error = self._not_ready(node_id)
+                continue
             try:
                 async with asyncio.timeout(self._shared.health.answer_seconds(address)):
                     return await self.send(node_id, request)
             except TimeoutError:
-                is_connected = (node_id, ConnectionGroup.DEFAULT) in self._conns
-                silent = RequestTimedOutError(f"{_name(address)} did not answer")
-                error = silent if is_connected else self._not_ready(node_id)
+                error = RequestTimedOutError(f"{_name(address)} did not answer")
             except KafkaError as caught:
                 error = caught
         raise error

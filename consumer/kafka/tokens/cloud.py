@@ -60,6 +60,9 @@ def aws_tokens(settings: Settings) -> CloudTokens:
     """
     signer = _imported("aws_msk_iam_sasl_signer.MSKAuthTokenProvider", "aws")
     region = _region(settings.bootstrap_servers)
+    # With a role of a web identity (EKS), the name of the session is a part of the principal. The
+    # signer starts a session for each token, and brokers refuse another principal on a connection.
+    os.environ.setdefault("AWS_ROLE_SESSION_NAME", f"checkpoint-ready-{os.getpid()}")
 
     def get() -> Token:
         text, expires_ms = signer.generate_auth_token(region)

@@ -95,6 +95,8 @@ class SharedToken:
             outcome = TokenUnavailable(f"no token within {FETCH_SECONDS:g} s")
         except (TokenRefused, TokenUnavailable) as error:
             outcome = error
+        except Exception as error:  # noqa: BLE001 - an attempt that dies would end all renewals
+            outcome = TokenUnavailable(f"the token could not be fetched ({type(error).__name__})")
         self._attempt = None
         pause = self._keep(outcome, begin) if isinstance(outcome, Token) else self._record(outcome)
         self._timer = asyncio.get_running_loop().call_later(pause, self._begin)

@@ -147,3 +147,15 @@ async def test_a_token_that_has_ended_already_does_not_cause_a_storm() -> None:
     assert await shared.value() == "token-2"  # once for each login
     await asyncio.sleep(0.05)
     assert endpoint.requests == 2
+
+
+async def test_a_failure_of_any_kind_is_tried_again() -> None:
+    """A bug of a provider must not end the renewals: the next attempt gets a token."""
+    endpoint = Endpoint()
+    endpoint.failure = UnicodeDecodeError("utf-8", b"\xe9", 0, 1, "planted")
+    shared = SharedToken(endpoint.fetch)
+    with pytest.raises(TokenUnavailable, match=r"could not be fetched \(UnicodeDecodeError\)"):
+        await shared.value()
+    endpoint.failure = None
+    await wait_until_async(lambda: endpoint.requests == 2)
+    assert await shared.value() == "token-2"

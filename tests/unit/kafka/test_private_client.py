@@ -1,0 +1,135 @@
+"""How the client asks brokers, and what a connection does while it logs in again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
+from aiokafka.protocol.admin import SaslHandShakeRequest
+from aiokafka.structs import BrokerMetadata
+
+from consumer.kafka.client.private_client import (
+    BootstrapServers,
+    BrokerConnection,
+    ClusterClient,
+)
+from tests.support.waiting import wait_until_async
+
+SLOW, QUICK = BrokerMetadata(1, "slow", 9092, None), BrokerMetadata(2, "quick", 9092, None)
+
+
+class Connection(BrokerConnection):
+    """A connection without a socket: it notes what is sent, and answers at once."""
+
+    sent: list[object]
+
+    def __init__(self, host: str = "host", port: int = 9092) -> None:
+        """Begin connected."""
+        super().__init__(host, port)
+        self.sent = []
+
+    def __del__(self) -> None:
+        """There is nothing to close."""
+
+    def connected(self) -> bool:
+        """Return True."""
+        return True
+
+    def _send_now(self, request: Any, *, expect_response: bool = True) -> Any:  # noqa: ANN401, ARG002
+        self.sent.append(request)
+        return asyncio.sleep(0, result=request)
+
+
+async def test_requests_stay_in_order_while_a_login_is_renewed() -> None:
+    """Those that come during the login, and one that comes when it has just ended."""
+    connection = Connection()
+    connection._login = login = asyncio.get_running_loop().create_future()  # noqa: SLF001 - the renewal
+    held = [asyncio.ensure_future(connection.send(number)) for number in (1, 2)]
+    await asyncio.sleep(0)
+    handshake = SaslHandShakeRequest("PLAIN")
+    await connection.send(handshake)
+    assert connection.sent == [handshake]
+    login.set_result(None)
+    connection._login = None  # noqa: SLF001 - as the renewal does
+    held.append(asyncio.ensure_future(connection.send(3)))
+    assert await asyncio.gather(*held) == [1, 2, 3]
+    assert connection.sent == [handshake, 1, 2, 3]
+    await connection.send(4)
+    assert connection.sent[-1] == 4
+
+
+async def test_a_login_that_fails_in_any_way_closes_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """SCRAM raises ValueError: held requests must not go out on a connection half logged in."""
+    closed: list[BaseException] = []
+    connection = Connection()
+
+    async def fail() -> None:
+        raise ValueError("planted")
+
+    monkeypatch.setattr(connection, "_do_sasl_handshake", fail)
+    monkeypatch.setattr(connection, "close", lambda reason, exc: closed.append(exc))  # noqa: ARG005
+    connection._begin_login()  # noqa: SLF001 - the timer calls it
+    await wait_until_async(lambda: bool(closed))
+    assert isinstance(closed[0], ValueError)
+    assert connection._login is None  # noqa: SLF001 - requests are not held for ever
+
+
+async def test_a_renewal_waits_for_its_token_without_holding_requests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The session is still valid then."""
+    connection = Connection()
+
+    class Provider:
+        async def token(self) -> str:
+            return str(await asyncio.Event().wait())
+
+    monkeypatch.setattr(connection, "_sasl_oauth_token_provider", Provider())
+    connection._begin_login()  # noqa: SLF001 - the timer calls it
+    await asyncio.sleep(0)
+    assert await asyncio.wait_for(asyncio.ensure_future(connection.send(1)), 5) == 1
+    renewal = connection._renewal  # noqa: SLF001 - to end it
+    assert renewal is not None
+    renewal.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await renewal
+
+
+class Client(ClusterClient):
+    """A client of two brokers; a connection to one of them takes longer than an answer may."""
+
+    def __init__(self) -> None:
+        """Know the brokers."""
+        super().__init__(bootstrap_servers=BootstrapServers(["slow:9092"]))
+        self.cluster._brokers = {one.nodeId: one for one in (SLOW, QUICK)}  # noqa: SLF001 - as metadata does
+        self.connecting: list[str] = []
+        self.error: Exception | None = None
+
+    async def _connect(self, address: Any, on_close: Any = None) -> Any:  # noqa: ANN401, ARG002
+        self.connecting.append(address[0])
+        if self.error is not None:
+            raise self.error
+        if address[0] == "slow":
+            await asyncio.sleep(self._shared.health.answer_seconds(address) * 1.2)
+        return Connection(*address)
+
+
+async def test_a_slow_connection_is_no_missing_answer() -> None:
+    """The limit of an answer does not cut a connection that needs a little longer."""
+    client = Client()
+    client._shared.health.failed(("quick", 9092))  # noqa: SLF001 - so that the other is asked first
+    assert await client.ask_any("question") == "question"
+    assert client.connecting == ["slow"]
+
+
+async def test_every_broker_is_tried() -> None:
+    """The error is that of the last one."""
+    client = Client()
+    client.error = KafkaConnectionError("refused")
+    with pytest.raises(NodeNotReadyError, match="cannot be reached at"):
+        await client.ask_any("question")
+    assert sorted(client.connecting) == ["quick", "slow"]
