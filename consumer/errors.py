@@ -99,6 +99,14 @@ class TimedOut(TaskFailed):
     """A call or a read did not end within its time limit. The outcome of a write is unknown."""
 
 
+class TransactionUnanswered(TimedOut):
+    """A step of a transaction got no answer: a broker hangs, or is overloaded.
+
+    The next task waits before it fences. The coordinator would send the markers of the abort to a
+    leader that hangs, and wait 30 s for it, unless the brokers have replaced this leader.
+    """
+
+
 class HangingTransaction(CheckpointReadyError):
     """The brokers left a transaction of this service open. The message has commands to end it."""
 

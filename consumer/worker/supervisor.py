@@ -16,11 +16,15 @@ from consumer.errors import (
     LoginRefused,
     StateCorrupted,
     TaskFailed,
+    TransactionUnanswered,
     TransientError,
 )
 from consumer.shard.status import REFUSED, WAITING, ShardStatus, TaskState
 from consumer.shard.task import ShardTask
 
+# With half of the default transaction timeout before it, this is more than the 9 s after which the
+# brokers replace a leader that hangs (broker.session.timeout.ms).
+UNANSWERED_PAUSE_SECONDS: Final = (3.5, 4.0)
 FIRST_BACKOFF_SECONDS: Final = 0.2
 MAX_BACKOFF_SECONDS: Final = 10.0
 STARTED_STATES: Final = (TaskState.RUNNING, TaskState.STOPPING)
@@ -184,6 +188,8 @@ class Supervisor:
             # `FaultWatch` ends the process if the brokers refuse the login for longer than a grace.
             ceiling = min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**slot.failures)
             pause = ceiling * self._random.uniform(0.5, 1)
+            if isinstance(error, TransactionUnanswered):
+                pause = max(pause, self._random.uniform(*UNANSWERED_PAUSE_SECONDS))
             slot.failures = min(slot.failures + 1, 10)
             slot.not_before = self._clock() + pause
             log.warning("task_failed", shard=shard, error=str(error), pause_seconds=round(pause, 3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
     from tests.support.cluster import Cluster
     from tests.support.topics import Names
+
+
+KNOWN_SECONDS = 20.0
 
 
 class Deployment:
@@ -188,6 +192,11 @@ class Deployment:
             admin = KafkaAdmin(Connection.of(settings), f"{self.group}-test")
             try:
                 await admin.start()
+
+                # The broker that is asked may know the new input later than the others.
+                deadline = time.monotonic() + KNOWN_SECONDS
+                while await admin.unknown_somewhere(settings.input_topics):
+                    assert time.monotonic() < deadline, f"unknown: {settings.input_topics}"
                 return (await make_topics(admin, settings, self._topic_options)).names
             finally:
                 await admin.close()

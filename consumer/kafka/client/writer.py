@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 from aiokafka import AIOKafkaProducer
 
-from consumer.errors import TaskFailed, TimedOut
+from consumer.errors import TaskFailed, TimedOut, TransactionUnanswered
 from consumer.kafka import port
 from consumer.kafka.client import private_api
 from consumer.kafka.client.compression import NO_COMPRESSION
@@ -121,6 +121,8 @@ class KafkaWriter:
             raise TaskFailed("the producer's sequence numbers are used up; it must be replaced")
         try:
             return await bounded(self._send(finished), self._step_seconds, "the send")
+        except TimedOut as error:
+            raise TransactionUnanswered(str(error)) from error
         except Exception as error:
             raise translate(error, "send") from error
 
@@ -138,6 +140,8 @@ class KafkaWriter:
             await bounded(
                 self._producer.commit_transaction(), self._step_seconds, "the commit (EndTxn)"
             )
+        except TimedOut as error:
+            raise TransactionUnanswered(str(error)) from error
         except Exception as error:
             raise translate(error, "commit") from error
         self.committed_transactions += 1
