@@ -90,7 +90,7 @@ def test_the_token_of_the_service_account_is_projected() -> None:
                 "path": "token",
             }
         } in sources(pod)
-        assert pod["serviceAccountName"] == "checkpoint-ready"
+        assert pod["serviceAccountName"] == "kafka-login"
         assert pod["automountServiceAccountToken"] is False
 
 
