@@ -164,46 +164,16 @@ PIP_TOOLS := pip-tools==7.6.2
 PIP_COMPILE := $(CACHE)/pip-tools/bin/pip-compile --quiet --upgrade --allow-unsafe --generate-hashes \
 	--strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
+# In this order: a file may include one before it.
+PINS := $(addprefix requirements/,runtime otel sources aws azure gcp oauth dev build bench-peers testkit trainers schema-registry mlflow-server schema-tools webhook-senders) \
+	examples/pact/requirements examples/subscribers/python/requirements
+
 .PHONY: requirements
 requirements: venv ## Pin the newest allowed package versions with their hashes
 	@[ -x '$(CACHE)/pip-tools/bin/pip-compile' ] || $(BIN)/python -m venv '$(CACHE)/pip-tools'
 	@'$(CACHE)/pip-tools/bin/pip' install --quiet --disable-pip-version-check $(PIP_TOOLS)
-	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
-		$(PIP_COMPILE) --output-file requirements/runtime.txt requirements/runtime.in
-	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
-		$(PIP_COMPILE) --output-file requirements/otel.txt requirements/otel.in
-	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
-		$(PIP_COMPILE) --output-file requirements/sources.txt requirements/sources.in
-	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
-		$(PIP_COMPILE) --output-file requirements/aws.txt requirements/aws.in
-	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
-		$(PIP_COMPILE) --output-file requirements/azure.txt requirements/azure.in
-	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
-		$(PIP_COMPILE) --output-file requirements/gcp.txt requirements/gcp.in
-	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
-		$(PIP_COMPILE) --output-file requirements/oauth.txt requirements/oauth.in
-	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
-		$(PIP_COMPILE) --output-file requirements/dev.txt requirements/dev.in
-	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
-		$(PIP_COMPILE) --output-file requirements/build.txt requirements/build.in
-	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
-		$(PIP_COMPILE) --output-file requirements/bench-peers.txt requirements/bench-peers.in
-	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
-		$(PIP_COMPILE) --output-file requirements/testkit.txt requirements/testkit.in
-	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
-		$(PIP_COMPILE) --output-file requirements/trainers.txt requirements/trainers.in
-	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
-		$(PIP_COMPILE) --output-file examples/pact/requirements.txt examples/pact/requirements.in
-	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
-		$(PIP_COMPILE) --output-file requirements/schema-registry.txt requirements/schema-registry.in
-	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
-		$(PIP_COMPILE) --output-file requirements/mlflow-server.txt requirements/mlflow-server.in
-	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
-		$(PIP_COMPILE) --output-file examples/subscribers/python/requirements.txt examples/subscribers/python/requirements.in
-	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
-		$(PIP_COMPILE) --output-file requirements/schema-tools.txt requirements/schema-tools.in
-	@CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
-		$(PIP_COMPILE) --output-file requirements/webhook-senders.txt requirements/webhook-senders.in
+	@for pins in $(PINS); do CUSTOM_COMPILE_COMMAND="make requirements" PIP_FIND_LINKS= \
+		$(PIP_COMPILE) --output-file $$pins.txt $$pins.in || exit; done
 
 .PHONY: clean
 clean: ## Remove the virtual environment and all build output (the cache is kept)

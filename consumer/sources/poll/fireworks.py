@@ -15,13 +15,13 @@ Only a checkpoint that is `promotable` can become a model, so only such a checkp
 others are for resuming a training.
 """
 
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
 
 from consumer.sources.poll.built_checkpoints import build_element, step_in_name
-from consumer.sources.poll.errors import ListingFailed
 from consumer.sources.poll.pages import (
     CheckpointsPage,
     Element,
@@ -30,10 +30,12 @@ from consumer.sources.poll.pages import (
     Query,
     check_id,
     check_job_id,
+    creation_time,
     decode_element,
     decode_response,
     epoch_seconds,
     model_name,
+    read_each,
 )
 
 MAX_PAGE_SIZE: Final = 200
@@ -105,39 +107,14 @@ class Fireworks:
     def read_jobs(self, body: bytes) -> JobsPage:
         """Decode a page of jobs."""
         page = decode_response(body, _jobs_page)
-        jobs: list[Job] = []
-        problems: list[str] = []
-        for number, raw in enumerate(page.rlor_trainer_jobs):
-            try:
-                found = decode_element(raw, _job, number)
-                identity = check_job_id(found.name.rpartition("/")[2], number)
-            except ListingFailed as error:
-                problems.append(str(error))
-                continue
-            base_model = found.training_config.base_model if found.training_config else None
-            jobs.append(
-                Job(
-                    identity,
-                    found.state in ENDED,
-                    epoch_seconds(found.create_time),
-                    epoch_seconds(found.completed_time),
-                    model_name(base_model),
-                )
-            )
+        jobs, problems = read_each(page.rlor_trainer_jobs, _read_job)
         return JobsPage(jobs, page.next_page_token or None, problems)
 
     def read_checkpoints(self, job: Job, body: bytes) -> CheckpointsPage:
         """Decode a page of checkpoints; leave out those that are not promotable."""
         page = decode_response(body, _checkpoints_page)
-        elements: list[Element] = []
-        problems: list[str] = []
-        for number, raw in enumerate(page.checkpoints or page.rlor_trainer_job_checkpoints):
-            try:
-                found = decode_element(raw, _checkpoint, number)
-                if found.promotable:
-                    elements.append(_element(job, found, number))
-            except ListingFailed as error:
-                problems.append(str(error))
+        raws = page.checkpoints or page.rlor_trainer_job_checkpoints
+        elements, problems = read_each(raws, partial(_read_element, job))
         return CheckpointsPage(elements, page.next_page_token or None, problems)
 
     def _query(self, after: str | None) -> Query:
@@ -145,11 +122,24 @@ class Fireworks:
         return query if after is None else {**query, "pageToken": after}
 
 
-def _element(job: Job, found: _Checkpoint, number: int) -> Element:
+def _read_job(raw: msgspec.Raw, number: int) -> Job:
+    found = decode_element(raw, _job, number)
+    base_model = found.training_config.base_model if found.training_config else None
+    return Job(
+        check_job_id(found.name.rpartition("/")[2], number),
+        found.state in ENDED,
+        epoch_seconds(found.create_time),
+        epoch_seconds(found.completed_time),
+        model_name(base_model),
+    )
+
+
+def _read_element(job: Job, raw: msgspec.Raw, number: int) -> Element | None:
+    found = decode_element(raw, _checkpoint, number)
+    if not found.promotable:
+        return None
     name = check_id(found.name, number)
-    created_at = epoch_seconds(found.create_time)
-    if created_at is None:
-        raise ListingFailed(f"element {number} has no time of creation")
+    created_at = creation_time(found.create_time, number)
     return build_element(
         job,
         name,

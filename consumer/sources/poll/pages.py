@@ -2,6 +2,7 @@
 
 import datetime as dt
 import itertools
+from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -95,6 +96,39 @@ def decode_element(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T], number: i
         return decoder.decode(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ListingFailed(f"element {number} is malformed: {error}") from None
+
+
+def read_each(
+    raws: Iterable[msgspec.Raw], read: Callable[[msgspec.Raw, int], T | None]
+) -> tuple[list[T], list[str]]:
+    """Return what `read` makes of each element, and the problem of each that it refuses.
+
+    `read` gets an element and its number. It returns None for an element to leave out, and raises
+    ListingFailed for one with a problem.
+    """
+    found: list[T] = []
+    problems: list[str] = []
+    for number, raw in enumerate(raws):
+        try:
+            one = read(raw, number)
+        except ListingFailed as error:
+            problems.append(str(error))
+            continue
+        if one is not None:
+            found.append(one)
+    return found, problems
+
+
+def creation_time(value: object, number: int) -> float:
+    """Return the time of creation of an element, in epoch seconds.
+
+    Raises:
+        ListingFailed: it has none.
+    """
+    found = epoch_seconds(value)
+    if found is None:
+        raise ListingFailed(f"element {number} has no time of creation")
+    return found
 
 
 def check_job_id(identity: str, number: int) -> str:

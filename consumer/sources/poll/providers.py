@@ -6,6 +6,7 @@ Azure and gateways follow. Together: docs.together.ai, reference of `GET /fine-t
 modules of their own.
 """
 
+from functools import partial
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
@@ -23,10 +24,12 @@ from consumer.sources.poll.pages import (
     Query,
     check_id,
     check_job_id,
+    creation_time,
     decode_element,
     decode_page,
     epoch_seconds,
     model_name,
+    read_each,
 )
 from consumer.sources.poll.tinker import Tinker
 
@@ -122,16 +125,7 @@ class OpenAI:
     def read_checkpoints(self, job: Job, body: bytes) -> CheckpointsPage:  # noqa: ARG002 - of the protocol
         """Decode a page of checkpoints."""
         page = decode_page(body)
-        elements: list[Element] = []
-        problems: list[str] = []
-        for number, raw in enumerate(page.data):
-            try:
-                found = decode_element(raw, _openai_checkpoint, number)
-                identity = check_id(found.id, number)
-            except ListingFailed as error:
-                problems.append(str(error))
-                continue
-            elements.append(Element(identity, epoch_seconds(found.created_at), bytes(raw)))
+        elements, problems = read_each(page.data, _openai_element)
         last = elements[-1].id if elements else None
         return CheckpointsPage(elements, _next_after(last, has_more=bool(page.has_more)), problems)
 
@@ -158,23 +152,19 @@ class Together:
 
     def read_checkpoints(self, job: Job, body: bytes) -> CheckpointsPage:
         """Decode the checkpoints, and build an object of each."""
-        elements: list[Element] = []
-        problems: list[str] = []
-        for number, raw in enumerate(decode_page(body).data):
-            try:
-                found = decode_element(raw, _together_checkpoint, number)
-            except ListingFailed as error:
-                problems.append(str(error))
-                continue
-            created_at = epoch_seconds(found.created_at)
-            if created_at is None:
-                problems.append(f"element {number} has no time of creation")
-                continue
-            elements.append(_together_element(job, found, created_at))
+        read = partial(_together_element, job)
+        elements, problems = read_each(decode_page(body).data, read)
         return CheckpointsPage(elements, None, problems)
 
 
-def _together_element(job: Job, found: _TogetherCheckpoint, created_at: float) -> Element:
+def _openai_element(raw: msgspec.Raw, number: int) -> Element:
+    found = decode_element(raw, _openai_checkpoint, number)
+    return Element(check_id(found.id, number), epoch_seconds(found.created_at), bytes(raw))
+
+
+def _together_element(job: Job, raw: msgspec.Raw, number: int) -> Element:
+    found = decode_element(raw, _together_checkpoint, number)
+    created_at = creation_time(found.created_at, number)
     kind = found.checkpoint_type or "checkpoint"
     # A path with a query may be signed. Each listing would then give other bytes for the same id.
     return build_element(
@@ -190,25 +180,17 @@ def _together_element(job: Job, found: _TogetherCheckpoint, created_at: float) -
 
 
 def _jobs(data: list[msgspec.Raw], ended: tuple[str, ...]) -> tuple[list[Job], list[str]]:
-    jobs: list[Job] = []
-    problems: list[str] = []
-    for number, raw in enumerate(data):
-        try:
-            found = decode_element(raw, _job, number)
-            identity = check_job_id(found.id, number)
-        except ListingFailed as error:
-            problems.append(str(error))
-            continue
-        jobs.append(
-            Job(
-                identity,
-                found.status.lower() in ended,
-                epoch_seconds(found.created_at),
-                epoch_seconds(found.finished_at),
-                model_name(found.model),
-            )
+    def read(raw: msgspec.Raw, number: int) -> Job:
+        found = decode_element(raw, _job, number)
+        return Job(
+            check_job_id(found.id, number),
+            found.status.lower() in ended,
+            epoch_seconds(found.created_at),
+            epoch_seconds(found.finished_at),
+            model_name(found.model),
         )
-    return jobs, problems
+
+    return read_each(data, read)
 
 
 def _next_after(last: str | None, *, has_more: bool) -> str | None:

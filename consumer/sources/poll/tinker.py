@@ -14,13 +14,13 @@ without one. It is listed again if a later request shows that it continues.
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
 
 from consumer.sources.poll.built_checkpoints import build_element, step_in_name
-from consumer.sources.poll.errors import ListingFailed
 from consumer.sources.poll.pages import (
     CheckpointsPage,
     Element,
@@ -29,10 +29,12 @@ from consumer.sources.poll.pages import (
     Query,
     check_id,
     check_job_id,
+    creation_time,
     decode_element,
     decode_response,
     epoch_seconds,
     model_name,
+    read_each,
 )
 
 QUIET_SECONDS: Final = 86_400.0
@@ -89,13 +91,7 @@ class Tinker:
     def read_jobs(self, body: bytes) -> JobsPage:
         """Decode a page of runs."""
         page = decode_response(body, _runs_page)
-        jobs: list[Job] = []
-        problems: list[str] = []
-        for number, raw in enumerate(page.training_runs):
-            try:
-                jobs.append(self._job(decode_element(raw, _run, number), number))
-            except ListingFailed as error:
-                problems.append(str(error))
+        jobs, problems = read_each(page.training_runs, self._read_job)
         end = page.cursor.offset + len(page.training_runs)
         has_more = bool(page.training_runs) and end < page.cursor.total_count
         return JobsPage(jobs, str(end) if has_more else None, problems)
@@ -103,16 +99,11 @@ class Tinker:
     def read_checkpoints(self, job: Job, body: bytes) -> CheckpointsPage:
         """Decode the checkpoints of a run."""
         page = decode_response(body, _checkpoints_page)
-        elements: list[Element] = []
-        problems: list[str] = []
-        for number, raw in enumerate(page.checkpoints):
-            try:
-                elements.append(_element(job, decode_element(raw, _checkpoint, number), number))
-            except ListingFailed as error:
-                problems.append(str(error))
+        elements, problems = read_each(page.checkpoints, partial(_read_element, job))
         return CheckpointsPage(elements, None, problems)
 
-    def _job(self, run: _Run, number: int) -> Job:
+    def _read_job(self, raw: msgspec.Raw, number: int) -> Job:
+        run = decode_element(raw, _run, number)
         last = epoch_seconds(run.last_request_time)
         has_ended = last is not None and self._clock() - last > QUIET_SECONDS
         return Job(
@@ -124,11 +115,10 @@ class Tinker:
         )
 
 
-def _element(job: Job, found: _Checkpoint, number: int) -> Element:
+def _read_element(job: Job, raw: msgspec.Raw, number: int) -> Element:
+    found = decode_element(raw, _checkpoint, number)
     path = check_id(found.tinker_path, number)
-    created_at = epoch_seconds(found.time)
-    if created_at is None:
-        raise ListingFailed(f"element {number} has no time of creation")
+    created_at = creation_time(found.time, number)
     return build_element(
         job,
         path,
