@@ -50,8 +50,8 @@ REPARTITION_CONFIGS: Final = {
 }
 DEAD_LETTER_RETENTION_MS: Final = 90 * DAY_MS
 # Forwards that a shard has not read within the retention are lost. Two weeks are longer than the
-# outages after which operators still expect to continue, and longer than Kafka's default of one
-# week, which a topic has that nobody configured.
+# outages after which operators still expect to continue. Kafka's default of one week is shorter, so
+# a topic that was created without a retention is refused.
 MIN_REPARTITION_RETENTION_DAYS: Final = 14
 MIN_REPARTITION_RETENTION_MS: Final = MIN_REPARTITION_RETENTION_DAYS * DAY_MS
 

@@ -29,7 +29,7 @@ class Effect(NamedTuple):
     is_refusing: bool = False
     forgets_after_seconds: float | None = None
     """Forget a connection that was idle for longer, as a NAT gateway does: it stays open, but
-    nothing passes any more, and neither side is told."""
+    nothing passes any more, and neither side gets an error."""
 
     def meets(self, link: Link) -> bool:
         """Return whether the effect applies to a link."""

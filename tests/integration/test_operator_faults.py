@@ -80,7 +80,7 @@ def documented() -> dict[str, str]:
 
 
 def assert_documented(fault: str, line: str) -> None:
-    """Check that the runbook has this line; `…` in it stands for any part."""
+    """Check that the runbook has this line; `…` in it matches any text."""
     parts = map(re.escape, documented()[fault].split("…"))
     assert re.fullmatch(".*".join(parts), line), (line, documented()[fault])
 

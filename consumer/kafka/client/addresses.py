@@ -71,7 +71,7 @@ def _look_up(host: str, port: int, lookup: "asyncio.Future[list[SocketAddress]]"
 
 def _forget(host: str, port: int, lookup: "asyncio.Future[list[SocketAddress]]") -> None:
     if not lookup.cancelled():
-        lookup.exception()  # whoever waited has it; without this, asyncio would log it
+        lookup.exception()  # mark it as read: asyncio logs exceptions that nothing has read
     if _lookups.get((host, port)) is lookup:
         del _lookups[host, port]
 

@@ -251,7 +251,7 @@ class BrokerConnection(AIOKafkaConnection):
         return response
 
     def _log_in_after(self, seconds: float) -> None:
-        # A timer must not keep a connection that nobody uses.
+        # The timer must not keep an unused connection alive.
         method = weakref.WeakMethod(self._begin_login)
         self._login_timer = self._loop.call_later(seconds, _call_if_alive, method)
 
@@ -297,7 +297,7 @@ def _call_if_alive(method: weakref.WeakMethod[Callable[[], None]]) -> None:
 def keep_alive(connected: socket.socket, idle_seconds: int) -> None:
     """Let the kernel test an idle connection after `idle_seconds`; 0 switches this off.
 
-    A NAT gateway or a load balancer may forget an idle connection and tell nobody.
+    A NAT gateway or a load balancer may drop an idle connection without informing either side.
     """
     if not idle_seconds:
         return
@@ -597,7 +597,7 @@ class ClusterClient(AIOKafkaClient):
 
         All brokers may have got other addresses at once (KIP-899). The request does not allow the
         broker to create topics: the library's own does, and brokers with
-        ``auto.create.topics.enable`` would make a deleted topic anew.
+        ``auto.create.topics.enable`` would create a deleted topic again.
         """
         request = MetadataRequest(list(topics) if topics else None, allow_auto_topic_creation=False)
         try:

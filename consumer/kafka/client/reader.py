@@ -79,7 +79,7 @@ class KafkaReader:
             raise translate(error, "start of the consumer") from error
 
     async def follow(self, topics: Iterable[str]) -> None:
-        """Also fetch the metadata of these topics. If one does not exist, a broker can create it.
+        """Also fetch the metadata of these topics. No broker creates one that does not exist.
 
         Raises:
             TaskFailed: the cluster did not answer.
