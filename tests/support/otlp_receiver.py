@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import gzip
 import socket
-import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
 
+from tests.support.server_thread import ServerThread
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -53,31 +53,19 @@ class ReceivedSpan(NamedTuple):
         return _plain(self.span.links[index].attributes)
 
 
-class OtlpReceiver:
+class OtlpReceiver(ServerThread):
     """A server on a free port; a context manager that stops it."""
 
     def __init__(self) -> None:
         """Open the port; entering the context starts the server."""
         self.spans: list[ReceivedSpan] = []
         self.is_refusing = False
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-
-    def __enter__(self) -> Self:
-        """Start the server."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(ThreadingHTTPServer(("127.0.0.1", 0), self._handler()))
 
     @property
     def endpoint(self) -> str:
         """The URL for OTEL_EXPORTER_OTLP_ENDPOINT."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return self.origin
 
     def wait_for(self, is_wanted: Callable[[ReceivedSpan], bool]) -> ReceivedSpan:
         """Wait for a span that meets the condition, and return the first."""

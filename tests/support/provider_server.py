@@ -12,10 +12,11 @@ import json
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from tests.support import documents, provider_shapes
+from tests.support.server_thread import ServerThread
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Request(NamedTuple):
     headers: dict[str, str]
 
 
-class ProviderServer:
+class ProviderServer(ServerThread):
     """The server on a free port; a context manager that stops it. All times are in order."""
 
     def __init__(self, *, key: str = KEY, honours_limit: bool = True) -> None:
@@ -65,31 +66,17 @@ class ProviderServer:
         self._ids: dict[str, list[str]] = {}
         self._clock = itertools.count(FIRST_TIME)
         self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), self._handler())
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.02,), daemon=True
-        )
-
-    def __enter__(self) -> Self:
-        """Start the server."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(_Server(("127.0.0.1", 0), self._handler()))
 
     @property
     def url(self) -> str:
         """The value of `base_url`."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        return f"{self.origin}/v1"
 
     @property
     def root(self) -> str:
         """The address without a path, the value of `base_url` for Tinker."""
-        return self.url.removesuffix("/v1")
+        return self.origin
 
     @property
     def ids(self) -> list[str]:

@@ -9,11 +9,13 @@ import threading
 import time
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
+
+from tests.support.server_thread import ServerThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +43,7 @@ class Answer(NamedTuple):
     delay_seconds: float = 0.0
 
 
-class TokenServer:
+class TokenServer(ServerThread):
     """The server on a free port; a context manager that stops it."""
 
     def __init__(self, lifetime_seconds: float = 3600.0) -> None:
@@ -54,31 +56,17 @@ class TokenServer:
         # It is asked before a response is made, and may replace it.
         self.fault: Callable[[TokenRequest], Answer | None] = lambda _: None
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.02,), daemon=True
-        )
-
-    def __enter__(self) -> Self:
-        """Start the server."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop the server."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(ThreadingHTTPServer(("127.0.0.1", 0), self._handler()))
 
     @property
     def token_url(self) -> str:
         """The address of the token endpoint."""
-        return f"http://127.0.0.1:{self._server.server_port}/token"
+        return f"{self.origin}/token"
 
     @property
     def jwks_url(self) -> str:
         """The address of the public key."""
-        return f"http://127.0.0.1:{self._server.server_port}/jwks"
+        return f"{self.origin}/jwks"
 
     def sign(self, **claims: object) -> str:
         """Return a token with these claims besides the usual ones."""
