@@ -11,24 +11,23 @@ import asyncio
 import contextlib
 import socket
 import threading
+import time
 from collections import Counter
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from dev.kafka_settings import HOST
 from tests.chaos.effects import Effect, Link, api_key_of
+from tests.support.loop_thread import CALL_SECONDS, LoopThread
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Iterator, Mapping
-
-Value = TypeVar("Value")
+    from collections.abc import Iterable, Iterator, Mapping
 
 LENGTH_BYTES = 4
 CHUNK_BYTES = 64 * 1024
 MAX_WAITING_FRAMES = 1000
 CONNECT_SECONDS = 5.0
-CALL_SECONDS = 30.0
 LINGER_SECONDS = 1.0
 BROKEN = (OSError, asyncio.IncompleteReadError)
 
@@ -50,7 +49,7 @@ class Passage:
 
 
 class Held(NamedTuple):
-    """A request on its way: not before `due`, by the loop's clock."""
+    """A request on its way: not before `due`, by the monotonic clock."""
 
     due: float
     is_late: bool
@@ -64,7 +63,6 @@ class Proxy:
     def __init__(self, links: Iterable[Link]) -> None:
         """Take a port for each link; nothing is served before `start`."""
         self._sockets = {link: socket.create_server((HOST, 0)) for link in links}
-        self._servers: list[asyncio.Server] = []
         self._brokers: dict[Link, int] = {}
         self._effects: list[Effect] = []
         self._address: int | None = None
@@ -73,8 +71,7 @@ class Proxy:
         self._waiting: Counter[tuple[int, int]] = Counter()  # (place, api key)
         self.delayed: Counter[int] = Counter()  # api key: requests held back so far
         self.forgotten = 0  # connections
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+        self._thread = LoopThread("proxy")
 
     def __enter__(self) -> Self:
         """Use as a context manager, which closes everything at its end."""
@@ -88,15 +85,12 @@ class Proxy:
         """Begin to serve: {link: the port of its broker}."""
         self._brokers = dict(brokers)
         self._thread.start()
-        self._call(self._listen())
+        for link, listening in self._sockets.items():
+            self._thread.listen(listening, partial(self._accept, link))
 
     def close(self) -> None:
         """End every connection and the thread."""
-        if self._thread.is_alive():
-            self._call(self._shut())
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(CALL_SECONDS)
-            self._loop.close()
+        self._thread.close()
         for listening in self._sockets.values():
             listening.close()
 
@@ -124,31 +118,18 @@ class Proxy:
 
     def cut(self, effect: Effect) -> int:
         """Cut the connections that an effect meets, with what is held back; return how many."""
-        return self._call(self._cut(effect))
+        return self._thread.call(self._cut(effect))
 
     def serve_only(self, address: int) -> None:
         """Serve the links with this address; cut and refuse the connections to all others."""
         with self._lock:
             self._address = address
-        self._call(self._cut_others(address))
+        self._thread.call(self._cut_others(address))
 
     def is_holding(self, place: int, api_key: int) -> bool:
         """Return whether a request with this API key from a service is delayed now."""
         with self._lock:
             return self._waiting[place, api_key] > 0
-
-    def _call(self, coroutine: Coroutine[None, None, Value]) -> Value:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(CALL_SECONDS)
-
-    async def _listen(self) -> None:
-        for link, listening in self._sockets.items():
-            accept = partial(self._accept, link)
-            self._servers.append(await asyncio.start_server(accept, sock=listening))
-
-    async def _shut(self) -> None:
-        for server in self._servers:
-            server.close()
-        await self._cut(Effect())
 
     async def _cut(self, effect: Effect) -> int:
         return await self._cancel(
@@ -172,7 +153,7 @@ class Proxy:
     ) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._open[task] = passage = Passage(link, self._loop.time())
+        self._open[task] = passage = Passage(link, time.monotonic())
         try:
             with self._lock:
                 is_refused = self._address not in {None, link.address} or any(
@@ -220,7 +201,7 @@ class Proxy:
                 api_key = api_key_of(frame)
                 with self._lock:
                     seconds = max((e.delays(link, api_key) for e in self._effects), default=0.0)
-                due = self._loop.time() + seconds
+                due = time.monotonic() + seconds
                 await frames.put(Held(due, bool(seconds), api_key, length + frame))
                 if seconds:
                     with self._lock:
@@ -230,7 +211,7 @@ class Proxy:
 
     def _forgets(self, passage: Passage) -> bool:
         """Note that a connection is used, and return whether it was forgotten before."""
-        now = self._loop.time()
+        now = time.monotonic()
         idle_seconds, passage.used_at = now - passage.used_at, now
         if not passage.is_forgotten:
             with self._lock:
@@ -250,7 +231,7 @@ class Proxy:
             while held := await frames.get():
                 try:
                     if held.is_late:
-                        await asyncio.sleep(held.due - self._loop.time())
+                        await asyncio.sleep(held.due - time.monotonic())
                     writer.write(held.frame)
                 finally:
                     self._count_off(link, held)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import struct
 import threading
@@ -186,6 +187,19 @@ def test_it_forgets_connections_that_were_idle(proxy: Proxy, echo: Echo) -> None
 
 
 @pytest.mark.timeout(300)
+def test_connections_of_the_last_moment_are_closed_too(echo: Echo) -> None:
+    """A proxy that ends while clients connect leaves no transport, and so no warning, behind."""
+    for _ in range(20):
+        with Proxy([HERE]) as ending:
+            ending.start({HERE: echo.port})
+            clients = [connect(ending) for _ in range(20)]
+        for client in clients:
+            assert is_ended(client)
+            client.close()
+        del ending
+        gc.collect()  # an open transport warns now, which fails the test
+
+
 @pytest.mark.usefixtures("local_brokers")
 def test_a_client_of_a_proxied_listener_stays_behind_the_proxy(names: Names) -> None:
     """The broker sends clients of that listener to the proxy, where their EndTxn is late."""

@@ -10,10 +10,10 @@ import asyncio
 import contextlib
 import socket
 import struct
-import threading
 from typing import TYPE_CHECKING, Self
 
 from dev.kafka_settings import HOST
+from tests.support.loop_thread import LoopThread
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 DELETE_RECORDS = 21
 API_VERSIONS = 18
 CHUNK_BYTES = 64 * 1024
-CALL_SECONDS = 10.0
 LENGTH, API_KEY, ENTRY = struct.Struct(">i"), struct.Struct(">h"), struct.Struct(">hhh")
 HEAD = struct.Struct(">ihi")  # correlation id, error code, number of entries
 
@@ -36,29 +35,18 @@ class ApiHidingProxy:
         self._hidden = hidden
         self._socket = socket.create_server((HOST, 0))
         self.port = int(self._socket.getsockname()[1])
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread = LoopThread("api-hiding-proxy")
 
     def __enter__(self) -> Self:
         """Serve."""
         self._thread.start()
-        listening = asyncio.start_server(self._serve, sock=self._socket)
-        asyncio.run_coroutine_threadsafe(listening, self._loop).result(CALL_SECONDS)
+        self._thread.listen(self._socket, self._serve)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Close all connections."""
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(CALL_SECONDS)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(CALL_SECONDS)
-        self._loop.close()
+        self._thread.close()
         self._socket.close()
-
-    async def _end(self) -> None:
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         to_broker: asyncio.StreamWriter | None = None
