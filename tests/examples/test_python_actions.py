@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
 import json
 import subprocess
 import sys
@@ -19,6 +17,7 @@ from tests.examples.mlflow_server import MlflowServer
 from tests.examples.programs import example_python, python_example
 from tests.examples.scenarios import renamed
 from tests.examples.webhook_receiver import WebhookReceiver
+from tests.support.standard_webhooks import signature
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -302,9 +301,9 @@ def webhook(receiver: WebhookReceiver, secret: Path) -> dict[str, str]:
 def assert_signed(received: Received) -> None:
     """Assert that the signature is the one of the specification, computed without its library."""
     headers = received.headers
-    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + received.body
-    digest = hmac.digest(SECRET_BYTES, signed, hashlib.sha256)
-    assert headers["webhook-signature"] == f"v1,{base64.b64encode(digest).decode()}"
+    delivery_id, timestamp = headers["webhook-id"], headers["webhook-timestamp"]
+    wanted = signature(SECRET_BYTES, delivery_id, timestamp, received.body)
+    assert headers["webhook-signature"] == wanted
 
 
 def verified(received: Received) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +11,7 @@ from tests.examples.history import id_of
 from tests.examples.scenarios import renamed
 from tests.examples.webhook_receiver import WebhookReceiver
 from tests.support.records import NewRecord
+from tests.support.standard_webhooks import signature
 
 if TYPE_CHECKING:
     from tests.examples.harness import Example, RunningExample
@@ -99,9 +98,7 @@ def _started(
 def _signature(received: Received) -> str:
     """Return the signature that the text of Standard Webhooks asks for."""
     headers = received.headers
-    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + received.body
-    digest = hmac.new(SECRET, signed, hashlib.sha256).digest()
-    return f"v1,{base64.b64encode(digest).decode()}"
+    return signature(SECRET, headers["webhook-id"], headers["webhook-timestamp"], received.body)
 
 
 def three_events(history: History, names: Names) -> str:

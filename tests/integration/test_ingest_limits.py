@@ -18,6 +18,7 @@ from tests.support.deployment import Deployment
 from tests.support.http_client import ask
 from tests.support.ingest import TOKEN, Ingest, post, start_ingest
 from tests.support.records import checkpoint
+from tests.support.standard_webhooks import signed_headers
 from tests.support.topics import Names
 from tests.support.waiting import wait_until
 
@@ -156,14 +157,11 @@ def request_bytes(path: str, headers: list[tuple[bytes, bytes]], body: bytes) ->
 
 def authentication(body: bytes) -> list[tuple[bytes, bytes]]:
     """Return headers that are right for every path."""
-    now = b"%d" % time.time()
-    standard = hmac.digest(base64.b64decode(SECRET), b"m." + now + b"." + body, "sha256")
+    standard = signed_headers(body, base64.b64decode(SECRET))
     plain = hmac.digest(b"whsec_" + SECRET, b"d." + body, "sha256")
     return [
         (b"Authorization", b"Bearer " + TOKEN.encode()),
-        (b"webhook-id", b"m"),
-        (b"webhook-timestamp", now),
-        (b"webhook-signature", b"v1," + base64.b64encode(standard)),
+        *((name.encode(), value.encode()) for name, value in standard.items()),
         (b"X-Delivery", b"d"),
         (b"X-Hub-Signature-256", b"sha256=" + plain.hex().encode()),
     ]

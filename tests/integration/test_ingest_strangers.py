@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import hmac
 import socket
 import time
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ import pytest
 from tests.support.deployment import Deployment
 from tests.support.ingest import start_ingest
 from tests.support.records import checkpoint
+from tests.support.standard_webhooks import signed_headers
 from tests.support.topics import Names
 
 if TYPE_CHECKING:
@@ -86,14 +86,6 @@ def is_closed(connection: socket.socket) -> bool:
     return True
 
 
-def signed(body: bytes) -> dict[str, str]:
-    """Return the headers of Standard Webhooks."""
-    now = str(int(time.time()))
-    digest = hmac.digest(KEY, b"m." + now.encode() + b"." + body, "sha256")
-    signature = base64.b64encode(digest).decode()
-    return {"webhook-id": "m", "webhook-timestamp": now, "webhook-signature": f"v1,{signature}"}
-
-
 def assert_honest_senders_are_served(ingest: Ingest, strangers: Strangers) -> None:
     """Send checkpoints with a token and with a signature while the strangers connect again."""
     body = checkpoint("ftckpt_honest")
@@ -101,7 +93,9 @@ def assert_honest_senders_are_served(ingest: Ingest, strangers: Strangers) -> No
         strangers.again()
         assert ingest.post(body).status == 202, number
         strangers.again()
-        reply = ingest.post(body, path="/v1/webhooks/openai", token=None, headers=signed(body))
+        reply = ingest.post(
+            body, path="/v1/webhooks/openai", token=None, headers=signed_headers(body, KEY)
+        )
         assert reply.status == 202, (number, reply)
 
 

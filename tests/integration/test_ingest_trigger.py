@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
 import json
 import threading
 import time
@@ -17,6 +15,7 @@ from tests.support.http_client import Observed
 from tests.support.ingest import Ingest, start_ingest
 from tests.support.provider_server import KEY, ProviderServer, Request, Response, times
 from tests.support.records import checkpoint
+from tests.support.standard_webhooks import signed_headers
 from tests.support.verdicts import assert_exactly_once
 from tests.support.waiting import wait_until
 
@@ -78,14 +77,7 @@ def send_event(ingest: Ingest, job: str) -> None:
     """Report the end of a job. The receiver must accept it quickly."""
     event = {"object": "event", "type": "fine_tuning.job.succeeded", "data": {"id": job}}
     body = json.dumps(event).encode()
-    timestamp = str(int(time.time()))
-    content = b"msg." + timestamp.encode() + b"." + body
-    signature = base64.b64encode(hmac.new(SECRET, content, hashlib.sha256).digest()).decode()
-    headers = {
-        "webhook-id": "msg",
-        "webhook-timestamp": timestamp,
-        "webhook-signature": f"v1,{signature}",
-    }
+    headers = signed_headers(body, SECRET)
     begun = time.monotonic()
     reply = ingest.post(body, path="/v1/webhooks/openai", token=None, headers=headers)
     assert (reply.status, reply.json) == (202, {"accepted": 0, "event": "job_ended"})

@@ -15,6 +15,7 @@ import pytest
 from tests.support.deployment import Deployment
 from tests.support.ingest import Ingest, start_ingest
 from tests.support.records import checkpoint
+from tests.support.standard_webhooks import signed_headers
 from tests.support.topics import Names
 
 if TYPE_CHECKING:
@@ -103,15 +104,9 @@ def ingest(deployment: Deployment, folder: Path) -> Ingest:
 
 
 def signed(body: bytes, key: bytes = KEY, *, at: float | None = None) -> dict[str, str]:
-    """Return the headers of Standard Webhooks."""
-    timestamp = str(int(time.time() if at is None else at))
-    content = b"msg_1." + timestamp.encode() + b"." + body
-    signature = base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
-    return {
-        "webhook-id": "msg_1",
-        "webhook-timestamp": timestamp,
-        "webhook-signature": f"v1,AAAA v1,{signature}",
-    }
+    """Return the headers of Standard Webhooks, with a wrong signature before the right one."""
+    headers = signed_headers(body, key, at=at)
+    return headers | {"webhook-signature": f"v1,AAAA {headers['webhook-signature']}"}
 
 
 def openssl(*arguments: str) -> bytes:

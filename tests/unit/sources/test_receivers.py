@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
 import json
 from typing import TYPE_CHECKING
 
@@ -16,6 +14,7 @@ from consumer.sources.problems import Refusal
 from consumer.sources.receivers import make_receivers
 from consumer.sources.validation import to_records
 from tests.support.records import checkpoint
+from tests.support.standard_webhooks import signed_headers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,14 +40,11 @@ class Recorded:
 
 def request(body: bytes, content_type: bytes = b"application/json") -> IngestRequest:
     """Return a signed request."""
-    content = b"m.%d." % NOW + body
-    signature = base64.b64encode(hmac.new(KEY, content, hashlib.sha256).digest())
+    signed = signed_headers(body, KEY, "m", at=NOW)
     return IngestRequest(
         [
             (b"content-type", content_type),
-            (b"webhook-id", b"m"),
-            (b"webhook-timestamp", b"%d" % NOW),
-            (b"webhook-signature", b"v1," + signature),
+            *((name.encode(), value.encode()) for name, value in signed.items()),
         ]
     )
 
