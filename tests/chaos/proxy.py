@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 import threading
 import time
 from collections import Counter
@@ -29,6 +30,10 @@ CHUNK_BYTES = 64 * 1024
 MAX_WAITING_FRAMES = 1000
 CONNECT_SECONDS = 5.0
 LINGER_SECONDS = 1.0
+PACKET_POLL_SECONDS = 0.1
+# The place of tcpi_segs_in in Linux's struct tcp_info: packets that came in, empty ones too.
+TCP_INFO_BYTES = 144
+PACKETS = struct.Struct("140xI")
 BROKEN = (OSError, asyncio.IncompleteReadError)
 
 
@@ -42,10 +47,25 @@ class Stream(NamedTuple):
 class Passage:
     """One connection through the proxy."""
 
-    def __init__(self, link: Link, now: float) -> None:
+    def __init__(self, link: Link, now: float, client: socket.socket) -> None:
         self.link = link
         self.used_at = now
         self.is_forgotten = False
+        self._client = client
+        self._packets = 0
+
+    def has_new_packets(self) -> bool:
+        """Return whether the client has sent anything since the last call, as TCP keep-alive does.
+
+        A gateway sees packets, not requests. Only the operating system knows of them.
+        """
+        if not hasattr(socket, "TCP_INFO"):  # not on Linux: requests only
+            return False
+        before = self._packets
+        with contextlib.suppress(OSError):  # the client has hung up
+            info = self._client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
+            (self._packets,) = PACKETS.unpack(info)
+        return self._packets != before
 
 
 class Held(NamedTuple):
@@ -70,7 +90,8 @@ class Proxy:
         self._lock = threading.Lock()
         self._waiting: Counter[tuple[int, int]] = Counter()  # (place, api key)
         self.delayed: Counter[int] = Counter()  # api key: requests held back so far
-        self.forgotten = 0  # connections
+        self.forgotten_by_link: Counter[Link] = Counter()  # connections
+        self.requests: Counter[tuple[Link, int]] = Counter()  # by link and API key
         self._thread = LoopThread("proxy")
 
     def __enter__(self) -> Self:
@@ -103,16 +124,23 @@ class Proxy:
         links = (link for link in self._sockets if link.place == place)
         return ",".join(f"{HOST}:{self.port(link)}" for link in links)
 
+    @property
+    def forgotten(self) -> int:
+        """How many connections were forgotten so far."""
+        return self.forgotten_by_link.total()
+
     @contextmanager
     def trouble(self, effect: Effect) -> Iterator[None]:
         """Put an effect in force for a while; one that refuses also cuts what is connected."""
         with self._lock:
             self._effects.append(effect)
+        watching = self._thread.begin(self._watch_idle(effect))
         try:
             if effect.is_refusing:
                 self.cut(effect)
             yield
         finally:
+            watching.cancel()
             with self._lock:
                 self._effects.remove(effect)
 
@@ -153,7 +181,8 @@ class Proxy:
     ) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._open[task] = passage = Passage(link, time.monotonic())
+        client = writer.get_extra_info("socket")
+        self._open[task] = passage = Passage(link, time.monotonic(), client)
         try:
             with self._lock:
                 is_refused = self._address not in {None, link.address} or any(
@@ -199,6 +228,7 @@ class Proxy:
                 if self._forgets(passage):
                     continue
                 api_key = api_key_of(frame)
+                self.requests[link, api_key] += 1
                 with self._lock:
                     seconds = max((e.delays(link, api_key) for e in self._effects), default=0.0)
                 due = time.monotonic() + seconds
@@ -209,10 +239,26 @@ class Proxy:
                         self.delayed[api_key] += 1
         await frames.put(None)
 
+    async def _watch_idle(self, effect: Effect) -> None:
+        """Forget idle connections while an effect is in force, whether they are used again or not.
+
+        Packets without data (TCP keep-alive) keep a connection alive, as in a real gateway.
+        """
+        while effect.forgets_after_seconds is not None:
+            for passage in list(self._open.values()):
+                if self._is_forgotten(passage) or passage.has_new_packets():
+                    passage.used_at = time.monotonic()
+            await asyncio.sleep(PACKET_POLL_SECONDS)
+
     def _forgets(self, passage: Passage) -> bool:
         """Note that a connection is used, and return whether it was forgotten before."""
-        now = time.monotonic()
-        idle_seconds, passage.used_at = now - passage.used_at, now
+        is_forgotten = self._is_forgotten(passage)
+        passage.used_at = time.monotonic()
+        return is_forgotten
+
+    def _is_forgotten(self, passage: Passage) -> bool:
+        """Return whether a connection was forgotten, now or before."""
+        idle_seconds = time.monotonic() - passage.used_at
         if not passage.is_forgotten:
             with self._lock:
                 passage.is_forgotten = any(
@@ -221,7 +267,8 @@ class Proxy:
                     and effect.meets(passage.link)
                     for effect in self._effects
                 )
-            self.forgotten += passage.is_forgotten
+            if passage.is_forgotten:
+                self.forgotten_by_link[passage.link] += 1
         return passage.is_forgotten
 
     async def _give(

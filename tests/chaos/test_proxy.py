@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 from confluent_kafka import Producer
 
+from consumer.kafka.client.private_client import keep_alive
 from dev.kafka import LocalKafka
 from dev.kafka_settings import HOST
 from tests.chaos.effects import END_TXN, INIT_PRODUCER_ID, Effect, Link
@@ -184,6 +185,19 @@ def test_it_forgets_connections_that_were_idle(proxy: Proxy, echo: Echo) -> None
             with connect(proxy) as fresh:
                 assert answer_seconds(fresh, request(METADATA)) < PATIENCE_SECONDS
     assert proxy.forgotten == 1
+    assert proxy.forgotten_by_link == {HERE: 1}
+
+
+def test_it_does_not_forget_what_tcp_keeps_alive(proxy: Proxy) -> None:
+    """A gateway sees the packets of TCP keep-alive. A connection without them is forgotten."""
+    with connect(proxy) as kept, connect(proxy, ELSEWHERE) as idle:
+        for connection in (kept, idle):
+            answer_seconds(connection, request(METADATA))
+        keep_alive(kept, 1)
+        with proxy.trouble(Effect(forgets_after_seconds=DELAY_SECONDS * 2)):
+            wait_until(lambda: proxy.forgotten_by_link[ELSEWHERE])  # it is never used again
+            answer_seconds(kept, request(METADATA))
+    assert proxy.forgotten_by_link == {ELSEWHERE: 1}
 
 
 @pytest.mark.timeout(300)

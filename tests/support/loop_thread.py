@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable, Coroutine
+    from concurrent.futures import Future
 
     Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -32,7 +33,11 @@ class LoopThread:
 
     def call(self, coroutine: Coroutine[None, None, Value]) -> Value:
         """Run a coroutine in the loop and return its result."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(CALL_SECONDS)
+        return self.begin(coroutine).result(CALL_SECONDS)
+
+    def begin(self, coroutine: Coroutine[None, None, Value]) -> Future[Value]:
+        """Begin a coroutine in the loop, and do not wait for its end."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def listen(self, listening: socket.socket, accept: Accept) -> None:
         """Serve the connections of a listening socket. `accept` must end if it is cancelled."""

@@ -57,7 +57,8 @@ log = logging.getLogger(__name__)
 
 # The next bootstrap server is asked beside those before it.
 NEXT_SERVER_SECONDS: Final = 0.5
-# A peer that is gone without a word is found after idle + 3 x 10 s.
+# A peer that is gone without a word is found after idle + 3 x 10 s. Linux also waits for the interval
+# after a probe that was answered. So the interval is never longer than the idle time.
 KEEPALIVE_INTERVAL_SECONDS: Final = 10
 KEEPALIVE_PROBES: Final = 3
 # A request that was given up after less time says nothing about the broker.
@@ -305,7 +306,7 @@ def keep_alive(connected: socket.socket, idle_seconds: int) -> None:
     # macOS has other names, and Windows none; the default of the system applies there.
     for name, value in (
         ("TCP_KEEPIDLE", idle_seconds),
-        ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL_SECONDS),
+        ("TCP_KEEPINTVL", min(KEEPALIVE_INTERVAL_SECONDS, idle_seconds)),
         ("TCP_KEEPCNT", KEEPALIVE_PROBES),
     ):
         option = getattr(socket, name, None)
