@@ -76,14 +76,18 @@ def _forget(host: str, port: int, lookup: "asyncio.Future[list[SocketAddress]]")
         del _lookups[host, port]
 
 
-async def open_socket(host: str, port: int) -> socket.socket:
+async def open_socket(
+    host: str, port: int, is_avoided: Callable[[tuple[str, int]], bool] = lambda _: False
+) -> socket.socket:
     """Return a connected socket to the first address of a host name that accepts.
+
+    Addresses that `is_avoided` names are tried last: one may accept, and then never answer.
 
     Raises:
         OSError: the name cannot be resolved, or no address accepts. It is the error of the first
             address.
     """
-    addresses = await resolve(host, port)
+    addresses = sorted(await resolve(host, port), key=lambda each: is_avoided(each[1][:2]))
     attempts = [partial(_connect, address) for address in addresses]
     return await first_success(attempts, NEXT_ADDRESS_SECONDS, socket.socket.close)
 

@@ -57,8 +57,8 @@ log = logging.getLogger(__name__)
 
 # The next bootstrap server is asked beside those before it.
 NEXT_SERVER_SECONDS: Final = 0.5
-# A peer that is gone without a word is found after idle + 3 x 10 s. Linux also waits for the interval
-# after a probe that was answered. So the interval is never longer than the idle time.
+# A peer that is gone without a word is found after idle + 3 x 10 s. Linux also waits for the
+# interval after a probe that was answered. So the interval is never longer than the idle time.
 KEEPALIVE_INTERVAL_SECONDS: Final = 10
 KEEPALIVE_PROBES: Final = 3
 # A request that was given up after less time says nothing about the broker.
@@ -122,6 +122,9 @@ class BrokerConnection(AIOKafkaConnection):
     keepalive_seconds = 0
     password: Callable[[], str] | None = None
     """Returns the present password; None: the password does not change."""
+    is_avoided: Callable[[Address], bool] = staticmethod(lambda _: False)
+    peer: Address | None = None
+    """The address behind the host name that has accepted."""
     _renewal: asyncio.Task[None] | None = None
     _login_timer: asyncio.TimerHandle | None = None
     _login: asyncio.Future[None] | None = None
@@ -142,8 +145,9 @@ class BrokerConnection(AIOKafkaConnection):
         reader = asyncio.StreamReader(limit=READER_LIMIT, loop=loop)
         protocol = AIOKafkaProtocol(self._closed_fut, reader, loop=loop)
         tls = self._ssl_context if self._security_protocol.endswith("SSL") else None
-        connected = await open_socket(self.host, self.port)
+        connected = await open_socket(self.host, self.port, self.is_avoided)
         try:
+            self.peer = connected.getpeername()[:2]
             keep_alive(connected, self.keepalive_seconds)
             transport, _ = await loop.create_connection(
                 lambda: protocol,
@@ -402,12 +406,16 @@ class ClusterClient(AIOKafkaClient):
         )
         connection.keepalive_seconds = self._shared.keepalive_seconds
         connection.password = password
+        connection.is_avoided = health.is_avoided
         try:
             async with asyncio.timeout(health.connect_seconds(address)):
                 await connection.connect()
         except FAILURES as error:
             self._note_fault(address, error)
             health.failed(address)
+            if connection.peer is not None:
+                # The name may have more addresses: the next connection tries another one first.
+                health.failed(connection.peer)
             raise
         except Exception as error:
             # SCRAM raises ValueError and others. Such an error would end the library's tasks.

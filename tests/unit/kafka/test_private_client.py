@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import socket
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
 from aiokafka.protocol.admin import SaslHandShakeRequest
 from aiokafka.structs import BrokerMetadata
 
+from consumer.config import Settings
+from consumer.kafka.client import Connection as ClientConnection
+from consumer.kafka.client import private_client
 from consumer.kafka.client.private_client import (
     BootstrapServers,
     BrokerConnection,
     ClusterClient,
 )
+from tests.support.command_line import environment
+from tests.support.topics import Names
 from tests.support.waiting import wait_until_async
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HOST = "127.0.0.1"
 SLOW, QUICK = BrokerMetadata(1, "slow", 9092, None), BrokerMetadata(2, "quick", 9092, None)
 
 
@@ -133,3 +143,77 @@ async def test_every_broker_is_tried() -> None:
     with pytest.raises(NodeNotReadyError, match="cannot be reached at"):
         await client.ask_any("question")
     assert sorted(client.connecting) == ["quick", "slow"]
+
+
+@pytest.fixture
+def listening() -> Iterator[socket.socket]:
+    """Run a server that accepts connections and never answers."""
+    with socket.create_server((HOST, 0)) as server:
+        yield server
+
+
+@pytest.fixture
+def connections(monkeypatch: pytest.MonkeyPatch) -> list[BrokerConnection]:
+    """Record the connections that clients open from now on."""
+    opened: list[BrokerConnection] = []
+
+    class Recorded(BrokerConnection):
+        async def connect(self) -> None:
+            opened.append(self)
+            await super().connect()
+
+    monkeypatch.setattr(private_client, "BrokerConnection", Recorded)
+    return opened
+
+
+KEEPALIVE_OPTIONS = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [("", [60, 10, 3]), ("7200", [7200, 10, 3]), ("4", [4, 4, 3]), ("0", None)],
+)
+async def test_each_socket_has_the_keep_alive_of_the_settings(
+    listening: socket.socket,
+    connections: list[BrokerConnection],
+    setting: str,
+    expected: list[int] | None,
+) -> None:
+    """TCP_KEEPALIVE_SECONDS is an option of the socket of each connection; 0 switches it off."""
+    address = listening.getsockname()
+    variables = Names("x").topics().settings(f"{HOST}:{address[1]}")
+    given = {"TCP_KEEPALIVE_SECONDS": setting} if setting else {}
+    settings = Settings.load(environment({**variables, **given}))
+    client = ClusterClient(**ClientConnection.of(settings).options("client"))
+    starting = asyncio.create_task(client.bootstrap())
+    try:
+        await wait_until_async(lambda: bool(connections) and connections[0].connected())
+        opened = connections[0]._writer.get_extra_info("socket")  # noqa: SLF001 - the socket
+        is_on = opened.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert bool(is_on) == (expected is not None)
+        if expected is not None:
+            found = [opened.getsockopt(socket.IPPROTO_TCP, one) for one in KEEPALIVE_OPTIONS]
+            assert found == expected
+    finally:
+        starting.cancel()
+        await asyncio.wait([starting])
+        await client.close()
+
+
+async def test_an_address_that_never_answers_is_not_tried_first_again(
+    listening: socket.socket,
+    connections: list[BrokerConnection],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A name has two addresses, and the first one accepts all connections."""
+    monkeypatch.setattr("consumer.kafka.client.broker_health.CONNECT_SECONDS", 0.2)
+    port = listening.getsockname()[1]
+    with socket.create_server(("127.0.0.2", port)) as silent:
+        found = [(socket.AF_INET, 0, 0, "", server.getsockname()) for server in (silent, listening)]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        client = ClusterClient(bootstrap_servers=BootstrapServers([f"kafka.test:{port}"]))
+        for _ in range(2):
+            with pytest.raises(KafkaConnectionError):
+                await client.bootstrap()
+        await client.close()
+    assert [each.peer for each in connections] == [("127.0.0.2", port), (HOST, port)]
