@@ -77,17 +77,19 @@ def _forget(host: str, port: int, lookup: "asyncio.Future[list[SocketAddress]]")
 
 
 async def open_socket(
-    host: str, port: int, is_avoided: Callable[[tuple[str, int]], bool] = lambda _: False
+    host: str,
+    port: int,
+    order: Callable[[list[SocketAddress]], list[SocketAddress]] = lambda found: found,
 ) -> socket.socket:
     """Return a connected socket to the first address of a host name that accepts.
 
-    Addresses that `is_avoided` names are tried last: one may accept, and then never answer.
+    `order` gets the addresses as the resolver returned them, and returns which to try first.
 
     Raises:
         OSError: the name cannot be resolved, or no address accepts. It is the error of the first
             address.
     """
-    addresses = sorted(await resolve(host, port), key=lambda each: is_avoided(each[1][:2]))
+    addresses = order(await resolve(host, port))
     attempts = [partial(_connect, address) for address in addresses]
     return await first_success(attempts, NEXT_ADDRESS_SECONDS, socket.socket.close)
 

@@ -46,7 +46,7 @@ from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.produce import ProduceRequest
 
-from consumer.kafka.client.addresses import first_success, open_socket
+from consumer.kafka.client.addresses import SocketAddress, first_success, open_socket
 from consumer.kafka.client.broker_health import Address, BrokerHealth
 from consumer.kafka.client.refusals import causes_of, login_refusal
 from consumer.kafka.client.token_provider import TokenDialog, TokenLoginRefused, TokenProvider
@@ -123,8 +123,10 @@ class BrokerConnection(AIOKafkaConnection):
     password: Callable[[], str] | None = None
     """Returns the present password; None: the password does not change."""
     is_avoided: Callable[[Address], bool] = staticmethod(lambda _: False)
+    addresses: tuple[Address, ...] = ()
+    """All addresses of the host name."""
     peer: Address | None = None
-    """The address behind the host name that has accepted."""
+    """The address that has accepted."""
     _renewal: asyncio.Task[None] | None = None
     _login_timer: asyncio.TimerHandle | None = None
     _login: asyncio.Future[None] | None = None
@@ -145,7 +147,7 @@ class BrokerConnection(AIOKafkaConnection):
         reader = asyncio.StreamReader(limit=READER_LIMIT, loop=loop)
         protocol = AIOKafkaProtocol(self._closed_fut, reader, loop=loop)
         tls = self._ssl_context if self._security_protocol.endswith("SSL") else None
-        connected = await open_socket(self.host, self.port, self.is_avoided)
+        connected = await open_socket(self.host, self.port, self._order)
         try:
             self.peer = connected.getpeername()[:2]
             keep_alive(connected, self.keepalive_seconds)
@@ -173,6 +175,11 @@ class BrokerConnection(AIOKafkaConnection):
         except BaseException:
             self.close()
             raise
+
+    def _order(self, found: list[SocketAddress]) -> list[SocketAddress]:
+        """Return the addresses in the order of the resolver, but those that failed come last."""
+        self.addresses = tuple(name[:2] for _, name in found)
+        return sorted(found, key=lambda each: self.is_avoided(each[1][:2]))
 
     async def _look_up_versions(self) -> None:
         try:
@@ -413,9 +420,8 @@ class ClusterClient(AIOKafkaClient):
         except FAILURES as error:
             self._note_fault(address, error)
             health.failed(address)
-            if connection.peer is not None:
-                # The name may have more addresses: the next connection tries another one first.
-                health.failed(connection.peer)
+            if self._has_other_address(connection, error):
+                return await self._connect(address, on_close)
             raise
         except Exception as error:
             # SCRAM raises ValueError and others. Such an error would end the library's tasks.
@@ -424,6 +430,13 @@ class ClusterClient(AIOKafkaClient):
         health.answered(address)
         self._shared.faults.ended(Fault.LOGIN, _name(address))
         return connection
+
+    def _has_other_address(self, connection: BrokerConnection, error: BaseException) -> bool:
+        """Note an address that accepted and did not answer. Return whether its name has others."""
+        if connection.peer is None or not isinstance(error, TimeoutError | ClosedAtOnce):
+            return False
+        self._shared.health.failed(connection.peer)
+        return not all(map(self._shared.health.is_avoided, connection.addresses))
 
     def _note_fault(self, address: Address, error: BaseException) -> None:
         faults = self._shared.faults

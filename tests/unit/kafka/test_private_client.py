@@ -200,20 +200,23 @@ async def test_each_socket_has_the_keep_alive_of_the_settings(
         await client.close()
 
 
-async def test_an_address_that_never_answers_is_not_tried_first_again(
+async def test_the_next_address_is_tried_if_the_first_never_answers(
     listening: socket.socket,
     connections: list[BrokerConnection],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A name has two addresses, and the first one accepts all connections."""
+    """A name has two addresses that accept all connections. Both are tried, the first one once."""
     monkeypatch.setattr("consumer.kafka.client.broker_health.CONNECT_SECONDS", 0.2)
     port = listening.getsockname()[1]
     with socket.create_server(("127.0.0.2", port)) as silent:
         found = [(socket.AF_INET, 0, 0, "", server.getsockname()) for server in (silent, listening)]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
         client = ClusterClient(bootstrap_servers=BootstrapServers([f"kafka.test:{port}"]))
-        for _ in range(2):
-            with pytest.raises(KafkaConnectionError):
-                await client.bootstrap()
+        with pytest.raises(KafkaConnectionError):
+            await client.bootstrap()
+        assert [each.peer for each in connections] == [("127.0.0.2", port), (HOST, port)]
+        client._shared.health.answered((HOST, port))  # noqa: SLF001 - the second one is back
+        with pytest.raises(KafkaConnectionError):
+            await client.bootstrap()
+        assert [each.peer for each in connections[2:]] == [(HOST, port)]
         await client.close()
-    assert [each.peer for each in connections] == [("127.0.0.2", port), (HOST, port)]
