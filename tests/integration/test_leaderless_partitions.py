@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka.admin import NewTopic
 
 from dev.kafka import LocalKafka
+from tests.integration.leaderless_client import LeaderlessClient
 from tests.support.cluster import Cluster
 from tests.support.deployment import Deployment
 from tests.support.reader import Reader
@@ -17,7 +18,7 @@ from tests.support.verdicts import assert_exactly_once, event_id, wait_until_han
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from tests.support.service_process import ServiceProcess
     from tests.support.topics import Names
@@ -57,6 +58,10 @@ class ThreeNodes(Cluster):
         others = {name: count for name, count in partitions.items() if name not in ours}
         if others:
             super().create_topics(others, config, replication_factor=replication_factor)
+
+    def client(self, mode: str, topic: str, partitions: Iterable[int]) -> LeaderlessClient:
+        """Start a librdkafka client beside the service, in a process of its own."""
+        return LeaderlessClient(mode, self.bootstrap_servers, topic, partitions)
 
     def lose_node(self, topic: str) -> None:
         """Kill the node and wait until a partition of this topic has no leader."""
@@ -133,10 +138,16 @@ def test_an_input_partition_without_a_leader(three: LocalKafka, names: Names) ->
         cluster.lose_node(deployment.input_topic)
 
         services = [deployment.restart(service) for service in services]
-        with cluster.subscriber(deployment.ready_topic) as reader:
+        with (
+            cluster.subscriber(deployment.ready_topic) as reader,
+            cluster.client("read", deployment.input_topic, range(SHARDS)) as client,
+        ):
             deployment.wait_until_running(SHARDS, *services)
+            began = time.time()
             cluster.produce(deployment.input_topic, to_partitions(first, HEALTHY))
-            print("first", wait_for_each_shard(reader, first))  # noqa: T201 - figures
+            ours = wait_for_each_shard(reader, first)
+            theirs = client.seconds(first, began)
+            print(f"ids of healthy partitions: librdkafka {theirs}, shards {ours}")  # noqa: T201 - figures
             line = deferring(services).wait_for_log("sources_deferred", shard=LOST)
             assert line["sources"] == {f"{deployment.input_topic}/{LOST}": "it has no leader"}
 
@@ -167,8 +178,9 @@ def deferring(services: Sequence[ServiceProcess]) -> ServiceProcess:
 
 def test_an_output_partition_without_a_leader(three: LocalKafka, names: Names) -> None:
     """Shards start. Only records from the first on whose event belongs there wait."""
-    cluster = ThreeNodes(three, [names.topic("ready")])
-    ready = names.topic("ready")
+    ready, beside = names.topic("ready"), names.topic("beside")
+    cluster = ThreeNodes(three, [ready, beside])
+    cluster.create_topics({beside: SHARDS})
     cluster.create_topics(
         {ready: SHARDS}, {"message.timestamp.type": "LogAppendTime", "max.message.bytes": "1200000"}
     )
@@ -189,14 +201,21 @@ def test_an_output_partition_without_a_leader(three: LocalKafka, names: Names) -
         service = deployment.restart(service)
         deployment.wait_until_running(SHARDS, service)
         fine, stuck, later = (ids_everywhere(name) for name in ("fine", "stuck", "later"))
-        with Reader(cluster.settings, ready, tolerant=True) as reader:
+        with (
+            Reader(cluster.settings, ready, tolerant=True) as reader,
+            cluster.client("write", beside, HEALTHY) as client,
+        ):
 
             def are_published() -> bool:
                 reader.records += reader.poll()
                 return set(fine) <= {event_id(record) for record in reader.records}
 
+            theirs = client.seconds(map(str, HEALTHY))
+            began = time.monotonic()
             cluster.produce(deployment.input_topic, of_job(fine, jobs[HEALTHY[0]]))
             wait_until(are_published, PUBLISHED_SECONDS, what="events to a healthy partition")
+            ours = time.monotonic() - began
+        print(f"events to healthy partitions: librdkafka {theirs}, service {ours:.2f} s")  # noqa: T201 - figures
         assert not service.logged("task_failed")
         cluster.produce(deployment.input_topic, of_job(stuck[:1], jobs[LOST]))
         shard = home_shard(stuck[0], SHARDS)
