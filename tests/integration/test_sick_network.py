@@ -313,7 +313,10 @@ def test_the_service_starts_when_the_name_server_is_back(
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("local_brokers")
 def test_a_deleted_input_is_not_created_by_the_service(names: Names) -> None:
-    """Brokers that create topics automatically do not do it for the service's own requests."""
+    """Brokers that create topics automatically do not do it for the service's own requests.
+
+    They do it for a producer of librdkafka.
+    """
     with LocalKafka(properties={"auto.create.topics.enable": "true"}) as kafka:
         cluster = Cluster(kafka.bootstrap_servers)
         with Deployment(cluster, names, DISCOVERY_INTERVAL_MS=200) as deployment:
@@ -331,3 +334,8 @@ def test_a_deleted_input_is_not_created_by_the_service(names: Names) -> None:
             checks = time.monotonic() + QUIET_SECONDS
             while time.monotonic() < checks:
                 assert deployment.input_topic not in observer.topics()
+            begin = time.monotonic()
+            with SingleSender(kafka.bootstrap_servers, deployment.input_topic, {}):
+                assert deployment.input_topic in observer.topics()
+            seconds = time.monotonic() - begin
+            print(f"a producer of librdkafka creates it within {seconds:.1f} s")  # noqa: T201 - a figure
