@@ -25,7 +25,6 @@ from tests.integration.proxied_kafka import (
 from tests.integration.unresolving_service import asked_file, unresolving
 from tests.support.cluster import Cluster
 from tests.support.deployment import Deployment
-from tests.support.paced_sender import PacedSender, append_times, pauses_by_shard
 from tests.support.records import numbered_ids, scattered
 from tests.support.service_process import RUN
 from tests.support.silent_servers import black_hole, silent_server
@@ -53,6 +52,7 @@ FIRST_HOST = "127.0.0.2"
 NAME = "kafka.test"
 MOST_LONGER_SECONDS = 10.0
 METADATA_SECONDS = 60.0
+BOOTSTRAP_TRIES = 4
 STOP_SECONDS = 5.0
 QUIET_SECONDS = 5.0
 
@@ -188,30 +188,37 @@ def test_a_connection_that_is_silent_is_replaced(gateway: ProxiedKafka, names: N
 def test_all_advertised_addresses_change(names: Names) -> None:
     """The bootstrap address stays; the service finds the brokers again without a new process.
 
-    The pause is the restart of the broker, and for the service the pause of the producer besides.
+    Nothing is sent while the only broker restarts: it would leave transactions without an end
+    (docs/operations/runbook.md, "When a transaction hangs").
     """
     with proxied_kafka(addresses=2) as proxied:
-        beside = Cluster(proxied.bootstrap_servers(BESIDE))
         servers = proxied.bootstrap_servers(SERVICE)
-        with proxied.service(names, WATCHDOG_SECONDS=0, BOOTSTRAP_SERVERS=servers) as (
-            deployment,
-            service,
+        topic = names.topic("beside")
+        proxied.cluster.create_topics({topic: 1})
+        with (
+            proxied.service(names, WATCHDOG_SECONDS=0, BOOTSTRAP_SERVERS=servers) as (
+                deployment,
+                service,
+            ),
+            SingleSender(proxied.bootstrap_servers(BESIDE), topic, {}) as single,
+            proxied.cluster.subscriber(names.topic("ready")) as reader,
         ):
-            append_times(proxied.cluster, deployment.ready_topic)
-            with PacedSender(beside, deployment.input_topic, SHARDS) as paced:
-                wait_until(lambda: len(proxied.cluster.read(deployment.ready_topic)) > SHARDS * 5)
-                proxied.kafka.advertise(advertised(proxied.proxy, 1, address=1))
-                proxied.kafka.restart(1)
-                proxied.proxy.serve_only(1)
-                goal = paced.delivered + SHARDS * 20
-                wait_until(lambda: paced.delivered > goal, 60, what="records after the change")
-            wait_until_handled(proxied.cluster, names, deadline_seconds=90)
-            assert_exactly_once(proxied.cluster, names, paced.sent)
-            pauses = pauses_by_shard(proxied.cluster, deployment.ready_topic, SHARDS)
-            theirs = paced.longest_pause()
-            print(f"longest pause: librdkafka {theirs:.1f} s, shards {pauses}")  # noqa: T201 - figures
+            publish(deployment, reader, "before")
+            wait_until_handled(proxied.cluster, names)
+            proxied.kafka.advertise(advertised(proxied.proxy, 1, address=1))
+            proxied.proxy.serve_only(1)
+            proxied.kafka.restart(1)
+            single.send()
+            after = publish(deployment, reader, "after")
+            theirs = wait_until(lambda: single.seconds, 60, what="a delivery of librdkafka")
+            print(  # noqa: T201 - figures
+                f"other addresses: librdkafka {theirs:.1f} s, service {after.first_seconds:.1f} to "
+                f"{after.all_seconds:.1f} s after the broker is back"
+            )
+            ids = [one for prefix in ("before", "after") for one in numbered_ids(EVENTS, prefix)]
+            assert_exactly_once(proxied.cluster, names, ids)
             assert not service.has_ended
-    assert max(pauses.values()) <= theirs * 2 + MOST_LONGER_SECONDS
+            assert after.all_seconds < theirs + MOST_LONGER_SECONDS
 
 
 @pytest.mark.parametrize("fault", [black_hole, silent_server])
@@ -249,15 +256,21 @@ def seconds_to_run(
 
 
 def seconds_to_bootstrap(servers: str) -> float:
-    """Return how long librdkafka needs until it has metadata."""
+    """Return how long librdkafka needs until it has metadata, at most.
+
+    It asks the servers of a list in random order.
+    """
     settings: dict[str, Any] = {
         "bootstrap.servers": servers,
         "broker.address.family": "v4",
         "log_level": 2,
     }
-    begin = time.monotonic()
-    AdminClient(settings).list_topics(timeout=METADATA_SECONDS)
-    return time.monotonic() - begin
+    seconds = []
+    for _ in range(BOOTSTRAP_TRIES):
+        begin = time.monotonic()
+        AdminClient(settings).list_topics(timeout=METADATA_SECONDS)
+        seconds.append(time.monotonic() - begin)
+    return max(seconds)
 
 
 def test_a_bootstrap_address_that_swallows_everything(cluster: Cluster, names: Names) -> None:

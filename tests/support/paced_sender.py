@@ -57,15 +57,6 @@ class PacedSender:
         assert not left
         assert not self._failures
 
-    @property
-    def delivered(self) -> int:
-        """How many records are delivered so far."""
-        return sum(map(len, list(self._delivered.values())))
-
-    def use_password(self, user: str, password: str) -> None:
-        """Log in with another password from the next connection on."""
-        self._producer.set_sasl_credentials(user, password)
-
     def longest_pause(self) -> float:
         """Return the longest time (s) between two deliveries to one partition."""
         return max(_longest(times) for times in self._delivered.values())

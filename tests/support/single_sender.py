@@ -43,6 +43,10 @@ class SingleSender:
         self._producer.purge()
         self._producer.flush(DELIVERY_SECONDS)
 
+    def use_password(self, user: str, password: str) -> None:
+        """Log in with another password from the next connection on."""
+        self._producer.set_sasl_credentials(user, password)
+
     def send(self) -> None:
         """Send a record, and do not wait for its delivery."""
         self._seconds, self._sent_at = None, time.monotonic()
