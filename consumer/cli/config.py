@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 from consumer.cli.output import EXIT_OK, write_message, write_result
-from consumer.config import VARIABLES, Secret, Settings, unknown_variables
+from consumer.config import VARIABLES, Settings, unknown_variables
 
 
 def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse does not export the type
@@ -15,10 +15,7 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse does not exp
 
 
 def _config(settings: Settings, _: argparse.Namespace) -> int:
-    values = {v.name: getattr(settings, v.field) for v in VARIABLES}
-    shown = {
-        name: value.mask if isinstance(value, Secret) else value for name, value in values.items()
-    }
+    shown = {v.name: v.shown(getattr(settings, v.field)) for v in VARIABLES}
     width = max(map(len, shown))
     text = "\n".join(f"{name:<{width}}  {_plain(value)}" for name, value in shown.items())
     write_result(shown, text)

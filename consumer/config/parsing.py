@@ -9,6 +9,9 @@ from typing import Final
 TOPIC_NAME: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")  # kafka.internals.Topic
 GUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 TOKEN_PROVIDERS: Final = ("oidc", "file", "aws_msk_iam", "azure", "gcp")
+# The extensions of Confluent Cloud: ids of a cluster and of an identity pool.
+HARMLESS_EXTENSIONS: Final = frozenset({"logicalCluster", "identityPoolId"})
+MASK: Final = "********"
 MAX_PORT: Final = 65_535
 MAX_URI_CHARS: Final = 500
 _URI_CHAR: Final = r"(?:[\w.~!$&'()*+,;=:@-]|%[0-9a-fA-F]{2})"
@@ -132,6 +135,19 @@ def sasl_extensions(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
+def shown_extensions(extensions: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    """Return extensions for an operator. The value of one may be a secret, unless it is known."""
+    return tuple(
+        f"{name}={value if name in HARMLESS_EXTENSIONS else MASK}" for name, value in extensions
+    )
+
+
+def shown_address(address: str) -> str:
+    """Return an address for an operator. Its query may have a key."""
+    path, mark, _ = address.partition("?")
+    return f"{path}{mark}{MASK}" if mark else address
+
+
 def shards(text: str) -> int | None:
     """Parse the number of shards. Return None if the text is empty."""
     return None if text == "" else whole(1, 10_000)(text)
@@ -178,7 +194,7 @@ class Secret:
     @property
     def mask(self) -> str:
         """The text to show instead of the value: asterisks, or empty without a value."""
-        return "********" if self._value else ""
+        return MASK if self._value else ""
 
     def __repr__(self) -> str:
         return repr(self.mask)

@@ -21,6 +21,8 @@ from consumer.config.parsing import (
     schema_guid,
     servers,
     shards,
+    shown_address,
+    shown_extensions,
     token_provider,
     topic,
     topics,
@@ -40,13 +42,17 @@ SERVICE_LINK_VALUE: Final = re.compile(r"(tcp|udp|sctp)://.*")
 
 
 class Variable(NamedTuple):
-    """One environment variable: name, default, parser and description."""
+    """One environment variable: name, default, parser and description.
+
+    `show` returns what an operator may see of a value. A ``Secret`` needs none.
+    """
 
     short_name: str
     default: str
     parse: Callable[[str], Any]
     description: str
     is_secret: bool = False
+    show: Callable[[Any], object] = lambda value: value
 
     @property
     def name(self) -> str:
@@ -57,6 +63,10 @@ class Variable(NamedTuple):
     def field(self) -> str:
         """The field of ``Settings`` that holds the value of the variable."""
         return self.short_name.lower()
+
+    def shown(self, value: object) -> object:
+        """Return a value for an operator, without what may be a secret."""
+        return value.mask if isinstance(value, Secret) else self.show(value)
 
     def read(self, environment: Mapping[str, str]) -> object:
         """Return the parsed value. The value of a secret can also be in a file (``…_FILE``)."""
@@ -95,7 +105,7 @@ VARIABLES: Final = (
     Variable("SASL_USERNAME", "", str, "SASL user; or set SASL_USERNAME_FILE to the path of a file that contains it", is_secret=True),
     Variable("SASL_PASSWORD", "", Secret, "SASL password; or set SASL_PASSWORD_FILE to the path of a file that contains it, which is read again for each connection", is_secret=True),
     Variable("SASL_OAUTHBEARER_PROVIDER", "oidc", token_provider, "where the tokens of OAUTHBEARER come from: `oidc` (a token endpoint), `file`, `aws_msk_iam`, `azure`, `gcp`, or a class of your own as `module:Class`"),
-    Variable("SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL", "", web_address, "`oidc`: address of the token endpoint"),
+    Variable("SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL", "", web_address, "`oidc`: address of the token endpoint", show=shown_address),
     Variable("SASL_OAUTHBEARER_CLIENT_CREDENTIALS_CLIENT_ID", "", str, "`oidc`: id of the client at the token endpoint"),
     Variable("SASL_OAUTHBEARER_CLIENT_CREDENTIALS_CLIENT_SECRET", "", Secret, "`oidc`: secret of the client; or set SASL_OAUTHBEARER_CLIENT_CREDENTIALS_CLIENT_SECRET_FILE to the path of a file that contains it, which is read again for each request", is_secret=True),
     Variable("SASL_OAUTHBEARER_HEADER_URLENCODE", "false", flag, "`oidc`: encode client id and secret for a URL before they go into the header (RFC 6749 section 2.3.1)"),
@@ -108,7 +118,7 @@ VARIABLES: Final = (
     Variable("SASL_OAUTHBEARER_AUDIENCE", "", str, "`oidc`: audience to request, as some identity providers need it; empty: not sent"),
     Variable("SASL_OAUTHBEARER_SSL_CAFILE", "", str, "`oidc`: file of certificate authorities (PEM) of the token endpoint; empty: those of the system"),
     Variable("SASL_OAUTHBEARER_TOKEN_FILE", "", str, "`file`: file with a token that something else renews; read again for each login"),
-    Variable("SASL_OAUTHBEARER_EXTENSIONS", "", sasl_extensions, "SASL extensions that are sent with each token, `name=value`, comma-separated, such as `logicalCluster=lkc-1,identityPoolId=pool-1`"),
+    Variable("SASL_OAUTHBEARER_EXTENSIONS", "", sasl_extensions, "SASL extensions that are sent with each token, `name=value`, comma-separated, such as `logicalCluster=lkc-1,identityPoolId=pool-1`", show=shown_extensions),
     Variable("CONNECTIONS_MAX_IDLE_MS", "180000", whole(1_000, 86_400_000), "close a connection without requests after this time (ms); must be shorter than the idle timeout of every NAT gateway and load balancer on the way (4 minutes in Azure)"),
     Variable("TCP_KEEPALIVE_SECONDS", "60", whole(0, 7_200), "test a connection without traffic after this time (s) by TCP keep-alive; 0: off"),
     Variable("CLIENT_RACK", "", rack, "rack (availability zone) of this process; partitions are then read from a replica in the same rack, if the brokers have a rack-aware `replica.selector.class` (KIP-392)"),

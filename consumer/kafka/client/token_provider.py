@@ -4,7 +4,14 @@ from aiokafka import errors as kafka_errors
 from aiokafka.abc import AbstractTokenProvider
 
 from consumer.config import Settings
-from consumer.kafka.tokens import TokenRefused, TokenSource, TokenUnavailable, describe, source_of
+from consumer.kafka.tokens import (
+    TokenRefused,
+    TokenSource,
+    TokenUnavailable,
+    describe,
+    masked,
+    source_of,
+)
 
 # A client that receives an error message in an answer sends this, and then gets the error itself
 # (RFC 7628 section 3.2.3).
@@ -35,6 +42,7 @@ class TokenProvider(AbstractTokenProvider):
         self._source = source
         self._extensions = extensions
         self._last = ""
+        self._sent: dict[str, str] = {}
 
     @classmethod
     def of(cls, settings: Settings) -> "TokenProvider":
@@ -46,7 +54,7 @@ class TokenProvider(AbstractTokenProvider):
         return cls(source_of(settings), dict(settings.sasl_oauthbearer_extensions))
 
     async def token(self) -> str:
-        """Return the token for one login.
+        """Return the token for one login, and keep the extensions that are sent with it.
 
         Raises:
             TokenLoginRefused: an operator must fix something.
@@ -54,23 +62,29 @@ class TokenProvider(AbstractTokenProvider):
         """
         try:
             self._last = await self._source.value()
+            # Here, so that a connection does not begin a login for which it has no extensions.
+            self._sent = self._source.extensions() | self._extensions
         except TokenRefused as error:
             raise TokenLoginRefused(str(error)) from error
         except TokenUnavailable as error:
             raise NoToken(str(error)) from error
+        except Exception as error:  # noqa: BLE001 - it would end a task of the library
+            text = f"the source of the tokens failed ({type(error).__name__})"
+            raise NoToken(text) from None
         return self._last
 
     def extensions(self) -> dict[str, str]:
-        """Return the SASL extensions of the settings and of the source."""
-        return self._source.extensions() | self._extensions
+        """Return the SASL extensions of the settings and of the source, for the last token."""
+        return self._sent
 
     def refusal(self, answer: str) -> TokenLoginRefused:
         """Return the error for a token that the broker refused. `answer` is what the broker said.
 
         The broker says only that the token is invalid. Its log has the reason.
         """
+        said = masked(answer, self._last)
         return TokenLoginRefused(
-            f"the broker refused the token ({answer}): {describe(self._last)}; compare it with the "
+            f"the broker refused the token ({said}): {describe(self._last)}; compare it with the "
             "broker's sasl.oauthbearer.expected.issuer and expected.audience and with its clock, "
             "and check CHECKPOINT_READY_SASL_OAUTHBEARER_*. The log of the broker has the reason"
         )

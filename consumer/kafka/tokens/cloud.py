@@ -17,8 +17,9 @@ import msgspec
 
 from consumer.config import Settings
 from consumer.errors import ConfigError
-from consumer.kafka.tokens.threads import in_daemon_thread
-from consumer.kafka.tokens.token import Token, TokenRefused, TokenUnavailable, masked
+from consumer.kafka.tokens.masking import masked, secrets_of_process
+from consumer.kafka.tokens.threads import SingleThread
+from consumer.kafka.tokens.token import Token, TokenRefused, TokenUnavailable
 
 GOOGLE_SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
 # The variable of Google's own login handlers for credentials that do not name their account.
@@ -35,6 +36,7 @@ class CloudTokens:
         """`name` is for messages. `get` blocks, and raises any exception of its library."""
         self._name = name
         self._get = get
+        self._thread = SingleThread(f"token-{name}")
 
     async def fetch(self) -> Token:
         """Return a new token.
@@ -44,11 +46,11 @@ class CloudTokens:
             TokenUnavailable: the library has none. Which of its errors are final is not known.
         """
         try:
-            return await in_daemon_thread(self._get, f"token-{self._name}")
+            return await self._thread.run(self._get)
         except (TokenRefused, TokenUnavailable):
             raise
         except Exception as error:  # noqa: BLE001 - any error of the library
-            text = f"{type(error).__name__}: {masked(str(error))}"
+            text = f"{type(error).__name__}: {masked(str(error), *secrets_of_process())}"
             raise TokenUnavailable(f"no token of {self._name}: {text}") from None
 
 

@@ -5,10 +5,15 @@ It uses the proxy that the variable HTTPS_PROXY names. Redirects are not followe
 host would receive the secret.
 """
 
+import contextlib
 import http.client
+import io
+import socket
 import ssl
+import time
 import urllib.error
 import urllib.request
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -16,9 +21,11 @@ from urllib.parse import urlencode
 import msgspec
 
 from consumer import __version__
-from consumer.kafka.tokens.token import Token, TokenRefused, TokenUnavailable, masked
+from consumer.kafka.tokens.masking import masked
+from consumer.kafka.tokens.token import Token, TokenRefused, TokenUnavailable
 
-REQUEST_SECONDS: Final = 10.0
+REQUEST_SECONDS: Final = 10.0  # for each step: connect, TLS, send
+TOTAL_SECONDS: Final = 15.0  # until the end of the answer
 MAX_ANSWER_BYTES: Final = 256 * 1024
 _MAX_LIFETIME_SECONDS: Final = 365 * 86_400
 _LATER: Final = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
@@ -29,17 +36,80 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         """Return no request, so that the redirect becomes an error."""
 
 
+class _Received(io.RawIOBase):
+    """The bytes that a server sends until a deadline.
+
+    A socket limits the time for each byte. A server that sends a byte now and then would never end.
+    """
+
+    def __init__(self, connected: socket.socket, deadline: float) -> None:
+        super().__init__()
+        self._connected = connected
+        self._raw = connected.makefile("rb", buffering=0)
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401 - a buffer
+        left = self._deadline - time.monotonic()
+        with contextlib.suppress(TimeoutError):
+            if left > 0:
+                self._connected.settimeout(left)
+                return self._raw.readinto(buffer)
+        raise TimeoutError(f"no complete answer within {TOTAL_SECONDS:g} s")
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    """A response that must be complete at a deadline, with its headers and those of a proxy."""
+
+    def __init__(self, deadline: float, connected: socket.socket, method: str | None) -> None:
+        super().__init__(connected, method=method)
+        self.fp.close()
+        self.fp = io.BufferedReader(_Received(connected, deadline))
+
+
+class _LimitedHandler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+    """Opens connections whose responses must be complete at a deadline."""
+
+    def __init__(self, context: ssl.SSLContext, deadline: float) -> None:
+        super().__init__(context=context)
+        self._secure = partial(self._connection, http.client.HTTPSConnection, context=context)
+        self._deadline = deadline
+
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        """Send a request without TLS."""
+        return self.do_open(partial(self._connection, http.client.HTTPConnection), req)
+
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        """Send a request with TLS."""
+        return self.do_open(self._secure, req)
+
+    def _connection(self, kind: Any, host: str, **options: Any) -> http.client.HTTPConnection:  # noqa: ANN401 - of the library
+        made: http.client.HTTPConnection = kind(host, **options)
+        made.response_class = partial(_Response, self._deadline)  # type: ignore[assignment]  # it is called like one
+        return made
+
+
 class TokenEndpoint:
     """The token endpoint of an identity provider."""
 
     def __init__(self, url: str, authorities: str) -> None:
         """Set the address, and the file of its certificate authorities (empty: of the system)."""
         self._url = url
+        self._shown = url.partition("?")[0]  # a query may have a key
         self._authorities = authorities
         self._setting = "CHECKPOINT_READY_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL"
 
     def post(self, form: dict[str, str], authorization: str, secrets: tuple[str, ...]) -> Token:
-        """Return the token that the endpoint gives. It blocks for at most some seconds.
+        """Return the token that the endpoint gives. It blocks for at most `TOTAL_SECONDS`.
+
+        It blocks for longer only while the name of the endpoint is resolved, and if several of its
+        addresses do not answer.
 
         Args:
             form: the parameters of the request.
@@ -73,9 +143,8 @@ class TokenEndpoint:
     def _opener(self) -> urllib.request.OpenerDirector:
         # Read each time, because the file can be renewed.
         context = ssl.create_default_context(cafile=self._authorities or None)
-        return urllib.request.build_opener(
-            _NoRedirects(), urllib.request.HTTPSHandler(context=context)
-        )
+        deadline = time.monotonic() + TOTAL_SECONDS
+        return urllib.request.build_opener(_NoRedirects(), _LimitedHandler(context, deadline))
 
     def _refusal(
         self, error: urllib.error.HTTPError, secrets: tuple[str, ...]
@@ -85,7 +154,7 @@ class TokenEndpoint:
             reason = _reason(error.read(MAX_ANSWER_BYTES), secrets)
         except (OSError, http.client.HTTPException):
             reason = ""
-        text = f"the token endpoint {self._url} answered {status}{reason}"
+        text = f"the token endpoint {self._shown} answered {status}{reason}"
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _LATER:
             return TokenUnavailable(text)
         if status < HTTPStatus.BAD_REQUEST:
@@ -101,19 +170,24 @@ class TokenEndpoint:
         cause = error.reason if isinstance(error, urllib.error.URLError) else error
         if isinstance(cause, ssl.SSLCertVerificationError):
             return TokenRefused(
-                f"the certificate of the token endpoint {self._url} is not trusted "
+                f"the certificate of the token endpoint {self._shown} is not trusted "
                 f"({cause.verify_message}); name its authority in "
                 "CHECKPOINT_READY_SASL_OAUTHBEARER_SSL_CAFILE"
             )
         reason = masked(str(cause) or type(cause).__name__, *secrets)
-        return TokenUnavailable(f"the token endpoint {self._url} cannot be reached: {reason}")
+        return TokenUnavailable(f"the token endpoint {self._shown} cannot be reached: {reason}")
 
     def _token(self, body: bytes) -> Token:
+        if len(body) > MAX_ANSWER_BYTES:
+            raise TokenRefused(
+                f"the answer of {self._shown} has more than {MAX_ANSWER_BYTES} bytes: "
+                f"correct {self._setting}"
+            )
         answer = _document(body)
         text = answer.get("access_token")
-        if not isinstance(text, str) or len(body) > MAX_ANSWER_BYTES:
+        if not isinstance(text, str):
             raise TokenRefused(
-                f"the answer of {self._url} has no access_token: correct {self._setting}"
+                f"the answer of {self._shown} has no access_token: correct {self._setting}"
             )
         try:
             lifetime = float(answer["expires_in"])

@@ -11,7 +11,7 @@ from urllib.parse import quote_plus
 from consumer.config import Secret, Settings
 from consumer.kafka.tokens.endpoint import TokenEndpoint
 from consumer.kafka.tokens.files import read_token_file
-from consumer.kafka.tokens.threads import in_daemon_thread
+from consumer.kafka.tokens.threads import SingleThread
 from consumer.kafka.tokens.token import Token
 
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -100,6 +100,7 @@ class OidcTokens:
             settings.sasl_oauthbearer_token_endpoint_url, settings.sasl_oauthbearer_ssl_cafile
         )
         self._proof = proof
+        self._thread = SingleThread("token-endpoint")
         self._form = {"grant_type": "client_credentials"}
         for name, value in (
             ("scope", settings.sasl_oauthbearer_scope),
@@ -114,7 +115,7 @@ class OidcTokens:
         Raises:
             TokenRefused, TokenUnavailable: as ``TokenEndpoint.post`` and ``read_token_file``.
         """
-        return await in_daemon_thread(self._request, "token-endpoint")
+        return await self._thread.run(self._request)
 
     def _request(self) -> Token:
         form = dict(self._form)

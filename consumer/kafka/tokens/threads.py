@@ -1,40 +1,49 @@
-"""Runs a blocking call in a daemon thread, so that the end of the process does not wait for it."""
+"""Runs blocking calls in daemon threads, so that the end of the process does not wait for them."""
 
 import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
-async def in_daemon_thread(call: Callable[[], T], name: str) -> T:
-    """Return what `call` returns, or raise what it raises.
+class SingleThread:
+    """Runs one blocking call at a time, each in a daemon thread of its own.
 
-    asyncio's own threads would delay the end of the process until a silent server has answered.
+    asyncio's own threads would delay the end of the process until a silent server has answered. A
+    thread cannot be cancelled. So a call that nobody awaits any more still runs, and the next call
+    waits for its end: however long a server is silent, there is one thread.
     """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
 
-    def run() -> None:
-        result: T | None = None
-        error: Exception | None = None
-        try:
-            result = call()
-        except Exception as caught:  # noqa: BLE001 - the awaiting task raises it
-            error = caught
+    def __init__(self, name: str) -> None:
+        """`name` is the name of the threads."""
+        self._name = name
+        self._running: Future[Any] | None = None
 
-        def finish() -> None:
-            if done.cancelled():
-                return
-            if error is not None:
-                done.set_exception(error)
-            else:
-                done.set_result(result)  # type: ignore[arg-type]  # without an error it is a T
+    async def run(self, call: Callable[[], T]) -> T:
+        """Return what `call` returns, or raise what it raises. The caller limits the time.
 
-        with contextlib.suppress(RuntimeError):  # the event loop is closed
-            loop.call_soon_threadsafe(finish)
+        Raises:
+            RuntimeError: the process can start no more threads.
+        """
+        while self._running is not None and not self._running.done():
+            with contextlib.suppress(Exception):  # the error of a call that was given up
+                await asyncio.wrap_future(self._running)
+        outcome: Future[T] = Future()
+        outcome.set_running_or_notify_cancel()  # an awaiting task that is cancelled must not end it
+        thread = threading.Thread(target=_run, args=(call, outcome), name=self._name, daemon=True)
+        thread.start()
+        self._running = outcome
+        return await asyncio.wrap_future(outcome)
 
-    threading.Thread(target=run, name=name, daemon=True).start()
-    return await done
+
+def _run(call: Callable[[], T], outcome: "Future[T]") -> None:
+    try:
+        result = call()
+    except BaseException as error:  # noqa: BLE001 - the awaiting task raises it
+        outcome.set_exception(error)
+    else:
+        outcome.set_result(result)

@@ -9,15 +9,11 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from consumer.config import Secret
+from consumer.kafka.tokens.masking import masked
 
 # If neither the endpoint nor the token says how long it is valid.
 DEFAULT_LIFETIME_SECONDS: Final = 300.0
-MAX_MESSAGE_CHARS: Final = 300
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+")
-# Three parts in base64url: a signed token. Also any other long text without a separator.
-_TOKEN_IN_TEXT: Final = re.compile(
-    r"[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){2,}|[A-Za-z0-9+/_=-]{40,}"
-)
 
 
 class TokenRefused(Exception):
@@ -59,7 +55,11 @@ class TokenSource(Protocol):
         """
 
     def extensions(self) -> dict[str, str]:
-        """Return the SASL extensions that the source adds to those of the settings."""
+        """Return the SASL extensions that the source adds to those of the settings.
+
+        Raises:
+            TokenRefused, TokenUnavailable: it has none that can be sent; the message has no secret.
+        """
 
 
 def claims(token: str) -> dict[str, Any]:
@@ -100,11 +100,3 @@ def describe(token: str) -> str:
         left = expires - time.time()
         shown.append(f"expires in {left:.0f} s" if left > 0 else f"expired {-left:.0f} s ago")
     return f"the token has {', '.join(shown)} by the clock of this machine"
-
-
-def masked(text: str, *secrets: str) -> str:
-    """Return a text of another program in one line, shortened, without secrets and tokens."""
-    for secret in filter(None, secrets):
-        text = text.replace(secret, "********")
-    line = " ".join(_TOKEN_IN_TEXT.sub("********", text).split())
-    return line if len(line) <= MAX_MESSAGE_CHARS else f"{line[:MAX_MESSAGE_CHARS]}…"

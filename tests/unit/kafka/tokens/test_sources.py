@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import datetime as dt
 import json
+import os
 import sys
 import time
 import types
@@ -14,8 +16,9 @@ import pytest
 
 from consumer.config import PREFIX, Settings
 from consumer.errors import ConfigError
+from consumer.kafka.client.private_client import BrokerConnection
 from consumer.kafka.client.token_provider import NoToken, TokenLoginRefused, TokenProvider
-from consumer.kafka.tokens import TokenRefused, TokenUnavailable, source_of
+from consumer.kafka.tokens import TokenRefused, TokenUnavailable, custom, source_of
 from consumer.kafka.tokens.cloud import GOOGLE_SCOPE
 from consumer.kafka.tokens.token import claims
 
@@ -64,6 +67,60 @@ class Failing:
         raise RuntimeError("no token: eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJl")
 
 
+class Talkative:
+    """A class that puts its options into its errors."""
+
+    async def token(self) -> str:
+        """Fail with the value of an option."""
+        raise RuntimeError(f"login refused for {os.environ['OWN_OPTION']}")
+
+
+class Cancelling:
+    """A class that cancels itself, as a cancelled task in it does."""
+
+    async def token(self) -> str:
+        """Cancel."""
+        raise asyncio.CancelledError
+
+
+class Hanging:
+    """A class that never returns."""
+
+    async def token(self) -> str:
+        """Wait for nothing."""
+        await asyncio.Event().wait()
+        return ""
+
+
+class Returning:
+    """A class that returns what a test says."""
+
+    result: object = "token"
+    found: object = None
+
+    async def token(self) -> object:
+        """Return it."""
+        return self.result
+
+    def extensions(self) -> object:
+        """Return it, or raise it."""
+        if isinstance(self.found, Exception):
+            raise self.found
+        return self.found
+
+
+class WithAsyncExtensions:
+    """A class whose extensions would need a loop."""
+
+    async def token(self) -> str:
+        """Return a token."""
+        return "token"
+
+    async def extensions(self) -> dict[str, str]:
+        """Return none."""
+        return {}
+
+
 class WithoutToken:
     """A class without the method."""
 
@@ -83,9 +140,107 @@ async def test_an_error_of_a_class_of_the_user_shows_no_token() -> None:
         await provider.token()
 
 
+async def test_no_error_shows_an_option_of_a_class_of_the_user(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every variable may be one, and what looks like no token may be a secret."""
+    monkeypatch.setenv("OWN_OPTION", "open sesame")
+    provider = TokenProvider.of(settings(CLASSES + "Talkative"))
+    with pytest.raises(NoToken, match=r"RuntimeError: login refused for \*{8}$"):
+        await provider.token()
+
+
+async def test_a_class_of_the_user_that_cancels_itself() -> None:
+    """The task of the caller is not cancelled."""
+    with pytest.raises(NoToken, match=r"no token of .*: CancelledError"):
+        await TokenProvider.of(settings(CLASSES + "Cancelling")).token()
+
+
+async def test_a_class_of_the_user_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is given up, and the next login asks again."""
+    monkeypatch.setattr(custom, "TOKEN_SECONDS", 0.05)
+    provider = TokenProvider.of(settings(CLASSES + "Hanging"))
+    for _ in range(2):
+        with pytest.raises(NoToken, match=r"Hanging: no token within 0\.05 s"):
+            await provider.token()
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (None, r"token\(\) returned NoneType instead of str"),
+        (b"secret", r"token\(\) returned bytes instead of str"),
+        ("", "the token is empty"),
+        ("se cret", "characters that a token cannot have"),
+    ],
+)
+async def test_a_class_of_the_user_that_returns_no_token(
+    monkeypatch: pytest.MonkeyPatch, result: object, words: str
+) -> None:
+    """It was sent as text before. An operator must correct the class."""
+    monkeypatch.setattr(Returning, "result", result)
+    with pytest.raises(TokenLoginRefused, match=f"{CLASSES}Returning: .*{words}") as caught:
+        await TokenProvider.of(settings(CLASSES + "Returning")).token()
+    assert "cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ([("pool", "a")], "list instead of dict"),
+        ("pool", "str instead of dict"),
+        ({1: "a"}, "int as a name"),
+        ({"pool-1": "a"}, "a name with other characters than letters"),
+        ({"": "a"}, "a name with other characters than letters"),
+        ({"auth": "Bearer secret"}, "the name auth, which is reserved"),
+        ({"pool": None}, "NoneType instead of str for pool"),
+        ({"pool": ""}, "for pool no text"),
+        ({"pool": "secret\x01auth=Bearer other"}, "for pool no text, or characters"),
+        ({"pool": "s\u00e9cret"}, "for pool no text, or characters"),
+    ],
+)
+async def test_extensions_that_cannot_be_sent(
+    monkeypatch: pytest.MonkeyPatch, found: object, words: str
+) -> None:
+    """The rules are those of RFC 7628 and of the broker. The line shows no value."""
+    monkeypatch.setattr(Returning, "found", found)
+    with pytest.raises(
+        TokenLoginRefused, match=rf"extensions\(\) returned .*{words}.*correct the class"
+    ) as caught:
+        await TokenProvider.of(settings(CLASSES + "Returning")).token()
+    assert "cret" not in str(caught.value)
+
+
+async def test_extensions_that_fail_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The login fails before it begins, with a clear line, and the next one succeeds."""
+    provider = TokenProvider.of(settings(CLASSES + "Returning"))
+    monkeypatch.setattr(Returning, "found", ValueError("secret=hunter"))
+    with pytest.raises(NoToken, match=r"no SASL extensions of .*: ValueError: secret=\*{8}$"):
+        await provider.token()
+    for found, expected in ((None, {}), ({"pool": "a b"}, {"pool": "a b"})):
+        monkeypatch.setattr(Returning, "found", found)
+        assert await provider.token() == "token"
+        assert provider.extensions() == expected
+
+
+async def test_a_connection_goes_on_when_extensions_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A renewed login that has none is tried again later, on the open connection."""
+    provider = TokenProvider.of(settings(CLASSES + "Returning"))
+    connection = BrokerConnection("127.0.0.1", 1)
+    monkeypatch.setattr(connection, "_sasl_oauth_token_provider", provider)
+    monkeypatch.setattr(connection, "_session_ends_at", time.monotonic() + 60)
+    pauses: list[float] = []
+    monkeypatch.setattr(connection, "_log_in_after", pauses.append)
+    monkeypatch.setattr(Returning, "found", {"auth": "x"})
+    await connection._log_in_again()  # noqa: SLF001 - as its timer does
+    assert pauses == [pytest.approx(10.0, abs=5)]
+    assert connection._closed_fut is None  # noqa: SLF001 - it was not closed
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
+        (CLASSES + "WithAsyncExtensions", "must be a method `def extensions"),
         ("no_such_module:Class", "ModuleNotFoundError"),
         (CLASSES + "NoSuchClass", "AttributeError"),
         (CLASSES + "WithoutToken", "no method `async def token"),

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from consumer.kafka.tokens.token import Token, TokenRefused, claims, describe, masked
+from consumer.kafka.tokens.token import Token, TokenRefused, claims, describe
 from tests.support.token_server import encoded
 
 
@@ -53,11 +53,3 @@ def test_a_description_has_no_secret() -> None:
 def test_a_token_shows_no_value() -> None:
     """Neither its repr nor its text."""
     assert "opaque" not in f"{Token.of('opaque')} {Token.of('opaque')!r}"
-
-
-def test_texts_of_others_are_masked() -> None:
-    """Known secrets, and all that looks like a token."""
-    token = jwt(sub="ada", exp=1)
-    text = masked(f"no\n client  secret/1 and {token} {'k' * 41}", "secret/1", "")
-    assert text == "no client ******** and ******** ********"
-    assert len(masked("word " * 200)) == 301
