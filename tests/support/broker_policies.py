@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dev.kafka import LocalKafka
-from dev.kafka_jars import kafka_jars, kafka_version
-from dev.toolchains import run, tool
+from tests.support.broker_classes import compiled
 
-SOURCES = Path(__file__).parents[1] / "policies"
+if TYPE_CHECKING:
+    from pathlib import Path
+
 POLICIES = {
     "create.topic.policy.class.name": "ManagedTopicPolicy",
     "alter.config.policy.class.name": "ManagedConfigPolicy",
@@ -21,9 +22,4 @@ def managed_kafka(folder: Path, **more: str) -> LocalKafka:
     Raises:
         ToolchainError: the compiler of Java is missing, or it failed.
     """
-    jars = kafka_jars(kafka_version())
-    sources = map(str, sorted(SOURCES.glob("*.java")))
-    options = ["-Xlint:all", "-Werror", "-d", str(folder)]
-    # javac warns of annotations in Kafka's classes that are in other jars.
-    run([tool("javac"), *options, "-Xlint:-classfile", "-cp", f"{jars}/*", *sources])
-    return LocalKafka(properties={**POLICIES, **more}, class_path=[folder])
+    return LocalKafka(properties={**POLICIES, **more}, class_path=[compiled("policies", folder)])

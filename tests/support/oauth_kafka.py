@@ -5,20 +5,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dev.kafka import LocalKafka
+from tests.support.broker_classes import compiled
 from tests.support.token_server import AUDIENCE, CLIENT_ID, CLIENT_SECRET, ISSUER, TokenServer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
-SIGNED, UNSECURED = "SIGNED", "UNSECURED"
+SIGNED, UNSECURED, EXTENDED = "SIGNED", "UNSECURED", "EXTENDED"
+# What the validator of the listener EXTENDED (tests/validators) needs.
+EXTENSIONS = {"logicalCluster": "lkc-1", "identityPoolId": "pool-1"}
+OWN_CLASS = "tests.support.own_tokens:OwnTokens"
 _LOGIN = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;"
 _VALIDATOR = "org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler"
 _NO_SKEW = {"sasl.oauthbearer.clock.skew.seconds": "0"}
 
 
-def oauth_kafka(provider: TokenServer, **more: str) -> LocalKafka:
-    """Return a broker, not started. Its first listener needs no login. `more` are its settings."""
+def oauth_kafka(
+    provider: TokenServer, *, validators: Path | None = None, **more: str
+) -> LocalKafka:
+    """Return a broker, not started. Its first listener needs no login.
+
+    Args:
+        provider: the identity provider whose signed tokens it accepts.
+        validators: a folder for compiled classes; with it there is the listener EXTENDED too.
+        more: settings of the broker.
+    """
     signed = {
         "sasl.jaas.config": _LOGIN,
         "sasl.server.callback.handler.class": _VALIDATOR,
@@ -26,16 +37,20 @@ def oauth_kafka(provider: TokenServer, **more: str) -> LocalKafka:
         "sasl.oauthbearer.expected.audience": AUDIENCE,
         "sasl.oauthbearer.expected.issuer": ISSUER,
     }
+    listeners = {SIGNED: signed, UNSECURED: {"sasl.jaas.config": _LOGIN}}
+    if validators is not None:
+        listeners[EXTENDED] = signed | {"sasl.server.callback.handler.class": "ClusterValidator"}
     properties: dict[str, str] = {}
-    for listener, settings in ((SIGNED, signed), (UNSECURED, {"sasl.jaas.config": _LOGIN})):
+    for listener, settings in listeners.items():
         prefix = f"listener.name.{listener.lower()}"
         properties[f"{prefix}.sasl.enabled.mechanisms"] = "OAUTHBEARER"
         for name, value in settings.items():
             properties[f"{prefix}.oauthbearer.{name}"] = value
     return LocalKafka(
         properties=properties | _NO_SKEW | more,
-        extra_listeners={SIGNED: "SASL_PLAINTEXT", UNSECURED: "SASL_PLAINTEXT"},
+        extra_listeners=dict.fromkeys(listeners, "SASL_PLAINTEXT"),
         java_options=[f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={provider.jwks_url}"],
+        class_path=[compiled("validators", validators)] if validators is not None else [],
     )
 
 
@@ -53,7 +68,30 @@ def oidc_login(kafka: LocalKafka, provider: TokenServer, **more: object) -> dict
     }
 
 
-def file_login(kafka: LocalKafka, listener: str, token: Path) -> Mapping[str, Any]:
+def key_login(
+    kafka: LocalKafka, provider: TokenServer, key: Path, algorithm: str
+) -> dict[str, Any]:
+    """Return the variables of a service that logs in by a private key (`private_key_jwt`)."""
+    return oidc_login(
+        kafka,
+        provider,
+        SASL_OAUTHBEARER_CLIENT_CREDENTIALS_CLIENT_SECRET="",
+        SASL_OAUTHBEARER_ASSERTION_PRIVATE_KEY_FILE=key,
+        SASL_OAUTHBEARER_ASSERTION_ALGORITHM=algorithm,
+    )
+
+
+def own_login(kafka: LocalKafka, listener: str) -> dict[str, Any]:
+    """Return the variables of a service that gets tokens from a class of its user."""
+    return {
+        "BOOTSTRAP_SERVERS": kafka.listener(listener),
+        "SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "SASL_MECHANISM": "OAUTHBEARER",
+        "SASL_OAUTHBEARER_PROVIDER": OWN_CLASS,
+    }
+
+
+def file_login(kafka: LocalKafka, listener: str, token: Path) -> dict[str, Any]:
     """Return the variables of a service that sends the content of a file."""
     return {
         "BOOTSTRAP_SERVERS": kafka.listener(listener),
@@ -62,3 +100,11 @@ def file_login(kafka: LocalKafka, listener: str, token: Path) -> Mapping[str, An
         "SASL_OAUTHBEARER_PROVIDER": "file",
         "SASL_OAUTHBEARER_TOKEN_FILE": token,
     }
+
+
+def assert_no_secret(text: str, provider: TokenServer) -> None:
+    """Expect neither the client's secret nor a token in a text."""
+    assert CLIENT_SECRET not in text
+    for token in provider.tokens:
+        assert token not in text
+        assert token.rpartition(".")[2] not in text

@@ -111,6 +111,10 @@ class ServiceProcess(ChildProcess):
         wanted = {"event": event, **fields}
         return [line for line in self.lines[after:] if wanted.items() <= line.items()]
 
+    def complaints(self, *, after: int = 0) -> list[Line]:
+        """Return the warnings and errors after the first `after` lines."""
+        return [line for line in self.lines[after:] if line.get("level") in {"warning", "error"}]
+
     def running_shards(self) -> frozenset[int]:
         """Return the shards whose task runs, according to the log. Empty after the process ends."""
         self.lines  # noqa: B018 - it reads the states

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from tests.support.client_assertions import ASSERTION_TYPE, AssertionVerifier
 from tests.support.server_thread import ServerThread
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ CLIENT_SECRET = "a secret/of the client+1"
 AUDIENCE = "kafka-of-the-tests"
 ISSUER = "https://issuer.example"
 KEY_ID = "key-1"
-ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
 class TokenRequest(NamedTuple):
@@ -53,6 +53,8 @@ class TokenServer(ServerThread):
         self.requests: list[TokenRequest] = []
         self.tokens: list[str] = []
         """The tokens that were given away."""
+        self.assertions: AssertionVerifier | None = None
+        """Checks client assertions; without it each assertion is accepted."""
         # It is asked before a response is made, and may replace it.
         self.fault: Callable[[TokenRequest], Answer | None] = lambda _: None
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -88,8 +90,8 @@ class TokenServer(ServerThread):
 
     def refuse(self, status: int, error: str = "invalid_client") -> None:
         """Answer every further request with this status."""
-        body = json.dumps({"error": error, "error_description": "no longer known"}).encode()
-        self.fault = lambda _: Answer(status, body)
+        refusal = _refusal(status, error, "no longer known")
+        self.fault = lambda _: refusal
 
     def accept(self) -> None:
         """Answer again."""
@@ -101,10 +103,18 @@ class TokenServer(ServerThread):
         fault = self.fault(request)
         if fault is not None:
             return fault
+        if self.assertions is not None:
+            problem = self.assertions.problem(request.form)
+            if problem is not None:
+                return _refusal(401, "invalid_client", problem)
+            return self._give()
         pair = base64.b64encode(f"{CLIENT_ID}:{CLIENT_SECRET}".encode()).decode()
         has_assertion = request.form.get("client_assertion_type") == ASSERTION_TYPE
         if request.authorization != f"Basic {pair}" and not has_assertion:
             return Answer(401, b'{"error":"invalid_client"}')
+        return self._give()
+
+    def _give(self) -> Answer:
         token = self.sign()
         self.tokens.append(token)
         given = {
@@ -155,6 +165,11 @@ class TokenServer(ServerThread):
                 """Log nothing."""
 
         return Handler
+
+
+def _refusal(status: int, error: str, description: str) -> Answer:
+    body = json.dumps({"error": error, "error_description": description})
+    return Answer(status, body.encode())
 
 
 def unsecured(subject: str, lifetime_seconds: float) -> str:

@@ -7,18 +7,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from consumer.config import PREFIX, Settings
 from consumer.errors import ConfigError
 from consumer.kafka.tokens import TokenRefused, TokenUnavailable, source_of
 from consumer.kafka.tokens.token import claims
-from tests.certificates import Authority, run_openssl
+from tests.certificates import Authority
+from tests.support.client_assertions import ASSERTION_TYPE, header_of, private_key, verify
 from tests.support.token_server import (
-    ASSERTION_TYPE,
     CLIENT_ID,
     CLIENT_SECRET,
     Answer,
@@ -196,37 +192,3 @@ async def test_an_untrusted_endpoint_is_named(provider: TokenServer, tmp_path: P
     )
     with pytest.raises(TokenUnavailable, match=r"https://127\.0\.0\.1:1/token cannot be reached"):
         await source_of(loaded).value()
-
-
-def private_key(folder: Path, algorithm: str) -> Path:
-    """Create a private key for an algorithm."""
-    kind = (
-        "RSA -pkeyopt rsa_keygen_bits:2048"
-        if algorithm == "RS256"
-        else ("EC -pkeyopt ec_paramgen_curve:prime256v1")
-    )
-    run_openssl(folder, f"genpkey -algorithm {kind} -out {algorithm}.pem")
-    return folder / f"{algorithm}.pem"
-
-
-def header_of(token: str) -> Any:  # noqa: ANN401 - a document
-    """Return the header of a JWT."""
-    return json.loads(decoded_part(token, 0))
-
-
-def decoded_part(token: str, index: int) -> bytes:
-    """Return a part of a JWT."""
-    part = token.split(".")[index]
-    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
-
-
-def verify(token: str, key_file: Path) -> None:
-    """Verify the signature of a JWT by the key that signed it; raise InvalidSignature."""
-    key = load_pem_private_key(key_file.read_bytes(), None)
-    signed, signature = token.rpartition(".")[0].encode(), decoded_part(token, 2)
-    if isinstance(key, rsa.RSAPrivateKey):
-        key.public_key().verify(signature, signed, padding.PKCS1v15(), SHA256())
-        return
-    assert isinstance(key, ec.EllipticCurvePrivateKey)
-    r, s = int.from_bytes(signature[:32]), int.from_bytes(signature[32:])
-    key.public_key().verify(encode_dss_signature(r, s), signed, ec.ECDSA(SHA256()))
