@@ -49,6 +49,10 @@ test-versions: venv java ## Run the tests that depend most on the brokers on eac
 chaos: venv java ## Inject faults into a cluster of three brokers and check exactly-once (MINUTES=30 SEED=7)
 	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),30) --seed $(or $(SEED),7) $(ARGS)
 
+.PHONY: logins
+logins: venv java ## Measure a steady load while tokens and logins end (MINUTES=10, ARGS="--without" for the same load without an end)
+	@$(BIN)/python -m tests.logins --minutes $(or $(MINUTES),10) $(ARGS)
+
 .PHONY: check
 check: venv ## Check lint rules, formatting, types and import rules
 	@$(BIN)/ruff check $(CODE)
