@@ -15,6 +15,7 @@ import structlog
 from structlog.typing import EventDict
 
 from consumer.config import Settings
+from consumer.config.login import OAUTHBEARER
 from consumer.pipeline.printable import printable, printable_json
 from consumer.shard.events import Observer, TransactionReport
 
@@ -23,6 +24,8 @@ LIBRARY_LEVEL: Final = logging.WARNING
 # it then recovers. If a problem concerns an operator, the service itself logs it, at its own level.
 LOUDEST_LIBRARY_LEVEL: Final = logging.WARNING
 LIBRARY_INTERVAL_SECONDS: Final = 10.0
+# The providers of tokens that are code of this service.
+OWN_SOURCES: Final = ("oidc", "file")
 # Bounds the memory for the kinds of lines. If a library formats its messages before it logs them,
 # each line is a kind of its own.
 MAX_LIBRARY_KINDS: Final = 500
@@ -69,8 +72,23 @@ def configure_logs(settings: Settings, on_suppressed: Callable[[], object] = lam
             cache_logger_on_first_use=True,
         )
     root = logging.getLogger()
-    root.handlers = [_LibraryHandler(on_suppressed)]
+    root.handlers = [_LibraryHandler(on_suppressed, _mask_of(settings))]
     root.setLevel(max(LIBRARY_LEVEL, level))
+
+
+def _mask_of(settings: Settings) -> Callable[[str], str]:
+    """Return what masks the lines of libraries.
+
+    The library of a cloud and a class of the user log by themselves, with any of their options.
+    """
+    if settings.sasl_mechanism != OAUTHBEARER or settings.sasl_oauthbearer_provider in OWN_SOURCES:
+        return str
+    from consumer.kafka.tokens.masking import (  # noqa: PLC0415 - few commands need it
+        secrets_of_process,
+        without_secrets,
+    )
+
+    return lambda text: without_secrets(text, *secrets_of_process())
 
 
 def _encode(event: dict[str, Any], **_: object) -> bytes:
@@ -95,9 +113,12 @@ class _LibraryHandler(logging.Handler):
     away, every client of every shard logs several lines a second.
     """
 
-    def __init__(self, on_suppressed: Callable[[], object]) -> None:
+    def __init__(
+        self, on_suppressed: Callable[[], object], mask: Callable[[str], str] = str
+    ) -> None:
         super().__init__()
         self._on_suppressed = on_suppressed
+        self._mask = mask
         self._last: dict[tuple[str, str], float] = {}
         self._suppressed: dict[tuple[str, str], int] = {}
 
@@ -113,11 +134,11 @@ class _LibraryHandler(logging.Handler):
             self._suppressed.clear()
         self._last[kind] = now
         suppressed = self._suppressed.pop(kind, 0)
-        facts: dict[str, Any] = {"logger": record.name, "message": record.getMessage()}
+        facts: dict[str, Any] = {"logger": record.name, "message": self._mask(record.getMessage())}
         if suppressed:
             facts["suppressed"] = suppressed
         if record.exc_info and record.exc_info[1] is not None:
-            facts["error"] = repr(record.exc_info[1])
+            facts["error"] = self._mask(repr(record.exc_info[1]))
         log.log(min(record.levelno, LOUDEST_LIBRARY_LEVEL), "library_message", **facts)
 
 

@@ -24,7 +24,7 @@ def count_logins() -> None:
     log_in = BrokerConnection._do_sasl_handshake  # noqa: SLF001 - the login of a connection
 
     async def counted(self: BrokerConnection) -> None:
-        is_renewed = self._login is not None  # noqa: SLF001 - set while a login is renewed
+        is_renewed = self._login is not None
         await log_in(self)
         log.info(EVENT, renewed=is_renewed)
 
@@ -33,7 +33,7 @@ def count_logins() -> None:
 
 def end_logins() -> None:
     """Renew no login: the broker closes each connection at the end of its session."""
-    BrokerConnection._log_in_after = lambda *_: None  # type: ignore[method-assign]
+    BrokerConnection._log_in_after = lambda *_: None  # type: ignore[method-assign]  # noqa: SLF001 - the timer
 
 
 if __name__ == "__main__":

@@ -56,6 +56,12 @@ def masked(text: str, *secrets: str) -> str:
         text: such as the message of an exception.
         secrets: texts that it must not have. What looks like a secret is masked too.
     """
+    line = " ".join(without_secrets(text, *secrets).split())
+    return line if len(line) <= MAX_MESSAGE_CHARS else f"{line[:MAX_MESSAGE_CHARS]}…"
+
+
+def without_secrets(text: str, *secrets: str) -> str:
+    """Return the first part of a text without these secrets, and what looks like one."""
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, MASK)
     text = text[:MAX_READ_CHARS]
@@ -63,8 +69,7 @@ def masked(text: str, *secrets: str) -> str:
     text = _QUERY_VALUE.sub(rf"\1{MASK}", text)
     text = _AFTER_NAME.sub(_mask_value, text)
     text = _AFTER_SCHEME.sub(_mask_value, text)
-    line = " ".join(_TOKEN.sub(MASK, text).split())
-    return line if len(line) <= MAX_MESSAGE_CHARS else f"{line[:MAX_MESSAGE_CHARS]}…"
+    return _TOKEN.sub(MASK, text)
 
 
 def _mask_value(found: re.Match[str]) -> str:

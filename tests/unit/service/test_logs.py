@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 import pytest
 import structlog
 
-from consumer.config import Settings
+from consumer.config import PREFIX, Settings
 from consumer.service.logs import (
     MAX_LIBRARY_KINDS,
     LogObserver,
     _LibraryHandler,
+    _mask_of,
     configure_logs,
 )
 from consumer.shard.events import TransactionReport
@@ -146,3 +147,25 @@ def test_a_terminal_gets_text(monkeypatch: pytest.MonkeyPatch, printed: Printed)
     structlog.get_logger("another").info("starting", group_id="g")
     assert "starting" in stdout.getvalue()
     assert "{" not in stdout.getvalue()
+
+
+@pytest.mark.parametrize("provider", ["azure", "my_package.tokens:Tokens"])
+def test_lines_of_a_provider_of_tokens_are_masked(
+    printed: Printed, monkeypatch: pytest.MonkeyPatch, provider: str
+) -> None:
+    """The library of a cloud and a class of the user may log each of their options."""
+    monkeypatch.setenv("OWN_OPTION", "open sesame")
+    login = {
+        "SECURITY_PROTOCOL": "SASL_SSL",
+        "SASL_MECHANISM": "OAUTHBEARER",
+        "SASL_OAUTHBEARER_PROVIDER": provider,
+        **({"SASL_OAUTHBEARER_SCOPE": "kafka"} if provider == "azure" else {}),
+    }
+    settings = Settings.load({PREFIX + name: value for name, value in login.items()})
+    logging.getLogger().handlers = [_LibraryHandler(lambda: None, _mask_of(settings))]
+    error = ValueError("refused: open sesame")
+    sent = ("open sesame", "hunter")
+    logging.getLogger("cloud").error("sent %s, client_secret=%s", *sent, exc_info=error)
+    (line,) = printed()
+    assert line["message"] == "sent ********, client_secret=********"
+    assert line["error"] == "ValueError('refused: ********')"
