@@ -44,6 +44,8 @@ def _run(call: Callable[[], T], outcome: "Future[T]") -> None:
     try:
         result = call()
     except BaseException as error:  # noqa: BLE001 - the awaiting task raises it
-        outcome.set_exception(error)
+        # Some other errors, such as SystemExit, would end the event loop.
+        is_usual = isinstance(error, Exception)
+        outcome.set_exception(error if is_usual else RuntimeError(type(error).__name__))
     else:
         outcome.set_result(result)

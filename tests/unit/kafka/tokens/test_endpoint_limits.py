@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
@@ -16,11 +18,13 @@ from consumer.kafka.tokens import TokenRefused, TokenUnavailable, endpoint, shar
 from consumer.kafka.tokens.shared import SharedToken
 from consumer.kafka.tokens.threads import SingleThread
 from consumer.kafka.tokens.token import Token
+from tests.certificates import Authority
 from tests.support.token_server import CLIENT_ID, CLIENT_SECRET, Answer, TokenServer
 from tests.support.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 TOTAL_SECONDS = 0.6
 DRIP_SECONDS = 0.02
@@ -69,7 +73,7 @@ class DrippingServer:
         self.ended.set()
 
 
-def source(url: str) -> Any:  # noqa: ANN401 - a source
+def source(url: str, **variables: str) -> Any:  # noqa: ANN401 - a source
     """Return the source of a client with a secret at this address."""
     every = {
         "SECURITY_PROTOCOL": "SASL_PLAINTEXT",
@@ -77,6 +81,7 @@ def source(url: str) -> Any:  # noqa: ANN401 - a source
         "SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL": url,
         "SASL_OAUTHBEARER_CLIENT_CREDENTIALS_CLIENT_ID": CLIENT_ID,
         "SASL_OAUTHBEARER_CLIENT_CREDENTIALS_CLIENT_SECRET": CLIENT_SECRET,
+        **variables,
     }
     return source_of(Settings.load({PREFIX + name: value for name, value in every.items()}))
 
@@ -141,6 +146,23 @@ async def test_an_answer_through_a_proxy_that_never_ends(
         with pytest.raises(TokenUnavailable, match=r"no complete answer within 0\.6 s"):
             await source("https://login.example/token").value()
         await wait_until_async(lambda: running() == 0)
+
+
+async def test_an_endpoint_with_tls(tmp_path: Path) -> None:
+    """Its certificate is checked by the authorities of the settings."""
+    ours = Authority(tmp_path)
+    made = ours.certify("endpoint")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(made.chain, made.key)
+    provider = TokenServer()
+    server = provider._server  # noqa: SLF001 - to put TLS on its socket
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    url = provider.token_url.replace("http:", "https:")
+    with provider:
+        token = await source(url, SASL_OAUTHBEARER_SSL_CAFILE=str(ours.file)).value()
+        assert [token] == provider.tokens
+        with pytest.raises(TokenRefused, match=r"is not trusted.*SASL_OAUTHBEARER_SSL_CAFILE"):
+            await source(url).value()
 
 
 async def test_an_answer_that_is_too_large(provider: TokenServer) -> None:
@@ -214,3 +236,9 @@ async def test_a_call_that_nobody_awaits_ends_before_the_next_begins() -> None:
     assert [(await one).value.reveal() for one in (second, third)] == ["second", "third"]
     with pytest.raises(asyncio.CancelledError):
         await first
+
+
+async def test_a_call_that_ends_by_another_error_does_not_end_the_process() -> None:
+    """A library may call sys.exit."""
+    with pytest.raises(RuntimeError, match="SystemExit"):
+        await SingleThread("test-exit").run(lambda: sys.exit(3))
