@@ -362,25 +362,25 @@ class TestConfig:
 
     def test_what_may_be_a_secret_of_a_token_login_is_masked(self) -> None:
         """Extensions, except those known as harmless, and the query of an address."""
-        _ = "SASL_OAUTHBEARER_"
+        _, secret = "SASL_OAUTHBEARER_", "battery-staple"
         login: dict[str, Any] = {
             "SECURITY_PROTOCOL": "SASL_SSL",
             "SASL_MECHANISM": "OAUTHBEARER",
-            f"{_}TOKEN_ENDPOINT_URL": f"https://login.example/token?key={PASSWORD}",
+            f"{_}TOKEN_ENDPOINT_URL": f"https://login.example/token?key={secret}",
             f"{_}CLIENT_CREDENTIALS_CLIENT_ID": "ada",
-            f"{_}CLIENT_CREDENTIALS_CLIENT_SECRET": PASSWORD,
-            f"{_}EXTENSIONS": f"logicalCluster=lkc-1,ticket={PASSWORD}",
+            f"{_}CLIENT_CREDENTIALS_CLIENT_SECRET": secret,
+            f"{_}EXTENSIONS": f"logicalCluster=lkc-1,ticket={secret}",
         }
         done = run_command("config", **login)
         assert done.exit_code == 0
         assert done.json[f"{PREFIX}{_}EXTENSIONS"] == ["logicalCluster=lkc-1", "ticket=********"]
         address = done.json[f"{PREFIX}{_}TOKEN_ENDPOINT_URL"]
         assert address == "https://login.example/token?********"
-        assert PASSWORD not in done.stdout
+        assert secret not in done.stdout
         table = run_in_terminal("config", **login)
         rows = [line.split() for line in table.stdout.splitlines()]
         assert [f"{PREFIX}{_}EXTENSIONS", "logicalCluster=lkc-1,ticket=********"] in rows
-        assert PASSWORD not in table.stdout
+        assert secret not in table.stdout
 
     def test_an_unknown_variable_is_pointed_out(self) -> None:
         """The hint goes to standard error, so that the output stays JSON."""
