@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tests.chaos import report
 from tests.chaos.run import Order, run
+from tests.chaos.sasl import REAUTH_SECONDS, LoginOrder, Mechanism
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -30,6 +31,19 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30.0, help="of faults")
     parser.add_argument("--seed", type=int, default=7, help="the same seed draws the same faults")
     parser.add_argument("--records-per-second", type=float, default=600.0)
+    parser.add_argument(
+        "--login",
+        type=Mechanism,
+        choices=list(Mechanism),
+        default=Mechanism.PLAIN,
+        help="how services log in: by a password, or by tokens, with faults of the token endpoint",
+    )
+    parser.add_argument(
+        "--reauth-seconds",
+        type=float,
+        help="connections.max.reauth.ms of the brokers (default: 15, with tokens 30)",
+    )
+    parser.add_argument("--token-seconds", type=float, default=40.0, help="the life of a token")
     parser.add_argument("--history", type=Path, help="the file of the history")
     parser.add_argument("--markdown", type=Path, help="a file for the report as Markdown")
     parser.add_argument("--keep", action="store_true", help="keep logs and data in any case")
@@ -43,6 +57,11 @@ def main() -> int:
         records_per_second=arguments.records_per_second,
         history=arguments.history or folder / "history.jsonl",
         folder=folder,
+        login=LoginOrder(
+            arguments.login,
+            arguments.reauth_seconds or REAUTH_SECONDS[arguments.login],
+            arguments.token_seconds,
+        ),
     )
     is_good = False
     try:

@@ -10,6 +10,8 @@ from tests.chaos.brokers import Brokers
 from tests.chaos.effects import Link
 from tests.chaos.fleet import PLACES, SETTINGS, Fleet
 from tests.chaos.proxy import Proxy
+from tests.chaos.sasl import Login
+from tests.chaos.sessions import SHOW_ENDED_SESSIONS
 from tests.support.cluster import Cluster
 from tests.support.command_line import environment, run_command
 from tests.support.kafka_tools import KafkaTools
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.chaos.run_history import History
+    from tests.chaos.sasl import LoginOrder
+    from tests.support.token_server import TokenServer
     from tests.support.topics import Topics
 
 NODES = (1, 2, 3)
@@ -40,24 +44,32 @@ class Battlefield(NamedTuple):
     proxy: Proxy
     tools: KafkaTools
     history: History
+    tokens: TokenServer | None
+    """The identity provider, if the services log in by tokens."""
 
 
 @contextmanager
-def battlefield(folder: Path, history: History) -> Iterator[Battlefield]:
+def battlefield(folder: Path, history: History, login_order: LoginOrder) -> Iterator[Battlefield]:
     """Start all but the services, and stop all at the end; the folder keeps the logs."""
     links = [Link(place, node, one) for place in PLACES for node in NODES for one in ADDRESSES]
-    with Proxy(links) as proxy:
+    with Proxy(links) as proxy, Login(login_order) as login:
+        listeners = [_listener(place) for place in PLACES]
         kafka = LocalKafka(
             len(NODES),
             data_dir=folder / "kafka",
-            extra_listeners={_listener(place): "PLAINTEXT" for place in PLACES},
+            properties=login.broker_settings(listeners),
+            extra_listeners=dict.fromkeys(listeners, "SASL_PLAINTEXT"),
             advertised_ports=advertised(proxy, ADDRESSES[0]),
+            java_options=[SHOW_ENDED_SESSIONS, *login.java_options()],
         )
         with kafka:
             proxy.start(_broker_ports(kafka))
             # The bootstrap addresses stay when the advertised ones change.
             environments = {
-                place: environment(_settings(kafka.listener(_listener(place)))) for place in PLACES
+                place: environment(
+                    _settings(kafka.listener(_listener(place))) | login.service_settings()
+                )
+                for place in PLACES
             }
             cluster = Cluster(kafka.bootstrap_servers)
             cluster.create_topics({TOPICS.input: INPUT_PARTITIONS})
@@ -66,7 +78,9 @@ def battlefield(folder: Path, history: History) -> Iterator[Battlefield]:
             brokers.wait_until_whole()
             tools = KafkaTools(kafka.bootstrap_servers, kafka.version)
             with Fleet(environments, folder / "services", history) as fleet:
-                yield Battlefield(TOPICS, cluster, brokers, fleet, proxy, tools, history)
+                yield Battlefield(
+                    TOPICS, cluster, brokers, fleet, proxy, tools, history, login.tokens
+                )
 
 
 def advertised(proxy: Proxy, address: int) -> dict[str, dict[int, int]]:

@@ -11,6 +11,7 @@ from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from confluent_kafka.admin import ClusterMetadata
 
@@ -37,6 +38,10 @@ class Brokers:
     def nodes(self) -> list[int]:
         """The numbers of the nodes, running or not."""
         return self._kafka.nodes
+
+    def logs(self) -> dict[int, Path]:
+        """Return the log of each node, which has the lines of all its processes."""
+        return {node: self._kafka.log(node) for node in self._kafka.nodes}
 
     def transaction_coordinator(self, transactional_id: str) -> int:
         """Return the node that coordinates a producer's transactions."""

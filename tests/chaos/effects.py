@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 API_KEY: Final = struct.Struct(">h")
 # https://kafka.apache.org/protocol, "Api Keys"
 FETCH: Final = 1
+SASL_HANDSHAKE: Final = 17
 INIT_PRODUCER_ID: Final = 22
 END_TXN: Final = 26
 

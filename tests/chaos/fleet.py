@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from consumer.config import PREFIX
+from tests.chaos.sessions import LoginFailure, is_login_failure
 from tests.support.service_process import PUBLISHED, RUN, ServiceProcess
 from tests.support.waiting import DeadlineExceeded, wait_until
 
@@ -86,6 +87,7 @@ class Fleet:
         self.published: list[Published] = []
         self.violations: list[str] = []
         self.unexpected_exits: list[str] = []
+        self.login_failures: list[LoginFailure] = []
         self._environments = environments
         self._folder = folder
         self._history = history
@@ -239,8 +241,9 @@ class Fleet:
                 if event in FORBIDDEN_EVENTS:
                     self._add_violation(f"place {place.number} logged {line}")
             if event == "transaction_committed" and line["published"]:
-                time_ = datetime.fromisoformat(line["timestamp"]).timestamp()
-                self.published.append(Published(time_, line["shard"], line["published"]))
+                self.published.append(Published(_time(line), line["shard"], line["published"]))
+            if is_login_failure(line):
+                self.login_failures.append(LoginFailure(_time(line), place.number, line))
 
     def _take_exit(self, place: Place, process: ServiceProcess, code: int) -> None:
         is_expected = process.pid in place.expected_exits
@@ -261,6 +264,10 @@ class Fleet:
     def _add_violation(self, text: str) -> None:
         self.violations.append(text)
         self._history.write("violation", text=text)
+
+
+def _time(line: Line) -> float:
+    return datetime.fromisoformat(line["timestamp"]).timestamp()
 
 
 def _exit_code_in_time(process: ServiceProcess) -> int | None:

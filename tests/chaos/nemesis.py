@@ -77,6 +77,8 @@ class Nemesis:
             Kind.DELAY_INIT_PRODUCER_ID: self._delay_init_producer_id,
             Kind.FORGET_IDLE: self._forget_idle,
             Kind.QUOTA: self._throttle,
+            Kind.TOKENS_DOWN: self._break_token_endpoint,
+            Kind.TOKENS_HANG: self._break_token_endpoint,
         }
 
     def __enter__(self) -> Self:
@@ -103,7 +105,7 @@ class Nemesis:
             assert not thread.is_alive(), f"the lane {thread.name} did not end"
 
     def _follow(self, seed: int, lane: Lane) -> None:
-        for fault in draw_faults(seed, lane):
+        for fault in draw_faults(seed, lane, has_tokens=self._field.tokens is not None):
             if lane is not Lane.BROKERS:
                 self._wait_for_work()
             if self._stopping.is_set():
@@ -257,6 +259,15 @@ class Nemesis:
             self._hold(fault)
         finally:
             tools.set_quota()
+
+    def _break_token_endpoint(self, fault: Fault, outcome: Outcome) -> None:
+        tokens = self._field.tokens
+        assert tokens is not None
+        is_down = fault.kind is Kind.TOKENS_DOWN
+        requests = len(tokens.requests)
+        with tokens.down() if is_down else tokens.hanging():
+            self._stopping.wait(fault.hold_seconds + is_down * tokens.lifetime_seconds)
+        outcome.resolved["requests"] = len(tokens.requests) - requests
 
     def _trouble_broker(self, fault: Fault, outcome: Outcome) -> None:
         nodes = self._field.brokers.nodes

@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from dev.kafka_settings import HOST
-from tests.chaos.effects import Effect, Link, api_key_of
+from tests.chaos.effects import SASL_HANDSHAKE, Effect, Link, api_key_of
 from tests.support.loop_thread import CALL_SECONDS, LoopThread
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Passage:
         self.link = link
         self.used_at = now
         self.is_forgotten = False
+        self.has_logged_in = False
         self._client = client
         self._packets = 0
 
@@ -79,6 +80,9 @@ class Held(NamedTuple):
 
 class Proxy:
     """Listens for services and passes on to brokers what the effects in force allow."""
+
+    renewed_logins = 0
+    """Further logins on connections that had logged in before (KIP-368)."""
 
     def __init__(self, links: Iterable[Link]) -> None:
         """Take a port for each link; nothing is served before `start`."""
@@ -229,6 +233,9 @@ class Proxy:
                     continue
                 api_key = api_key_of(frame)
                 self.requests[link, api_key] += 1
+                if api_key == SASL_HANDSHAKE:
+                    self.renewed_logins += passage.has_logged_in
+                    passage.has_logged_in = True
                 with self._lock:
                     seconds = max((e.delays(link, api_key) for e in self._effects), default=0.0)
                 due = time.monotonic() + seconds

@@ -6,6 +6,7 @@ import statistics
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from tests.chaos.sasl import LoginOrder
 from tests.chaos.schedule import PLANS
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def text(result: Result) -> str:
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
     )
     lines = [table, ""]
-    lines += [f"{name.replace('_', ' ')}: {value:,}" for name, value in result.facts.items()]
+    lines += [f"{name}: {value}" for name, value in _figures(result)]
     lines += _listed("ended unexpectedly and started again", result.unexpected_exits)
     lines += _listed("could not be carried out", _failures(result))
     lines += _listed("VIOLATION", result.violations)
@@ -48,13 +49,15 @@ def text(result: Result) -> str:
 def markdown(result: Result) -> str:
     """Return the report for docs/reliability.md."""
     order = result.order
-    pace = f"--records-per-second {order.records_per_second:g}"
-    command = f'make chaos MINUTES={order.minutes:g} SEED={order.seed} ARGS="{pace}"'
+    options = f"--records-per-second {order.records_per_second:g}"
+    if order.login != LoginOrder():
+        login = order.login
+        options += f" --login {login.mechanism} --reauth-seconds {login.reauth_seconds:g}"
+        options += f" --token-seconds {login.token_seconds:g}" * login.has_tokens
+    command = f'make chaos MINUTES={order.minutes:g} SEED={order.seed} ARGS="{options}"'
     rows = [HEAD, ("---", *["---:"] * (len(HEAD) - 1)), *_rows(result)]
     table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
-    facts = "".join(
-        f"| {name.replace('_', ' ')} | {value:,} |\n" for name, value in result.facts.items()
-    )
+    facts = "".join(f"| {name} | {value} |\n" for name, value in _figures(result))
     return (
         f"`{command}`: **{summary(result)}**\n\n{table}\n"
         f"| Figure | |\n| --- | ---: |\n{facts}"
@@ -97,10 +100,20 @@ def as_json(result: Result) -> dict[str, Any]:
     }
 
 
+def _figures(result: Result) -> Iterator[tuple[str, str]]:
+    for name, value in result.facts.items():
+        yield name.replace("_", " "), f"{value:,}"
+    times = times_by_shard(result.published).values()
+    pauses = [later - sooner for stamps in times for sooner, later in pairwise(stamps)]
+    yield "longest pause of a shard s", f"{max(pauses, default=0.0):.1f}"
+
+
 def _rows(result: Result) -> Iterator[tuple[str, ...]]:
     times = times_by_shard(result.published)
     for kind in PLANS:
         outcomes = [one for one in result.outcomes if one.fault.kind is kind]
+        if not outcomes and PLANS[kind].needs_tokens and not result.order.login.has_tokens:
+            continue
         if not outcomes:
             yield (kind, "0", "0", "", "")
             continue

@@ -16,6 +16,8 @@ from tests.chaos.checker import Checker
 from tests.chaos.fleet import SETTINGS
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.run_history import History
+from tests.chaos.sasl import LoginOrder
+from tests.chaos.sessions import ended_sessions, judge_logins
 from tests.chaos.workload import Workload
 from tests.support.kafka_tools import ToolFailedError
 from tests.support.waiting import wait_until
@@ -43,6 +45,7 @@ class Order(NamedTuple):
     records_per_second: float
     history: Path
     folder: Path
+    login: LoginOrder = LoginOrder()
 
 
 class Result(NamedTuple):
@@ -68,7 +71,7 @@ def run(order: Order, say: Callable[[str], None]) -> Result:
     """
     with (
         History(order.history, **_head(order)) as history,
-        battlefield(order.folder, history) as field,
+        battlefield(order.folder, history, order.login) as field,
     ):
         say(f"brokers run at {field.cluster.bootstrap_servers}")
         field.fleet.scale(USUAL_SERVICES)  # 1.
@@ -105,11 +108,16 @@ def run(order: Order, say: Callable[[str], None]) -> Result:
             )
         field.fleet.scale(0)
         violations += field.fleet.violations
-        history.write("verdict", violations=violations, facts=verdict.facts)
+        logins = judge_logins(
+            history.outcomes, field.fleet.login_failures, ended_sessions(field.brokers.logs())
+        )
+        violations += logins.violations
+        facts = verdict.facts | _login_facts(field) | logins.facts
+        history.write("verdict", violations=violations, facts=facts)
         return Result(
             order=order,
             violations=violations,
-            facts=verdict.facts,
+            facts=facts,
             outcomes=history.outcomes,
             published=field.fleet.published,
             unexpected_exits=field.fleet.unexpected_exits,
@@ -131,7 +139,15 @@ def _head(order: Order) -> dict[str, object]:
         "input_partitions": INPUT_PARTITIONS,
         "shards": SHARDS,
         "settings": SETTINGS,
+        "login": order.login._asdict(),
     }
+
+
+def _login_facts(field: Battlefield) -> dict[str, int]:
+    facts = {"logins_renewed_on_open_connections": field.proxy.renewed_logins}
+    if field.tokens is not None:
+        facts["tokens_given"] = len(field.tokens.tokens)
+    return facts
 
 
 def _count(

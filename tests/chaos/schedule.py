@@ -53,6 +53,8 @@ class Kind(enum.StrEnum):
     DELAY_INIT_PRODUCER_ID = "InitProducerId delayed"
     FORGET_IDLE = "idle connections forgotten silently"
     QUOTA = "clients throttled by a quota"
+    TOKENS_DOWN = "token endpoint down, beyond the end of all tokens"
+    TOKENS_HANG = "token endpoint hangs"
 
 
 class Range(NamedTuple):
@@ -68,6 +70,8 @@ class Plan(NamedTuple):
     lane: Lane
     hold_seconds: Range = Range(0, 0)
     delay_seconds: Range = Range(0, 0)
+    needs_tokens: bool = False
+    """Whether it is drawn only if the services log in by tokens."""
 
 
 class Fault(NamedTuple):
@@ -117,13 +121,24 @@ PLANS: Final = {
     # Its delay is the time after which a connection is forgotten.
     Kind.FORGET_IDLE: Plan(Lane.NETWORK, Range(6, 12), Range(0.3, 3)),
     Kind.QUOTA: Plan(Lane.NETWORK, Range(4, 10)),
+    # For so long there is no valid token; before that comes the life of a token.
+    Kind.TOKENS_DOWN: Plan(Lane.NETWORK, Range(2, 10), needs_tokens=True),
+    # Tokens of 40 s are renewed 14 to 18 s before their end. So some hangs end a token.
+    Kind.TOKENS_HANG: Plan(Lane.NETWORK, Range(5, 30), needs_tokens=True),
 }
 
 
-def draw_faults(seed: int, lane: Lane) -> Iterator[Fault]:
-    """Yield the faults of a lane without end; the same seed gives the same ones."""
+def draw_faults(seed: int, lane: Lane, *, has_tokens: bool = False) -> Iterator[Fault]:
+    """Yield the faults of a lane without end; the same seed gives the same ones.
+
+    `has_tokens` adds the faults of the token endpoint.
+    """
     drawing = random.Random(f"{seed}/{lane}")  # noqa: S311 - repeatable, not secret
-    kinds = [kind for kind, plan in PLANS.items() if plan.lane is lane]
+    kinds = [
+        kind
+        for kind, plan in PLANS.items()
+        if plan.lane is lane and (has_tokens or not plan.needs_tokens)
+    ]
     number = 0
     while True:
         for kind in drawing.sample(kinds, len(kinds)):

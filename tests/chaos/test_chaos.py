@@ -42,6 +42,7 @@ def test_nothing_is_lost_and_nothing_published_twice(
     assert not result.violations, report.text(result)
     assert result.facts["lost"] == result.facts["published_twice"] == 0
     assert result.facts["produced"] >= FEWEST_RECORDS
+    assert result.facts["logins_renewed_on_open_connections"] > 0
     carried_out = [one for one in result.outcomes if one.error is None]
     assert len(carried_out) >= FEWEST_FAULTS
     assert {one.fault.lane for one in carried_out} == set(Lane)

@@ -15,7 +15,7 @@ from confluent_kafka import Producer
 from consumer.kafka.client.private_client import keep_alive
 from dev.kafka import LocalKafka
 from dev.kafka_settings import HOST
-from tests.chaos.effects import END_TXN, INIT_PRODUCER_ID, Effect, Link
+from tests.chaos.effects import END_TXN, INIT_PRODUCER_ID, SASL_HANDSHAKE, Effect, Link
 from tests.chaos.proxy import Proxy
 from tests.support.cluster import Cluster
 from tests.support.topics import Names
@@ -165,6 +165,18 @@ def test_it_cuts_and_refuses_what_is_meant(proxy: Proxy, echo: Echo) -> None:
     with connect(proxy) as again:
         assert answer_seconds(again, request(METADATA)) < PATIENCE_SECONDS
     assert request(END_TXN) not in echo.received
+
+
+def test_it_counts_renewed_logins(proxy: Proxy) -> None:
+    """The first login of a connection is no renewal, each further one is."""
+    with connect(proxy) as here, connect(proxy, ELSEWHERE) as elsewhere:
+        for connection in (here, elsewhere):
+            answer_seconds(connection, request(SASL_HANDSHAKE))
+            answer_seconds(connection, request(METADATA))
+        assert proxy.renewed_logins == 0
+        for _ in range(2):
+            answer_seconds(here, request(SASL_HANDSHAKE))
+        assert proxy.renewed_logins == 2
 
 
 def test_it_forgets_connections_that_were_idle(proxy: Proxy, echo: Echo) -> None:

@@ -30,41 +30,59 @@ def oauth_kafka(
         validators: a folder for compiled classes; with it there is the listener EXTENDED too.
         more: settings of the broker.
     """
-    signed = {
-        "sasl.jaas.config": _LOGIN,
-        "sasl.server.callback.handler.class": _VALIDATOR,
-        "sasl.oauthbearer.jwks.endpoint.url": provider.jwks_url,
-        "sasl.oauthbearer.expected.audience": AUDIENCE,
-        "sasl.oauthbearer.expected.issuer": ISSUER,
-    }
-    listeners = {SIGNED: signed, UNSECURED: {"sasl.jaas.config": _LOGIN}}
+    properties = validator_settings(SIGNED, provider)
+    properties |= _listener_settings(UNSECURED, {"sasl.jaas.config": _LOGIN})
+    listeners = [SIGNED, UNSECURED]
     if validators is not None:
-        listeners[EXTENDED] = signed | {"sasl.server.callback.handler.class": "ClusterValidator"}
-    properties: dict[str, str] = {}
-    for listener, settings in listeners.items():
-        prefix = f"listener.name.{listener.lower()}"
-        properties[f"{prefix}.sasl.enabled.mechanisms"] = "OAUTHBEARER"
-        for name, value in settings.items():
-            properties[f"{prefix}.oauthbearer.{name}"] = value
+        properties |= validator_settings(EXTENDED, provider, "ClusterValidator")
+        listeners.append(EXTENDED)
     return LocalKafka(
-        properties=properties | _NO_SKEW | more,
+        properties=properties | more,
         extra_listeners=dict.fromkeys(listeners, "SASL_PLAINTEXT"),
-        java_options=[f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={provider.jwks_url}"],
+        java_options=[jwks_option(provider)],
         class_path=[compiled("validators", validators)] if validators is not None else [],
     )
 
 
+def validator_settings(
+    listener: str, provider: TokenServer, validator: str = _VALIDATOR
+) -> dict[str, str]:
+    """Return the settings of a broker that validates signed tokens on one listener."""
+    settings = {
+        "sasl.jaas.config": _LOGIN,
+        "sasl.server.callback.handler.class": validator,
+        "sasl.oauthbearer.jwks.endpoint.url": provider.jwks_url,
+        "sasl.oauthbearer.expected.audience": AUDIENCE,
+        "sasl.oauthbearer.expected.issuer": ISSUER,
+    }
+    return _listener_settings(listener, settings) | _NO_SKEW
+
+
+def jwks_option(provider: TokenServer) -> str:
+    """Return the option of Java by which a broker may fetch the keys of this provider."""
+    return f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={provider.jwks_url}"
+
+
+def _listener_settings(listener: str, settings: Mapping[str, str]) -> dict[str, str]:
+    prefix = f"listener.name.{listener.lower()}"
+    found = {f"{prefix}.sasl.enabled.mechanisms": "OAUTHBEARER"}
+    return found | {f"{prefix}.oauthbearer.{name}": value for name, value in settings.items()}
+
+
 def oidc_login(kafka: LocalKafka, provider: TokenServer, **more: object) -> dict[str, Any]:
     """Return the variables of a service that logs in by a client secret."""
+    return {"BOOTSTRAP_SERVERS": kafka.listener(SIGNED), **token_login(provider), **more}
+
+
+def token_login(provider: TokenServer) -> dict[str, Any]:
+    """Return the same without the addresses of the brokers."""
     return {
-        "BOOTSTRAP_SERVERS": kafka.listener(SIGNED),
         "SECURITY_PROTOCOL": "SASL_PLAINTEXT",
         "SASL_MECHANISM": "OAUTHBEARER",
         "SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL": provider.token_url,
         "SASL_OAUTHBEARER_CLIENT_CREDENTIALS_CLIENT_ID": CLIENT_ID,
         "SASL_OAUTHBEARER_CLIENT_CREDENTIALS_CLIENT_SECRET": CLIENT_SECRET,
         "SASL_OAUTHBEARER_SCOPE": "kafka",
-        **more,
     }
 
 

@@ -19,7 +19,7 @@ from tests.support.client_assertions import ASSERTION_TYPE, AssertionVerifier
 from tests.support.server_thread import ServerThread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 CLIENT_ID = "service"
 CLIENT_SECRET = "a secret/of the client+1"
@@ -97,6 +97,30 @@ class TokenServer(ServerThread):
         """Answer again."""
         self.fault = lambda _: None
 
+    @contextlib.contextmanager
+    def down(self) -> Iterator[None]:
+        """Answer every request with 503, as a load balancer without a server does."""
+        self.fault = lambda _: Answer(503, b"")
+        try:
+            yield
+        finally:
+            self.accept()
+
+    @contextlib.contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Answer no request; at the end answer those too that came meanwhile."""
+        is_over = threading.Event()
+
+        def wait(_: TokenRequest) -> None:
+            is_over.wait()
+
+        self.fault = wait
+        try:
+            yield
+        finally:
+            is_over.set()
+            self.accept()
+
     def answer(self, request: TokenRequest) -> Answer:
         """Return the answer for one request, and note the request."""
         self.requests.append(request)
@@ -157,8 +181,8 @@ class TokenServer(ServerThread):
                 self.send_header("Content-Length", str(len(answer.body)))
                 if 300 <= answer.status < 400:
                     self.send_header("Location", "/jwks")
-                self.end_headers()
                 with contextlib.suppress(ConnectionError):  # the client has ended meanwhile
+                    self.end_headers()
                     self.wfile.write(answer.body)
 
             def log_message(self, *_: Any) -> None:  # noqa: ANN401 - the base class's
