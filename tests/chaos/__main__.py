@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from tests.chaos import report
 from tests.chaos.run import Order, run
-from tests.chaos.sasl import REAUTH_SECONDS, LoginOrder, Mechanism
+from tests.chaos.sasl import LoginOrder, Mechanism
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -39,9 +39,7 @@ def main() -> int:
         help="how services log in: by a password, or by tokens, with faults of the token endpoint",
     )
     parser.add_argument(
-        "--reauth-seconds",
-        type=float,
-        help="connections.max.reauth.ms of the brokers (default: 15, with tokens 30)",
+        "--reauth-seconds", type=float, default=30.0, help="connections.max.reauth.ms of brokers"
     )
     parser.add_argument("--token-seconds", type=float, default=40.0, help="the life of a token")
     parser.add_argument("--history", type=Path, help="the file of the history")
@@ -57,11 +55,7 @@ def main() -> int:
         records_per_second=arguments.records_per_second,
         history=arguments.history or folder / "history.jsonl",
         folder=folder,
-        login=LoginOrder(
-            arguments.login,
-            arguments.reauth_seconds or REAUTH_SECONDS[arguments.login],
-            arguments.token_seconds,
-        ),
+        login=LoginOrder(arguments.login, arguments.reauth_seconds, arguments.token_seconds),
     )
     is_good = False
     try:

@@ -26,14 +26,11 @@ class Mechanism(enum.StrEnum):
     OAUTHBEARER = "oauthbearer"
 
 
-REAUTH_SECONDS = {Mechanism.PLAIN: 15.0, Mechanism.OAUTHBEARER: 30.0}
-
-
 class LoginOrder(NamedTuple):
     """How the services log in, and after which time they must log in again."""
 
     mechanism: Mechanism = Mechanism.PLAIN
-    reauth_seconds: float = REAUTH_SECONDS[Mechanism.PLAIN]
+    reauth_seconds: float = 30.0
     token_seconds: float = 40.0
     """How long a token is valid. A session ends with its token at the latest."""
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tests.chaos.findings import Findings
-from tests.chaos.schedule import Kind
+from tests.chaos.schedule import PLANS, Kind, Lane
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -34,18 +34,22 @@ SHOWN_CHARS = 400
 # The faults after which a service may have no token, and for how long after their end (s): it asks
 # again after 10 s at most, and the request may take 10 s.
 TOKEN_FAULTS: Final = {Kind.TOKENS_DOWN: 25.0, Kind.TOKENS_HANG: 25.0}
-# The same for sessions that may end; a broker notices it at the next request. A process or a broker
-# that is frozen renews no login. A request that is late on its way delays the requests behind it.
-# With a quota the broker reads late from a connection.
-SESSION_FAULTS: Final = TOKEN_FAULTS | {
-    Kind.ZOMBIE_STATIC: 10.0,
-    Kind.ZOMBIE_DYNAMIC: 10.0,
-    Kind.TRANSACTION_TIMEOUT: 10.0,
-    Kind.FREEZE_BROKER: 10.0,
-    Kind.DELAY_END_TXN: 10.0,
-    Kind.DELAY_INIT_PRODUCER_ID: 10.0,
-    Kind.QUOTA: 10.0,
-}
+# The same for sessions that may end; a broker notices it at the next request. A frozen process renews
+# no login. A broker handles the requests of a connection one after the other: a renewal waits behind
+# a request that is late on its way, or that waits for the replica of a broker that is down. With a
+# quota the broker reads late from a connection.
+SESSION_FAULTS: Final = TOKEN_FAULTS | dict.fromkeys(
+    (
+        Kind.ZOMBIE_STATIC,
+        Kind.ZOMBIE_DYNAMIC,
+        Kind.TRANSACTION_TIMEOUT,
+        Kind.DELAY_END_TXN,
+        Kind.DELAY_INIT_PRODUCER_ID,
+        Kind.QUOTA,
+        *(kind for kind, plan in PLANS.items() if plan.lane is Lane.BROKERS),
+    ),
+    10.0,
+)
 
 
 class EndedSession(NamedTuple):

@@ -10,12 +10,12 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.chaos.sasl import REAUTH_SECONDS, Login, LoginOrder, Mechanism
+from tests.chaos.sasl import Login, LoginOrder, Mechanism
 from tests.support.token_server import ASSERTION_TYPE, TokenServer
 from tests.support.waiting import wait_until
 
 REQUEST_SECONDS = 20.0
-ORDERS = [LoginOrder(mechanism, REAUTH_SECONDS[mechanism]) for mechanism in Mechanism]
+ORDERS = [LoginOrder(mechanism) for mechanism in Mechanism]
 
 
 def ask(server: TokenServer, method: str = "POST", path: str = "/token") -> int:

@@ -94,11 +94,11 @@ def test_other_lines_are_none(line: dict[str, Any]) -> None:
 def test_a_session_may_end_only_while_its_login_cannot_be_renewed() -> None:
     """A frozen process explains it; connections that are cut do not."""
     session = EndedSession(BEGIN + 1, 2, "Disconnecting expired channel")
-    for kind in (*TOKENS, Kind.ZOMBIE_DYNAMIC, Kind.FREEZE_BROKER, Kind.DELAY_END_TXN):
+    for kind in (*TOKENS, Kind.ZOMBIE_DYNAMIC, Kind.KILL_LEADER, Kind.DELAY_END_TXN):
         assert not judge_logins([outcome_of(kind)], [], [session]).violations
         assert judge_logins([outcome_of(kind)], [], [session._replace(time=BEGIN - 1)]).violations
         assert judge_logins([outcome_of(kind)], [], [session._replace(time=BEGIN + 60)]).violations
-    for kind in (Kind.KILL_LEADER, Kind.CUT_SERVICE, Kind.DELAY_BROKER):
+    for kind in (Kind.KILL_STATIC, Kind.CUT_SERVICE, Kind.DELAY_BROKER):
         verdict = judge_logins([outcome_of(kind)], [], [session])
         assert verdict.facts["sessions_ended_or_refused_unexplained"] == 1
         (violation,) = verdict.violations
