@@ -34,10 +34,10 @@ SHOWN_CHARS = 400
 # The faults after which a service may have no token, and for how long after their end (s): it asks
 # again after 10 s at most, and the request may take 10 s.
 TOKEN_FAULTS: Final = {Kind.TOKENS_DOWN: 25.0, Kind.TOKENS_HANG: 25.0}
-# The same for sessions that may end; a broker notices it at the next request. A frozen process renews
-# no login. A broker handles the requests of a connection one after the other: a renewal waits behind
-# a request that is late on its way, or that waits for the replica of a broker that is down. With a
-# quota the broker reads late from a connection.
+# The same for sessions that may end; a broker notices it at the next request. A frozen process
+# renews no login. A broker handles the requests of a connection one after the other: a renewal
+# waits behind a request that is late on its way, or that waits for the replica of a broker that is
+# down. With a quota the broker reads late from a connection.
 SESSION_FAULTS: Final = TOKEN_FAULTS | dict.fromkeys(
     (
         Kind.ZOMBIE_STATIC,

@@ -20,6 +20,11 @@ FIRST_RETRY_SECONDS: Final = 0.1
 MAX_RETRY_SECONDS: Final = 10.0
 LEAST_RENEWAL_SECONDS: Final = 1.0
 FETCH_SECONDS: Final = 20.0
+# The claim `exp` is in whole seconds, so a token may end a second before its lifetime is over. A
+# broker would refuse it then, as if an operator had to fix something.
+LAST_SECONDS: Final = 1.0
+# Tokens that live for seconds only, as in tests, must not lose half of their life.
+LAST_SHARE: Final = 0.1
 
 Failure = TokenRefused | TokenUnavailable
 
@@ -108,7 +113,8 @@ class SharedToken:
             log.info("token_renewed", failed_attempts=self._failures)
         self._failure, self._failures, self._has_ended = None, 0, False
         self._token = token
-        self._valid_until = begin + token.lifetime_seconds
+        last = min(LAST_SECONDS, token.lifetime_seconds * LAST_SHARE)
+        self._valid_until = begin + token.lifetime_seconds - last
         # The spread keeps many processes from asking the endpoint at once.
         share = random.uniform(*RENEW_AT)  # noqa: S311 - no secret
         return max(LEAST_RENEWAL_SECONDS, token.lifetime_seconds * share)

@@ -81,10 +81,20 @@ async def test_the_present_token_is_used_while_the_endpoint_hangs() -> None:
     assert await shared.value() == "token-1"
     endpoint.hold = asyncio.Event()
     shared._begin()  # noqa: SLF001 - as its timer does
-    clock = 29.0
+    clock = 28.9
     await wait_until_async(lambda: endpoint.running == 1)
     async with asyncio.timeout(0.5):
         assert await shared.value() == "token-1"
+
+
+async def test_the_last_second_of_a_token_is_not_used() -> None:
+    """A broker may refuse it already, because a token ends at a whole second."""
+    endpoint = Endpoint(lifetime_seconds=30.0)
+    clock = 0.0
+    shared = SharedToken(endpoint.fetch, lambda: clock)
+    assert await shared.value() == "token-1"
+    clock = 29.1
+    assert await shared.value() == "token-2"
 
 
 async def test_an_outage_is_logged_once_and_ends() -> None:
