@@ -12,7 +12,11 @@ from consumer.cli.signals import run_async
 from consumer.cli.topics_probe import show_probe
 from consumer.config import Settings
 from consumer.errors import ClusterError
-from consumer.kafka.broker_settings import find_broker_problems, find_connection_limits
+from consumer.kafka.broker_settings import (
+    BrokerSettings,
+    find_broker_problems,
+    find_connection_limits,
+)
 from consumer.kafka.client import AioKafka
 from consumer.kafka.port import ClusterAdmin
 from consumer.kafka.topic_creation import CreatedTopics, NewTopicOptions, create_topics
@@ -82,6 +86,7 @@ def _topics_create(settings: Settings, options: argparse.Namespace) -> int:
         topology = await check_topics(admin, settings)
         _warn_of_risks(topology)
         brokers = await admin.broker_settings()
+        _warn_if_incomplete(brokers)
         _warn(find_broker_problems(settings, brokers))
         _warn(find_connection_limits(brokers, needed_connections(topology.shards)))
 
@@ -108,6 +113,7 @@ def _topics_check(settings: Settings, options: argparse.Namespace) -> int:
 
     async def check(admin: ClusterAdmin) -> Topology:
         brokers = await admin.broker_settings()
+        _warn_if_incomplete(brokers)
         problems = list(find_broker_problems(settings, brokers))
         try:
             topology = await check_topics(admin, settings)
@@ -134,6 +140,11 @@ def _topics_check(settings: Settings, options: argparse.Namespace) -> int:
 def _warn_of_risks(topology: Topology) -> None:
     """Warn of topics that may lose records. The service accepts them."""
     _warn(risk.text for risk in topology.risks)
+
+
+def _warn_if_incomplete(brokers: BrokerSettings) -> None:
+    if brokers.unanswered:
+        _warn([f"the settings of the brokers are not fully checked: {brokers.unanswered}"])
 
 
 def _warn(texts: Iterable[str]) -> None:

@@ -42,6 +42,17 @@ class BrokerSettings(msgspec.Struct, frozen=True):
     """The topics of the coordinators that do not exist."""
     unknown_topics: frozenset[str] = frozenset()
     """The topics of the coordinators that this user may not describe."""
+    unanswered: str = ""
+    """Why a part is not known yet: a query failed. Empty: the brokers answered every query."""
+
+    def may_exceed_brokers(self, topic: str) -> bool:
+        """Return whether the brokers may be too few to create a coordinators' topic.
+
+        A value that this user may not read may be too large. While a query fails, nothing is known.
+        """
+        is_there = topic not in self.missing_topics | self.unknown_topics
+        replication = _number(self, REPLICATION_SETTINGS[topic], _UNLIMITED)
+        return not is_there and not self.unanswered and replication > self.brokers
 
 
 def uncreatable(topic: str, found: BrokerSettings) -> str:

@@ -88,8 +88,9 @@ class FaultWatch:
             found = await self._admin.broker_settings()
         except (ClusterError, TaskFailed, TransientError):
             return None  # the brokers do not answer now: this is another fault
-        if topic not in found.missing_topics | found.unknown_topics:
-            return None  # a partition of it has no leader, until its brokers are back
+        if not found.may_exceed_brokers(topic):
+            # A query failed, or a partition of the topic has no leader until its brokers are back.
+            return None
         return f"{sentence}: {uncreatable(topic, found)}"
 
 

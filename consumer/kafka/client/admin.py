@@ -17,6 +17,7 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 from consumer.errors import (
     CheckpointReadyError,
     ClusterError,
+    LoginRefused,
     SettingsRefused,
     TaskFailed,
     TimedOut,
@@ -152,28 +153,38 @@ class KafkaAdmin:
     async def broker_settings(self) -> BrokerSettings:
         """Return the settings of a broker, and which topics of the coordinators do not exist.
 
+        A later query that fails makes the result incomplete (`unanswered`).
+
         Raises:
-            TaskFailed, TransientError: the brokers do not answer.
+            TaskFailed, TransientError, LoginRefused: the brokers do not answer.
         """
         metadata = await self._query(lambda: self._metadata([]), "describe the cluster")
         missing, unknown = set(), set()
+        unanswered = ""
         for name in REPLICATION_SETTINGS:
             try:
                 if not await self._topics([name]):
                     missing.add(name)
-            except CheckpointReadyError:  # a missing ACL, which is no problem
-                unknown.add(name)
-        node_id = str(min(broker[0] for broker in metadata.brokers))
+            except CheckpointReadyError as error:
+                if _is_lasting(error):  # a missing ACL, which is no problem
+                    unknown.add(name)
+                else:
+                    unanswered = str(error)
+        configs: dict[str, str] = {}
+        try:
+            configs = await self._broker_configs(str(min(each[0] for each in metadata.brokers)))
+        except CheckpointReadyError as error:
+            if not _is_lasting(error):
+                unanswered = str(error)
+        return BrokerSettings(
+            len(metadata.brokers), configs, frozenset(missing), frozenset(unknown), unanswered
+        )
+
+    async def _broker_configs(self, node_id: str) -> dict[str, str]:
         # The settings are a mapping of names to values; only the names count in a question.
         wanted = dict.fromkeys(SETTINGS)
         resource = ConfigResource(ConfigResourceType.BROKER, node_id, wanted)
-        try:
-            configs = (await self._described([resource], "describe broker settings"))[node_id]
-        except CheckpointReadyError:
-            configs = {}
-        return BrokerSettings(
-            len(metadata.brokers), configs, frozenset(missing), frozenset(unknown)
-        )
+        return (await self._described([resource], "describe broker settings")).get(node_id, {})
 
     def current_faults(self) -> list[CurrentFault]:
         """Return what keeps failing at the brokers of this process now."""
@@ -477,6 +488,13 @@ class KafkaAdmin:
             return await bounded(call, CALL_SECONDS, what)
         except Exception as error:
             raise translate(error, what) from error
+
+
+def _is_lasting(error: CheckpointReadyError) -> bool:
+    """Return whether the brokers refuse a query for good; otherwise a repetition may succeed."""
+    if isinstance(error, LoginRefused):
+        return False
+    return isinstance(error, ClusterError) or isinstance(error.__cause__, CALL_REFUSALS)
 
 
 def _brief(error: Exception) -> str:

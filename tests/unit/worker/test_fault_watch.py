@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from consumer.errors import ClusterError
+from consumer.errors import ClusterError, TimedOut
 from consumer.kafka.broker_settings import OFFSETS_TOPIC, BrokerSettings
 from consumer.kafka.cluster_faults import GRACE_SECONDS, CurrentFault, Fault
 from consumer.worker.fault_watch import WARN_AFTER_SECONDS, FaultWatch
@@ -17,6 +17,8 @@ from tests.support.fake_cluster import FakeCluster
 
 ADDRESS = "kafka-1:9092"
 NEEDS = needs_of(24, 1)
+MISSING = frozenset({OFFSETS_TOPIC})
+REPLICATION = "offsets.topic.replication.factor"
 
 
 class Brokers(FakeAdmin):
@@ -76,10 +78,11 @@ def test_a_broker_that_cannot_be_reached_does_not_end_the_process() -> None:
 @pytest.mark.parametrize(
     "found",
     [
-        BrokerSettings(1, {}, missing_topics=frozenset({OFFSETS_TOPIC})),
-        BrokerSettings(1, {}, unknown_topics=frozenset({OFFSETS_TOPIC})),
+        BrokerSettings(1, {}, missing_topics=MISSING),
+        BrokerSettings(1, {}, unknown_topics=MISSING),
+        BrokerSettings(1, {REPLICATION: "3"}, missing_topics=MISSING),
     ],
-    ids=["missing", "not allowed to see it"],
+    ids=["missing", "not allowed to see it", "too few brokers"],
 )
 def test_a_coordinator_whose_topic_does_not_exist(found: BrokerSettings) -> None:
     """The message names the setting, also if its value may not be read."""
@@ -87,6 +90,28 @@ def test_a_coordinator_whose_topic_does_not_exist(found: BrokerSettings) -> None
         check(fault(Fault.GROUP_COORDINATOR), found=found)
 
 
-def test_a_coordinator_whose_topic_exists() -> None:
-    """A partition of the topic has no leader now: that ends when its brokers are back."""
-    assert len(check(fault(Fault.GROUP_COORDINATOR))) == 1
+@pytest.mark.parametrize(
+    "found",
+    [
+        BrokerSettings(1, {}),
+        BrokerSettings(1, {}, missing_topics=MISSING, unanswered="describe broker settings: late"),
+        BrokerSettings(1, {}, unknown_topics=MISSING, unanswered="describe topics: late"),
+        BrokerSettings(3, {REPLICATION: "3"}, missing_topics=MISSING),
+        BrokerSettings(3, {REPLICATION: "3"}, unknown_topics=MISSING),
+    ],
+    ids=["it exists", "setting not known", "topic not known", "enough brokers", "hidden topic"],
+)
+def test_a_coordinator_whose_topic_can_exist(found: BrokerSettings) -> None:
+    """The fault may end when its brokers are back, or a query has failed: nothing is proved."""
+    assert len(check(fault(Fault.GROUP_COORDINATOR), found=found)) == 1
+
+
+def test_a_query_that_fails_proves_nothing() -> None:
+    """The brokers do not answer now."""
+
+    class Silent(Brokers):
+        async def broker_settings(self) -> BrokerSettings:
+            raise TimedOut("describe the cluster did not answer within 15 s")
+
+    watch = FaultWatch(Silent(BrokerSettings(1, {})), lambda: NEEDS, lambda: 100.0)
+    asyncio.run(watch.check([fault(Fault.GROUP_COORDINATOR)]))
