@@ -7,6 +7,8 @@ the addresses of a name one after the other, so an address that drops packets us
 
 import asyncio
 import contextlib
+import errno
+import os
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterable
@@ -20,6 +22,9 @@ SocketAddress = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, in
 # The recommended delay before the next address is tried beside those before it (RFC 8305, 5).
 NEXT_ADDRESS_SECONDS: Final = 0.25
 
+# The errors of a process, or of a machine, that can open no more files.
+NO_OPEN_FILES: Final = (errno.EMFILE, errno.ENFILE)
+
 # One thread for each name that is being resolved: while the name server does not answer, the
 # number of threads does not grow with the number of tries.
 _lookups: Final[dict[tuple[str, int], "asyncio.Future[list[SocketAddress]]"]] = {}
@@ -29,7 +34,7 @@ async def resolve(host: str, port: int) -> list[SocketAddress]:
     """Return the addresses of a host name, in the order of the resolver.
 
     Raises:
-        OSError: the name cannot be resolved (socket.gaierror).
+        OSError: the name cannot be resolved (socket.gaierror), or no more files can be opened.
     """
     loop = asyncio.get_running_loop()
     lookup = _lookups.get((host, port))
@@ -56,6 +61,7 @@ def _look_up(host: str, port: int, lookup: "asyncio.Future[list[SocketAddress]]"
                 found.append((family, address))  # type: ignore[arg-type]  # IPv4 or IPv6
     except (OSError, UnicodeError) as caught:  # UnicodeError: the name is no host name (IDNA)
         error = caught if isinstance(caught, OSError) else socket.gaierror(str(caught))
+        error = _lack_of_files() or error
 
     def finish() -> None:
         if lookup.done():
@@ -67,6 +73,18 @@ def _look_up(host: str, port: int, lookup: "asyncio.Future[list[SocketAddress]]"
 
     with contextlib.suppress(RuntimeError):  # the event loop is closed
         lookup.get_loop().call_soon_threadsafe(finish)
+
+
+def _lack_of_files() -> OSError | None:
+    """Return the error of this process if it can open no more files.
+
+    A resolver that can open no file may report a temporary failure, or that the name is unknown.
+    """
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error if error.errno in NO_OPEN_FILES else None
+    return None
 
 
 def _forget(host: str, port: int, lookup: "asyncio.Future[list[SocketAddress]]") -> None:

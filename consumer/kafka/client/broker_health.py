@@ -38,8 +38,15 @@ class BrokerHealth:
         self._failures: dict[Address, tuple[int, float, float]] = {}
         self._answered_at: dict[Address, float] = {}
 
+    def connected(self, address: Address) -> None:
+        """Note a connection. The failures of the address stay.
+
+        A broker whose request handlers hang still accepts connections and logins.
+        """
+        self._answered_at[address] = time.monotonic()
+
     def answered(self, address: Address) -> None:
-        """Note an answer."""
+        """Note an answer to a request: the address has no failures any more."""
         self._answered_at[address] = time.monotonic()
         if self._failures:
             self._failures.pop(address, None)

@@ -7,7 +7,6 @@ was given. Each method here says which of these it changes.
 """
 
 import asyncio
-import errno
 import logging
 import math
 import random
@@ -46,8 +45,14 @@ from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.produce import ProduceRequest
 
-from consumer.kafka.client.addresses import SocketAddress, first_success, open_socket
+from consumer.kafka.client.addresses import (
+    NO_OPEN_FILES,
+    SocketAddress,
+    first_success,
+    open_socket,
+)
 from consumer.kafka.client.broker_health import Address, BrokerHealth
+from consumer.kafka.client.reconnect_backoff import ReconnectBackoff
 from consumer.kafka.client.refusals import causes_of, login_refusal
 from consumer.kafka.client.token_provider import TokenDialog, TokenLoginRefused, TokenProvider
 from consumer.kafka.cluster_faults import ClusterFaults, Fault
@@ -68,8 +73,11 @@ LOGIN_AT: Final = (0.7, 0.85)
 # A broker refuses to renew a login within a second (KafkaChannel, MIN_REAUTH_INTERVAL_ONE_SECOND).
 LEAST_LOGIN_SECONDS: Final = 1.1
 TOKEN_RETRY_SECONDS: Final = 10.0
+# Brokers may disagree for a time about the address of one of them. A connection that works is only
+# given up for another address after this time, in which so many answers named no other than that.
+MOVED_SECONDS: Final = 30.0
+MOVED_ANSWERS: Final = 3
 FAILURES: Final = (KafkaError, OSError)  # TimeoutError is an OSError
-NO_OPEN_FILES: Final = (errno.EMFILE, errno.ENFILE)
 # The key types of FindCoordinator.
 COORDINATORS: Final = {0: Fault.GROUP_COORDINATOR, 1: Fault.TRANSACTION_COORDINATOR}
 
@@ -106,6 +114,7 @@ class BootstrapServers(list[str]):
         """`keepalive_seconds` 0: no TCP keep-alive. `password` is called for each connection."""
         super().__init__(servers)
         self.health = BrokerHealth()
+        self.backoff = ReconnectBackoff()
         self.faults = ClusterFaults()
         self.keepalive_seconds = keepalive_seconds
         self.password = password
@@ -132,6 +141,8 @@ class BrokerConnection(AIOKafkaConnection):
     _login: asyncio.Future[None] | None = None
     """Set from the first request of a renewed login to its end; then no other request is sent."""
     _held_requests = 0
+    _named_at = 0.0  # monotonic seconds; when the cluster named this address last
+    _other_answers = 0  # answers that named another address since then
     _session_ends_at = math.inf  # monotonic seconds
     _waiting_since = 0.0  # monotonic seconds; of the oldest request, if there is one
 
@@ -143,6 +154,7 @@ class BrokerConnection(AIOKafkaConnection):
             ClosedAtOnce: the broker has closed the connection.
         """
         loop = self._loop
+        self._named_at = time.monotonic()
         self._closed_fut = loop.create_future()
         reader = asyncio.StreamReader(limit=READER_LIMIT, loop=loop)
         protocol = AIOKafkaProtocol(self._closed_fut, reader, loop=loop)
@@ -207,6 +219,19 @@ class BrokerConnection(AIOKafkaConnection):
             return 0.0
         last: float = max(self._last_action, self._waiting_since)
         return time.monotonic() - last
+
+    def note_address(self, named: Address) -> None:
+        """Note which address the cluster names for this broker."""
+        if named == (self.host, self.port):
+            self._named_at, self._other_answers = time.monotonic(), 0
+        else:
+            self._other_answers += 1
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether the broker has another address for good."""
+        seconds = time.monotonic() - self._named_at
+        return self._other_answers >= MOVED_ANSWERS and seconds >= MOVED_SECONDS
 
     def _send_now(self, request: Any, *, expect_response: bool = True) -> Awaitable[Any]:  # noqa: ANN401 - the library is untyped
         if not self._requests:
@@ -337,7 +362,10 @@ class ClusterClient(AIOKafkaClient):
             else BootstrapServers([servers] if isinstance(servers, str) else list(servers))
         )
         self._sync_task: asyncio.Task[None] | None = None  # for the type; the library sets it too
-        self._locks: dict[tuple[Any, int], asyncio.Lock] = {}
+        self._attempts: dict[
+            tuple[Any, ConnectionGroup], asyncio.Task[AIOKafkaConnection | None]
+        ] = {}
+        self._is_closed = False
         self._why_unreachable: dict[Any, BaseException] = {}
 
     # Connections.
@@ -351,6 +379,16 @@ class ClusterClient(AIOKafkaClient):
         self.cluster.update_metadata(await self._ask_bootstrap_servers(MetadataRequest([])))
         if self._sync_task is None:
             self._sync_task = asyncio.create_task(self._md_synchronizer())
+
+    async def close(self) -> None:
+        """Close all connections, and end the attempts to make one."""
+        self._is_closed = True
+        attempts = list(self._attempts.values())
+        for attempt in attempts:
+            attempt.cancel()
+        if attempts:
+            await asyncio.wait(attempts)
+        await super().close()
 
     async def _ask_bootstrap_servers(self, request: MetadataRequest) -> Any:  # noqa: ANN401 - a response of the untyped library
         addresses = [(host, port) for host, port, _ in collect_hosts(list(self._shared))]
@@ -385,8 +423,7 @@ class ClusterClient(AIOKafkaClient):
         address: Address,
         on_close: Callable[[AIOKafkaConnection, CloseReason], None] | None = None,
     ) -> BrokerConnection:
-        health = self._shared.health
-        password = self._shared.password
+        shared = self._shared
         if self._sasl_oauth_token_provider is not None:
             # Before the time of the connection is measured: a slow token endpoint is no sign of a
             # broker that hangs.
@@ -395,6 +432,36 @@ class ClusterClient(AIOKafkaClient):
             except FAILURES as error:
                 self._note_fault(address, error)
                 raise
+        await shared.backoff.wait_for_turn(address)
+        connection = self._new_connection(address, on_close)
+        try:
+            async with asyncio.timeout(shared.health.connect_seconds(address)):
+                await connection.connect()
+        except FAILURES as error:
+            self._note_fault(address, error)
+            if _lack_of_files(error) is not None:  # nothing is known about the broker
+                raise
+            shared.health.failed(address)
+            if self._has_other_address(connection, error):
+                return await self._connect(address, on_close)
+            shared.backoff.failed(address, error)
+            raise
+        except Exception as error:
+            # SCRAM raises ValueError and others. Such an error would end the library's tasks.
+            shared.health.failed(address)
+            shared.backoff.failed(address, error)
+            raise KafkaConnectionError(f"login: {type(error).__name__}: {error}") from error
+        shared.health.connected(address)
+        shared.backoff.succeeded(address)
+        shared.faults.ended(Fault.LOGIN, _name(address))
+        return connection
+
+    def _new_connection(
+        self,
+        address: Address,
+        on_close: Callable[[AIOKafkaConnection, CloseReason], None] | None,
+    ) -> BrokerConnection:
+        password = self._shared.password
         connection = BrokerConnection(
             *address,
             client_id=self._client_id,
@@ -413,22 +480,7 @@ class ClusterClient(AIOKafkaClient):
         )
         connection.keepalive_seconds = self._shared.keepalive_seconds
         connection.password = password
-        connection.is_avoided = health.is_avoided
-        try:
-            async with asyncio.timeout(health.connect_seconds(address)):
-                await connection.connect()
-        except FAILURES as error:
-            self._note_fault(address, error)
-            health.failed(address)
-            if self._has_other_address(connection, error):
-                return await self._connect(address, on_close)
-            raise
-        except Exception as error:
-            # SCRAM raises ValueError and others. Such an error would end the library's tasks.
-            health.failed(address)
-            raise KafkaConnectionError(f"login: {type(error).__name__}: {error}") from error
-        health.answered(address)
-        self._shared.faults.ended(Fault.LOGIN, _name(address))
+        connection.is_avoided = self._shared.health.is_avoided
         return connection
 
     def _has_other_address(self, connection: BrokerConnection, error: BaseException) -> bool:
@@ -443,8 +495,8 @@ class ClusterClient(AIOKafkaClient):
         refusals = filter(None, map(login_refusal, (error, *causes_of(error))))
         if refusal := next(refusals, None):
             faults.occurred(Fault.LOGIN, refusal, _name(address))
-        elif isinstance(error, OSError) and error.errno in NO_OPEN_FILES:
-            faults.occurred(Fault.OPEN_FILES, str(error))
+        elif (lack := _lack_of_files(error)) is not None:
+            faults.occurred(Fault.OPEN_FILES, str(lack))
         elif isinstance(error, ClosedAtOnce) and self._shared.health.is_answering(address):
             faults.occurred(Fault.CLOSED_AT_ONCE, str(error), _name(address))
 
@@ -458,35 +510,44 @@ class ClusterClient(AIOKafkaClient):
         """Return a connection to the broker's present address; None if it cannot be reached.
 
         The library has one lock for all brokers, so a broker that hangs delays the connections to
-        the others. It also keeps a connection to an address that the broker no longer has.
+        the others. Its callers try one after the other; here they share one attempt. It also keeps
+        a connection to an address that the broker no longer has.
         """
         connection_id = (node_id, group)
         connection = self._usable(connection_id)
-        if connection is not None:
+        if connection is not None or self._is_closed:
             return connection
-        async with self._locks.setdefault(connection_id, asyncio.Lock()):
-            connection = self._usable(connection_id)
-            if connection is not None:
-                return connection
-            try:
-                address = self._address(node_id)
-                if address is None:
-                    raise StaleMetadata(f"broker {node_id} is not in the metadata")
-                connection = await self._connect(address, self._on_connection_closed)
-            except FAILURES as error:
-                self._why_unreachable[node_id] = error
-                not_ready = self._not_ready(node_id)
-                log.warning("%s", not_ready)
-                if address is not None:
-                    self._shared.faults.occurred(Fault.UNREACHABLE, str(not_ready), _name(address))
-                self.force_metadata_update()
-                return None
-            self._why_unreachable.pop(node_id, None)
-            self._shared.faults.ended(Fault.UNREACHABLE, _name(address))
-            self._conns[connection_id] = connection
-            return connection
+        attempt = self._attempts.get(connection_id)
+        if attempt is None:
+            attempt = asyncio.create_task(self._attempt(connection_id), name=f"connect-{node_id}")
+            self._attempts[connection_id] = attempt
+            attempt.add_done_callback(lambda _: self._attempts.pop(connection_id))
+        await asyncio.wait([attempt])  # it goes on if this caller is cancelled
+        return None if attempt.cancelled() else attempt.result()
 
-    def _usable(self, connection_id: tuple[Any, int]) -> AIOKafkaConnection | None:
+    async def _attempt(
+        self, connection_id: tuple[Any, ConnectionGroup]
+    ) -> AIOKafkaConnection | None:
+        node_id, _ = connection_id
+        address = self._address(node_id)
+        try:
+            if address is None:
+                raise StaleMetadata(f"broker {node_id} is not in the metadata")
+            connection = await self._connect(address, self._on_connection_closed)
+        except FAILURES as error:
+            self._why_unreachable[node_id] = error
+            not_ready = self._not_ready(node_id)
+            log.warning("%s", not_ready)
+            if address is not None and _lack_of_files(error) is None:
+                self._shared.faults.occurred(Fault.UNREACHABLE, str(not_ready), _name(address))
+            self.force_metadata_update()
+            return None
+        self._why_unreachable.pop(node_id, None)
+        self._shared.faults.ended(Fault.UNREACHABLE, _name(address))
+        self._conns[connection_id] = connection
+        return connection
+
+    def _usable(self, connection_id: tuple[Any, ConnectionGroup]) -> AIOKafkaConnection | None:
         """Return the open connection, unless it is silent or leads to an old address.
 
         A question that is given up early leaves its request on the connection. So the request
@@ -495,10 +556,8 @@ class ClusterClient(AIOKafkaClient):
         connection: BrokerConnection | None = self._conns.get(connection_id)
         if connection is None:
             return None
-        address = self._address(connection_id[0])
-        is_current = address is None or address == (connection.host, connection.port)
         is_silent = connection.silent_seconds > self._request_timeout_ms / 1000
-        if connection.connected() and is_current and not is_silent:
+        if connection.connected() and not connection.has_moved and not is_silent:
             return connection
         del self._conns[connection_id]
         reason = CloseReason.CONNECTION_TIMEOUT if is_silent else CloseReason.SHUTDOWN
@@ -634,11 +693,26 @@ class ClusterClient(AIOKafkaClient):
         if not metadata.brokers:
             return False
         cluster_metadata.update_metadata(metadata)
+        self._note_addresses(cluster_metadata)
         return True
+
+    def _note_addresses(self, cluster_metadata: Any) -> None:  # noqa: ANN401 - the same
+        for (node_id, _), connection in self._conns.items():
+            broker = cluster_metadata.broker_metadata(node_id)
+            if broker is not None:
+                connection.note_address((broker.host, broker.port))
 
 
 def _name(address: Address) -> str:
     return f"{address[0]}:{address[1]}"
+
+
+def _lack_of_files(error: BaseException) -> OSError | None:
+    """Return the error of a process that can open no more files, if it is a cause of this one."""
+    for each in (error, *causes_of(error)):
+        if isinstance(each, OSError) and each.errno in NO_OPEN_FILES:
+            return each
+    return None
 
 
 def _text(error: BaseException) -> str:

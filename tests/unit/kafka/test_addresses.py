@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import resource
 import socket
 import threading
 from typing import TYPE_CHECKING
@@ -126,12 +129,45 @@ async def test_a_name_that_cannot_be_resolved_is_an_error() -> None:
         await resolve("a" * 300, 9092)
 
 
+async def test_a_resolver_without_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resolvers report it as a temporary failure or as an unknown name; the process knows it."""
+
+    def look_up(*_: object, **__: object) -> list[object]:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    def cannot_open(*_: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with pytest.raises(socket.gaierror):
+        await resolve("kafka.test", 9092)
+    monkeypatch.setattr(os, "open", cannot_open)
+    with pytest.raises(OSError, match="Too many open files"):
+        await resolve("kafka.test", 9092)
+
+
+async def test_a_real_resolver_without_open_files() -> None:
+    """The error names the open files on this platform too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.open(os.devnull, os.O_RDONLY)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            await resolve("localhost", 9092)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_an_address_that_failed_comes_last() -> None:
     """Until it answers again."""
     health = BrokerHealth()
     both = [(1, BAD), (2, GOOD)]
     health.failed(BAD)
     assert all(health.preferred(both) == [2, 1] for _ in range(20))
+    health.connected(BAD)  # a broker whose request handlers hang accepts connections
+    assert all(health.preferred(both) == [2, 1] for _ in range(20))
+    assert health.is_answering(BAD)  # new connections that it closes at once are another fault
     health.answered(BAD)
     assert {tuple(health.preferred(both)) for _ in range(100)} == {(1, 2), (2, 1)}
 

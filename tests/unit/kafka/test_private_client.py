@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
-from typing import TYPE_CHECKING, Any
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
@@ -13,18 +16,19 @@ from aiokafka.structs import BrokerMetadata
 
 from consumer.config import Settings
 from consumer.kafka.client import Connection as ClientConnection
-from consumer.kafka.client import private_client
+from consumer.kafka.client import broker_health, private_client
 from consumer.kafka.client.private_client import (
     BootstrapServers,
     BrokerConnection,
     ClusterClient,
 )
+from consumer.kafka.cluster_faults import Fault
 from tests.support.command_line import environment
 from tests.support.topics import Names
 from tests.support.waiting import wait_until_async
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
 HOST = "127.0.0.1"
 SLOW, QUICK = BrokerMetadata(1, "slow", 9092, None), BrokerMetadata(2, "quick", 9092, None)
@@ -34,6 +38,7 @@ class Connection(BrokerConnection):
     """A connection without a socket: it notes what is sent, and answers at once."""
 
     sent: list[object]
+    opening: Callable[[], Awaitable[None]]
 
     def __init__(self, host: str = "host", port: int = 9092) -> None:
         """Begin connected."""
@@ -42,6 +47,10 @@ class Connection(BrokerConnection):
 
     def __del__(self) -> None:
         """There is nothing to close."""
+
+    async def connect(self) -> None:
+        """Do what the test says."""
+        await self.opening()
 
     def connected(self) -> bool:
         """Return True."""
@@ -118,14 +127,25 @@ class Client(ClusterClient):
         self.cluster._brokers = {one.nodeId: one for one in (SLOW, QUICK)}  # noqa: SLF001 - as metadata does
         self.connecting: list[str] = []
         self.error: Exception | None = None
+        self.hangs = False
 
-    async def _connect(self, address: Any, on_close: Any = None) -> Any:  # noqa: ANN401, ARG002
+    def _new_connection(self, address: Any, on_close: Any) -> Any:  # noqa: ANN401, ARG002
+        connection = Connection(*address)
+        connection.opening = partial(self._open, address)
+        return connection
+
+    async def _open(self, address: Any) -> None:  # noqa: ANN401
         self.connecting.append(address[0])
         if self.error is not None:
             raise self.error
         if address[0] == "slow":
             await asyncio.sleep(self._shared.health.answer_seconds(address) * 1.2)
-        return Connection(*address)
+        if self.hangs:
+            await asyncio.Event().wait()
+
+    def current_faults(self) -> set[Fault]:
+        """Return the kinds of the faults."""
+        return {fault.kind for fault in self._shared.faults.current()}
 
 
 async def test_a_slow_connection_is_no_missing_answer() -> None:
@@ -220,3 +240,96 @@ async def test_the_next_address_is_tried_if_the_first_never_answers(
             await client.bootstrap()
         assert [each.peer for each in connections[2:]] == [(HOST, port)]
         await client.close()
+
+
+async def test_callers_share_one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that hangs costs all of them the time of one attempt."""
+    monkeypatch.setattr(broker_health, "CONNECT_SECONDS", 0.2)
+    client = Client()
+    client.hangs = True
+    abandoned = asyncio.ensure_future(client.ready(QUICK.nodeId))
+    await asyncio.sleep(0)
+    callers = [asyncio.ensure_future(client.ready(QUICK.nodeId)) for _ in range(20)]
+    abandoned.cancel()  # the attempt goes on for the others
+    assert await asyncio.gather(*callers) == [False] * 20
+    assert client.connecting == ["quick"]
+    assert client.current_faults() == {Fault.UNREACHABLE}
+
+
+async def test_a_client_that_is_closed_ends_its_attempts() -> None:
+    """Those that wait get no connection; they are not cancelled themselves."""
+    client = Client()
+    client.hangs = True
+    caller = asyncio.ensure_future(client.ready(QUICK.nodeId))
+    await wait_until_async(lambda: bool(client.connecting))
+    await client.close()
+    assert await caller is False
+    assert await client.ready(QUICK.nodeId) is False
+    assert client.connecting == ["quick"]
+
+
+async def test_refused_connections_are_tried_at_a_bounded_rate() -> None:
+    """All clients of a process share the bound. A broker that is back is found by all at once."""
+    clients = [Client() for _ in range(20)]
+    for client in clients:
+        client._shared = clients[0]._shared  # noqa: SLF001 - as clients of one process
+        client.error = ConnectionRefusedError(errno.ECONNREFUSED, "refused")
+    ends_at = time.monotonic() + 1.5
+
+    async def insist(client: Client) -> float:
+        while not await client.ready(QUICK.nodeId):
+            assert time.monotonic() < ends_at + 10
+            await asyncio.sleep(0)  # even a caller without a pause of its own
+        return time.monotonic() - ends_at
+
+    callers = [asyncio.ensure_future(insist(client)) for client in clients]
+    await asyncio.sleep(ends_at - time.monotonic())
+    tries = sum(len(client.connecting) for client in clients)
+    # After 0.05, 0.1, 0.2, 0.4, 0.5 ... s, each of them shortened to a half at most.
+    assert 3 < tries <= 12
+    for client in clients:
+        client.error = None
+    assert max(await asyncio.gather(*callers)) < 1.0
+
+
+async def test_a_broker_that_hangs_in_requests_is_asked_last() -> None:
+    """Although new connections to it succeed."""
+    client = Client()
+    address = (QUICK.host, QUICK.port)
+    client._shared.health.failed(address)  # noqa: SLF001 - a request had no answer in time
+    assert await client.ready(QUICK.nodeId)
+    assert all(client.get_random_node() == SLOW.nodeId for _ in range(20))
+    assert await client.send(QUICK.nodeId, "question") == "question"
+    assert {client.get_random_node() for _ in range(100)} == {SLOW.nodeId, QUICK.nodeId}
+
+
+async def test_no_open_files_is_no_fault_of_the_broker() -> None:
+    """Also if the error is only a cause of the one that is raised."""
+    client = Client()
+    client.error = KafkaConnectionError("no connection")
+    client.error.__cause__ = OSError(errno.EMFILE, "Too many open files")
+    assert not await client.ready(QUICK.nodeId)
+    assert client.current_faults() == {Fault.OPEN_FILES}
+    assert not client._shared.health.is_avoided((QUICK.host, QUICK.port))  # noqa: SLF001
+
+
+class Metadata(NamedTuple):
+    """The answer of a broker that knows this address of the other one."""
+
+    host: str
+
+    def broker_metadata(self, node_id: int) -> BrokerMetadata:
+        """Return the address."""
+        return BrokerMetadata(node_id, self.host, 9092, None)
+
+
+async def test_brokers_that_disagree_about_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that works is kept, until no broker names its address for some time."""
+    client = Client()
+    connection = await client._get_conn(QUICK.nodeId)  # noqa: SLF001 - the private client's
+    for host in ("other", "quick", "other", "other", "other"):
+        client._note_addresses(Metadata(host))  # noqa: SLF001 - as metadata does
+        assert await client._get_conn(QUICK.nodeId) is connection  # noqa: SLF001
+    monkeypatch.setattr(private_client, "MOVED_SECONDS", 0.0)
+    assert await client._get_conn(QUICK.nodeId) is not connection  # noqa: SLF001
+    assert client.connecting == ["quick", "quick"]
