@@ -169,9 +169,11 @@ class DeferredSources:
         running, self._running = self._running, None
         try:
             check = running.result()
-        except (TaskFailed, TransientError) as error:
-            # A leader has moved or died meanwhile. The next check tries again.
-            log.info("sources_not_checked", shard=self._shard, error=str(error))
+        except (TaskFailed, TransientError, asyncio.CancelledError) as error:
+            # A leader has moved or died meanwhile. The next check tries again. A check that was
+            # cancelled must not look like a cancellation of the shard's task.
+            reason = str(error) or "the check was cancelled"
+            log.info("sources_not_checked", shard=self._shard, error=reason)
             return None
         self.add(dict.fromkeys(check.silent, NO_ANSWER))
         current = {

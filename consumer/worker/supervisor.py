@@ -169,12 +169,16 @@ class Supervisor:
             return
         status, ended, shard = slot.task.status(), slot.running, slot.shard
         slot.task = slot.running = None
-        slot.is_cancelled = False
+        was_requested, slot.is_cancelled = slot.is_cancelled, False
         slot.handled_records += status.handled_records
         slot.has_run = slot.has_run or status.has_run
         if status.transactions:
             slot.failures = 0
-        error = None if ended.cancelled() else ended.exception()
+        error: BaseException | None
+        if not ended.cancelled():
+            error = ended.exception()
+        else:
+            error = None if was_requested else TaskFailed("the task was cancelled from within")
         slot.leaderless = str(error) if isinstance(error, Leaderless) else ""
         if error is None:
             return

@@ -108,6 +108,7 @@ async def bounded(call: Awaitable[T], seconds: float, what: str) -> T:
 
     Raises:
         TimedOut: it did not return in time; its outcome is unknown.
+        TaskFailed: the library cancelled it, which must not look like the end of the caller.
     """
     task = asyncio.ensure_future(call)
     try:
@@ -118,6 +119,8 @@ async def bounded(call: Awaitable[T], seconds: float, what: str) -> T:
     if not done:
         task.cancel()
         raise TimedOut(f"{what} did not answer within {seconds:g} s")
+    if task.cancelled():
+        raise TaskFailed(f"{what} was cancelled by the client library")
     return task.result()
 
 

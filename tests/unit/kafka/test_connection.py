@@ -52,6 +52,14 @@ def test_a_missing_acl_is_named(error: Exception, words: str) -> None:
     assert "missing ACL: grant" in str(ours)
 
 
+async def test_a_call_that_the_library_cancels_is_a_failure() -> None:
+    """A cancellation of the caller would end its task as if that was requested."""
+    cancelled = asyncio.get_running_loop().create_future()
+    cancelled.cancel()
+    with pytest.raises(TaskFailed, match="the commit was cancelled"):
+        await bounded(cancelled, 10, "the commit")
+
+
 def test_our_own_errors_stay_what_they_are() -> None:
     """A second translation changes nothing."""
     ours = TaskFailed("late")

@@ -467,12 +467,21 @@ async def test_announcements_skip_a_partition_without_a_leader() -> None:
     assert not deployment.observer.lost
 
 
-async def test_a_check_that_fails_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A leader may die again between the topic check and the check of the source."""
+@pytest.mark.parametrize(
+    "error", [TaskFailed("the leader is gone again"), asyncio.CancelledError()], ids=type
+)
+async def test_a_check_that_fails_is_repeated(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A leader may die again between the topic check and the check of the source.
+
+    The library may raise CancelledError, for example when it closes a reader.
+    """
     deployment = await deployment_with()
     deployment.cluster.leaderless.add(LOST)
     async with deployment.running():
         await wait_for(deployment, produce_on_healthy(deployment))
+        task = deployment.tasks[0]
         examine = start_positions.examine
         failures = 1
 
@@ -480,7 +489,7 @@ async def test_a_check_that_fails_is_repeated(monkeypatch: pytest.MonkeyPatch) -
             nonlocal failures
             if failures:
                 failures -= 1
-                raise TaskFailed("the leader is gone again")
+                raise error
             return await examine(*given, **named)  # type: ignore[arg-type]  # handed through
 
         monkeypatch.setattr(deferred_sources, "examine", failing)
@@ -492,6 +501,7 @@ async def test_a_check_that_fails_is_repeated(monkeypatch: pytest.MonkeyPatch) -
             )
         await bring_back(deployment, LOST)
         await deployment.wait_until_handled()
+        assert deployment.tasks[0] is task
     deployment.assert_exactly_once()
 
 

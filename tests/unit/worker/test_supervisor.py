@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from consumer.errors import ClusterError, Fenced, LoginRefused, StateCorrupted, TaskFailed
 from consumer.shard.status import REFUSED, WAITING, ShardStatus, TaskState
@@ -116,6 +117,17 @@ async def test_a_task_in_doubt_is_replaced_after_a_pause(
     bench.supervisor.reconcile({0})
     assert len(bench.made) == 2
     await bench.supervisor.stop_all(1)
+
+
+async def test_a_task_that_nobody_cancelled_is_a_failure() -> None:
+    """A library may raise CancelledError. A new task follows after a pause, not at once."""
+    bench = Bench(lambda: PlainTask(ends=asyncio.CancelledError()))
+    bench.supervisor.reconcile({0})
+    await bench.settle()
+    with capture_logs() as lines:
+        assert bench.supervisor.reconcile({0}) is not None
+    assert [line["event"] for line in lines] == ["task_failed"]
+    assert len(bench.made) == 1
 
 
 async def test_pauses_grow_while_nothing_is_committed() -> None:
