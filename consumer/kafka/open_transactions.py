@@ -71,14 +71,15 @@ class OpenTransactionCheck:
         finds no open transaction, because a marker can be late. If a later owner has fenced
         `writer` in turn, the transactions of that later owner are ignored.
 
-        Partitions without a leader cannot be queried. They become the writer's ``unchecked``.
+        Partitions that could not be queried now become the writer's ``unchecked``: those without a
+        leader, and those of optional topics whose leader has just moved.
 
         Raises:
             TransientError, TaskFailed, ClusterError: as ``query``.
         """
         for attempt in range(CHECKS):
             answer = await self.query()
-            writer.unchecked = answer.leaderless
+            writer.unchecked = answer.unchecked
             found = of_earlier_owners(answer.found, *writer.producer_id_and_epoch)
             if not found or attempt == CHECKS - 1:
                 break
@@ -142,6 +143,6 @@ def refuse_unchecked(writer: TransactionalWriter, targets: Iterable[TopicPartiti
     if unchecked:
         names = ", ".join(f"{it.topic}/{it.partition}" for it in unchecked)
         raise Leaderless(
-            f"send: the transaction writes to {names}, which had no leader at the last check for "
-            "hanging transactions"
+            f"send: the transaction writes to {names}, which had no leader that answered at the "
+            "last check for hanging transactions"
         )

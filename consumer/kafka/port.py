@@ -127,9 +127,9 @@ class LogReader(Protocol):
 class TransactionalWriter(Protocol):
     """Writes transactions under one transactional id; only the newest writer of this id can commit.
 
-    A writer must not be reused after an error. ``unchecked`` holds partitions without a leader, in
-    which a transaction of an earlier owner may still be open. ``send`` refuses to write there,
-    because its marker would end that transaction too.
+    A writer must not be reused after an error. ``unchecked`` holds partitions that no leader
+    could be asked about, in which a transaction of an earlier owner may still be open. ``send``
+    refuses to write there, because its marker would end that transaction too.
     """
 
     transactional_id: str

@@ -97,6 +97,13 @@ class OpenTransactions(msgspec.Struct, frozen=True):
     """The leaders that do not know DescribeProducers (KIP-664): brokers before Kafka 2.8."""
     leaderless: frozenset[TopicPartition] = frozenset()
     """The partitions that could not be queried, because they have no leader."""
+    unanswered: frozenset[TopicPartition] = frozenset()
+    """The partitions of optional topics that a later query may reach: a leader has just moved."""
+
+    @property
+    def unchecked(self) -> frozenset[TopicPartition]:
+        """The partitions where a transaction may be open that a later query would find."""
+        return self.leaderless | self.unanswered
 
 
 class FetchedRecords(list[SourceRecord]):

@@ -126,7 +126,7 @@ class OpenTransactionWatch:
             own = [it for it in found if self._is_left_by(writer, it)]
             may_hang = may_hang or bool(older or own)
             if not older:  # partitions that have a leader again are checked now
-                writer.unchecked &= answer.leaderless
+                writer.unchecked &= answer.unchecked
             if is_last and older:
                 description = self._open_transactions.describe(writer.transactional_id, older)
                 task.stop_for_hanging_transaction(description)

@@ -6,6 +6,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from consumer.errors import TransientError
 from consumer.kafka.broker_settings import BrokerSettings
 from consumer.kafka.cluster_faults import CurrentFault
 from consumer.kafka.types import (
@@ -104,16 +105,25 @@ class FakeAdmin:
     ) -> OpenTransactions:
         """Return every transaction that is open in these topics (KIP-664)."""
         await asyncio.sleep(0)
+        moving = self._cluster.moving
+        if any(it.topic in topics for it in moving):
+            raise TransientError("describe producers: NotLeaderForPartitionError")
         found = [
             OpenTransaction(TopicPartition(name, number), start_offset, *producer)
             for name in (*topics, *optional)
             if name in self._cluster.topics
             for number, log in enumerate(self._cluster.topics[name].logs)
-            if self._cluster.has_leader(TopicPartition(name, number))
+            if self._cluster.has_leader(partition := TopicPartition(name, number))
+            and partition not in moving
             for start_offset, producer in log.open_transactions
         ]
         leaderless = {it for it in self._cluster.leaderless if it.topic in {*topics, *optional}}
-        return OpenTransactions(tuple(sorted(found)), {}, leaderless=frozenset(leaderless))
+        return OpenTransactions(
+            tuple(sorted(found)),
+            {it.topic: "NotLeaderForPartitionError" for it in moving},
+            leaderless=frozenset(leaderless),
+            unanswered=frozenset(moving),
+        )
 
     async def epoch_ends(self, epochs: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Return the first offset after each leader epoch, in the current logs (KIP-320)."""

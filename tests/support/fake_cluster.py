@@ -97,6 +97,8 @@ class FakeCluster:
         """The records that one fetch returns at most; a small number makes small transactions."""
         self.leaderless: set[TopicPartition] = set()
         """The partitions that have no leader; a test may change it at any time."""
+        self.moving: set[TopicPartition] = set()
+        """The partitions whose leader has just moved: the queried broker refuses a question."""
         self.silent: set[TopicPartition] = set()
         """The partitions whose leader is known and does not answer."""
         self._ids: dict[str, _TransactionalId] = {}

@@ -317,22 +317,24 @@ class KafkaAdmin:
     ) -> OpenTransactions:
         """Return every transaction that is open in these topics (DescribeProducers, KIP-664).
 
-        If an `optional` topic cannot be queried, the result holds the reason instead. It also holds
-        the partitions without a leader.
+        If the ACLs do not permit to query an `optional` topic, the result holds the reason instead.
+        It also holds the partitions without a leader, and those of optional topics whose leader has
+        just moved.
 
         Raises:
-            TransientError: the leader of a partition has just moved.
+            TransientError: the leader of a partition has just moved, or the queried broker does not
+                know a topic.
             TaskFailed: a leader does not answer.
             ClusterError: the ACLs do not permit Read on a topic that is not optional.
         """
+        topics, optional = list(topics), list(optional)
         not_queried: dict[str, str] = {}
         described = await self._topics(topics)
-        all_described = dict(described)
-        for name in optional:
-            try:
-                all_described |= await self._topics([name])
-            except (ClusterError, TransientError) as error:
-                not_queried[name] = str(error)
+        all_described = described | await self._optional_topics(optional, not_queried)
+        unknown = {*topics, *optional} - all_described.keys() - not_queried.keys()
+        if unknown:
+            names = ", ".join(sorted(unknown))
+            raise TransientError(f"describe producers: the queried broker does not know {names}")
         by_leader = _by_leader(all_described)
         leaderless = {
             TopicPartition(name, partition)
@@ -341,6 +343,7 @@ class KafkaAdmin:
         }
         found: list[OpenTransaction] = []
         silent: set[int] = set()
+        unanswered: set[TopicPartition] = set()
         for leader, asked in by_leader.items():
             answer = await self._producers(leader, asked)
             if answer is None:
@@ -351,14 +354,34 @@ class KafkaAdmin:
                     raise refusal
                 if refusal is not None:
                     not_queried[name] = str(refusal)
+                    if not _is_lasting(refusal):
+                        unanswered.add(TopicPartition(name, partition))
                 found += [
                     OpenTransaction(TopicPartition(name, partition), start, producer_id, epoch)
                     for producer_id, epoch, _, _, _, start, _ in producers
                     if start >= 0
                 ]
         return OpenTransactions(
-            tuple(sorted(found)), not_queried, frozenset(silent), frozenset(leaderless)
+            tuple(sorted(found)),
+            not_queried,
+            frozenset(silent),
+            frozenset(leaderless),
+            frozenset(unanswered),
         )
+
+    async def _optional_topics(
+        self, names: Iterable[str], refused: dict[str, str]
+    ) -> dict[str, TopicMetadata]:
+        """Return the topics that this user may describe; add the reason for each other one."""
+        found: dict[str, TopicMetadata] = {}
+        for name in names:
+            try:
+                found |= await self._topics([name])
+            except ClusterError as error:
+                if not _is_lasting(error):
+                    raise
+                refused[name] = str(error)
+        return found
 
     async def epoch_ends(self, epochs: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Return the first offset after each leader epoch, in the current logs (KIP-320).

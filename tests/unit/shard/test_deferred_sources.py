@@ -450,6 +450,36 @@ async def test_a_transaction_that_hangs_where_no_leader_could_be_asked() -> None
     deployment.assert_exactly_once()
 
 
+async def test_a_transaction_that_hangs_where_the_leader_of_dead_letters_has_just_moved() -> None:
+    """The dead-letter topic is optional in the check. But what may be checked later must be."""
+    deployment = await deployment_with()
+    cluster = deployment.cluster
+    cluster.inject(Fault.KILLED_BEFORE_COMMIT, deployment.settings.transactional_id(0), 2)
+    deployment.produce_invalid(HEALTHY.partition)
+    with pytest.raises(Killed):
+        await deployment.task(0).run()
+    topic = deployment.settings.dead_letter_topic
+    (lost,) = [
+        TopicPartition(topic, number)
+        for number, log in enumerate(cluster.topics[topic].logs)
+        if log.open_transactions
+    ]
+    for state in (cluster.leaderless, cluster.moving):
+        state.add(lost)
+        with pytest.raises(Leaderless, match=f"{topic}/{lost.partition}"):
+            await deployment.task(0).run()
+        state.clear()
+    ((_, producer),) = cluster.log(lost).open_transactions
+    with capture_logs() as logs:
+        async with deployment.running():
+            await deployment.wait_until(
+                lambda: any(it["event"] == "transaction_hangs" for it in logs), "the check"
+            )
+            cluster.log(lost).append_marker(producer, is_commit=False)  # an operator ends it
+            await deployment.wait_until_handled()
+    deployment.assert_exactly_once()
+
+
 async def test_announcements_skip_a_partition_without_a_leader() -> None:
     """Otherwise every shard of a group with a window would fail at each announcement."""
     deployment = await deployment_with(DEDUP_WINDOW_SECONDS=str(WINDOW_SECONDS))
