@@ -419,7 +419,7 @@ def test_a_revoked_client_ends_the_process(
     lines = len(service.lines)
     usual.refuse(401)
     service.wait_for_log("token_ended", after=lines)
-    ended = assert_ends("Login by token refused", service, "token_ended")
+    ended = assert_ends("Token not given", service, "token_ended")
     assert "answered 401 (invalid_client: no longer known)" in ended.line
     assert ended.seconds > GRACE_SECONDS / 2
     assert_no_secret(str(service.lines), usual)

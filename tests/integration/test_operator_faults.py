@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +25,7 @@ from tests.integration.tuned_service import tuned
 from tests.support.cluster import Cluster
 from tests.support.command_line import run_at_once
 from tests.support.deployment import Deployment
+from tests.support.fault_table import documented_faults
 from tests.support.records import checkpoint, numbered_ids, scattered
 from tests.support.secured_kafka import PASSWORD, Acl, SecuredKafka
 from tests.support.topics import Names
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("local_brokers")]
 
-RUNBOOK = Path(__file__).parents[2] / "docs" / "operations" / "runbook.md"
-SECTION = "## When a process ends because of the brokers"
 PROGRAM = "checkpoint-ready: "
 GRACE_SECONDS = 5.0  # instead of a minute, in all tests but one
 GRACE = {"kafka__cluster_faults__GRACE_SECONDS": GRACE_SECONDS}
@@ -69,28 +67,19 @@ def impatient() -> list[str]:
     return tuned(**GRACE)
 
 
-def documented() -> dict[str, str]:
-    """Return the last line of each fault in the runbook."""
-    table = RUNBOOK.read_text().partition(SECTION)[2]
-    rows = [
-        re.split(r"(?<!\\) \| ", row.strip("| "))
-        for row in re.findall(r"^\|.+$", table, re.MULTILINE)
-    ]
-    return {row[0].removesuffix(" (checked)"): row[1].strip("`") for row in rows[2:]}
-
-
 def assert_documented(fault: str, line: str) -> None:
-    """Check that the runbook has this line; `…` in it matches any text."""
-    parts = map(re.escape, documented()[fault].split("…"))
-    assert re.fullmatch(".*".join(parts), line), (line, documented()[fault])
+    """Check that the runbook has this line."""
+    documented = documented_faults()[fault]
+    assert documented.matches(line), (line, documented.line)
 
 
 def assert_ends(fault: str, service: ServiceProcess, since: str = "starting") -> Ended:
-    """Wait until the process has ended by this fault: exit code 1, and one line at the end.
+    """Wait until the process has ended by this fault: exit code and last line of the runbook.
 
     The time counts from the last log line with the event `since`.
     """
-    assert service.wait(END_SECONDS + 30) == 1, service.tail()
+    exit_code = service.wait(END_SECONDS + 30)
+    assert exit_code == documented_faults()[fault].exit_code, service.tail()
     seconds = logged_at(service, "stopping") - logged_at(service, since)
     texts = [line["text"] for line in service.lines if "text" in line]
     assert len(texts) == 1, texts  # no traceback

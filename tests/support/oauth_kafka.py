@@ -9,6 +9,7 @@ from tests.support.broker_classes import compiled
 from tests.support.token_server import AUDIENCE, CLIENT_ID, CLIENT_SECRET, ISSUER, TokenServer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 SIGNED, UNSECURED, EXTENDED = "SIGNED", "UNSECURED", "EXTENDED"
