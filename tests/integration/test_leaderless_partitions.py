@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 from confluent_kafka.admin import NewTopic
 
+from consumer.kafka.topic_settings import CHANGELOG_CONFIGS, REPARTITION_CONFIGS
 from dev.kafka import LocalKafka
 from tests.integration.leaderless_client import LeaderlessClient
 from tests.support.cluster import Cluster
 from tests.support.deployment import Deployment
+from tests.support.http_client import ask, start_observed
 from tests.support.reader import Reader
 from tests.support.records import NewRecord, checkpoint, home_shard, ids_at_home
 from tests.support.verdicts import assert_exactly_once, event_id, wait_until_handled
@@ -239,3 +241,67 @@ def test_an_output_partition_without_a_leader(three: LocalKafka, names: Names) -
 def of_job(ids: Sequence[str], job: str) -> list[NewRecord]:
     """Return a record of each id, on the input partition that its home shard reads."""
     return [NewRecord(checkpoint(one, job=job), None, home_shard(one, SHARDS)) for one in ids]
+
+
+OWN_TOPICS = {
+    "changelog": CHANGELOG_CONFIGS,
+    "repartition": {**REPARTITION_CONFIGS, "max.message.bytes": "1200000"},
+}
+
+
+@pytest.mark.parametrize("window_seconds", [0, 3600], ids=["no window", "window"])
+@pytest.mark.parametrize("role", OWN_TOPICS)
+def test_a_restart_while_a_shard_has_no_leader_of_its_own(
+    three: LocalKafka, names: Names, role: str, window_seconds: int
+) -> None:
+    """The shard waits and the others go on. It starts when the leader is back."""
+    topic = f"{names.group()}.{role}"
+    cluster = ThreeNodes(three, [topic])
+    cluster.create_topics({topic: SHARDS}, OWN_TOPICS[role])
+    before, fine, stuck = (ids_everywhere(name) for name in ("before", "fine", "stuck"))
+    theirs = [one for one in fine if home_shard(one, SHARDS) != LOST]
+    with Deployment(
+        cluster, names, input_partitions=SHARDS, SHARDS=SHARDS, DEDUP_WINDOW_SECONDS=window_seconds
+    ) as deployment:
+        service, port = start_observed(deployment)
+        deployment.wait_until_running(SHARDS, service)
+        cluster.produce(deployment.input_topic, to_partitions(before, range(SHARDS)))
+        assert_exactly_once(cluster, names, before)
+        assert service.terminate() == 0
+        cluster.lose_node(topic)
+
+        service = deployment.restart(service)
+        wait_until(lambda: service.running_shards() == set(HEALTHY), what="the other shards")
+        repeated = [one for one in before if home_shard(one, SHARDS) != LOST]
+        with cluster.subscriber(deployment.ready_topic) as reader:
+
+            def are_published() -> bool:
+                reader.read_available()
+                return set(theirs) <= {event_id(record) for record in reader.records}
+
+            cluster.produce(deployment.input_topic, to_partitions([*theirs, *repeated], HEALTHY))
+            wait_until(are_published, PUBLISHED_SECONDS, what="the events of the other shards")
+        line = service.wait_for_log("task_failed", shard=LOST)
+        assert f"{topic}/{LOST}" in line["error"]
+        waits = f"shard {LOST} waits: "
+        wait_until(lambda: waits in ask(port, "/readyz").text, what="the reason")
+        ready = ask(port, "/readyz")
+        assert (ready.status, ask(port, "/livez").status) == (503, 200)
+        assert f"{topic}/{LOST}" in next(it for it in ready.text.splitlines() if waits in it)
+        assert not service.logged("task_failed", shard=HEALTHY[0])
+
+        # What is at home there, or comes in there, waits; also through a crash.
+        mine = [one for one in fine if one not in theirs]
+        cluster.produce(deployment.input_topic, to_partitions([*stuck, *mine], range(SHARDS)))
+        if role == "repartition":
+            line = service.wait_for_log("transaction_waits_for_leader")
+            assert f"{topic}/{LOST}" in line["error"]
+        assert not service.has_ended
+        service.kill()
+        service = deployment.restart(service)
+        service.wait_for_log("task_failed", shard=LOST)
+        three.restart(NODE)
+        deployment.wait_until_running(SHARDS, service, deadline_seconds=ADDED_SECONDS)
+        assert_exactly_once(cluster, names, [*before, *fine, *stuck])
+        wait_until(lambda: ask(port, "/readyz").status == 200, what="the end of the wait")
+        assert not service.logged("shard_refused")
