@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from base64 import b64encode
 from contextlib import closing
 from http import HTTPStatus
 from http.client import HTTPConnection
@@ -11,7 +12,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.chaos.sasl import Login, LoginOrder, Mechanism
-from tests.support.token_server import ASSERTION_TYPE, TokenServer
+from tests.support.token_server import CLIENT_ID, CLIENT_SECRET, TokenServer
 from tests.support.waiting import wait_until
 
 REQUEST_SECONDS = 20.0
@@ -23,7 +24,9 @@ def ask(server: TokenServer, method: str = "POST", path: str = "/token") -> int:
     host = server.origin.removeprefix("http://")
     connection = HTTPConnection(host, timeout=REQUEST_SECONDS)
     with closing(connection):
-        connection.request(method, path, urlencode({"client_assertion_type": ASSERTION_TYPE}))
+        form = urlencode({"grant_type": "client_credentials"})
+        basic = b64encode(f"{CLIENT_ID}:{CLIENT_SECRET}".encode()).decode()
+        connection.request(method, path, form, {"Authorization": f"Basic {basic}"})
         return connection.getresponse().status
 
 

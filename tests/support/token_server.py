@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from tests.support.client_assertions import ASSERTION_TYPE, AssertionVerifier
+from tests.support.client_assertions import AssertionVerifier
 from tests.support.server_thread import ServerThread
 
 if TYPE_CHECKING:
@@ -133,8 +133,7 @@ class TokenServer(ServerThread):
                 return _refusal(401, "invalid_client", problem)
             return self._give()
         pair = base64.b64encode(f"{CLIENT_ID}:{CLIENT_SECRET}".encode()).decode()
-        has_assertion = request.form.get("client_assertion_type") == ASSERTION_TYPE
-        if request.authorization != f"Basic {pair}" and not has_assertion:
+        if request.authorization != f"Basic {pair}":
             return Answer(401, b'{"error":"invalid_client"}')
         return self._give()
 
