@@ -40,8 +40,8 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse does not exp
     create.add_argument(
         "--profile",
         choices=[str(profile) for profile in Profile],
-        help="full: all settings; minimal: only those that MSK Serverless and the like allow "
-        "(default: full, and minimal if the cluster refuses a setting)",
+        help="full: all settings, and an error if the cluster refuses one; minimal: without "
+        "settings that only save space or time (default: full, without what the cluster refuses)",
     )
     create.add_argument(
         "--repartition-retention-days",
@@ -102,7 +102,7 @@ def _report_created(created: CreatedTopics) -> None:
     names = ", ".join(created.names) or "nothing, all topics exist"
     write_result(facts, f"created: {names}")
     if created.refusal:
-        write_message(f"note: the cluster refused the full profile: {created.refusal}")
+        write_message(f"note: the cluster refused a setting: {created.refusal}")
     for one in created.left_out:
         write_message(f"note: {one.text}")
 

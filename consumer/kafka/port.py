@@ -257,6 +257,11 @@ class ClusterAdmin(Protocol):
             ClusterError: the cluster refuses for another reason.
         """
 
+    async def creation_refusal(
+        self, name: str, partitions: int, replication: int, configs: Mapping[str, str]
+    ) -> str | None:
+        """Return why the brokers would refuse the settings of a new topic. Nothing is created."""
+
     async def setting_refusal(self, topic: str, setting: str, value: str) -> str | None:
         """Return why the brokers would refuse this setting, or None. Nothing is changed."""
 

@@ -18,6 +18,7 @@ from consumer.kafka.topic_settings import (
     durable_configs,
     find_left_out,
     of_profile,
+    optional_settings,
     our_topics,
     wanted_configs,
 )
@@ -34,7 +35,7 @@ class NewTopicOptions(msgspec.Struct, frozen=True):
     input_partitions: int | None = None
     """The partitions of missing input topics. None: a missing input topic is an error."""
     profile: Profile | None = None
-    """None: the full profile, or the minimal one if the cluster refuses a setting."""
+    """None: the full profile, without the settings that the cluster refuses."""
     repartition_retention_ms: int | None = None
     """The retention of the repartition topic. None: no limit by time."""
 
@@ -45,7 +46,7 @@ class CreatedTopics(msgspec.Struct, frozen=True):
     names: tuple[str, ...]
     left_out: tuple[LeftOutSetting, ...] = ()
     refusal: str = ""
-    """Why the cluster refused the full profile; empty if it did not."""
+    """Why the cluster first refused settings; empty if it did not."""
 
 
 AS_BEFORE: Final = NewTopicOptions()
@@ -115,7 +116,7 @@ def log_left_out(created: CreatedTopics) -> None:
 
 
 class TopicCreator:
-    """Creates topics in one profile. After a refusal it may continue with the minimal profile."""
+    """Creates topics in one profile. It leaves out the optional settings that are refused."""
 
     def __init__(self, admin: ClusterAdmin, brokers: int, profile: Profile | None) -> None:
         self.created: list[str] = []
@@ -123,13 +124,13 @@ class TopicCreator:
         self._admin = admin
         self._replication = min(REPLICATION, brokers)
         self._durable = durable_configs(brokers)
-        self._may_fall_back = profile is None
+        self._may_leave_out = profile is not Profile.FULL
         self._profile = profile or Profile.FULL
         self._wanted: dict[str, dict[str, str]] = {}
 
     @classmethod
     async def connect(cls, admin: ClusterAdmin, profile: Profile | None = None) -> "TopicCreator":
-        """Return a creator for this cluster. Without `profile` it may fall back.
+        """Return a creator for this cluster. Only the full profile, if it is chosen, is fixed.
 
         Raises:
             ClusterError, TaskFailed, TransientError: the cluster does not answer.
@@ -145,18 +146,18 @@ class TopicCreator:
             SettingsRefused: it refuses a setting of the profile.
         """
         wanted = {**configs, **self._durable}
+        chosen = of_profile(wanted, self._profile)
         try:
-            is_new = await self._create(name, partitions, wanted)
+            is_new = await self._admin.create(name, partitions, self._replication, chosen)
         except SettingsRefused as error:
-            if self._profile is Profile.MINIMAL:
-                raise self._refused_again(error) from error
-            if not self._may_fall_back:
+            if not self._may_leave_out:
                 raise SettingsRefused(
-                    f"{error}; --profile minimal leaves out the settings that some clusters refuse"
+                    f"{error}; without --profile the settings that the cluster refuses are left out"
                 ) from error
-            self.refusal, self._profile = str(error), Profile.MINIMAL
+            self.refusal = self.refusal or str(error)
+            accepted = await self._accepted(name, partitions, chosen)
             try:
-                is_new = await self._create(name, partitions, wanted)
+                is_new = await self._admin.create(name, partitions, self._replication, accepted)
             except SettingsRefused as second:
                 raise self._refused_again(second) from second
         if is_new:
@@ -164,26 +165,40 @@ class TopicCreator:
             self._wanted[name] = wanted
 
     async def result(self) -> CreatedTopics:
-        """Return the created topics. In the minimal profile, also which settings they lack.
+        """Return the created topics, and the settings that were left out and that they lack.
 
         Raises:
             ClusterError, TaskFailed, TransientError: the cluster does not describe them.
         """
         names = tuple(self.created)
-        if self._profile is Profile.FULL or not names:
+        is_complete = self._profile is Profile.FULL and not self.refusal
+        if is_complete or not names:
             return CreatedTopics(names)
         found = await self._admin.describe(names)
         return CreatedTopics(names, tuple(find_left_out(self._wanted, found)), self.refusal)
 
-    async def _create(self, name: str, partitions: int, wanted: Mapping[str, str]) -> bool:
-        configs = of_profile(wanted, self._profile)
-        return await self._admin.create(name, partitions, self._replication, configs)
+    async def _accepted(
+        self, name: str, partitions: int, configs: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Return these settings without those that the cluster refuses.
+
+        Brokers do not say in a common form which setting they refuse. So each optional setting is
+        added to the others by a dry run, which creates nothing.
+        """
+        optional = optional_settings(configs)
+        accepted = {key: value for key, value in configs.items() if key not in optional}
+        for key in optional:
+            more = {**accepted, key: configs[key]}
+            if await self._admin.creation_refusal(name, partitions, self._replication, more):
+                continue
+            accepted = more
+        return accepted
 
     def _refused_again(self, error: SettingsRefused) -> SettingsRefused:
-        text = f"{error}; the cluster refuses even the minimal profile"
-        if self.refusal:
-            text += f" (and before: {self.refusal})"
-        return SettingsRefused(f"{text}; create the topic by the means of your cluster")
+        return SettingsRefused(
+            f"{error}; the service needs this setting (before, the cluster refused: "
+            f"{self.refusal}); create the topic by the means of your cluster"
+        )
 
 
 async def wait_until_known(admin: ClusterAdmin, names: Iterable[str]) -> None:

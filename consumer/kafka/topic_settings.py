@@ -1,8 +1,8 @@
 """The settings of the service's topics, in full and in the minimal profile.
 
 Some clusters refuse most topic settings: MSK Serverless, IBM Event Streams, clusters with a
-CreateTopicPolicy. The minimal profile has only the settings that they accept and that the service
-cannot do without.
+CreateTopicPolicy. The minimal profile has the settings that they accept and that the service
+cannot do without, and those that protect committed records, as far as the cluster accepts them.
 """
 
 import enum
@@ -64,6 +64,8 @@ MINIMAL_SETTINGS: Final = frozenset(
         RETENTION_MS,
     }
 )
+PROTECTING_SETTINGS: Final = (INSYNC, UNCLEAN, RETENTION_BYTES)
+"""The settings without which records can be lost, the most important first."""
 WHY_SET: Final[Mapping[str, str]] = {
     "segment.bytes": (
         "larger segments are compacted later, so the changelog keeps more superseded records, and "
@@ -117,12 +119,21 @@ class LeftOutSetting(msgspec.Struct, frozen=True):
 
 
 class UnsafeSetting(msgspec.Struct, frozen=True):
-    """A setting outside the minimal profile that has a value with which records can be lost."""
+    """A setting that has a value with which records can be lost."""
 
     topic: str
     setting: str
     actual: str
     wanted: str
+
+    @property
+    def is_only_a_risk(self) -> bool:
+        """Whether the service runs with this value.
+
+        Operators lower min.insync.replicas to continue while brokers are down. A shard that starts
+        at that time must not refuse the topic.
+        """
+        return self.setting == INSYNC
 
     @property
     def text(self) -> str:
@@ -143,7 +154,14 @@ def of_profile(configs: Mapping[str, str], profile: Profile) -> dict[str, str]:
     """Return the settings of a new topic in this profile."""
     if profile is Profile.FULL:
         return dict(configs)
-    return {key: value for key, value in configs.items() if key in MINIMAL_SETTINGS}
+    chosen = MINIMAL_SETTINGS.union(PROTECTING_SETTINGS)
+    return {key: value for key, value in configs.items() if key in chosen}
+
+
+def optional_settings(configs: Mapping[str, str]) -> list[str]:
+    """Return the settings that a topic can lack, the most important first."""
+    optional = [key for key in PROTECTING_SETTINGS if key in configs]
+    return optional + [key for key in configs if key not in {*MINIMAL_SETTINGS, *optional}]
 
 
 def durable_configs(brokers: int) -> dict[str, str]:
@@ -202,12 +220,16 @@ def find_left_out(
 def find_unsafe(
     topics: Iterable[TopicDescription], repartition_topic: str = ""
 ) -> Iterator[UnsafeSetting]:
-    """Yield the settings of our topics that the minimal profile lacks and that can lose records.
+    """Yield the settings of our topics, outside the minimal profile, that can lose records.
 
     Brokers also report a value that is only their default. If a broker reports no value, it does
-    not have this setting.
+    not have this setting. With fewer than three replicas, a larger min.insync.replicas would stop
+    all writes when one broker is down.
     """
     for topic in topics:
+        insync = int(topic.configs.get(INSYNC, MIN_INSYNC_REPLICAS))
+        if topic.replication >= REPLICATION and insync < MIN_INSYNC_REPLICAS:
+            yield UnsafeSetting(topic.name, INSYNC, str(insync), str(MIN_INSYNC_REPLICAS))
         if topic.configs.get(UNCLEAN) == "true":
             yield UnsafeSetting(topic.name, UNCLEAN, "true", "false")
         limit = topic.configs.get(RETENTION_BYTES, UNLIMITED)

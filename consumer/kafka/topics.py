@@ -136,10 +136,14 @@ async def _judge(
 
     It is a problem if the setting can be corrected. If the brokers refuse another value, it is only
     a risk: the service would otherwise not run on such a cluster at all. The brokers are asked by a
-    dry run, which changes nothing, and only if a setting is unsafe.
+    dry run, which changes nothing, and only if a setting is unsafe. Some settings are always only
+    a risk, see `UnsafeSetting.is_only_a_risk`.
     """
     problems, risks = [], []
     for one in unsafe:
+        if one.is_only_a_risk:
+            risks.append(TopicRisk("topic_setting_unsafe", one.topic, one.fix))
+            continue
         try:
             refusal = await admin.setting_refusal(one.topic, one.setting, one.wanted)
         except ClusterError as error:  # a missing ACL

@@ -31,14 +31,18 @@ def managed(
     local_brokers: None,  # noqa: ARG001 - for its effect
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Cluster]:
-    """Start a broker with the policies and with an unsafe default that no topic can change."""
-    kafka = managed_kafka(tmp_path_factory.mktemp("policies"), **{UNCLEAN: "true"})
+    """Start a broker with the policies and with unsafe defaults.
+
+    The policies do not let a topic change the one of unclean leader elections.
+    """
+    defaults = {UNCLEAN: "true", "log.retention.bytes": "1073741824"}
+    kafka = managed_kafka(tmp_path_factory.mktemp("policies"), **defaults)
     with kafka:
         yield Cluster(kafka.bootstrap_servers)
 
 
 def test_create_leaves_out_what_the_cluster_refuses(managed: Cluster, names: Names) -> None:
-    """The topics get the minimal profile, and each setting that is left out is explained."""
+    """Only that, and each setting that is left out is explained."""
     with Deployment(managed, names, create_topics=False) as deployment:
         done = deployment.run("topics", "create")
         assert done.exit_code == 0, done.stderr
@@ -48,12 +52,13 @@ def test_create_leaves_out_what_the_cluster_refuses(managed: Cluster, names: Nam
         assert (deployment.changelog_topic, "segment.bytes") in left_out
         assert (deployment.ready_topic, UNCLEAN) in left_out
         assert not {setting for _, setting in left_out} & MINIMAL_SETTINGS
-        assert f"note: the cluster refused the full profile: create {names.group()}" in done.stderr
+        assert f"note: the cluster refused a setting: create {names.group()}" in done.stderr
         for topic, setting in left_out:
             assert f"note: topic {topic}: {setting}=" in done.stderr
         repartition = managed.config(deployment.repartition_topic)
         assert repartition["cleanup.policy"] == "delete"
         assert repartition["retention.ms"] == "-1"
+        assert repartition["retention.bytes"] == "-1"  # which is not in the minimal profile
         assert repartition["message.timestamp.type"] == "LogAppendTime"
         assert managed.config(deployment.changelog_topic)["cleanup.policy"] == "compact"
 
@@ -64,12 +69,12 @@ def test_the_full_profile_never_falls_back(managed: Cluster, names: Names) -> No
         refused = deployment.run("topics", "create", "--profile", "full")
         assert refused.exit_code == 1
         assert REFUSAL in refused.complaint
-        assert "--profile minimal" in refused.complaint
+        assert "without --profile the settings that the cluster refuses" in refused.complaint
         assert deployment.changelog_topic not in managed.topics()
         done = deployment.run("topics", "create", "--profile", "minimal")
         assert done.exit_code == 0, done.stderr
-        assert done.json["left_out"]
-        assert done.json["refusal"] == ""
+        assert {it["setting"] for it in done.json["left_out"]} >= {"segment.bytes", UNCLEAN}
+        assert REFUSAL in done.json["refusal"]
 
 
 def test_an_unsafe_setting_is_a_warning_only_where_it_is_refused(
@@ -90,6 +95,23 @@ def test_an_unsafe_setting_is_a_warning_only_where_it_is_refused(
         assert refused.exit_code == 1
         assert "set it to false (kafka-configs.sh --alter --entity-type topics" in refused.complaint
         assert cluster.config(deployment.ready_topic)[UNCLEAN] == "true"
+
+
+def test_one_replica_that_is_enough_is_a_warning(three_node_cluster: Cluster, names: Names) -> None:
+    """The minimal profile protects records too; operators may lower the setting in an outage."""
+    with Deployment(three_node_cluster, names, create_topics=False) as deployment:
+        done = deployment.run("topics", "create", "--profile", "minimal")
+        assert done.exit_code == 0, done.stderr
+        topic = deployment.ready_topic
+        for setting, value in {"min.insync.replicas": "2", UNCLEAN: "false"}.items():
+            assert three_node_cluster.own_config(topic)[setting] == value
+        three_node_cluster.set_config(topic, min_insync_replicas="1")
+        checked = deployment.run("topics", "check")
+        assert checked.exit_code == 0, checked.stderr
+        (risk,) = checked.json["setting_risks"]
+        assert (risk["event"], risk["topic"]) == ("topic_setting_unsafe", topic)
+        assert "warning: topic" in checked.stderr
+        assert "min.insync.replicas is 1; set it to 2 (kafka-configs.sh" in checked.stderr
 
 
 def test_without_the_right_to_ask_an_unsafe_setting_is_an_error(
@@ -169,5 +191,5 @@ def test_a_refused_setting_of_the_minimal_profile_is_an_error(
     ) as deployment:
         refused = deployment.run("topics", "create")
         assert refused.exit_code == 1
-        assert "the cluster refuses even the minimal profile" in refused.complaint
+        assert "the service needs this setting" in refused.complaint
         assert "max.message.bytes is too large" in refused.complaint

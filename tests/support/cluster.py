@@ -17,6 +17,7 @@ from confluent_kafka.admin import (
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
+    ConfigSource,
     NewPartitions,
     NewTopic,
     ResourceType,
@@ -127,6 +128,13 @@ class Cluster:
         resource = ConfigResource(ResourceType.TOPIC, topic)
         described = _results(self.admin.describe_configs([resource]))[0]
         return {name: entry.value for name, entry in described.items()}
+
+    def own_config(self, topic: str) -> dict[str, str | None]:
+        """Return the settings that the topic itself has, without defaults."""
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        described = _results(self.admin.describe_configs([resource]))[0]
+        own = ConfigSource.DYNAMIC_TOPIC_CONFIG.value
+        return {name: entry.value for name, entry in described.items() if entry.source == own}
 
     def max_message_bytes(self, topic: str) -> int:
         """Return the size of the largest batch that a topic accepts."""

@@ -78,6 +78,17 @@ class FakeAdmin:
         await asyncio.sleep(0)
         return self._cluster.create(name, partitions, configs)
 
+    async def creation_refusal(
+        self,
+        name: str,  # noqa: ARG002 - the port's; every setting is allowed
+        partitions: int,  # noqa: ARG002 - the same
+        replication: int,  # noqa: ARG002 - the same
+        configs: Mapping[str, str],  # noqa: ARG002 - the same
+    ) -> str | None:
+        """Return None: every setting is allowed."""
+        await asyncio.sleep(0)
+        return None
+
     async def setting_refusal(
         self,
         topic: str,  # noqa: ARG002 - the port's; every setting is allowed

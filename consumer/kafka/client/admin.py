@@ -220,8 +220,30 @@ class KafkaAdmin:
             SettingsRefused: the cluster does not allow one of the settings.
             ClusterError: the cluster refuses for another reason.
         """
-        topic = NewTopic(name, partitions, replication, topic_configs=dict(configs))
-        response = await self._call(self._client.create_topics([topic]), f"create {name}")
+        new = NewTopic(name, partitions, replication, topic_configs=dict(configs))
+        return await self._create(new, is_dry_run=False)
+
+    async def creation_refusal(
+        self, name: str, partitions: int, replication: int, configs: Mapping[str, str]
+    ) -> str | None:
+        """Return why the brokers would refuse the settings of a new topic, or None.
+
+        Nothing is created.
+
+        Raises:
+            ClusterError: the cluster refuses for another reason.
+        """
+        new = NewTopic(name, partitions, replication, topic_configs=dict(configs))
+        try:
+            await self._create(new, is_dry_run=True)
+        except SettingsRefused as error:
+            return str(error)
+        return None
+
+    async def _create(self, topic: NewTopic, *, is_dry_run: bool) -> bool:
+        name = topic.name
+        creation = self._client.create_topics([topic], validate_only=is_dry_run)
+        response = await self._call(creation, f"create {name}")
         for _, error_code, *message in response.topic_errors:
             error = kafka_errors.for_code(error_code)
             if error is kafka_errors.TopicAlreadyExistsError:
