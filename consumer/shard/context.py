@@ -43,7 +43,12 @@ class ShardContext(msgspec.Struct, frozen=True):
             for topic, count in sorted(self.topology.inputs.items())
             for partition in range(self.shard, count, self.topology.shards)
         ]
-        return [*partitions, TopicPartition(self.settings.repartition_topic, self.shard)]
+        return [*partitions, self.forwards]
+
+    @property
+    def forwards(self) -> TopicPartition:
+        """The shard's partition of the repartition topic."""
+        return TopicPartition(self.settings.repartition_topic, self.shard)
 
     def is_forwards(self, source: TopicPartition) -> bool:
         """Return whether this source holds records that other shards forwarded."""

@@ -52,7 +52,7 @@ class Sources:
         self._readers = readers
         self._partitions = list(start.positions)
         self._running_since = time.monotonic()
-        self._forwards = TopicPartition(context.settings.repartition_topic, context.shard)
+        self._forwards = context.forwards
         self._gathered_batch_start: int | None = None
         self._handled_batch_start: int | None = None
         self._trimmable_offset: int | None = None

@@ -13,7 +13,12 @@ from consumer.shard.context import ShardContext, SideReaders
 from consumer.shard.deferred_sources import find_deferred
 from consumer.shard.restore import restore
 from consumer.shard.start_positions import Start, examine, resume
-from consumer.shard.state_guards import refuse_deleted_state, refuse_lost_state, verify_meta
+from consumer.shard.state_guards import (
+    refuse_deleted_state,
+    refuse_lost_forwards,
+    refuse_lost_state,
+    verify_meta,
+)
 from consumer.shard.watermark import NOTHING_KNOWN_MS, announcement
 
 
@@ -68,7 +73,8 @@ class Startup:
            this number of shards.
         2. Check that no state was lost, unless `accept_empty_state`.
         3. Defer the sources whose leader is gone or silent. Check each other source against its
-           progress, and find the offset to resume at.
+           progress, and find the offset to resume at. At the first start of the shard, check that
+           no forwards were deleted, unless `accept_empty_state`.
         4. Commit the meta entry and the progress, if they have changed, before the shard reads.
 
         Raises:
@@ -84,6 +90,8 @@ class Startup:
             if memory.meta is None:
                 await refuse_lost_state(context, reader, self._readers.admin)
         deferred = await find_deferred(context, reader, memory)  # 3.
+        if not accept_empty_state and context.forwards not in memory.progress:
+            await refuse_lost_forwards(context, reader)
         sources = [source for source in context.sources() if source not in deferred]
         known = memory.progress
         findings = await examine(

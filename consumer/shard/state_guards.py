@@ -1,6 +1,7 @@
-"""Guards against a changelog that lost entries or belongs to another deployment.
+"""Guards against lost state: a changelog that lost entries or belongs to another deployment.
 
-A shard that ran on such a changelog would publish ids again.
+A shard that ran on such a changelog would publish ids again. The last guard protects the first
+start of a shard: the forwards to it must still be there.
 """
 
 from collections.abc import Mapping
@@ -104,6 +105,27 @@ async def refuse_deleted_state(context: ShardContext, reader: LogReader) -> None
             "deleted (another cleanup.policy for a while?), and their ids would be published "
             "again. Restore the topic, or use a new GROUP_ID and OUTPUT_TOPIC, or run with "
             "--accept-empty-state if that is what you want"
+        )
+
+
+async def refuse_lost_forwards(context: ShardContext, reader: LogReader) -> None:
+    """Refuse the first start of a shard if forwards to it were deleted.
+
+    Only the shard itself deletes handled forwards, and it stores its progress before. So without
+    stored progress a log start above 0 proves that the brokers deleted unread forwards.
+
+    Raises:
+        StateCorrupted: records of the shard's partition of the repartition topic were deleted.
+    """
+    forwards = context.forwards
+    log_start = (await reader.beginning_offsets([forwards]))[forwards]
+    if log_start > 0:
+        raise StateCorrupted(
+            f"shard {context.shard}: repartition partition {forwards.topic}/{forwards.partition} "
+            f"begins at offset {log_start}, but this shard has never read it: records that were "
+            "forwarded to this shard are lost (by the retention of the topic?); read the inputs "
+            "again under a new GROUP_ID and OUTPUT_TOPIC, or run once with --accept-empty-state "
+            "to continue without these records"
         )
 
 

@@ -395,3 +395,21 @@ def test_lost_forwards_stop_their_shard_alone(deployment: Deployment) -> None:
         published = {event_id(record) for record in subscriber.wait_for(12 + len(new_ids))}
     assert set(new_ids) <= published
     assert not service.has_ended
+
+
+def test_lost_forwards_stop_a_shard_that_never_ran(deployment: Deployment) -> None:
+    """They expired before its first start; the others publish on, and it can be accepted."""
+    cluster, topic = deployment.cluster, deployment.repartition_topic
+    cluster.produce(topic, [NewRecord(b"on its way", partition=0)])
+    cluster.delete_records(topic, {0: cluster.end_offsets(topic)[0]})
+    service = deployment.start()
+    refused = service.wait_for_log("shard_refused", shard=0)
+    assert f"{topic}/0 begins at offset 1, but this shard has never read it" in refused["error"]
+    for shard in (1, 2):
+        service.wait_for_log("task_state", shard=shard, state="running")
+    service.terminate()
+    accepting = deployment.start(command=ACCEPTING)
+    deployment.wait_until_running(SHARDS, accepting)
+    assert accepting.terminate() == 0
+    again = deployment.start()
+    deployment.wait_until_running(SHARDS, again)
