@@ -284,6 +284,11 @@ class ClusterAdmin(Protocol):
         The result names the partitions without a leader, which cannot be queried.
         """
 
+    async def log_sizes(
+        self, partitions: Collection[TopicPartition]
+    ) -> dict[TopicPartition, int] | None:
+        """Return the size in bytes of each partition's log; None: the cluster does not allow it."""
+
     async def broker_settings(self) -> BrokerSettings:
         """Return the settings of a broker, and which topics of the coordinators do not exist."""
 

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from consumer.config import Settings
-from consumer.errors import ClusterError, TransientError
+from consumer.errors import ClusterError, TopicsRefused, TransientError
 from consumer.kafka.port import ClusterAdmin
 from consumer.kafka.topic_creation import ensure_topic, missing_input
 from consumer.kafka.topic_settings import (
@@ -102,7 +102,8 @@ async def check_topics(admin: ClusterAdmin, settings: Settings) -> Topology:
     """Verify every topic, and return the facts about them.
 
     Raises:
-        ClusterError: one line for each problem, with the fix.
+        TopicsRefused: topics have wrong settings; one line for each problem, with the fix.
+        ClusterError: the same, and a topic is missing.
     """
     cluster_id, _ = await admin.cluster()
     names = (*settings.input_topics, *our_topics(settings))
@@ -110,7 +111,8 @@ async def check_topics(admin: ClusterAdmin, settings: Settings) -> Topology:
     problems, setting_risks = await _judge(admin, find_unsafe_settings(settings, found))
     problems = [*find_problems(settings, found), *problems]
     if problems:
-        raise ClusterError("\n".join(problems))
+        is_complete = all(name in found for name in names)
+        raise (TopicsRefused if is_complete else ClusterError)("\n".join(problems))
     return Topology(
         cluster_id=cluster_id,
         shards=found[settings.changelog_topic].partitions,
@@ -125,7 +127,7 @@ async def check_topics(admin: ClusterAdmin, settings: Settings) -> Topology:
         leaderless={name: lost for name in names if (lost := found[name].leaderless)},
         input_risks=tuple(find_input_risks(settings, found)),
         setting_risks=(*_bounded_retention(found[settings.repartition_topic]), *setting_risks),
-        repartition_retention_ms=_retention_ms(found[settings.repartition_topic]),
+        repartition_retention_ms=repartition_retention_ms(found[settings.repartition_topic]),
     )
 
 
@@ -261,7 +263,7 @@ def _wrong_settings(topic: TopicDescription | None, wanted: Mapping[str, str]) -
             yield f"topic {topic.name}: {key} is {actual}; set it to {value}"
 
 
-def _retention_ms(repartition: TopicDescription) -> int | None:
+def repartition_retention_ms(repartition: TopicDescription) -> int | None:
     """Return the retention of the repartition topic; None: no limit by time."""
     retention_ms = int(repartition.configs.get(RETENTION_MS, UNLIMITED_RETENTION_MS))
     return None if retention_ms == UNLIMITED_RETENTION_MS else retention_ms
@@ -270,7 +272,7 @@ def _retention_ms(repartition: TopicDescription) -> int | None:
 def _wrong_retention(repartition: TopicDescription | None) -> Iterator[str]:
     if repartition is None:
         return
-    retention_ms = _retention_ms(repartition)
+    retention_ms = repartition_retention_ms(repartition)
     if retention_ms is not None and retention_ms < MIN_REPARTITION_RETENTION_MS:
         yield (
             f"topic {repartition.name}: {RETENTION_MS} is {retention_ms}; set it to {UNLIMITED}, "
@@ -280,7 +282,7 @@ def _wrong_retention(repartition: TopicDescription | None) -> Iterator[str]:
 
 
 def _bounded_retention(repartition: TopicDescription) -> Iterator[TopicRisk]:
-    retention_ms = _retention_ms(repartition)
+    retention_ms = repartition_retention_ms(repartition)
     if retention_ms is not None:
         yield TopicRisk(
             "repartition_retention_is_bounded",

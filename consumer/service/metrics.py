@@ -186,6 +186,13 @@ REPARTITION_HANDLED = Metric(
     "records",
     "Handled forwards that are still in the shard's partition of the repartition topic, counted in offsets. Trimming deletes all but the last batch. Absent while unknown.",
 )
+REPARTITION_SIZE = Metric(
+    "repartition_size_bytes",
+    "gauge",
+    ("shard",),
+    "bytes",
+    "Size of the shard's partition of the repartition topic on the disk of its leader, by DescribeLogDirs. Absent without the ACL Describe on the cluster, and on clusters that do not report it.",
+)
 REPARTITION_UNREAD_SECONDS = Metric(
     "repartition_oldest_unread_seconds",
     "gauge",
@@ -255,6 +262,7 @@ METRICS: Final = (
     HANGING_TRANSACTIONS,
     OPEN_TRANSACTION_SECONDS,
     REPARTITION_HANDLED,
+    REPARTITION_SIZE,
     REPARTITION_UNREAD_SECONDS,
     REPARTITION_RETENTION,
     STATE_ENTRIES,

@@ -204,15 +204,18 @@ class EngineCollector(Collector):
 def _repartition(engine: EngineStatus) -> tuple[GaugeMetricFamily, ...]:
     """Return the gauges of the repartition topic."""
     handled = _family(metrics.REPARTITION_HANDLED)
+    size = _family(metrics.REPARTITION_SIZE)
     unread = _family(metrics.REPARTITION_UNREAD_SECONDS)
     retention = _family(metrics.REPARTITION_RETENTION)
     for shard, state in engine.repartition.items():
         handled.add_metric([str(shard)], state.handled_records)
         if state.unread_seconds is not None:
             unread.add_metric([str(shard)], state.unread_seconds)
+        if state.size_bytes is not None:
+            size.add_metric([str(shard)], state.size_bytes)
     if engine.repartition_retention_seconds is not None:
         retention.add_metric([], engine.repartition_retention_seconds)
-    return handled, unread, retention
+    return handled, size, unread, retention
 
 
 def _family(metric: DeclaredMetric) -> GaugeMetricFamily:

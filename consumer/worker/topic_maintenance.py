@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from consumer.config import Settings
-from consumer.errors import ClusterError, TaskFailed, TransientError
+from consumer.errors import ClusterError, TaskFailed, TopicsRefused, TransientError
 from consumer.kafka.port import ClusterAdmin
 from consumer.kafka.topic_creation import create_topics, log_left_out
 from consumer.kafka.topics import TopicRisk, Topology, check_topics
@@ -21,6 +21,10 @@ DEFERRED_SECONDS: Final = 5.0
 TRIM_HINT: Final = (
     "handled records stay in the repartition topic; grant Delete on it, or limit its retention: "
     "docs/operations/runbook.md, When handled forwards cannot be deleted"
+)
+REFUSED_HINT: Final = (
+    "the settings of a topic have changed since the start: correct them now; the running shards "
+    "continue, but a shard that starts refuses these settings"
 )
 log = structlog.get_logger(__name__)
 
@@ -46,6 +50,7 @@ class TopicMaintenance:
         self._statuses = statuses
         self._known_risks: set[TopicRisk] = set()
         self._trim_refusal = ""
+        self._topics_refusal = ""
 
     async def prepare(self) -> Topology:
         """Create missing topics if CREATE_TOPICS is true; check all topics and return the topology.
@@ -69,16 +74,28 @@ class TopicMaintenance:
                 log.warning(risk.event, topic=risk.topic, hint=risk.text)
 
     async def discover_partitions(self) -> None:
-        """Check the topics in intervals, and pass each new topology to `on_topology`."""
+        """Check the topics in intervals, and pass each new topology to `on_topology`.
+
+        Wrong settings are logged once, and do not end the process: its shards read the records that
+        are in danger.
+        """
         while True:
             await self._wait_for_next_check()
             seen_at = time.monotonic()
             try:
                 self.topology = topology = await check_topics(self._admin, self._settings)
+            except TopicsRefused as error:
+                if str(error) != self._topics_refusal:
+                    self._topics_refusal = str(error)
+                    log.error("topics_refused", error=str(error), hint=REFUSED_HINT)  # noqa: TRY400 - no traceback
+                continue
             except (ClusterError, TaskFailed, TransientError) as error:
                 # A broker that has just restarted may not know a topic for a moment.
                 log.warning("discovery_failed", error=str(error))
                 continue
+            if self._topics_refusal:
+                self._topics_refusal = ""
+                log.info("topics_accepted_again")
             self.log_new_risks()
             self._on_topology(topology, seen_at)
 

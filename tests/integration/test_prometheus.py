@@ -95,6 +95,7 @@ UNKNOWN_AT_A_STALL = HELD_BACK | {
     f"{PREFIX}repartition_retention_seconds",
     f"{PREFIX}repartition_oldest_unread_seconds",
     f"{PREFIX}repartition_handled_records",
+    f"{PREFIX}repartition_size_bytes",
     f"{PREFIX}ingest_triggered_listings_total",
     f"{PREFIX}ingest_waiting_listings",
 }

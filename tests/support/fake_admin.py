@@ -45,6 +45,14 @@ class FakeAdmin:
         await asyncio.sleep(0)
         return BrokerSettings(1, {})
 
+    async def log_sizes(
+        self, partitions: Collection[TopicPartition]
+    ) -> dict[TopicPartition, int] | None:
+        """Return the number of records of each partition: records have no size here."""
+        await asyncio.sleep(0)
+        logs = {partition: self._cluster.log(partition) for partition in partitions}
+        return {partition: log.high_watermark - log.log_start for partition, log in logs.items()}
+
     def current_faults(self) -> list[CurrentFault]:
         """Return that nothing fails."""
         return []

@@ -6,7 +6,7 @@ The leaders of partitions tell which transactions are open, and where leader epo
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
 from aiokafka import errors as kafka_errors
@@ -29,6 +29,7 @@ from consumer.kafka.client import private_api
 from consumer.kafka.client.config_dry_run import ConfigDryRunRequest, outcome_of
 from consumer.kafka.client.connection import Connection, bounded, translate
 from consumer.kafka.client.describe_producers import DescribeProducersRequest
+from consumer.kafka.client.log_dirs import DescribeLogDirsRequest, sizes_of
 from consumer.kafka.client.metadata import EpochEndsRequest, TopicMetadata, TopicsRequest, topics_of
 from consumer.kafka.client.private_client import BrokerUnreachable
 from consumer.kafka.client.token_provider import NoToken
@@ -438,6 +439,38 @@ class KafkaAdmin:
                     if end_offset >= 0:
                         ends[TopicPartition(name, partition)] = end_offset
         return ends
+
+    async def log_sizes(
+        self, partitions: Collection[TopicPartition]
+    ) -> dict[TopicPartition, int] | None:
+        """Return the size in bytes of the leader's log of each partition.
+
+        A partition is absent if its leader does not answer. Return None if a broker does not have
+        the request, or does not allow it: it needs the ACL Describe on the cluster.
+
+        Raises:
+            TaskFailed, TransientError: the brokers do not answer.
+        """
+        leaders = await self._leaders({partition.topic for partition in partitions})
+        by_leader: dict[int, dict[str, list[int]]] = {}
+        for partition in partitions:
+            if partition in leaders:
+                by_topic = by_leader.setdefault(leaders[partition], {})
+                by_topic.setdefault(partition.topic, []).append(partition.partition)
+        sizes: dict[TopicPartition, int] = {}
+        for leader, asked in by_leader.items():
+            try:
+                answer = await self._query_leader(
+                    leader, DescribeLogDirsRequest(asked), "ask for log sizes"
+                )
+            except TaskFailed as error:
+                if isinstance(error.__cause__, kafka_errors.IncompatibleBrokerVersion):
+                    return None
+                continue
+            if not answer.results:
+                return None
+            sizes |= {TopicPartition(name, part): size for name, part, size in sizes_of(answer)}
+        return sizes
 
     async def _leaders(self, topics: Iterable[str]) -> dict[TopicPartition, int]:
         return {

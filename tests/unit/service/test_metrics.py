@@ -31,7 +31,7 @@ VIEW = EngineStatus(
         ShardStatus(2, "running", has_run=True, sources=(SourceStatus("in", 2, None),)),
     ),
     open_seconds={"ready": 12.0},
-    repartition={0: RepartitionState(1_000, 30.0), 1: RepartitionState(0)},
+    repartition={0: RepartitionState(1_000, 30.0, 2**20), 1: RepartitionState(0)},
     repartition_retention_seconds=1_209_600.0,
 )
 

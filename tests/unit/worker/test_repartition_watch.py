@@ -1,18 +1,20 @@
 """What the watch measures of the repartition topic, against an in-memory Kafka."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pytest
 import structlog
-from msgspec.structs import replace
 
+from consumer.errors import TaskFailed
 from consumer.kafka.clock import wall_clock_ms
 from consumer.kafka.topic_settings import DAY_MS, MIN_REPARTITION_RETENTION_MS
 from consumer.kafka.topics import check_topics
 from consumer.kafka.types import TopicPartition
 from consumer.shard.status import REFUSED, ShardStatus, TaskState
 from consumer.worker.repartition_watch import RepartitionState, RepartitionWatch
+from tests.support.fake_clients import FakeReader
 from tests.support.fake_deployment import FakeDeployment
+from tests.support.fake_kafka import FakeKafka
 from tests.support.fake_log import NewRecord
 
 SHARDS = 2
@@ -23,11 +25,10 @@ HANDLED = 3
 async def watch_of(
     deployment: FakeDeployment, statuses: Sequence[ShardStatus], retention_ms: int | None
 ) -> RepartitionWatch:
-    """Return a watch that has measured once."""
+    """Return a watch that has measured once, on a topic with this retention."""
     admin = deployment.kafka.admin("watch")
-    topology = replace(
-        await check_topics(admin, deployment.settings), repartition_retention_ms=retention_ms
-    )
+    topology = await check_topics(admin, deployment.settings)
+    set_retention(deployment, retention_ms)
     watch = RepartitionWatch(
         deployment.kafka, admin, deployment.settings, lambda: topology, lambda: statuses
     )
@@ -39,6 +40,12 @@ def running(deployment: FakeDeployment, shard: int, position: int) -> ShardStatu
     """Return the status of a running shard that has read its forwards up to `position`."""
     place = TopicPartition(deployment.settings.repartition_topic, shard)
     return ShardStatus(shard, TaskState.RUNNING.value, positions={place: position})
+
+
+def set_retention(deployment: FakeDeployment, retention_ms: int | None) -> None:
+    """Change the retention of the repartition topic."""
+    topic = deployment.cluster.topics[deployment.settings.repartition_topic]
+    topic.configs["retention.ms"] = "-1" if retention_ms is None else str(retention_ms)
 
 
 async def forwarded(age_ms: int) -> FakeDeployment:
@@ -59,7 +66,10 @@ async def test_handled_forwards_are_counted_from_the_log_start() -> None:
     watch = await watch_of(
         deployment, [running(deployment, 0, HANDLED), running(deployment, 1, 0)], None
     )
-    assert watch.states == {0: RepartitionState(HANDLED - 1), 1: RepartitionState(0)}
+    assert watch.states == {
+        0: RepartitionState(HANDLED - 1, size_bytes=FORWARDS - 1),
+        1: RepartitionState(0, size_bytes=0),
+    }
     assert watch.retention_seconds is None
 
 
@@ -84,7 +94,7 @@ async def test_a_shard_that_does_not_run_is_measured_from_its_group_offset() -> 
     place = TopicPartition(deployment.settings.repartition_topic, 0)
     deployment.cluster.group_offsets[deployment.settings.group_id] = {place: FORWARDS}
     await watch.measure()
-    assert watch.states[0] == RepartitionState(FORWARDS, 0.0)
+    assert watch.states[0] == RepartitionState(FORWARDS, 0.0, FORWARDS)
 
 
 @pytest.mark.parametrize(("age_days", "is_said"), [(6, False), (8, True)])
@@ -101,3 +111,70 @@ async def test_half_of_the_retention_is_said_once(age_days: int, *, is_said: boo
         assert events[0]["log_level"] == "error"
         assert set(events[0]["unread_seconds"]) == {0}
         assert "retention.ms" in events[0]["hint"]
+
+
+class TestShortenedRetention:
+    """The retention is shortened while the service runs."""
+
+    async def test_it_is_seen_at_the_next_measurement(self) -> None:
+        """The log says at once what is in danger, and then not again for the same retention."""
+        deployment = await forwarded(DAY_MS)
+        statuses = [running(deployment, 0, HANDLED), running(deployment, 1, 0)]
+        watch = await watch_of(deployment, statuses, MIN_REPARTITION_RETENTION_MS)
+        assert watch.retention_seconds == MIN_REPARTITION_RETENTION_MS / 1000
+        set_retention(deployment, DAY_MS + 1)
+        with structlog.testing.capture_logs() as logged:
+            await watch.measure()
+            await watch.measure()
+        (short,) = [one for one in logged if one["event"] == "repartition_retention_too_short"]
+        assert short["log_level"] == "error"
+        assert short["retention_seconds"] == (DAY_MS + 1) / 1000
+        assert set(short["unread_seconds"]) == {0}
+        assert "a shard that starts refuses this retention" in short["hint"]
+        (old,) = [one for one in logged if one["event"] == "forwards_may_expire"]
+        assert set(old["unread_seconds"]) == {0}
+        assert watch.retention_seconds == (DAY_MS + 1) / 1000
+
+    async def test_each_shorter_one_is_said(self) -> None:
+        """Also after it was long enough in between."""
+        deployment = await forwarded(0)
+        watch = await watch_of(deployment, [running(deployment, 0, FORWARDS)], None)
+        with structlog.testing.capture_logs() as logged:
+            for retention_ms in (DAY_MS, DAY_MS // 2, None, DAY_MS // 2):
+                set_retention(deployment, retention_ms)
+                await watch.measure()
+        assert [one["retention_seconds"] for one in logged] == [86_400.0, 43_200.0, 43_200.0]
+
+
+class HalfSilentKafka(FakeKafka):
+    """The leader of one partition answers no query for offsets."""
+
+    def reader(self, client_id: str, **_: object) -> FakeReader:
+        """Return a reader that waits in vain for the partition of shard 1."""
+        return HalfSilentReader(self.cluster, client_id, committed_only=False)
+
+
+class HalfSilentReader(FakeReader):
+    """Gets no answer for the partition of shard 1."""
+
+    async def beginning_offsets(
+        self, partitions: Iterable[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        """Fail if the silent leader is asked."""
+        wanted = list(partitions)
+        if any(partition.partition == 1 for partition in wanted):
+            raise TaskFailed("no answer")
+        return await super().beginning_offsets(wanted)
+
+
+async def test_a_partition_without_an_answer_does_not_hide_the_others() -> None:
+    """The log names its shard once."""
+    deployment = await FakeDeployment.create(shards=SHARDS, kafka=HalfSilentKafka())
+    deployment.cluster.produce(deployment.settings.repartition_topic, NewRecord(b"key", b"value"))
+    statuses = [running(deployment, 0, 1), running(deployment, 1, 0)]
+    with structlog.testing.capture_logs() as logged:
+        watch = await watch_of(deployment, statuses, MIN_REPARTITION_RETENTION_MS)
+        await watch.measure()
+    assert watch.states == {0: RepartitionState(1, 0.0, 1)}
+    (unknown,) = [one for one in logged if one["event"] == "repartition_state_unknown"]
+    assert unknown["shards"] == [1]
