@@ -26,6 +26,7 @@ GROUPS: Final = {
         "OUTPUT_TOPIC",
         "DEAD_LETTER_TOPIC",
         "CREATE_TOPICS",
+        "REPARTITION_RETENTION_DAYS",
         "SHARDS",
     ),
     "Security": (

@@ -11,6 +11,7 @@ from consumer.cli.output import EXIT_OK, silence_logs, write_message, write_resu
 from consumer.cli.signals import run_async
 from consumer.cli.topics_probe import show_probe
 from consumer.config import Settings
+from consumer.config.parsing import MIN_REPARTITION_RETENTION_DAYS, retention_days
 from consumer.errors import ClusterError
 from consumer.kafka.broker_settings import (
     BrokerSettings,
@@ -20,7 +21,7 @@ from consumer.kafka.broker_settings import (
 from consumer.kafka.client import AioKafka
 from consumer.kafka.port import ClusterAdmin
 from consumer.kafka.topic_creation import CreatedTopics, NewTopicOptions, create_topics
-from consumer.kafka.topic_settings import DAY_MS, MIN_REPARTITION_RETENTION_DAYS, Profile
+from consumer.kafka.topic_settings import Profile
 from consumer.kafka.topics import Topology, check_topics
 from consumer.worker.open_files import needed_connections
 
@@ -47,8 +48,9 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse does not exp
         "--repartition-retention-days",
         type=_retention_days,
         metavar="DAYS",
-        help="limit the retention of the repartition topic, at least "
-        f"{MIN_REPARTITION_RETENTION_DAYS} days; only for a cluster that refuses DeleteRecords",
+        help="limit the retention of a new repartition topic, at least "
+        f"{MIN_REPARTITION_RETENTION_DAYS} days; only for a cluster that refuses DeleteRecords "
+        "(default: REPARTITION_RETENTION_DAYS)",
     )
     create.set_defaults(command=_topics_create)
     check = actions.add_parser("check", help="check the configuration of all topics")
@@ -62,21 +64,19 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401 - argparse does not exp
 
 
 def _retention_days(text: str) -> int:
-    days = positive(text)
-    if days < MIN_REPARTITION_RETENTION_DAYS:
-        raise argparse.ArgumentTypeError(
-            f"{text} is less than {MIN_REPARTITION_RETENTION_DAYS} days: forwards that no shard "
-            "has read within the retention are lost"
-        )
-    return days
+    try:
+        return retention_days(str(positive(text)))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _topics_create(settings: Settings, options: argparse.Namespace) -> int:
-    days = options.repartition_retention_days
+    if options.repartition_retention_days is not None:
+        days = options.repartition_retention_days
+        settings = msgspec.structs.replace(settings, repartition_retention_days=days)
     wanted = NewTopicOptions(
         input_partitions=options.input_partitions,
         profile=None if options.profile is None else Profile(options.profile),
-        repartition_retention_ms=None if days is None else days * DAY_MS,
     )
 
     async def create(admin: ClusterAdmin) -> None:
@@ -105,6 +105,7 @@ def _report_created(created: CreatedTopics) -> None:
         write_message(f"note: the cluster refused a setting: {created.refusal}")
     for one in created.left_out:
         write_message(f"note: {one.text}")
+    _warn(created.unchanged)
 
 
 def _topics_check(settings: Settings, options: argparse.Namespace) -> int:

@@ -14,6 +14,11 @@ HARMLESS_EXTENSIONS: Final = frozenset({"logicalCluster", "identityPoolId"})
 MASK: Final = "********"
 MAX_PORT: Final = 65_535
 MAX_URI_CHARS: Final = 500
+# Forwards that a shard has not read within the retention are lost. Two weeks are longer than the
+# outages after which operators still expect to continue. Kafka's default of one week is shorter, so
+# a topic that was created without a retention is refused.
+MIN_REPARTITION_RETENTION_DAYS: Final = 14
+MAX_REPARTITION_RETENTION_DAYS: Final = 10_000
 _URI_CHAR: Final = r"(?:[\w.~!$&'()*+,;=:@-]|%[0-9a-fA-F]{2})"
 _URI: Final = re.compile(  # RFC 3986
     rf"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*):"
@@ -151,6 +156,17 @@ def shown_address(address: str) -> str:
 def shards(text: str) -> int | None:
     """Parse the number of shards. Return None if the text is empty."""
     return None if text == "" else whole(1, 10_000)(text)
+
+
+def retention_days(text: str) -> int:
+    """Parse the retention of the repartition topic; 0: no limit."""
+    days = whole(0, MAX_REPARTITION_RETENTION_DAYS)(text)
+    if 0 < days < MIN_REPARTITION_RETENTION_DAYS:
+        raise ValueError(
+            f"{text} is less than {MIN_REPARTITION_RETENTION_DAYS} days: forwards that no shard "
+            "has read within the retention are lost"
+        )
+    return days
 
 
 def rack(text: str) -> str:

@@ -26,6 +26,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     dedup_window_seconds: int
     auto_offset_reset: str
     create_topics: bool
+    repartition_retention_days: int
     http_port: int
     log_level: str
     log_format: str

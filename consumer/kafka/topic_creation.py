@@ -1,7 +1,7 @@
 """Creates the service's topics, with all of their settings or with those that a cluster allows."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -13,6 +13,7 @@ from consumer.kafka.port import ClusterAdmin
 from consumer.kafka.topic_settings import (
     MIN_SHARDS,
     REPLICATION,
+    RETENTION_MS,
     LeftOutSetting,
     Profile,
     durable_configs,
@@ -20,6 +21,7 @@ from consumer.kafka.topic_settings import (
     of_profile,
     optional_settings,
     our_topics,
+    repartition_retention,
     wanted_configs,
 )
 from consumer.kafka.types import TopicDescription
@@ -36,8 +38,6 @@ class NewTopicOptions(msgspec.Struct, frozen=True):
     """The partitions of missing input topics. None: a missing input topic is an error."""
     profile: Profile | None = None
     """None: the full profile, without the settings that the cluster refuses."""
-    repartition_retention_ms: int | None = None
-    """The retention of the repartition topic. None: no limit by time."""
 
 
 class CreatedTopics(msgspec.Struct, frozen=True):
@@ -45,6 +45,8 @@ class CreatedTopics(msgspec.Struct, frozen=True):
 
     names: tuple[str, ...]
     left_out: tuple[LeftOutSetting, ...] = ()
+    unchanged: tuple[str, ...] = ()
+    """What was asked for and not changed, because the topic exists already."""
     refusal: str = ""
     """Why the cluster first refused settings; empty if it did not."""
 
@@ -75,12 +77,13 @@ async def create_topics(
         inputs = await admin.describe(settings.input_topics)
     existing = await admin.describe(our_topics(settings))
     counts = _wanted_partitions(settings, inputs, existing)
-    wanted = wanted_configs(settings, inputs, options.repartition_retention_ms)
+    wanted = wanted_configs(settings, inputs)
     for name, configs in wanted.items():
         if name not in existing:
             await creator.create(name, counts[name], configs)
     await wait_until_known(admin, (*settings.input_topics, *our_topics(settings)))
-    return await creator.result()
+    unchanged = _other_retention(settings, existing.get(settings.repartition_topic))
+    return msgspec.structs.replace(await creator.result(), unchanged=tuple(unchanged))
 
 
 async def ensure_topic(
@@ -102,7 +105,9 @@ async def ensure_topic(
 
 
 def log_left_out(created: CreatedTopics) -> None:
-    """Log each setting that a new topic did not get."""
+    """Log each setting that a new topic did not get, and what was not changed."""
+    for text in created.unchanged:
+        log.warning("topic_not_changed", hint=text)
     for one in created.left_out:
         log.warning(
             "topic_setting_left_out",
@@ -175,7 +180,7 @@ class TopicCreator:
         if is_complete or not names:
             return CreatedTopics(names)
         found = await self._admin.describe(names)
-        return CreatedTopics(names, tuple(find_left_out(self._wanted, found)), self.refusal)
+        return CreatedTopics(names, tuple(find_left_out(self._wanted, found)), refusal=self.refusal)
 
     async def _accepted(
         self, name: str, partitions: int, configs: Mapping[str, str]
@@ -222,6 +227,23 @@ def missing_input(name: str) -> str:
         f"input topic {name} does not exist: create it, correct CHECKPOINT_READY_INPUT_TOPICS, "
         "or run `checkpoint-ready topics create --input-partitions N`"
     )
+
+
+def _other_retention(settings: Settings, existing: TopicDescription | None) -> Iterator[str]:
+    """Yield that the repartition topic has another retention than REPARTITION_RETENTION_DAYS.
+
+    Without this setting any retention is right here. The check of the topics judges it.
+    """
+    if existing is None or not settings.repartition_retention_days:
+        return
+    wanted, actual = repartition_retention(settings), existing.configs.get(RETENTION_MS)
+    if actual != wanted:
+        yield (
+            f"topic {existing.name} exists with {RETENTION_MS}={actual}, which `topics create` and "
+            f"CHECKPOINT_READY_CREATE_TOPICS do not change; set it to {wanted} (kafka-configs.sh "
+            f"--alter --entity-type topics --entity-name {existing.name} --add-config "
+            f"{RETENTION_MS}={wanted}), or change CHECKPOINT_READY_REPARTITION_RETENTION_DAYS"
+        )
 
 
 def _wanted_partitions(

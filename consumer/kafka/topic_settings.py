@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from consumer.config import Settings
+from consumer.config.parsing import MIN_REPARTITION_RETENTION_DAYS
 from consumer.kafka.types import TopicDescription
 
 MIN_SHARDS: Final = 3
@@ -49,10 +50,6 @@ REPARTITION_CONFIGS: Final = {
     **CLEAN,
 }
 DEAD_LETTER_RETENTION_MS: Final = 90 * DAY_MS
-# Forwards that a shard has not read within the retention are lost. Two weeks are longer than the
-# outages after which operators still expect to continue. Kafka's default of one week is shorter, so
-# a topic that was created without a retention is refused.
-MIN_REPARTITION_RETENTION_DAYS: Final = 14
 MIN_REPARTITION_RETENTION_MS: Final = MIN_REPARTITION_RETENTION_DAYS * DAY_MS
 
 MINIMAL_SETTINGS: Final = frozenset(
@@ -179,23 +176,22 @@ def our_topics(settings: Settings) -> tuple[str, ...]:
     )
 
 
-def wanted_configs(
-    settings: Settings,
-    inputs: Mapping[str, TopicDescription],
-    repartition_retention_ms: int | None = None,
-) -> dict[str, dict[str, str]]:
-    """Return the settings in the full profile of each topic that the service writes.
+def repartition_retention(settings: Settings) -> str:
+    """Return the retention (ms) of a new repartition topic."""
+    days = settings.repartition_retention_days
+    return str(days * DAY_MS) if days else UNLIMITED
 
-    Without `repartition_retention_ms` the repartition topic has no limit by time.
-    """
+
+def wanted_configs(
+    settings: Settings, inputs: Mapping[str, TopicDescription]
+) -> dict[str, dict[str, str]]:
+    """Return the settings in the full profile of each topic that the service writes."""
     largest = max(topic.max_message_bytes for topic in inputs.values())
     room = {"max.message.bytes": str(largest + HEADER_ROOM_BYTES)}
-    repartition = {**REPARTITION_CONFIGS, **room}
-    if repartition_retention_ms is not None:
-        repartition[RETENTION_MS] = str(repartition_retention_ms)
+    retention = {RETENTION_MS: repartition_retention(settings)}
     return {
         settings.changelog_topic: dict(CHANGELOG_CONFIGS),
-        settings.repartition_topic: repartition,
+        settings.repartition_topic: {**REPARTITION_CONFIGS, **retention, **room},
         settings.output_topic: {**EVENT_CONFIGS, **room},
         settings.dead_letter_topic: {
             **EVENT_CONFIGS,

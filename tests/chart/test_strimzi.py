@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from consumer.cli.acls import IMPLY_DESCRIBE, USES, needed_acls
 from consumer.config import Settings
@@ -81,6 +82,16 @@ def test_the_topics_are_as_topics_create_makes_them() -> None:
     assert {it["spec"]["replicas"] for it in rendered.all("KafkaTopic")} == {
         topic_settings.REPLICATION
     }
+
+
+def test_the_repartition_topic_gets_the_configured_retention() -> None:
+    """As `topics create` does with the same setting."""
+    rendered = render_case("strimzi", config={"REPARTITION_RETENTION_DAYS": 30})
+    settings = _settings(rendered)
+    made = {it["spec"]["topicName"]: it["spec"]["config"] for it in rendered.all("KafkaTopic")}
+    retention = _as_kafka_says(made[settings.repartition_topic]["retention.ms"])
+    settings = replace(settings, repartition_retention_days=30)
+    assert retention == topic_settings.repartition_retention(settings)
 
 
 def test_an_uninstall_leaves_the_topics() -> None:

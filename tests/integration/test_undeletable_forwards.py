@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from consumer.cli.acls import needed_acls
-from consumer.kafka.topic_creation import NewTopicOptions
 from consumer.kafka.topic_settings import DAY_MS, MIN_REPARTITION_RETENTION_MS
 from dev.kafka import LocalKafka
 from tests.support.api_hiding_proxy import DELETE_RECORDS, ApiHidingProxy
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 SHARDS = 3
 LISTENER = "HIDDEN"
 PROBE = ("topics", "check", "--probe")
-BOUNDED = NewTopicOptions(repartition_retention_ms=30 * DAY_MS)
+DAYS = 30
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +57,7 @@ def test_the_service_runs_where_the_request_is_missing(
     with Deployment(
         cluster,
         names,
-        topic_options=BOUNDED,
+        REPARTITION_RETENTION_DAYS=DAYS,
         BOOTSTRAP_SERVERS=f"127.0.0.1:{proxy.port}",
         TRIM_INTERVAL_MS=200,
     ) as deployment:
@@ -80,7 +79,7 @@ def test_the_service_runs_where_the_request_is_missing(
         observed = Observed(again, port)
         assert_exactly_once(cluster, names, [*first, *second])
         wait_until_handled(cluster, names)
-        assert observed.metric("repartition_retention_seconds") == 30 * DAY_MS / 1000
+        assert observed.metric("repartition_retention_seconds") == DAYS * DAY_MS / 1000
         wait_until(
             lambda: by_shard(observed, "repartition_oldest_unread_seconds") == [0.0] * SHARDS,
             what="that all forwards are read",
@@ -145,6 +144,20 @@ class TestRetention:
             assert refused.exit_code == 1
             assert f"retention.ms is {too_short}; set it to -1" in refused.complaint
             assert f"set it to {MIN_REPARTITION_RETENTION_MS} or more" in refused.complaint
+
+    def test_a_topic_that_exists_is_not_changed(self, cluster: Cluster, names: Names) -> None:
+        """The command says so, and how to change it."""
+        with Deployment(cluster, names) as deployment:
+            topic, wanted = deployment.repartition_topic, str(DAYS * DAY_MS)
+            option = ("--repartition-retention-days", str(DAYS))
+            done = deployment.run("topics", "create", *option)
+            assert done.exit_code == 0, done.stderr
+            assert f"warning: topic {topic} exists with retention.ms=-1" in done.stderr
+            assert f"--add-config retention.ms={wanted}" in done.stderr
+            assert cluster.config(topic)["retention.ms"] == "-1"
+            cluster.set_config(topic, retention_ms=wanted)
+            done = deployment.run("topics", "create", REPARTITION_RETENTION_DAYS=DAYS)
+            assert "exists with" not in done.stderr
 
     def test_a_long_retention_is_a_warning(self, cluster: Cluster, names: Names) -> None:
         """`topics create` sets it."""

@@ -12,7 +12,6 @@ from confluent_kafka import KafkaException
 from consumer.config import Settings
 from consumer.kafka.client import Connection
 from consumer.kafka.client.admin import KafkaAdmin
-from consumer.kafka.topic_creation import AS_BEFORE, NewTopicOptions
 from consumer.kafka.topic_creation import create_topics as make_topics
 from tests.support.command_line import (
     Finished,
@@ -46,7 +45,6 @@ class Deployment:
         input_partitions: int = 3,
         input_config: Mapping[str, str] | None = None,
         create_topics: bool = True,
-        topic_options: NewTopicOptions = AS_BEFORE,
         log: Path | None = None,
         **settings: object,
     ) -> None:
@@ -58,7 +56,6 @@ class Deployment:
             input_partitions: how many partitions the input has.
             input_config: topic settings of the input.
             create_topics: whether to create the topics of the service too.
-            topic_options: how to create them.
             log: where the processes log (default: a temporary file each).
             settings: variables of every process, without their prefix.
         """
@@ -68,7 +65,6 @@ class Deployment:
         self.processes: list[ServiceProcess] = []
         self.variables: dict[str, str] = {}  # other variables of the processes, by their full names
         self._log = log
-        self._topic_options = topic_options
         self._settings: dict[str, object] = {
             **self.topics.settings(cluster.bootstrap_servers),
             **settings,
@@ -197,7 +193,7 @@ class Deployment:
                 deadline = time.monotonic() + KNOWN_SECONDS
                 while await admin.unknown_somewhere(settings.input_topics):
                     assert time.monotonic() < deadline, f"unknown: {settings.input_topics}"
-                return (await make_topics(admin, settings, self._topic_options)).names
+                return (await make_topics(admin, settings)).names
             finally:
                 await admin.close()
 
