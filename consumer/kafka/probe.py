@@ -8,18 +8,19 @@
    records of the committed transactions.
 5. Delete the first records of the first topic, and ask for open transactions and the group.
 6. Delete both topics, also after a failure or a signal.
+
+All tests together have ten seconds. The clean-up has five more.
 """
 
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from typing import Final, Protocol
+from typing import Final
 
 from consumer.config import Settings
 from consumer.errors import (
-    CheckpointReadyError,
     ClusterError,
     Fenced,
     TaskFailed,
@@ -28,130 +29,88 @@ from consumer.errors import (
 )
 from consumer.kafka.broker_settings import find_broker_problems
 from consumer.kafka.clock import wall_clock_ms
-from consumer.kafka.port import ClusterAdmin, Kafka, LogReader, TransactionalWriter
+from consumer.kafka.port import Kafka, LogReader, TransactionalWriter
 from consumer.kafka.probe_findings import (
     BROKERS,
-    CLEAN_UP,
     CLOCK,
     COMPACTION,
     DELETE_RECORDS,
-    DESCRIBE,
     FENCING,
     GROUP,
     LOGIN,
     OPEN_TRANSACTIONS,
-    PROFILE,
-    TIMESTAMPS,
     TRANSACTIONS,
-    Capability,
-    Finding,
+    Findings,
     ProbeResult,
     Status,
 )
+from consumer.kafka.probe_topics import ProbeAdmin, ProbeTopics
 from consumer.kafka.read import OffsetRange, ReadOptions, read_range
-from consumer.kafka.topic_creation import CreatedTopics, TopicCreator, wait_until_known
-from consumer.kafka.topic_settings import CHANGELOG_CONFIGS, REPARTITION_CONFIGS, find_unsafe
-from consumer.kafka.types import TopicDescription, TopicPartition
+from consumer.kafka.types import TopicPartition
 
 TRANSACTION_TIMEOUT_MS: Final = 10_000
-READ_SECONDS: Final = 10.0
+TOTAL_SECONDS: Final = 10.0
+READ_SECONDS: Final = 5.0
 # On a new cluster the brokers create the log of the transactions only now.
-FENCE_SECONDS: Final = 10.0
-GROUP_SECONDS: Final = 10.0
+FENCE_SECONDS: Final = 5.0
+GROUP_SECONDS: Final = 5.0
 GROUP_PAUSE_SECONDS: Final = 0.2
 ID_BYTES: Final = 4
 MAX_SKEW_MS: Final = 60_000
 COMMITTED, ABORTED, LATER = b"committed", b"aborted", b"later"
 
 
-class ProbeAdmin(ClusterAdmin, Protocol):
-    """The admin client of the probe, which also deletes topics."""
-
-    async def delete_topics(self, names: Iterable[str]) -> None:
-        """Delete topics; topics that do not exist are ignored."""
-
-
 class ClusterProbe:
     """One run of the probe, on topics and with a transactional id that no other run uses."""
 
-    def __init__(self, kafka: Kafka, admin: ProbeAdmin, settings: Settings) -> None:
+    def __init__(
+        self,
+        kafka: Kafka,
+        admin: ProbeAdmin,
+        settings: Settings,
+        total_seconds: float = TOTAL_SECONDS,
+    ) -> None:
+        """`total_seconds` limits all tests together, without the clean-up after them."""
         name = f"probe-{secrets.token_hex(ID_BYTES)}"
-        self.findings: list[Finding] = []
-        self.topics = (f"{settings.group_id}.{name}", f"{settings.group_id}.{name}.changelog")
+        self._findings = Findings()
+        self.topics = ProbeTopics(admin, settings, self._findings, f"{settings.group_id}.{name}")
         self._kafka = kafka
         self._admin = admin
         self._settings = settings
+        self._total_seconds = total_seconds
         self._transactional_id = f"{settings.group_id}-{name}"
-        self._events = TopicPartition(self.topics[0], 0)
-        self._changelog = TopicPartition(self.topics[1], 0)
+        self._events = TopicPartition(self.topics.events, 0)
+        self._changelog = TopicPartition(self.topics.changelog, 0)
 
     async def run(self) -> ProbeResult:
         """Run all tests, and delete the topics.
+
+        When the time is over, the tests that did not end are reported as unknown.
 
         Raises:
             ClusterError: the brokers refuse the login, or do not let the probe create topics.
             TaskFailed, TransientError: the brokers do not answer.
         """
         began = time.monotonic()
-        cluster_id, brokers = await self._admin.cluster()
-        login = self._settings.sasl_mechanism or "no login"
-        self._add(LOGIN, f"{self._protocol}, {login}")
+        cluster_id, brokers = "", 0
         try:
-            await self._create_topics(brokers)
-            await self._test()
+            async with asyncio.timeout(self._total_seconds):
+                cluster_id, brokers = await self._admin.cluster()
+                login = self._settings.sasl_mechanism or "no login"
+                self._findings.add(LOGIN, f"{self._settings.security_protocol}, {login}")
+                await self.topics.create(brokers)
+                await self._test()
+        except TimeoutError:
+            self._findings.add_unfinished(self._total_seconds)
         finally:
-            await self._delete_topics()
+            await self.topics.delete()
         return ProbeResult(
             cluster_id,
             brokers,
-            all(it.status is not Status.MISSING for it in self.findings),
+            self._findings.can_run,
             round(time.monotonic() - began, 1),
-            tuple(self.findings),
+            tuple(self._findings.found),
         )
-
-    @property
-    def _protocol(self) -> str:
-        return self._settings.security_protocol
-
-    async def _create_topics(self, brokers: int) -> None:
-        creator = TopicCreator(self._admin, brokers, None)
-        await creator.create(self.topics[0], 1, REPARTITION_CONFIGS)
-        await creator.create(self.topics[1], 1, CHANGELOG_CONFIGS)
-        await wait_until_known(self._admin, self.topics)
-        if not creator.refusal:
-            self._add(PROFILE, "the full profile")
-        await self._attempt(DESCRIBE, lambda: self._describe(creator))
-
-    async def _describe(self, creator: TopicCreator) -> str:
-        created = await creator.result()
-        described = await self._admin.describe(self.topics)
-        self._judge_profile(created)
-        self._judge_settings(described)
-        return "the brokers show the settings of topics"
-
-    def _judge_profile(self, created: CreatedTopics) -> None:
-        if created.refusal:
-            names = ", ".join(sorted({one.setting for one in created.left_out})) or "none"
-            self._add(
-                PROFILE,
-                f"the full profile is refused ({created.refusal}); different without it: {names}",
-                Status.LIMITED,
-            )
-
-    def _judge_settings(self, described: Mapping[str, TopicDescription]) -> None:
-        events, changelog = (described[name].configs for name in self.topics)
-        stamps = events.get("message.timestamp.type")
-        is_stamped = stamps == "LogAppendTime"
-        self._add(
-            TIMESTAMPS,
-            f"message.timestamp.type is {stamps}",
-            None if is_stamped else Status.MISSING,
-        )
-        policy = changelog.get("cleanup.policy")
-        if policy != "compact":
-            self._add(COMPACTION, f"cleanup.policy is {policy}", Status.MISSING)
-        for one in find_unsafe(described.values(), self.topics[0]):
-            self._add(PROFILE, one.text, Status.LIMITED)
 
     async def _broker_settings(self) -> str:
         found = await self._admin.broker_settings()
@@ -161,17 +120,24 @@ class ClusterProbe:
         return "they fit the settings of the service" if found.configs else ""
 
     async def _test(self) -> None:
-        await self._attempt(BROKERS, self._broker_settings)
+        attempt = self._findings.attempt
+        async with asyncio.TaskGroup() as tests:
+            # On a new cluster this waits for a topic of the brokers, as the transactions do.
+            tests.create_task(attempt(GROUP, self._group))
+            await attempt(BROKERS, self._broker_settings)
+            await self._test_transactions()
+            await attempt(DELETE_RECORDS, self._delete_records)
+            await attempt(OPEN_TRANSACTIONS, self._open_transactions)
+
+    async def _test_transactions(self) -> None:
+        attempt = self._findings.attempt
         async with self._writer() as older:
-            await self._attempt(TRANSACTIONS, lambda: self._commit_first(older), is_silent=True)
-            if not self._has_failed(TRANSACTIONS):
+            await attempt(TRANSACTIONS, lambda: self._commit_first(older), is_silent=True)
+            if not self._findings.has_failed(TRANSACTIONS):
                 async with self._writer() as newer:
-                    await self._attempt(FENCING, lambda: self._fence(older, newer))
-                    await self._attempt(TRANSACTIONS, lambda: self._commit_last(newer))
-                    await self._attempt(COMPACTION, lambda: self._write_changelog(newer))
-        await self._attempt(DELETE_RECORDS, self._delete_records)
-        await self._attempt(OPEN_TRANSACTIONS, self._open_transactions)
-        await self._attempt(GROUP, self._group)
+                    await attempt(FENCING, lambda: self._fence(older, newer))
+                    await attempt(TRANSACTIONS, lambda: self._commit_last(newer))
+                    await attempt(COMPACTION, lambda: self._write_changelog(newer))
 
     async def _commit_first(self, writer: TransactionalWriter) -> str:
         try:
@@ -188,7 +154,7 @@ class ClusterProbe:
         await writer.commit()
         is_close = abs(skew_ms) < MAX_SKEW_MS
         direction = "behind" if skew_ms < 0 else "ahead of"
-        self._add(
+        self._findings.add(
             CLOCK,
             f"the broker's clock is {abs(skew_ms) / 1000:.1f} s {direction} the clock here "
             f"(± {error_ms} ms)",
@@ -224,7 +190,7 @@ class ClusterProbe:
     async def _write_changelog(self, writer: TransactionalWriter) -> str:
         await self._send(writer, self._changelog, LATER)
         await writer.commit()
-        if self._has_failed(COMPACTION):
+        if self._findings.has_failed(COMPACTION):
             return ""
         return "a compacted topic accepts transactions"
 
@@ -262,32 +228,6 @@ class ClusterProbe:
         batches.to(*to).append(b"probe", value)
         return (await writer.send(batches))[to]
 
-    async def _attempt(
-        self,
-        capability: Capability,
-        test: Callable[[], Awaitable[str]],
-        *,
-        is_silent: bool = False,
-    ) -> None:
-        """Run a test and add its finding; `is_silent`: only if it fails."""
-        try:
-            detail = await test()
-        except CheckpointReadyError as error:
-            status = Status.MISSING if capability.is_required else Status.LIMITED
-            self._add(capability, str(error), status)
-        else:
-            if detail and not is_silent:
-                self._add(capability, detail)
-
-    def _add(self, capability: Capability, detail: str, failure: Status | None = None) -> None:
-        meaning = "" if failure is None else capability.meaning
-        self.findings.append(Finding(capability.name, failure or Status.OK, detail, meaning))
-
-    def _has_failed(self, capability: Capability) -> bool:
-        return any(
-            it.name == capability.name and it.status is Status.MISSING for it in self.findings
-        )
-
     @asynccontextmanager
     async def _writer(self) -> AsyncIterator[TransactionalWriter]:
         writer = self._kafka.writer(self._transactional_id, TRANSACTION_TIMEOUT_MS)
@@ -306,10 +246,3 @@ class ClusterProbe:
             yield reader
         finally:
             await reader.close()
-
-    async def _delete_topics(self) -> None:
-        """Delete the topics. An error is only reported: the findings are worth more."""
-        try:
-            await self._admin.delete_topics(self.topics)
-        except CheckpointReadyError as error:
-            self._add(CLEAN_UP, f"{', '.join(self.topics)} remain: {error}", Status.LIMITED)

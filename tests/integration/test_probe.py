@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import time
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -32,6 +33,8 @@ TESTS = {
     "topic settings",
     "broker settings",
     "DescribeConfigs",
+    "retention",
+    "max.message.bytes",
     "LogAppendTime",
     "clock",
     "fencing",
@@ -112,6 +115,34 @@ def test_a_signal_leaves_no_topics(
         wait_until(lambda: not remaining(cluster, names), what="the end of the topics")
     finally:
         process.close()
+
+
+@pytest.mark.usefixtures("local_brokers")
+def test_a_broker_that_hangs_does_not_hold_it(names: Names) -> None:
+    """After ten seconds it says what it could not test, and five later which topics remain."""
+    with LocalKafka() as kafka:
+        cluster = Cluster(kafka.bootstrap_servers)
+        command = tool_signalled_at(signal.SIGSTOP, Step.SENT, 1, *COMMAND)
+        process = ServiceProcess(command, variables(cluster, names))
+        try:
+            wait_until(lambda: process.is_frozen, what="the first record")
+            kafka.pause(1)
+            began = time.monotonic()
+            process.resume()
+            assert process.wait() == 1, process.tail()
+            # Ten seconds, five for the clean-up, and some for the end on a busy machine.
+            assert time.monotonic() - began < 30
+        finally:
+            process.close()
+            kafka.resume(1)
+        said = "\n".join(str(line["text"]) for line in process.lines if "text" in line)
+        assert "fencing: not finished within 10 s" in said
+        assert f"{names.group()}.probe-" in said
+        assert "remain: no answer within 5 s: delete the named topics yourself" in said
+        (result,) = [line for line in process.lines if "findings" in line]
+        unknown = {it["name"] for it in result["findings"] if it["status"] == "unknown"}
+        assert unknown >= {"fencing", "DeleteRecords", "DescribeProducers"}
+        assert result["can_run"] is False
 
 
 @pytest.mark.parametrize("seconds", [-600, 7200])
