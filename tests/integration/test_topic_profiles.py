@@ -36,7 +36,7 @@ def managed(
     The policies do not let a topic change the one of unclean leader elections.
     """
     defaults = {UNCLEAN: "true", "log.retention.bytes": "1073741824"}
-    kafka = managed_kafka(tmp_path_factory.mktemp("policies"), **defaults)
+    kafka = managed_kafka(tmp_path_factory.mktemp("policies"), defaults)
     with kafka:
         yield Cluster(kafka.bootstrap_servers)
 

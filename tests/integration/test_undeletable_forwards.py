@@ -8,8 +8,8 @@ import pytest
 
 from consumer.cli.acls import needed_acls
 from consumer.kafka.topic_settings import DAY_MS, MIN_REPARTITION_RETENTION_MS
-from dev.kafka import LocalKafka
-from tests.support.api_hiding_proxy import DELETE_RECORDS, ApiHidingProxy
+from tests.support.api_hiding_proxy import DELETE_RECORDS, DESCRIBE_LOG_DIRS, ApiHidingProxy
+from tests.support.broker_policies import managed_kafka
 from tests.support.cluster import Cluster
 from tests.support.command_line import run_command
 from tests.support.deployment import Deployment
@@ -32,11 +32,18 @@ DAYS = 30
 
 
 @pytest.fixture(scope="module")
-def without_delete_records(local_brokers: None) -> Iterator[tuple[Cluster, ApiHidingProxy]]:  # noqa: ARG001 - for its effect
-    """Start a broker whose clients, through a proxy, find no DeleteRecords request."""
-    with ApiHidingProxy(DELETE_RECORDS) as proxy:
-        advertised = {LISTENER: {1: proxy.port}}
-        kafka = LocalKafka(extra_listeners={LISTENER: "PLAINTEXT"}, advertised_ports=advertised)
+def without_delete_records(
+    local_brokers: None,  # noqa: ARG001 - for its effect
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Cluster, ApiHidingProxy]]:
+    """Start a broker that refuses most topic settings, as MSK Serverless does.
+
+    Its clients, through a proxy, find no request that deletes records or shows the size of logs.
+    """
+    with ApiHidingProxy(DELETE_RECORDS, DESCRIBE_LOG_DIRS) as proxy:
+        kafka = managed_kafka(
+            tmp_path_factory.mktemp("policies"), advertised_ports={LISTENER: {1: proxy.port}}
+        )
         with kafka:
             proxy.broker_port = int(kafka.listener(LISTENER).split(":")[1])
             yield Cluster(kafka.bootstrap_servers), proxy
@@ -48,19 +55,24 @@ def by_shard(observed: Observed, name: str) -> list[float]:
 
 
 @pytest.mark.timeout(180)
-def test_the_service_runs_where_the_request_is_missing(
+def test_the_service_runs_where_settings_and_the_request_are_refused(
     without_delete_records: tuple[Cluster, ApiHidingProxy], names: Names
 ) -> None:
-    """Exactly once, also over a crash; said once; and the metrics show what is stored."""
+    """Exactly once in the minimal profile, also over a crash. The log says once what is missing."""
     cluster, proxy = without_delete_records
     first, second = numbered_ids(150, "first"), numbered_ids(50, "second")
     with Deployment(
         cluster,
         names,
-        REPARTITION_RETENTION_DAYS=DAYS,
+        create_topics=False,
         BOOTSTRAP_SERVERS=f"127.0.0.1:{proxy.port}",
         TRIM_INTERVAL_MS=200,
     ) as deployment:
+        options = ("--profile", "minimal", "--repartition-retention-days", str(DAYS))
+        created = deployment.run("topics", "create", *options)
+        assert created.exit_code == 0, created.stderr
+        assert "Config property" in created.json["refusal"]
+        assert {it["setting"] for it in created.json["left_out"]} >= {"segment.bytes"}
         service, port = observed = start_observed(deployment, "one")
         cluster.produce(deployment.input_topic, scattered(first))
         assert_exactly_once(cluster, names, first)
@@ -84,10 +96,11 @@ def test_the_service_runs_where_the_request_is_missing(
             lambda: by_shard(observed, "repartition_oldest_unread_seconds") == [0.0] * SHARDS,
             what="that all forwards are read",
         )
+        assert observed.metric("repartition_size_bytes", shard="0") is None
         assert again.terminate() == 0
         for process in (service, again):
-            assert len(process.logged("trim_refused")) == 1
-            assert process.logged("repartition_retention_is_bounded")
+            for said in ("trim_refused", "repartition_retention_is_bounded"):
+                assert len(process.logged(said)) == 1
     assert proxy.hidden_responses
 
 
@@ -99,8 +112,9 @@ def test_the_probe_finds_that_the_request_is_missing(
     servers = f"127.0.0.1:{proxy.port}"
     probed = run_command(*PROBE, BOOTSTRAP_SERVERS=servers, GROUP_ID=names.group())
     assert probed.exit_code == 0, probed.stderr
-    (limited,) = [it for it in probed.json["findings"] if it["status"] == "limited"]
-    assert limited["name"] == "DeleteRecords"
+    limits = {it["name"]: it for it in probed.json["findings"] if it["status"] == "limited"}
+    assert limits.keys() == {"DeleteRecords", "topic settings"}
+    limited = limits["DeleteRecords"]
     assert "IncompatibleBrokerVersion" in limited["detail"]
     assert "retention" in limited["meaning"]
 
@@ -125,6 +139,45 @@ def test_a_missing_right_is_said_once_and_mended_while_the_service_runs(
         secured_kafka.allow(user, delete)
         service.wait_for_log("trim_allowed_again")
         assert len(service.logged("trim_refused")) == 1
+        assert service.terminate() == 0
+
+
+@pytest.mark.timeout(180)
+def test_a_retention_that_is_shortened_while_the_service_runs(
+    cluster: Cluster, names: Names
+) -> None:
+    """The log and the metrics show it at once; the shards go on, and a new process refuses it."""
+    ids, hour_ms = numbered_ids(60), 3_600_000
+    with Deployment(
+        cluster,
+        names,
+        REPARTITION_RETENTION_DAYS=DAYS,
+        TRIM_INTERVAL_MS=200,
+        DISCOVERY_INTERVAL_MS=200,
+    ) as deployment:
+        service, _ = observed = start_observed(deployment)
+        cluster.produce(deployment.input_topic, scattered(ids[:30]))
+        assert_exactly_once(cluster, names, ids[:30])
+        wait_until(
+            lambda: sum(by_shard(observed, "repartition_size_bytes")) > 0,
+            what="the size of the topic",
+        )
+        assert observed.metric("repartition_retention_seconds") == DAYS * DAY_MS / 1000
+        cluster.set_config(deployment.repartition_topic, retention_ms=str(hour_ms))
+        short = service.wait_for_log("repartition_retention_too_short")
+        assert (short["level"], short["retention_seconds"]) == ("error", 3600)
+        assert "Set retention.ms of the topic to -1" in short["hint"]
+        refused = service.wait_for_log("topics_refused")
+        assert f"retention.ms is {hour_ms}; set it to -1" in refused["error"]
+        assert observed.metric("repartition_retention_seconds") == 3600
+        cluster.produce(deployment.input_topic, scattered(ids))
+        assert_exactly_once(cluster, names, ids)
+        new = deployment.start()
+        assert new.wait() == 1
+        assert f"retention.ms is {hour_ms}" in new.tail()
+        cluster.set_config(deployment.repartition_topic, retention_ms="-1")
+        service.wait_for_log("topics_accepted_again")
+        assert len(service.logged("topics_refused")) == 1
         assert service.terminate() == 0
 
 

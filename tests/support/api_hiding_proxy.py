@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 DELETE_RECORDS = 21
+DESCRIBE_LOG_DIRS = 35
 API_VERSIONS = 18
 CHUNK_BYTES = 64 * 1024
 LENGTH, API_KEY, ENTRY = struct.Struct(">i"), struct.Struct(">h"), struct.Struct(">hhh")

@@ -8,6 +8,7 @@ from dev.kafka import LocalKafka
 from tests.support.broker_classes import compiled
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 POLICIES = {
@@ -16,10 +17,22 @@ POLICIES = {
 }
 
 
-def managed_kafka(folder: Path, **more: str) -> LocalKafka:
-    """Return a broker with the policies, compiled into `folder`; `more` are broker settings.
+def managed_kafka(
+    folder: Path,
+    properties: Mapping[str, str] | None = None,
+    advertised_ports: Mapping[str, Mapping[int, int]] | None = None,
+) -> LocalKafka:
+    """Return a broker with the policies, compiled into `folder`.
+
+    `properties` are more broker settings. `advertised_ports` has more listeners, with the ports
+    that the broker advertises for them, see ``LocalKafka``.
 
     Raises:
         ToolchainError: the compiler of Java is missing, or it failed.
     """
-    return LocalKafka(properties={**POLICIES, **more}, class_path=[compiled("policies", folder)])
+    return LocalKafka(
+        properties={**POLICIES, **(properties or {})},
+        class_path=[compiled("policies", folder)],
+        extra_listeners=dict.fromkeys(advertised_ports or {}, "PLAINTEXT"),
+        advertised_ports=advertised_ports,
+    )
