@@ -133,7 +133,8 @@ class TokenServer(ServerThread):
                 return _refusal(401, "invalid_client", problem)
             return self._give()
         pair = base64.b64encode(f"{CLIENT_ID}:{CLIENT_SECRET}".encode()).decode()
-        if request.authorization != f"Basic {pair}":
+        has_assertion = "client_assertion" in request.form  # not verified here
+        if request.authorization != f"Basic {pair}" and not has_assertion:
             return Answer(401, b'{"error":"invalid_client"}')
         return self._give()
 

@@ -161,11 +161,16 @@ def test_json_lines_in_examples_are_json(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_documented_variables_exist(document: Path) -> None:
-    """Each CHECKPOINT_READY_ variable in a document is one that the service reads."""
+    """Each CHECKPOINT_READY_ variable in a document is one that the service reads.
+
+    A name that ends with `*` stands for every variable that begins so.
+    """
     names = {variable.name for variable in VARIABLES}
     names |= {f"{variable.name}_FILE" for variable in VARIABLES if variable.is_secret}
-    used = set(re.findall(rf"{PREFIX}[A-Z_]+", document.read_text()))
-    assert used <= names
+    used = set(re.findall(rf"{PREFIX}[A-Z_]+\*?", document.read_text()))
+    groups = {name.removesuffix("*") for name in used if name.endswith("*")}
+    assert {name for name in used if not name.endswith("*")} <= names
+    assert all(any(name.startswith(group) for name in names) for group in groups)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
