@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 from confluent_kafka import Producer
 
-from consumer.kafka.client.private_client import keep_alive
+from consumer.kafka.client.private_connection import keep_alive
 from dev.kafka import LocalKafka
 from dev.kafka_settings import HOST
 from tests.chaos.effects import END_TXN, INIT_PRODUCER_ID, SASL_HANDSHAKE, Effect, Link

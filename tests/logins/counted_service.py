@@ -11,7 +11,7 @@ import sys
 import structlog
 
 from consumer.cli import main as run_command
-from consumer.kafka.client.private_client import BrokerConnection
+from consumer.kafka.client.private_connection import BrokerConnection
 
 MODULE = "tests.logins.counted_service"
 EVENT = "connection_logged_in"

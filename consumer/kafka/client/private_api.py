@@ -1,8 +1,9 @@
 """The private parts of aiokafka that the service uses, each with its reason. Pinned to 0.14.0.
 
 Private are names with a leading underscore, and modules that aiokafka does not document. Only this
-module and ``private_client`` use them, which ``tests/unit/kafka/test_private_api.py`` checks. It
-fails when a release of aiokafka changes the name or the meaning of a part.
+module, ``private_client`` and ``private_connection`` use them.
+``tests/unit/kafka/test_private_api.py`` checks this, and fails when a release of aiokafka changes
+the name or the meaning of a part.
 """
 
 import asyncio
@@ -35,7 +36,7 @@ from consumer.pipeline.records import Header, SourceRecord
 UNBOUNDED_RECORDS: Final = 2**31
 
 
-# Connections. ``private_client`` has the class of the clients.
+# Connections. ``private_client`` and ``private_connection`` have the classes of both.
 
 
 def consumer_client(consumer: AIOKafkaConsumer) -> AIOKafkaClient:

@@ -13,7 +13,7 @@ from consumer.kafka.tokens.token import Token, TokenRefused, TokenUnavailable
 log = structlog.get_logger(__name__)
 
 # A connection logs in again after 70 to 85% of its session, which ends with its token at the latest
-# (LOGIN_AT in ``private_client``). Before 70% of a token's life there must be a new token.
+# (LOGIN_AT in ``private_connection``). Before 70% of a token's life there must be a new token.
 RENEW_AT: Final = (0.55, 0.65)
 # The defaults of Kafka's `sasl.login.retry.backoff.ms` and `sasl.login.retry.backoff.max.ms`.
 FIRST_RETRY_SECONDS: Final = 0.1

@@ -16,12 +16,9 @@ from aiokafka.structs import BrokerMetadata
 
 from consumer.config import Settings
 from consumer.kafka.client import Connection as ClientConnection
-from consumer.kafka.client import broker_health, private_client
-from consumer.kafka.client.private_client import (
-    BootstrapServers,
-    BrokerConnection,
-    ClusterClient,
-)
+from consumer.kafka.client import broker_health, private_client, private_connection
+from consumer.kafka.client.private_client import BootstrapServers, ClusterClient
+from consumer.kafka.client.private_connection import BrokerConnection
 from consumer.kafka.cluster_faults import Fault
 from tests.support.command_line import environment
 from tests.support.topics import Names
@@ -330,6 +327,6 @@ async def test_brokers_that_disagree_about_an_address(monkeypatch: pytest.Monkey
     for host in ("other", "quick", "other", "other", "other"):
         client._note_addresses(Metadata(host))  # noqa: SLF001 - as metadata does
         assert await client._get_conn(QUICK.nodeId) is connection  # noqa: SLF001
-    monkeypatch.setattr(private_client, "MOVED_SECONDS", 0.0)
+    monkeypatch.setattr(private_connection, "MOVED_SECONDS", 0.0)
     assert await client._get_conn(QUICK.nodeId) is not connection  # noqa: SLF001
     assert client.connecting == ["quick", "quick"]

@@ -16,7 +16,7 @@ import pytest
 
 from consumer.config import PREFIX, Settings
 from consumer.errors import ConfigError
-from consumer.kafka.client.private_client import BrokerConnection
+from consumer.kafka.client.private_connection import BrokerConnection
 from consumer.kafka.client.token_provider import NoToken, TokenLoginRefused, TokenProvider
 from consumer.kafka.tokens import TokenRefused, TokenUnavailable, custom, source_of
 from consumer.kafka.tokens.cloud import GOOGLE_SCOPE
