@@ -72,8 +72,12 @@ async def silent_sources(
     """
     if not sources or await _answers(reader, sources):
         return []
-    answers = await asyncio.gather(*(_answers(reader, [source]) for source in sources))
-    return [source for source, is_there in zip(sources, answers, strict=True) if not is_there]
+    try:
+        async with asyncio.TaskGroup() as group:
+            asked = [(source, group.create_task(_answers(reader, [source]))) for source in sources]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [source for source, answer in asked if not answer.result()]
 
 
 async def _answers(reader: LogReader, sources: Collection[TopicPartition]) -> bool:

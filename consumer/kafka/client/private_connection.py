@@ -6,8 +6,10 @@ the end of a login session. ``private_client`` has the class of the clients.
 """
 
 import asyncio
+import errno
 import logging
 import math
+import os
 import random
 import socket
 import ssl
@@ -91,7 +93,7 @@ class BrokerConnection(AIOKafkaConnection):
         tls = self._ssl_context if self._security_protocol.endswith("SSL") else None
         connected = await open_socket(self.host, self.port, self._order)
         try:
-            self.peer = connected.getpeername()[:2]
+            self.peer = _peer(connected)
             keep_alive(connected, self.keepalive_seconds)
             transport, _ = await loop.create_connection(
                 lambda: protocol,
@@ -259,6 +261,21 @@ def _call_if_alive(method: weakref.WeakMethod[Callable[[], None]]) -> None:
     found = method()
     if found is not None:
         found()
+
+
+def _peer(connected: socket.socket) -> Address:
+    """Return the address of the other side.
+
+    Raises:
+        ConnectionResetError: the other side has reset the connection already.
+    """
+    try:
+        host, port = connected.getpeername()[:2]
+    except OSError as error:
+        if error.errno != errno.ENOTCONN:
+            raise
+        raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)) from error
+    return host, port
 
 
 def keep_alive(connected: socket.socket, idle_seconds: int) -> None:

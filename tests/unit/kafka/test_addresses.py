@@ -15,6 +15,7 @@ import pytest
 from consumer.kafka.client import addresses, broker_health
 from consumer.kafka.client.addresses import first_success, open_socket, resolve
 from consumer.kafka.client.broker_health import ANSWER_SECONDS, CONNECT_SECONDS, BrokerHealth
+from tests.support.silent_servers import black_hole
 from tests.support.waiting import wait_until_async
 
 if TYPE_CHECKING:
@@ -90,14 +91,12 @@ async def test_the_addresses_of_a_name_are_tried_side_by_side(
     """The first address is a listener whose queue is full: it neither accepts nor refuses."""
     with socket.create_server((HOST, 0)) as good:
         port = good.getsockname()[1]
-        found = [
-            (socket.AF_INET, 0, 0, "", ("192.0.2.1", port)),
-            (socket.AF_INET, 0, 0, "", (HOST, port)),
-        ]
-        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-        connected = await asyncio.wait_for(open_socket("kafka.test", port), 10)
-        assert connected.getpeername() == (HOST, port)
-        connected.close()
+        with black_hole("127.0.0.2", port):
+            found = [(socket.AF_INET, 0, 0, "", (host, port)) for host in ("127.0.0.2", HOST)]
+            monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+            connected = await asyncio.wait_for(open_socket("kafka.test", port), 30)
+            assert connected.getpeername() == (HOST, port)
+            connected.close()
 
 
 async def test_one_thread_resolves_a_name_for_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
 from aiokafka.protocol.admin import SaslHandShakeRequest
+from aiokafka.protocol.metadata import MetadataResponse_v1
 from aiokafka.structs import BrokerMetadata
 
 from consumer.config import Settings
@@ -25,7 +26,7 @@ from tests.support.topics import Names
 from tests.support.waiting import wait_until_async
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 HOST = "127.0.0.1"
 SLOW, QUICK = BrokerMetadata(1, "slow", 9092, None), BrokerMetadata(2, "quick", 9092, None)
@@ -145,8 +146,10 @@ class Client(ClusterClient):
         return {fault.kind for fault in self._shared.faults.current()}
 
 
-async def test_a_slow_connection_is_no_missing_answer() -> None:
+async def test_a_slow_connection_is_no_missing_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit of an answer does not cut a connection that needs a little longer."""
+    monkeypatch.setattr(broker_health, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(broker_health, "CONNECT_SECONDS", 30.0)
     client = Client()
     client._shared.health.failed(("quick", 9092))  # noqa: SLF001 - so that the other is asked first
     assert await client.ask_any("question") == "question"
@@ -183,6 +186,7 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[BrokerConnection]:
     return opened
 
 
+SHORT_SECONDS = 1.5  # for the connections of this module
 KEEPALIVE_OPTIONS = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
 
 
@@ -223,7 +227,7 @@ async def test_the_next_address_is_tried_if_the_first_never_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A name has two addresses that accept all connections. Both are tried, the first one once."""
-    monkeypatch.setattr("consumer.kafka.client.broker_health.CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(broker_health, "CONNECT_SECONDS", SHORT_SECONDS)
     port = listening.getsockname()[1]
     with socket.create_server(("127.0.0.2", port)) as silent:
         found = [(socket.AF_INET, 0, 0, "", server.getsockname()) for server in (silent, listening)]
@@ -237,6 +241,35 @@ async def test_the_next_address_is_tried_if_the_first_never_answers(
             await client.bootstrap()
         assert [each.peer for each in connections[2:]] == [(HOST, port)]
         await client.close()
+
+
+@pytest.mark.parametrize("closes", [False, True])
+async def test_an_address_that_refuses_is_no_reason_to_try_the_others_for_ever(
+    listening: socket.socket,
+    connections: list[BrokerConnection],
+    monkeypatch: pytest.MonkeyPatch,
+    closes: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """`localhost` has ::1, which refuses, and 127.0.0.1, where the broker hangs or closes."""
+    monkeypatch.setattr(broker_health, "CONNECT_SECONDS", SHORT_SECONDS)
+    port = listening.getsockname()[1]
+    found = [(socket.AF_INET, 0, 0, "", (host, port)) for host in ("127.0.0.3", HOST)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    loop = asyncio.get_running_loop()
+
+    def close_at_once() -> None:
+        accepted, _ = listening.accept()
+        accepted.close()
+
+    if closes:
+        loop.add_reader(listening, close_at_once)
+    try:
+        client = ClusterClient(bootstrap_servers=BootstrapServers([f"kafka.test:{port}"]))
+        with pytest.raises(KafkaConnectionError):
+            await asyncio.wait_for(client.bootstrap(), 30)
+        assert 1 <= len(connections) <= len(found)
+    finally:
+        loop.remove_reader(listening)
 
 
 async def test_callers_share_one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,22 +304,90 @@ async def test_refused_connections_are_tried_at_a_bounded_rate() -> None:
     for client in clients:
         client._shared = clients[0]._shared  # noqa: SLF001 - as clients of one process
         client.error = ConnectionRefusedError(errno.ECONNREFUSED, "refused")
-    ends_at = time.monotonic() + 1.5
+    begins_at = time.monotonic()
 
-    async def insist(client: Client) -> float:
+    async def insist(client: Client) -> None:
         while not await client.ready(QUICK.nodeId):
-            assert time.monotonic() < ends_at + 10
-            await asyncio.sleep(0)  # even a caller without a pause of its own
-        return time.monotonic() - ends_at
+            pass  # a caller without a pause of its own
 
     callers = [asyncio.ensure_future(insist(client)) for client in clients]
-    await asyncio.sleep(ends_at - time.monotonic())
-    tries = sum(len(client.connecting) for client in clients)
-    # After 0.05, 0.1, 0.2, 0.4, 0.5 ... s, each of them shortened to a half at most.
-    assert 3 < tries <= 12
+    await wait_until_async(lambda: tries_of(clients) >= len(clients) + 4)
+    # At first each client tries. Then, together, after 0.05, 0.1, 0.2, 0.4, 0.5 ... s, each of them
+    # shortened to a half at most.
+    most = (time.monotonic() - begins_at) / 0.25 + 3
+    assert tries_of(clients) <= len(clients) + most
     for client in clients:
         client.error = None
-    assert max(await asyncio.gather(*callers)) < 1.0
+    await asyncio.wait_for(asyncio.gather(*callers), 30)
+
+
+def tries_of(clients: Iterable[Client]) -> int:
+    """Return how often the clients tried to connect."""
+    return sum(len(client.connecting) for client in clients)
+
+
+async def test_those_that_wait_for_a_failing_address_get_the_outcome_of_the_next_try() -> None:
+    """Also if it is the one that succeeds: then each of them connects, and none has failed."""
+    client = Client()
+    others = [Client() for _ in range(5)]
+    for other in others:
+        other._shared = client._shared  # noqa: SLF001 - as clients of one process
+    client.error = ConnectionRefusedError(errno.ECONNREFUSED, "refused")
+    assert not await client.ready(QUICK.nodeId)
+    client.error = None
+    assert await asyncio.gather(*(one.ready(QUICK.nodeId) for one in (client, *others))) == [
+        True
+    ] * (len(others) + 1)
+    # A try that fails is the failure of all that waited for it.
+    client.error = ConnectionRefusedError(errno.ECONNREFUSED, "refused")
+    client._conns.clear()  # noqa: SLF001 - the connection broke
+    assert not await client.ready(QUICK.nodeId)
+    for other in others:
+        other._conns.clear()  # noqa: SLF001 - the connection broke
+        other.error, other.connecting = client.error, []
+    client.connecting.clear()
+    answers = await asyncio.gather(*(one.ready(QUICK.nodeId) for one in (client, *others)))
+    assert answers == [False] * (len(others) + 1)
+    assert tries_of([client, *others]) == 1
+
+
+async def test_a_try_that_is_given_up_passes_its_turn_on() -> None:
+    """Those that wait for it are not left behind."""
+    first, second = Client(), Client()
+    second._shared = first._shared  # noqa: SLF001 - as clients of one process
+    first.error = ConnectionRefusedError(errno.ECONNREFUSED, "refused")
+    assert not await first.ready(QUICK.nodeId)
+    first.error, first.hangs = None, True
+    hanging = asyncio.ensure_future(first.ready(QUICK.nodeId))
+    await wait_until_async(lambda: len(first.connecting) > 1)
+    waiting = asyncio.ensure_future(second.ready(QUICK.nodeId))
+    await asyncio.sleep(0)
+    await first.close()
+    assert await asyncio.wait_for(waiting, 30)
+    assert not await hanging
+
+
+async def test_bootstrap_servers_are_asked_beside_brokers_that_answer_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The old addresses of thirty brokers drop packets: this costs the time of two of them."""
+    monkeypatch.setattr(private_client, "NEXT_BROKER_SECONDS", 0.05)
+    monkeypatch.setattr(broker_health, "CONNECT_SECONDS", 30.0)
+    client = Client()
+    client.cluster._brokers = {  # noqa: SLF001 - as metadata does
+        number: BrokerMetadata(number, f"old-{number}", 9092, None) for number in range(30)
+    }
+    client.hangs = True
+    fresh = MetadataResponse_v1([(1, "new", 9092, None)], 1, [])
+
+    async def answer(_: object) -> object:
+        return fresh
+
+    monkeypatch.setattr(client, "_ask_bootstrap_servers", answer)
+    assert await client._metadata_update(client.cluster, [])  # noqa: SLF001 - as its own task does
+    assert [broker.host for broker in client.cluster.brokers()] == ["new"]
+    assert len(client.connecting) == private_client.BROKERS_BEFORE_BOOTSTRAP
+    await client.close()
 
 
 async def test_a_broker_that_hangs_in_requests_is_asked_last() -> None:
