@@ -164,3 +164,12 @@ def set_verification(cluster: Cluster, operation: AlterConfigOpType) -> None:
     broker = ConfigResource(ResourceType.BROKER, "1", incremental_configs=[entry])
     for future in cluster.admin.incremental_alter_configs([broker]).values():
         future.result(SECONDS)
+    wanted = "false" if operation is AlterConfigOpType.SET else "true"
+    wait_until(lambda: verification(cluster) == wanted, SECONDS, what="the setting of the broker")
+
+
+def verification(cluster: Cluster) -> str | None:
+    """Return whether the broker verifies transactions, as it applies the setting now."""
+    (future,) = cluster.admin.describe_configs([ConfigResource(ResourceType.BROKER, "1")]).values()
+    value: str | None = future.result(SECONDS)[VERIFICATION].value
+    return value

@@ -50,6 +50,9 @@ QUERY_PAUSE_SECONDS: Final = 0.05
 TRY_SECONDS: Final = 4.0
 # Only the leader of a partition can answer. If it hangs, a new task asks the next leader.
 LEADER_SECONDS: Final = 6.0
+# A query about open transactions is repeated if a leader has just moved.
+MOVED_TRIES: Final = 6
+MOVED_PAUSE_SECONDS: Final = 0.1
 NO_LEADER: Final = -1
 ANOTHER_TRY_HELPS: Final = (
     kafka_errors.UnknownTopicOrPartitionError,
@@ -354,13 +357,23 @@ class KafkaAdmin:
             ClusterError: the ACLs do not permit Read on a topic that is not optional.
         """
         topics, optional = list(topics), list(optional)
+        for tries_left in reversed(range(MOVED_TRIES)):
+            try:
+                return await self._open_transactions(topics, optional)
+            except _MetadataDiffer:  # also for a topic that was created a moment ago
+                if not tries_left:
+                    raise
+            await asyncio.sleep(MOVED_PAUSE_SECONDS)
+        raise AssertionError  # pragma: no cover - the last try returns or raises
+
+    async def _open_transactions(self, topics: list[str], optional: list[str]) -> OpenTransactions:
         not_queried: dict[str, str] = {}
         described = await self._topics(topics)
         all_described = described | await self._optional_topics(optional, not_queried)
         unknown = {*topics, *optional} - all_described.keys() - not_queried.keys()
         if unknown:
             names = ", ".join(sorted(unknown))
-            raise TransientError(f"describe producers: the queried broker does not know {names}")
+            raise _MetadataDiffer(f"describe producers: the queried broker does not know {names}")
         by_leader = _by_leader(all_described)
         leaderless = {
             TopicPartition(name, partition)
@@ -594,6 +607,10 @@ def _by_leader(topics: Mapping[str, TopicMetadata]) -> dict[int, dict[str, list[
     return by_leader
 
 
+class _MetadataDiffer(TransientError):
+    """A broker does not know yet what another one said about a topic."""
+
+
 def _describe_refusal(name: str, partition: int, error_code: int) -> CheckpointReadyError | None:
     """Return the error of one partition in a DescribeProducers response, if any."""
     error = kafka_errors.for_code(error_code)
@@ -601,4 +618,4 @@ def _describe_refusal(name: str, partition: int, error_code: int) -> CheckpointR
         return None
     if error is kafka_errors.TopicAuthorizationFailedError:
         return translate(error(name), "describe producers")
-    return TransientError(f"describe producers: {name}/{partition}: {error.__name__}")
+    return _MetadataDiffer(f"describe producers: {name}/{partition}: {error.__name__}")

@@ -247,6 +247,7 @@ class ClusterClient(AIOKafkaClient):
         refusals = filter(None, map(login_refusal, (error, *causes_of(error))))
         if refusal := next(refusals, None):
             faults.occurred(Fault.LOGIN, refusal, _name(address))
+            faults.ended(Fault.CLOSED_AT_ONCE, _name(address))  # the broker has answered
         elif (lack := _lack_of_files(error)) is not None:
             faults.occurred(Fault.OPEN_FILES, str(lack))
         elif isinstance(error, ClosedAtOnce) and self._shared.health.is_answering(address):

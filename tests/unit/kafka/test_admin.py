@@ -82,6 +82,7 @@ class Leader(KafkaAdmin):
         super().__init__(Connection.of(settings), "test")
         self._errors = errors
         self._missing = missing
+        self.queries, self.wrong_queries = 0, 1000
 
     async def _topics(self, topics: Any, node_id: int | None = None) -> dict[str, TopicMetadata]:  # noqa: ANN401, ARG002
         known = [name for name in topics if name not in self._missing]
@@ -89,6 +90,9 @@ class Leader(KafkaAdmin):
         return {name: TopicMetadata(0, name, None, [one]) for name in known}
 
     async def _query_leader(self, leader: int, request: Any, what: str) -> Any:  # noqa: ANN401, ARG002
+        self.queries += 1
+        if self.queries > self.wrong_queries:
+            self._errors = {}
         topics: list[Any] = [
             (name, [(0, self._errors[name].errno if name in self._errors else 0, "", [], {})], {})
             for name in (EVENTS, DEAD_LETTERS)
@@ -111,6 +115,14 @@ async def test_an_optional_partition_whose_leader_has_moved_is_unchecked() -> No
     assert list(moved.not_queried) == list(refused.not_queried) == [DEAD_LETTERS]
     assert not refused.unchecked
     assert not (await ask({})).unchecked
+
+
+async def test_a_leader_that_has_just_moved_is_queried_again() -> None:
+    """For example the first one of a topic that was created a moment ago."""
+    leader = Leader({EVENTS: NotLeaderForPartitionError}, frozenset())
+    leader.wrong_queries = 2
+    assert not (await leader.open_transactions([EVENTS])).unchecked
+    assert leader.queries == leader.wrong_queries + 1
 
 
 async def test_open_transactions_of_topics_that_cannot_be_skipped() -> None:

@@ -261,7 +261,8 @@ async def test_an_unknown_job_is_not_repeated(provider: ProviderServer, tmp_path
         setup.job_ended("one")
         await setup.wait_for("complete")
         assert setup.results("not_found") == 1
-        assert provider.requests[0].path == "/v1/fine_tuning/jobs/a%2F..%2Fb%3Fc/checkpoints"
+        paths = [request.path for request in provider.requests]
+        assert "/v1/fine_tuning/jobs/a%2F..%2Fb%3Fc/checkpoints" in paths
         assert len(setup.queue) == 1
 
 
