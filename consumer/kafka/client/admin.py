@@ -33,7 +33,7 @@ from consumer.kafka.client.log_dirs import DescribeLogDirsRequest, sizes_of
 from consumer.kafka.client.metadata import EpochEndsRequest, TopicMetadata, TopicsRequest, topics_of
 from consumer.kafka.client.private_client import BrokerUnreachable
 from consumer.kafka.client.token_provider import NoToken
-from consumer.kafka.cluster_faults import CurrentFault
+from consumer.kafka.cluster_faults import CurrentFault, Fault
 from consumer.kafka.types import (
     OpenTransaction,
     OpenTransactions,
@@ -46,8 +46,7 @@ CLOSE_SECONDS: Final = 2.0
 # A query may reach a broker that has just stopped, or one that hangs. So it has several tries.
 QUERY_TRIES: Final = 8
 QUERY_PAUSE_SECONDS: Final = 0.05
-# Longer than a connection may take (CONNECT_SECONDS), so that its error has the address.
-TRY_SECONDS: Final = 4.0
+TRY_SECONDS: Final = 3.0
 # Only the leader of a partition can answer. If it hangs, a new task asks the next leader.
 LEADER_SECONDS: Final = 6.0
 # A query about open transactions is repeated if a leader has just moved.
@@ -249,8 +248,9 @@ class KafkaAdmin:
 
     async def _create(self, topic: NewTopic, *, is_dry_run: bool) -> bool:
         name = topic.name
-        creation = self._client.create_topics([topic], validate_only=is_dry_run)
-        response = await self._call(creation, f"create {name}")
+        response = await self._change(
+            lambda: self._client.create_topics([topic], validate_only=is_dry_run), f"create {name}"
+        )
         for _, error_code, *message in response.topic_errors:
             error = kafka_errors.for_code(error_code)
             if error is kafka_errors.TopicAlreadyExistsError:
@@ -269,7 +269,9 @@ class KafkaAdmin:
             ClusterError: the cluster refuses.
             TaskFailed, TransientError: the cluster does not answer.
         """
-        response = await self._call(self._client.delete_topics(list(names)), "delete topics")
+        response = await self._change(
+            lambda: self._client.delete_topics(list(names)), "delete topics"
+        )
         for name, error_code, *_ in response.topic_error_codes:
             error = kafka_errors.for_code(error_code)
             if error is kafka_errors.TopicAuthorizationFailedError:
@@ -561,21 +563,32 @@ class KafkaAdmin:
         A broker that does not answer is avoided by the next try, see ``BrokerHealth``.
         """
         ends_at = time.monotonic() + seconds
-        unreachable: BrokerUnreachable | None = None
         for tries_left in reversed(range(QUERY_TRIES)):
             left = ends_at - time.monotonic()
             try:
                 return await bounded(call(), min(TRY_SECONDS, left), what)
             except Exception as error:  # noqa: BLE001 - translated, and raised or repeated
                 is_repeated = isinstance(error, ANOTHER_TRY_HELPS) and tries_left > 0
-                if isinstance(error, BrokerUnreachable):
-                    unreachable = error
                 if not is_repeated or ends_at - time.monotonic() <= QUERY_PAUSE_SECONDS:
                     # The address says more to an operator than the time limit.
-                    reason = unreachable if unreachable and isinstance(error, TimedOut) else error
-                    raise translate(reason, what) from reason
+                    reason = self._unreachable() if isinstance(error, TimedOut) else None
+                    raise translate(reason or error, what) from (reason or error)
             await asyncio.sleep(QUERY_PAUSE_SECONDS)
         raise AssertionError  # pragma: no cover - the last try returns or raises
+
+    def _unreachable(self) -> BrokerUnreachable | None:
+        """Return the error of a broker that cannot be reached now, if there is one."""
+        faults = (fault for fault in self.current_faults() if fault.kind is Fault.UNREACHABLE)
+        return next((BrokerUnreachable(fault.text) for fault in faults), None)
+
+    async def _change(self, change: Callable[[], Awaitable[Any]], what: str) -> Any:  # noqa: ANN401 - the library is untyped
+        """Send a request for the controller."""
+
+        async def call() -> Any:  # noqa: ANN401 - the same
+            await private_api.reach_controller(self._client)
+            return await change()
+
+        return await self._call(call(), what)
 
     async def _call(self, call: Any, what: str) -> Any:  # noqa: ANN401 - the library is untyped
         try:

@@ -49,6 +49,11 @@ def admin_client(admin: AIOKafkaAdminClient) -> AIOKafkaClient:
     return admin._client
 
 
+async def reach_controller(admin: AIOKafkaAdminClient) -> None:
+    """See ``ClusterClient.reach_controller``. The client creates and deletes topics there."""
+    await admin._client.reach_controller()
+
+
 async def send_admin_request(
     admin: AIOKafkaAdminClient,
     request: Any,  # noqa: ANN401 - the library is untyped

@@ -405,6 +405,22 @@ class ClusterClient(AIOKafkaClient):
             (broker.nodeId, (broker.host, broker.port)) for broker in self.cluster.brokers()
         )
 
+    async def reach_controller(self) -> None:
+        """Let the admin client use another broker if the controller cannot be reached.
+
+        A KRaft cluster names any broker as its controller, and each broker passes the requests on
+        (KIP-590). The library would try the named one until its request timeout.
+        """
+        controller = self.cluster.controller
+        nodes = self._preferred_nodes()
+        is_avoided = self._shared.health.is_avoided
+        if controller is not None and not is_avoided((controller.host, controller.port)):
+            nodes.insert(0, controller.nodeId)
+        for node_id in nodes:
+            if await self._get_conn(node_id) is not None:
+                self.cluster.controller = self.cluster.broker_metadata(node_id)
+                return
+
     async def coordinator_lookup(self, coordinator_type: int, coordinator_key: str) -> Any:  # noqa: ANN401 - a number
         """Ask for the coordinator; a broker that hangs costs a short wait only.
 

@@ -125,6 +125,7 @@ class Client(ClusterClient):
         self.cluster._brokers = {one.nodeId: one for one in (SLOW, QUICK)}  # noqa: SLF001 - as metadata does
         self.connecting: list[str] = []
         self.error: Exception | None = None
+        self.refusing: set[str] = set()
         self.hangs = False
 
     def _new_connection(self, address: Any, on_close: Any) -> Any:  # noqa: ANN401, ARG002
@@ -136,6 +137,8 @@ class Client(ClusterClient):
         self.connecting.append(address[0])
         if self.error is not None:
             raise self.error
+        if address[0] in self.refusing:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")
         if address[0] == "slow":
             await asyncio.sleep(self._shared.health.answer_seconds(address) * 1.2)
         if self.hangs:
@@ -388,6 +391,21 @@ async def test_bootstrap_servers_are_asked_beside_brokers_that_answer_nothing(
     assert [broker.host for broker in client.cluster.brokers()] == ["new"]
     assert len(client.connecting) == private_client.BROKERS_BEFORE_BOOTSTRAP
     await client.close()
+
+
+async def test_another_broker_stands_in_for_a_controller_that_cannot_be_reached(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Any broker passes requests for the controller on; the reachable one that is named is kept."""
+    monkeypatch.setattr(broker_health, "ANSWER_SECONDS", 0.1)
+    client = Client()
+    client.cluster.controller = SLOW
+    await client.reach_controller()
+    assert client.cluster.controller == SLOW
+    client._conns.clear()  # noqa: SLF001 - the connection broke
+    client.refusing = {SLOW.host}
+    await client.reach_controller()
+    assert client.cluster.controller == QUICK
 
 
 async def test_a_broker_that_hangs_in_requests_is_asked_last() -> None:
