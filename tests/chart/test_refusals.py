@@ -217,6 +217,14 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
         {"config": {"COMMIT_INTERVAL": 5}},
         "additional properties 'COMMIT_INTERVAL' not allowed",
     ),
+    "forwards that Strimzi would delete early": (
+        {
+            **TOPICS_BY_STRIMZI,
+            "strimzi": STRIMZI,
+            "config": {"REPARTITION_RETENTION_DAYS": 13},
+        },
+        "at '/config/REPARTITION_RETENTION_DAYS': minimum: got 13, want 14",
+    ),
     "a setting of a wrong type": ({"config": {"LOG_LEVEL": "loud"}}, "at '/config/LOG_LEVEL'"),
 }
 
@@ -249,6 +257,8 @@ def test_all_problems_are_reported_at_once() -> None:
         {"replicas": 6, "shards": 6},
         {"replicas": 1, "podDisruptionBudget": {"enabled": False, "minAvailable": 1}},
         {"replicas": 0},
+        {"config": {"REPARTITION_RETENTION_DAYS": 0}},
+        {"config": {"REPARTITION_RETENTION_DAYS": 14}},
         {"resources": {"requests": {"memory": 536870912}, "limits": {"memory": "0.5Gi"}}},
         {"resources": {"requests": {"cpu": "1000m"}, "limits": {"cpu": 1}}},
         {"resources": {"requests": {"memory": "600Mi"}, "limits": {"memory": None}}},

@@ -90,6 +90,12 @@ def test_a_setting_has_the_words_and_the_bounds_of_its_variable(name: str) -> No
             variable.parse(str(schema[bound]))
             with pytest.raises(ValueError, match="must be"):
                 variable.parse(str(schema[bound] + beyond))
+        if "then" in schema:  # 0 means no limit
+            least = schema["then"]["minimum"]
+            assert schema["if"] == {"minimum": 1}
+            assert variable.parse(str(least)) == least
+            with pytest.raises(ValueError, match="less than"):
+                variable.parse(str(least - 1))
     elif schema["type"] == "boolean":
         assert [variable.parse(str(it)) for it in (True, False)] == [True, False]
     else:
