@@ -20,6 +20,7 @@ from consumer.service.memory import keep_freed_memory
 from consumer.service.metrics_observer import EngineCollector, MetricsObserver
 from consumer.service.recent_activity import RecentActivity
 from consumer.service.tracing.config import open_traces
+from consumer.shard.context import NO_LOSSES, AcceptedLosses
 from consumer.shard.events import Observer, ObserverGroup
 from consumer.worker.engine import Engine, EngineStatus
 
@@ -76,7 +77,7 @@ def run_service(
     settings: Settings,
     environment: Mapping[str, str],
     *,
-    accept_empty_state: bool = False,
+    accepted: AcceptedLosses = NO_LOSSES,
     observer: Observer | None = None,
 ) -> None:
     """Run until SIGTERM or SIGINT; return after an orderly shutdown.
@@ -98,9 +99,7 @@ def run_service(
     ):
         # The observer for spans calls the others, so that their log lines have the id of the trace.
         observed_by = add_spans(_combine(observer or LogObserver(), *endpoint.observers))
-        asyncio.run(
-            _run(settings, observed_by, endpoint, watchdog, accept_empty_state=accept_empty_state)
-        )
+        asyncio.run(_run(settings, observed_by, endpoint, watchdog, accepted))
 
 
 def _combine(first: Observer, *others: Observer) -> Observer:
@@ -112,10 +111,9 @@ async def _run(
     observer: Observer,
     endpoint: HttpEndpoint,
     watchdog: EventLoopWatchdog,
-    *,
-    accept_empty_state: bool,
+    accepted: AcceptedLosses,
 ) -> None:
-    engine = Engine(settings, observer, accept_empty_state=accept_empty_state)
+    engine = Engine(settings, observer, accepted=accepted)
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, engine.stop)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from typing import Final
 
 import msgspec
 
@@ -22,6 +23,18 @@ from consumer.shard.progress import Identity
 from consumer.shard.status import Heartbeat
 
 
+class AcceptedLosses(msgspec.Struct, frozen=True):
+    """The losses with which an operator lets shards start, instead of refusing them."""
+
+    state: bool = False
+    """The changelog, or its beginning. The shard then publishes its ids again."""
+    forwards: bool = False
+    """Forwards that the brokers deleted before the shard read them."""
+
+
+NO_LOSSES: Final = AcceptedLosses()
+
+
 class ShardContext(msgspec.Struct, frozen=True):
     """The constants of a shard's task. ``clock`` returns monotonic seconds."""
 
@@ -30,6 +43,7 @@ class ShardContext(msgspec.Struct, frozen=True):
     topology: Topology
     clock: Callable[[], float]
     heartbeat: Heartbeat = msgspec.field(default_factory=Heartbeat)
+    accepted: AcceptedLosses = NO_LOSSES
 
     @property
     def changelog(self) -> TopicPartition:

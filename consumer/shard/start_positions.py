@@ -25,6 +25,7 @@ from consumer.shard.progress import (
     judge,
     lost_its_end,
 )
+from consumer.shard.state_guards import CONTINUE_WITHOUT, NEW_GROUP
 
 FINGERPRINT_SECONDS: Final = 20.0
 FETCH_MS: Final = 100
@@ -36,6 +37,10 @@ HINTS: Final = {
         "published ids stay known"
     ),
 }
+LOST_FORWARDS_HINT: Final = (
+    "other shards forwarded these records, and the brokers deleted them before this shard read "
+    "them; an operator has accepted this; see docs/operations/recovery.md, When forwards are lost"
+)
 FORWARDS_HINT: Final = (
     "the brokers lost the end of the repartition topic: handled records stay published, but "
     "forwarded records that were not handled yet may be lost; see docs/operations/recovery.md, "
@@ -103,7 +108,7 @@ def resume(
 
     Raises:
         StateCorrupted: the shard's partition of the repartition topic was recreated, or records of
-            it were deleted before they were handled.
+            it were deleted before they were handled and no operator accepts this.
     """
     new = findings.new
     start = Start(
@@ -182,7 +187,7 @@ def log_unread_lost(
         next_offset=next_offset,
         log_start=log_start,
         records=log_start - next_offset,
-        hint=HINTS[Continuity.EXPIRED],
+        hint=LOST_FORWARDS_HINT if context.is_forwards(source) else HINTS[Continuity.EXPIRED],
     )
 
 
@@ -237,7 +242,8 @@ async def _locate_new(
             wanted = ends[source] if first_start is None else first_start.offset(source)
             offsets[source] = starts[source] if wanted > ends[source] else wanted
     for source in new:
-        expected = 0 if source.topic in known_topics else offsets[source]
+        is_whole = source.topic in known_topics or context.is_forwards(source)
+        expected = 0 if is_whole else offsets[source]
         if expected < starts[source]:
             log_unread_lost(context, source, expected, starts[source])
         offset = max(offsets[source], starts[source])
@@ -258,15 +264,18 @@ def _report_break(
 
     Raises:
         StateCorrupted: the source is a partition of the repartition topic, and it was recreated, or
-            records of it were deleted before they were read.
+            records of it were deleted before they were read and no operator accepts this.
     """
     continuity = verdict.continuity
-    if context.is_forwards(source) and continuity is not Continuity.TRUNCATED:
+    is_accepted = continuity is Continuity.TRUNCATED or (
+        continuity is Continuity.EXPIRED and context.accepted.forwards
+    )
+    if context.is_forwards(source) and not is_accepted:
+        way_on = CONTINUE_WITHOUT if continuity is Continuity.EXPIRED else NEW_GROUP
         raise StateCorrupted(
             f"shard {context.shard}: repartition partition {source.topic}/{source.partition} was "
             f"{continuity.value} (next offset {next_offset}, log start {found.log_start}): records "
-            "that were forwarded to this shard are lost; read the inputs again under a new "
-            "GROUP_ID and OUTPUT_TOPIC"
+            f"that were forwarded to this shard are lost; {way_on}"
         )
     if continuity is Continuity.EXPIRED:
         log_unread_lost(context, source, next_offset, found.log_start)

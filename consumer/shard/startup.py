@@ -66,15 +66,15 @@ class Startup:
             on_stage=on_stage,
         )
 
-    async def verify(self, *, accept_empty_state: bool) -> Start:
+    async def verify(self) -> Start:
         """Check the restored state and return the offset to resume at in each source.
 
         1. Check that the changelog belongs to this group, cluster, shard and output topic, and to
            this number of shards.
-        2. Check that no state was lost, unless `accept_empty_state`.
+        2. Check that no state was lost, unless an operator accepts this.
         3. Defer the sources whose leader is gone or silent. Check each other source against its
            progress, and find the offset to resume at. At the first start of the shard, check that
-           no forwards were deleted, unless `accept_empty_state`.
+           no forwards were deleted, unless an operator accepts this.
         4. Commit the meta entry and the progress, if they have changed, before the shard reads.
 
         Raises:
@@ -83,14 +83,16 @@ class Startup:
                 source that is needed has no leader.
         """
         context, memory, reader = self._context, self._memory, self._reader
+        accepted = context.accepted
         if memory.meta is not None:  # 1.
             verify_meta(memory.meta, context.meta())
-        if not accept_empty_state:  # 2.
+        if not accepted.state:  # 2.
             await refuse_deleted_state(context, reader)
             if memory.meta is None:
                 await refuse_lost_state(context, reader, self._readers.admin)
         deferred = await find_deferred(context, reader, memory)  # 3.
-        if not accept_empty_state and context.forwards not in memory.progress:
+        # A shard that lost its state has no progress either, and has itself deleted forwards.
+        if not (accepted.forwards or accepted.state) and context.forwards not in memory.progress:
             await refuse_lost_forwards(context, reader)
         sources = [source for source in context.sources() if source not in deferred]
         known = memory.progress

@@ -31,6 +31,11 @@ REMEDIES: Final = {
     "cluster_id": "the changelog comes from another cluster; use a new GROUP_ID here",
     "output_topic": "another output topic needs another GROUP_ID (or set OUTPUT_TOPIC back)",
 }
+NEW_GROUP: Final = "read the inputs again under a new GROUP_ID and OUTPUT_TOPIC"
+CONTINUE_WITHOUT: Final = (
+    f"{NEW_GROUP}, or run once with --accept-lost-forwards to continue without these records "
+    "(docs/operations/recovery.md, When forwards are lost)"
+)
 log = structlog.get_logger(__name__)
 
 
@@ -123,9 +128,7 @@ async def refuse_lost_forwards(context: ShardContext, reader: LogReader) -> None
         raise StateCorrupted(
             f"shard {context.shard}: repartition partition {forwards.topic}/{forwards.partition} "
             f"begins at offset {log_start}, but this shard has never read it: records that were "
-            "forwarded to this shard are lost (by the retention of the topic?); read the inputs "
-            "again under a new GROUP_ID and OUTPUT_TOPIC, or run once with --accept-empty-state "
-            "to continue without these records"
+            f"forwarded to this shard are lost (by the retention of the topic?); {CONTINUE_WITHOUT}"
         )
 
 

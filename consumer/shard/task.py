@@ -17,7 +17,7 @@ from consumer.kafka.topics import Topology, check_topics
 from consumer.kafka.types import OpenTransaction, TopicPartition
 from consumer.shard.changelog import ShardState
 from consumer.shard.commit_policy import TransactionSizeLimit
-from consumer.shard.context import ShardContext, SideReaders
+from consumer.shard.context import NO_LOSSES, AcceptedLosses, ShardContext, SideReaders
 from consumer.shard.events import Observer, Step
 from consumer.shard.loop import ShardLoop
 from consumer.shard.sources import Sources
@@ -47,7 +47,7 @@ class ShardTask:
         clock: Callable[[], float],
         limit: TransactionSizeLimit,
         check: OpenTransactionCheck,
-        accept_empty_state: bool = False,
+        accepted: AcceptedLosses = NO_LOSSES,
     ) -> None:
         self.shard = shard
         self.state = TaskState.CREATED
@@ -64,7 +64,7 @@ class ShardTask:
         self._observer = observer
         self._clock = clock
         self._limit = limit
-        self._accept_empty_state = accept_empty_state
+        self._accepted = accepted
         self._memory = ShardState(settings.dedup_window_seconds * 1000)
         self._loop: ShardLoop | None = None
         self._last_status = ShardStatus(shard, self.state.value)
@@ -99,7 +99,7 @@ class ShardTask:
                 lambda found: self._record_hanging(writer.transactional_id, found), self._on_stage
             )
             self._enter(TaskState.VERIFYING)
-            start = await startup.verify(accept_empty_state=self._accept_empty_state)  # 2.
+            start = await startup.verify()  # 2.
             self._enter(TaskState.RUNNING)
             sources = Sources(context, self._memory, reader, self._readers, start)
             self._loop = loop = self._make_loop(context, sources, writer, topics_seen_at)
@@ -282,4 +282,11 @@ class ShardTask:
             raise TaskFailed(str(error)) from error
 
     def _context(self, topology: Topology) -> ShardContext:
-        return ShardContext(self.shard, self._settings, topology, self._clock, self._heartbeat)
+        return ShardContext(
+            self.shard,
+            self._settings,
+            topology,
+            self._clock,
+            self._heartbeat,
+            self._accepted,
+        )

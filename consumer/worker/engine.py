@@ -18,7 +18,7 @@ from consumer.kafka.port import Kafka
 from consumer.kafka.topics import Topology
 from consumer.kafka.types import TopicPartition
 from consumer.shard.commit_policy import TransactionSizeLimit
-from consumer.shard.context import ShardContext
+from consumer.shard.context import NO_LOSSES, AcceptedLosses, ShardContext
 from consumer.shard.events import Observer
 from consumer.shard.status import ShardStatus, SourceStatus
 from consumer.shard.task import ShardTask
@@ -77,13 +77,13 @@ class Engine:
         settings: Settings,
         observer: Observer,
         *,
-        accept_empty_state: bool = False,
+        accepted: AcceptedLosses = NO_LOSSES,
         clock: Callable[[], float] = time.monotonic,
         kafka: Kafka | None = None,
     ) -> None:
         self._settings = settings
         self._observer = observer
-        self._accept_empty_state = accept_empty_state
+        self._accepted = accepted
         self._clock = clock
         self._kafka = kafka or AioKafka.of(settings)
         self._changed = asyncio.Event()
@@ -311,7 +311,7 @@ class Engine:
                 shard, TransactionSizeLimit(self._settings.max_transaction_records)
             ),
             check=self._check,
-            accept_empty_state=self._accept_empty_state,
+            accepted=self._accepted,
         )
 
     async def _end(self) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SHARDS = 3
 ACCEPTING = ("consumer", "run", "--accept-empty-state")
+ACCEPTING_LOST_FORWARDS = ("consumer", "run", "--accept-lost-forwards")
 
 
 @pytest.fixture
@@ -405,11 +406,15 @@ def test_lost_forwards_stop_a_shard_that_never_ran(deployment: Deployment) -> No
     service = deployment.start()
     refused = service.wait_for_log("shard_refused", shard=0)
     assert f"{topic}/0 begins at offset 1, but this shard has never read it" in refused["error"]
+    assert "--accept-lost-forwards" in refused["error"]
     for shard in (1, 2):
         service.wait_for_log("task_state", shard=shard, state="running")
     service.terminate()
-    accepting = deployment.start(command=ACCEPTING)
+    accepting = deployment.start(command=ACCEPTING_LOST_FORWARDS)
     deployment.wait_until_running(SHARDS, accepting)
+    lost = accepting.wait_for_log("unread_input_lost", shard=0)
+    assert (lost["topic"], lost["next_offset"], lost["records"]) == (topic, 0, 1)
     assert accepting.terminate() == 0
     again = deployment.start()
     deployment.wait_until_running(SHARDS, again)
+    assert again.logged("unread_input_lost") == []

@@ -18,6 +18,7 @@ from consumer.kafka.topics import check_topics
 from consumer.pipeline.dead_letters import parse_dead_letter
 from consumer.pipeline.routing import home
 from consumer.shard.commit_policy import TransactionSizeLimit
+from consumer.shard.context import NO_LOSSES, AcceptedLosses
 from consumer.shard.events import LostTransaction, Observer, Step, TransactionReport
 from consumer.shard.task import ShardTask
 from tests import builders
@@ -180,7 +181,12 @@ class FakeDeployment:
 
     # Shards.
 
-    def task(self, shard: int = 0, observer: StepObserver | None = None) -> ShardTask:
+    def task(
+        self,
+        shard: int = 0,
+        observer: StepObserver | None = None,
+        accepted: AcceptedLosses = NO_LOSSES,
+    ) -> ShardTask:
         """Return a new task of a shard."""
         settings = self.settings
         admin = self.kafka.admin("task")
@@ -200,6 +206,7 @@ class FakeDeployment:
                 (settings.output_topic, settings.repartition_topic, settings.changelog_topic),
                 optional=(settings.dead_letter_topic,),
             ),
+            accepted=accepted,
         )
 
     @asynccontextmanager

@@ -63,8 +63,8 @@ def trust_group_offsets(plant: Plant) -> None:
     """Begin at the committed offsets of the group, as a consumer does by default."""
     verify = Startup.verify
 
-    async def positions(self: Startup, *, accept_empty_state: bool) -> Start:
-        start = await verify(self, accept_empty_state=accept_empty_state)
+    async def positions(self: Startup) -> Start:
+        start = await verify(self)
         group_id = self._context.settings.group_id
         committed = await self._readers.admin.group_offsets(group_id)
         return start._replace(
