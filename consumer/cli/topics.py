@@ -105,7 +105,6 @@ def _report_created(created: CreatedTopics) -> None:
         write_message(f"note: the cluster refused a setting: {created.refusal}")
     for one in created.left_out:
         write_message(f"note: {one.text}")
-    _warn(created.unchanged)
 
 
 def _topics_check(settings: Settings, options: argparse.Namespace) -> int:

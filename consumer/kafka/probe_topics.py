@@ -19,6 +19,7 @@ from consumer.kafka.probe_findings import (
     Findings,
     Status,
 )
+from consumer.kafka.repartition_retention import repartition_retention_ms
 from consumer.kafka.topic_creation import CreatedTopics, TopicCreator, wait_until_known
 from consumer.kafka.topic_settings import (
     CHANGELOG_CONFIGS,
@@ -30,7 +31,6 @@ from consumer.kafka.topic_settings import (
     find_unsafe,
     repartition_retention,
 )
-from consumer.kafka.topics import repartition_retention_ms
 from consumer.kafka.types import TopicDescription
 
 CLEAN_UP_SECONDS: Final = 5.0

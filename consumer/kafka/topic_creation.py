@@ -1,19 +1,22 @@
 """Creates the service's topics, with all of their settings or with those that a cluster allows."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
 import structlog
 
 from consumer.config import Settings
+from consumer.config.parsing import MIN_REPARTITION_RETENTION_DAYS
 from consumer.errors import ClusterError, SettingsRefused
 from consumer.kafka.port import ClusterAdmin
 from consumer.kafka.topic_settings import (
+    MIN_REPARTITION_RETENTION_MS,
     MIN_SHARDS,
     REPLICATION,
     RETENTION_MS,
+    UNLIMITED,
     LeftOutSetting,
     Profile,
     durable_configs,
@@ -21,7 +24,6 @@ from consumer.kafka.topic_settings import (
     of_profile,
     optional_settings,
     our_topics,
-    repartition_retention,
     wanted_configs,
 )
 from consumer.kafka.types import TopicDescription
@@ -45,8 +47,6 @@ class CreatedTopics(msgspec.Struct, frozen=True):
 
     names: tuple[str, ...]
     left_out: tuple[LeftOutSetting, ...] = ()
-    unchanged: tuple[str, ...] = ()
-    """What was asked for and not changed, because the topic exists already."""
     refusal: str = ""
     """Why the cluster first refused settings; empty if it did not."""
 
@@ -82,8 +82,7 @@ async def create_topics(
         if name not in existing:
             await creator.create(name, counts[name], configs)
     await wait_until_known(admin, (*settings.input_topics, *our_topics(settings)))
-    unchanged = _other_retention(settings, existing.get(settings.repartition_topic))
-    return msgspec.structs.replace(await creator.result(), unchanged=tuple(unchanged))
+    return await creator.result()
 
 
 async def ensure_topic(
@@ -105,9 +104,7 @@ async def ensure_topic(
 
 
 def log_left_out(created: CreatedTopics) -> None:
-    """Log each setting that a new topic did not get, and what was not changed."""
-    for text in created.unchanged:
-        log.warning("topic_not_changed", hint=text)
+    """Log each setting that a new topic did not get."""
     for one in created.left_out:
         log.warning(
             "topic_setting_left_out",
@@ -164,7 +161,8 @@ class TopicCreator:
             try:
                 is_new = await self._admin.create(name, partitions, self._replication, accepted)
             except SettingsRefused as second:
-                raise self._refused_again(second) from second
+                hint = await self._retention_hint(name, partitions, accepted)
+                raise self._refused_again(second, hint) from second
         if is_new:
             self.created.append(name)
             self._wanted[name] = wanted
@@ -199,10 +197,23 @@ class TopicCreator:
             accepted = more
         return accepted
 
-    def _refused_again(self, error: SettingsRefused) -> SettingsRefused:
+    async def _retention_hint(self, name: str, partitions: int, configs: Mapping[str, str]) -> str:
+        """Return how to create the topic, if the cluster refuses only an unlimited retention."""
+        if configs.get(RETENTION_MS) != UNLIMITED:
+            return ""
+        limited = {**configs, RETENTION_MS: str(MIN_REPARTITION_RETENTION_MS)}
+        if await self._admin.creation_refusal(name, partitions, self._replication, limited):
+            return ""
+        return (
+            "the cluster accepts a limited retention of this topic: set "
+            "CHECKPOINT_READY_REPARTITION_RETENTION_DAYS to "
+            f"{MIN_REPARTITION_RETENTION_DAYS} or more"
+        )
+
+    def _refused_again(self, error: SettingsRefused, hint: str) -> SettingsRefused:
         return SettingsRefused(
             f"{error}; the service needs this setting (before, the cluster refused: "
-            f"{self.refusal}); create the topic by the means of your cluster"
+            f"{self.refusal}); {hint or 'create the topic by the means of your cluster'}"
         )
 
 
@@ -227,23 +238,6 @@ def missing_input(name: str) -> str:
         f"input topic {name} does not exist: create it, correct CHECKPOINT_READY_INPUT_TOPICS, "
         "or run `checkpoint-ready topics create --input-partitions N`"
     )
-
-
-def _other_retention(settings: Settings, existing: TopicDescription | None) -> Iterator[str]:
-    """Yield that the repartition topic has another retention than REPARTITION_RETENTION_DAYS.
-
-    Without this setting any retention is right here. The check of the topics judges it.
-    """
-    if existing is None or not settings.repartition_retention_days:
-        return
-    wanted, actual = repartition_retention(settings), existing.configs.get(RETENTION_MS)
-    if actual != wanted:
-        yield (
-            f"topic {existing.name} exists with {RETENTION_MS}={actual}, which `topics create` and "
-            f"CHECKPOINT_READY_CREATE_TOPICS do not change; set it to {wanted} (kafka-configs.sh "
-            f"--alter --entity-type topics --entity-name {existing.name} --add-config "
-            f"{RETENTION_MS}={wanted}), or change CHECKPOINT_READY_REPARTITION_RETENTION_DAYS"
-        )
 
 
 def _wanted_partitions(

@@ -115,6 +115,17 @@ class LeftOutSetting(msgspec.Struct, frozen=True):
         )
 
 
+class TopicRisk(msgspec.Struct, frozen=True):
+    """A setting with which the brokers can delete or lose records, and which is not refused.
+
+    ``event`` is the name of the log event that warns of the setting.
+    """
+
+    event: str
+    topic: str
+    text: str
+
+
 class UnsafeSetting(msgspec.Struct, frozen=True):
     """A setting that has a value with which records can be lost."""
 

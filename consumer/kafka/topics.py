@@ -13,34 +13,26 @@ import msgspec
 from consumer.config import Settings
 from consumer.errors import ClusterError, TopicsRefused, TransientError
 from consumer.kafka.port import ClusterAdmin
+from consumer.kafka.repartition_retention import (
+    UNLIMITED_RETENTION_MS,
+    find_retention_risks,
+    find_wrong_retention,
+    repartition_retention_ms,
+)
 from consumer.kafka.topic_creation import ensure_topic, missing_input
 from consumer.kafka.topic_settings import (
     CHANGELOG_MESSAGE_BYTES,
     EVENT_POLICY,
     JOBS_CONFIGS,
     JOBS_MESSAGE_BYTES,
-    MIN_REPARTITION_RETENTION_MS,
-    RETENTION_MS,
-    UNLIMITED,
+    TopicRisk,
     UnsafeSetting,
     find_unsafe,
     our_topics,
 )
 from consumer.kafka.types import TopicDescription
 
-UNLIMITED_RETENTION_MS: Final = -1
 SHORT_RETENTION_MS: Final = 3600 * 1000
-
-
-class TopicRisk(msgspec.Struct, frozen=True):
-    """A setting with which the brokers can delete or lose records, and which is not refused.
-
-    ``event`` is the name of the log event that warns of the setting.
-    """
-
-    event: str
-    topic: str
-    text: str
 
 
 class Topology(msgspec.Struct, frozen=True):
@@ -113,6 +105,7 @@ async def check_topics(admin: ClusterAdmin, settings: Settings) -> Topology:
     if problems:
         is_complete = all(name in found for name in names)
         raise (TopicsRefused if is_complete else ClusterError)("\n".join(problems))
+    repartition = found[settings.repartition_topic]
     return Topology(
         cluster_id=cluster_id,
         shards=found[settings.changelog_topic].partitions,
@@ -126,8 +119,8 @@ async def check_topics(admin: ClusterAdmin, settings: Settings) -> Topology:
         leader_epochs={name: found[name].leader_epochs for name in names},
         leaderless={name: lost for name in names if (lost := found[name].leaderless)},
         input_risks=tuple(find_input_risks(settings, found)),
-        setting_risks=(*_bounded_retention(found[settings.repartition_topic]), *setting_risks),
-        repartition_retention_ms=repartition_retention_ms(found[settings.repartition_topic]),
+        setting_risks=(*find_retention_risks(settings, repartition), *setting_risks),
+        repartition_retention_ms=repartition_retention_ms(repartition),
     )
 
 
@@ -234,7 +227,8 @@ def _wrong_shard_topics(settings: Settings, found: Mapping[str, TopicDescription
     repartition = found.get(settings.repartition_topic)
     yield from _wrong_settings(changelog, {"cleanup.policy": "compact"})
     yield from _wrong_settings(repartition, EVENT_POLICY)
-    yield from _wrong_retention(repartition)
+    if repartition:
+        yield from find_wrong_retention(repartition)
     if changelog and changelog.max_message_bytes < CHANGELOG_MESSAGE_BYTES:
         yield (
             f"topic {changelog.name}: max.message.bytes is {changelog.max_message_bytes}; set it "
@@ -261,33 +255,3 @@ def _wrong_settings(topic: TopicDescription | None, wanted: Mapping[str, str]) -
         actual = topic.configs.get(key)
         if actual != value:
             yield f"topic {topic.name}: {key} is {actual}; set it to {value}"
-
-
-def repartition_retention_ms(repartition: TopicDescription) -> int | None:
-    """Return the retention of the repartition topic; None: no limit by time."""
-    retention_ms = int(repartition.configs.get(RETENTION_MS, UNLIMITED_RETENTION_MS))
-    return None if retention_ms == UNLIMITED_RETENTION_MS else retention_ms
-
-
-def _wrong_retention(repartition: TopicDescription | None) -> Iterator[str]:
-    if repartition is None:
-        return
-    retention_ms = repartition_retention_ms(repartition)
-    if retention_ms is not None and retention_ms < MIN_REPARTITION_RETENTION_MS:
-        yield (
-            f"topic {repartition.name}: {RETENTION_MS} is {retention_ms}; set it to {UNLIMITED}, "
-            "since the brokers would delete forwards that no shard has read. Only if the cluster "
-            f"refuses DeleteRecords, set it to {MIN_REPARTITION_RETENTION_MS} or more"
-        )
-
-
-def _bounded_retention(repartition: TopicDescription) -> Iterator[TopicRisk]:
-    retention_ms = repartition_retention_ms(repartition)
-    if retention_ms is not None:
-        yield TopicRisk(
-            "repartition_retention_is_bounded",
-            repartition.name,
-            f"topic {repartition.name}: {RETENTION_MS} is {retention_ms}: a forward that no shard "
-            f"has read within this time is lost, and its shard then refuses to run. Set it to "
-            f"{UNLIMITED}, unless the cluster refuses DeleteRecords",
-        )

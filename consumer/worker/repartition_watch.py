@@ -22,7 +22,8 @@ from consumer.errors import ClusterError, TaskFailed, TimedOut, TransientError
 from consumer.kafka.clock import wall_clock_ms
 from consumer.kafka.port import ClusterAdmin, Kafka, LogReader
 from consumer.kafka.read import OffsetRange, ReadOptions, read_range
-from consumer.kafka.topics import Topology, repartition_retention_ms
+from consumer.kafka.repartition_retention import repartition_retention_ms
+from consumer.kafka.topics import Topology
 from consumer.kafka.types import TopicPartition
 from consumer.shard.status import ShardStatus
 from consumer.worker.forwards_at_risk import ForwardsAtRisk

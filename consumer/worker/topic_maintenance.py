@@ -11,7 +11,8 @@ from consumer.config import Settings
 from consumer.errors import ClusterError, TaskFailed, TopicsRefused, TransientError
 from consumer.kafka.port import ClusterAdmin
 from consumer.kafka.topic_creation import create_topics, log_left_out
-from consumer.kafka.topics import TopicRisk, Topology, check_topics
+from consumer.kafka.topic_settings import TopicRisk
+from consumer.kafka.topics import Topology, check_topics
 from consumer.kafka.types import TopicPartition
 from consumer.shard.status import ShardStatus
 

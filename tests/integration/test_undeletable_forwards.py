@@ -199,18 +199,24 @@ class TestRetention:
             assert f"set it to {MIN_REPARTITION_RETENTION_MS} or more" in refused.complaint
 
     def test_a_topic_that_exists_is_not_changed(self, cluster: Cluster, names: Names) -> None:
-        """The command says so, and how to change it."""
+        """Each command and each start says so, and how to change it."""
         with Deployment(cluster, names) as deployment:
             topic, wanted = deployment.repartition_topic, str(DAYS * DAY_MS)
             option = ("--repartition-retention-days", str(DAYS))
             done = deployment.run("topics", "create", *option)
             assert done.exit_code == 0, done.stderr
-            assert f"warning: topic {topic} exists with retention.ms=-1" in done.stderr
+            assert f"warning: topic {topic}: retention.ms is -1, but" in done.stderr
             assert f"--add-config retention.ms={wanted}" in done.stderr
             assert cluster.config(topic)["retention.ms"] == "-1"
+            checked = deployment.run("topics", "check", REPARTITION_RETENTION_DAYS=DAYS)
+            assert f"--add-config retention.ms={wanted}" in checked.stderr
+            service = deployment.start(REPARTITION_RETENTION_DAYS=DAYS, CREATE_TOPICS="false")
+            said = service.wait_for_log("repartition_retention_differs", topic=topic)
+            assert f"--add-config retention.ms={wanted}" in said["hint"]
             cluster.set_config(topic, retention_ms=wanted)
             done = deployment.run("topics", "create", REPARTITION_RETENTION_DAYS=DAYS)
-            assert "exists with" not in done.stderr
+            assert "retention.ms is" in done.stderr  # a limited retention is a risk of its own
+            assert "but CHECKPOINT_READY_REPARTITION_RETENTION_DAYS" not in done.stderr
 
     def test_a_long_retention_is_a_warning(self, cluster: Cluster, names: Names) -> None:
         """`topics create` sets it."""

@@ -11,10 +11,14 @@ from consumer.errors import SettingsRefused
 from consumer.kafka.topic_creation import TopicCreator, create_topics
 from consumer.kafka.topic_settings import (
     CHANGELOG_CONFIGS,
+    DAY_MS,
     INSYNC,
+    MIN_REPARTITION_RETENTION_MS,
     REPARTITION_CONFIGS,
     RETENTION_BYTES,
+    RETENTION_MS,
     UNCLEAN,
+    UNLIMITED,
     Profile,
 )
 from consumer.kafka.topics import check_topics
@@ -111,10 +115,36 @@ class TestRefusedSettings:
             await configs_of(admin)
         assert await admin.describe([TOPIC]) == {}
 
+    @pytest.mark.parametrize("is_sole_cause", [True, False])
+    async def test_a_refused_unlimited_retention_names_the_setting(
+        self, *, is_sole_cause: bool
+    ) -> None:
+        """Only if the cluster would accept a limited retention."""
+        deployment = await FakeDeployment.create()
+        settings = deployment.settings
+        admin = LimitingAdmin(FakeCluster(), () if is_sole_cause else {"max.message.bytes"})
+        await FakeAdmin.create(admin, settings.input_topics[0], 1, BROKERS, {})
+        with pytest.raises(SettingsRefused) as refused:
+            await create_topics(admin, settings)
+        hint = "set CHECKPOINT_READY_REPARTITION_RETENTION_DAYS to 14 or more"
+        assert (hint in str(refused.value)) is is_sole_cause
+
     async def test_the_full_profile_leaves_out_nothing(self) -> None:
         """The error says how settings can be left out."""
         with pytest.raises(SettingsRefused, match="without --profile"):
             await configs_of(StrictAdmin(FakeCluster(), {UNCLEAN}), Profile.FULL)
+
+
+class LimitingAdmin(StrictAdmin):
+    """Brokers that refuse an unlimited retention."""
+
+    async def creation_refusal(
+        self, name: str, partitions: int, replication: int, configs: Mapping[str, str]
+    ) -> str | None:
+        """Return why a topic would be refused."""
+        if configs.get(RETENTION_MS) == UNLIMITED:
+            return "PolicyViolationError"
+        return await super().creation_refusal(name, partitions, replication, configs)
 
 
 async def test_the_minimal_profile_keeps_the_settings_that_protect_records() -> None:
@@ -138,3 +168,20 @@ async def test_the_check_reads_back_that_one_replica_is_enough() -> None:
     for risk in risks:
         assert "min.insync.replicas is 1; set it to 2" in risk.text
         assert "the loss of this broker loses the record" in risk.text
+
+
+@pytest.mark.parametrize("days", [0, 14, 30])
+async def test_the_check_reports_a_retention_that_an_existing_topic_did_not_get(days: int) -> None:
+    """Whatever created the topic, the setting has no effect on it."""
+    deployment = await FakeDeployment.create()
+    admin = deployment.kafka.admin("check")
+    settings = replace(deployment.settings, repartition_retention_days=days)
+    topic = settings.repartition_topic
+    deployment.cluster.topics[topic].configs[RETENTION_MS] = str(MIN_REPARTITION_RETENTION_MS)
+    risks = {risk.event: risk for risk in (await check_topics(admin, settings)).risks}
+    assert "repartition_retention_is_bounded" in risks
+    assert ("repartition_retention_differs" in risks) is (days == 30)
+    if days == 30:
+        text = risks["repartition_retention_differs"].text
+        assert f"REPARTITION_RETENTION_DAYS={days}" in text
+        assert f"--entity-name {topic} --add-config {RETENTION_MS}={days * DAY_MS}" in text
