@@ -6,6 +6,7 @@
     ├── ConfigError       invalid settings or command options: exit with code 2
     ├── ClusterError      an operator must fix a topic, ACL or address: exit with code 1
     │   ├── SettingsRefused  the cluster does not allow a setting of a new topic
+    │   ├── CreationDenied   the ACLs do not permit to create a topic
     │   ├── TopicsRefused  topics have settings that could lose records or ids
     │   ├── Unreachable   no broker answers: exit with code 1 at the start; a running job retries
     │   └── LoginRefused  exit with code 1 at the start; the running service retries for a minute,
@@ -45,6 +46,10 @@ class ClusterError(CheckpointReadyError):
 
 class SettingsRefused(ClusterError):
     """The cluster refuses a setting of a new topic, by a policy or because it does not allow it."""
+
+
+class CreationDenied(ClusterError):
+    """The ACLs do not permit to create a topic."""
 
 
 class TopicsRefused(ClusterError):

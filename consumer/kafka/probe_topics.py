@@ -5,7 +5,12 @@ from collections.abc import Iterable, Mapping
 from typing import Final, Protocol
 
 from consumer.config import Settings
-from consumer.errors import CheckpointReadyError, ClusterError, SettingsRefused
+from consumer.errors import (
+    CheckpointReadyError,
+    ClusterError,
+    CreationDenied,
+    SettingsRefused,
+)
 from consumer.kafka.port import ClusterAdmin
 from consumer.kafka.probe_findings import (
     BOUNDED_RETENTION,
@@ -85,17 +90,21 @@ class ProbeTopics:
         """Delete the topics. An error is only reported: the findings are worth more."""
         if not self._to_delete:
             return
+        self.left_behind = self._remaining("their deletion was interrupted")  # by a signal
         try:
             async with asyncio.timeout(CLEAN_UP_SECONDS):
                 await self._admin.delete_topics(self._to_delete)
         except TimeoutError:
-            self._report_left_behind(f"no answer within {CLEAN_UP_SECONDS:g} s")
+            self.left_behind = self._remaining(f"no answer within {CLEAN_UP_SECONDS:g} s")
         except CheckpointReadyError as error:
-            self._report_left_behind(str(error))
-
-    def _report_left_behind(self, reason: str) -> None:
-        self.left_behind = f"{', '.join(self._to_delete)} remain: {reason}"
+            self.left_behind = self._remaining(str(error))
+        else:
+            self.left_behind = ""
+            return
         self._findings.add(CLEAN_UP, self.left_behind, Status.LIMITED)
+
+    def _remaining(self, reason: str) -> str:
+        return f"{', '.join(self._to_delete)} may remain: {reason}"
 
     async def _create_events(self, creator: TopicCreator, configs: Mapping[str, str]) -> None:
         """Create the first topic, with a limited retention if only this is accepted."""
@@ -117,11 +126,11 @@ class ProbeTopics:
             )
 
     async def _create(self, creator: TopicCreator, name: str, configs: Mapping[str, str]) -> None:
-        # Without an answer the topic may exist.
+        # Without an answer, or after an error such as a timeout of the brokers, the topic may exist.
         self._to_delete.append(name)
         try:
             await creator.create(name, 1, configs)
-        except ClusterError:
+        except (SettingsRefused, CreationDenied):
             self._to_delete.remove(name)
             raise
 

@@ -64,14 +64,13 @@ def remaining(cluster: Cluster, names: Names) -> set[str]:
 
 
 def test_every_test_passes_on_a_kafka(cluster: Cluster, names: Names) -> None:
-    """In JSON elsewhere than on a terminal; nothing remains, and it takes seconds."""
+    """In JSON elsewhere than on a terminal, and nothing remains."""
     probed = probe(cluster, names)
     assert (probed.exit_code, probed.stderr) == (0, "")
     assert probed.json["can_run"] is True
     assert probed.json["brokers"] == 1
     assert {it["name"] for it in probed.json["findings"]} == TESTS
     assert {it["status"] for it in probed.json["findings"]} == {"ok"}
-    assert probed.json["seconds"] < 10
     assert remaining(cluster, names) == set()
 
 
@@ -138,7 +137,7 @@ def test_a_broker_that_hangs_does_not_hold_it(names: Names) -> None:
         said = "\n".join(str(line["text"]) for line in process.lines if "text" in line)
         assert "fencing: not finished within 10 s" in said
         assert f"{names.group()}.probe-" in said
-        assert "remain: no answer within 5 s: delete the named topics yourself" in said
+        assert "may remain: no answer within 5 s: delete the named topics yourself" in said
         (result,) = [line for line in process.lines if "findings" in line]
         unknown = {it["name"] for it in result["findings"] if it["status"] == "unknown"}
         # Tests in between may end by their own time limits.

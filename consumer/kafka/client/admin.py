@@ -17,6 +17,7 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 from consumer.errors import (
     CheckpointReadyError,
     ClusterError,
+    CreationDenied,
     LoginRefused,
     SettingsRefused,
     TaskFailed,
@@ -224,7 +225,8 @@ class KafkaAdmin:
 
         Raises:
             SettingsRefused: the cluster does not allow one of the settings.
-            ClusterError: the cluster refuses for another reason.
+            CreationDenied: an ACL is missing.
+            ClusterError: another error. The topic may exist, for example after a timeout.
         """
         new = NewTopic(name, partitions, replication, topic_configs=dict(configs))
         return await self._create(new, is_dry_run=False)
@@ -256,7 +258,7 @@ class KafkaAdmin:
             if error is kafka_errors.TopicAlreadyExistsError:
                 return False
             if error is kafka_errors.TopicAuthorizationFailedError:
-                raise ClusterError(f"create {name}: missing ACL: grant Create on topic {name}")
+                raise CreationDenied(f"create {name}: missing ACL: grant Create on topic {name}")
             if error is not kafka_errors.NoError:
                 refused = SettingsRefused if error in SETTING_REFUSALS else ClusterError
                 raise refused(f"create {name}: {error.__name__} {' '.join(map(str, message))}")

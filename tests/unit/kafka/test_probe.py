@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from consumer.config import PREFIX, Settings
 from consumer.errors import ClusterError, SettingsRefused, TaskFailed
-from consumer.kafka.probe import ClusterProbe
+from consumer.kafka.probe import TOTAL_SECONDS, ClusterProbe
 from consumer.kafka.probe_findings import Status
 from consumer.kafka.topic_settings import MIN_REPARTITION_RETENTION_MS, RETENTION_MS
 from tests.support.fake_admin import FakeAdmin
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from consumer.kafka.probe_findings import ProbeResult
     from consumer.kafka.types import TopicDescription, TopicPartition
 
-SHORT_SECONDS: Final = 0.3
+# Enough for what answers at once. Only one test uses this limit up.
+SHORT_SECONDS: Final = 2
 MESSAGE_BYTES: Final = "max.message.bytes"
 
 
@@ -38,8 +39,13 @@ class ProbedAdmin(FakeAdmin):
         self.refuses_unlimited = False
         self.creates = 2
         """The number of topics that may be created."""
+        self.times_out_at_creates = False
+        """Creates a topic, but answers with an error."""
         self.hangs_at_deletes = False
         self.deletes = True
+        self.deleting = asyncio.Event()
+        """Set when the clean-up begins."""
+        self.hangs_at_clean_up = False
         self._logs = cluster
 
     async def describe(self, topics: Iterable[str]) -> dict[str, TopicDescription]:
@@ -59,7 +65,10 @@ class ProbedAdmin(FakeAdmin):
             raise SettingsRefused(refusal)
         if len(self._logs.topics) == self.creates:
             raise ClusterError("no more topics")
-        return await super().create(name, partitions, replication, configs)
+        is_new = await super().create(name, partitions, replication, configs)
+        if self.times_out_at_creates:
+            raise ClusterError("RequestTimedOutError")
+        return is_new
 
     async def creation_refusal(
         self,
@@ -81,6 +90,9 @@ class ProbedAdmin(FakeAdmin):
 
     async def delete_topics(self, names: Iterable[str]) -> None:
         """Delete topics."""
+        self.deleting.set()
+        if self.hangs_at_clean_up:
+            await asyncio.Event().wait()
         await asyncio.sleep(0)
         if not self.deletes:
             raise TaskFailed("no right")
@@ -91,12 +103,12 @@ class ProbedAdmin(FakeAdmin):
 class Probed:
     """A cluster and its probe."""
 
-    def __init__(self) -> None:
+    def __init__(self, total_seconds: float = TOTAL_SECONDS) -> None:
         """Start with a cluster that does everything as asked."""
         self.kafka = FakeKafka()
         self.admin = ProbedAdmin(self.kafka.cluster)
         settings = Settings.load({f"{PREFIX}GROUP_ID": "group"})
-        self.probe = ClusterProbe(self.kafka, self.admin, settings, SHORT_SECONDS)
+        self.probe = ClusterProbe(self.kafka, self.admin, settings, total_seconds)
 
     async def run(self) -> ProbeResult:
         """Probe the cluster."""
@@ -172,17 +184,43 @@ async def test_a_topic_that_remains_after_a_failure_is_named() -> None:
     with pytest.raises(ClusterError, match="no more topics"):
         await probed.run()
     (remaining,) = probed.kafka.cluster.topics
-    assert probed.probe.topics.left_behind == f"{remaining} remain: no right"
+    left_behind = probed.probe.topics.left_behind
+    assert left_behind == f"{remaining}, {remaining}.changelog may remain: no right"
+
+
+async def test_a_topic_that_exists_after_an_error_is_deleted() -> None:
+    """The brokers answer with an error, for example a timeout, but have created the topic."""
+    probed = Probed()
+    probed.admin.times_out_at_creates = True
+    with pytest.raises(ClusterError, match="RequestTimedOutError"):
+        await probed.run()
+    assert probed.kafka.cluster.topics == {}
+    assert not probed.probe.topics.left_behind
+
+
+async def test_topics_that_remain_after_a_signal_are_named() -> None:
+    """The signal comes while they are deleted."""
+    probed = Probed()
+    probed.admin.hangs_at_clean_up = True
+    running = asyncio.create_task(probed.run())
+    async with asyncio.timeout(10):
+        await probed.admin.deleting.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    topics = ", ".join(probed.kafka.cluster.topics)
+    assert topics
+    assert probed.probe.topics.left_behind == f"{topics} may remain: their deletion was interrupted"
 
 
 async def test_after_the_total_time_the_rest_is_unknown() -> None:
     """Each test without a result is named, and the topics are deleted."""
-    probed = Probed()
+    probed = Probed(SHORT_SECONDS)
     probed.admin.hangs_at_deletes = True
     result = await probed.run()
     unknown = {it.name for it in result.findings if it.status is Status.UNKNOWN}
     assert unknown == {"DeleteRecords", "DescribeProducers"}
-    assert finding(result, "DeleteRecords")[1] == "not finished within 0.3 s"
+    assert finding(result, "DeleteRecords")[1] == f"not finished within {SHORT_SECONDS} s"
     assert finding(result, "transactions")[0] is Status.OK
     assert result.can_run  # neither is required
     assert probed.kafka.cluster.topics == {}
