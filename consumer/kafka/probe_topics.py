@@ -126,7 +126,7 @@ class ProbeTopics:
             )
 
     async def _create(self, creator: TopicCreator, name: str, configs: Mapping[str, str]) -> None:
-        # Without an answer, or after an error such as a timeout of the brokers, the topic may exist.
+        # Without an answer, or after an error of the brokers, the topic may exist.
         self._to_delete.append(name)
         try:
             await creator.create(name, 1, configs)
