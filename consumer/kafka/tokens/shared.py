@@ -86,8 +86,21 @@ class SharedToken:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._attempt = asyncio.create_task(self._try(), name="token")
-        return self._attempt
+        self._attempt = attempt = asyncio.create_task(self._try(), name="token")
+        attempt.add_done_callback(self._continue_after)
+        return attempt
+
+    def _continue_after(self, attempt: "asyncio.Task[Token | Failure]") -> None:
+        """Set the timer after an attempt that was cancelled, or ended by an error of its own.
+
+        Otherwise no token would ever be fetched again.
+        """
+        loop = attempt.get_loop()
+        if loop is not self._loop or self._attempt not in {attempt, None}:
+            return
+        self._attempt = None
+        if self._timer is None:
+            self._timer = loop.call_later(MAX_RETRY_SECONDS, self._begin)
 
     async def _try(self) -> Token | Failure:
         """Fetch once, and set the timer for the next time. The outcome is returned, not raised."""
@@ -100,6 +113,10 @@ class SharedToken:
             outcome = TokenUnavailable(f"no token within {FETCH_SECONDS:g} s")
         except (TokenRefused, TokenUnavailable) as error:
             outcome = error
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            outcome = TokenUnavailable("the token could not be fetched (CancelledError)")
         except Exception as error:  # noqa: BLE001 - an attempt that dies would end all renewals
             outcome = TokenUnavailable(f"the token could not be fetched ({type(error).__name__})")
         self._attempt = None

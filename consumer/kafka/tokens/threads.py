@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
-from typing import Any, TypeVar
+from concurrent.futures import CancelledError, Future
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
+# asyncio turns this CancelledError of a thread into its own one.
+_NOT_FOR_TASKS: Final = (CancelledError, StopIteration)
 
 
 class SingleThread:
@@ -44,8 +46,9 @@ def _run(call: Callable[[], T], outcome: "Future[T]") -> None:
     try:
         result = call()
     except BaseException as error:  # noqa: BLE001 - the awaiting task raises it
-        # Some other errors, such as SystemExit, would end the event loop.
-        is_usual = isinstance(error, Exception)
+        # SystemExit would end the event loop, CancelledError the awaiting task. A task cannot get
+        # StopIteration, and would wait forever.
+        is_usual = isinstance(error, Exception) and not isinstance(error, _NOT_FOR_TASKS)
         outcome.set_exception(error if is_usual else RuntimeError(type(error).__name__))
     else:
         outcome.set_result(result)
