@@ -18,6 +18,8 @@ MAX_READ_CHARS: Final = 2_000
 MAX_FILE_BYTES: Final = 64 * 1024
 # A shorter text is more often a word of a message than a secret.
 LEAST_SECRET_CHARS: Final = 4
+# A shorter secret is masked only as a word of its own, because it is often a part of other words.
+LEAST_PART_CHARS: Final = 8
 # Three parts in base64url: a signed token. Also any other long text without a separator.
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){2,}|[A-Za-z0-9+/_=-]{40,}")
 _USER_OF_URL: Final = re.compile(r"(?<=://)[^\s/@]+(?=@)")
@@ -38,8 +40,14 @@ _HARMLESS: Final = re.compile(
     r"AWS_(?:DEFAULT_)?REGION|AWS_ROLE_ARN|AWS_ROLE_SESSION_NAME|AWS_PROFILE|"
     r"AWS_STS_REGIONAL_ENDPOINTS|AZURE_(?:TENANT_ID|CLIENT_ID|AUTHORITY_HOST)|"
     r"GOOGLE_CLOUD_PROJECT|GOOGLE_MANAGED_KAFKA_AUTH_PRINCIPAL|"
-    r"KUBERNETES_\w+|\w+_SERVICE_(?:HOST|PORT(?:_\w+)?)|\w+_PORT(?:_\d+_\w+)?"
+    r"KUBERNETES_\w+|POD_\w+|OTEL_(?!\w*(?:HEADERS|KEY))\w+"
 )
+# Kubernetes sets these for each Service of the namespace. One named `checkpoint-ready` gets our
+# prefix.
+_SERVICE_LINK: Final = re.compile(r"\w+_SERVICE_(?:HOST|PORT(?:_\w+)?)|\w+_PORT(?:_\d+_\w+)?")
+# A variable with another name may have such a value, and it is a word of many messages.
+_SECRET_NAME: Final = re.compile(r"(?i)secret|passw|pwd|key|token|credential|pin(?:_|$)")
+_COMMON_VALUE: Final = re.compile(r"(?i)true|false|none|null|[-+]?\d{1,11}(?:\.\d+)?")
 # The members of a credentials file, such as Google's, that are no secret.
 _HARMLESS_MEMBERS: Final = re.compile(r"type|project_id|client_email|client_id|\w+_ur[il]|account")
 _HARMLESS_SETTINGS: Final = {
@@ -63,7 +71,10 @@ def masked(text: str, *secrets: str) -> str:
 def without_secrets(text: str, *secrets: str) -> str:
     """Return the first part of a text without these secrets, and what looks like one."""
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, MASK)
+        if len(secret) >= LEAST_PART_CHARS:
+            text = text.replace(secret, MASK)
+        else:
+            text = re.sub(rf"(?<![^\W_]){re.escape(secret)}(?![^\W_])", MASK, text)
     text = text[:MAX_READ_CHARS]
     text = _USER_OF_URL.sub(MASK, text)
     text = _QUERY_VALUE.sub(rf"\1{MASK}", text)
@@ -88,18 +99,24 @@ def secrets_of_process(variables: Mapping[str, str] = os.environ) -> tuple[str, 
     """Return the texts that may be secrets of a class of the user, or of a library of a cloud.
 
     Such a provider has its options in variables and in the files that variables name. Which of them
-    are secret is not known. So all are, unless they are known to be harmless.
+    are secret is not known. So all are, unless they are known to be harmless: by the name, or
+    because the value is a switch or a number and the name is not that of a secret.
     """
     found: set[str] = set()
     for name, value in variables.items():
         if _is_harmless(name):
             continue
-        found.update(_in_file(value) if _is_path(value) else _options(value))
+        texts = set(_in_file(value) if _is_path(value) else _options(value))
+        if not name.startswith(PREFIX) and _SECRET_NAME.search(name) is None:
+            texts = {text for text in texts if _COMMON_VALUE.fullmatch(text) is None}
+        found.update(texts)
     long = {text for text in found if len(text) >= LEAST_SECRET_CHARS}
     return tuple(long | {encode(text) for text in long for encode in (quote, quote_plus)})
 
 
 def _is_harmless(name: str) -> bool:
+    if _SERVICE_LINK.fullmatch(name) is not None:
+        return True
     if name.startswith(PREFIX):
         return name in _HARMLESS_SETTINGS
     return _HARMLESS.fullmatch(name) is not None

@@ -87,6 +87,36 @@ def test_all_options_of_a_process_are_secrets_unless_known_as_harmless(tmp_path:
     assert rest == "kafka eu-west-1 10.0.0.1 /root no service_account 1234567"
 
 
+def test_what_explains_an_error_remains() -> None:
+    """Switches, numbers, names of the pod and of traces, and words that begin like a secret."""
+    found = secrets_of_process(
+        {
+            "X_ENABLED": "true",
+            "X_PORT_NUMBER": "9092",
+            "X_WORD": "refuse",
+            "POD_NAMESPACE": "kafka",
+            "OTEL_SERVICE_NAME": "consumer",
+            "CHECKPOINT_READY_PORT": "tcp://10.0.0.2:8080",
+            "CHECKPOINT_READY_SERVICE_HOST": "10.0.0.2",
+        }
+    )
+    text = "kafka:9092 refused consumer at 10.0.0.2:8080, which is true"
+    assert masked(text, *found) == text
+    assert masked("they refuse", *found) == "they ********"
+
+
+def test_a_short_secret_is_masked_beside_any_sign() -> None:
+    """Also a number, if the name is that of a secret."""
+    variables = {
+        "MY_PASSWORD": "1234",
+        "CHECKPOINT_READY_SASL_PASSWORD": "5678",
+        "OTEL_EXPORTER_OTLP_HEADERS": "x-api=p4ss",
+        "MY_OPTION": "$ecret!",
+    }
+    text = masked("'1234' a_5678_b x-api=p4ss. ($ecret!) 12345", *secrets_of_process(variables))
+    assert text == "'********' a_********_b ********. (********) 12345"
+
+
 def test_files_that_cannot_be_read_are_no_problem(tmp_path: Path) -> None:
     """A folder, bytes that are no text, and a large file."""
     (tmp_path / "bytes").write_bytes(b"\xff\xfe")
