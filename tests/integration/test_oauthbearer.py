@@ -78,6 +78,17 @@ def answer_slowly(_: TokenRequest) -> None:
     threading.Event().wait(2.0)
 
 
+def test_all_connections_share_one_token(
+    kafka: LocalKafka, usual: TokenServer, cluster: Cluster, names: Names
+) -> None:
+    """A process that starts sends one request to the token endpoint."""
+    with Deployment(cluster, names) as deployment:
+        service = deployment.start(**oidc_login(kafka, usual))
+        deployment.wait_until_running(SHARDS, service)
+        assert len(usual.requests) == 1
+        assert service.terminate() == 0
+
+
 def test_tokens_end_under_load(
     kafka: LocalKafka,
     usual: TokenServer,
@@ -85,7 +96,7 @@ def test_tokens_end_under_load(
     names: Names,
     request: pytest.FixtureRequest,
 ) -> None:
-    """Tokens of 20 s, on a broker that ends a session with its token, and a slow token endpoint.
+    """Tokens of seconds, on a broker that ends a session with its token, and a slow token endpoint.
 
     No shard restarts, no line warns, and each event is published once.
     """
@@ -94,7 +105,6 @@ def test_tokens_end_under_load(
     with Deployment(cluster, names) as deployment:
         service = deployment.start(**oidc_login(kafka, usual))
         deployment.wait_until_running(SHARDS, service)
-        assert len(usual.requests) == 1  # all connections share one token
         usual.fault = answer_slowly
         lines = len(service.lines)
         load = Load(cluster, deployment)
