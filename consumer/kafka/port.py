@@ -15,6 +15,7 @@ from consumer.config import Settings
 from consumer.kafka.broker_settings import BrokerSettings
 from consumer.kafka.clock import BrokerClock
 from consumer.kafka.cluster_faults import CurrentFault
+from consumer.kafka.tokens import TokenLife
 from consumer.kafka.types import (
     FetchedRecords,
     NewRecord,
@@ -354,3 +355,6 @@ class Kafka(Protocol):
         It calls both functions after each assignment, and passes to `on_rebalance` the seconds
         that the rebalance took.
         """
+
+    def token_life(self) -> TokenLife | None:
+        """Return how long the token of the logins is valid. None: no token, or not known."""

@@ -207,6 +207,20 @@ REPARTITION_RETENTION = Metric(
     "seconds",
     "Retention of the repartition topic: the brokers delete older forwards, read or not. Absent without a limit.",
 )
+TOKEN_REMAINING = Metric(
+    "token_remaining_seconds",
+    "gauge",
+    (),
+    "seconds",
+    "Time until the end of the token with which connections log in; negative after its end. It is renewed when 35% to 45% of its life remain. Absent without OAUTHBEARER, and for tokens of a file or an own class.",
+)
+TOKEN_LIFETIME = Metric(
+    "token_lifetime_seconds",
+    "gauge",
+    (),
+    "seconds",
+    "Whole life of the token with which connections log in. Absent like the time until its end.",
+)
 STATE_ENTRIES = Metric(
     "state_entries", "gauge", ("shard",), "ids", "Checkpoint ids in a shard's memory."
 )
@@ -265,6 +279,8 @@ METRICS: Final = (
     REPARTITION_SIZE,
     REPARTITION_UNREAD_SECONDS,
     REPARTITION_RETENTION,
+    TOKEN_REMAINING,
+    TOKEN_LIFETIME,
     STATE_ENTRIES,
     STATE_VARIANTS,
     SHARDS,

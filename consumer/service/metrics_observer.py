@@ -196,9 +196,8 @@ class EngineCollector(Collector):
         for topic, seconds in engine.open_seconds.items():
             open_seconds.add_metric([topic], seconds)
         held = (held_records, held_seconds, hanging, open_seconds)
-        return iter(
-            (lag, *held, *_repartition(engine), entries, variants, progress, by_state, group_shards)
-        )
+        of_shards = (entries, variants, progress, by_state, group_shards)
+        return iter((lag, *held, *_repartition(engine), *_token(engine), *of_shards))
 
 
 def _repartition(engine: EngineStatus) -> tuple[GaugeMetricFamily, ...]:
@@ -216,6 +215,15 @@ def _repartition(engine: EngineStatus) -> tuple[GaugeMetricFamily, ...]:
     if engine.repartition_retention_seconds is not None:
         retention.add_metric([], engine.repartition_retention_seconds)
     return handled, size, unread, retention
+
+
+def _token(engine: EngineStatus) -> tuple[GaugeMetricFamily, ...]:
+    """Return the gauges of the token of the logins."""
+    remaining, lifetime = _family(metrics.TOKEN_REMAINING), _family(metrics.TOKEN_LIFETIME)
+    if engine.token is not None:
+        remaining.add_metric([], engine.token.remaining_seconds)
+        lifetime.add_metric([], engine.token.lifetime_seconds)
+    return remaining, lifetime
 
 
 def _family(metric: DeclaredMetric) -> GaugeMetricFamily:

@@ -15,6 +15,7 @@ from consumer.errors import ClusterError, TaskFailed, TransientError
 from consumer.kafka.client import AioKafka
 from consumer.kafka.open_transactions import OpenTransactionCheck
 from consumer.kafka.port import Kafka
+from consumer.kafka.tokens import TokenLife
 from consumer.kafka.topics import Topology
 from consumer.kafka.types import TopicPartition
 from consumer.shard.commit_policy import TransactionSizeLimit
@@ -65,6 +66,8 @@ class EngineStatus(msgspec.Struct, frozen=True):
     """By shard: its partition of the repartition topic, if known."""
     repartition_retention_seconds: float | None = None
     """After this time the brokers delete forwards. None: never, or not known yet."""
+    token: TokenLife | None = None
+    """The token of the logins. None: there is none, or its life is not known."""
     stall: Stall | None = None
     """The longest stall. None: every shard with pending work progresses, and so does the group."""
 
@@ -144,6 +147,7 @@ class Engine:
             open_seconds=self._open_transactions.open_seconds,
             repartition=self._repartition.states,
             repartition_retention_seconds=self._repartition.retention_seconds,
+            token=self._kafka.token_life(),
             stall=self._stall_detector.worst,
         )
 

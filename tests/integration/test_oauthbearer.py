@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.cluster import Cluster
 from tests.support.deployment import Deployment
+from tests.support.http_client import start_observed
 from tests.support.load import Load
 from tests.support.oauth_kafka import (
     UNSECURED,
@@ -81,11 +82,15 @@ def answer_slowly(_: TokenRequest) -> None:
 def test_all_connections_share_one_token(
     kafka: LocalKafka, usual: TokenServer, cluster: Cluster, names: Names
 ) -> None:
-    """A process that starts sends one request to the token endpoint."""
+    """A process that starts sends one request to the token endpoint. Gauges show its life."""
     with Deployment(cluster, names) as deployment:
-        service = deployment.start(**oidc_login(kafka, usual))
+        service, _ = observed = start_observed(deployment, **oidc_login(kafka, usual))
         deployment.wait_until_running(SHARDS, service)
         assert len(usual.requests) == 1
+        left, lifetime = (
+            observed.metric(f"token_{name}_seconds") or 0.0 for name in ("remaining", "lifetime")
+        )
+        assert 3000 < left < lifetime <= 3600
         assert service.terminate() == 0
 
 

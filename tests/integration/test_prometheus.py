@@ -90,12 +90,14 @@ class Hold:
 
 # Only a shard that runs knows what is held back in its sources.
 HELD_BACK = {f"{PREFIX}held_back_records", f"{PREFIX}held_back_seconds"}
-# The others are there with a bounded repartition topic, or with a trigger of `ingest`.
+# The others are there with a bounded repartition topic, a login by token, or a trigger of `ingest`.
 UNKNOWN_AT_A_STALL = HELD_BACK | {
     f"{PREFIX}repartition_retention_seconds",
     f"{PREFIX}repartition_oldest_unread_seconds",
     f"{PREFIX}repartition_handled_records",
     f"{PREFIX}repartition_size_bytes",
+    f"{PREFIX}token_remaining_seconds",
+    f"{PREFIX}token_lifetime_seconds",
     f"{PREFIX}ingest_triggered_listings_total",
     f"{PREFIX}ingest_waiting_listings",
 }

@@ -40,6 +40,9 @@ class FakeKafka:
         self.writers.append(FakeWriter(self.cluster, transactional_id))
         return self.writers[-1]
 
+    def token_life(self) -> None:
+        """Return None: there are no logins."""
+
     def admin(self, client_id: str) -> FakeAdmin:  # noqa: ARG002 - the port's
         """Return an admin client."""
         return FakeAdmin(self.cluster)

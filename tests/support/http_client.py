@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import http.client
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -62,10 +62,14 @@ class Observed(NamedTuple):
         }
 
 
-def start_observed(deployment: Deployment, instance: str = "") -> Observed:
+def start_observed(
+    deployment: Deployment,
+    instance: str = "",
+    **settings: Any,  # noqa: ANN401 - variables of the service
+) -> Observed:
     """Start a process with a free HTTP port."""
     port = free_ports(1)[0]
-    return Observed(deployment.start(instance, HTTP_PORT=port), port)
+    return Observed(deployment.start(instance, HTTP_PORT=port, **settings), port)
 
 
 def ask(port: int, path: str, method: str = "GET") -> Answer:

@@ -23,6 +23,7 @@ from consumer.kafka.client import private_api, private_client
 from consumer.kafka.client.refusals import causes_of, login_refusal, setting_refusal
 from consumer.kafka.client.tls import RenewableContext, TlsFiles
 from consumer.kafka.client.token_provider import NoToken, TokenProvider
+from consumer.kafka.tokens import TokenLife
 
 T = TypeVar("T")
 
@@ -89,6 +90,11 @@ class Connection(msgspec.Struct, frozen=True):
         )
         shared = security | {"connections_max_idle_ms": settings.connections_max_idle_ms}
         return cls(servers, shared, settings.client_rack)
+
+    def token_life(self) -> TokenLife | None:
+        """Return how long the token of the logins is valid, if there is one."""
+        provider = self.options_for_all.get("sasl_oauth_token_provider")
+        return provider.life() if isinstance(provider, TokenProvider) else None
 
     def options(self, client_id: str) -> dict[str, Any]:
         """Return the arguments of one client; the brokers' logs show its ``client_id``."""

@@ -11,6 +11,7 @@ from consumer.kafka.client.group_member import KafkaMember
 from consumer.kafka.client.producer import KafkaProducer
 from consumer.kafka.client.reader import KafkaReader
 from consumer.kafka.client.writer import KafkaWriter
+from consumer.kafka.tokens import TokenLife
 
 if TYPE_CHECKING:
     from consumer.kafka.port import Kafka
@@ -80,6 +81,10 @@ class AioKafka:
     ) -> KafkaMember:
         """Return a member of the group that the settings name."""
         return KafkaMember(self._connection, settings, on_change, on_rebalance)
+
+    def token_life(self) -> TokenLife | None:
+        """Return how long the token of the logins is valid."""
+        return self._connection.token_life()
 
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from aiokafka.abc import AbstractTokenProvider
 
 from consumer.config import Settings
 from consumer.kafka.tokens import (
+    TokenLife,
     TokenRefused,
     TokenSource,
     TokenUnavailable,
@@ -76,6 +77,10 @@ class TokenProvider(AbstractTokenProvider):
     def extensions(self) -> dict[str, str]:
         """Return the SASL extensions of the settings and of the source, for the last token."""
         return self._sent
+
+    def life(self) -> TokenLife | None:
+        """Return how long the present token is valid, if known."""
+        return self._source.life()
 
     def refusal(self, answer: str) -> TokenLoginRefused:
         """Return the error for a token that the broker refused. `answer` is what the broker said.

@@ -5,6 +5,20 @@
 
 from consumer.kafka.tokens.choose import source_of
 from consumer.kafka.tokens.masking import masked
-from consumer.kafka.tokens.token import TokenRefused, TokenSource, TokenUnavailable, describe
+from consumer.kafka.tokens.token import (
+    TokenLife,
+    TokenRefused,
+    TokenSource,
+    TokenUnavailable,
+    describe,
+)
 
-__all__ = ["TokenRefused", "TokenSource", "TokenUnavailable", "describe", "masked", "source_of"]
+__all__ = [
+    "TokenLife",
+    "TokenRefused",
+    "TokenSource",
+    "TokenUnavailable",
+    "describe",
+    "masked",
+    "source_of",
+]

@@ -71,6 +71,9 @@ class CustomTokens:
             raise self._refusal("extensions", f"{_kind(found)} instead of dict[str, str]")
         return {self._checked_name(name): self._checked_value(name, text) for name, text in pairs}
 
+    def life(self) -> None:
+        """Return None: the object renews its token."""
+
     async def value(self) -> str:
         """Return what the object returns.
 

@@ -44,6 +44,9 @@ class FileToken:
         """Return none."""
         return {}
 
+    def life(self) -> None:
+        """Return None: something else renews the file."""
+
     async def value(self) -> str:
         """Return the present content of the file.
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from consumer.kafka.tokens.token import Token, TokenRefused, TokenUnavailable
+from consumer.kafka.tokens.token import Token, TokenLife, TokenRefused, TokenUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +54,12 @@ class SharedToken:
     def extensions(self) -> dict[str, str]:
         """Return none."""
         return {}
+
+    def life(self) -> TokenLife | None:
+        """Return how long the present token is valid; None before the first one."""
+        if self._token is None:
+            return None
+        return TokenLife(self._valid_until - self._clock(), self._token.lifetime_seconds)
 
     async def value(self) -> str:
         """Return the present token, or the first one.

@@ -4,7 +4,7 @@ import base64
 import binascii
 import re
 import time
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -44,6 +44,14 @@ class Token(msgspec.Struct, frozen=True):
         return cls(Secret(text), lifetime_seconds)
 
 
+class TokenLife(NamedTuple):
+    """The life of the token with which connections log in (s)."""
+
+    remaining_seconds: float
+    """Negative after its end, while there is no new token."""
+    lifetime_seconds: float
+
+
 class TokenSource(Protocol):
     """Returns the token for one login."""
 
@@ -60,6 +68,9 @@ class TokenSource(Protocol):
         Raises:
             TokenRefused, TokenUnavailable: it has none that can be sent; the message has no secret.
         """
+
+    def life(self) -> TokenLife | None:
+        """Return how long the present token is valid. None: there is none, or it is not known."""
 
 
 def claims(token: str) -> dict[str, Any]:

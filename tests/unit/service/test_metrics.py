@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry
 
 from consumer.config import Settings
 from consumer.kafka.held_back import HeldBack
+from consumer.kafka.tokens import TokenLife
 from consumer.service.metrics import METRICS
 from consumer.service.metrics_observer import EngineCollector, MetricsObserver
 from consumer.shard.status import ShardStatus, SourceStatus
@@ -33,6 +34,7 @@ VIEW = EngineStatus(
     open_seconds={"ready": 12.0},
     repartition={0: RepartitionState(1_000, 30.0, 2**20), 1: RepartitionState(0)},
     repartition_retention_seconds=1_209_600.0,
+    token=TokenLife(120.0, 3600.0),
 )
 
 
@@ -79,4 +81,6 @@ def test_a_scrape_reads_the_current_state_of_the_engine() -> None:
     assert value("hanging_transactions", shard="1") == 2
     assert value("open_transaction_seconds", topic="ready") == 12
     assert value("shards", state="refused") == 0
+    assert value("token_remaining_seconds") == 120
+    assert value("token_lifetime_seconds") == 3600
     assert value("restore_progress_ratio", shard="1") == 0.25

@@ -106,6 +106,19 @@ async def test_the_last_second_of_a_token_is_not_used() -> None:
     assert await shared.value() == "token-2"
 
 
+async def test_its_life_is_known() -> None:
+    """Until the last second, which is not used, and after the end too."""
+    endpoint = Endpoint(lifetime_seconds=30.0)
+    clock = 0.0
+    shared = SharedToken(endpoint.fetch, lambda: clock)
+    assert shared.life() is None
+    await shared.value()
+    assert shared.life() == (29.0, 30.0)
+    endpoint.failure = TokenUnavailable("answered 503")
+    clock = 40.0
+    assert shared.life() == (-11.0, 30.0)
+
+
 async def test_an_outage_is_logged_once_and_ends() -> None:
     """Its reason, for how long the present token is valid, its end, and the recovery."""
     endpoint = Endpoint(lifetime_seconds=30.0)
