@@ -81,7 +81,7 @@ def test_a_rotated_password_is_used_by_new_connections(names: Names, tmp_path: P
             cluster.produce(deployment.input_topic, scattered(numbered_ids(5, "after")))
             reader.wait_for(10)
             ours = time.monotonic() - begin
-            theirs = wait_until(lambda: single.seconds, what="a delivery of librdkafka")
+            theirs = wait_until(lambda: single.seconds, 60, what="a delivery of librdkafka")
             print(  # noqa: T201 - figures
                 f"another password: librdkafka {theirs:.1f} s, service {ours:.1f} s after the "
                 "broker is back"
