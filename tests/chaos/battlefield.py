@@ -74,9 +74,9 @@ def battlefield(folder: Path, history: History, login_order: LoginOrder) -> Iter
             cluster = Cluster(kafka.bootstrap_servers)
             cluster.create_topics({TOPICS.input: INPUT_PARTITIONS})
             _create_topics(kafka.bootstrap_servers)
-            brokers = Brokers(kafka, cluster)
-            brokers.wait_until_whole()
             tools = KafkaTools(kafka.bootstrap_servers, kafka.version)
+            brokers = Brokers(kafka, cluster, tools)
+            brokers.wait_until_whole()
             with Fleet(environments, folder / "services", history) as fleet:
                 yield Battlefield(
                     TOPICS, cluster, brokers, fleet, proxy, tools, history, login.tokens

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaException
 
+from tests.support.kafka_tools import ToolFailedError
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from dev.kafka import LocalKafka
     from tests.support.cluster import Cluster
+    from tests.support.kafka_tools import KafkaTools
 
 TRANSACTIONS = "__transaction_state"
 GROUPS = "__consumer_offsets"
@@ -28,10 +30,11 @@ WHOLE_SECONDS = 150.0
 class Brokers:
     """The cluster seen from the nemesis; services reach it only through the proxy."""
 
-    def __init__(self, kafka: LocalKafka, cluster: Cluster) -> None:
+    def __init__(self, kafka: LocalKafka, cluster: Cluster, tools: KafkaTools) -> None:
         """Take a cluster that runs."""
         self._kafka = kafka
         self._cluster = cluster
+        self._tools = tools
         self._is_abandoned = False
 
     @property
@@ -107,8 +110,8 @@ class Brokers:
 
         def is_added() -> bool:
             try:
-                self._cluster.add_partitions(topic, total)
-            except KafkaException:
+                self._tools.set_partitions(topic, total)
+            except ToolFailedError:
                 return self._is_abandoned or self._cluster.partitions(topic) == total
             return True
 

@@ -17,6 +17,8 @@ from tests.chaos.effects import END_TXN, INIT_PRODUCER_ID, Effect
 from tests.chaos.fleet import PLACES
 from tests.chaos.schedule import Kind, Lane, draw_faults
 from tests.support.documents import compact
+from tests.support.kafka_tools import ToolFailedError
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +32,7 @@ HELD_SECONDS = 5.0
 TRANSACTION_SECONDS = 60.0
 QUOTA_BYTES = 100_000  # a second, for each client
 POLL_SECONDS = 0.02
+DELETE_SECONDS = 90.0
 SETTLE_SECONDS = 10.0
 SETTLE_POLL_SECONDS = 0.1
 MOST_INPUT_PARTITIONS = 24
@@ -193,9 +196,18 @@ class Nemesis:
                 thread.start()
             for thread in ending:
                 thread.join()
-            self._field.cluster.delete_group(topics.group)
+            wait_until(
+                lambda: self._is_deleted(topics.group), DELETE_SECONDS, what="a deleted group"
+            )
             outcome.resolved["deleted"] = topics.group
             self._hold(fault)
+
+    def _is_deleted(self, group: str) -> bool:
+        try:
+            self._field.tools.delete_group(group)
+        except ToolFailedError:  # it still has members, or no coordinator
+            return False
+        return True
 
     def _break_broker(self, fault: Fault, outcome: Outcome) -> None:
         brokers, topics = self._field.brokers, self._field.topics

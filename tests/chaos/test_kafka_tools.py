@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer
 
 from dev.kafka_jars import kafka_version
 from tests.support.kafka_tools import KafkaTools, ToolFailedError
@@ -47,6 +47,24 @@ def test_an_open_transaction_is_found_until_it_ends(cluster: Cluster, names: Nam
     ours.commit_transaction(SECONDS)
     wait_until(lambda: not tools.open_transactions(names.group()), SECONDS)
     other.abort_transaction(SECONDS)
+
+
+@pytest.mark.timeout(300)
+def test_it_enlarges_topics_and_deletes_groups(cluster: Cluster, names: Names) -> None:
+    """Both can be repeated; a group with a member is not deleted."""
+    tools = KafkaTools(cluster.bootstrap_servers, kafka_version())
+    cluster.create_topics({names.topic(): 1})
+    for _ in range(2):
+        tools.set_partitions(names.topic(), 3)
+    wait_until(lambda: cluster.partitions(names.topic()) == 3, SECONDS)
+    consumer = Consumer({**cluster.settings, "group.id": names.group()})
+    consumer.subscribe([names.topic()])
+    wait_until(lambda: consumer.poll(0.1) or consumer.assignment(), SECONDS)
+    with pytest.raises(ToolFailedError):
+        tools.delete_group(names.group())
+    consumer.close()
+    for _ in range(2):
+        tools.delete_group(names.group())
 
 
 @pytest.mark.timeout(600)
