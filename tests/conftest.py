@@ -62,15 +62,6 @@ settings.register_profile("dev", deadline=None)
 settings.load_profile("ci" if IN_CI else "dev")
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options of the project."""
-    parser.addoption(
-        "--token-seconds",
-        default="35",
-        help="how long the service runs with tokens of 16 s (test_oauthbearer.py)",
-    )
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turn a skipped test into a failed one in CI: a test that did not run proves nothing."""

@@ -184,10 +184,11 @@ class Findings:
             status = Status.MISSING if capability.is_required else Status.LIMITED
             self.add(capability, str(error), status)
             return
-        if detail and not is_silent:
+        if is_silent:
+            return
+        self._ended.add(capability.name)
+        if detail:
             self.add(capability, detail)
-        if not is_silent:
-            self._ended.add(capability.name)
 
     def has_failed(self, capability: Capability) -> bool:
         """Return whether the cluster was found not to have this capability."""

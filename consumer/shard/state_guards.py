@@ -102,8 +102,7 @@ async def refuse_deleted_state(context: ShardContext, reader: LogReader) -> None
         StateCorrupted: records were deleted.
     """
     changelog = context.changelog
-    log_start = (await reader.beginning_offsets([changelog]))[changelog]
-    if log_start > 0:
+    if log_start := await _log_start(reader, changelog):
         raise StateCorrupted(
             f"shard {context.shard}: changelog {changelog.topic}/{changelog.partition} begins at "
             f"offset {log_start}, though compaction never moves its beginning: records were "
@@ -123,13 +122,16 @@ async def refuse_lost_forwards(context: ShardContext, reader: LogReader) -> None
         StateCorrupted: records of the shard's partition of the repartition topic were deleted.
     """
     forwards = context.forwards
-    log_start = (await reader.beginning_offsets([forwards]))[forwards]
-    if log_start > 0:
+    if log_start := await _log_start(reader, forwards):
         raise StateCorrupted(
             f"shard {context.shard}: repartition partition {forwards.topic}/{forwards.partition} "
             f"begins at offset {log_start}, but this shard has never read it: records that were "
             f"forwarded to this shard are lost (by the retention of the topic?); {CONTINUE_WITHOUT}"
         )
+
+
+async def _log_start(reader: LogReader, partition: TopicPartition) -> int:
+    return (await reader.beginning_offsets([partition]))[partition]
 
 
 async def _has_published(context: ShardContext, reader: LogReader) -> bool:

@@ -43,7 +43,7 @@ class RepartitionState(msgspec.Struct, frozen=True):
     unread_seconds: float | None = None
     """The age of the oldest unread forward; 0: none. None: retention is unlimited, or unknown."""
     size_bytes: int | None = None
-    """The size of the leader's log. None: the cluster does not let this user ask for it."""
+    """The size of the leader's log. None: this user may not query it."""
 
 
 class RepartitionWatch:

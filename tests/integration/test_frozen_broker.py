@@ -18,6 +18,7 @@ from tests.support.paced_sender import (
     PacedSender,
     append_times,
     commit_waits_by_id,
+    longest_seconds,
     spans_by_shard,
 )
 from tests.support.verdicts import assert_exactly_once, wait_until_handled
@@ -69,7 +70,7 @@ def test_a_broker_that_hangs_costs_little_more_than_it_costs_others(
             theirs = sender.longest_pause()
             longest, ours = {}, {}
             for shard, spans in pauses.items():
-                longest[shard] = round(max(span.seconds for span in spans), 1)
+                longest[shard] = round(longest_seconds(spans), 1)
                 brokers = waits[f"{deployment.group}-{shard}"]
                 ours[shard] = round(max(span.seconds_outside(brokers) for span in spans), 1)
             print(  # noqa: T201 - figures

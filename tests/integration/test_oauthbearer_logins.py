@@ -28,7 +28,7 @@ from tests.support.oauth_kafka import (
 from tests.support.own_tokens import FAILS, NOT_A_DICT, RESERVED
 from tests.support.provider_server import KEY, ProviderServer
 from tests.support.records import checkpoint, numbered_ids, scattered
-from tests.support.token_server import AUDIENCE, CLIENT_ID, CLIENT_SECRET, TokenServer, unsecured
+from tests.support.token_server import CLIENT_ID, CLIENT_SECRET, TokenServer, unsecured
 from tests.support.verdicts import assert_exactly_once
 from tests.support.waiting import wait_until
 
@@ -66,11 +66,8 @@ def kafka(provider: TokenServer, tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.fixture
 def usual(provider: TokenServer) -> Iterator[TokenServer]:
     """Return the identity provider. It behaves as usual before and after the test."""
-    provider.requests.clear()
-    yield provider
-    provider.accept()
-    provider.assertions = None
-    provider.audience, provider.lifetime_seconds = AUDIENCE, 3600.0
+    with provider.as_usual():
+        yield provider
 
 
 @pytest.fixture(scope="module")

@@ -376,18 +376,29 @@ class TestChangedInputs:
         assert len(service.logged("unread_input_lost")) == 1
 
 
-@pytest.mark.usefixtures("old_ids")
-def test_lost_forwards_stop_their_shard_alone(deployment: Deployment) -> None:
-    """Records on their way to a shard are gone: it is refused, and the others publish on."""
+def start_with_lost_forwards(deployment: Deployment) -> tuple[ServiceProcess, str]:
+    """Delete a record on its way to shard 0, and start a process in which the others run.
+
+    Returns:
+        the process, and the error with which it refuses shard 0.
+    """
     cluster, topic = deployment.cluster, deployment.repartition_topic
     cluster.produce(topic, [NewRecord(b"on its way", partition=0)])
     cluster.delete_records(topic, {0: cluster.end_offsets(topic)[0]})
     service = deployment.start()
-    refused = service.wait_for_log("shard_refused", shard=0)
-    assert f"{topic}/0" in refused["error"]
-    assert "GROUP_ID" in refused["error"]
+    error: str = service.wait_for_log("shard_refused", shard=0)["error"]
     for shard in (1, 2):
         service.wait_for_log("task_state", shard=shard, state="running")
+    return service, error
+
+
+@pytest.mark.usefixtures("old_ids")
+def test_lost_forwards_stop_their_shard_alone(deployment: Deployment) -> None:
+    """Records on their way to a shard are gone: it is refused, and the others publish on."""
+    cluster = deployment.cluster
+    service, error = start_with_lost_forwards(deployment)
+    assert f"{deployment.repartition_topic}/0" in error
+    assert "GROUP_ID" in error
     new_ids = ids_at_home(1, SHARDS, 3)
     cluster.produce(
         deployment.input_topic, [NewRecord(checkpoint(one), partition=1) for one in new_ids]
@@ -400,15 +411,10 @@ def test_lost_forwards_stop_their_shard_alone(deployment: Deployment) -> None:
 
 def test_lost_forwards_stop_a_shard_that_never_ran(deployment: Deployment) -> None:
     """They expired before its first start; the others publish on, and it can be accepted."""
-    cluster, topic = deployment.cluster, deployment.repartition_topic
-    cluster.produce(topic, [NewRecord(b"on its way", partition=0)])
-    cluster.delete_records(topic, {0: cluster.end_offsets(topic)[0]})
-    service = deployment.start()
-    refused = service.wait_for_log("shard_refused", shard=0)
-    assert f"{topic}/0 begins at offset 1, but this shard has never read it" in refused["error"]
-    assert "--accept-lost-forwards" in refused["error"]
-    for shard in (1, 2):
-        service.wait_for_log("task_state", shard=shard, state="running")
+    topic = deployment.repartition_topic
+    service, error = start_with_lost_forwards(deployment)
+    assert f"{topic}/0 begins at offset 1, but this shard has never read it" in error
+    assert "--accept-lost-forwards" in error
     service.terminate()
     accepting = deployment.start(command=ACCEPTING_LOST_FORWARDS)
     deployment.wait_until_running(SHARDS, accepting)

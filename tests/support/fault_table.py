@@ -13,7 +13,7 @@ CHECKED: Final = " (checked)"
 
 
 class DocumentedFault(NamedTuple):
-    """One row of the table; `…` in its line stands for any text."""
+    """One row of the table; `…` in its line matches any text."""
 
     line: str
     exit_code: int

@@ -61,7 +61,7 @@ class PacedSender:
 
     def longest_pause(self) -> float:
         """Return the longest time (s) between two deliveries to one partition."""
-        return max(_longest(times) for times in self._delivered.values())
+        return max(longest_seconds(spans_between(times)) for times in self._delivered.values())
 
     def _run(self) -> None:
         while not self._stopped.wait(self._pause):
@@ -102,12 +102,20 @@ class Span(NamedTuple):
         return self.seconds - sum(each for each in common if each > 0)
 
 
+def spans_between(times: Iterable[float]) -> list[Span]:
+    """Return the spans between one time and the next."""
+    return [Span(*pair) for pair in pairwise(sorted(times))]
+
+
+def longest_seconds(spans: Iterable[Span]) -> float:
+    """Return the length of the longest span."""
+    return max((span.seconds for span in spans), default=0.0)
+
+
 def pauses_by_shard(cluster: Cluster, ready_topic: str, shards: int) -> dict[int, float]:
     """Return the longest time (s) between two ready events of each home shard."""
     found = spans_by_shard(cluster, ready_topic, shards)
-    return {
-        shard: max((span.seconds for span in spans), default=0.0) for shard, spans in found.items()
-    }
+    return {shard: longest_seconds(spans) for shard, spans in found.items()}
 
 
 def spans_by_shard(cluster: Cluster, ready_topic: str, shards: int) -> dict[int, list[Span]]:
@@ -116,10 +124,7 @@ def spans_by_shard(cluster: Cluster, ready_topic: str, shards: int) -> dict[int,
     for record in cluster.read(ready_topic):
         shard = home_shard(event_id(record), shards)
         times[shard].append(record.timestamp_ms / 1000)
-    return {
-        shard: [Span(*pair) for pair in pairwise(sorted(found))]
-        for shard, found in sorted(times.items())
-    }
+    return {shard: spans_between(found) for shard, found in sorted(times.items())}
 
 
 def commit_waits_by_id(cluster: Cluster) -> dict[str, list[Span]]:
@@ -143,7 +148,3 @@ def commit_waits_by_id(cluster: Cluster) -> dict[str, list[Span]]:
             begin = decided.pop(transactional_id)
             waits[transactional_id].append(Span(begin, record.timestamp_ms / 1000))
     return waits
-
-
-def _longest(times: list[float]) -> float:
-    return max((b - a for a, b in pairwise(times)), default=0.0)

@@ -98,6 +98,18 @@ class TokenServer(ServerThread):
         self.fault = lambda _: None
 
     @contextlib.contextmanager
+    def as_usual(self) -> Iterator[None]:
+        """Begin without requests; at the end answer, sign and verify as at the start again."""
+        before = self.audience, self.lifetime_seconds
+        self.requests.clear()
+        try:
+            yield
+        finally:
+            self.accept()
+            self.assertions = None
+            self.audience, self.lifetime_seconds = before
+
+    @contextlib.contextmanager
     def down(self) -> Iterator[None]:
         """Answer every request with 503, as a load balancer without a server does."""
         self.fault = lambda _: Answer(503, b"")

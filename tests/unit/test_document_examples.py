@@ -163,7 +163,7 @@ def test_json_lines_in_examples_are_json(document: Path) -> None:
 def test_documented_variables_exist(document: Path) -> None:
     """Each CHECKPOINT_READY_ variable in a document is one that the service reads.
 
-    A name that ends with `*` stands for every variable that begins so.
+    A name that ends with `*` means all variables with this prefix.
     """
     names = {variable.name for variable in VARIABLES}
     names |= {f"{variable.name}_FILE" for variable in VARIABLES if variable.is_secret}

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
@@ -41,6 +41,8 @@ from consumer.kafka.types import (
     TopicDescription,
     TopicPartition,
 )
+
+T = TypeVar("T")
 
 CALL_SECONDS: Final = 15.0
 CLOSE_SECONDS: Final = 2.0
@@ -438,16 +440,13 @@ class KafkaAdmin:
             ClusterError: the ACLs do not permit Describe on a topic.
         """
         what = "ask for leader epochs"
-        by_leader: dict[int, dict[str, dict[int, int]]] = {}
         leaders = await self._leaders({partition.topic for partition in epochs})
-        for partition, epoch in epochs.items():
+        for partition in epochs:
             if partition not in leaders:
                 name = f"{partition.topic}/{partition.partition}"
                 raise TransientError(f"{what}: {name} has no leader, or does not exist")
-            by_topic = by_leader.setdefault(leaders[partition], {})
-            by_topic.setdefault(partition.topic, {})[partition.partition] = epoch
         ends = {}
-        for leader, asked in by_leader.items():
+        for leader, asked in _grouped(epochs, leaders).items():
             answer = await self._query_leader(leader, EpochEndsRequest(asked), what)
             for name, partitions in answer.topics:
                 for error_code, partition, _, end_offset in partitions:
@@ -472,13 +471,9 @@ class KafkaAdmin:
             TaskFailed, TransientError: the brokers do not answer.
         """
         leaders = await self._leaders({partition.topic for partition in partitions})
-        by_leader: dict[int, dict[str, list[int]]] = {}
-        for partition in partitions:
-            if partition in leaders:
-                by_topic = by_leader.setdefault(leaders[partition], {})
-                by_topic.setdefault(partition.topic, []).append(partition.partition)
+        wanted = dict.fromkeys(partition for partition in partitions if partition in leaders)
         sizes: dict[TopicPartition, int] = {}
-        for leader, asked in by_leader.items():
+        for leader, asked in _grouped(wanted, leaders).items():
             try:
                 answer = await self._query_leader(
                     leader, DescribeLogDirsRequest(asked), "ask for log sizes"
@@ -620,6 +615,17 @@ def _by_leader(topics: Mapping[str, TopicMetadata]) -> dict[int, dict[str, list[
             leader = max(one.leader, NO_LEADER)
             by_leader.setdefault(leader, {}).setdefault(name, []).append(one.partition)
     return by_leader
+
+
+def _grouped(
+    values: Mapping[TopicPartition, T], leaders: Mapping[TopicPartition, int]
+) -> dict[int, dict[str, dict[int, T]]]:
+    """Return the values by leader, topic and partition, as requests need them."""
+    grouped: dict[int, dict[str, dict[int, T]]] = {}
+    for partition, value in values.items():
+        by_topic = grouped.setdefault(leaders[partition], {})
+        by_topic.setdefault(partition.topic, {})[partition.partition] = value
+    return grouped
 
 
 class _MetadataDiffer(TransientError):

@@ -3,7 +3,7 @@
 aiokafka does not have this request. All versions from Kafka 2.0 on have this version of it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from aiokafka.protocol.api import Request, RequestStruct, Response
@@ -63,7 +63,7 @@ class DescribeLogDirsRequest(Request[DescribeLogDirsRequest_v1]):
 
     API_KEY = API_KEY_DESCRIBE_LOG_DIRS
 
-    def __init__(self, topics: Mapping[str, Sequence[int]]) -> None:
+    def __init__(self, topics: Mapping[str, Iterable[int]]) -> None:
         self._topics = topics
 
     def build(

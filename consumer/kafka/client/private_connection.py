@@ -38,8 +38,8 @@ LOGIN_AT: Final = (0.7, 0.85)
 # A broker refuses to renew a login within a second (KafkaChannel, MIN_REAUTH_INTERVAL_ONE_SECOND).
 LEAST_LOGIN_SECONDS: Final = 1.1
 TOKEN_RETRY_SECONDS: Final = 10.0
-# Brokers may disagree for a time about the address of one of them. A connection that works is only
-# given up for another address after this time, in which so many answers named no other than that.
+# Brokers may disagree for a time about the address of one of them. A connection that works is given
+# up only if nothing has named its address for this time, and this many answers named another one.
 MOVED_SECONDS: Final = 30.0
 MOVED_ANSWERS: Final = 3
 

@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import structlog
@@ -93,42 +94,40 @@ class SharedToken:
             self._timer.cancel()
             self._timer = None
         self._attempt = attempt = asyncio.create_task(self._try(), name="token")
-        attempt.add_done_callback(self._continue_after)
+        attempt.add_done_callback(partial(self._end, self._clock()))
         return attempt
 
-    def _continue_after(self, attempt: "asyncio.Task[Token | Failure]") -> None:
-        """Set the timer after an attempt that was cancelled, or ended by an error of its own.
+    def _end(self, begin: float, attempt: "asyncio.Task[Token | Failure]") -> None:
+        """Keep the outcome, and set the timer for the next attempt, however this one has ended.
 
-        Otherwise no token would ever be fetched again.
+        It runs before those that wait for the attempt go on.
         """
-        loop = attempt.get_loop()
-        if loop is not self._loop or self._attempt not in {attempt, None}:
-            return
+        if self._attempt is not attempt:
+            return  # of a loop that has ended
         self._attempt = None
-        if self._timer is None:
-            self._timer = loop.call_later(MAX_RETRY_SECONDS, self._begin)
+        if attempt.cancelled() or attempt.exception() is not None:
+            pause = MAX_RETRY_SECONDS
+        elif isinstance(outcome := attempt.result(), Token):
+            pause = self._keep(outcome, begin)
+        else:
+            pause = self._record(outcome)
+        self._timer = attempt.get_loop().call_later(pause, self._begin)
 
     async def _try(self) -> Token | Failure:
-        """Fetch once, and set the timer for the next time. The outcome is returned, not raised."""
-        begin = self._clock()
-        outcome: Token | Failure
+        """Fetch once. The outcome is returned, not raised."""
         try:
             async with asyncio.timeout(FETCH_SECONDS):
-                outcome = await self._fetch()
+                return await self._fetch()
         except TimeoutError:
-            outcome = TokenUnavailable(f"no token within {FETCH_SECONDS:g} s")
+            return TokenUnavailable(f"no token within {FETCH_SECONDS:g} s")
         except (TokenRefused, TokenUnavailable) as error:
-            outcome = error
+            return error
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
-            outcome = TokenUnavailable("the token could not be fetched (CancelledError)")
+            return TokenUnavailable("the token could not be fetched (CancelledError)")
         except Exception as error:  # noqa: BLE001 - an attempt that dies would end all renewals
-            outcome = TokenUnavailable(f"the token could not be fetched ({type(error).__name__})")
-        self._attempt = None
-        pause = self._keep(outcome, begin) if isinstance(outcome, Token) else self._record(outcome)
-        self._timer = asyncio.get_running_loop().call_later(pause, self._begin)
-        return outcome
+            return TokenUnavailable(f"the token could not be fetched ({type(error).__name__})")
 
     def _keep(self, token: Token, begin: float) -> float:
         """Replace the present token. Return the time until the next renewal (s)."""

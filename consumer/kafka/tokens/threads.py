@@ -16,8 +16,8 @@ class SingleThread:
     """Runs one blocking call at a time, each in a daemon thread of its own.
 
     asyncio's own threads would delay the end of the process until a silent server has answered. A
-    thread cannot be cancelled. So a call that nobody awaits any more still runs, and the next call
-    waits for its end: however long a server is silent, there is one thread.
+    thread cannot be cancelled, so a call that was given up still runs. The next call waits for its
+    end. So there is never more than one thread, even if a server is silent for a long time.
     """
 
     def __init__(self, name: str) -> None:
